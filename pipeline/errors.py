@@ -1,0 +1,143 @@
+"""Every error the pipeline raises on purpose.
+
+    PipelineError                1   a run or a delivery failed
+    ├── UsageError               2   a command was given something it cannot use
+    │   └── SettingsError        2   settings.toml: all its problems at once
+    ├── SessionError             3   not logged in, cookies unusable
+    │   ├── LoginError           3   the login was not proved
+    │   └── CookieError          3   a cookie file or header that cannot be read
+    ├── ProxyError               4   the proxy is down or refused us
+    ├── FetchError               5   the site did not answer as it should
+    │   └── TlsError             5   its certificate is not to be trusted
+    ├── DownloadError            6   a file did not arrive whole
+    │   └── DiskFullError        6   no room for it
+    ├── MailError                7   a message was not accepted
+    ├── StoreError               8   the database cannot be used
+    │   └── LeaseLostError       8   somebody else took up what we worked on
+    ├── HeartbeatError           9   the port is taken, or nobody answers on it
+    └── SpiderError             10   the spider's own code or rules failed
+
+Each family owns its exit code. A message says what happened, where, and the fix. Errors of fetches,
+downloads and deliveries say in `retry` whether trying again can help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Something a user can act on; shown as one line, never as a traceback.
+
+    what: what happened; where: the file, key, host or spider; fix: what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "", retry: bool = False) -> None:
+        super().__init__(what, where, fix, retry)
+        self.what = what
+        self.where = where
+        self.fix = fix
+        self.retry = retry
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}; {self.fix}" if self.fix else head
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling between child and parent.
+        return (_rebuild, (type(self), self.what, self.where, self.fix, self.retry))
+
+
+def _rebuild(kind: type[PipelineError], what: str, where: str, fix: str, retry: bool) -> PipelineError:
+    return kind(what, where=where, fix=fix, retry=retry)
+
+
+class UsageError(PipelineError):
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in settings.toml: the key's dotted path and the sentence about it."""
+
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}" if self.key else self.text
+
+
+class SettingsError(UsageError):
+    """Every problem of one settings file, one line each."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        super().__init__(f"{len(problems)} problem(s)", where=file)
+        self.file = file
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.file}: {problem}" for problem in self.problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (SettingsError, (self.file, self.problems))
+
+
+class SessionError(PipelineError):
+    exit_code = 3
+
+
+class LoginError(SessionError):
+    pass
+
+
+class CookieError(SessionError):
+    pass
+
+
+class ProxyError(PipelineError):
+    exit_code = 4
+
+
+class FetchError(PipelineError):
+    exit_code = 5
+
+
+class TlsError(FetchError):
+    pass
+
+
+class DownloadError(PipelineError):
+    exit_code = 6
+
+
+class DiskFullError(DownloadError):
+    pass
+
+
+class MailError(PipelineError):
+    exit_code = 7
+
+
+class StoreError(PipelineError):
+    exit_code = 8
+
+
+class LeaseLostError(StoreError):
+    pass
+
+
+class HeartbeatError(PipelineError):
+    exit_code = 9
+
+
+class SpiderError(PipelineError):
+    exit_code = 10
+
+
+def family(name: str) -> type[PipelineError]:
+    """The error class called `name`, as a run's row remembers it; PipelineError when it is none of ours."""
+    found = globals().get(name)
+    return found if isinstance(found, type) and issubclass(found, PipelineError) else PipelineError

@@ -1,0 +1,312 @@
+"""The vocabulary: frozen records and enums that the stages hand to each other. No I/O.
+
+Datetimes are aware and in UTC; `_s` is seconds, `_bytes` is bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+"""What json.dumps takes: dict, list, str, int, float, bool, None."""
+
+
+class Outcome(StrEnum):
+    """How one run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    KILLED = "killed"
+    STOPPED = "stopped"
+    ABANDONED = "abandoned"
+    SKIPPED = "skipped"
+
+
+REHEARSAL = "dry-run"
+"""The reason of a run that changes nothing: its store is thrown away, and it fetches no files."""
+
+
+class ChangeKind(StrEnum):
+    """What happened to an item between two passes."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    GONE = "gone"
+    BACK = "back"
+
+
+class FrontierState(StrEnum):
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class DownloadState(StrEnum):
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class MessageState(StrEnum):
+    """waiting: not yet accepted by all; sent: accepted (refusals are in the recipients); parked: given up
+    until someone says `outbox retry`; dropped: by a person."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    PARKED = "parked"
+    DROPPED = "dropped"
+
+
+class RecipientState(StrEnum):
+    WAITING = "waiting"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+class Health(StrEnum):
+    OK = "ok"
+    DEGRADED = "degraded"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A page to fetch, as the frontier keeps it: everything in it is JSON.
+
+    callback: name of the spider's method, "" for its default.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    encoding: str = ""
+    callback: str = ""
+    errback: str = ""
+    meta: dict[str, Json] = field(default_factory=dict)
+    cb_kwargs: dict[str, Json] = field(default_factory=dict)
+    cookies: Json = None
+    priority: int = 0
+    depth: int = 0
+    dont_filter: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """A record with a key within its spider."""
+
+    key: str
+    data: dict[str, Json]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one item. before is {} for new items, after is {} for gone ones."""
+
+    id: int
+    spider: str
+    key: str
+    kind: ChangeKind
+    at: datetime
+    run_id: int
+    before: dict[str, Json]
+    after: dict[str, Json]
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the fields that differ, in the order the item has them."""
+        names = list(dict.fromkeys([*self.after, *self.before]))
+        return [name for name in names if self.before.get(name) != self.after.get(name)]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An item that is not as the settings want it, kept aside. key: "" where it has none."""
+
+    reason: str
+    data: dict[str, Json]
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file a spider asks for. Spiders yield it; name is a wish, made safe before use.
+
+    sha256: hex digest it must have, "" for any. headers are sent with the request.
+    """
+
+    url: str
+    name: str = ""
+    item_key: str = ""
+    referer: str = ""
+    sha256: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class QueuedDownload:
+    """A download leased from the store: what to fetch, and what an earlier attempt or pass left behind.
+
+    part_*: validators of the bytes in `part_key`; etag, last_modified, file_key: of the last whole version.
+    """
+
+    id: int
+    spider: str
+    url: str
+    name: str
+    referer: str
+    headers: tuple[tuple[str, str], ...]
+    sha256_wanted: str
+    attempt: int
+    part_key: str
+    part_etag: str
+    part_last_modified: str
+    part_length: int | None
+    file_key: str
+    etag: str
+    last_modified: str
+    file_sha256: str = ""
+    file_size: int | None = None
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One version of a downloaded file: key in the file store, size and SHA-256 (hex)."""
+
+    id: int
+    spider: str
+    run_id: int
+    url: str
+    key: str
+    name: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    fetched_at: datetime
+
+
+@dataclass(frozen=True)
+class Page:
+    """One fetched response and all that came of it: the unit of commit.
+
+    frontier_id: the row it answers, None when it was kept in memory only.
+    error: why the page is of no use ("" when it is fine); transient: whether that might pass.
+    """
+
+    url: str
+    status: int
+    fetched_at: datetime
+    size_bytes: int = 0
+    frontier_id: int | None = None
+    items: tuple[Item, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+    links: tuple[Request, ...] = ()
+    downloads: tuple[Download, ...] = ()
+    error: str = ""
+    transient: bool = False
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; the same figures live in its row, `status` and the terminal."""
+
+    pages: int = 0
+    pages_failed: int = 0
+    items: int = 0
+    new: int = 0
+    changed: int = 0
+    gone: int = 0
+    back: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    downloads: int = 0
+    downloads_unchanged: int = 0
+    downloads_failed: int = 0
+    download_bytes: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt at a pass."""
+
+    id: int
+    pass_id: int
+    spider: str
+    attempt: int
+    reason: str
+    due_at: datetime
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    complete: bool = False
+    suspect: bool = False
+    error_kind: str = ""
+    error: str = ""
+    progress: Progress = field(default_factory=Progress)
+    lease_owner: str = ""
+    lease_until: datetime | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.started_at is not None and self.ended_at is None
+
+
+@dataclass(frozen=True)
+class DigestClaim:
+    """The runs one digest tells of. slot_key names the due time, id makes its Message-IDs stable."""
+
+    id: int
+    name: str
+    slot_key: str
+    created_at: datetime
+    run_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DraftMessage:
+    """A rendered e-mail on its way into the outbox. file_key: the .eml in the file store."""
+
+    message_id: str
+    subject: str
+    sender: str
+    recipients: tuple[str, ...]
+    file_key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the outbox. recipients: those not yet accepted or refused."""
+
+    id: int
+    digest_id: int | None
+    message_id: str
+    subject: str
+    sender: str
+    recipients: tuple[str, ...]
+    file_key: str
+    size_bytes: int
+    state: MessageState
+    attempt: int
+    created_at: datetime
+    next_attempt_at: datetime
+    sent_at: datetime | None
+    last_error: str
+
+
+@dataclass(frozen=True)
+class RecipientResult:
+    """What the mail server said of one recipient; retry: a refusal that can pass (4xx)."""
+
+    address: str
+    accepted: bool
+    code: int = 0
+    text: str = ""
+    retry: bool = False

@@ -1,0 +1,55 @@
+"""What every test may need: the `needs` mark, and free ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.servers.authority import Authority
+from tests.servers.pages import PageSite
+from tests.servers.program import Program
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose program is missing, with the reason; in CI that is a failure, not a skip."""
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if shutil.which(program) is None:
+                reason = f"needs the program {program}, which is not installed here"
+                if os.environ.get("CI"):
+                    pytest.fail(reason)
+                pytest.skip(reason)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that was free a moment ago, for programs that must be told one."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def program(tmp_path: Path, free_port: int) -> Iterator[Program]:
+    """The program in a folder of its own; its service ends with the test."""
+    found = Program(tmp_path, free_port)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def site() -> Iterator[PageSite]:
+    with PageSite() as started:
+        yield started
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(trustme.CA(), tmp_path)
