@@ -1,0 +1,43 @@
+"""settings.toml, typed. `load(path)` reads and validates it; the tables are frozen models.
+
+Durations are seconds and sizes are bytes once read. Secrets stay references until `Secret.reveal()`.
+"""
+
+from pipeline.settings.conditions import Condition
+from pipeline.settings.load import load, schema, secrets
+from pipeline.settings.mail import (
+    MAIL_PROVIDERS,
+    AlertsTable,
+    DigestTable,
+    DkimTable,
+    GroupTable,
+    Language,
+    MailTable,
+    RecipientsTable,
+)
+from pipeline.settings.rules import DetailsTable, FieldTable, ItemsTable, PagesTable, SelectorTable, WatchTable
+from pipeline.settings.schedules import every_s, parse_cron
+from pipeline.settings.spiders import (
+    AuthTable,
+    CookiesTable,
+    DownloadsTable,
+    LoginStepTable,
+    LoginTable,
+    Pairs,
+    RequestTable,
+    SpiderTable,
+)
+from pipeline.settings.tables import (
+    DemoTable,
+    HeartbeatTable,
+    PipelineTable,
+    Proxy,
+    ProxyTable,
+    Settings,
+)
+from pipeline.settings.values import Secret, Table, nearest
+
+__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "Condition", "CookiesTable", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "FieldTable",
+           "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "PagesTable", "Pairs", "PipelineTable", "Proxy",
+           "ProxyTable", "RecipientsTable", "RequestTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "every_s", "load", "nearest",
+           "parse_cron", "schema", "secrets"]

@@ -1,0 +1,193 @@
+"""Reading settings.toml: every problem of the file at once, each with its place and its fix."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import Problem, SettingsError
+from pipeline.settings.schedules import schedule_problem
+from pipeline.settings.spiders import SECRET_WORDS
+from pipeline.settings.tables import Settings
+from pipeline.settings.values import Secret, Table, nearest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+def load(path: str | Path) -> Settings:
+    """Read, validate and cross-check a settings file. Raises SettingsError with every problem in it."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise SettingsError(str(path), [Problem("", "no such file; `pipeline init` writes one")]) from error
+    except OSError as error:
+        raise SettingsError(str(path), [Problem("", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(path), [Problem("", f"not UTF-8 text (byte {error.start})")]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), [Problem("", f"not valid TOML: {error}")]) from error
+    problems: list[Problem] = []
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate({**raw, "file": str(path)})
+    except ValidationError as error:
+        problems += _explain(error, raw)
+    if "file" in raw:
+        problems.append(Problem("file", "unknown key"))
+    problems += _cross_check(raw)
+    if problems or settings is None:
+        raise SettingsError(path.name, sorted(set(problems), key=lambda p: (p.key, p.text)))
+    for secret in _secrets(settings):
+        secret.base = str(settings.folder)
+    return settings
+
+
+def secrets(settings: Settings) -> list[Secret]:
+    """Every secret the settings refer to, so that logs and pages can be searched for them."""
+    return list(_secrets(settings))
+
+
+def _secrets(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _secrets(entry)
+    elif isinstance(value, (tuple, list)):
+        for entry in value:
+            yield from _secrets(entry)
+
+
+def _cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
+    """What one table says of another. Works on the raw file, so that it is said beside other problems."""
+    spiders, digests, proxies = (_tables(raw, name) for name in ("spiders", "digests", "proxies"))
+    for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
+        for name in found:
+            if not _NAME.fullmatch(name):
+                yield Problem(f"{section}.{name}", "names are letters, digits, - and _ (64 at most), starting with "
+                              "a letter or digit")
+    for name, proxy in proxies.items():
+        yield from _proxy_problems(name, proxy)
+    for name, spider in spiders.items():
+        if isinstance(spider, dict):
+            if spider.get("proxy") != "environment":
+                yield from _reference_problems(f"spiders.{name}.proxy", "proxy", spider.get("proxy"), proxies)
+            yield from schedule_problem(f"spiders.{name}.schedule", spider.get("schedule"))
+    for name, digest in digests.items():
+        if isinstance(digest, dict):
+            yield from _reference_problems(f"digests.{name}.spiders", "spider", digest.get("spiders"), spiders)
+            yield from schedule_problem(f"digests.{name}.schedule", digest.get("schedule"))
+
+
+def _tables(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    found = raw.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any]) -> Iterator[Problem]:
+    for name in names if isinstance(names, list) else [names]:
+        if isinstance(name, str) and name not in known:
+            yield Problem(key, f"no {kind} named {name!r}{nearest(name, known)}; known: {', '.join(known) or 'none'}")
+
+
+def _proxy_problems(name: str, proxy: object) -> Iterator[Problem]:
+    for entry in proxy if isinstance(proxy, list) else [proxy]:
+        url = entry.get("url") if isinstance(entry, dict) else entry
+        if isinstance(url, str) and not _is_proxy_url(url):
+            yield Problem(f"proxies.{name}", f"not a proxy URL; write it as \"http://host:port\" "
+                          f"({', '.join(PROXY_SCHEMES)})")
+
+
+def _is_proxy_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in PROXY_SCHEMES and bool(parts.hostname)
+
+
+def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
+    """pydantic's findings in our words: dotted path, what was found, what is known."""
+    for detail in error.errors(include_url=False, include_context=True):
+        location = _shown(detail["loc"], raw)
+        key = ".".join(location)
+        kind = detail["type"]
+        if kind == "extra_forbidden":
+            known = _known_keys(detail["loc"][:-1])
+            name = str(detail["loc"][-1])
+            text = f"unknown key{nearest(name, known)}; known: {', '.join(known)}" if known else "unknown key"
+        elif kind == "missing":
+            text = "is missing"
+        else:
+            text = detail["msg"].removeprefix("Value error, ")
+            text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
+            found = _at(raw, detail["loc"])
+            shown = isinstance(found, (str, int, float, bool)) and not SECRET_WORDS.search(key)
+            if kind not in _OWN_TYPES and shown:
+                text += f", found {found!r}"
+        yield Problem(key, text)
+
+
+_OWN_TYPES = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth",
+              "encoding", "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network",
+              "condition", "quiet"}
+
+
+def _at(raw: object, location: tuple[str | int, ...]) -> object:
+    for step in location:
+        inside = step in raw if isinstance(raw, dict) else isinstance(raw, list) and step in range(len(raw))
+        if inside:
+            raw = raw[step]  # type: ignore[index]
+    return raw
+
+
+def _shown(location: tuple[str | int, ...], raw: object) -> list[str]:
+    """The path as the file has it: pydantic's own union and model tags left out."""
+    path: list[str] = []
+    for position, step in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(raw, dict) and step in raw:
+            raw = raw[step]
+            path.append(str(step))
+        elif isinstance(raw, list) and isinstance(step, int):
+            raw = raw[step] if step < len(raw) else None
+            path[-1:] = [f"{path[-1]}[{step}]"] if path else [f"[{step}]"]
+        elif last and isinstance(raw, dict) and isinstance(step, str) and re.fullmatch(r"[a-z_]+", step):
+            path.append(step)
+    return path
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """Names the table at `location` takes, found by walking the models the same way the file is walked."""
+    def models(annotation: object) -> list[type[Table]]:
+        if isinstance(annotation, type) and issubclass(annotation, Table):
+            return [annotation]
+        return [model for part in get_args(annotation) for model in models(part)]
+
+    tables: list[type[Table]] = [Settings]
+    for step in location:
+        fields = [(name, info) for table in tables for name, info in table.model_fields.items()]
+        inner = [model for name, info in fields if step in (name, info.alias) for model in models(info.annotation)]
+        tables = inner or tables
+    names = [info.alias or name for table in tables for name, info in table.model_fields.items() if name != "file"
+             or table is not Settings]
+    return list(dict.fromkeys(names))
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of settings.toml, for editors."""
+    found = Settings.model_json_schema(by_alias=True)
+    found["properties"].pop("file", None)
+    return found

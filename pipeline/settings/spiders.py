@@ -1,0 +1,277 @@
+"""The tables of a spider: what it fetches, follows, extracts and downloads, and how it logs in."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_regexes
+from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, https_or_loopback
+
+SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api_?key|pin$", re.IGNORECASE)
+"""Names whose values are secrets, and so are never written in the file."""
+
+
+Pairs = dict[str, Any] | tuple[tuple[str, Any], ...]
+
+
+class RequestTable(Table):
+    """A request as the course has them; params and form leave None-like (empty) values out and may repeat keys."""
+
+    url: HttpUrl
+    method: str | None = None
+    params: Pairs | None = None
+    form: Pairs | None = None
+    json_: Any = Field(None, alias="json")
+    body: str | None = None
+    headers: dict[str, str | Secret] = Field(default_factory=dict)
+    cookies: dict[str, str | Secret] = Field(default_factory=dict)
+    encoding: str | None = None
+    auth: AuthTable | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _codec(cls, value: str | None) -> str | None:
+        return _known_codec(value)
+
+    @model_validator(mode="after")
+    def _one_body(self) -> RequestTable:
+        given = [name for name, value in (("form", self.form), ("json", self.json_), ("body", self.body))
+                 if value is not None]
+        if len(given) > 1:
+            raise PydanticCustomError("request", "give one of form, json, body (found {found})",
+                                      {"found": ", ".join(given)})
+        return self
+
+
+class AuthTable(Table):
+    type: Literal["basic", "digest", "bearer"] = "basic"
+    user: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> AuthTable:
+        if self.type == "bearer" and self.token is None:
+            raise PydanticCustomError("auth", "bearer auth needs a token")
+        if self.type != "bearer" and (self.user is None or self.password is None):
+            raise PydanticCustomError("auth", "{type} auth needs user and password", {"type": self.type})
+        return self
+
+
+RequestTable.model_rebuild()
+Start = Annotated[RequestTable, BeforeValidator(lambda value: {"url": value} if isinstance(value, str) else value)]
+
+
+def _known_codec(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise PydanticCustomError("encoding", "no encoding named {found}", {"found": repr(value)}) from error
+    return value
+
+
+class LoginStepTable(Table):
+    """One form to fill in."""
+
+    fields: dict[str, str | Secret] = Field(default_factory=dict)
+    totp: dict[str, Secret] = Field(default_factory=dict)
+    """Fields that take a one-time code, with the secret it is made from (Base32 or an otpauth:// address)."""
+    form: str | None = None
+    """CSS of the form, where the page has several and the right one is not plain."""
+
+    @field_validator("fields", mode="after")
+    @classmethod
+    def _no_plain_passwords(cls, fields: dict[str, str | Secret]) -> dict[str, str | Secret]:
+        for name, value in fields.items():
+            if isinstance(value, str) and SECRET_WORDS.search(name):
+                raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
+                                          "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
+        return fields
+
+
+class ExpiredTable(Table):
+    """How an answer shows that the login has expired. Selectors are tried on the pages of the spider's own hosts."""
+
+    redirect: bool = True
+    """A redirect to login.url."""
+    status: tuple[int, ...] = ()
+    """Statuses such as 401."""
+    present: Selector | None = None
+    """Something that only strangers see, such as the login form."""
+    missing: Selector | None = None
+    """Something that every page has for those logged in, such as the link to log out."""
+    safe_to_replay: bool = False
+    """Requests other than GET and HEAD, too, are sent again after the new login."""
+
+
+class LoginTable(LoginStepTable):
+    url: HttpUrl
+    fields: dict[str, str | Secret]
+    check: Selector
+    check_url: HttpUrl | None = None
+    steps: tuple[LoginStepTable, ...] = ()
+    """Forms on the pages after the first: a password, a one-time code."""
+    json_: bool = Field(False, alias="json")
+    """The fields are posted to url as JSON: an API, where there is no form."""
+    token: Selector | None = None
+    """Where the answer to the login has a token; it is sent as `token_header` to the login's own site."""
+    token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
+    expired: ExpiredTable = ExpiredTable()
+
+    @field_validator("token_header")
+    @classmethod
+    def _header_line(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]+: [\x20-\x7e]*\{token\}[\x20-\x7e]*", value):
+            raise PydanticCustomError("auth", "{found} is no header; write it as \"Authorization: Bearer {place}\"",
+                                      {"found": repr(value), "place": "{token}"})
+        return value
+
+
+class CookiesTable(Table):
+    file: str | None = None
+    header: Secret | None = None
+    url: HttpUrl | None = None
+    """For `header`: the site the cookies belong to; the first start by default."""
+
+    @model_validator(mode="after")
+    def _one(self) -> CookiesTable:
+        if (self.file is None) == (self.header is None):
+            raise PydanticCustomError("cookies", "give either file or header")
+        return self
+
+
+class BannedTable(Table):
+    """How an answer shows that the proxy is banned: it rests, and the request goes through the pool's next one."""
+
+    status: tuple[int, ...] = ()
+    present: Selector | None = None
+
+
+class DownloadsTable(Table):
+    max_size: Size = Field(2 * 10**9, validate_default=False)
+    workers: int = Field(4, ge=1, le=64)
+    timeout: Duration = 60.0
+    """How long a server may stay silent."""
+    attempts: int = Field(4, ge=1, le=100)
+    per_host: int | None = Field(None, ge=1, le=64)
+    """At most so many at a time from one host."""
+    max_total: Size | None = Field(None, validate_default=False)
+    """Bytes of all files of one pass."""
+    rate: Size | None = Field(None, validate_default=False)
+    """Bytes a second, all files together."""
+
+
+class SpiderTable(Table):
+    spider: str = "crawl"
+    schedule: str | None = None
+    start: tuple[Start, ...] = ()
+    follow: tuple[Selector, ...] = ()
+    download: tuple[Selector, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """Hosts (with their port, if any) that links are followed to, beside those of `start`."""
+    allow: tuple[str, ...] = ()
+    """Regular expressions: only links that match one of them are followed."""
+    deny: tuple[str, ...] = ()
+    """Regular expressions: links that match one of them are never followed."""
+    drop_params: tuple[str, ...] = ()
+    """Query parameters left out of links, beside those for tracking (utm_…, gclid, fbclid …)."""
+    pages: PagesTable | None = None
+    """Numbered pages: by page, offset or cursor, in the URL, a form or JSON."""
+    items: ItemsTable | None = None
+    watch: WatchTable = WatchTable()
+    """For `spider = "watch"`: which part of a page, and what in it is noise."""
+    login: LoginTable | None = None
+    cookies: CookiesTable | None = None
+    proxy: str | None = None
+    """A name in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
+    banned: BannedTable = BannedTable()
+    max_pages: int = Field(0, ge=0)
+    max_depth: int = Field(0, ge=0)
+    max_time: Duration | None = None
+    """No page is begun after this; the run then ends well, but is not complete."""
+    concurrency: int = Field(4, ge=1, le=256)
+    delay: Duration = 0.0
+    """Between two requests to one host, those of other spiders with a delay included."""
+    throttle: bool = False
+    """Scrapy's AutoThrottle: as many requests at a time as the site answers quickly, from one up to concurrency."""
+    patience: Duration = 600.0
+    """The longest Retry-After or Crawl-delay that is waited for; a page told to come back later fails for this run."""
+    quiet: tuple[str, ...] = ()
+    """Hours without requests, such as "22:00-06:00", in the pipeline's time zone; a run then checkpoints and stops."""
+    revalidate: bool = True
+    """Pages with an ETag or a date are kept (in data_dir/cache), and asked for only if they changed."""
+    robots: bool = True
+    encoding: str | None = None
+    headers: dict[str, str | Secret] = Field(default_factory=dict)
+    user_agent: str | None = None
+    ca_file: str | None = None
+    """Certificates to trust beside the system's, for a site with its own authority."""
+    insecure_tls: bool = False
+    """TLS is not verified for the start hosts. Say why in a comment."""
+    timeout: Duration = 60.0
+    """Of one request, in all."""
+    retries: int = Field(2, ge=0, le=20)
+    max_page_size: Size = Field(32 * 10**6, validate_default=False)
+    time_limit: Duration = 6 * 3600.0
+    memory_limit: Size = Field(2 * 10**9, validate_default=False)
+    downloads: DownloadsTable = DownloadsTable()
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Handed to a Python spider as keyword arguments."""
+    beat: Secret | HttpUrl | None = None
+    """A dead-man's switch (Healthchecks-style, https): told of each run's start, success, or failure with its reason."""
+
+    @field_validator("beat")
+    @classmethod
+    def _beat_is_https(cls, value: str | Secret | None) -> str | Secret | None:
+        return https_or_loopback(value)
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, (str, dict)) else value
+
+    @field_validator("spider")
+    @classmethod
+    def _spider_name(cls, value: str) -> str:
+        if value in BUILT_IN_SPIDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+            return value
+        raise PydanticCustomError("spider", "no spider named {found}; known: {known}, or \"module:Class\"",
+                                  {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS)})
+
+    @field_validator("encoding")
+    @classmethod
+    def _codec(cls, value: str | None) -> str | None:
+        return _known_codec(value)
+
+    @field_validator("quiet")
+    @classmethod
+    def _spans(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for span in value:
+            if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span):
+                raise PydanticCustomError("quiet", "{found} are no hours; write them as \"22:00-06:00\"",
+                                          {"found": repr(span)})
+        return value
+
+    _patterns = field_validator("allow", "deny")(check_regexes)
+
+    @model_validator(mode="after")
+    def _has_work(self) -> SpiderTable:
+        if self.spider in BUILT_IN_SPIDERS and not self.start:
+            raise PydanticCustomError("start", "start is missing: give at least one URL")
+        if self.items is not None and self.spider == "crawl" and not self.items.fields:
+            raise PydanticCustomError("items", "items.fields is missing: name at least one field")
+        if self.pages is not None and self.pages.cursor is None and self.items is None:
+            raise PydanticCustomError("items", "pages needs items (the first page without any is the last) or a cursor")
+        if self.pages is not None and self.pages.where != "query" and any(
+                getattr(start, "form" if self.pages.where == "form" else "json_") is None for start in self.start):
+            raise PydanticCustomError("start", "every start needs {where} = …, for pages to put its number in",
+                                      {"where": self.pages.where})
+        return self
+
+
+BUILT_IN_SPIDERS = ("crawl", "feed", "sitemap", "watch")

@@ -1,0 +1,143 @@
+"""The tables of settings.toml that are not a spider's, and the whole of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.settings.mail import AlertsTable, DigestTable, MailTable
+from pipeline.settings.spiders import SpiderTable
+from pipeline.settings.values import (
+    Duration,
+    HttpUrl,
+    Network,
+    Secret,
+    Size,
+    Table,
+    ZoneName,
+    https_or_loopback,
+    is_loopback,
+)
+
+
+class PipelineTable(Table):
+    data_dir: str = "var"
+    timezone: ZoneName = "UTC"
+    max_runs: int = Field(2, ge=1, le=64)
+    contact: str = ""
+    database: str | Secret | None = None
+    keep_free: Size = Field(200 * 10**6, validate_default=False)
+    """Bytes of disk that downloads leave free."""
+    shutdown_grace: Duration = 20.0
+    """How long SIGTERM waits for runs to checkpoint."""
+
+
+class HeartbeatTable(Table):
+    host: str = "127.0.0.1"
+    """Any other address needs allow_remote = true."""
+    port: int = Field(8000, ge=0, le=65535)
+    socket: str | None = None
+    """A Unix socket instead of the port; beside it when `host` is given, too. Relative to settings.toml."""
+    udp: bool = False
+    """Answers datagrams on the same port number, too."""
+    names: tuple[str, ...] = ()
+    """Host names by which browsers may reach it, beside addresses, localhost and `host`."""
+    allow_remote: bool = False
+    """Other machines may reach it. They need the token (`pipeline url`) for everything but /livez and echoes."""
+    open_status: bool = False
+    """Other machines need no token for status, health and metrics. Pages and actions always need it."""
+    allow: tuple[Network, ...] = ()
+    """Networks that may connect, such as "10.0.0.0/8"; this machine always may. Without it: all."""
+    certificate: str | None = None
+    """PEM file with the certificate and its chain; the port then speaks TLS only."""
+    key: str | None = None
+    """PEM file of its private key, unless `certificate` has both."""
+    max_connections: int = Field(512, ge=1, le=65535)
+    late_after: Duration | None = None
+    """How long after its slot a spider without a success is late; by default half the time to the next slot,
+    from a minute to an hour."""
+    outbox_after: Duration = 15 * 60.0
+    """A message that waits longer is a reason to be degraded."""
+    disk_below: Size | None = Field(None, validate_default=False)
+    """Less free disk is a reason to be degraded; by default pipeline.keep_free, where downloads stop."""
+    lag_after: Duration = 5.0
+    """The service's loop held up for longer is a reason to be degraded."""
+    jump_after: Duration = 5.0
+    """A wall clock that jumped by more is a reason to be degraded."""
+    write_after: Duration = 15.0
+    """A database that does not take a write for longer is failing."""
+    beat: Secret | HttpUrl | None = None
+    """A dead-man's switch told every minute that the pipeline does its work, or why it does not. https."""
+    beat_every: Duration = 60.0
+
+    @field_validator("beat")
+    @classmethod
+    def _beat_is_https(cls, value: str | Secret | None) -> str | Secret | None:
+        return https_or_loopback(value)
+
+    @model_validator(mode="after")
+    def _reachable_on_purpose(self) -> HeartbeatTable:
+        if not self.allow_remote and not is_loopback(self.host):
+            raise PydanticCustomError("heartbeat", "host = {host} lets other machines reach it; set allow_remote = true "
+                                      "if that is meant, or host = \"127.0.0.1\"", {"host": f'"{self.host}"'})
+        if self.key is not None and self.certificate is None:
+            raise PydanticCustomError("heartbeat", "a key needs its certificate")
+        return self
+
+    @property
+    def on_port(self) -> bool:
+        """Whether it listens on TCP: always, but where there is a Unix socket and no word of a host."""
+        return self.socket is None or "host" in self.model_fields_set
+
+
+class ProxyTable(Table):
+    """A proxy with its password kept out of the URL."""
+
+    url: str
+    user: str | None = None
+    password: Secret | None = None
+
+
+Proxy = str | ProxyTable | tuple[str | ProxyTable, ...]
+
+
+class DemoTable(Table):
+    host: Literal["127.0.0.1"] = "127.0.0.1"
+    port: int = Field(8081, ge=0, le=65535)
+
+
+class Settings(Table):
+    """The whole of settings.toml. file: its path; folder: what relative paths start from."""
+
+    pipeline: PipelineTable = PipelineTable()
+    heartbeat: HeartbeatTable = HeartbeatTable()
+    mail: MailTable = MailTable.model_construct(from_="Pipeline <pipeline@localhost>")
+    proxies: dict[str, Proxy] = Field(default_factory=dict)
+    alerts: AlertsTable = AlertsTable()
+    spiders: dict[str, SpiderTable] = Field(default_factory=dict)
+    digests: dict[str, DigestTable] = Field(default_factory=dict)
+    demo: DemoTable | None = None
+    file: Annotated[str, Field(exclude=True)] = ""
+
+    @cached_property
+    def folder(self) -> Path:
+        return Path(self.file).absolute().parent if self.file else Path.cwd()
+
+    @cached_property
+    def data_dir(self) -> Path:
+        return self.folder / Path(self.pipeline.data_dir).expanduser()
+
+    @property
+    def database_url(self) -> str | None:
+        """The store's URL, revealed where it is a secret; None for SQLite in data_dir."""
+        found = self.pipeline.database
+        return found.reveal() if isinstance(found, Secret) else found
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.pipeline.timezone)

@@ -1,0 +1,186 @@
+"""What the values of settings.toml are made of: durations, sizes, secrets, URLs, zones, addresses."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from pipeline.errors import UsageError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)")
+_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+
+
+def nearest(name: str, known: Any) -> str:
+    """A hint such as " (did you mean 'office'?)", or "" when nothing is near."""
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def duration_s(value: object) -> object:
+    """ "30s", "15m", "2h", "7d" (and sums such as "1h30m") in seconds; numbers are refused as ambiguous."""
+    if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
+        return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
+    raise PydanticCustomError("duration", "{found} is no duration; write it as \"30s\", \"15m\", \"2h\" or \"7d\"",
+                              {"found": repr(value)})
+
+
+def size_bytes(value: object) -> object:
+    """ "20MB", "1GiB" in bytes."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(float(match[1]) * _BYTES[match[2]])
+    raise PydanticCustomError("size", "{found} is no size; write it as \"500kB\", \"20MB\" or \"1GiB\"",
+                              {"found": repr(value)})
+
+
+Duration = Annotated[float, BeforeValidator(duration_s),
+                     WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d|w))+$"})]
+Size = Annotated[int, BeforeValidator(size_bytes),
+                 WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*[kKMGT]?i?B$"})]
+
+
+class Secret:
+    """A reference to a secret: `{ env = "NAME" }` or `{ file = "path" }`. Masked in every repr; read by `reveal`."""
+
+    __slots__ = ("base", "kind", "place")
+
+    def __init__(self, kind: Literal["env", "file"], place: str, base: str = "") -> None:
+        self.kind = kind
+        self.place = place
+        self.base = base
+
+    def __repr__(self) -> str:
+        return f"Secret({self.kind}={self.place!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self.kind, self.place) == (other.kind, other.place)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.place))
+
+    def reveal(self) -> str:
+        """The secret itself, without the newline at the end of its file.
+
+        Raises UsageError when the variable is not set or the file cannot be read.
+        """
+        if self.kind == "env":
+            value = os.environ.get(self.place)
+            if value is None:
+                raise UsageError(f"the environment variable {self.place} is not set",
+                                 fix="set it, or point the setting at a file with { file = … }")
+            return value
+        path = Path(self.base, self.place)
+        try:
+            return path.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise UsageError(f"the secret's file {path} cannot be read: {reason}",
+                             fix="create it (mode 0600) or change the setting") from error
+
+    @classmethod
+    def parse(cls, value: object) -> Secret:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict) and len(value) == 1:
+            (kind, place), = value.items()
+            if kind in ("env", "file") and isinstance(place, str) and place:
+                return cls(kind, place)
+        if isinstance(value, str):
+            raise PydanticCustomError("secret", "a secret is never written here; use {{ env = \"NAME\" }} or "
+                                      "{{ file = \"path\" }}".replace("{{", "{").replace("}}", "}"))
+        raise PydanticCustomError("secret", "a secret is { env = \"NAME\" } or { file = \"path\" }")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        one = {"type": "string"}
+        return {"oneOf": [{"type": "object", "properties": {kind: one}, "required": [kind],
+                           "additionalProperties": False} for kind in ("env", "file")]}
+
+
+class Table(BaseModel):
+    """A table of settings.toml: unknown keys are errors, values are frozen, inputs stay out of messages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True)
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise PydanticCustomError("url", "no URL: {why}", {"why": str(error)}) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise PydanticCustomError("url", "{found} is no http(s) URL", {"found": repr(value)})
+    return value
+
+
+HttpUrl = Annotated[str, Field(json_schema_extra={"format": "uri"}), BeforeValidator(
+    lambda value: _http_url(value) if isinstance(value, str) else value)]
+
+
+def _zone(value: object) -> object:
+    if isinstance(value, str) and value not in available_timezones():
+        raise PydanticCustomError("timezone", "no time zone named {found}{hint}; IANA names such as \"Europe/Berlin\"",
+                                  {"found": repr(value), "hint": nearest(value, available_timezones())})
+    return value
+
+
+ZoneName = Annotated[str, BeforeValidator(_zone)]
+
+
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        bare = re.fullmatch(r"[^<>\r\n]*<([^<>]+)>|([^<>\r\n]+)", value.strip())
+        if not bare or not _ADDRESS.fullmatch((bare[1] or bare[2]).strip()):
+            raise PydanticCustomError("address", "{found} is no e-mail address", {"found": repr(value)})
+    return value
+
+
+Address = Annotated[str, BeforeValidator(_address)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in ("localhost", "ip6-localhost")
+
+
+def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
+    """A URL that may be told secrets: https, or on this machine. A Secret is looked at when it is used."""
+    if isinstance(value, str):
+        parts = urlsplit(value)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise PydanticCustomError("url", "needs https, since whoever knows this URL can speak for the pipeline")
+    return value
+
+
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return str(ip_network(value, strict=False))
+        except ValueError as error:
+            raise PydanticCustomError("network", "{found} is no network; write it as \"10.0.0.0/8\" or \"fd00::/8\"",
+                                      {"found": repr(value)}) from error
+    return value
+
+
+Network = Annotated[str, BeforeValidator(_network)]

@@ -1,0 +1,108 @@
+"""settings.toml: what is read, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SettingsError, UsageError
+from pipeline.settings import Secret, Settings, load, schema, secrets
+
+
+def loaded(tmp_path: Path, text: str) -> Settings:
+    (tmp_path / "settings.toml").write_text(text, "utf-8")
+    return load(tmp_path / "settings.toml")
+
+
+def problem(tmp_path: Path, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        loaded(tmp_path, text)
+    return str(caught.value)
+
+
+def test_durations_and_sizes_are_numbers_once_read(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, '[spiders.s]\nstart = "http://x/"\ndelay = "1h30m"\nmax_page_size = "1.5MiB"\n')
+    assert settings.spiders["s"].delay == 5400
+    assert settings.spiders["s"].max_page_size == 1_572_864
+
+
+@pytest.mark.parametrize("value", ['"soon"', "3", '""', '"3 parsecs"', "true", '"-1s"'])
+def test_a_bad_duration_shows_how_one_is_written(tmp_path: Path, value: str) -> None:
+    said = problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\ndelay = {value}\n')
+    assert said.startswith("settings.toml: spiders.s.delay: ")
+    assert '"30s"' in said
+
+
+def test_paths_start_at_the_file(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, '[pipeline]\ndata_dir = "data"\n')
+    assert settings.data_dir == tmp_path / "data"
+
+
+def test_a_secret_is_read_when_used_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("f1le-secret\n")
+    monkeypatch.setenv("KEY", "env-secret")
+    settings = loaded(tmp_path, '[spiders.s]\nstart = "http://x/"\nheaders = { a = { env = "KEY" }, b = { file = "key" } }\n')
+    assert [secret.reveal() for secret in secrets(settings)] == ["env-secret", "f1le-secret"]
+    shown = repr(settings) + str(settings) + settings.model_dump_json(fallback=repr)
+    assert "env-secret" not in shown
+    assert "f1le-secret" not in shown
+
+
+def test_settings_travel_to_a_child(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("f1le-secret")
+    settings = loaded(tmp_path, '[spiders.s]\nstart = "http://x/"\nheaders = { a = { file = "key" } }\n')
+    again = pickle.loads(pickle.dumps(settings))
+    assert again == settings
+    assert again.folder == settings.folder
+    assert [secret.reveal() for secret in secrets(again)] == ["f1le-secret"]
+
+
+@pytest.mark.parametrize(("secret", "words"), [
+    (Secret("env", "NOT_SET_ANYWHERE"), "NOT_SET_ANYWHERE is not set"), (Secret("file", "/no/such/file"), "cannot be read")])
+def test_a_secret_that_is_not_there_says_what_to_do(secret: Secret, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        secret.reveal()
+
+
+@pytest.mark.parametrize("text", [
+    '[mail]\nuser = "me"\npassword = "hunter2hunter2"\n',
+    '[spiders.s]\nstart = "http://x/"\n[spiders.s.login]\nurl = "http://x/"\ncheck = "a"\nfields = { user = "me", password = "hunter2hunter2" }\n',
+    '[spiders.s]\nstart = { url = "http://x/", auth = { user = "me", password = "hunter2hunter2" } }\n'])
+def test_a_password_written_in_the_file_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    said = problem(tmp_path, text)
+    assert "{ env" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("[pipelin]\n", "did you mean 'pipeline'?"),
+    ('[spiders.s]\nstart = "http://x/"\nmaxpages = 3\n', "did you mean 'max_pages'?"),
+    ('[spiders.s]\nstart = "http://x/"\n[spiders.s.items]\nfeilds = {}\n', "did you mean 'fields'?"),
+    ('[spiders.s]\nstart = { url = "http://x/", metod = "GET" }\n', "did you mean 'method'?"),
+    ('[mail]\nprovider = "gmial"\n', "did you mean 'gmail'?"),
+    ('[spiders."a b"]\nstart = "http://x/"\n', "names are letters"),
+    ("[spiders.s]\n", "start is missing"),
+    ('[spiders.s]\nstart = "http://x/"\n[spiders.s.items]\nkey = ["ulr"]\nfields = { url = "a" }\n', "did you mean 'url'?"),
+    ('[mail]\nhost = "h"\nuser = "me"\nsecurity = "none"\npassword = { env = "X" }\n', "allow_plaintext_auth"),
+    ('[spiders.s]\nstart = "http://x/"\nencoding = "utf-9"\n', "no encoding named 'utf-9'"),
+    ("[heartbeat]\nport = 99999\n", "found 99999"),
+])
+def test_a_mistake_gets_its_fix(tmp_path: Path, text: str, words: str) -> None:
+    assert words in problem(tmp_path, text)
+
+
+@pytest.mark.parametrize(("rule", "words"), [
+    ('"a["', "no CSS selector"), ('"//a["', "no XPath"), ('{ jmes = "a..b" }', "no JMESPath"),
+    ('{ css = "a", regex = "(" }', "no regular expression"), ('{ css = "a", xpath = "//a" }', "found css, xpath"),
+    ('""', "matches nothing")])
+def test_a_bad_selector_is_said_at_check(tmp_path: Path, rule: str, words: str) -> None:
+    assert words in problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\nfollow = [{rule}]\n')
+
+
+def test_the_schema_is_json_schema_of_all_tables() -> None:
+    found = json.loads(json.dumps(schema()))
+    assert {"pipeline", "heartbeat", "mail", "proxies", "spiders", "digests", "alerts", "demo"} <= set(found["properties"])
+    assert found["additionalProperties"] is False
