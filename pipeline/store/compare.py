@@ -1,0 +1,86 @@
+"""What counts as a change: fields that are ignored, numbers that must move far enough, fields that were always there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.model import Json
+
+_EMPTY: tuple[Json, ...] = (None, "", [], {})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a spider's items are compared with what was last reported of them.
+
+    min_change: by field, how far a number must move, and whether that is per cent of the reported value.
+    """
+
+    ignore: frozenset[str] = frozenset()
+    min_change: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
+
+    def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
+        """Whether there is nothing to report. Small steps add up: both sides of each are measured from `reported`."""
+        if reported == found:
+            return True
+        if not self.ignore and not self.min_change:
+            return False
+        names = dict.fromkeys([*reported, *found])
+        return all(name in self.ignore or reported.get(name) == found.get(name)
+                   or self._too_small(name, reported.get(name), found.get(name)) for name in names)
+
+    def _too_small(self, name: str, before: Json, after: Json) -> bool:
+        if name not in self.min_change or not _is_number(before) or not _is_number(after):
+            return False
+        amount, percent = self.min_change[name]
+        limit = abs(before) * amount / 100 if percent else amount
+        # A step of exactly the amount counts; the slack is for what binary fractions make of 0.1.
+        return bool(abs(after - before) < limit * (1 - 1e-9))
+
+    def before(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
+        """What a change is reported against: ignored fields are told as if they had always been as they are now."""
+        if not self.ignore:
+            return reported
+        kept = {name: found.get(name) if name in self.ignore else value for name, value in reported.items()
+                if name not in self.ignore or name in found}
+        return kept | {name: found[name] for name in self.ignore if name in found}
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@dataclass
+class Coverage:
+    """How many items of a pass there were, and how many of them had each field."""
+
+    items: int = 0
+    fields: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of_row(cls, row: Json) -> Coverage:
+        return cls(row.get("items", 0), dict(row.get("fields", {}))) if row else cls()
+
+    def as_row(self) -> dict[str, Json]:
+        return {"items": self.items, "fields": self.fields}
+
+    def add(self, found: Iterable[dict[str, Json]]) -> None:
+        counts = self.fields
+        for data in found:
+            self.items += 1
+            for name, value in data.items():
+                counts[name] = counts.get(name, 0) + (value not in _EMPTY)
+
+    def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> str:
+        """Why this pass cannot be trusted: a field all items had before and none has now, or one that too few have."""
+        if not self.items:
+            return ""
+        for name, share in wanted.items():
+            found = self.fields.get(name, 0) / self.items
+            if found < share:
+                return f"only {found:.0%} of the items have {name!r}; coverage asks for {share:.0%}"
+        for name, count in before.fields.items():
+            if count and count == before.items and not self.fields.get(name):
+                return f"no item has {name!r}, which all {before.items} had in the pass before"
+        return ""

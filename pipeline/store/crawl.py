@@ -1,0 +1,311 @@
+"""The frontier, and pages committed whole.
+
+`commit_pages` is the one place where what a crawl found becomes true: items compared and stored, changes
+written, downloads and links queued, the frontier row done, all in one transaction. Killed before it, the
+page is fetched again; after it, never.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
+from pipeline.store import leases
+from pipeline.store.compare import Comparison, Coverage
+from pipeline.store.engine import Store
+from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs
+
+# SQLite takes 32,766 parameters in one statement; this stays far below with any table here.
+_CHUNK = 500
+_T = TypeVar("_T")
+_PLAIN = Comparison()
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A frontier row on its way to the crawl."""
+
+    id: int
+    request: Request
+
+
+@dataclass
+class Committed:
+    """What one commit added: to the run's progress and to the frontier."""
+
+    progress: Progress = field(default_factory=Progress)
+    queued: list[Queued] = field(default_factory=list)
+
+
+def fingerprint(request: Request) -> bytes:
+    """SHA-1 over method, URL (whatever the order of its query), body, and which start, page number or item it is
+    for: the same page is fetched once a pass."""
+    meta = request.meta
+    part = f"{meta.get('pipeline_start', '')} {meta.get('pipeline_part', '')}" if meta else " "
+    parts = (request.method.encode(), _canonical(request.url).encode("utf-8", "surrogatepass"), part.encode(), request.body)
+    return hashlib.sha1(b"\n".join(parts), usedforsecurity=False).digest()
+
+
+def _canonical(url: str) -> str:
+    url = url.partition("#")[0]
+    head, mark, query = url.partition("?")
+    return f"{head}?{'&'.join(sorted(query.split('&')))}" if mark else url
+
+
+def _to_row(pass_id: int, request: Request, *, unique: bytes = b"") -> dict[str, Any]:
+    extra: dict[str, Json] = {}
+    for name in ("method", "encoding", "callback", "errback", "meta", "cb_kwargs", "cookies"):
+        value = getattr(request, name)
+        if value != Request.__dataclass_fields__[name].default and value not in ({}, None):
+            extra[name] = value
+    if request.headers:
+        extra["headers"] = [list(pair) for pair in request.headers]
+    if request.body:
+        extra["body"] = base64.b64encode(request.body).decode()
+    return {"pass_id": pass_id, "fingerprint": unique or fingerprint(request), "url": request.url,
+            "request": extra, "priority": -request.priority, "depth": request.depth,
+            "state": FrontierState.WAITING.value}
+
+
+def _from_row(row: Row[Any]) -> Queued:
+    extra = dict(row.request)
+    if "headers" in extra:
+        extra["headers"] = tuple((name, value) for name, value in extra["headers"])
+    if "body" in extra:
+        extra["body"] = base64.b64decode(extra["body"])
+    return Queued(row.id, Request(url=row.url, priority=-row.priority, depth=row.depth, **extra))
+
+
+def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request]) -> list[Queued]:
+    """Queue what this pass has not seen yet; returns the rows that are new."""
+    rows: dict[bytes, dict[str, Any]] = {}
+    for request in requests:
+        # A request that asks for no filtering is a page of its own each time.
+        unique = os.urandom(20) if request.dont_filter else b""
+        row = _to_row(pass_id, request, unique=unique)
+        rows.setdefault(row["fingerprint"], row)
+    queued: list[Queued] = []
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    for chunk in _chunks(list(rows.values())):
+        statement = dialect.insert(frontier).on_conflict_do_nothing().returning(
+            frontier.c.id, frontier.c.url, frontier.c.request, frontier.c.priority, frontier.c.depth)
+        queued += [_from_row(row) for row in connection.execute(statement, chunk)]
+    return queued
+
+
+def enqueue(store: Store, run: Run, requests: Iterable[Request]) -> list[Queued]:
+    """Queue requests that belong to no page, such as the starts. Raises LeaseLostError."""
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        return add_to_frontier(connection, run.pass_id, requests)
+
+
+def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = ()) -> list[Queued]:
+    """The next requests of a pass, most urgent first, leaving out the ids that are under way."""
+    wanted = select(frontier).where(
+        frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.WAITING.value,
+    ).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
+    away = set(besides)
+    with store.read() as connection:
+        found = [_from_row(row) for row in connection.execute(wanted) if row.id not in away]
+    return found[:limit]
+
+
+def first_requests(store: Store, pass_id: int, *, limit: int = 1000) -> list[Request]:
+    """The requests of depth 0 of a pass, the oldest first: its starts, whatever became of them."""
+    wanted = select(frontier).where(frontier.c.pass_id == pass_id, frontier.c.depth == 0).order_by(
+        frontier.c.id).limit(limit)
+    with store.read() as connection:
+        return [_from_row(row).request for row in connection.execute(wanted)]
+
+
+def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
+    """How many pages of a pass are in each state."""
+    with store.read() as connection:
+        rows = connection.execute(select(frontier.c.state, func.count()).where(
+            frontier.c.pass_id == pass_id).group_by(frontier.c.state))
+        return {FrontierState(state): count for state, count in rows}
+
+
+def start_over_unless_resumable(store: Store, run: Run) -> None:
+    """Forget the frontier of a pass whose requests could not all be kept: it begins at its starts again."""
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        if not connection.execute(select(passes.c.resumable).where(passes.c.id == run.pass_id)).scalar_one():
+            connection.execute(frontier.delete().where(frontier.c.pass_id == run.pass_id))
+
+
+def not_resumable(store: Store, run: Run) -> None:
+    """The pass holds requests in memory only: its next run starts over."""
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        connection.execute(update(passes).where(passes.c.id == run.pass_id).values(resumable=False))
+
+
+def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
+                 comparison: Comparison = _PLAIN) -> Committed:
+    """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError."""
+    done = Committed()
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        _keep_rejects(connection, run, batch, done.progress, now=now)
+        links = [link for page in batch for link in page.links]
+        if links:
+            done.queued = add_to_frontier(connection, run.pass_id, links)
+        _queue_downloads(connection, run, batch, now)
+        _finish_pages(connection, run, batch, done.progress)
+    return done
+
+
+def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress) -> None:
+    fetched = [page for page in batch if page.url]  # items of start() and errbacks come on a page of no URL
+    if fetched:
+        connection.execute(insert(pages), [
+            {"pass_id": run.pass_id, "run_id": run.id, "url": page.url, "status": page.status,
+             "fetched_at": page.fetched_at, "size_bytes": page.size_bytes, "items": len(page.items)}
+            for page in fetched])
+    ends = [{"row": page.frontier_id, "end_status": page.status, "end_error": page.error,
+             "end_state": (FrontierState.FAILED if page.error else FrontierState.DONE).value}
+            for page in batch if page.frontier_id is not None]
+    if ends:
+        connection.execute(
+            update(frontier).where(frontier.c.id == bindparam("row")).values(
+                state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
+    progress.pages += len(fetched)
+    progress.pages_failed += sum(1 for page in batch if page.error)
+
+
+@dataclass
+class _Compared:
+    """Rows to write, sorted by what became of each item."""
+
+    new: list[dict[str, Any]] = field(default_factory=list)
+    altered: list[dict[str, Any]] = field(default_factory=list)
+    quiet: list[dict[str, Any]] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    duplicates: int = 0
+    seen: list[dict[str, Json]] = field(default_factory=list)
+
+
+def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
+                 comparison: Comparison) -> None:
+    """Compare with what is stored, and write what differs. Of items with one key in one pass the first counts."""
+    found: dict[str, dict[str, Json]] = {}
+    for page in batch:
+        for item in page.items:
+            if found.setdefault(item.key, item.data) is not item.data:
+                progress.duplicates += 1
+    if not found:
+        return
+    compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
+    _write_items(connection, run, compared, now)
+    _add_coverage(connection, run, compared.seen)
+    progress.duplicates += compared.duplicates
+    progress.unchanged += len(compared.unchanged) + len(compared.quiet)
+    progress.items += len(compared.seen)
+    for change in compared.changes:
+        setattr(progress, change["kind"], getattr(progress, change["kind"]) + 1)
+
+
+def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:
+    wanted = select(items.c.id, items.c.key, items.c.data, items.c.reported, items.c.present, items.c.pass_id)
+    return {row.key: row for chunk in _chunks(list(keys))
+            for row in connection.execute(wanted.where(items.c.spider == spider, items.c.key.in_(chunk)))}
+
+
+def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any], now: datetime,
+             comparison: Comparison) -> _Compared:
+    compared = _Compared()
+    for key, data in found.items():
+        row = known.get(key)
+        before: dict[str, Json] = {}
+        if row is not None and row.pass_id == run.pass_id:
+            compared.duplicates += 1
+            continue
+        compared.seen.append(data)
+        if row is None:
+            kind = ChangeKind.NEW
+            compared.new.append({"spider": run.spider, "key": key, "data": data, "present": True,
+                                 "first_seen_at": now, "changed_at": now, "pass_id": run.pass_id})
+        else:
+            reported = row.data if row.reported is None else row.reported
+            if row.present and comparison.same(reported, data):
+                if row.data == data:
+                    compared.unchanged.append(row.id)
+                else:
+                    compared.quiet.append({"row": row.id, "new_data": data, "kept": None if reported == data else reported})
+                continue
+            kind = ChangeKind.CHANGED if row.present else ChangeKind.BACK
+            before = comparison.before(reported, data)
+            compared.altered.append({"row": row.id, "new_data": data})
+        compared.changes.append({"run_id": run.id, "spider": run.spider, "key": key, "kind": kind.value,
+                                 "at": now, "before": before, "after": data})
+    return compared
+
+
+def _write_items(connection: Connection, run: Run, compared: _Compared, now: datetime) -> None:
+    if compared.new:
+        connection.execute(insert(items), compared.new)
+    if compared.altered:
+        connection.execute(update(items).where(items.c.id == bindparam("row")).values(
+            data=bindparam("new_data", type_=items.c.data.type), reported=None, present=True, changed_at=now,
+            pass_id=run.pass_id), compared.altered)
+    if compared.quiet:
+        connection.execute(update(items).where(items.c.id == bindparam("row")).values(
+            data=bindparam("new_data", type_=items.c.data.type), pass_id=run.pass_id,
+            reported=bindparam("kept", type_=items.c.reported.type)), compared.quiet)
+    for ids in _chunks(compared.unchanged):
+        connection.execute(update(items).where(items.c.id.in_(ids)).values(pass_id=run.pass_id))
+    if compared.changes:
+        connection.execute(insert(changes), compared.changes)
+
+
+def _add_coverage(connection: Connection, run: Run, seen: list[dict[str, Json]]) -> None:
+    row = passes.c.id == run.pass_id
+    coverage = Coverage.of_row(connection.execute(select(passes.c.coverage).where(row)).scalar_one())
+    coverage.add(seen)
+    connection.execute(update(passes).where(row).values(coverage=coverage.as_row()))
+
+
+def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *,
+                  now: datetime) -> None:
+    rows = [{"run_id": run.id, "spider": run.spider, "key": reject.key, "url": page.url, "reason": reject.reason,
+             "data": reject.data, "at": now} for page in batch for reject in page.rejects]
+    if rows:
+        connection.execute(insert(rejects), rows)
+        progress.rejected += len(rows)
+
+
+def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
+    """Each URL once a spider; a later pass asks again, and the download finds out whether it changed."""
+    wanted = {download.url: download for page in batch for download in page.downloads}
+    if not wanted:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(downloads)
+    statement = statement.on_conflict_do_update(
+        index_elements=["spider", "url"],
+        where=downloads.c.pass_id < run.pass_id,
+        set_={name: statement.excluded[name] for name in (
+            "pass_id", "item_key", "name", "referer", "headers", "sha256_wanted", "state", "requested_at")}
+        | {"not_before": None, "error": "", "attempt": 0})
+    connection.execute(statement, [
+        {"spider": run.spider, "url": d.url, "pass_id": run.pass_id, "item_key": d.item_key, "name": d.name,
+         "referer": d.referer, "headers": [list(pair) for pair in d.headers], "sha256_wanted": d.sha256,
+         "state": DownloadState.WAITING.value, "requested_at": now}
+        for d in wanted.values()])
+
+
+def _chunks(values: list[_T]) -> Iterable[list[_T]]:
+    return (values[start:start + _CHUNK] for start in range(0, len(values), _CHUNK))

@@ -1,0 +1,152 @@
+"""Digests claim ended runs: each run is told once by each digest, whatever dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, Select, func, insert, select
+
+from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
+from pipeline.store import leases
+from pipeline.store.engine import Store
+from pipeline.store.outbox import insert_message
+from pipeline.store.runs import run_of
+from pipeline.store.schema import changes, digest_runs, digests, download_files, runs
+
+CLAIM_TTL = timedelta(minutes=5)
+_BATCH = 1000
+
+
+def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
+          scheduled: bool = False, even_empty: bool = False, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
+    """Claim every ended run of the spiders that this digest has not told of yet.
+
+    A claim left unfinished is taken up first, with the same id and runs. None when there is nothing to tell;
+    scheduled: then its due time is on record all the same, once. even_empty: a claim of no runs is one, too.
+    """
+    with store.write(durable=True) as connection:
+        unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
+                                 owner=owner, now=now, ttl=ttl, order_by=[digests.c.id])
+        if unfinished:
+            row = connection.execute(select(digests).where(digests.c.id == unfinished[0])).one()
+            run_ids = connection.execute(select(digest_runs.c.run_id).where(
+                digest_runs.c.digest_id == row.id).order_by(digest_runs.c.run_id)).scalars().all()
+            return _claim(row, run_ids)
+        if scheduled and connection.execute(select(digests.c.id).where(
+                digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
+            return None  # told meanwhile, or by another service
+        run_ids = connection.execute(_untold(name, spiders)).scalars().all()
+        if not run_ids and not even_empty:
+            if scheduled:
+                connection.execute(insert(digests).values(
+                    name=name, slot_key=slot_key, created_at=now, closed_at=now))
+            return None
+        row = connection.execute(insert(digests).values(
+            name=name, slot_key=slot_key, created_at=now, lease_owner=owner, lease_until=now + ttl, attempt=1,
+        ).returning(digests)).one()
+        if run_ids:
+            connection.execute(insert(digest_runs), [
+                {"name": name, "run_id": run_id, "digest_id": row.id} for run_id in run_ids])
+        return _claim(row, run_ids)
+
+
+def _claim(row: Row[Any], run_ids: Sequence[int]) -> DigestClaim:
+    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids))
+
+
+def _ended(spiders: Sequence[str]) -> Select[Any]:
+    return select(runs.c.id).where(runs.c.spider.in_(list(spiders)), runs.c.ended_at.is_not(None),
+                                   runs.c.outcome != Outcome.SKIPPED.value).order_by(runs.c.id)
+
+
+def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
+    return _ended(spiders).where(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name)))
+
+
+def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
+    """Ids of the ended runs that this digest would tell of now."""
+    with store.read() as connection:
+        return list(connection.execute(_untold(name, spiders)).scalars())
+
+
+def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[int]:
+    """Ids of the runs that ended from `since` on, told or not."""
+    with store.read() as connection:
+        return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
+
+
+def last_slot(store: Store, name: str) -> datetime | None:
+    """When the digest was last due, whether there was news or not."""
+    with store.read() as connection:
+        return connection.execute(select(func.max(digests.c.created_at)).where(digests.c.name == name)).scalar()
+
+
+def unfinished(store: Store) -> list[str]:
+    """Names of digests that hold a claim nobody has closed yet."""
+    with store.read() as connection:
+        return list(connection.execute(select(digests.c.name).where(
+            digests.c.closed_at.is_(None)).distinct()).scalars())
+
+
+def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> bool:
+    with store.write() as connection:
+        return leases.renew(connection, digests, digest_id, owner=owner, now=now, ttl=ttl)
+
+
+def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime) -> list[int]:
+    """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
+
+    No drafts: there was nothing worth telling, and these runs are done with.
+    """
+    with store.write(durable=True) as connection:
+        leases.end(connection, digests, digest_id, owner=owner, closed_at=now)
+        return [insert_message(connection, draft, now=now, digest_id=digest_id) for draft in drafts]
+
+
+def runs_of(store: Store, run_ids: Sequence[int]) -> list[Run]:
+    with store.read() as connection:
+        return [run_of(row) for row in connection.execute(
+            select(runs).where(runs.c.id.in_(list(run_ids))).order_by(runs.c.id))]
+
+
+def change_counts(store: Store, run_ids: Sequence[int]) -> dict[ChangeKind, int]:
+    with store.read() as connection:
+        rows = connection.execute(select(changes.c.kind, func.count()).where(
+            changes.c.run_id.in_(list(run_ids))).group_by(changes.c.kind))
+        return {ChangeKind(kind): count for kind, count in rows}
+
+
+def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None = None) -> Iterator[Change]:
+    """The changes of these runs in the order they were found, read in batches, so that any number fits."""
+    last = 0
+    while True:
+        wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)), changes.c.id > last)
+        if kind is not None:
+            wanted = wanted.where(changes.c.kind == kind.value)
+        with store.read() as connection:
+            rows = connection.execute(wanted.order_by(changes.c.id).limit(_BATCH)).all()
+        for row in rows:
+            yield Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
+        if len(rows) < _BATCH:
+            return
+        last = rows[-1].id
+
+
+def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
+    """Every kept change of these items, the oldest first; of very many the newest."""
+    with store.read() as connection:
+        rows = connection.execute(select(changes).where(
+            changes.c.spider == spider, changes.c.key.in_(list(keys))).order_by(changes.c.id.desc()).limit(limit)).all()
+    return [Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
+            for row in reversed(rows)]
+
+
+def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:
+    """The files these runs brought in, in the order they arrived."""
+    with store.read() as connection:
+        rows = connection.execute(select(download_files).where(
+            download_files.c.run_id.in_(list(run_ids))).order_by(download_files.c.id)).all()
+    return [StoredFile(row.id, row.spider, row.run_id, row.url, row.key, row.name, row.size_bytes, row.sha256,
+                       row.content_type, row.fetched_at) for row in rows]

@@ -1,0 +1,66 @@
+"""Files by key: `downloads/books/a.pdf` under data_dir, never an absolute path in the database.
+
+A key is relative, uses "/", and cannot leave the folder; the folder may move, or become an object store.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from pipeline.errors import StoreError
+
+
+class FileStore:
+    """The files of one data_dir."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Where `key` is on disk. Raises StoreError for a key that leaves the folder."""
+        parts = PurePosixPath(key).parts
+        if not parts or key.startswith("/") or ".." in parts or "\0" in key or "\\" in key:
+            raise StoreError(f"{key!r} is no key of a file", where=str(self.root))
+        return self.root.joinpath(*parts)
+
+    def exists(self, key: str) -> bool:
+        return bool(key) and self.path(key).is_file()
+
+    @contextmanager
+    def writing(self, key: str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+        """Write `key` whole or not at all: temporary name, fsync, replace, fsync of the folder."""
+        target = self.path(key)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+
+    def write(self, key: str, content: bytes, *, mode: int = 0o600) -> None:
+        with self.writing(key, mode=mode) as file:
+            file.write(content)
+
+    def remove(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""One lease for everything that is worked on: runs, downloads, digests, messages.
+
+A row belongs to `lease_owner` until `lease_until`; who dies lets it run out, and whoever comes next takes it.
+Every write of a result checks the lease in the same transaction, so that one who was given up for dead and
+wakes up changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, update
+
+from pipeline.errors import LeaseLostError
+
+TTL = timedelta(seconds=15)
+"""Long enough to miss a few renewals on a busy machine, short enough that work does not lie about."""
+
+
+def new_owner() -> str:
+    """A name for whose leases these are: machine, process id, and which opening of the store."""
+    return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def _machine() -> str:
+    """Where process ids mean the same: the host, and on Linux the namespace (another container has its own)."""
+    host = socket.gethostname().replace(":", "-")
+    try:
+        namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return host
+    return f"{host}/{namespace}"
+
+
+def owner_is_alive(owner: str, own: str) -> bool | None:
+    """Whether the process that an owner names still runs; None when that cannot be told from here.
+
+    own: our own name. Another opening of the store by our process id is a process that is gone: in a container
+    the number comes back.
+    """
+    if owner.startswith(own):
+        return True
+    machine, _, rest = owner.partition(":")
+    number = rest.partition(":")[0]
+    if machine != own.partition(":")[0] or not number.isdigit():
+        return None
+    if int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def release_gone(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
+    """End the leases of processes of this machine that are gone, so that nobody waits for them to run out."""
+    released = 0
+    for table in tables:
+        held = connection.execute(select(table.c.lease_owner).where(table.c.lease_until > now).distinct()).scalars()
+        gone = [owner for owner in held if owner_is_alive(owner, own) is False]
+        if gone:
+            released += connection.execute(update(table).where(table.c.lease_owner.in_(gone)).values(
+                lease_until=now)).rowcount
+    return released
+
+
+def free(table: Table, now: datetime) -> ColumnElement[bool]:
+    return or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
+
+
+def take(connection: Connection, table: Table, where: ColumnElement[bool], *, owner: str, now: datetime,
+         ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1) -> list[int]:
+    """Lease up to `limit` free rows that match, and say which. Their attempt counts one up."""
+    wanted = select(table.c.id).where(where, free(table, now)).order_by(*order_by).limit(limit)
+    if connection.dialect.name == "postgresql":
+        wanted = wanted.with_for_update(skip_locked=True)
+    rows = connection.execute(
+        update(table).where(table.c.id.in_(wanted))
+        .values(lease_owner=owner, lease_until=now + ttl, attempt=table.c.attempt + 1).returning(table.c.id))
+    return sorted(row.id for row in rows)
+
+
+def renew(connection: Connection, table: Table, row_id: int, *, owner: str, now: datetime,
+          ttl: timedelta = TTL) -> bool:
+    """Keep a lease for another `ttl`; False when it is no longer ours."""
+    result = connection.execute(update(table).where(_ours(table, row_id, owner)).values(lease_until=now + ttl))
+    return bool(result.rowcount == 1)
+
+
+def hold(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
+    """Check, inside the transaction that writes a result, that the row is still ours. Raises LeaseLostError."""
+    if connection.execute(select(table.c.id).where(_ours(table, row_id, owner))).first() is None:
+        raise LeaseLostError(f"{table.name} {row_id} was taken up by someone else")
+
+
+def end(connection: Connection, table: Table, row_id: int, *, owner: str, **values: Any) -> None:
+    """Write the last word on a row and give the lease back. Raises LeaseLostError."""
+    hold(connection, table, row_id, owner=owner)
+    connection.execute(update(table).where(table.c.id == row_id)
+                       .values(lease_owner="", lease_until=None, **values))
+
+
+def _ours(table: Table, row_id: int, owner: str) -> ColumnElement[bool]:
+    return and_(table.c.id == row_id, table.c.lease_owner == owner)

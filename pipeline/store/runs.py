@@ -1,0 +1,258 @@
+"""Slots, passes and runs: what was due, and each attempt at it.
+
+A slot is claimed once; it opens a pass, or goes on with the one an earlier run left open. Runs wait
+(started_at NULL), run (leased) and end (outcome). A running one whose lease ran out is abandoned, and its
+pass gets a new run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, insert, literal, select, update
+
+from pipeline.model import ChangeKind, DownloadState, FrontierState, Outcome, Progress, Run
+from pipeline.store import leases
+from pipeline.store.compare import Coverage
+from pipeline.store.engine import Store
+from pipeline.store.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs, slots
+
+PASS_MAX_AGE = timedelta(hours=24)
+"""An open pass older than this tells nothing true about the site: the next slot starts afresh."""
+PASS_MAX_RUNS = 8
+"""So many attempts at one pass without finishing it, and the next slot starts afresh."""
+
+_PROGRESS = set(Progress.__dataclass_fields__)
+
+
+_REAL = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
+"""A skipped run never was at work. A run that has not ended has no outcome."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended. complete: the frontier ran empty with nothing missing; keep_open: the next run goes on.
+
+    coverage: by field, the share of items that must have it for the run not to be suspect; keep_unseen: what this
+    pass did not see is still there (a feed names its newest entries only).
+    """
+
+    outcome: Outcome
+    error: str = ""
+    error_kind: str = ""
+    complete: bool = False
+    keep_open: bool = False
+    coverage: Mapping[str, float] = field(default_factory=dict)
+    keep_unseen: bool = False
+
+
+def run_of(row: Row[Any]) -> Run:
+    """A row of `runs` as the record."""
+    values = row._asdict()
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    values["progress"] = Progress(**{k: v for k, v in (values["progress"] or {}).items() if k in _PROGRESS})
+    return Run(**values)
+
+
+def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime) -> Run | None:
+    """Claim one due time of one spider: its slot, its pass and a waiting run, in one transaction.
+
+    None when somebody has claimed it before. A spider that is still at work gets a run that says `skipped`.
+    """
+    with store.write(durable=True) as connection:
+        taken = select(slots.c.id).where(slots.c.spider == spider, slots.c.key == key)
+        if connection.execute(taken).first() is not None:
+            return None
+        slot_id = connection.execute(insert(slots).values(
+            spider=spider, key=key, due_at=due_at, claimed_at=now, reason=reason).returning(slots.c.id)).scalar_one()
+        busy = connection.execute(select(runs.c.id, runs.c.pass_id).where(
+            runs.c.spider == spider, runs.c.ended_at.is_(None))).first()
+        if busy is not None:
+            return _insert_run(connection, pass_id=busy.pass_id, spider=spider, reason=reason, due_at=due_at,
+                               created_at=now, ended_at=now, outcome=Outcome.SKIPPED.value,
+                               error=f"run {busy.id} is still at work")
+        return _insert_run(connection, pass_id=_pass_for(connection, spider, slot_id, now), spider=spider,
+                           reason=reason, due_at=due_at, created_at=now)
+
+
+def _pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -> int:
+    """The spider's open pass, or a new one where there is none worth going on with."""
+    found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
+                               .order_by(passes.c.id.desc())).first()
+    if found is not None:
+        attempts = connection.execute(select(func.count()).where(
+            runs.c.pass_id == found.id, _REAL)).scalar_one()
+        if found.resumable and now - found.opened_at < PASS_MAX_AGE and attempts < PASS_MAX_RUNS:
+            return int(found.id)
+        connection.execute(update(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
+                           .values(closed_at=now))
+    return int(connection.execute(insert(passes).values(
+        spider=spider, slot_id=slot_id, opened_at=now, complete=False, resumable=True,
+    ).returning(passes.c.id)).scalar_one())
+
+
+def _insert_run(connection: Connection, **values: Any) -> Run:
+    return run_of(connection.execute(insert(runs).values(progress={}, **values).returning(runs)).one())
+
+
+def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int) -> Run | None:
+    """Lease a waiting run (any, oldest first, when run_id is None) while fewer than `limit` are running."""
+    with store.write(durable=True) as connection:
+        running = connection.execute(select(func.count()).where(
+            runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)).scalar_one()
+        if running >= limit:
+            return None
+        waiting = and_(runs.c.started_at.is_(None), runs.c.ended_at.is_(None))
+        if run_id is not None:
+            waiting = and_(waiting, runs.c.id == run_id)
+        taken = leases.take(connection, runs, waiting, owner=owner, now=now, order_by=[runs.c.id])
+        if not taken:
+            return None
+        row = connection.execute(update(runs).where(runs.c.id == taken[0]).values(started_at=now).returning(runs))
+        return run_of(row.one())
+
+
+def waiting_runs(store: Store) -> list[Run]:
+    with store.read() as connection:
+        return [run_of(row) for row in connection.execute(select(runs).where(
+            runs.c.started_at.is_(None), runs.c.ended_at.is_(None)).order_by(runs.c.id))]
+
+
+def report_progress(store: Store, run: Run, progress: Progress, *, now: datetime) -> bool:
+    """Write what the run has done and renew its lease; False when the run is no longer ours."""
+    with store.write() as connection:
+        if not leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now):
+            return False
+        connection.execute(update(runs).where(runs.c.id == run.id).values(progress=asdict(progress)))
+        return True
+
+
+def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime) -> Run:
+    """Write the outcome; where the pass is complete, what it no longer saw is gone. Raises LeaseLostError.
+
+    A pass that found nothing where there were items, or lacks a field they all had, is suspect: nothing is marked
+    gone, and the reason stands where an error would.
+    """
+    with store.write(durable=True) as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        if progress is None:  # the child died: its last word is in the row
+            stored = connection.execute(select(runs).where(runs.c.id == run.id)).one()
+            progress = run_of(stored).progress
+        doubt = ""
+        if ending.complete and not ending.keep_unseen:
+            present = select(func.count()).where(items.c.spider == run.spider, items.c.present)
+            seen = connection.execute(present.where(items.c.pass_id == run.pass_id)).scalar_one()
+            missing = connection.execute(present.where(items.c.pass_id < run.pass_id)).scalar_one()
+            doubt = f"it found none of the {missing} items there were" if missing and not seen else \
+                _lacking(connection, run, ending.coverage)
+            if missing and not doubt:
+                progress.gone += _mark_gone(connection, run, now)
+        suspect = bool(doubt)
+        if not ending.keep_open:
+            connection.execute(update(passes).where(passes.c.id == run.pass_id).values(
+                closed_at=now, complete=ending.complete and not suspect))
+        leases.end(connection, runs, run.id, owner=run.lease_owner, ended_at=now, outcome=ending.outcome.value,
+                   error=ending.error or doubt, error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
+                   progress=asdict(progress))
+        return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
+
+
+def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
+    """What this pass lacks of the fields the last whole one had; a second pass without them is not sudden any more."""
+    own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
+    before = connection.execute(select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
+        passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete,
+    ).order_by(passes.c.id.desc()).limit(1)).scalar()
+    return Coverage.of_row(own).lacking(Coverage.of_row(before), wanted)
+
+
+def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
+    """What was neither seen nor refused: an item kept aside for what is wrong with it is still there."""
+    refused = select(rejects.c.key).join(runs, runs.c.id == rejects.c.run_id).where(runs.c.pass_id == run.pass_id)
+    unseen = and_(items.c.spider == run.spider, items.c.present, items.c.pass_id < run.pass_id,
+                  items.c.key.not_in(refused))
+    result = connection.execute(insert(changes).from_select(
+        ["run_id", "spider", "key", "kind", "at", "before", "after"],
+        select(literal(run.id), items.c.spider, items.c.key, literal(ChangeKind.GONE.value), literal(now, changes.c.at.type),
+               func.coalesce(items.c.reported, items.c.data), literal({}, changes.c.after.type)).where(unseen)))
+    connection.execute(update(items).where(unseen).values(present=False, changed_at=now))
+    return int(result.rowcount)
+
+
+def keep_run(store: Store, run: Run, *, now: datetime) -> bool:
+    """Renew the lease of a run whose process is alive, however busy; False when it is no longer ours."""
+    with store.write() as connection:
+        return leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now)
+
+
+def abandon_expired(store: Store, *, now: datetime) -> list[Run]:
+    """End every running run whose lease ran out, and give its pass a new waiting run. Returns the ended ones.
+
+    Owners of this machine that are gone are not waited for, and those that are there after all
+    (the clock jumped, the machine slept) are spared.
+    """
+    with store.write(durable=True) as connection:
+        leases.release_gone(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
+        expired = [run_of(row) for row in connection.execute(select(runs).where(
+            runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
+        lost = [run for run in expired if not leases.owner_is_alive(run.lease_owner, store.owner)]
+        for run in lost:
+            connection.execute(update(runs).where(runs.c.id == run.id).values(
+                ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None,
+                error="its process was gone before it ended"))
+            _take_up(connection, run, now)
+        return lost
+
+
+def take_up_stopped(store: Store, *, now: datetime) -> list[Run]:
+    """After a stop: new runs for passes that were cut short by it. Returns the waiting runs."""
+    with store.write(durable=True) as connection:
+        last = select(func.max(runs.c.id)).where(_REAL).group_by(runs.c.pass_id)
+        cut = connection.execute(select(runs).join(passes, passes.c.id == runs.c.pass_id).where(
+            passes.c.closed_at.is_(None), runs.c.id.in_(last), runs.c.outcome == Outcome.STOPPED.value))
+        return [run for run in (_take_up(connection, run_of(row), now) for row in cut.all()) if run]
+
+
+def _take_up(connection: Connection, run: Run, now: datetime) -> Run | None:
+    found = connection.execute(select(passes).where(passes.c.id == run.pass_id)).one()
+    attempts = connection.execute(select(func.count()).where(
+        runs.c.pass_id == run.pass_id, _REAL)).scalar_one()
+    if found.closed_at is not None or attempts >= PASS_MAX_RUNS:
+        return None
+    return _insert_run(connection, pass_id=run.pass_id, spider=run.spider, reason="resume", due_at=run.due_at,
+                       created_at=now)
+
+
+def get_run(store: Store, run_id: int) -> Run | None:
+    with store.read() as connection:
+        row = connection.execute(select(runs).where(runs.c.id == run_id)).first()
+        return run_of(row) if row is not None else None
+
+
+def history(store: Store, spider: str | None = None, *, limit: int = 20) -> list[Run]:
+    """Past and present runs, the newest first."""
+    wanted = select(runs).order_by(runs.c.id.desc()).limit(limit)
+    if spider is not None:
+        wanted = wanted.where(runs.c.spider == spider)
+    with store.read() as connection:
+        return [run_of(row) for row in connection.execute(wanted)]
+
+
+def last_slot(store: Store, spider: str) -> datetime | None:
+    """When the newest scheduled slot of the spider was due."""
+    with store.read() as connection:
+        return connection.execute(select(func.max(slots.c.due_at)).where(
+            slots.c.spider == spider, slots.c.reason != "manual")).scalar()
+
+
+def work_left(store: Store, pass_id: int) -> tuple[int, int]:
+    """Pages waiting in the frontier and downloads waiting, of one pass."""
+    with store.read() as connection:
+        pages_waiting = connection.execute(select(func.count()).where(
+            frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.WAITING.value)).scalar_one()
+        files_waiting = connection.execute(select(func.count()).where(
+            downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.WAITING.value)).scalar_one()
+        return int(pages_waiting), int(files_waiting)

@@ -1,0 +1,301 @@
+"""The tables. One place for their shape; migrations/ holds how older stores get there.
+
+Instants are whole microseconds since 1970 UTC in the database and aware datetimes outside of it. A table whose
+rows are worked on has the three columns of a lease (leases.py).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970 UTC: exact, ordered, the same on every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+# SQLite only auto-increments INTEGER, and ids of busy tables outgrow 32 bits elsewhere.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(naming_convention={
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s",
+})
+
+
+def _lease() -> list[Column[Any]]:
+    return [Column("lease_owner", String(120), nullable=False, default="", server_default=""),
+            Column("lease_until", Instant),
+            Column("attempt", Integer, nullable=False, default=0, server_default="0")]
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, default="", server_default="")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Id, nullable=False, default=0, server_default="0")
+
+
+slots = Table(
+    "slots", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("key", String(120), nullable=False),  # the wall-clock due time, or what asked for it
+    Column("due_at", Instant, nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    Column("reason", String(20), nullable=False),  # schedule, catch-up, manual
+    UniqueConstraint("spider", "key"),
+)
+
+passes = Table(
+    "passes", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False, index=True),
+    Column("slot_id", ForeignKey("slots.id"), nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("closed_at", Instant),  # NULL: open, the next run goes on with it
+    Column("complete", Boolean, nullable=False, default=False),
+    Column("resumable", Boolean, nullable=False, default=True),
+    Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
+)
+
+runs = Table(
+    "runs", metadata,
+    Column("id", Id, primary_key=True),
+    Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False),
+    Column("reason", String(20), nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("outcome", String(20)),
+    Column("complete", Boolean, nullable=False, default=False),
+    Column("suspect", Boolean, nullable=False, default=False),
+    Column("error_kind", String(60), nullable=False, default=""),
+    _text("error"),
+    Column("progress", JSON, nullable=False, default=dict),
+    *_lease(),
+    Index(None, "spider", "ended_at"),
+    Index(None, "ended_at"),
+)
+
+frontier = Table(
+    "frontier", metadata,
+    Column("id", Id, primary_key=True),
+    Column("pass_id", ForeignKey("passes.id"), nullable=False),
+    Column("fingerprint", LargeBinary(20), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("request", JSON, nullable=False),  # what differs from a plain GET
+    Column("priority", Integer, nullable=False, default=0),
+    Column("depth", Integer, nullable=False, default=0),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("status", Integer),  # the page's, once fetched
+    _text("error"),
+    UniqueConstraint("pass_id", "fingerprint"),
+    Index(None, "pass_id", "state", "priority", "id"),
+)
+
+pages = Table(
+    "pages", metadata,
+    Column("id", Id, primary_key=True),
+    Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("fetched_at", Instant, nullable=False),
+    _count("size_bytes"),
+    _count("items"),
+)
+
+items = Table(
+    "items", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("reported", JSON(none_as_null=True), nullable=True),  # what its last change told, where data has moved on quietly since
+    Column("present", Boolean, nullable=False, default=True),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("pass_id", Id, nullable=False),  # the last pass that saw it
+    UniqueConstraint("spider", "key"),
+    Index(None, "spider", "pass_id"),
+)
+
+changes = Table(
+    "changes", metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("before", JSON, nullable=False, default=dict),
+    Column("after", JSON, nullable=False, default=dict),
+    Index(None, "spider", "key"),
+)
+
+rejects = Table(
+    "rejects", metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False, index=True),
+    Column("key", Text, nullable=False, default=""),
+    Column("url", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+downloads = Table(
+    "downloads", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("pass_id", Id, nullable=False, index=True),  # the last pass that asked for it
+    Column("item_key", Text, nullable=False, default=""),
+    _text("name"),
+    _text("referer"),
+    Column("headers", JSON, nullable=False, default=list),
+    _text("sha256_wanted"),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("not_before", Instant),
+    Column("requested_at", Instant, nullable=False),
+    Column("done_at", Instant),
+    Column("failures", Integer, nullable=False, default=0, server_default="0"),  # in a row; leases count apart
+    _text("error"),
+    _text("part_key"), _text("part_etag"), _text("part_last_modified"), Column("part_length", Id),
+    _text("file_key"), _text("etag"), _text("last_modified"),  # of the last whole version
+    *_lease(),
+    UniqueConstraint("spider", "url"),
+    Index(None, "state", "not_before"),
+)
+
+download_files = Table(
+    "download_files", metadata,
+    Column("id", Id, primary_key=True),
+    Column("download_id", ForeignKey("downloads.id"), nullable=False, index=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    _count("size_bytes"),
+    Column("sha256", String(64), nullable=False),
+    Column("content_type", String(120), nullable=False, default=""),
+    Column("fetched_at", Instant, nullable=False),
+)
+
+digests = Table(
+    "digests", metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False, index=True),
+    Column("slot_key", String(120), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("closed_at", Instant),  # NULL: claimed, not yet in the outbox
+    _text("error"),
+    *_lease(),
+)
+
+digest_runs = Table(
+    "digest_runs", metadata,
+    Column("name", String(64), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    Column("digest_id", ForeignKey("digests.id"), nullable=False, index=True),
+)
+
+messages = Table(
+    "messages", metadata,
+    Column("id", Id, primary_key=True),
+    Column("digest_id", ForeignKey("digests.id")),
+    Column("message_id", String(255), nullable=False, unique=True),
+    _text("subject"),
+    Column("sender", Text, nullable=False),
+    Column("file_key", Text, nullable=False),
+    _count("size_bytes"),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("created_at", Instant, nullable=False),
+    Column("next_attempt_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    _text("last_error"),
+    *_lease(),
+    Index(None, "state", "next_attempt_at"),
+)
+
+recipients = Table(
+    "recipients", metadata,
+    Column("message_id", ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    Column("address", String(320), primary_key=True),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("code", Integer, nullable=False, default=0),
+    _text("answer"),
+)
+
+deliveries = Table(
+    "deliveries", metadata,
+    Column("id", Id, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False, index=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("accepted", Integer, nullable=False, default=0),
+    Column("refused", Integer, nullable=False, default=0),
+    _text("error"),
+)
+
+paused = Table(  # spiders whose slots are not claimed until somebody says so
+    "paused", metadata,
+    Column("spider", String(64), primary_key=True),
+    Column("since", Instant, nullable=False),
+)
+
+pulse = Table(  # written by every service again and again: proof that the database can be written
+    "pulse", metadata,
+    Column("host", String(120), primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+
+alerts = Table(
+    "alerts", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("kind", String(20), nullable=False),  # failing, suspect, late
+    Column("since", Instant, nullable=False),
+    Column("told_at", Instant, nullable=False),  # its message entered the outbox with this row
+    Column("over_at", Instant),  # NULL: open; its second message entered the outbox with this
+    _text("error"),
+)
+# Two services that see the same trouble at the same moment: one of them tells it.
+Index("uq_alerts_open", alerts.c.spider, alerts.c.kind, unique=True,
+      sqlite_where=alerts.c.over_at.is_(None), postgresql_where=alerts.c.over_at.is_(None))

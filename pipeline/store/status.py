@@ -1,0 +1,100 @@
+"""What the heartbeat reads: the last runs of each spider, runs at work, the outbox and the downloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
+from pipeline.store.runs import run_of
+from pipeline.store.schema import downloads, messages, runs
+
+FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
+"""Outcomes that count against a spider; stopped was asked for, skipped never began."""
+
+_FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
+
+
+@dataclass(frozen=True)
+class Day:
+    """Sums over the runs of one spider that ended in a span of time."""
+
+    outcomes: dict[str, int]
+    progress: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """oldest_at: when the oldest message still waiting was made; last_error: of the last one that has one."""
+
+    waiting: int
+    oldest_at: datetime | None
+    parked: int
+    last_error: str
+
+
+def running(connection: Connection) -> list[Run]:
+    """Runs that have started and not ended, whoever works on them, oldest first."""
+    wanted = select(runs).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.id)
+    return [run_of(row) for row in connection.execute(wanted)]
+
+
+def recent(connection: Connection, spider: str, limit: int) -> list[Run]:
+    """The last ended runs of a spider that began, newest first."""
+    wanted = _ended(spider).where(runs.c.outcome != Outcome.SKIPPED).limit(limit)
+    return [run_of(row) for row in connection.execute(wanted)]
+
+
+def last_success(connection: Connection, spider: str) -> Run | None:
+    row = connection.execute(_ended(spider).where(runs.c.outcome == Outcome.SUCCEEDED).limit(1)).first()
+    return None if row is None else run_of(row)
+
+
+def failures_since(connection: Connection, spider: str, since: datetime | None) -> int:
+    """How many runs of a spider failed after `since`; None: ever."""
+    wanted = select(func.count()).select_from(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
+                                                          runs.c.outcome.in_(FAILURES))
+    if since is not None:
+        wanted = wanted.where(runs.c.ended_at > since)
+    return connection.execute(wanted).scalar_one()
+
+
+def day(connection: Connection, since: datetime) -> dict[str, Day]:
+    """By spider: outcomes and summed figures of the runs that ended after `since`."""
+    sums = [func.sum(runs.c.progress[name].as_integer()).label(name) for name in _FIGURES]
+    wanted = select(runs.c.spider, runs.c.outcome, func.count().label("ended"), *sums).where(
+        runs.c.ended_at > since).group_by(runs.c.spider, runs.c.outcome)
+    found: dict[str, Day] = {}
+    for row in connection.execute(wanted):
+        entry = found.setdefault(row.spider, Day({}, dict.fromkeys(_FIGURES, 0)))
+        entry.outcomes[row.outcome] = row.ended
+        for name in _FIGURES:
+            entry.progress[name] += getattr(row, name) or 0
+    return found
+
+
+def outbox(connection: Connection) -> Outbox:
+    counts = {row.state: row for row in connection.execute(
+        select(messages.c.state, func.count().label("number"), func.min(messages.c.created_at).label("oldest"))
+        .where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED))).group_by(messages.c.state))}
+    waiting, parked = counts.get(MessageState.WAITING), counts.get(MessageState.PARKED)
+    error = connection.execute(
+        select(messages.c.last_error).where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED)),
+                                            messages.c.last_error != "").order_by(messages.c.id.desc()).limit(1))
+    return Outbox(waiting=waiting.number if waiting else 0, oldest_at=waiting.oldest if waiting else None,
+                  parked=parked.number if parked else 0, last_error=error.scalar() or "")
+
+
+def download_counts(connection: Connection) -> dict[str, int]:
+    """How many downloads wait and how many failed for good, by state."""
+    wanted = select(downloads.c.state, func.count().label("number")).where(
+        downloads.c.state.in_((DownloadState.WAITING, DownloadState.FAILED))).group_by(downloads.c.state)
+    return {row.state: row.number for row in connection.execute(wanted)}
+
+
+def _ended(spider: str) -> Select[Any]:
+    return select(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None)).order_by(
+        runs.c.ended_at.desc(), runs.c.id.desc())

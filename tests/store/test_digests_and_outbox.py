@@ -1,0 +1,110 @@
+"""Each run is told once by each digest; a message is sent once it was accepted, and not before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.errors import LeaseLostError
+from pipeline.model import DraftMessage, MessageState, Outcome, Progress, RecipientResult
+from pipeline.store import Store, digests, outbox, runs
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there", "b@there"), "messages/1-1.eml", 100)
+
+
+def ended_run(store: Store, key: str, spider: str = "shop") -> int:
+    runs.claim_slot(store, spider, key, due_at=NOW, reason="schedule", now=NOW)
+    run = runs.start_run(store, None, owner="me", now=NOW, limit=9)
+    assert run is not None
+    return runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW).id
+
+
+def test_a_digest_tells_each_run_once(store: Store) -> None:
+    first = ended_run(store, "1")
+    claim = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
+    assert claim is not None
+    assert claim.run_ids == (first,)
+    digests.close(store, claim.id, [], owner="me", now=NOW)
+    second = ended_run(store, "2")
+    ended_run(store, "3", spider="other")
+    claim = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
+    assert claim is not None
+    assert claim.run_ids == (second,)
+
+
+def test_two_digests_tell_the_same_run_each(store: Store) -> None:
+    run_id = ended_run(store, "1")
+    for name in ("d", "e"):
+        claim = digests.claim(store, name, ["shop"], "k", owner="me", now=NOW)
+        assert claim is not None
+        assert claim.run_ids == (run_id,)
+
+
+def test_an_unfinished_claim_is_taken_up_with_the_same_runs(store: Store) -> None:
+    ended_run(store, "1")
+    killed = digests.claim(store, "d", ["shop"], "k", owner="killed", now=NOW)
+    assert killed is not None
+    ended_run(store, "2")
+    later = NOW + digests.CLAIM_TTL + timedelta(seconds=1)
+    again = digests.claim(store, "d", ["shop"], "k", owner="next", now=later)
+    assert again is not None
+    assert (again.id, again.run_ids) == (killed.id, killed.run_ids)
+    with pytest.raises(LeaseLostError):
+        digests.close(store, killed.id, [DRAFT], owner="killed", now=later)
+    assert digests.close(store, again.id, [DRAFT], owner="next", now=later) == [1]
+    assert len(outbox.list_messages(store)) == 1
+
+
+def test_a_scheduled_digest_with_nothing_to_tell_is_on_record(store: Store) -> None:
+    assert digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW, scheduled=True) is None
+    assert digests.last_slot(store, "d") == NOW
+
+
+def test_a_message_is_leased_by_one_at_a_time(store: Store) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    assert len(outbox.lease(store, owner="one", now=NOW)) == 1
+    assert outbox.lease(store, owner="two", now=NOW) == []
+    assert len(outbox.lease(store, owner="two", now=NOW + outbox.LEASE_TTL)) == 1
+
+
+def test_only_those_not_accepted_are_tried_again(store: Store) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    (message,) = outbox.lease(store, owner="me", now=NOW)
+    results = [RecipientResult("a@there", accepted=True), RecipientResult("b@there", False, 450, "later", retry=True)]
+    again = NOW + timedelta(minutes=1)
+    done = outbox.record(store, message, results, owner="me", now=NOW, next_attempt_at=again)
+    assert (done.state, done.accepted, done.waiting) == (MessageState.WAITING, 1, 1)
+    assert outbox.lease(store, owner="me", now=NOW) == []
+    (message,) = outbox.lease(store, owner="me", now=again)
+    assert message.recipients == ("b@there",)
+    refused = [RecipientResult("b@there", False, 550, "no such user")]
+    done = outbox.record(store, message, refused, owner="me", now=again, next_attempt_at=again)
+    assert (done.state, done.accepted, done.refused) == (MessageState.SENT, 1, 1)
+
+
+def test_a_message_that_nobody_accepts_is_parked_until_a_person_says_retry(store: Store) -> None:
+    number = outbox.enqueue(store, DRAFT, now=NOW)
+    (message,) = outbox.lease(store, owner="me", now=NOW)
+    refused = [RecipientResult(address, False, 550, "no") for address in DRAFT.recipients]
+    assert outbox.record(store, message, refused, owner="me", now=NOW, next_attempt_at=NOW).state is MessageState.PARKED
+    assert outbox.lease(store, owner="me", now=NOW) == []
+    assert outbox.retry(store, number, now=NOW)
+    (message,) = outbox.lease(store, owner="me", now=NOW)
+    assert message.recipients == DRAFT.recipients
+
+
+def test_whoever_lost_the_lease_records_nothing(store: Store) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    (message,) = outbox.lease(store, owner="slow", now=NOW)
+    outbox.lease(store, owner="next", now=NOW + outbox.LEASE_TTL)
+    with pytest.raises(LeaseLostError):
+        outbox.record(store, message, [], owner="slow", now=NOW, next_attempt_at=None)
+
+
+def test_a_dropped_message_is_not_delivered(store: Store) -> None:
+    number = outbox.enqueue(store, DRAFT, now=NOW)
+    assert outbox.drop(store, number)
+    assert not outbox.drop(store, number)
+    assert outbox.lease(store, owner="me", now=NOW) == []

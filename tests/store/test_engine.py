@@ -1,0 +1,103 @@
+"""The database: made by its migrations, locked for writing at once, and clear about what is wrong with it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from pipeline.errors import StoreError
+from pipeline.store import Store, open_store, runs
+from pipeline.store.engine import HEAD
+from pipeline.store.schema import metadata
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def test_the_migrations_make_the_schema(store: Store) -> None:
+    with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+
+
+def test_a_second_opening_finds_it_made(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    open_store(tmp_path, migrate=False).close()
+
+
+def test_many_who_open_it_first_at_once_make_it_once(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def opening() -> None:
+        try:
+            open_store(tmp_path).close()
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=opening) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_newer_schema_is_refused_with_the_fix(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "pipeline.sqlite3") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(StoreError, match=r"newer version: upgrade"):
+        open_store(tmp_path)
+
+
+def test_what_is_no_database_is_said_to_be_damaged(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.sqlite3").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
+    with pytest.raises(StoreError, match=r"damaged.*restore a backup"):
+        open_store(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="data_dir"):
+        open_store(tmp_path / "file" / "data")
+
+
+def test_four_writers_at_once_all_get_through(store: Store) -> None:
+    def claim(name: str) -> None:
+        for number in range(25):
+            runs.claim_slot(store, name, str(number), due_at=NOW, reason="schedule", now=NOW)
+
+    threads = [threading.Thread(target=claim, args=(f"s{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(runs.history(store, limit=1000)) == 100
+
+
+@pytest.mark.parametrize("key", ["/etc/passwd", "../x", "a/../../x", "", "a\\b", "a\0b"])
+def test_a_file_key_cannot_leave_the_folder(store: Store, key: str) -> None:
+    with pytest.raises(StoreError, match="no key"):
+        store.files.path(key)
+
+
+def test_a_file_is_written_whole_or_not_at_all(store: Store) -> None:
+    store.files.write("a/b.txt", b"first")
+
+    def cut_short() -> None:
+        with store.files.writing("a/b.txt") as file:
+            file.write(b"sec")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_short()
+    assert store.files.path("a/b.txt").read_bytes() == b"first"
+    assert [path.name for path in store.files.path("a").iterdir()] == ["b.txt"]
+    assert store.files.path("a/b.txt").stat().st_mode & 0o777 == 0o600
