@@ -1,0 +1,363 @@
+"""A requests.Session as this program uses it: one proxy or none, a shared jar, bounded time, verified TLS."""
+
+from __future__ import annotations
+
+import io
+import ssl
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import Cookie, CookieJar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
+
+from pipeline.errors import FetchError
+from pipeline.session.connections import pool_classes
+from pipeline.session.faults import is_of_proxy, translate
+from pipeline.session.jar import Jar, host_cookies
+from pipeline.session.prepare import basic
+from pipeline.session.proxies import credentials_of
+from pipeline.session.reach import Reach
+from pipeline.session.shown import shown_url
+
+if TYPE_CHECKING:
+    from pipeline.session.standing import Expiry, Standing
+
+MAX_REDIRECTS = 20
+_CONNECT_S = 30.0
+_CHUNK_BYTES = 64 * 1024
+_HEAD_BYTES = 256 * 1024  # of a page where a file was expected: enough to see that it is the login form
+
+ContextFor = Callable[[str | None], ssl.SSLContext]
+"""The TLS context for a host."""
+
+
+class Client(requests.Session):
+    """For one thread. Redirects are bounded, the environment is ignored, the jar is shared with other clients.
+
+    route: the proxy for a URL, None for none. change_proxy: told of a proxy that failed; whether there is another.
+    standing: what keeps it logged in; None for a client that logs in itself. before: called ahead of each request.
+    """
+
+    def __init__(self, *, jar: Jar, route: Callable[[str], str | None], headers: Mapping[str, str], timeout_s: float,
+                 context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str] | None = None,
+                 own_hosts: frozenset[str] = frozenset(), insecure_hosts: frozenset[str] = frozenset(),
+                 login_headers: Callable[[str], Mapping[str, str]] = lambda url: {},
+                 change_proxy: Callable[[str | None], bool] = lambda failed: False,
+                 standing: Standing | None = None, before: Callable[[str], None] = lambda url: None) -> None:
+        super().__init__()
+        self._login_headers = login_headers
+        self._route = route
+        self._change_proxy = change_proxy
+        self._standing = standing
+        self._before = before
+        self._epoch = 0
+        self.trust_env = False
+        self.max_redirects = MAX_REDIRECTS
+        self.headers.update({**headers, **(own_headers or {})})
+        self.jar = jar
+        self.cookies = jar if standing is None else _FreshJar(jar, lambda: standing.is_stale(self._epoch))  # type: ignore[assignment]  # any CookieJar serves, as requests documents
+        self.proxy: str | None = None
+        self.proxies = {}
+        self._adapters: dict[str | None, _Adapter] = {}
+        self._make_adapter = partial(
+            _Adapter, timeout_s=timeout_s, context_for=context_for, reach=reach, own_headers=own_headers or {},
+            own_hosts=own_hosts, insecure_hosts=insecure_hosts)
+        if insecure_hosts:  # the settings name them; one warning a request would bury the log
+            warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+
+    def get_adapter(self, url: str | bytes) -> _Adapter:  # of every hop of a redirect
+        text = url.decode() if isinstance(url, bytes) else url
+        if urlsplit(text).scheme.lower() not in ("http", "https"):
+            raise requests.exceptions.InvalidSchema("only http and https URLs are fetched")
+        proxy = self._route(text)
+        if proxy not in self._adapters:
+            self._adapters[proxy] = self._make_adapter(proxy=proxy)
+        return self._adapters[proxy]
+
+    def close(self) -> None:
+        super().close()
+        for adapter in self._adapters.values():
+            adapter.close()
+
+    def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        """As requests does it; through the pool's next proxy when one fails, and once more after a new login.
+
+        Raises LoginError when that does not help, FetchError for what is not sent twice, and requests' exceptions.
+        """
+        standing = self._standing
+        if standing is None:
+            return self._send_by_proxy(method, url, kwargs)
+        self._epoch = standing.settled()
+        response = self._send_by_proxy(method, url, kwargs)
+        if not (reason := _expired(standing.expiry, response, url)):
+            return response
+        response.close()
+        standing.renew(self._epoch)
+        if not standing.expiry.may_replay(method):
+            raise not_replayed(url, reason, method)
+        self._epoch = standing.settled()
+        response = self._send_by_proxy(method, url, kwargs)
+        if reason := _expired(standing.expiry, response, url):
+            response.close()
+            raise standing.lost(url, reason)
+        return response
+
+    def _send_by_proxy(self, method: str, url: str, kwargs: dict[str, Any]) -> requests.Response:
+        while True:
+            self.proxy = self._route(url)
+            self.proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
+            self._before(url)
+            try:
+                return super().request(method, url, **kwargs)
+            except requests.RequestException as error:
+                if self.proxy is None or not is_of_proxy(error) or not self._change_proxy(self.proxy):
+                    raise
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """As requests does it, with cookies matched as browsers match them (host-only, values as they came)."""
+        own, request.cookies = request.cookies or {}, {}
+        prepared = super().prepare_request(request)
+        carried = self.jar.copy()
+        if isinstance(own, Mapping):
+            own = host_cookies(request.url if isinstance(request.url, str) else "", dict(own))
+        for cookie in own:
+            carried.set_cookie(cookie)
+        if not any(name.lower() == "cookie" for name in (*(request.headers or {}), *self.headers)):
+            prepared.headers.pop("Cookie", None)
+            prepared.prepare_cookies(carried)
+        prepared.headers.update(self._login_headers(prepared.url or ""))
+        return prepared
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """A redirect to another site loses the login's header, whatever its name."""
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        for name in self._login_headers(response.request.url or ""):
+            prepared_request.headers.pop(name, None)
+        prepared_request.headers.update(self._login_headers(prepared_request.url or ""))
+
+    def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
+        # The adapter names the proxy and its credentials; none of either may change on a redirect.
+        prepared_request.headers.pop("Proxy-Authorization", None)
+        return self.proxies
+
+
+class _Adapter(HTTPAdapter):
+    """Fixes proxy, time limits and TLS of every request, whatever the call says of proxies or verification.
+
+    own_headers, which may hold secrets, go to own_hosts only, across redirects as well.
+    """
+
+    def __init__(self, *, proxy: str | None, timeout_s: float, context_for: ContextFor, reach: Reach,
+                 own_headers: Mapping[str, str], own_hosts: frozenset[str], insecure_hosts: frozenset[str]) -> None:
+        self._own_headers = own_headers
+        self._own_hosts = own_hosts
+        self._proxies = {"http": proxy, "https": proxy} if proxy else {}
+        self._proxy = proxy
+        self._timeout = (min(timeout_s, _CONNECT_S), timeout_s)
+        self._context_for = context_for
+        self._insecure_hosts = insecure_hosts
+        self._reach = reach
+        super().__init__()
+        self.poolmanager.pool_classes_by_scheme = pool_classes(reach, timeout_s)
+        self._proxied_pools = pool_classes(None, timeout_s)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self._reach.check_url(request.url or "")
+        if urlsplit(request.url or "").hostname not in self._own_hosts:
+            for name, value in self._own_headers.items():
+                if request.headers.get(name) == value:
+                    del request.headers[name]
+        # requests.Session passes all but the request by name.
+        for name, value in request.headers.items():
+            request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # bytes are sent as they are
+        kwargs["timeout"] = kwargs.get("timeout") or self._timeout
+        kwargs["verify"] = urlsplit(request.url or "").hostname not in self._insecure_hosts
+        response = super().send(request, *args, **{**kwargs, "proxies": self._proxies})
+        if response.status_code == 407 and self._proxy and self._proxy.startswith("http"):
+            response.close()
+            raise requests.exceptions.ProxyError("407 Proxy Authentication Required", request=request)
+        if response.is_redirect:
+            _discard_body(response)
+        return response
+
+    def build_connection_pool_key_attributes(self, request: requests.PreparedRequest, verify: Any,
+                                             cert: Any = None) -> Any:
+        host: Any
+        pool: Any
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        # To an http site behind an https proxy, the pool's TLS is the proxy's: never the insecure context.
+        if host["scheme"] == "https":
+            pool["ssl_context"] = self._context_for(host["host"])
+        elif self._proxy and self._proxy.startswith("https:"):
+            pool.update(ssl_context=self._context_for(urlsplit(self._proxy).hostname), cert_reqs="CERT_REQUIRED")
+        return host, pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the context holds the authorities, where requests would add its own bundle."""
+
+    def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
+        if proxy.startswith("https:"):
+            proxy_kwargs["proxy_ssl_context"] = self._context_for(urlsplit(proxy).hostname)
+        found = super().proxy_manager_for(proxy, **proxy_kwargs)
+        if not proxy.startswith("socks"):  # PySocks brings connections of its own
+            found.pool_classes_by_scheme = self._proxied_pools
+        return found
+
+    def proxy_headers(self, proxy: Any) -> dict[str, str]:
+        """RFC 7617 with UTF-8, where requests knows Latin-1 only."""
+        credentials = credentials_of(proxy)
+        return {"Proxy-Authorization": basic(*credentials)} if credentials else {}
+
+
+class _FreshJar(CookieJar):
+    """The shared jar, closed to answers that belong to a login that is over: they would put us out again."""
+
+    def __init__(self, jar: Jar, is_stale: Callable[[], bool]) -> None:
+        super().__init__(jar.policy)
+        self._jar = jar
+        self._is_stale = is_stale
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        if not self._is_stale():
+            self._jar.extract_cookies(response, request)
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        self._jar.set_cookie(cookie)
+
+    def __iter__(self) -> Iterator[Cookie]:
+        return iter(self._jar)
+
+    def __len__(self) -> int:
+        return len(self._jar)
+
+    def __repr__(self) -> str:
+        return repr(self._jar)
+
+    __str__ = __repr__  # the inherited one prints values
+
+
+def not_replayed(url: str, reason: str, method: str) -> FetchError:
+    return FetchError(f"{reason}: the login had expired, and a {method.upper()} is not sent twice", where=shown_url(url),
+                      fix="set login.expired.safe_to_replay if that does no harm", retry=True)
+
+
+def _expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
+    """Why an answer, its body unread, shows that the login has expired; "" when it does not."""
+    for hop in (*response.history, response):
+        if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
+            return reason
+    if response.history and expiry.is_login_page(response.url, asked=asked):
+        return "leads back to the login page"
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    packed = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
+    if not expiry.reads_pages or kind not in ("text/html", "application/xhtml+xml") or packed:
+        return ""
+    head = _peek(response)
+    return expiry.of_head(response.url, response.status_code, response.headers, head)
+
+
+def _peek(response: requests.Response) -> bytes:
+    """The beginning of a body, which is then read from its start all the same."""
+    rest: HTTPResponse = response.raw
+    head = rest.read(_HEAD_BYTES, decode_content=False)
+    response.raw = HTTPResponse(_Rejoined(head, rest), headers=rest.headers, status=rest.status,
+                                reason=rest.reason, preload_content=False, request_method=response.request.method)
+    return head
+
+
+class _Rejoined(io.RawIOBase):
+    """What was read of a body, then the rest of it."""
+
+    def __init__(self, head: bytes, rest: HTTPResponse) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            head, self._head = self._head, b""
+            return head + self._rest.read(decode_content=False)
+        if self._head:
+            head, self._head = self._head[:size], self._head[size:]
+            return head
+        return self._rest.read(size, decode_content=False)
+
+    def read1(self, size: int = -1) -> bytes:
+        if self._head:
+            return self.read(size if size >= 0 else len(self._head))
+        return self._rest.read1(size if size >= 0 else None, decode_content=False)
+
+    def fileno(self) -> int:
+        return self._rest.fileno()
+
+    def close(self) -> None:
+        self._rest.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page read whole. url: after redirects."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"",
+          max_bytes: int, timeout_s: float) -> Answer:
+    """One page with its redirects, at most max_bytes of it, within timeout_s. Raises ProxyError, TlsError, FetchError.
+
+    A page of any status is an answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        with client.request(method, url, headers=dict(headers or {}), data=body or None, stream=True) as response:
+            data = _read(response, url, max_bytes, deadline)
+            return Answer(response.url, response.status_code, response.headers, data)
+    except requests.RequestException as error:
+        raise translate(error, url, client.proxy) from error
+    except (HTTPError, OSError) as error:  # read1 goes around requests' own translation
+        raise translate(requests.exceptions.ConnectionError(error), url, client.proxy) from error
+
+
+def _read(response: requests.Response, url: str, max_bytes: int, deadline: float) -> bytes:
+    """The unpacked body. read1 returns what is there, so that a dripping server meets the deadline."""
+    data = bytearray()
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        data += chunk
+        if len(data) > max_bytes:
+            raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url), fix="raise max_page_size")
+        if time.monotonic() > deadline:
+            raise FetchError("did not arrive in time", where=shown_url(url), fix="raise timeout", retry=True)
+    return bytes(data)
+
+
+def _discard_body(response: requests.Response) -> None:
+    """A redirect's body, however long, is not waited for; the connection is kept when it was short."""
+    response.raw.read1(_CHUNK_BYTES, decode_content=False)
+    response._content = b""
+    response._content_consumed = True  # type: ignore[attr-defined]
+    response.raw.close()
+
+
+def _on_the_wire(value: str | bytes) -> str | bytes:
+    """UTF-8 for what http.client, which knows Latin-1 only, could not send."""
+    if isinstance(value, bytes):
+        return value
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode()
+    return value

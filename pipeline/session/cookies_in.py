@@ -1,0 +1,161 @@
+"""Cookies brought in from elsewhere: a browser's export, a `Cookie:` header, Playwright's storage state."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from http.cookiejar import Cookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import CookieError
+from pipeline.session.jar import HEADER, Jar, make_cookie, read_netscape, read_text
+from pipeline.session.private_file import write_private
+from pipeline.settings import CookiesTable
+
+_KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
+
+
+def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path) -> bool:
+    """Bring the cookies of the settings into the jar and save it, unless they were before. True when they were new.
+
+    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. A deleted
+    jar gets them again. Raises CookieError, and UsageError when the secret cannot be had.
+    """
+    url = cookies.url or default_url
+    if cookies.file is not None:
+        path = folder / Path(cookies.file).expanduser()
+        where = str(path)
+        try:
+            text = read_text(path)
+        except FileNotFoundError as error:
+            raise CookieError("no such file", where=where, fix=f"export {_KNOWN}, or take cookies.file out") from error
+    else:
+        assert cookies.header is not None
+        where = f"cookies.header ({cookies.header.kind} {cookies.header.place})"
+        text = cookies.header.reveal()
+    digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
+    if _remembered(mark) == digest and (jar.path is None or jar.path.exists()):
+        return False
+    bring_in(jar, text, where, url=url)
+    jar.save()
+    write_private(mark, f"{digest}\n".encode())
+    return True
+
+
+def bring_in(jar: Jar, text: str, where: str, *, url: str) -> int:
+    """Put the cookies of `text` into the jar; how many. Raises CookieError when none of them is of use."""
+    found = read_cookies(text, where, url=url)
+    alive = [cookie for cookie in found if not cookie.is_expired()]
+    if not alive:
+        what = f"all {len(found)} cookies in it have expired" if found else "no cookies in it"
+        raise CookieError(what, where=where, fix="log in with the browser and export again")
+    for cookie in alive:
+        jar.set_cookie(cookie)
+    return len(alive)
+
+
+def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
+    """The cookies of a Netscape file, a raw `Cookie:` header, or JSON.
+
+    where: what an error names. url: the site of cookies that do not say theirs. Raises CookieError with the place
+    and the fix, and never a value.
+    """
+    text = text.removeprefix("\ufeff")
+    stripped = text.strip()
+    if not stripped:
+        raise CookieError("is empty", where=where, fix=f"give {_KNOWN}")
+    if stripped[0] in "[{":
+        return list(_read_json(stripped, where, url))
+    if stripped.startswith((HEADER, "# HTTP Cookie File")) or "\t" in stripped:
+        return list(read_netscape(text, where))
+    return list(_read_header(stripped, where, url))
+
+
+def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
+    """RFC 6265, 4.2.1, as browsers send it: http.cookies.SimpleCookie stops at the first name it does not like."""
+    host, secure = _site(url, where)
+    text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
+    if "=" not in text or _CONTROL.search(text):
+        raise CookieError(f"not understood; it is none of: {_KNOWN}", where=where,
+                          fix="copy the header as the browser's network view shows it: name=value; name=value")
+    for number, pair in enumerate(text.split(";"), 1):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not name and not equals:
+            continue
+        if not name:
+            raise CookieError(f"cookie {number} has no name", where=where, fix="copy the header again")
+        yield make_cookie(domain=host, name=name, value=value if equals else None, secure=secure)
+
+
+def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise CookieError("not valid JSON", where=f"{where}{place}", fix="export the cookies again") from error
+    if isinstance(found, dict) and isinstance(found.get("cookies"), list):
+        found = found["cookies"]
+    if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
+        host, secure = _site(url, where)
+        found = [{"name": name, "value": value, "domain": host, "secure": secure} for name, value in found.items()]
+    if not isinstance(found, list):
+        raise CookieError("JSON, but no list of cookies", where=where, fix=f"give {_KNOWN}")
+    for number, entry in enumerate(found, 1):
+        yield _json_cookie(entry, f"{where}: cookie {number}", url)
+
+
+def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
+    """One entry as EditThisCookie, Cookie-Editor, Playwright, Puppeteer and Selenium write it."""
+    if not isinstance(entry, dict):
+        raise CookieError("is no table of name, value, domain", where=where, fix="export the cookies again")
+    name, value = entry.get("name"), entry.get("value")
+    if not isinstance(name, str) or not name or not isinstance(value, str) or _CONTROL.search(name + value):
+        raise CookieError("its name or value is missing or has control characters", where=where,
+                          fix="export the cookies again")
+    domain, path = entry.get("domain") or _site(url, where)[0], entry.get("path") or "/"
+    if not isinstance(domain, str) or not domain.strip(".") or not isinstance(path, str) or _CONTROL.search(
+            domain + path):
+        raise CookieError("its domain or path is not understood", where=where, fix="export the cookies again")
+    host_only = entry.get("hostOnly")
+    if isinstance(host_only, bool):
+        domain = domain.lstrip(".") if host_only else f".{domain.lstrip('.')}"
+    return make_cookie(domain=domain, name=name, value=value, path=path, secure=entry.get("secure") is True,
+                       expires=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True)
+
+
+def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
+    expiry = next((entry[key] for key in ("expirationDate", "expires", "expiry") if entry.get(key) is not None), 0)
+    if entry.get("session") is True or expiry == "":
+        return None
+    try:
+        expires = int(float(expiry))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CookieError("its expiry is no number of seconds since 1970", where=where,
+                          fix="export the cookies again") from error
+    if expires > _MILLISECONDS:
+        expires //= 1000
+    return expires if expires > 0 else None
+
+
+def _site(url: str, where: str) -> tuple[str, bool]:
+    """Host and whether it is reached over TLS. A host's own cookies go to that host alone."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise CookieError("these cookies do not say which site they belong to", where=where,
+                          fix="set cookies.url to the site's address")
+    return parts.hostname, parts.scheme == "https"
+
+
+def _remembered(mark: Path) -> str:
+    try:
+        return mark.read_text("ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    except OSError as error:
+        raise CookieError(f"cannot be read: {error.strerror}", where=str(mark), fix="check its owner and mode") from error

@@ -1,0 +1,176 @@
+"""Form login, and its proof: a login counts only when `check` matches afterwards."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from cssselect import SelectorError
+
+from pipeline.errors import LoginError, SpiderError
+from pipeline.session.client import Client, fetch
+from pipeline.session.forms import Form, Submission, choose_form, forms_of
+from pipeline.session.pages import Page
+from pipeline.session.prepare import reveal
+from pipeline.session.refusals import Refusal, asks_captcha, explain
+from pipeline.session.shown import clean, masked, shown_url
+from pipeline.session.totp import totp_code
+from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest
+
+Read = TypeVar("Read")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+
+KeepPage = Callable[[bytes], Path]
+"""Saves a page for a look; returns where."""
+
+
+class Login:
+    """The login of one spider through one client. where: the settings table that errors name."""
+
+    def __init__(self, table: LoginTable, client: Client, *, where: str, encoding: str | None, max_bytes: int,
+                 timeout_s: float, keep_page: KeepPage, take_token: Callable[[str], None],
+                 clock: Callable[[], float] = time.time) -> None:
+        self._table = table
+        self._client = client
+        self._where = where
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._keep_page = keep_page
+        self._take_token = take_token
+        self._clock = clock
+
+    def holds_at(self, url: str) -> bool:
+        """Whether `check` matches on a GET of `url`. Raises ProxyError, TlsError, FetchError, LoginError."""
+        return self._proves(self._get(url))
+
+    def log_in(self) -> str:
+        """Fill in and send the form, and prove it; the URL of the page that proved it.
+
+        Raises LoginError with the page's own words, the page saved; ProxyError, TlsError or FetchError.
+        """
+        if self._table.json_:
+            return self._log_in_by_api()
+        stranger = not self._carries_cookies(self._table.url)
+        page = self._get(self._table.url)
+        form = self._form_of(page, self._table)
+        if self._table.check_url is None and self._proves(page):
+            if form is None:
+                return page.answer.url
+            if stranger:
+                raise self._error(Refusal("login.check matches on the login page already, so it proves nothing", "",
+                                          "choose something that only those logged in can see"), page)
+        if form is None:
+            raise self._error(self._why_no_form(page, self._table), page)
+        before, page = page, self._submit(page, form, self._table)
+        for step in self._table.steps:
+            form = self._form_of(page, step)
+            if form is None:  # a step the site left out (a known device needs no code), or a refusal
+                break
+            before, page = page, self._submit(page, form, step)
+        return self._proof(before, page)
+
+    def _log_in_by_api(self) -> str:
+        body = json.dumps(self._values(self._table)).encode()
+        answer = self._send(Submission("POST", self._table.url, body, "application/json"), self._table.url)
+        return self._proof(None, answer)
+
+    def _proof(self, before: Page | None, landing: Page) -> str:
+        """The URL of the page that proves the login; a token in the landing page is taken on first."""
+        page = landing
+        if self._table.token is not None:
+            if not (token := self._read(landing.value, self._table.token, "token")):
+                raise self._error(explain(before, landing), landing)
+            if not _TOKEN.fullmatch(token):
+                raise self._error(Refusal("login.token finds what no header can carry", "", "correct login.token"),
+                                  landing)
+            self._take_token(token)
+        if self._table.check_url is not None and landing.answer.status < 500:
+            page = self._get(self._table.check_url)
+        if self._proves(page):
+            return page.answer.url
+        raise self._error(explain(before, landing), landing)
+
+    def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
+        forms = forms_of(page.document, page.answer.url)
+        try:
+            return choose_form(forms, [*step.fields, *step.totp], step.form)
+        except SelectorError as error:
+            raise LoginError(f"no valid CSS: {clean(str(error), 120)}", where=f"{self._where}.form",
+                             fix="correct it") from error
+
+    def _submit(self, page: Page, form: Form, step: LoginStepTable) -> Page:
+        submission = form.submission(self._values(step), page.form_encoding)
+        source, target = urlsplit(page.answer.url), urlsplit(submission.url)
+        if target.scheme not in ("http", "https"):
+            raise self._error(Refusal("the form's action is no http(s) address", "", "name another in login.form"), page)
+        if source.scheme == "https" and target.scheme == "http":
+            raise self._error(Refusal(f"the form would send the password in the clear to {shown_url(submission.url)}",
+                                      "", "ask the site's owner; it is not sent"), page)
+        return self._send(submission, page.answer.url)
+
+    def _values(self, step: LoginStepTable) -> dict[str, str]:
+        values = {name: reveal(value) for name, value in step.fields.items()}
+        return values | {name: totp_code(secret.reveal(), self._clock()) for name, secret in step.totp.items()}
+
+    def _send(self, submission: Submission, referer: str) -> Page:
+        parts = urlsplit(referer)
+        headers = {"Referer": referer.partition("#")[0]}
+        if submission.method == "POST":
+            headers |= {"Origin": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+                        "Content-Type": submission.content_type}
+        return Page(fetch(self._client, submission.method, submission.url, headers=headers, body=submission.body,
+                          max_bytes=self._max_bytes, timeout_s=self._timeout_s), self._encoding)
+
+    def _get(self, url: str) -> Page:
+        return Page(fetch(self._client, "GET", url, max_bytes=self._max_bytes, timeout_s=self._timeout_s),
+                    self._encoding)
+
+    def _proves(self, page: Page) -> bool:
+        return self._read(page.matches, self._table.check, "check")
+
+    def _read(self, read: Callable[[SelectorTable], Read], selector: SelectorTable, key: str) -> Read:
+        try:
+            return read(selector)
+        except SpiderError as error:
+            raise LoginError(error.what, where=f"{self._where}.{key}", fix="correct it") from error
+
+    def _carries_cookies(self, url: str) -> bool:
+        return "Cookie" in self._client.prepare_request(requests.Request("GET", url)).headers
+
+    def _why_no_form(self, page: Page, step: LoginStepTable) -> Refusal:
+        status = page.answer.status
+        if status >= 500:
+            return Refusal(f"the login page has a server error (status {status})", "", "try again later", retry=True)
+        if asks_captcha(page):
+            return Refusal("the login page asks for a captcha", "",
+                           "log in with a browser and bring its cookies in: `pipeline cookies import`")
+        if status >= 400:
+            return Refusal(f"the login page answers with status {status}", "", "correct login.url")
+        forms = forms_of(page.document, page.answer.url)
+        if step.form is not None:
+            return Refusal(f"no such form on the login page ({len(forms)} there): login.form matches none", "",
+                           "correct login.form")
+        known = [name for form in forms for name in form.controls]
+        missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
+        listed = clean(", ".join(known), 120) or "none"
+        return Refusal(f"no such form on the login page ({len(forms)} there): none has a field "
+                       f"{' or '.join(missing)}; fields there: {listed}", "", "correct login.fields or login.url")
+
+    def _error(self, refusal: Refusal, page: Page) -> LoginError:
+        """The LoginError for a refusal; what the page echoes of the password stays out of message and file."""
+        steps = (self._table, *self._table.steps)
+        secrets = [value.reveal() for step in steps for value in (*step.fields.values(), *step.totp.values())
+                   if isinstance(value, Secret)]
+        secrets += [escape(secret, quote=quote) for secret in secrets for quote in (False, True)]
+        said = f": “{masked(refusal.said, secrets)}”" if refusal.said else ""
+        kept = self._keep_page(masked(page.text, secrets).encode(page.encoding, "xmlcharrefreplace"))
+        return LoginError(f"{refusal.what}{said}", where=f"{self._where} ({shown_url(page.answer.url)})",
+                          fix=f"{refusal.fix}; the page is kept in {kept}", retry=refusal.retry)

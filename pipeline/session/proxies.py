@@ -1,0 +1,84 @@
+"""The proxies of the settings as URLs. A name may stand for several; a session stays with one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
+
+from pipeline.errors import UsageError
+from pipeline.session.shown import clean
+from pipeline.settings import ProxyTable, Settings
+
+ENVIRONMENT = "environment"
+"""The proxy's name that stands for http_proxy, https_proxy, all_proxy and no_proxy."""
+
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+
+def proxy_urls(name: str, settings: Settings) -> tuple[str, ...]:
+    """The URLs behind a proxy's name, credentials percent-encoded. Raises UsageError."""
+    proxy = settings.proxies.get(name)
+    if proxy is None:
+        raise UsageError(f"no proxy named {name!r}", where=settings.file,
+                         fix=f"known: {', '.join(settings.proxies) or 'none'}")
+    return tuple(proxy_url(entry) for entry in (proxy if isinstance(proxy, tuple) else (proxy,)))
+
+
+def proxy_url(entry: str | ProxyTable) -> str:
+    """One proxy as scheme://user:password@host:port, the credentials percent-encoded."""
+    url = entry if isinstance(entry, str) else entry.url
+    parts = urlsplit(url)
+    user_info, _, place = parts.netloc.rpartition("@")
+    user, _, password = (unquote(part) for part in user_info.partition(":"))
+    if isinstance(entry, ProxyTable) and entry.user is not None:
+        user, password = entry.user, entry.password.reveal() if entry.password is not None else ""
+    if parts.port is None:
+        place = f"{place.rstrip(':')}:{_PORTS[parts.scheme]}"
+    credentials = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
+    return f"{parts.scheme}://{credentials}{place}"
+
+
+@dataclass(frozen=True)
+class EnvironmentProxies:
+    """What http_proxy, https_proxy, all_proxy and no_proxy say. urls: by scheme, "all" for the others."""
+
+    urls: Mapping[str, str] = field(repr=False)
+    no_proxy: str = ""
+
+    @classmethod
+    def read(cls) -> EnvironmentProxies:
+        """Raises UsageError for a variable that is no proxy's URL."""
+        found = getproxies_environment()
+        no_proxy = found.pop("no", "")
+        urls = {}
+        for scheme in {"http", "https", "all"} & found.keys():
+            url = found[scheme] if "://" in found[scheme] else f"http://{found[scheme]}"
+            try:
+                urls[scheme] = proxy_url(url)
+            except (ValueError, KeyError) as error:
+                raise UsageError("is no proxy's URL", where=f"{scheme}_proxy in the environment",
+                                 fix="write it as http://host:port") from error
+        return cls(urls, no_proxy)
+
+    def url_for(self, url: str) -> str | None:
+        """The proxy for a URL, None for none."""
+        parts = urlsplit(url)
+        proxy = self.urls.get(parts.scheme) or self.urls.get("all")
+        host = parts.netloc.rpartition("@")[2]
+        if proxy is None or proxy_bypass_environment(host, {"no": self.no_proxy}):
+            return None
+        return proxy
+
+
+def credentials_of(proxy: str) -> tuple[str, str] | None:
+    """User and password in a proxy URL, decoded; None when it has none."""
+    parts = urlsplit(proxy)
+    return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+
+
+def shown_proxy(proxy: str) -> str:
+    """scheme://host:port, for messages."""
+    parts = urlsplit(proxy)
+    return clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")

@@ -1,0 +1,90 @@
+"""Which hosts may be reached: every public one, and of the private ones those that the settings name.
+
+A page of the wide net must not make us fetch what only this machine can reach (server-side request forgery): its
+own services, its neighbours, the metadata address of a cloud. Settings may, and so may the spider's own start.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from pipeline.errors import FetchError
+from pipeline.session.shown import clean
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_PORTS = {"http": 80, "https": 443}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+
+
+class Reach:
+    """places: URLs, and hosts with or without a port (without: 80 and 443), that may be private."""
+
+    def __init__(self, places: Iterable[str] = ()) -> None:
+        self._places: set[tuple[str, int]] = set()
+        for place in places:
+            self.allow(place)
+
+    def allow(self, place: str) -> None:
+        """Let a place be private."""
+        parts = urlsplit(place if "://" in place else f"//{place}")
+        try:
+            host, port = _bare(parts.hostname), parts.port
+        except ValueError:
+            return  # nothing that could be reached either
+        ports = [port] if port is not None else [_PORTS[parts.scheme]] if parts.scheme in _PORTS else [80, 443]
+        self._places |= {(host, each) for each in ports}
+
+    def check_address(self, host: str, port: int, address: str) -> None:
+        """`host` leads to `address`. Raises FetchError when it is private and the place is not allowed."""
+        if (_bare(host), port) not in self._places and not is_public(address):
+            where = clean(host, 100)
+            raise FetchError(f"leads to {'the private address' if where == address else 'a private address,'} "
+                             f"{address}, which is not fetched", where=f"{where}:{port}",
+                             fix=f"if it is meant, add \"{where}:{port}\" to this spider's hosts")
+
+    def check_url(self, url: str) -> None:
+        """What can be said before a name is resolved: addresses as such, and localhost. Raises FetchError."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS:
+            raise FetchError(f"leads to an address that is not fetched: {clean(parts.scheme, 20)}:",
+                             where=clean(url, 100), fix="only http and https URLs are")
+        host = _bare(parts.hostname)
+        if literal := _literal(host):
+            self.check_address(host, parts.port or _PORTS[parts.scheme], literal)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is of the wide net: not loopback, link-local, private, shared, reserved or multicast."""
+    found: Address = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if inner is None and found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            found = inner
+    return found.is_global and not found.is_multicast
+
+
+def _literal(host: str) -> str:
+    """The address a host name is, in all spellings that resolvers know (127.1, 0x7f000001, 2130706433); "" for none."""
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        pass
+    if not re.fullmatch(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", host):
+        return ""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return ""
+
+
+def _bare(host: str | None) -> str:
+    return (host or "").lower().rstrip(".")

@@ -1,0 +1,110 @@
+"""Why a site did not let us in, read from its answer to the login form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lxml.html import HtmlElement  # type: ignore[import-untyped]
+
+from pipeline.session.forms import forms_of
+from pipeline.session.pages import Page
+from pipeline.session.shown import clean
+from pipeline.settings import SelectorTable
+
+_LONGEST_QUOTE = 200
+_ALERTS = re.compile(r"error|alert|invalid|danger|warning|message|flash|feedback|fail|notice", re.IGNORECASE)
+_COMPLAINTS = re.compile(r"wrong|incorrect|invalid|fail|denied|not match|error|try again|unknown|expired|locked|captcha|"
+                         r"too many|falsch|ungültig|错误|失败|不正确|不存在|锁定|验证码", re.IGNORECASE)
+_CAPTCHA = re.compile(r"captcha|verification code|are you (a )?(human|robot)|验证码", re.IGNORECASE)
+_LOCKED = re.compile(r"\block(ed|out)\b|too many|blocked|suspended|disabled|deactivated|锁定|次数过多|冻结", re.IGNORECASE)
+_CAPTCHA_WIDGETS = (
+    "//*[contains(@class, 'g-recaptcha') or contains(@class, 'h-captcha') or contains(@class, 'cf-turnstile')]"
+    "|//iframe[contains(@src, 'captcha')]|//script[contains(@src, 'challenges.cloudflare.com')]"
+    "|//input[contains(translate(concat(@name, @id), 'CAPTH', 'capth'), 'captcha')]")
+_CODE_FIELDS = "//input[@autocomplete='one-time-code' or contains(translate(@name, 'OTP', 'otp'), 'otp')]"
+_UNSEEN = (
+    "ancestor-or-self::*[self::script or self::style or self::noscript or self::template or @hidden "
+    "or contains(translate(@style, ' ', ''), 'display:none')]")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """what: the sentence, without the page's own words; said: those, cleaned, "" for none; retry: may pass by itself."""
+
+    what: str
+    said: str
+    fix: str
+    retry: bool = False
+
+
+def explain(before: Page | None, after: Page) -> Refusal:
+    """before: the login page as a stranger saw it, whose texts are no answer; after: what the login led to."""
+    status = after.answer.status
+    said = complaint(before, after)
+    if status >= 500:
+        return Refusal(f"the site has a server error (status {status})", said, "try again later", retry=True)
+    if status == 429 or _LOCKED.search(said):
+        return Refusal("the account is locked or logged in too often", said, "wait, and look with a browser",
+                       retry=status == 429)
+    if _CAPTCHA.search(said) or (not said and asks_captcha(after)):
+        return Refusal("the site asks for a captcha", said,
+                       "log in with a browser and bring its cookies in: `pipeline cookies import`")
+    if after.document.xpath(_CODE_FIELDS) and not _password_form(after):
+        if before is not None and before.document.xpath(_CODE_FIELDS):
+            return Refusal("the one-time code was not accepted", said, "check login.totp and this machine's clock",
+                           retry=True)
+        return Refusal("the site asks for a one-time code", said, "add a step with totp to login.steps, or log in with "
+                       "a browser and bring its cookies in: `pipeline cookies import`")
+    if status == 403 and "csrf" in after.text.lower():
+        return Refusal("the site refused the form (CSRF check)", said, "is login.url the page with the form?")
+    if status in (401, 403) or said or _password_form(after):
+        return Refusal("the user name or password was not accepted", said, "correct login.fields")
+    return Refusal(f"sent, but login.check matches nothing on the page after it (status {status})", said,
+                   "correct login.check, or name a page where it matches in login.check_url")
+
+
+def asks_captcha(page: Page) -> bool:
+    return bool(page.document.xpath(_CAPTCHA_WIDGETS))
+
+
+def complaint(before: Page | None, after: Page) -> str:
+    """The page's own error text, "" for none: what an alert says that was not there before."""
+    if told := _told_in_json(after):
+        return clean(told, _LONGEST_QUOTE)
+    old = {text for _, text in _blocks(before)} if before is not None else set()
+    fresh = [(element, text) for element, text in _blocks(after) if text not in old]
+    for element, text in fresh:
+        marks = " ".join(f"{each.get('class', '')} {each.get('id', '')}" for each in _near(element))
+        if element.get("role") == "alert" or _ALERTS.search(marks):
+            return clean(text, _LONGEST_QUOTE)
+    return next((clean(text, _LONGEST_QUOTE) for _, text in fresh
+                 if len(text) <= _LONGEST_QUOTE and _COMPLAINTS.search(text)), "")
+
+
+def _told_in_json(page: Page) -> str:
+    """The message of an API's error, under the names they commonly have (RFC 9457, RFC 6749 5.2, and habit)."""
+    if page.answer.status < 400:
+        return ""
+    for path in ("detail", "error_description", "error.message", "message", "errors[0].message", "errors[0]", "error",
+                 "title"):
+        if said := page.value(SelectorTable(jmes=path)):
+            return said
+    return ""
+
+
+def _blocks(page: Page) -> Iterator[tuple[HtmlElement, str]]:
+    """Elements that hold text of their own, and that text with what is inside them, as seen on the page."""
+    for element in page.document.xpath(f"//body//*[text()[normalize-space()]][not({_UNSEEN})]"):
+        if element.tag not in ("option", "textarea", "button", "label", "title", "a"):
+            yield element, " ".join(element.text_content().split())
+
+
+def _near(element: HtmlElement) -> list[HtmlElement]:
+    parents = [parent for parent in element.iterancestors() if parent.tag not in ("body", "html", "form", "main")]
+    return [element, *parents[:2]]
+
+
+def _password_form(page: Page) -> bool:
+    return any(form.has_password for form in forms_of(page.document, page.answer.url))

@@ -1,0 +1,291 @@
+"""The session of one spider: its jar, its proxy and whether it is logged in."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+
+import pipeline
+from pipeline.errors import ProxyError, SessionError, UsageError
+from pipeline.session.client import Client, fetch
+from pipeline.session.cookies_in import import_cookies
+from pipeline.session.jar import Jar
+from pipeline.session.login import Login
+from pipeline.session.pool import ProxyPool
+from pipeline.session.prepare import reveal
+from pipeline.session.private_file import write_private
+from pipeline.session.proxies import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
+from pipeline.session.reach import Reach
+from pipeline.session.standing import Expiry, Standing
+from pipeline.settings import LoginTable, Settings, SpiderTable
+from pipeline.store.proxies import pool_file
+
+
+class Session:
+    """What a spider and its downloads share. Threads may use it at once, each with a client of its own.
+
+    proxy: the URL in use, credentials percent-encoded, None for none; of several `proxies` the one it stays with until
+    `change_proxy`. verify: False when TLS is not verified for
+    `insecure_hosts`, else a file of authorities to trust beside the system's, or True. timeout_s: of one request.
+    reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
+    jars, pages: the folders (0700) of login state and of pages kept for a look.
+    """
+
+    def __init__(self, name: str, jar: Jar, *, jars: Path, pages: Path, login: LoginTable | None = None,
+                 proxies: tuple[str, ...] = (), user_agent: str = "", headers: Mapping[str, str] | None = None,
+                 ca_file: Path | None = None, own_hosts: frozenset[str] = frozenset(),
+                 insecure_hosts: frozenset[str] = frozenset(), timeout_s: float = 60.0,
+                 max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
+                 environment: EnvironmentProxies | None = None,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.name = name
+        self.jar = jar
+        self._clock = clock
+        self._pool = ProxyPool(proxies, pool_file(jars.parent, name)) if len(proxies) > 1 else None
+        self.proxy = self._pool.choose(clock()) if self._pool else next(iter(proxies), None)
+        self.user_agent = user_agent or f"crawl-to-inbox/{pipeline.__version__}"
+        self.headers = dict(headers or {})
+        self.own_hosts = own_hosts
+        self.verify: bool | str = False if insecure_hosts else str(ca_file) if ca_file else True
+        self.timeout_s = timeout_s
+        self._login = login
+        self._ca_file = ca_file
+        self._insecure_hosts = insecure_hosts
+        self._max_page_bytes = max_page_bytes
+        self._encoding = encoding
+        self._landing_file = jars / f"{name}.landing"
+        self._token_file = jars / f"{name}.token"
+        self._token = _read_line(self._token_file) if login is not None and login.token is not None else ""
+        self._page_file = pages / f"login-{name}.html"
+        self.reach = reach or Reach()
+        self._environment = environment
+        self.standing = None if login is None else Standing(
+            Expiry(login, own_hosts | {urlsplit(login.url).hostname or ""}), self._log_in_anew,
+            where=f"spiders.{name}.login")
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._contexts_lock = threading.Lock()
+        self._login_lock = threading.Lock()
+        self._proxy_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.name}: {self.jar!r}, proxy {shown_proxy(self.proxy) if self.proxy else 'none'}>"
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy for a URL, None for none."""
+        return self._environment.url_for(url) if self._environment is not None else self.proxy
+
+    def client(self, before: Callable[[str], None] = lambda url: None) -> Client:
+        """A new requests.Session for one thread, on the shared jar. Close it when done.
+
+        It stays logged in, and goes on with the pool's next proxy when one fails. before: called ahead of each request.
+        """
+        return self._client(self.proxy_for, change_proxy=self.change_proxy, standing=self.standing, before=before)
+
+    def _login_client(self) -> Client:
+        """One that stays with its proxy: a login begun at one address and ended at another looks like theft."""
+        chosen = self.proxy
+        return self._client(self.proxy_for if self._environment is not None else lambda url: chosen)
+
+    def _client(self, route: Callable[[str], str | None], **more: Any) -> Client:
+        return Client(jar=self.jar, route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
+                      context_for=self.ssl_context, reach=self.reach, own_headers=self.headers,
+                      own_hosts=self.own_hosts, insecure_hosts=self._insecure_hosts, login_headers=self.login_headers,
+                      **more)
+
+    def login_headers(self, url: str) -> dict[str, str]:
+        """The header an API's login asks for, for URLs of its own site; {} for all others."""
+        if self._login is None or not self._token or _origin(url) != _origin(self._login.url):
+            return {}
+        name, _, value = self._login.token_header.partition(": ")
+        return {name: value.replace("{token}", self._token)}
+
+    def ssl_context(self, host: str | None = None) -> ssl.SSLContext:
+        """The TLS context for a host: the system's authorities and ca_file; unverified for the insecure hosts.
+
+        Without a host: unverified when there are any. Raises UsageError for a ca_file that cannot be read.
+        """
+        insecure = bool(self._insecure_hosts) if host is None else host in self._insecure_hosts
+        with self._contexts_lock:
+            if insecure not in self._contexts:
+                self._contexts[insecure] = _unverified_context() if insecure else verified_context(self._ca_file)
+            return self._contexts[insecure]
+
+    def logged_in(self) -> bool:
+        """Whether the login of an earlier run still holds, asked of the site. True without a login."""
+        if self._login is None:
+            return True
+        with self._login_client() as client:
+            return self._holds(self._login_through(self._login, client), self._login)
+
+    def ensure_login(self) -> None:
+        """Log in unless that still holds; one thread at a time. Nothing without a login.
+
+        Raises LoginError when it is not proved, ProxyError, TlsError or FetchError when the site is not reached.
+        """
+        if self._login is None:
+            return
+        with self._login_lock:
+            self._log_in(self._login, unless_it_holds=True)
+
+    def _log_in_anew(self) -> None:
+        """As ensure_login, for a login that a request has just shown to be over."""
+        assert self._login is not None
+        with self._login_lock:
+            self._log_in(self._login, unless_it_holds=False)
+
+    def _log_in(self, table: LoginTable, *, unless_it_holds: bool) -> None:
+        while True:
+            proxy = self.proxy
+            try:
+                self._log_in_once(table, unless_it_holds=unless_it_holds)
+            except ProxyError:
+                if not self.change_proxy(proxy):
+                    raise
+            else:
+                return
+
+    def change_proxy(self, failed: str | None) -> bool:
+        """The proxy `failed` is down or banned: it rests, and clients made from now on use another.
+
+        failed: the `proxy` that met it, shown or whole; many may meet it at once. False when there is no other.
+        """
+        with self._proxy_lock:
+            if failed is None or self.proxy is None or self._pool is None:
+                return False
+            if shown_proxy(failed) != shown_proxy(self.proxy):
+                return True
+            if not self._pool.failed(self._clock()):
+                return False
+            self.proxy = self._pool.choose(self._clock())
+            return True
+
+    def try_proxy(self, proxy: str, url: str) -> int:
+        """The status of a page asked for through one proxy. Raises ProxyError when that fails, else FetchError."""
+        with self._client(lambda _: proxy) as client:
+            return fetch(client, "GET", url, max_bytes=self._max_page_bytes, timeout_s=self.timeout_s).status
+
+    def proxy_worked(self) -> None:
+        """An answer came through the proxy in use: what it did before is forgotten."""
+        if self._pool is not None:
+            with self._proxy_lock:
+                self._pool.worked()
+
+    def _log_in_once(self, table: LoginTable, *, unless_it_holds: bool) -> None:
+        with self._login_client() as client:
+            login = self._login_through(table, client)
+            try:
+                if not (unless_it_holds and self._holds(login, table)):
+                    self._remember_landing(login.log_in())
+            finally:
+                self.jar.save()
+        self.proxy_worked()
+
+    def _login_through(self, table: LoginTable, client: Client) -> Login:
+        return Login(table, client, where=f"spiders.{self.name}.login", encoding=self._encoding,
+                     max_bytes=self._max_page_bytes, timeout_s=self.timeout_s, keep_page=self._keep_page,
+                     take_token=self._take_token)
+
+    def _holds(self, login: Login, table: LoginTable) -> bool:
+        """Asks check_url, or the page the last login led to. A jar without cookies needs no asking."""
+        url = table.check_url or self._landing()
+        return bool(url) and (len(self.jar) > 0 or bool(self._token)) and login.holds_at(url)
+
+    def _landing(self) -> str:
+        url = _read_line(self._landing_file)
+        return url if urlsplit(url).scheme in ("http", "https") else ""
+
+    def _remember_landing(self, url: str) -> None:
+        write_private(self._landing_file, f"{url}\n".encode())
+
+    def _take_token(self, token: str) -> None:
+        self._token = token
+        write_private(self._token_file, f"{token}\n".encode())
+
+    def _keep_page(self, body: bytes) -> Path:
+        write_private(self._page_file, body)
+        return self._page_file
+
+
+def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
+    """The session of the spider `name`: its jar in data_dir/jars, with the settings' cookies brought in when changed.
+
+    Raises CookieError, UsageError (a secret or a proxy that cannot be had) or SessionError. Nothing is fetched.
+    """
+    jars = settings.data_dir / "jars"
+    jar = Jar.open(jars / f"{name}.txt")
+    if spider.cookies is not None:
+        default = spider.start[0].url if spider.start else spider.login.url if spider.login else ""
+        import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported")
+    contact = settings.pipeline.contact.strip()
+    user_agent = f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else "")
+    return Session(
+        name, jar, jars=jars, pages=settings.data_dir / "pages", login=spider.login,
+        proxies=proxy_urls(spider.proxy, settings) if spider.proxy not in (None, ENVIRONMENT) else (),
+        environment=EnvironmentProxies.read() if spider.proxy == ENVIRONMENT else None, reach=_reach(spider),
+        user_agent=spider.user_agent or user_agent,
+        headers={key: reveal(value) for key, value in spider.headers.items()},
+        ca_file=settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None,
+        own_hosts=_named_hosts(spider), insecure_hosts=_named_hosts(spider) if spider.insecure_tls else frozenset(),
+        timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding)
+
+
+def verified_context(ca_file: Path | None) -> ssl.SSLContext:
+    """A client's context that trusts the system's authorities (requests' bundle where there are none) and ca_file's."""
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None:
+        context.load_verify_locations(certifi.where())
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = "no PEM certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise UsageError(f"cannot be used as ca_file: {reason}", where=str(ca_file),
+                             fix="name a PEM file of certificates") from error
+    return context
+
+
+def _read_line(path: Path) -> str:
+    """What an earlier run left in `path`, "" for nothing. Raises SessionError."""
+    try:
+        return path.read_text("utf-8").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    except OSError as error:
+        raise SessionError(f"cannot be read: {error.strerror}", where=str(path), fix="check its owner and mode") from error
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """RFC 6454, 4."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _unverified_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reach(spider: SpiderTable) -> Reach:
+    """Where the settings send the spider, though it be private."""
+    places = [*spider.hosts, *(start.url for start in spider.start)]
+    if spider.login is not None:
+        places += [spider.login.url, spider.login.check_url or spider.login.url]
+    return Reach(places)
+
+
+def _named_hosts(spider: SpiderTable) -> frozenset[str]:
+    """The hosts the settings of a spider name: those of its starts and its login."""
+    urls = [start.url for start in spider.start]
+    if spider.login is not None:
+        urls += [spider.login.url, spider.login.check_url or spider.login.url]
+    return frozenset(host for url in urls if (host := urlsplit(url).hostname))

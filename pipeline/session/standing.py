@@ -1,0 +1,124 @@
+"""Whether a session is logged in, as its requests find out: expiry rules, and one login for all that meet it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from urllib.parse import urljoin, urlsplit
+
+from pipeline.errors import LoginError, PipelineError
+from pipeline.session.client import Answer
+from pipeline.session.pages import Page
+from pipeline.session.shown import shown_url
+from pipeline.settings import LoginTable
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+"""What is sent again after a login without asking (RFC 9110, 9.2.1)."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Expiry:
+    """The rules of [spiders.NAME.login.expired]. hosts: the only ones whose answers are judged."""
+
+    def __init__(self, login: LoginTable, hosts: frozenset[str]) -> None:
+        self._login = login
+        self._rules = login.expired
+        self._hosts = hosts
+
+    @property
+    def reads_pages(self) -> bool:
+        """Whether some rule needs a page's content."""
+        return self._rules.present is not None or self._rules.missing is not None
+
+    def may_replay(self, method: str) -> bool:
+        return self._rules.safe_to_replay or method.upper() in SAFE_METHODS
+
+    def of_status(self, url: str, status: int, location: str = "") -> str:
+        """Why an answer shows that the login has expired, "" when it does not. location: where a redirect leads."""
+        if urlsplit(url).hostname not in self._hosts:
+            return ""
+        if status in self._rules.status:
+            return f"answers with status {status}"
+        if location and status in REDIRECTS and self.is_login_page(urljoin(url, location), asked=url):
+            return "leads back to the login page"
+        return ""
+
+    def is_login_page(self, url: str, *, asked: str) -> bool:
+        """Whether `url` is the login page, asked for something else."""
+        return self._rules.redirect and _place(url) == _place(self._login.url) != _place(asked)
+
+    def of_page(self, page: Page, *, file: bool = False) -> str:
+        """As of_status, by what is on a page. file: a download, which may well lack what every page of the site has."""
+        if page.answer.status >= 400 or urlsplit(page.answer.url).hostname not in self._hosts:
+            return ""
+        if self._rules.present is not None and page.matches(self._rules.present):
+            return "shows what login.expired.present names"
+        if not file and self._rules.missing is not None and not page.matches(self._rules.missing):
+            return "lacks what login.expired.missing names"
+        return ""
+
+    def of_head(self, url: str, status: int, headers: Mapping[str, str], head: bytes) -> str:
+        """As of_page, for the beginning of a file that claims to be a page."""
+        return self.of_page(Page(Answer(url, status, headers, head)), file=True)
+
+
+class Standing:
+    """One login at a time, shared by every thread and task that finds the session expired.
+
+    log_in: logs in and proves it, or raises. where: the settings table that errors name.
+    """
+
+    def __init__(self, expiry: Expiry, log_in: Callable[[], None], where: str) -> None:
+        self.expiry = expiry
+        self._log_in = log_in
+        self._where = where
+        self._lock = threading.RLock()
+        self._epoch = 0
+        self._lost: PipelineError | None = None
+
+    @property
+    def epoch(self) -> int:
+        """How many times the session was logged in again, a login under way included."""
+        return self._epoch
+
+    def is_stale(self, epoch: int) -> bool:
+        """Whether what was sent at `epoch` belongs to a login that is over: its cookies must not be taken."""
+        return epoch < self._epoch
+
+    def settled(self) -> int:
+        """The epoch, once no login is under way."""
+        with self._lock:
+            return self._epoch
+
+    def renew(self, epoch: int) -> None:
+        """Log in again, unless someone has since `epoch`. Blocks while another thread does.
+
+        Raises what kept us out; from then on it is raised at once, so that a site is not asked in vain.
+        """
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            if epoch != self._epoch:
+                return
+            self._epoch += 1
+            try:
+                self._log_in()
+            except PipelineError as error:
+                self._lost = error
+                raise
+
+    def lost(self, url: str, reason: str) -> PipelineError:
+        """The error that ends the run: a fresh login did not help. The same one for all who ask."""
+        with self._lock:
+            if self._lost is None:
+                self._lost = LoginError(
+                    f"{shown_url(url)} {reason}, right after logging in again", where=self._where,
+                    fix="may this account see that page? If not, leave it out of follow; else correct login.expired")
+            return self._lost
+
+
+def _place(url: str) -> tuple[str | None, int | None, str]:
+    """Host, port and path; http and https of one host are one place."""
+    parts = urlsplit(url)
+    port = None if parts.port in (None, 80, 443) else parts.port
+    return parts.hostname, port, parts.path.rstrip("/")

@@ -1,0 +1,156 @@
+"""The program itself, as a user runs it: commands in a folder with a settings.toml, and a service to ask and kill."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import HeartbeatError
+from pipeline.heartbeat.client import ask
+
+T = TypeVar("T")
+
+
+def eventually(question: Callable[[], T], *, within_s: float = 20.0) -> T:
+    """The first true answer; AssertionError with the last one when the time is over."""
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = question()
+        if answer or time.monotonic() > deadline:
+            assert answer, f"not within {within_s} s: {question}"
+            return answer
+        time.sleep(0.02)
+
+
+class Program:
+    """A folder with a settings.toml. environment: beside what a service has anyway."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.data = folder / "var"
+        self.environment: dict[str, str] = {}
+        self._service: subprocess.Popen[str] | None = None
+        self._watched: int | None = None
+        self._log = folder / "serve.log"
+
+    def write(self, toml: str) -> None:
+        head = f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = {self.port}\n'
+        (self.folder / "settings.toml").write_text(head + textwrap.dedent(toml), "utf-8")
+
+    def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """A command, to its end."""
+        return subprocess.run([sys.executable, "-m", "pipeline", *arguments], cwd=self.folder, input=stdin, text=True,
+                              capture_output=True, timeout=timeout_s, check=False, env=self.variables())
+
+    def variables(self) -> dict[str, str]:
+        here = str(Path(__file__).parents[2])
+        return os.environ | {"PYTHONPATH": here} | self.environment
+
+    def serve(self) -> None:
+        """Start the service; returns once its heartbeat answers."""
+        with self._log.open("a") as log:
+            self._service = subprocess.Popen([sys.executable, "-m", "pipeline", "serve"], cwd=self.folder,
+                                             stdout=log, stderr=log, text=True, env=self.variables())
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        assert self._service is not None
+        assert self._service.poll() is None, self.log()
+        try:
+            ask("127.0.0.1", self.port, "ping")
+        except HeartbeatError:
+            return False
+        return True
+
+    @property
+    def pid(self) -> int:
+        if self._watched is not None:
+            return self._watched
+        assert self._service is not None
+        return self._service.pid
+
+    def watch(self, pid: int) -> None:
+        """Look at the descendants of a process that somebody else started."""
+        self._watched = pid
+
+    def log(self) -> str:
+        return self._log.read_text("utf-8")
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(ask("127.0.0.1", self.port, "status"))
+        return found
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every run, the newest first."""
+        found: list[dict[str, Any]] = json.loads(self.run("history", "--json", "--limit", "1000").stdout)
+        return found
+
+    def descendants(self) -> set[int]:
+        """Every process the service has started, their own included."""
+        parents: dict[int, int] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                except (OSError, IndexError):
+                    continue
+        found, more = set[int](), {self.pid}
+        while more:
+            more = {pid for pid, parent in parents.items() if parent in more}
+            found |= more
+        return found
+
+    def children_at_work(self) -> set[int]:
+        """The processes that crawl or render: each leads a session of its own, which the service's helpers do not."""
+        return {pid for pid in self.descendants() if os.getsid(pid) == pid} if self._alive() else set()
+
+    def _alive(self) -> bool:
+        return self._service is not None and self._service.poll() is None
+
+    @staticmethod
+    def kill_process(pid: int) -> None:
+        """kill -9 one process of ours, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """kill -9, as a power cut would for the process."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        assert self._service is not None
+        self._service.send_signal(number)
+        code = self._service.wait(60)
+        self._service = None
+        return code
+
+    def close(self) -> None:
+        if self._service is not None and self._service.poll() is None:
+            self.kill()
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those of the processes that still run; one that is dead and not yet reaped does not."""
+    found = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            found.add(pid)
+    return found

@@ -1,0 +1,113 @@
+"""Real proxies on free loopback ports: HTTP and HTTPS by proxy.py, SOCKS5 by microsocks, and squid."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def start_http_proxy(credentials: str = "", *, cert: Path | None = None, key: Path | None = None) -> Iterator[str]:
+    """An HTTP proxy with CONNECT; over TLS with a certificate. credentials: "user:password". Yields host:port.
+
+    It adds a Via header to the first plain request of a connection, so that a site's log tells who came through it.
+    """
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "proxy", "--hostname", "127.0.0.1", "--port", str(port),
+               "--num-workers", "1", "--num-acceptors", "1", "--threaded", "--log-level", "ERROR"]
+    if credentials:
+        command += ["--basic-auth", credentials]
+    if cert is not None:
+        command += ["--cert-file", str(cert), "--key-file", str(key)]
+    with _running(command, port):
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def start_squid(user: str, password: str) -> Iterator[str]:
+    """The proxy squid, which moves files fast and asks for a password. Yields host:port.
+
+    (tinyproxy 1.11 drops all Set-Cookie headers of an answer but one, so that few logins work through it.)
+    """
+    port = free_port()
+    helper = next(path for folder in ("lib", "lib64", "libexec")
+                  for path in Path("/usr", folder).glob("squid*/basic_ncsa_auth"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # squid started by root becomes another user
+        digest = subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=password, text=True, check=True,
+                                capture_output=True).stdout.strip()
+        (folder / "users").write_text(f"{user}:{digest}\n")
+        (folder / "squid.conf").write_text(f"""
+            http_port 127.0.0.1:{port}
+            pid_filename none
+            access_log none
+            cache_log /dev/null
+            cache_store_log none
+            coredump_dir {folder}
+            cache deny all
+            shutdown_lifetime 0 seconds
+            visible_hostname test
+            pinger_enable off
+            max_filedescriptors 1024
+            auth_param basic program {helper} {folder}/users
+            acl known proxy_auth REQUIRED
+            http_access allow known
+            http_access deny all
+            """.replace("\n            ", "\n"))
+        with _running(["squid", "-N", "-f", str(folder / "squid.conf")], port):
+            yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def start_socks_proxy(user: str = "", password: str = "") -> Iterator[str]:
+    """A SOCKS5 proxy; with a user it wants him and his password. Yields host:port."""
+    port = free_port()
+    command = ["microsocks", "-i", "127.0.0.1", "-p", str(port)]
+    if user:
+        command += ["-u", user, "-P", password]
+    with _running(command, port):
+        yield f"127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    """A port nobody listens on: also the address of a server that is down."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _running(command: list[str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait_until_up(process, port)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+        except OSError:
+            time.sleep(0.02)  # between two tries of a deadline loop
+        else:
+            return
+    raise RuntimeError(f"nothing listens on port {port}")

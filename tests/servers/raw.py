@@ -1,0 +1,39 @@
+"""A server that says whatever bytes a test likes, as slowly as it likes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Say = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def start_raw(say: Say) -> Iterator[str]:
+    """Calls `say(connection, stopping)` in a thread of its own for every connection; yields the URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stopping = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            say(connection, stopping)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while not stopping.is_set():
+                connection, _ = listener.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stopping.set()
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CookieError, UsageError
+from pipeline.session import Jar, read_cookies
+from tests.session.conftest import OpenSession
+
+URL = "https://www.a.example/start"
+SOON = int(time.time()) + 86400
+
+
+def read(text: str) -> list[tuple[str, str, str | None, bool, int | None]]:
+    found = read_cookies(text, "f", url=URL)
+    return [(cookie.domain, cookie.name, cookie.value, cookie.secure, cookie.expires) for cookie in found]
+
+
+def test_a_raw_header_gives_every_cookie() -> None:
+    assert read('Cookie: a=1; b[x]=2; c="q;'.replace(";", "; ") + " d=e=f==;flag;") == [
+        ("www.a.example", "a", "1", True, None), ("www.a.example", "b[x]", "2", True, None),
+        ("www.a.example", "c", '"q', True, None), ("www.a.example", "d", "e=f==", True, None),
+        ("www.a.example", "flag", None, True, None)]
+
+
+def test_browser_extensions_json_is_read() -> None:
+    text = json.dumps([
+        {"domain": ".a.example", "hostOnly": False, "httpOnly": True, "name": "one", "path": "/p", "secure": True,
+         "sameSite": "lax", "session": False, "expirationDate": SOON + 0.5, "value": "1", "storeId": "0", "id": 1},
+        {"domain": "a.example", "hostOnly": True, "name": "two", "session": True, "value": "", "expirationDate": 1},
+        {"domain": "a.example", "hostOnly": False, "name": "three", "value": "3", "expiry": SOON * 1000}])
+    assert read(text) == [(".a.example", "one", "1", True, SOON), ("a.example", "two", "", False, None),
+                          (".a.example", "three", "3", False, SOON)]
+    assert read_cookies(text, "f", url=URL)[0].has_nonstandard_attr("HttpOnly")
+
+
+def test_playwrights_storage_state_is_read() -> None:
+    text = json.dumps({"cookies": [{"name": "n", "value": "v", "domain": ".a.example", "path": "/", "expires": -1,
+                                    "httpOnly": True, "secure": True, "sameSite": "Lax"}], "origins": []})
+    assert read(text) == [(".a.example", "n", "v", True, None)]
+
+
+def test_a_plain_table_of_names_is_read() -> None:
+    assert read('{"a": "1"}') == [("www.a.example", "a", "1", True, None)]
+
+
+def test_a_netscape_file_is_read_with_a_byte_order_mark() -> None:
+    assert read(f"\ufeff# HTTP Cookie File\r\na.example\tTRUE\t/\tTRUE\t{SOON}\tn\tv\r\n") == [
+        (".a.example", "n", "v", True, SOON)]
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "f: is empty; give a Netscape cookies.txt"),
+    ("geheim", "f: not understood; it is none of: a Netscape cookies.txt"),
+    ("a=1\nb=geheim", "f: not understood"),
+    ("a=1; =geheim", "f: cookie 2 has no name"),
+    ('{"cookies": [', "f:1:14: not valid JSON"),
+    ('{"cookies": 3}', "f: JSON, but no list of cookies"),
+    ("[1]", "f: cookie 1: is no table of name, value, domain"),
+    ('[{"name": "n", "value": "geheim\\ud800"}]', "f: cookie 1: its name or value is missing or has control"),
+    ('[{"name": "n", "value": 3}]', "f: cookie 1: its name or value is missing"),
+    ('[{"name": "n", "value": "geheim\\u0007"}]', "f: cookie 1: its name or value is missing or has control"),
+    ('[{"name": "n", "value": "geheim", "domain": [1]}]', "f: cookie 1: its domain or path"),
+    ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: its expiry is no number"),
+    ("[" * 100000, "f"),
+    ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: 1 field(s)")])
+def test_each_malformed_source_is_told_with_place_and_fix(text: str, words: str) -> None:
+    with pytest.raises(CookieError) as caught:
+        read_cookies(text, "f", url=URL)
+    assert str(caught.value).startswith(words)
+    assert caught.value.fix
+    assert "geheim" not in str(caught.value)
+
+
+def value_of(jar: Jar) -> str | None:
+    return next(iter(jar)).value
+
+
+def test_cookies_are_brought_in_only_when_they_change(open_with: OpenSession, monkeypatch: pytest.MonkeyPatch,
+                                                      tmp_path: Path) -> None:
+    def opened() -> Jar:
+        return open_with(URL, cookies='header = { env = "SITE_COOKIE" }').jar
+
+    monkeypatch.setenv("SITE_COOKIE", "sid=first")
+    jar = opened()
+    assert value_of(jar) == "first"
+    mark = tmp_path / "var/jars/s.imported"
+    assert stat.S_IMODE(mark.stat().st_mode) == 0o600
+    assert "first" not in mark.read_text()
+
+    next(iter(jar)).value = "renewed by the site"
+    jar.save()
+    assert value_of(opened()) == "renewed by the site"
+
+    monkeypatch.setenv("SITE_COOKIE", "sid=second")
+    assert value_of(opened()) == "second"
+
+    jar.path.unlink()
+    assert value_of(opened()) == "second"
+
+
+def test_a_file_is_found_beside_the_settings(open_with: OpenSession, tmp_path: Path) -> None:
+    (tmp_path / "cookies.txt").write_text("# Netscape HTTP Cookie File\n.a.example\tTRUE\t/\tFALSE\t0\tn\tv\n")
+    assert value_of(open_with(URL, cookies='file = "cookies.txt"').jar) == "v"
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (None, "no such file; export a Netscape cookies.txt"),
+    (".a.example\tTRUE\t/\tFALSE\t1000\tn\tv\n", "all 1 cookies in it have expired; log in with the browser"),
+    ("# Netscape HTTP Cookie File\n", "no cookies in it; log in")])
+def test_cookies_that_are_of_no_use_are_told(open_with: OpenSession, tmp_path: Path, content: str | None,
+                                             words: str) -> None:
+    if content is not None:
+        (tmp_path / "cookies.txt").write_text(content)
+    with pytest.raises(CookieError) as caught:
+        open_with(URL, cookies='file = "cookies.txt"')
+    assert str(caught.value).startswith(f"{tmp_path / 'cookies.txt'}: {words}")
+
+
+def test_a_header_that_is_not_set_is_told(open_with: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COOKIE", raising=False)
+    with pytest.raises(UsageError, match="NO_COOKIE is not set"):
+        open_with(URL, cookies='header = { env = "NO_COOKIE" }')
+
+
+def test_imported_cookies_are_sent(open_with: OpenSession, site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_COOKIE", "a=1; b[x]=2")
+    session = open_with(site.url, cookies='header = { env = "SITE_COOKIE" }')
+    with session.client() as client:
+        assert client.get(f"{site.url}/cookies").json() == {"a": "1", "b[x]": "2"}

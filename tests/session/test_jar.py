@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import http.cookiejar
+import stat
+import string
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import CookieError
+from pipeline.session import Jar, describe
+from pipeline.session.jar import make_cookie, read_netscape, write_netscape
+from tests.servers.site import Site
+from tests.session.conftest import OpenSession
+
+SOON = int(time.time()) + 86400
+
+
+def names(jar: Jar) -> set[str]:
+    return {cookie.name for cookie in jar}
+
+
+def test_a_missing_file_is_an_empty_jar(tmp_path: Path) -> None:
+    jar = Jar.open(tmp_path / "jar.txt")
+    assert len(jar) == 0
+    assert jar.save() is False
+    assert not (tmp_path / "jar.txt").exists()
+
+
+def test_cookies_come_back_as_they_were(tmp_path: Path) -> None:
+    jar = Jar.open(tmp_path / "jars/jar.txt")
+    jar.set_cookie(make_cookie(domain="a.example", name="session", value="x=y; z", http_only=True, secure=True))
+    jar.set_cookie(make_cookie(domain=".a.example", name="kept", value='"q"', path="/p", expires=SOON))
+    jar.set_cookie(make_cookie(domain="localhost", name="empty", value=""))
+    assert jar.save() is True
+    assert jar.save() is False
+    assert stat.S_IMODE((tmp_path / "jars/jar.txt").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "jars").stat().st_mode) == 0o700
+    again = Jar.open(tmp_path / "jars/jar.txt")
+    assert sorted(map(repr, again)) == sorted(map(repr, jar))
+    assert again.save() is False
+    assert [path.name for path in (tmp_path / "jars").iterdir()] == ["jar.txt"]
+
+
+def test_expired_cookies_are_not_kept(tmp_path: Path) -> None:
+    jar = Jar(tmp_path / "jar.txt")
+    jar.set_cookie(make_cookie(domain="a.example", name="old", value="1", expires=1000))
+    assert jar.save() is False
+
+
+def test_the_standard_library_reads_the_file(tmp_path: Path) -> None:
+    jar = Jar(tmp_path / "jar.txt")
+    jar.set_cookie(make_cookie(domain=".a.example", name="n", value="v", expires=SOON))
+    jar.set_cookie(make_cookie(domain="b.example", name="hidden", value="v", expires=SOON, http_only=True))
+    jar.save()
+    theirs = http.cookiejar.MozillaCookieJar(tmp_path / "jar.txt")
+    theirs.load()
+    assert {cookie.name for cookie in theirs} == {"n", "hidden"}
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    ("a.example TRUE / FALSE 0 n v", ":2: 1 field(s) between tabs instead of seven; export the file again"),
+    ("a.example\tYES\t/\tFALSE\t0\tn\tgeheim", ":2: the second field is neither TRUE nor FALSE"),
+    ("a.example\tTRUE\t/\tFALSE\tsoon\tn\tgeheim", ":2: the fifth field is no expiry time"),
+    ("a.example\tTRUE\t/\tFALSE\tnan\tn\tgeheim", ":2: the fifth field is no expiry time"),
+    ("\tTRUE\t/\tFALSE\t0\tn\tgeheim", ":2: no domain, no name"),
+    ("a.example\tTRUE\t/\tFALSE\t0\tn\tge\x1bheim", ":2: no domain, no name, or a control character")])
+def test_a_malformed_line_is_told_with_its_number(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "jar.txt"
+    path.write_text(f"# Netscape HTTP Cookie File\n{line}\n")
+    with pytest.raises(CookieError) as caught:
+        Jar.open(path)
+    assert f"{path}{words}" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_jar_that_is_a_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CookieError, match="cannot be read: Is a directory"):
+        Jar.open(tmp_path)
+
+
+def test_what_other_programs_write_is_read() -> None:
+    text = ("\r\n# a comment\r\n#HttpOnly_.a.example\tTRUE\t/\tTRUE\t0\tone\tv\r\n"
+            f"a.example\tTRUE\t/\tfalse\t{SOON}.75\ttwo\ta=b\tc\n"[:-3] + "\n"
+            "b.example\tFALSE\t/\tFALSE\t-1\tthree\t\nb.example\tFALSE\t/\tFALSE\t0\tfour\n")
+    one, two, three, four = read_netscape(text, "f")
+    assert (one.domain, one.secure, one.expires) == (".a.example", True, None)
+    assert (two.domain, two.expires, two.value) == (".a.example", SOON, "a=b")
+    assert (three.domain, three.value, three.expires) == ("b.example", "", None)
+    assert four.value == ""
+
+
+printable = st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\t"), max_size=20)
+token = st.text(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~[]", min_size=1, max_size=10)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["a.example", ".a.example", "localhost", "127.0.0.1"]), token, printable,
+                          st.booleans(), st.sampled_from([None, SOON])), max_size=5))
+def test_any_cookie_survives_the_file(rows: list[tuple[str, str, str, bool, int | None]]) -> None:
+    jar = Jar()
+    for domain, name, value, flag, expires in rows:
+        jar.set_cookie(make_cookie(domain=domain, name=name, value=value, secure=flag, http_only=flag, expires=expires))
+    text = write_netscape(jar)
+    twin = Jar()
+    for cookie in read_netscape(text, "f"):
+        twin.set_cookie(cookie)
+    assert sorted(map(repr, twin)) == sorted(map(repr, jar))
+    assert write_netscape(twin) == text
+
+
+def test_a_sites_cookies_are_kept_and_sent_again(site: Site, open_with: OpenSession) -> None:
+    session = open_with(site.url)
+    with session.client() as client:
+        client.get(f"{site.url}/cookies/set?plain=1&awkward=\"a,b\"&b[x]=2")
+    assert session.jar.save()
+    with open_with(site.url).client() as client:
+        assert client.get(f"{site.url}/cookies").json() == {"plain": "1", "awkward": '"a,b"', "b[x]": "2"}
+        assert client.get(f"{site.url}/cookies", cookies={"plain": "2"}).json()["plain"] == "2"
+        assert client.get(f"{site.url}/cookies", headers={"Cookie": "mine=1"}).json() == {"mine": "1"}
+        client.get(f"{site.url}/cookies/set?plain=&attributes=Path=/;Max-Age=0")
+        assert "plain" not in client.get(f"{site.url}/cookies").json()
+
+
+def test_hosts_without_a_dot_keep_their_cookies(site: Site, open_with: OpenSession) -> None:
+    url = site.url.replace("127.0.0.1", "localhost")
+    session = open_with(url)
+    with session.client() as client:
+        client.get(f"{url}/cookies/set?one=1")
+        client.get(f"{url}/cookies/set?two=2&attributes=Domain=localhost;Path=/")
+    session.jar.save()
+    assert "\nlocalhost\tFALSE" in session.jar.path.read_text()
+    with open_with(url).client() as client:
+        assert client.get(f"{url}/cookies").json() == {"one": "1", "two": "2"}
+        assert client.get(f"{site.url}/cookies").json() == {}
+        client.get(f"{url}/cookies/set?one=&attributes=Path=/;Max-Age=0")
+        assert client.get(f"{url}/cookies").json() == {"two": "2"}
+
+
+@pytest.mark.parametrize(("domain", "sent_to"), [
+    ("a.example", {"http://a.example/"}),
+    (".a.example", {"http://a.example/", "http://www.a.example/"}),
+    ("www.a.example", {"http://www.a.example/"})])
+def test_host_only_and_domain_cookies_go_where_browsers_send_them(open_with: OpenSession, domain: str,
+                                                                 sent_to: set[str]) -> None:
+    session = open_with("http://a.example/")
+    session.jar.set_cookie(make_cookie(domain=domain, name="n", value="v"))
+    session.jar.set_cookie(make_cookie(domain=domain, name="tls", value="v", secure=True))
+    urls = ["http://a.example/", "http://www.a.example/", "http://example/", "http://ba.example/"]
+    with session.client() as client:
+        import requests
+        cookies = {url: client.prepare_request(requests.Request("GET", url)).headers.get("Cookie") for url in urls}
+    assert cookies == {url: "n=v" if url in sent_to else None for url in urls}
+
+
+def test_cookies_of_one_request_stay_with_its_host(site: Site, open_with: OpenSession) -> None:
+    elsewhere = site.url.replace("127.0.0.1", "localhost")
+    with open_with(site.url).client() as client:
+        found = client.get(f"{site.url}/redirect?to={elsewhere}/cookies", cookies={"mine": "1"}).json()
+        assert found == {}
+        assert site.seen("/redirect")[0].cookies == {"mine": "1"}
+
+
+def test_a_cookie_no_header_can_carry_does_not_stop_the_request(site: Site, open_with: OpenSession) -> None:
+    session = open_with(site.url)
+    session.jar.set_cookie(make_cookie(domain="127.0.0.1", name="n", value="中文"))
+    with session.client() as client:
+        found = client.get(f"{site.url}/cookies").json()
+    assert found["n"].encode("latin-1").decode() == "中文"
+
+
+def test_threads_share_a_jar(site: Site, open_with: OpenSession) -> None:
+    session = open_with(site.url)
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            with session.client() as client:
+                for turn in range(6):
+                    client.get(f"{site.url}/cookies/set?c{number}_{turn}=1")
+                    session.jar.save()
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+    assert len(session.jar) == len(Jar.open(session.jar.path)) == 36
+
+
+def test_values_are_masked_when_shown() -> None:
+    jar = Jar()
+    jar.set_cookie(make_cookie(domain="a.example", name="sid", value="geheim", secure=True, http_only=True))
+    jar.set_cookie(make_cookie(domain=".a.example", name="until", value="g", expires=1800000000))
+    until, sid = describe(jar, datetime(2026, 1, 1, tzinfo=UTC))
+    assert (sid.value, sid.expires, sid.flags) == ("••• (6 characters)", None,
+                                                   ("secure", "httponly", "host-only", "session"))
+    assert (until.expires, until.expired, until.flags) == (datetime(2027, 1, 15, 8, 0, tzinfo=UTC), False, ())
+    assert describe(jar, datetime(2028, 1, 1, tzinfo=UTC))[0].expired
+    assert "geheim" not in repr(describe(jar, datetime.now(UTC))) + repr(jar)
+
+
+@pytest.mark.needs("curl")
+def test_curl_reads_the_jar_and_writes_one_back(site: Site, open_with: OpenSession, tmp_path: Path) -> None:
+    session = open_with(site.url)
+    with session.client() as client:
+        client.get(f"{site.url}/cookies/set?session=1&attributes=Path=/;HttpOnly")
+        client.get(f"{site.url}/cookies/set?lasting=2&attributes=Path=/;Max-Age=9999")
+    session.jar.save()
+    theirs = tmp_path / "curl.txt"
+    done = subprocess.run(["curl", "-sS", "--noproxy", "*", "-b", session.jar.path, "-c", theirs, f"{site.url}/cookies",
+                           f"{site.url}/cookies/set?fromcurl=3&attributes=Path=/;HttpOnly"],
+                          capture_output=True, text=True, timeout=20, check=True)
+    assert '"session": "1"' in done.stdout
+    assert '"lasting": "2"' in done.stdout
+    back = Jar.open(theirs)
+    assert names(back) == {"session", "lasting", "fromcurl"}
+    assert {cookie.name: cookie.value for cookie in back} == {"session": "1", "lasting": "2", "fromcurl": "3"}
+    assert {(line.name, *line.flags) for line in describe(back, datetime.now(UTC))} == {
+        ("session", "httponly", "host-only", "session"), ("lasting", "host-only"),
+        ("fromcurl", "httponly", "host-only", "session")}
