@@ -1,0 +1,110 @@
+"""SHA-256 beside the transfer, and what servers announce of a file's content."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import queue
+import re
+import threading
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from pipeline.download.limits import MIB
+
+_ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
+_ALONE_BYTES = MIB
+"""A thread costs more than it saves on less than this."""
+
+_AHEAD = 4
+"""Chunks that wait to be hashed: memory for each of many files at once."""
+
+
+class Hasher:
+    """SHA-256 of a stream. Past the first MiB a second thread computes it: hashlib lets go of the GIL, so that
+    the network and the disk do not wait for it. Close it when the stream is given up."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._seen_bytes = 0
+        # A SimpleQueue with a bound of its own: the locks of queue.Queue cost a tenth of the transfer.
+        self._chunks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_AHEAD)
+        self._thread: threading.Thread | None = None
+
+    def read_file(self, file: BinaryIO, length: int) -> None:
+        """Take in the first `length` bytes of a file, in this thread."""
+        buffer = memoryview(bytearray(MIB))
+        file.seek(0)
+        while length:
+            count = file.readinto(buffer[:min(length, MIB)])  # type: ignore[attr-defined]  # raw files have it
+            if not count:
+                raise EOFError("the file is shorter than it was")
+            self._hash.update(buffer[:count])
+            length -= count
+
+    def update(self, chunk: bytes) -> None:
+        self._seen_bytes += len(chunk)
+        if self._thread is None:
+            if self._seen_bytes <= _ALONE_BYTES:
+                self._hash.update(chunk)
+                return
+            self._thread = threading.Thread(target=self._work, name="sha256", daemon=True)
+            self._thread.start()
+        self._room.acquire()
+        self._chunks.put(chunk)
+
+    def _work(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            self._hash.update(chunk)
+            self._room.release()
+
+    def hexdigest(self) -> str:
+        """Of all that was taken in; waits for the thread."""
+        self.close()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._chunks.put(None)
+            self._thread.join()
+            self._thread = None
+
+
+def announced(headers: Mapping[str, str], *, partial: bool) -> dict[str, bytes]:
+    """Digests of the whole file by hashlib's name, strongest first.
+
+    Repr-Digest (RFC 9530), Digest (RFC 3230) speak of the whole file even in a 206; Content-Digest (RFC 9530)
+    and Content-MD5 (RFC 1864) only of what this answer carries. What cannot be read counts as not said.
+    """
+    found: dict[str, bytes] = {}
+    names = ["Repr-Digest", "Digest"] if partial else ["Repr-Digest", "Content-Digest", "Digest"]
+    for name in names:
+        # RFC 9530: sha-256=:base64:, RFC 3230: SHA-256=base64
+        for algorithm, value in re.findall(r"([\w-]+)=:?([A-Za-z0-9+/=]+):?", headers.get(name, "")[:2048]):
+            _keep(found, _ALGORITHMS.get(algorithm.lower()), value)
+    if not partial:
+        _keep(found, "md5", headers.get("Content-MD5", "").strip())
+    return {name: found[name] for name in ("sha512", "sha256", "sha1", "md5") if name in found}
+
+
+def _keep(found: dict[str, bytes], algorithm: str | None, value: str) -> None:
+    if algorithm is None:
+        return
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return
+    if len(digest) == hashlib.new(algorithm, usedforsecurity=False).digest_size:
+        found.setdefault(algorithm, digest)
+
+
+def of_file(file: BinaryIO, algorithm: str) -> bytes:
+    """Digest of a file from its start. file: open for reading, unbuffered or not."""
+    file.seek(0)
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    buffer = memoryview(bytearray(MIB))
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(buffer[:count])
+    return digest.digest()

@@ -1,0 +1,32 @@
+"""What downloads may take: bytes, seconds, tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one spider's downloads. Sizes in bytes, durations in seconds; None: no bound.
+
+    stall_s: how long a server may be silent, and how long it has for each `stall_bytes` of a body.
+    sync_bytes: a kill or a power cut loses no more than this of one file (1 MiB of its beginning).
+    patience_s: a retry that is further away than this is left to the next run.
+    """
+
+    max_bytes: int = 2 * 10**9
+    max_run_bytes: int | None = None
+    keep_free_bytes: int = 200 * 10**6
+    rate_bytes_s: float | None = None
+    connect_s: float = 20.0
+    stall_s: float = 60.0
+    stall_bytes: int = 1024
+    redirects: int = 10
+    attempts: int = 4
+    backoff_s: float = 2.0
+    backoff_max_s: float = 300.0
+    patience_s: float = 120.0
+    chunk_bytes: int = 256 * 1024
+    sync_bytes: int = 8 * MIB

@@ -1,0 +1,161 @@
+"""Names for files from what a server, a URL or a spider says: safe on Linux, macOS and Windows.
+
+A wish in, a single path component out: never empty, no separators, no `..`, no leading dot, no control,
+bidirectional or other invisible characters, no device names, no trailing dots or spaces, at most 150 bytes
+of UTF-8 with its extension kept.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import unicodedata
+from collections.abc import Iterator
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from pathvalidate import sanitize_filename
+
+MAX_BYTES = 150
+"""File systems take 255; this leaves room for " (2)", and for the path in front of it on Windows."""
+_FALLBACK = "download"
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
+_DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+# One parameter of RFC 6266: name = token or quoted string. Quadratic backtracking has no way in.
+_PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*[^;"]*))')
+# What servers really send for these types where mimetypes has a surprising first choice or none.
+_EXTENSIONS = {
+    "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
+    "application/octet-stream": "", "application/vnd.ms-excel": ".xls", "application/xml": ".xml",
+    "application/zip": ".zip", "application/x-zip-compressed": ".zip", "audio/mpeg": ".mp3", "image/jpeg": ".jpg",
+    "image/webp": ".webp", "text/csv": ".csv", "text/html": ".html", "text/plain": ".txt", "text/xml": ".xml",
+    "video/mp4": ".mp4",
+}
+
+
+def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
+    """The best safe name: the spider's wish, else Content-Disposition, else the URL's last part, else "download".
+
+    Its extension comes from the content type where it has none of its own.
+    """
+    for said in (wish, from_disposition(disposition), from_url(url)):
+        name = safe(said)
+        if name:
+            break
+    else:
+        name = _FALLBACK
+    if not _split(name)[1]:
+        name = safe(name + extension_for(content_type)) or _FALLBACK
+    return name
+
+
+def from_disposition(header: str) -> str:
+    """The file name of a Content-Disposition (RFC 6266); `filename*` (RFC 8187) wins. "" when there is none.
+
+    requests hands headers over as Latin-1; a plain name that is UTF-8 underneath is read as such.
+    """
+    found: dict[str, str] = {}
+    for key, quoted, token in _PARAMETER.findall(header[:8192]):
+        value = re.sub(r"\\(.)", r"\1", quoted) if quoted else token.strip()
+        found.setdefault(key.lower(), value)
+    extended = _extended(found.get("filename*", ""))
+    if extended:
+        return extended
+    plain = _as_utf8(found.get("filename", ""))
+    # Not allowed by the RFC, sent all the same, and read so by every browser.
+    return unquote(plain) if re.search(r"%[0-9A-Fa-f]{2}", plain) else plain
+
+
+def _extended(value: str) -> str:
+    """`UTF-8'en'na%C3%AFve.txt` (RFC 8187) as text; "" when it is not well-formed."""
+    charset, _, rest = value.partition("'")
+    _, mark, encoded = rest.partition("'")
+    if not mark:
+        return ""
+    try:
+        return unquote_to_bytes(encoded).decode(charset or "utf-8")
+    except (LookupError, UnicodeDecodeError):
+        return ""
+
+
+def _as_utf8(value: str) -> str:
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return value
+
+
+def from_url(url: str) -> str:
+    """The last part of a URL's path, percent-decoded."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return unquote(path.rstrip("/").rpartition("/")[2])
+
+
+def extension_for(content_type: str) -> str:
+    """`.pdf` for `application/pdf; charset=…`; "" for types that say nothing."""
+    kind = media_type(content_type)
+    if kind in _EXTENSIONS:
+        return _EXTENSIONS[kind]
+    return mimetypes.guess_extension(kind, strict=True) or ""
+
+
+def media_type(header: str) -> str:
+    """`text/csv` of a Content-Type (RFC 9110, 8.3); "" for anything that is none."""
+    found = re.match(r"\s*([\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63})\s*(?:;|$)", header, re.ASCII)
+    return found[1].lower() if found else ""
+
+
+def safe(said: str) -> str:
+    """One harmless path component from any text; "" when nothing is left of it."""
+    name = unicodedata.normalize("NFC", said[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
+    # Cc controls, Cf invisible and bidirectional marks, Cs lone surrogates, Co private, Cn unassigned, Zl and Zp.
+    name = "".join(
+        character for character in name
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    name = _cut(re.sub(r"\s+", " ", name), MAX_BYTES)
+    name = _trimmed(sanitize_filename(name, replacement_text="_", platform="universal"))
+    if _DEVICES.match(name):
+        name = f"_{name}"
+    if not name.strip("_ "):
+        return ""
+    return _cut(name, MAX_BYTES)
+
+
+def _trimmed(name: str) -> str:
+    """Without leading dots (hidden files), leading dashes (options) and trailing dots (Windows drops them)."""
+    return name.lstrip(" .-~").rstrip(" .")
+
+
+def numbered(name: str) -> Iterator[str]:
+    """`a.pdf`, `a (2).pdf`, `a (3).pdf`, …: without end."""
+    yield name
+    stem, extension = _split(name)
+    number = 2
+    while True:
+        tail = f" ({number}){extension}"
+        yield _cut_bytes(stem, MAX_BYTES - len(tail.encode())) + tail
+        number += 1
+
+
+def _split(name: str) -> tuple[str, str]:
+    double = _DOUBLE.search(name)
+    if double and double.start():
+        return name[:double.start()], double[0]
+    stem, dot, last = name.rpartition(".")
+    extension = dot + last
+    return (stem, extension) if stem and _EXTENSION.fullmatch(extension) else (name, "")
+
+
+def _cut(name: str, limit: int) -> str:
+    if len(name.encode()) <= limit:
+        return name
+    stem, extension = _split(name)
+    return _trimmed(_cut_bytes(stem, limit - len(extension.encode())) + extension)
+
+
+def _cut_bytes(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8, never half a character."""
+    return text.encode()[:limit].decode("utf-8", "ignore").rstrip(" .")

@@ -1,0 +1,395 @@
+"""The downloads of one run: a bounded set of threads that empty the queue in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import requests
+
+from pipeline.download import names
+from pipeline.download.answers import Translate, TryLaterError
+from pipeline.download.landing import Landing
+from pipeline.download.limits import MIB, Limits
+from pipeline.download.pace import Pace
+from pipeline.download.stream import Fetched, NotModified, StoppedError, fetch
+from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
+from pipeline.model import DownloadState, QueuedDownload, Run
+from pipeline.session.shown import shown_url
+from pipeline.store import downloads as queue
+from pipeline.store import leases
+from pipeline.store.engine import Store
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+"""How often idle workers look for retries that have come due."""
+_PROGRESS_BYTES = MIB
+"""An attempt that brought this much does not count against the number of attempts."""
+
+
+@dataclass(frozen=True)
+class FileFigures:
+    """One file under way. total_bytes: None when the server did not say; rate in bytes per second."""
+
+    id: int
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+    rate_bytes_s: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What this run's downloads have come to. unchanged: those of `done` that did not have to be fetched."""
+
+    done: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    bytes: int = 0
+    active: tuple[FileFigures, ...] = ()
+
+
+@dataclass
+class _Transfer:
+    """A download in the hands of a worker."""
+
+    wanted: QueuedDownload
+    stopped: threading.Event = field(default_factory=threading.Event)
+    started_s: float = field(default_factory=time.monotonic)
+    offset: int = 0
+    received: int = 0
+    total: int | None = None
+    line: socket.socket | None = None
+    begun: bool = False
+
+    def answered(self, response: requests.Response, offset: int, total: int | None) -> None:
+        self.offset, self.total, self.started_s = offset, total, time.monotonic()
+        self.hang_up()
+        # A duplicate of the descriptor: shutting it down ends a read in the worker's thread at once, over TLS
+        # too, and it cannot have become somebody else's in the meantime.
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            self.line = socket.socket(fileno=os.dup(response.raw.fileno()))
+
+    def stop(self) -> None:
+        self.stopped.set()
+        line = self.line
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+    def hang_up(self) -> None:
+        line, self.line = self.line, None
+        if line is not None:
+            line.close()
+
+    def figures(self, now_s: float) -> FileFigures:
+        return FileFigures(
+            id=self.wanted.id, name=self.wanted.name or names.safe(names.from_url(self.wanted.url)) or "download",
+            done_bytes=self.offset + self.received, total_bytes=self.total,
+            rate_bytes_s=self.received / max(now_s - self.started_s, 1e-3))
+
+
+class Downloads:
+    """Fetches what is waiting in the run's pass, from `start()` until `drain()` has returned or `stop()`.
+
+    client: makes the requests.Session of one thread; owner: in whose name rows are leased; per_host: at most so
+    many at one host; on_change: called from any thread after every file; renew_s: how often leases are renewed;
+    clock: aware, UTC.
+    """
+
+    def __init__(self, store: Store, run: Run, *, client: Callable[[], requests.Session], translate: Translate,
+                 limits: Limits, workers: int, owner: str, on_change: Callable[[], None], per_host: int | None = None,
+                 renew_s: float = leases.TTL.total_seconds() / 3,
+                 clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._store = store
+        self._run = run
+        self._client = client
+        self._translate = translate
+        self._limits = limits
+        self._workers = workers
+        self._owner = owner
+        self._on_change = on_change
+        self._per_host = per_host
+        self._renew_s = renew_s
+        self._clock = clock
+        self._pace = Pace(limits.rate_bytes_s)
+        self._changed = threading.Condition()
+        self._handed: deque[_Transfer] = deque()
+        self._active: dict[int, _Transfer] = {}
+        self._arrived: list[tuple[QueuedDownload, Fetched | NotModified]] = []
+        self._look = True
+        self._drained = False
+        self._stopping = False
+        self._done = self._unchanged = self._failed = self._bytes = 0
+        self._earlier_bytes = 0
+        self._threads: list[threading.Thread] = []
+        self.fatal: PipelineError | None = None
+        """Why the run cannot go on (disk full, store gone); what was waiting still is."""
+
+    def start(self) -> None:
+        """Raises StoreError, DownloadError when the folder cannot be used."""
+        with Landing(self._store.files.root, self._run.spider) as landing:
+            landing.sweep(queue.part_keys(self._store, self._run.spider))
+        self._earlier_bytes = queue.run_bytes(self._store, self._run)
+        targets = [self._dispatch] + [self._work] * self._workers
+        self._threads = [threading.Thread(target=target, name=f"download-{number}", daemon=True)
+                         for number, target in enumerate(targets)]
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Pages were committed: there may be new downloads."""
+        with self._changed:
+            self._look = True
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Block until nothing is waiting, or only what is to be retried later than `patience_s`, or `fatal`.
+
+        Ends the threads; further downloads need a new instance.
+        """
+        with self._changed:
+            self._drained = False
+            self._look = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._drained or self._stopping)
+        self._end(grace_s=30.0)
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Checkpoint: parts stay, rows go back to waiting. Returns after at most about `grace_s`."""
+        self._end(grace_s)
+
+    def figures(self) -> Figures:
+        now_s = time.monotonic()
+        with self._changed:
+            return Figures(self._done, self._unchanged, self._failed, self._bytes,
+                           tuple(each.figures(now_s) for each in self._active.values() if each.begun))
+
+    def _end(self, grace_s: float) -> None:
+        self._stop_all()
+        deadline = time.monotonic() + grace_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        try:
+            self._record_arrived()
+            with self._changed:
+                held = list(self._active)
+                self._active.clear()
+                self._handed.clear()
+            if held:
+                queue.give_back(self._store, held, owner=self._owner)
+        except PipelineError as error:
+            self.fatal = self.fatal or error
+            _log.warning("downloads under way are free once their lease runs out: %s", error)
+
+    def _stop_all(self) -> None:
+        with self._changed:
+            self._stopping = True
+            for transfer in self._active.values():
+                transfer.stop()
+            self._changed.notify_all()
+
+    def _give_up(self, error: PipelineError) -> None:
+        with self._changed:
+            self.fatal = self.fatal or error
+        self._stop_all()
+
+    # The dispatcher: leases rows for idle workers and keeps leases alive.
+
+    def _dispatch(self) -> None:
+        renewed_s = time.monotonic()
+        try:
+            while not self._stopping:
+                if time.monotonic() - renewed_s >= self._renew_s:
+                    self._renew()
+                    renewed_s = time.monotonic()
+                self._record_arrived()
+                wait_s = min(self._hand_out(), self._renew_s)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._look or self._arrived or self._stopping, timeout=wait_s)
+        except PipelineError as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001  a thread that dies unseen would leave the run hanging
+            self._give_up(_unexpected(error))
+
+    def _hand_out(self) -> float:
+        """Lease what there is room for; returns the seconds until there may be more."""
+        with self._changed:
+            self._look = False
+            # One for each worker, and one each to go on with while the store is written.
+            room = 2 * self._workers - len(self._active)
+            hosts = Counter(queue.host_of(transfer.wanted.url) for transfer in self._active.values())
+        if room <= 0:
+            return self._renew_s
+        now = self._clock()
+        taken = queue.take(self._store, self._run, owner=self._owner, now=now, limit=room, per_host=self._per_host,
+                           busy_hosts=hosts)
+        if taken:
+            with self._changed:
+                for wanted in taken:
+                    self._active[wanted.id] = transfer = _Transfer(wanted)
+                    self._handed.append(transfer)
+                    if self._stopping:
+                        transfer.stop()
+                self._changed.notify_all()
+            return _LOOK_S
+        return self._nothing_to_take(now)
+
+    def _nothing_to_take(self, now: datetime) -> float:
+        left = queue.left(self._store, self._run)
+        wait_s = self._renew_s if left.due_at is None else (left.due_at - now).total_seconds()
+        with self._changed:
+            if not self._active and not self._look and (not left.waiting or wait_s > self._limits.patience_s):
+                self._drained = True
+                self._changed.notify_all()
+            # What is due and yet not taken waits for a busy host; the end of a file wakes us anyway.
+            return max(wait_s, _LOOK_S if self._active else 0.05)
+
+    def _record_arrived(self) -> None:
+        """What the workers brought, into the store in one transaction; only then do parts lose their own names."""
+        with self._changed:
+            arrived, self._arrived = self._arrived, []
+        if not arrived:
+            return
+        ours = queue.record(self._store, self._run, [_arrived(wanted, found) for wanted, found in arrived],
+                            owner=self._owner, now=self._clock())
+        for wanted, found in arrived:
+            if wanted.id not in ours:
+                _log.warning("download %d was taken up by someone else", wanted.id)
+                continue
+            if found.part_key:
+                self._store.files.remove(found.part_key)
+            with self._changed:
+                self._done += 1
+                self._unchanged += isinstance(found, NotModified)
+        for wanted, _ in arrived:
+            self._over(wanted)
+
+    def _renew(self) -> None:
+        with self._changed:
+            ids = list(self._active)
+        if not ids:
+            return
+        kept = queue.renew(self._store, ids, owner=self._owner, now=self._clock())
+        with self._changed:
+            for row_id in ids:
+                if row_id not in kept and row_id in self._active:
+                    self._active[row_id].stop()
+
+    # The workers: one file at a time each.
+
+    def _work(self) -> None:
+        client: requests.Session | None = None
+        try:
+            while (transfer := self._next()) is not None:
+                client = client or self._client()
+                self._fetch(client, transfer)
+        except PipelineError as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001  as above
+            self._give_up(_unexpected(error))
+        finally:
+            if client is not None:
+                client.close()
+
+    def _next(self) -> _Transfer | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._handed or self._stopping)
+            if self._stopping:
+                return None
+            transfer = self._handed.popleft()
+            transfer.begun = True
+            return transfer
+
+    def _fetch(self, client: requests.Session, transfer: _Transfer) -> None:
+        wanted = transfer.wanted
+        try:
+            found = fetch(
+                client, wanted, self._store.files, limits=self._limits, translate=self._translate,
+                on_bytes=lambda count: self._received(transfer, count), stopped=transfer.stopped,
+                note_part=lambda **part: queue.note_part(self._store, wanted.id, owner=self._owner, **part),
+                taken=lambda key: queue.is_recorded(self._store, key), on_answer=transfer.answered)
+        except StoppedError:
+            if self._stopping:
+                return  # whoever stopped us all gives the rows back
+        except (DiskFullError, LoginError) as error:  # neither passes with the next file
+            self._give_up(error)
+            return
+        except LeaseLostError as error:
+            _log.warning("%s", error)
+        except StoreError:
+            raise
+        except PipelineError as error:
+            self._failure(transfer, error)
+        else:
+            with self._changed:
+                self._arrived.append((wanted, found))
+                self._changed.notify_all()
+            return
+        finally:
+            transfer.hang_up()
+        self._over(wanted)
+
+    def _received(self, transfer: _Transfer, count: int) -> None:
+        with self._changed:
+            transfer.received += count
+            self._bytes += count
+            so_far = self._earlier_bytes + self._bytes
+        if self._limits.max_run_bytes is not None and so_far > self._limits.max_run_bytes:
+            raise DownloadError(f"this run's downloads are more than the {self._limits.max_run_bytes} bytes allowed",
+                                where=shown_url(transfer.wanted.url), fix="raise downloads.max_total")
+        self._pace.spend(count, transfer.stopped)
+
+    def _failure(self, transfer: _Transfer, error: PipelineError) -> None:
+        wanted = transfer.wanted
+        retry_at = self._clock() + self._backoff(wanted, error) if error.retry else None
+        try:
+            state = queue.fail(self._store, wanted.id, owner=self._owner, error=str(error), retry_at=retry_at,
+                               attempts=self._limits.attempts, progressed=transfer.received >= _PROGRESS_BYTES)
+        except LeaseLostError as lost:
+            _log.warning("%s", lost)
+            return
+        if state is DownloadState.FAILED:
+            with self._changed:
+                self._failed += 1
+            _log.warning("download failed: %s", error)
+        else:
+            _log.info("download to be tried again: %s", error)
+
+    def _backoff(self, wanted: QueuedDownload, error: PipelineError) -> timedelta:
+        """Doubling with up to a quarter of jitter; what the server asked for where it did."""
+        failures = queue.failures(self._store, wanted.id)
+        wait_s = min(self._limits.backoff_s * 2 ** min(failures, 30), self._limits.backoff_max_s)
+        wait_s *= random.uniform(1.0, 1.25)  # noqa: S311  it spreads retries, nothing secret
+        if isinstance(error, TryLaterError):
+            wait_s = max(wait_s, error.after_s)
+        return timedelta(seconds=wait_s)
+
+    def _over(self, wanted: QueuedDownload) -> None:
+        with self._changed:
+            self._active.pop(wanted.id, None)
+            self._look = True
+            self._changed.notify_all()
+        self._on_change()
+
+
+def _arrived(wanted: QueuedDownload, found: Fetched | NotModified) -> queue.Arrived:
+    if isinstance(found, NotModified):
+        return queue.Arrived(wanted, etag=found.etag, last_modified=found.last_modified)
+    return queue.Arrived(wanted, key=found.key, name=found.name, size_bytes=found.size_bytes, sha256=found.sha256,
+                         content_type=found.content_type, etag=found.etag, last_modified=found.last_modified)
+
+
+def _unexpected(error: Exception) -> PipelineError:
+    _log.error("a download thread failed", exc_info=error)
+    return DownloadError(f"an unexpected {type(error).__name__} in a download thread", fix="the log has the details; report it")

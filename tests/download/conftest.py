@@ -1,0 +1,124 @@
+"""A store with a run, a file server, and a way to fetch what a spider asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import requests
+from sqlalchemy import select
+
+from pipeline.download.limits import Limits
+from pipeline.download.workers import Downloads
+from pipeline.model import Download, Page, Run, StoredFile
+from pipeline.session.faults import translate
+from pipeline.store import crawl, runs
+from pipeline.store.engine import Store, open_store
+from pipeline.store.schema import download_files, downloads
+from tests.servers.files import FileServer, file_server
+
+QUICK = Limits(backoff_s=0.01, keep_free_bytes=0, stall_s=5.0, connect_s=5.0)
+
+
+def session() -> requests.Session:
+    """Closed by Downloads; without the environment's proxies and .netrc."""
+    client = requests.Session()
+    client.trust_env = False
+    return client
+
+
+@dataclass
+class Bench:
+    """One spider's store, and the server its files come from."""
+
+    store: Store
+    server: FileServer
+    limits: Limits = QUICK
+    passes: int = 0
+
+    def new_run(self, spider: str = "books") -> Run:
+        """A started run of a new pass (or of the one that is still open)."""
+        self.passes += 1
+        now = datetime.now(UTC)
+        claimed = runs.claim_slot(self.store, spider, str(self.passes), due_at=now, reason="manual", now=now)
+        assert claimed is not None
+        run = runs.start_run(self.store, claimed.id, owner=self.store.owner, now=now, limit=9)
+        assert run is not None
+        return run
+
+    def end(self, run: Run, *, keep_open: bool = False) -> None:
+        runs.end_run(self.store, run, runs.Ending(runs.Outcome.SUCCEEDED, keep_open=keep_open), None,
+                     now=datetime.now(UTC))
+
+    def ask_for(self, run: Run, *wanted: Download | str) -> None:
+        files = tuple(Download(url=each) if isinstance(each, str) else each for each in wanted)
+        now = datetime.now(UTC)
+        crawl.commit_pages(self.store, run, [Page("http://site/", 200, now, downloads=files)], now=now)
+
+    def workers(self, run: Run, *, workers: int = 2, on_change: Callable[[], None] = lambda: None,
+                client: Callable[[], requests.Session] = session, owner: str = "me", per_host: int | None = None, renew_s: float = 5.0,
+                clock: Callable[[], datetime] = lambda: datetime.now(UTC), **limits: object) -> Downloads:
+        return Downloads(self.store, run, client=client, translate=translate,
+                         limits=replace(self.limits, **limits),  # type: ignore[arg-type]
+                         workers=workers, owner=owner, on_change=on_change, per_host=per_host, renew_s=renew_s,
+                         clock=clock)
+
+    def get(self, *wanted: Download | str, **limits: object) -> Downloads:
+        """One whole run: ask, fetch, end."""
+        run = self.new_run()
+        self.ask_for(run, *wanted)
+        made = self.workers(run, **limits)  # type: ignore[arg-type]
+        made.start()
+        made.drain()
+        self.end(run)
+        return made
+
+    @property
+    def files(self) -> list[StoredFile]:
+        with self.store.read() as connection:
+            rows = connection.execute(select(download_files).order_by(download_files.c.id))
+            return [StoredFile(**{name: value for name, value in row._asdict().items() if name != "download_id"})
+                    for row in rows]
+
+    def content(self, file: StoredFile) -> bytes:
+        return self.store.files.path(file.key).read_bytes()
+
+    def row(self, url: str) -> dict[str, object]:
+        with self.store.read() as connection:
+            return connection.execute(select(downloads).where(downloads.c.url == url)).one()._asdict()
+
+    @property
+    def folder(self) -> Path:
+        return self.store.data_dir / "downloads" / "books"
+
+    @property
+    def names(self) -> list[str]:
+        """Files under a final name."""
+        return sorted(path.name for path in self.folder.iterdir() if path.name != ".parts")
+
+    @property
+    def parts(self) -> list[Path]:
+        return sorted((self.folder / ".parts").iterdir())
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[FileServer]:
+    with file_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(_server: FileServer) -> FileServer:
+    _server.served.clear()
+    _server.asked.clear()
+    return _server
+
+
+@pytest.fixture
+def bench(tmp_path: Path, server: FileServer) -> Iterator[Bench]:
+    store = open_store(tmp_path / "var")
+    yield Bench(store, server)
+    store.close()

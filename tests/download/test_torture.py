@@ -1,0 +1,17 @@
+"""A sample of the torture, each kind at least once; `make torture` runs it all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.download.torture import KINDS, Torture
+
+
+def test_every_file_survives_everything(tmp_path: Path) -> None:
+    torture = Torture(7, tmp_path, max_bytes=3_000_000)
+    try:
+        tally = torture.run(len(KINDS) + 6)
+    finally:
+        torture.close()
+    assert set(tally.kinds) == set(KINDS)
+    assert tally.resumed > 0

@@ -1,0 +1,327 @@
+"""Cuts at random bytes, again and again: `python -m tests.download.torture --rounds 200`.
+
+Each round fetches one file through a real downloading process while something goes wrong: the connection is
+reset, the server or the proxy is gone for a moment, the process is killed with -9, the disk is full (a real
+tmpfs where we may mount one), the file changes on the server, or several of these. In the end the file has to
+equal its source, no other file may exist under a final name at any moment, and where nothing changed a new
+attempt may ask again only for bytes that no checkpoint had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import requests
+
+from pipeline.download.limits import Limits
+from pipeline.download.workers import Downloads
+from pipeline.errors import DiskFullError
+from pipeline.model import Download, Page
+from pipeline.session.faults import translate
+from pipeline.store import crawl, runs
+from pipeline.store.engine import open_store
+from tests.servers.files import FileServer, Served, http_date
+
+KINDS = ("reset", "killed", "server", "proxy", "full", "changed")
+LIMITS = Limits(backoff_s=0.005, backoff_max_s=0.05, attempts=50, keep_free_bytes=0, sync_bytes=256 * 1024,
+                connect_s=5.0, stall_s=5.0)
+UNSYNCED = LIMITS.sync_bytes + LIMITS.chunk_bytes
+DONE, FULL, FAILED = 0, 6, 1
+DEADLINE_S = 60.0
+
+
+def download(data_dir: str, run_id: int, attempt: int, proxy: str) -> None:
+    """One child: fetch what is waiting, as a run's process does. Its clock is ahead, so that the leases of the
+    ones that were killed have run out."""
+    store = open_store(Path(data_dir), migrate=False)
+    run = runs.get_run(store, run_id)
+    assert run is not None
+
+    def client() -> requests.Session:
+        made = requests.Session()
+        made.trust_env = False
+        made.proxies = {"http": proxy} if proxy else {}
+        return made
+
+    made = Downloads(store, run, client=client, translate=translate, limits=LIMITS, workers=2, owner=f"child {attempt}",
+                     on_change=lambda: None, clock=lambda: datetime.now(UTC) + timedelta(minutes=attempt))
+    made.start()
+    made.drain()
+    os._exit(FULL if isinstance(made.fatal, DiskFullError) else FAILED if made.fatal or made.figures().failed else DONE)
+
+
+@dataclass
+class Tally:
+    rounds: int = 0
+    attempts: int = 0
+    requests: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    ends: Counter[int] = field(default_factory=Counter)
+    wasted: int = 0
+    resumed: int = 0
+
+
+class Torture:
+    """The servers and the children of all rounds."""
+
+    def __init__(self, seed: int, folder: Path, *, max_bytes: int = 6_000_000) -> None:
+        self.seed = seed
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.tally = Tally()
+        self.served: dict[str, Served] = {}
+        self.site = FileServer(served=self.served)
+        self.proxy = FileServer(served=self.served)
+        self.site.start()
+        self.proxy.start()
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__])
+
+    def close(self) -> None:
+        self.site.stop()
+        self.proxy.stop()
+
+    def run(self, rounds: int) -> Tally:
+        for number in range(rounds):
+            # A round can be repeated alone: its dice depend on the seed and its number only.
+            self.round(number, random.Random(f"{self.seed}/{number}"))
+        return self.tally
+
+    def round(self, number: int, dice: random.Random) -> None:
+        kinds = dice.sample(KINDS, dice.choice((1, 1, 2, 3)))
+        if number < len(KINDS):
+            kinds = [KINDS[number]]
+        data_dir = self.folder / f"round-{number}"
+        data_dir.mkdir(parents=True)
+        mounted = "full" in kinds and can_mount() and mount(data_dir, self.max_bytes + 8_000_000)
+        try:
+            Round(self, number, dice, kinds, data_dir, tiny=mounted).play()
+        finally:
+            if mounted:
+                subprocess.run(["umount", "--lazy", str(data_dir)], check=True)
+            shutil.rmtree(data_dir)
+        self.tally.rounds += 1
+        self.tally.kinds.update(kinds)
+
+
+class Round:
+    def __init__(self, torture: Torture, number: int, dice: random.Random, kinds: list[str], data_dir: Path, *,
+                 tiny: bool) -> None:
+        self.torture, self.number, self.dice, self.kinds, self.data_dir = torture, number, dice, kinds, data_dir
+        self.tiny = tiny
+        self.path = f"/{number}/file.bin"
+        self.body = dice.randbytes(dice.randrange(1, torture.max_bytes))
+        validator = {"etag": f'"{number}-1"'} if dice.random() < 0.7 else {"last_modified": http_date(10**9 + number)}
+        self.served = Served(self.body, pause_s=0.0005, **validator)
+        self.served.chunked = tiny or dice.random() < 0.2  # an announced length would be refused before the first byte
+        torture.served[self.path] = self.served
+        self.sources = {hashlib.sha256(self.body).hexdigest()}
+        self.child: multiprocessing.process.BaseProcess | None = None
+        self.watching = threading.Event()
+        self.wrong: list[str] = []
+        self.on_disk: list[int] = []
+
+    def play(self) -> None:
+        store = open_store(self.data_dir)
+        now = datetime.now(UTC)
+        claimed = runs.claim_slot(store, "torture", "1", due_at=now, reason="manual", now=now)
+        assert claimed is not None
+        run = runs.start_run(store, claimed.id, owner="round", now=now, limit=1)
+        assert run is not None
+        url = self.torture.site.url + self.path
+        crawl.commit_pages(store, run, [Page(url, 200, now, downloads=(Download(url),))], now=now)
+        store.close()
+        for kind in self.kinds:
+            getattr(self, f"_{kind}")()
+        watcher = threading.Thread(target=self._watch)
+        watcher.start()
+        try:
+            self._until_done(run.id)
+        finally:
+            self.watching.set()
+            watcher.join()
+        self._check()
+
+    def _until_done(self, run_id: int) -> None:
+        proxy = self.torture.proxy.url if "proxy" in self.kinds else ""
+        end = time.monotonic() + DEADLINE_S
+        for attempt in range(100):
+            self.torture.tally.attempts += 1
+            self.child = self.torture.context.Process(target=download, args=(str(self.data_dir), run_id, attempt, proxy))
+            self.child.start()
+            self.child.join(max(0.0, end - time.monotonic()))
+            code = self.child.exitcode
+            assert code is not None, f"round {self.number} {self.kinds}: still at work after {DEADLINE_S} s"
+            self._note_part()
+            self.torture.tally.ends[code] += 1
+            if code == DONE:
+                return
+            if code == FULL:
+                (self.data_dir / "filler").unlink(missing_ok=True)
+            else:
+                assert code == -9, f"round {self.number} {self.kinds}: the child ended with {code}"
+        raise AssertionError(f"round {self.number} {self.kinds}: never done")
+
+    # What goes wrong, and when.
+
+    def _somewhere(self) -> int:
+        """A byte of the body; now and then the very last one, so that what follows the body is hit, too."""
+        return self.dice.randrange(len(self.body)) + 1 if self.dice.random() < 0.8 else len(self.body)
+
+    def _reset(self) -> None:
+        self.served.cuts = [self._somewhere() for _ in range(self.dice.randrange(1, 5))]
+
+    def _killed(self) -> None:
+        for _ in range(self.dice.randrange(1, 4)):
+            self.served.at.append((self._somewhere(), self._kill))
+
+    def _kill(self) -> None:
+        child = self.child
+        if child is not None and child.pid is not None and child.exitcode is None:
+            delay_s = self.dice.choice((0.0, 0.001, 0.003, 0.01))
+            threading.Event().wait(delay_s)
+            child.kill()
+
+    def _server(self) -> None:
+        self.served.at.append((self._somewhere(), lambda: self._restart("site")))
+
+    def _proxy(self) -> None:
+        self.served.at.append((self._somewhere(), lambda: self._restart("proxy")))
+
+    def _restart(self, which: str) -> None:
+        """In another thread: the one that calls is a connection of the server that goes away."""
+        def restart() -> None:
+            old: FileServer = getattr(self.torture, which)
+            old.stop()
+            again = FileServer(old.port, self.torture.served)
+            again.asked = old.asked
+            again.start()
+            setattr(self.torture, which, again)
+
+        threading.Thread(target=restart, daemon=True).start()
+
+    def _full(self) -> None:
+        if self.tiny:
+            filler = self.data_dir / "filler"
+            room = shutil.disk_usage(self.data_dir).free - self.dice.randrange(len(self.body)) - 2_500_000
+            filler.write_bytes(bytes(max(0, room)))
+
+    def _changed(self) -> None:
+        other = self.dice.randbytes(self.dice.randrange(1, self.torture.max_bytes))
+        self.sources.add(hashlib.sha256(other).hexdigest())
+
+        def change() -> None:
+            self.served.body = other
+            if self.served.etag:
+                self.served.etag = f'"{self.number}-2"'
+            else:
+                self.served.last_modified = http_date(10**9 + self.number + 1000)
+
+        self.served.cuts = [self._somewhere()]
+        # A body is chosen when the answer begins: this changes what the next one gets.
+        self.served.at.append((1, change))
+
+    # What has to be true.
+
+    def _watch(self) -> None:
+        """At no moment a wrong file under a final name."""
+        folder = self.data_dir / "downloads" / "torture"
+        while not self.watching.wait(0.002):
+            self._look(folder)
+        self._look(folder)
+
+    def _look(self, folder: Path) -> None:
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        except FileNotFoundError:
+            return
+        for name in names:
+            try:
+                found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            except FileNotFoundError:
+                continue  # taken back by the attempt that goes on with it
+            if found not in self.sources:
+                self.wrong.append(name)
+
+    def _note_part(self) -> None:
+        parts = self.data_dir / "downloads" / "torture" / ".parts"
+        self.on_disk.append(max((part.stat().st_size for part in parts.glob("*.part")), default=0))
+
+    def _check(self) -> None:
+        what = f"round {self.number} {self.kinds}"
+        assert not self.wrong, f"{what}: wrong files under final names: {self.wrong}"
+        folder = self.data_dir / "downloads" / "torture"
+        files = [path for path in folder.iterdir() if path.is_file()]
+        assert len(files) == 1, f"{what}: {[path.name for path in files]}"
+        # A change in the middle of an answer leaves that answer whole: either version is right, a splice is not.
+        assert hashlib.sha256(files[0].read_bytes()).hexdigest() in self.sources, f"{what}: differs from its source"
+        assert list((folder / ".parts").iterdir()) == [], f"{what}: parts left over"
+        server = self.torture.proxy if "proxy" in self.kinds else self.torture.site
+        asked = server.asked_for(self.path)
+        self.torture.tally.requests += len(asked)
+        self.torture.tally.resumed += sum(1 for each in asked if each.status == 206)
+        if "changed" in self.kinds:
+            return
+        starts = [int(each.headers.get("range", "bytes=0-")[6:-1]) for each in asked]
+        for before, start in zip(self.on_disk, starts[len(starts) - len(self.on_disk) + 1:], strict=False):
+            if len(starts) == len(self.on_disk):  # one request each: which part it went on with is plain
+                wasted = max(0, before - start)
+                self.torture.tally.wasted = max(self.torture.tally.wasted, wasted)
+                assert wasted <= UNSYNCED, f"{what}: {before} bytes on disk, asked again from {start}"
+
+
+def can_mount() -> bool:
+    if os.geteuid() != 0 or not sys.platform.startswith("linux"):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        if not mount(Path(folder), 1_000_000):
+            return False
+        subprocess.run(["umount", folder], check=True)
+        return True
+
+
+def mount(folder: Path, size_bytes: int) -> bool:
+    """A file system of its own that is soon full."""
+    return subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)],
+                          check=False, capture_output=True).returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        torture = Torture(given.seed, Path(folder))
+        try:
+            tally = torture.run(given.rounds)
+        finally:
+            torture.close()
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.kinds.items()))
+    print(f"{tally.rounds} rounds in {time.monotonic() - started_s:.0f} s, seed {given.seed}: {kinds}")
+    print(f"{tally.attempts} processes, {tally.requests} requests, {tally.resumed} of them went on with a part")
+    print(f"processes: {tally.ends[-9]} killed, {tally.ends[FULL]} stopped by a full disk, {tally.ends[DONE]} done")
+    print(f"every file equals its source; at most {tally.wasted} bytes on disk were asked for again "
+          f"(bound {UNSYNCED})")
+    if not can_mount():
+        print("no tmpfs could be mounted (needs root): no disk was really full")
+
+
+if __name__ == "__main__":
+    main()
