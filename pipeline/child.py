@@ -1,0 +1,286 @@
+"""A child process: one crawl with its session and downloads, or the rendering of one digest.
+
+Started from a forkserver that has imported this module, and so Scrapy; reached by name only, so that the
+service itself never does. The child leads a session of its own and ends when its pipe to the parent closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from pipeline import logs
+from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.extract import Document
+from pipeline.crawl.manners import quiet_in_s, quiet_until
+from pipeline.crawl.run import PRELOAD, crawl, spider_class
+from pipeline.crawl.trial import try_spider
+from pipeline.download.limits import Limits
+from pipeline.download.workers import Downloads
+from pipeline.errors import PipelineError, SpiderError
+from pipeline.mail import digest as mail_digest
+from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run
+from pipeline.session import Session, open_session, prepare, translate
+from pipeline.session.budget import HostBudget
+from pipeline.session.client import fetch
+from pipeline.session.pages import Page as FetchedPage
+from pipeline.settings import Settings, secrets
+from pipeline.store import Store, open_store
+from pipeline.store.runs import Ending, end_run, report_progress, work_left
+
+PROGRESS_EVERY_S = 1.0
+GC_OBJECTS = 25_000
+"""New objects between two looks for cycles: a fifth more pages a second than with Python's 700."""
+STOP_GRACE_S = 10.0
+"""How long a stopped crawl waits for the pages under way."""
+
+logger = logging.getLogger(__name__)
+
+for _name in PRELOAD:
+    importlib.import_module(_name if _name.split(".")[-1].islower() else _name.rpartition(".")[0])
+
+
+def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *arguments: Any) -> None:
+    """The first thing a child does. work: "run" (a Run follows), "digest" (a DigestClaim and its owner) or "try"
+    (a spider's name, a URL and the file for what was found)."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _redirect(Path(log_file))
+    logs.configure(sys.stderr, secrets=secrets(settings))
+    for chatty in ("scrapy.addons", "scrapy.middleware", "scrapy.crawler"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    stop = Stop(pipe)
+    threading.Thread(target=stop.watch, name="parent", daemon=True).start()
+    store = open_store(settings.data_dir, settings.database_url, migrate=False)
+    try:
+        if work == "run":
+            # A crawl makes many objects and few cycles. What was loaded before the fork is not looked through again.
+            gc.freeze()
+            gc.set_threshold(GC_OBJECTS, 20, 20)
+            CrawlRun(store, settings, arguments[0], stop).perform()
+        elif work == "try":
+            _try(settings, pipe, *arguments)
+        else:
+            os.nice(10)
+            _build_digest(store, settings, pipe, *arguments)
+    finally:
+        store.close()
+
+
+def _redirect(log_file: Path) -> None:
+    """What this process prints, and what it runs prints, goes to the log of this piece of work."""
+    log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+
+
+class Stop:
+    """What the parent says through the pipe: `stop` asks for a checkpoint; its end is ours."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._wanted = threading.Event()
+        self._listeners: list[Callable[[], None]] = []
+
+    def watch(self) -> None:
+        try:
+            while self._pipe.recv() != "stop":
+                pass
+            self.ask()
+            self._pipe.recv()
+        except (EOFError, OSError):
+            # The parent is gone. Everything done is committed; the rest is taken up when the lease runs out.
+            os.killpg(0, signal.SIGKILL)
+
+    def ask(self) -> None:
+        """Ask for a checkpoint."""
+        self._wanted.set()
+        for listener in list(self._listeners):
+            listener()
+
+    def call(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+        if self._wanted.is_set():
+            listener()
+
+    def __bool__(self) -> bool:
+        return self._wanted.is_set()
+
+
+class CrawlRun:
+    """One run: login, crawl, downloads, outcome."""
+
+    def __init__(self, store: Store, settings: Settings, run: Run, stop: Stop) -> None:
+        self._store = store
+        self._settings = settings
+        self._run = run
+        self._stop = stop
+        self._progress = Progress()
+        self._rehearsal = run.reason == REHEARSAL
+        self._downloads: Downloads | None = None
+        self._ended = threading.Event()
+
+    def perform(self) -> None:
+        """Do all of it and write how it ended. Only a lost lease leaves nothing to write."""
+        reporter = threading.Thread(target=self._report, name="progress", daemon=True)
+        reporter.start()
+        try:
+            ending = self._attempt()
+        except PipelineError as error:
+            logger.error("%s", error)  # noqa: TRY400  one line: a user caused it, or can mend it
+            ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True)
+        except Exception as error:
+            logger.exception("the run failed")
+            ending = Ending(Outcome.FAILED, f"{type(error).__name__}: {error}", "SpiderError", keep_open=True)
+        finally:
+            self._ended.set()
+            reporter.join()
+        end_run(self._store, self._run, ending, self._so_far(), now=datetime.now(UTC))
+
+    def _attempt(self) -> Ending:
+        spider = self._settings.spiders[self._run.spider]
+        spidercls = spider_class(spider.spider, self._settings.folder)
+        here = datetime.now(self._settings.zone)
+        if (until := quiet_until(spider.quiet, here)) is not None:
+            return Ending(Outcome.STOPPED, f"quiet hours until {until:%H:%M}", keep_open=True)
+        if (left_s := quiet_in_s(spider.quiet, here)) is not None:
+            evening = threading.Timer(left_s, self._stop.ask)
+            evening.daemon = True
+            evening.start()
+        session = open_session(self._run.spider, spider, self._settings)
+        session.ensure_login()
+        limits = spider.model_fields_set  # what is left at its default is no promise to a host
+        budget = HostBudget(self._settings.data_dir / "hosts", delay_s=spider.delay,
+                            concurrency=spider.concurrency if "concurrency" in limits else 0)
+        self._downloads = self._open_downloads(session, budget)
+        context = CrawlContext(
+            store=self._store, run=self._run, table=spider, session=session, progress=self._progress,
+            starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget)
+        if not self._rehearsal:
+            self._downloads.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                ending = runner.run(self._crawl(context, spidercls))
+            if ending.outcome is Outcome.SUCCEEDED and not self._stop and not self._rehearsal:
+                self._downloads.drain()
+        finally:
+            self._downloads.stop()
+            session.jar.save()
+        return ending if self._rehearsal else self._with_downloads(ending)
+
+    async def _crawl(self, context: CrawlContext, spidercls: type[Any]) -> Ending:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._stop.call(partial(_set_in, loop, stop))
+        crawling = asyncio.create_task(crawl(context, spidercls, stop=stop))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        # A page that hangs must not hold up a stop: what is not committed is fetched again.
+        done, _ = await asyncio.wait({crawling}, timeout=STOP_GRACE_S if stop.is_set() else None)
+        if not done:
+            crawling.cancel()
+            return Ending(Outcome.STOPPED, "stopped while pages were under way", keep_open=True)
+        return crawling.result()
+
+    def _open_downloads(self, session: Session, budget: HostBudget) -> Downloads:
+        table = self._settings.spiders[self._run.spider].downloads
+        downloads = Downloads(
+            self._store, self._run, client=partial(session.client, before=budget.wait),
+            translate=translate,
+            limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
+                          keep_free_bytes=self._settings.pipeline.keep_free, stall_s=table.timeout,
+                          attempts=table.attempts),
+            workers=table.workers, per_host=table.per_host, owner=self._store.owner, on_change=lambda: None)
+        self._stop.call(downloads.stop)
+        return downloads
+
+    def _with_downloads(self, ending: Ending) -> Ending:
+        """A disk without room fails the run; its downloads wait for the next one, which goes on with the pass."""
+        assert self._downloads is not None
+        fatal = self._downloads.fatal
+        if fatal is not None and ending.outcome is Outcome.SUCCEEDED:
+            return Ending(Outcome.FAILED, str(fatal), type(fatal).__name__, keep_open=True)
+        files_left = work_left(self._store, self._run.pass_id)[1]
+        if ending.outcome is Outcome.SUCCEEDED and files_left:
+            outcome = Outcome.STOPPED if self._stop else Outcome.FAILED
+            return Ending(outcome, f"{files_left} files are still to be fetched", "DownloadError", keep_open=True)
+        return ending
+
+    def _so_far(self) -> Progress:
+        if self._downloads is not None:
+            files = self._downloads.figures()
+            self._progress.downloads = files.done - files.unchanged
+            self._progress.downloads_unchanged = files.unchanged
+            self._progress.downloads_failed = files.failed
+            self._progress.download_bytes = files.bytes
+        return self._progress
+
+    def _report(self) -> None:
+        """Keep the lease, and the figures in the store fresh. Whoever lost the lease has nothing left to do here."""
+        while not self._ended.wait(PROGRESS_EVERY_S):
+            try:
+                ours = report_progress(self._store, self._run, self._so_far(), now=datetime.now(UTC))
+            except PipelineError as error:
+                logger.warning("progress not written: %s", error)
+                continue
+            if not ours:
+                logger.error("run %d was taken up by someone else: ending", self._run.id)
+                os.killpg(0, signal.SIGKILL)
+
+
+def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the crawl is over and its loop closed
+        loop.call_soon_threadsafe(event.set)
+
+
+def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str) -> None:
+    """Fetch a page with the spider's session and write what each rule matches; what went wrong is the parent's to tell."""
+    error: PipelineError | None = None
+    try:
+        spider = settings.spiders[name]
+        session = open_session(name, spider, settings)
+        session.ensure_login()
+        with session.client() as client:
+            page = FetchedPage(fetch(client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout),
+                               spider.encoding)
+        answer = page.answer
+        document = Document(url=answer.url, status=answer.status, text=page.text, headers=answer.headers)
+        found = try_spider(spider, document)
+        Path(report).write_text(json.dumps(found, default=str), "utf-8")
+    except PipelineError as failed:
+        error = failed
+    pipe.send(error)
+
+
+def _build_digest(store: Store, settings: Settings, pipe: Connection, claim: DigestClaim, owner: str) -> None:
+    """Render a digest into the outbox; what went wrong is the parent's to tell."""
+    try:
+        mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC))
+        error: PipelineError | None = None
+    except PipelineError as failed:
+        error = failed
+    except Exception as failed:
+        logger.exception("digest %s failed", claim.name)
+        error = SpiderError(f"{type(failed).__name__}: {failed}", where=f"digests.{claim.name}",
+                            fix="see its log; it is tried again")
+    pipe.send(error)

@@ -1,0 +1,97 @@
+"""What Scrapy's components share during one crawl. They find it at `crawler.pipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pipeline.errors import PipelineError
+from pipeline.model import Page, Progress, Request, Run
+from pipeline.session import PreparedStart, Session
+from pipeline.session.budget import HostBudget
+from pipeline.settings import SpiderTable
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+    from pipeline.crawl.expiry import Relogin
+
+FRONTIER_ID = "pipeline_frontier_id"
+"""The meta key that says which frontier row a request answers; None for one kept in memory only."""
+
+START = "pipeline_start"
+"""The meta key that says which `start` of the settings a request is: its body and secrets stay out of the store."""
+
+
+PART = "pipeline_part"
+"""The meta key that tells apart requests of one URL: the page number in a body, the item a details page is for."""
+
+
+BEGUN = "pipeline_begun"
+"""The meta key, in the store only, of a request of the spider's own start(): where it goes may be private."""
+
+NOT_BEFORE = "pipeline_not_before"
+"""The meta key of a request that waits in the frontier: the event loop's time at which it may go."""
+
+
+class HostPausedError(Exception):
+    """The host of a request is left alone for now; it goes back to the frontier."""
+
+
+@dataclass
+class Failures:
+    """Pages that were of no use, counted by whether that can pass, with the first one's words."""
+
+    transient: int = 0
+    permanent: int = 0
+    spider: int = 0
+    first: str = ""
+    first_kind: str = ""
+
+    def add(self, error: str, kind: str, *, transient: bool) -> None:
+        if transient:
+            self.transient += 1
+        else:
+            self.permanent += 1
+        if kind == "SpiderError":
+            self.spider += 1
+        if not self.first:
+            self.first, self.first_kind = error, kind
+
+
+class Writer(Protocol):
+    """Who commits for a crawl: committer.Committer."""
+
+    @property
+    def idle(self) -> bool: ...
+    async def commit(self, page: Page) -> None: ...
+    def enqueue(self, request: Request) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass
+class CrawlContext:
+    """One run's crawl. starts: the settings' requests, secrets revealed, by index."""
+
+    store: Store
+    run: Run
+    table: SpiderTable
+    session: Session
+    starts: tuple[PreparedStart, ...]
+    progress: Progress
+    on_downloads: Callable[[], None]
+    failures: Failures = field(default_factory=Failures)
+    committer: Writer = field(init=False)
+    budget: HostBudget = field(default_factory=HostBudget)
+    paused: dict[str, float] = field(default_factory=dict)  # until when (event loop's time), by host and port
+    relogin: Relogin | None = None
+    fatal: PipelineError | None = None
+    capped: bool = False
+    capped_by: str = ""
+    keep_unseen: bool = False
+
+
+def context_of(crawler: Crawler) -> CrawlContext:
+    return cast("CrawlContext", cast("Any", crawler).pipeline)

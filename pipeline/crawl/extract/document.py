@@ -1,0 +1,70 @@
+"""One response as rules see it: each tree, and each kind of data in it, is built when first asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, cast
+from urllib.parse import urljoin
+
+import parsel
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from pipeline.crawl.extract import embedded
+from pipeline.model import Json
+
+
+class Document:
+    """url: what relative links start from unless the page says otherwise; text: its body, decoded."""
+
+    def __init__(self, *, url: str, status: int, text: str, headers: Mapping[str, str]) -> None:
+        self.url = url
+        self.status = status
+        self.text = text
+        self.headers = {name.lower(): value for name, value in headers.items()}
+
+    @cached_property
+    def lexbor(self) -> LexborNode:
+        root = LexborHTMLParser(self.text or "<html></html>").root
+        assert root is not None
+        return root
+
+    @cached_property
+    def parsel(self) -> parsel.Selector:
+        return parsel.Selector(text=self.text or "<html></html>", type="html", base_url=self.url)
+
+    @cached_property
+    def json(self) -> Json:
+        """The body as JSON; None where it is none."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+
+    def data(self, kind: str) -> Json:
+        """What the page says of itself: "json-ld", "opengraph", "microdata" or "csv"."""
+        if kind not in self._data:
+            self._data[kind] = embedded.rows(self.text) if kind == "csv" else embedded.READERS[kind](self.lexbor)
+        return self._data[kind]
+
+    @cached_property
+    def _data(self) -> dict[str, Json]:
+        return {}
+
+    @cached_property
+    def base(self) -> str:
+        """What relative links start from: <base href>, else the URL."""
+        if "<base" not in self.text and "<BASE" not in self.text:  # spares most pages, and all JSON, the search
+            return self.url
+        found = self.lexbor.css_first("base[href]")
+        try:
+            return urljoin(self.url, found.attributes.get("href") or "") if found is not None else self.url
+        except ValueError:
+            return self.url
+
+
+def header_map(headers: Mapping[bytes, list[bytes]]) -> dict[str, str]:
+    """Response headers as text, repeated ones joined."""
+    return {name.decode("latin-1"): ", ".join(cast("Any", entry).decode("latin-1") for entry in values)
+            for name, values in headers.items()}

@@ -1,0 +1,159 @@
+"""`items` of a spider: what is one item on a page, what its fields are, and which items are refused and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.crawl.extract.document import Document
+from pipeline.crawl.extract.scopes import Kind, Scope, finder, kind_for, link_finder, parts, root
+from pipeline.crawl.extract.urls import absolute
+from pipeline.crawl.extract.values import RuleFailedError, converter
+from pipeline.model import Json
+from pipeline.settings import FieldTable, SelectorTable
+
+Read = Callable[[Scope, Document], Json]
+_EMPTY: tuple[Json, ...] = (None, "", [], {})
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An item that is not as the settings want it. data: its fields as far as they could be read."""
+
+    data: dict[str, Json]
+    reason: str
+
+
+@dataclass
+class Extracted:
+    """The items of one page, and those that were refused. links: the details page of each item, "" for none."""
+
+    items: list[dict[str, Json]] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
+class ItemRules:
+    """Fields applied to every match of `each`, or to the page as a whole."""
+
+    def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None = None,
+                 link: SelectorTable | None = None) -> None:
+        """link: to the details page of an item, looked for where its fields are."""
+        outer = kind_for([*_all_rules(fields, each), *([link] if link is not None else [])])
+        self._record = _Record(fields, each, outer)
+        self._link = link_finder(link, self._record.inner) if link is not None else None
+
+    def extract(self, document: Document) -> Extracted:
+        """The items of a page. One whose fields are all empty is none; without `each` the page is the item."""
+        extracted = Extracted()
+        try:
+            scopes = self._record.scopes(root(document, self._record.outer), document)
+        except RuleFailedError as reason:
+            return Extracted(refused=[Refused({}, f"each: {reason}")])
+        for scope in scopes:
+            problems: list[str] = []
+            data = self._record.read(scope, document, problems)
+            if self._record.is_empty(data):
+                # Such a match of `each` is no item, even where a field is required: a heading among the rows.
+                if problems and not self._record.many:
+                    extracted.refused.append(Refused(data, "; ".join(problems)))
+                continue
+            link = self._link_in(scope, document, problems)
+            if problems:
+                extracted.refused.append(Refused(data, "; ".join(problems)))
+            else:
+                extracted.items.append(data)
+                extracted.links.append(link)
+        return extracted
+
+    def _link_in(self, scope: Scope, document: Document, problems: list[str]) -> str:
+        if self._link is None:
+            return ""
+        try:
+            return next((url for found in self._link(scope, document) if (url := absolute(found, document.base))), "")
+        except RuleFailedError as reason:
+            problems.append(f"details.link: {reason}")
+            return ""
+
+    def extract_onto(self, listed: dict[str, Json], document: Document) -> Extracted:
+        """An item of a listing with the fields of its details page; what is empty there does not hide what was listed."""
+        problems: list[str] = []
+        data = self._record.read(root(document, self._record.outer), document, problems)
+        whole = listed | {name: value for name, value in data.items() if value not in _EMPTY or name not in listed}
+        return Extracted(refused=[Refused(whole, "; ".join(problems))]) if problems else Extracted(items=[whole])
+
+
+def _all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:
+    if each is not None:
+        yield each
+    for rule in fields.values():
+        if rule.fields:
+            yield from _all_rules(rule.fields, rule.each)
+        else:
+            yield rule
+
+
+class _Record:
+    """A group of fields, with the scopes they are read in."""
+
+    def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None, kind: Kind) -> None:
+        self.outer = kind
+        self.many = each is not None
+        self.inner = kind
+        if each is not None:
+            self.inner, self._each = parts(each, kind)
+        self._fields = [(name, _Field(name, rule, self.inner)) for name, rule in fields.items()]
+
+    def scopes(self, scope: Scope, document: Document) -> Iterable[Scope]:
+        return self._each(scope, document) if self.many else [scope]
+
+    def read(self, scope: Scope, document: Document, problems: list[str]) -> dict[str, Json]:
+        """The fields in one scope; what is wrong with them is added to problems."""
+        return {name: entry.read(scope, document, problems) for name, entry in self._fields}
+
+    def is_empty(self, data: dict[str, Json]) -> bool:
+        """Whether nothing was found: defaults alone make no record."""
+        return all(data[name] in _EMPTY or data[name] == entry.rule.default for name, entry in self._fields)
+
+
+class _Field:
+    def __init__(self, name: str, rule: FieldTable, kind: Kind) -> None:
+        self._name = name
+        self.rule = rule
+        self._record = _Record(rule.fields, rule.each, kind) if rule.fields else None
+        self._is_single = self._record is None and not rule.many and rule.join is None
+        if self._record is None:
+            self._find = finder(rule, kind)
+            self._convert = converter(rule)
+
+    def read(self, scope: Scope, document: Document, problems: list[str]) -> Json:
+        try:
+            value = self._first(scope, document) if self._is_single else self._all(scope, document, problems)
+        except RuleFailedError as reason:
+            if self.rule.default is not None:
+                return self.rule.default
+            problems.append(f"{self._name}: {reason}")
+            return None
+        if self.rule.required and value in _EMPTY:
+            problems.append(f"{self._name}: is required and was not found")
+        return value
+
+    def _first(self, scope: Scope, document: Document) -> Json:
+        for entry in self._find(scope, document):
+            value = self._convert(entry, document)
+            if value is not None:
+                return value
+        return self.rule.default
+
+    def _all(self, scope: Scope, document: Document, problems: list[str]) -> Json:
+        rule = self.rule
+        if self._record is not None:
+            inner: list[str] = []
+            records = [self._record.read(part, document, inner) for part in self._record.scopes(scope, document)]
+            problems += [f"{self._name}.{problem}" for problem in inner]
+            records = [record for record in records if not self._record.is_empty(record)]
+            return records if self._record.many else records[0] if records else None
+        values = [value for entry in self._find(scope, document) if (value := self._convert(entry, document)) is not None]
+        if rule.join is None:
+            return values or (rule.default if rule.default is not None else [])
+        return rule.join.join(str(value) for value in values) if values else rule.default

@@ -1,0 +1,50 @@
+"""`follow` and `download`: rules whose matches are links, allowed or denied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import regex
+
+from pipeline.crawl.extract.document import Document
+from pipeline.crawl.extract.scopes import Reader
+from pipeline.crawl.extract.urls import absolute, without_tracking
+from pipeline.crawl.extract.values import search
+from pipeline.settings import SelectorTable
+
+
+class Allowed:
+    """Whether a URL may be followed: one of `allow` matches (where there are any) and none of `deny`."""
+
+    def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
+        self._allow = [regex.compile(pattern) for pattern in allow]
+        self._deny = [regex.compile(pattern) for pattern in deny]
+
+    def __call__(self, url: str) -> bool:
+        """Raises RuleFailedError."""
+        if self._allow and not any(search(pattern, url) is not None for pattern in self._allow):
+            return False
+        return not any(search(pattern, url) is not None for pattern in self._deny)
+
+
+class LinkRules:
+    """`follow` or `download`: rules whose matches are links. allow, deny: regular expressions on the whole URL."""
+
+    def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
+                 drop: Iterable[str] = (), keep_tracking: bool = False) -> None:
+        self._readers = [Reader(rule) for rule in rules]
+        self._allowed = Allowed(allow, deny)
+        self._drop = frozenset(drop)
+        self._keep_tracking = keep_tracking
+
+    def links(self, document: Document) -> list[str]:
+        """Absolute http(s) URLs without fragments, each once, in the order of the page. Raises RuleFailedError."""
+        found: dict[str, None] = {}
+        for reader in self._readers:
+            for link in dict.fromkeys(reader.links(document)):
+                url = absolute(link, document.base)
+                if url and not self._keep_tracking:
+                    url = without_tracking(url, self._drop)
+                if url and url not in found and self._allowed(url):
+                    found[url] = None
+        return list(found)

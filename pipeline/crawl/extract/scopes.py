@@ -1,0 +1,216 @@
+"""Rules applied to a part of a document: a lexbor node, a parsel selector, or a JSON value.
+
+CSS runs on lexbor, which is several times as fast as lxml; a group of rules with XPath in it, or with CSS that
+lexbor does not know, runs on parsel as a whole, so that all its rules see the same tree. Rules on JSON look
+into the value they are given, into the page, or into what `json` and `data` name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import jmespath
+import parsel
+from jmespath.exceptions import JMESPathError
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
+
+from pipeline.crawl.extract import embedded
+from pipeline.crawl.extract.document import Document
+from pipeline.crawl.extract.values import RuleFailedError, converter
+from pipeline.model import Json
+from pipeline.settings import SelectorTable
+
+Kind = Literal["lexbor", "parsel", "json"]
+Scope = Any
+"""LexborNode, parsel.Selector or Json, as the Kind says."""
+Find = Callable[[Scope, Document], list[Any]]
+
+_PSEUDO = re.compile(r"^(?P<css>[^:]*(?::(?!:)[^:]*)*?)(?:::(?:(?P<text>text)|attr\(\s*(?P<attr>[\w:-]+)\s*\)))?\s*$")
+_LINKS = ("href", "src", "data-src", "action", "content")
+
+
+def kind_for(rules: Iterable[SelectorTable]) -> Kind:
+    """What a group of rules runs on. json: none of them looks into HTML."""
+    group = [rule for rule in rules if rule.css is not None or rule.xpath is not None or rule.json_ is not None]
+    if not group:
+        return "json"
+    return "parsel" if any(rule.xpath is not None or not _lexbor_knows(rule.css or rule.json_ or "") for rule in group) \
+        else "lexbor"
+
+
+def _lexbor_knows(css: str) -> bool:
+    match = _PSEUDO.match(css)
+    if match is None or ("," in css and "::" in css):
+        return False
+    try:
+        LexborHTMLParser("<i></i>").css(match["css"] or "*")
+    except SelectolaxError:
+        return False
+    return True
+
+
+def root(document: Document, kind: Kind) -> Scope:
+    """The whole document as a scope."""
+    return document.lexbor if kind == "lexbor" else document.parsel if kind == "parsel" else document.json
+
+
+def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
+    """The matches of a rule as scopes for other rules, and their kind. Find raises RuleFailedError."""
+    if rule.is_json:
+        return "json", _json_values(rule, kind)
+    if kind == "lexbor":
+        css = _split(rule.css or "")[0]
+        return "lexbor", lambda scope, document: scope.css(css)
+    if kind == "parsel":
+        return "parsel", lambda scope, document: list(_select(scope, rule))
+    # HTML inside of JSON: the page as a whole is not HTML, so nothing is meant but its markup.
+    return "lexbor", lambda scope, document: document.lexbor.css(_split(rule.css or "")[0])
+
+
+def finder(rule: SelectorTable, kind: Kind) -> Find:
+    """All that a rule matches, as text or JSON. The result raises RuleFailedError."""
+    if rule.page is not None or rule.header is not None:
+        return lambda scope, document: _of_page(rule, document)
+    if rule.is_json:
+        return _json_values(rule, kind)
+    if rule.css is None and rule.xpath is None:
+        return lambda scope, document: [document.text]
+    if kind == "lexbor":
+        return _lexbor_finder(rule)
+    if kind == "json":
+        inner_kind = kind_for([rule])
+        inner = finder(rule, inner_kind)
+        return lambda scope, document: inner(root(document, inner_kind), document)
+    return lambda scope, document: _parsel_texts(scope, rule)
+
+
+class Reader:
+    """One rule on whole documents."""
+
+    def __init__(self, rule: SelectorTable) -> None:
+        self.rule = rule
+        self._kind = kind_for([rule])
+        self._find = finder(rule, self._kind)
+        self._convert = converter(rule)
+        self._find_links = link_finder(rule, self._kind)
+
+    def values(self, document: Document) -> list[Json]:
+        """Every value the rule gives. Raises RuleFailedError."""
+        found = (self._convert(entry, document) for entry in self._find(root(document, self._kind), document))
+        return [entry for entry in found if entry is not None]
+
+    def links(self, document: Document) -> list[str]:
+        """What its matches link to, as it is written there. Raises RuleFailedError."""
+        return self._find_links(root(document, self._kind), document)
+
+
+def link_finder(rule: SelectorTable, kind: Kind) -> Find:
+    """The links a rule matches: their text where the rule asks for text, else the first link attribute."""
+    if rule.is_json or (rule.css is None and rule.xpath is None) or rule.regex is not None or "::" in (rule.css or ""):
+        find, convert = finder(rule, kind), converter(rule)
+        return lambda scope, document: [
+            value for entry in find(scope, document) if isinstance(value := convert(entry, document), str)]
+    if kind == "lexbor":
+        css = _split(rule.css or "")[0]
+        return lambda scope, document: [link for node in scope.css(css) if (link := _link_in(node.attributes))]
+    if kind == "json":
+        inner_kind = kind_for([rule])
+        inner = link_finder(rule, inner_kind)
+        return lambda scope, document: inner(root(document, inner_kind), document)
+    return lambda scope, document: [
+        link for match in _select(scope, rule)
+        if (link := _link_in(match.attrib) if hasattr(match.root, "tag") else match.get())]
+
+
+def _link_in(attributes: Mapping[str, str | None]) -> str:
+    return next((value for name in _LINKS if (value := attributes.get(name))), "")
+
+
+def _split(css: str) -> tuple[str, bool, str]:
+    match = _PSEUDO.match(css)
+    assert match is not None  # such rules run on parsel
+    return match["css"].strip() or "*", bool(match["text"]), match["attr"] or ""
+
+
+def _lexbor_finder(rule: SelectorTable) -> Find:
+    css, text, attr = _split(rule.css or "")
+    if attr:
+        return lambda scope, document: [
+            value for node in scope.css(css) if (value := node.attributes.get(attr)) is not None]
+    if text:
+        return lambda scope, document: [part for node in scope.css(css) for part in _own_text(node)]
+    if rule.type == "html":
+        return lambda scope, document: [node.html or "" for node in scope.css(css)]
+    return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
+
+
+def _own_text(node: LexborNode) -> list[str]:
+    return [text for child in node.iter(include_text=True)
+            if child.tag == "-text" and (text := child.text(deep=False)).strip()]
+
+
+def _select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
+    try:
+        return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
+    except ValueError as error:  # an XPath whose functions do not fit what they are given
+        raise RuleFailedError(str(error)) from error
+
+
+def _parsel_texts(scope: parsel.Selector, rule: SelectorTable) -> list[str]:
+    found: list[str] = []
+    for match in _select(scope, rule):
+        if not hasattr(match.root, "tag"):
+            value = match.get()
+            if value.strip() or "::attr" in (rule.css or "") or "@" in (rule.xpath or ""):
+                found.append(value)
+        elif rule.type == "html":
+            found.append(match.get())
+        else:
+            found.append("".join(match.root.itertext()))
+    return found
+
+
+def _json_values(rule: SelectorTable, kind: Kind) -> Find:
+    """Lists are spread out: a rule that finds a list has found its entries."""
+    expression = jmespath.compile(rule.jmes or "@")
+    where = _json_source(rule, kind)
+
+    def find(scope: Scope, document: Document) -> list[Any]:
+        found: list[Any] = []
+        for value in where(scope, document):
+            try:
+                match = expression.search(value)
+            except (JMESPathError, RecursionError) as error:
+                raise RuleFailedError(f"{rule.jmes!r}: {str(error).partition(chr(10))[0]}") from error
+            found += match if isinstance(match, list) else [] if match is None else [match]
+        return [entry for entry in found if entry is not None]
+
+    return find
+
+
+def _json_source(rule: SelectorTable, kind: Kind) -> Find:
+    if rule.data is not None:
+        name = rule.data
+        return lambda scope, document: [document.data(name)]
+    if rule.json_ is not None:
+        css = rule.json_
+        if kind == "lexbor":
+            return lambda scope, document: [embedded.script_json(node.text(deep=True)) for node in scope.css(css)]
+        if kind == "parsel":
+            return lambda scope, document: [embedded.script_json("".join(node.root.itertext())) for node in scope.css(css)]
+        return lambda scope, document: [embedded.script_json(node.text(deep=True)) for node in document.lexbor.css(css)]
+    if kind == "json":
+        return lambda scope, document: [scope]
+    return lambda scope, document: [document.json]
+
+
+def _of_page(rule: SelectorTable, document: Document) -> list[str]:
+    if rule.header is not None:
+        found = document.headers.get(rule.header.lower())
+        return [found] if found is not None else []
+    if rule.page == "title":
+        title = document.lexbor.css_first("title")
+        return [title.text()] if title is not None else []
+    return [str(document.status) if rule.page == "status" else document.url]

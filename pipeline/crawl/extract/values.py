@@ -1,0 +1,156 @@
+"""From what a rule matched to the value of a field: regular expression, strip, type."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import regex
+
+from pipeline.crawl.extract.document import Document
+from pipeline.crawl.extract.urls import absolute
+from pipeline.model import Json
+from pipeline.settings import SelectorTable
+
+REGEX_LIMIT_S = 0.1
+"""What a regular expression may take on one text: longer is catastrophic back-tracking."""
+
+_NUMBER = re.compile(r"[-+−]?(?:\d[\d.,'’\u00a0\u202f ]*|[.,]\d+)(?:[eE][-+]?\d+)?")
+_BLANKS = re.compile(r"[\s'’\u00a0\u202f]")
+_MANY_DIGITS = 400  # a float ends at 309
+
+Convert = Callable[[Json, Document], Json]
+
+
+class RuleFailedError(Exception):
+    """A rule that could not be applied, or a value that is not of its type; says which text, and why."""
+
+
+def search(pattern: regex.Pattern[str], text: str) -> str | None:
+    """The first group of the first match, or all of it. Raises RuleFailedError when it takes too long."""
+    try:
+        match = pattern.search(text, timeout=REGEX_LIMIT_S)
+    except TimeoutError as error:
+        raise RuleFailedError(f"the regular expression {pattern.pattern!r} took longer than {REGEX_LIMIT_S} s on "
+                              f"{_short(text)}") from error
+    if match is None:
+        return None
+    return str(match[1] or "") if pattern.groups else str(match[0])
+
+
+def converter(rule: SelectorTable) -> Convert:
+    """What makes one match of a rule its value; None for no value. The result raises RuleFailedError."""
+    typed = _typed(rule)
+    if rule.regex is None and rule.strip is None:
+        return typed
+    pattern = regex.compile(rule.regex) if rule.regex is not None else None
+    strip = None if rule.strip is None else rule.strip + " \t\r\n\f\v\u00a0"
+
+    def convert(found: Json, document: Document) -> Json:
+        if pattern is not None:
+            narrowed = search(pattern, as_text(found))
+            if narrowed is None:
+                return None
+            found = narrowed
+        if strip is not None:
+            found = as_text(found).strip(strip)
+        return typed(found, document)
+
+    return convert
+
+
+def as_text(found: Json) -> str:
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+
+def _typed(rule: SelectorTable) -> Convert:
+    if rule.type == "number" or rule.page == "status":
+        return lambda found, document: _as_number(found, rule.decimal)
+    if rule.type == "date":
+        return lambda found, document: _as_date(found, rule.format)
+    if rule.type == "json":
+        return lambda found, document: found
+    if rule.type in ("html", "raw"):
+        return lambda found, document: as_text(found)
+    is_link = rule.type == "url" or any(mark in (rule.css or rule.xpath or "") for mark in (
+        "::attr(href)", "::attr(src)", "@href", "@src"))
+    return _as_url if is_link else _as_line
+
+
+def _as_line(found: Json, document: Document) -> Json:
+    return " ".join(as_text(found).split())
+
+
+def _as_url(found: Json, document: Document) -> Json:
+    text = " ".join(as_text(found).split())
+    return absolute(text, document.base) or text
+
+
+def _as_number(found: Json, decimal: str | None) -> Json:
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        return found
+    text = as_text(found)
+    if not text.strip():
+        return None
+    value = number(text, decimal)
+    if value is None:
+        raise RuleFailedError(f"{_short(text)} is no number")
+    return value
+
+
+def number(text: str, decimal: str | None = None) -> int | float | None:
+    """The first number of a text: 1,234.5 and 1.234,5 and 1 234 alike; None where there is none.
+
+    Without `decimal`, a single separator followed by exactly three digits is taken for thousands when it is a
+    comma, a blank or an apostrophe, and for a decimal point when it is a point.
+    """
+    match = _NUMBER.search(text)
+    if match is None or len(match[0]) > _MANY_DIGITS:
+        return None
+    digits = _BLANKS.sub("", match[0]).replace("−", "-").rstrip(".,")
+    mark = decimal if decimal is not None else _decimal_mark(digits)
+    for separator in ".,":
+        digits = digits.replace(separator, "." if separator == mark else "")
+    try:
+        return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
+    except ValueError:
+        return None
+
+
+def _decimal_mark(digits: str) -> str:
+    point, comma = digits.rfind("."), digits.rfind(",")
+    if point >= 0 and comma >= 0:
+        return "." if point > comma else ","
+    if comma >= 0:
+        return "" if digits.count(",") > 1 or (len(digits) - comma == 4 and comma > 0) else ","
+    return "" if digits.count(".") > 1 else "."
+
+
+def _as_date(found: Json, form: str | None) -> Json:
+    text = as_text(found).strip()
+    if not text:
+        return None
+    moment = _read_date(" ".join(text.split()), form)
+    if moment is None:
+        raise RuleFailedError(f"{_short(text)} is no date" + (f" as in {form!r}" if form else ""))
+    # A date without a time of day stays one.
+    day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
+    return moment.date().isoformat() if day_only else moment.isoformat()
+
+
+def _read_date(text: str, form: str | None) -> datetime | None:
+    readers: list[Callable[[], datetime]] = [lambda: datetime.strptime(text, form)] if form is not None else [  # noqa: DTZ007  zones are the page's
+        lambda: datetime.fromisoformat(text), lambda: parsedate_to_datetime(text)]
+    for read in readers:
+        try:
+            return read()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "…")

@@ -1,0 +1,172 @@
+"""Scrapy's aiohttp handler with the session's proxy, trust and reach. The one place that touches its private module."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
+from scrapy import Request
+from scrapy.core.downloader.handlers._aiohttp import AiohttpDownloadHandler, _ClientResponse
+from scrapy.core.downloader.handlers._base_streaming import BaseStreamingDownloadHandler
+from scrapy.crawler import Crawler
+from scrapy.exceptions import DownloadConnectionRefusedError, DownloadFailedError
+from scrapy.http import Response
+from scrapy.http.request import NO_CALLBACK
+from scrapy.utils.httpobj import urlparse_cached
+
+from pipeline.crawl.context import HostPausedError, context_of
+from pipeline.errors import FetchError
+from pipeline.session.proxies import shown_proxy
+from pipeline.session.reach import Reach
+
+PROXY = "pipeline_proxy"
+"""The meta key that says which proxy, shown without credentials, a request went through."""
+
+_OURS_TO_SEND = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_SOCKS_AUTH = ("auth", "credentials")
+
+
+class SessionHandler(AiohttpDownloadHandler):
+    """Every request goes through the session's proxy, if it has one; a dead proxy never leaks a direct request."""
+
+    experimental = False  # pinned to a Scrapy we tested it with
+    lazy = True
+
+    def __init__(self, crawler: Crawler) -> None:
+        # Not the parent's: it makes a connector and a TLS context (20 ms) that would not be used.
+        BaseStreamingDownloadHandler.__init__(self, crawler)
+        context = context_of(crawler)
+        self._pipeline_session = context.session
+        self._budget = context.budget
+        self._paused = context.paused
+        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, context.table.concurrency))
+        self._clients: dict[str | None, aiohttp.ClientSession] = {}
+        self._proxy: str | None = None
+        self._worked: str | None = None
+
+    async def download_request(self, request: Request) -> Response:
+        """One request, when its host's budget lets it; through the pool's next proxy when one fails."""
+        session = self._pipeline_session
+        # Without a reactor, Scrapy's own count of what is under way lags behind: this one is exact.
+        async with self._gates[urlparse_cached(request).netloc], self._budget.turn(request.url):
+            if self._paused and request.callback is not NO_CALLBACK and (
+                    self._paused.get(urlparse_cached(request).netloc, 0.0) > asyncio.get_running_loop().time()):
+                raise HostPausedError  # while it waited for its turn
+            while True:
+                proxy = session.proxy_for(request.url)
+                if proxy is not None:
+                    request.meta[PROXY] = shown_proxy(proxy)
+                try:
+                    response = await super().download_request(request)
+                except (DownloadConnectionRefusedError, DownloadFailedError) as error:
+                    if proxy is None or not is_of_proxy(error) or not session.change_proxy(proxy):
+                        raise
+                else:
+                    if proxy is not None and proxy != self._worked:
+                        self._worked = proxy
+                        session.proxy_worked()
+                    return response
+
+    @asynccontextmanager
+    async def _make_request(self, request: Request, timeout: float) -> AsyncIterator[_ClientResponse]:  # noqa: ASYNC109  Scrapy's own signature
+        session = self._pipeline_session
+        session.reach.check_url(request.url)
+        # Read by super() before it first awaits, so that requests do not see each other's.
+        self._proxy = proxy = session.proxy_for(request.url)
+        self._session = self._client(proxy)
+        self._ssl_context = self._trust(request.url, proxy)
+        try:
+            async with super()._make_request(request, timeout) as response:
+                if response.status == 407 and proxy is not None and not proxy.startswith("socks"):
+                    raise DownloadConnectionRefusedError("the proxy wants a user and password") from _refused(response)
+                yield response
+        except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+            raise DownloadConnectionRefusedError(str(error)) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
+
+    def _client(self, proxy: str | None) -> aiohttp.ClientSession:
+        if proxy not in self._clients:
+            self._clients[proxy] = aiohttp.ClientSession(
+                connector=self._connector(proxy), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+                response_class=_ClientResponse, skip_auto_headers=_OURS_TO_SEND)
+        return self._clients[proxy]
+
+    def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:
+        limits: dict[str, Any] = {"limit": self._pool_size_total, "limit_per_host": self._pool_size_per_host}
+        if proxy is None:
+            return aiohttp.TCPConnector(resolver=_Resolver(self._pipeline_session.reach), **limits)
+        if not proxy.startswith("socks"):
+            return aiohttp.TCPConnector(**limits)
+        scheme, _, rest = proxy.partition("://")
+        return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **limits)
+
+    def _trust(self, url: str, proxy: str | None) -> Any:
+        """The TLS context for a URL; making one takes a while, so that plain HTTP goes without."""
+        parts = urlsplit(url)
+        if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
+            return self._pipeline_session.ssl_context(parts.hostname)
+        return True
+
+    def _extract_proxy_url_with_creds(self, request: Request) -> str | None:
+        return None if self._proxy is None or self._proxy.startswith("socks") else self._proxy
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+
+def is_of_proxy(error: BaseException) -> bool:
+    """Whether the proxy itself failed or refused us, before anything was sent to a site: another one may serve."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, aiohttp.ClientHttpProxyError):
+            return cause.status == 407
+        if isinstance(cause, ProxyError):  # else it is the proxy's word on the site
+            return any(word in str(cause).lower() for word in _SOCKS_AUTH)
+        if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _refused(response: _ClientResponse) -> aiohttp.ClientHttpProxyError:
+    return aiohttp.ClientHttpProxyError(response.request_info, (), status=407, message="Proxy Authentication Required")
+
+
+class _Resolver(AbstractResolver):
+    """Gives the connector only addresses that may be connected to, so that a name cannot lead elsewhere."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0,
+                      family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        allowed = []
+        refusal: FetchError | None = None
+        for each in found:
+            try:
+                self._reach.check_address(host, port, str(ipaddress.ip_address(each["host"].partition("%")[0])))
+            except FetchError as error:
+                refusal = error
+            else:
+                allowed.append(each)
+        if not allowed and refusal is not None:
+            raise refusal
+        return allowed
+
+    async def close(self) -> None:
+        await self._system.close()

@@ -1,0 +1,197 @@
+"""Good manners towards a site: Crawl-delay, Retry-After, pauses after a refusal, bans, and quiet hours."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Self
+
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.retry import get_retry_request
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Request, Response, TextResponse
+from scrapy.http.request import NO_CALLBACK
+from scrapy.utils.httpobj import urlparse_cached
+
+from pipeline.crawl.context import NOT_BEFORE, HostPausedError, context_of
+from pipeline.crawl.extract import header_map
+from pipeline.crawl.handler import PROXY
+from pipeline.errors import FetchError, ProxyError
+from pipeline.session.client import Answer
+from pipeline.session.pages import Page
+from pipeline.session.shown import shown_url
+
+ROBOT = "crawl-to-inbox"
+"""Our name in robots.txt."""
+
+_TRY_LATER = frozenset({429, 503})
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_DONT_RETRY = "dont_retry"
+
+logger = logging.getLogger(__name__)
+
+
+class Pauses:
+    """A host that says 429 or 503 is left alone: as long as its Retry-After says, else a while that doubles.
+
+    Requests to it wait in the frontier, so that other hosts go on.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._context = context_of(crawler)
+        self._patience_s = self._context.table.patience
+        self._until = self._context.paused
+        self._refusals: dict[str, int] = {}
+        crawler.signals.connect(self._robots, signal=signals.robots_parsed)
+        crawler.signals.connect(self._downloaded, signal=signals.response_downloaded)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_request(self, request: Request) -> Request | None:
+        wait_s = self._wait_s(request)
+        if wait_s <= 0:
+            return None
+        if wait_s > self._patience_s:
+            raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
+                             fix="let the next run fetch it, or raise patience", retry=True)
+        if request.callback is NO_CALLBACK:  # robots.txt, which others wait for
+            await asyncio.sleep(wait_s)
+            return None
+        return self._later(request)
+
+    def process_exception(self, request: Request, exception: Exception) -> Request | None:
+        return self._later(request) if isinstance(exception, HostPausedError) else None
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        if response.status not in _TRY_LATER:
+            return response
+        again = None
+        assert self._crawler.spider is not None
+        if self._wait_s(request) <= self._patience_s and not request.meta.get(_DONT_RETRY):
+            again = get_retry_request(request, spider=self._crawler.spider, reason=f"status {response.status}")
+        if again is None:
+            request.meta[_DONT_RETRY] = True  # Scrapy's own retry, next in line, would go at once
+            return response
+        return self._later(again)
+
+    def _wait_s(self, request: Request) -> float:
+        return self._until.get(urlparse_cached(request).netloc, 0.0) - asyncio.get_running_loop().time()
+
+    def _later(self, request: Request) -> Request:
+        return request.replace(meta={**request.meta, NOT_BEFORE: self._until[urlparse_cached(request).netloc]})
+
+    def _downloaded(self, response: Response, request: Request) -> None:
+        """Told before the next request of the host is sent; process_response would come one too late."""
+        host = urlparse_cached(request).netloc
+        if response.status not in _TRY_LATER:
+            self._refusals.pop(host, None)
+            return
+        wait_s = retry_after_s(header_map(response.headers), datetime.now(UTC))
+        if wait_s is None:
+            failures = self._refusals[host] = self._refusals.get(host, 0) + 1
+            wait_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
+        until = asyncio.get_running_loop().time() + wait_s
+        self._until[host] = max(until, self._until.get(host, 0.0))
+        logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
+
+    def _robots(self, robotparser: Any, request: Request) -> None:
+        """Crawl-delay: Scrapy parses it, and applies it nowhere."""
+        asked_s = robotparser.crawl_delay(ROBOT)
+        if not asked_s or asked_s <= self._context.table.delay:
+            return
+        delay_s = min(asked_s, self._patience_s)
+        logger.info("robots.txt of %s asks for %g s between requests", urlparse_cached(request).netloc, asked_s)
+        downloader = self._crawler.engine.downloader
+        key = downloader.get_slot_key(request)
+        downloader.per_slot_settings[key] = {**downloader.per_slot_settings.get(key, {}), "delay": delay_s}
+        if key in downloader.slots:
+            downloader.slots[key].delay = delay_s
+        self._context.budget.slow_down(request.url, delay_s)
+
+
+class Bans:
+    """A proxy that a site has banned rests, and the request goes through the pool's next one."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._context = context_of(crawler)
+        self._rules = self._context.table.banned
+        if self._context.session.proxy is None or not (self._rules.status or self._rules.present):
+            raise NotConfigured
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        if request.callback is NO_CALLBACK or PROXY not in request.meta or not self._banned(response):
+            return response
+        proxy = request.meta[PROXY]
+        if self._context.session.change_proxy(proxy):
+            logger.warning("%s is banned by %s: it rests", proxy, urlparse_cached(request).netloc)
+            return request.replace(dont_filter=True)
+        raise ProxyError(f"the proxy is banned by {shown_url(response.url)}", where=proxy,
+                         fix="wait, or add another to its pool in [proxies]", retry=True)
+
+    def _banned(self, response: Response) -> bool:
+        if response.status in self._rules.status:
+            return True
+        if self._rules.present is None or not isinstance(response, TextResponse):
+            return False
+        page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
+        return page.matches(self._rules.present)
+
+
+def retry_after_s(headers: Any, now: datetime) -> float | None:
+    """RFC 9110, 10.2.3: seconds, or a date; None when there is none, or none that is understood."""
+    value = _header(headers, "Retry-After")
+    if re.fullmatch(r"\d{1,9}", value):
+        return float(value)
+    at = _date(value)
+    if at is None:
+        return None
+    # By the server's own clock where it tells: ours may differ.
+    return max(0.0, (at - (_date(_header(headers, "Date")) or now)).total_seconds())
+
+
+def _header(headers: Any, name: str) -> str:
+    return next((str(value).strip() for key, value in headers.items() if key.lower() == name.lower()), "")
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        found = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def quiet_until(spans: Sequence[str], now: datetime) -> datetime | None:
+    """When the quiet hours end that `now` (in the zone the spans are meant in) is within; None when it is not."""
+    ends = [end for span in spans for begin, end in _around(span, now) if begin <= now < end]
+    return max(ends, default=None)
+
+
+def quiet_in_s(spans: Sequence[str], now: datetime) -> float | None:
+    """Seconds until the next quiet hours begin; None without any."""
+    begins = [begin for span in spans for begin, _ in _around(span, now) if begin > now]
+    return min(((begin.astimezone(UTC) - now.astimezone(UTC)).total_seconds() for begin in begins), default=None)
+
+
+def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
+    """The span as it lies around now: yesterday's, today's and tomorrow's."""
+    first, last = (time.fromisoformat(text) for text in span.split("-"))
+    found = []
+    for offset in (-1, 0, 1):
+        day = now.date() + timedelta(days=offset)
+        end_day = day if last > first else day + timedelta(days=1)
+        found.append((datetime.combine(day, first, now.tzinfo), datetime.combine(end_day, last, now.tzinfo)))
+    return found

@@ -1,0 +1,143 @@
+"""Scrapy's downloader middlewares of ours: the spider's one jar, its headers, and its starts as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from scrapy.crawler import Crawler
+from scrapy.http import Request, Response, TextResponse
+from scrapy.http.cookies import WrappedRequest, WrappedResponse
+
+from pipeline.crawl.context import START, context_of
+from pipeline.crawl.expiry import EPOCH
+from pipeline.session import PreparedStart
+from pipeline.session.prepare import digest_answer
+
+
+class _Middleware:
+    def __init__(self, crawler: Crawler) -> None:
+        self._context = context_of(crawler)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+
+class Reachable(_Middleware):
+    """Refuses private addresses before anything else is asked of their host; names are judged by the handler."""
+
+    def process_request(self, request: Request) -> None:
+        self._context.session.reach.check_url(request.url)
+
+
+class SharedJar(_Middleware):
+    """Cookies to and from the session's jar, the one that login and downloads use, too."""
+
+    def process_request(self, request: Request) -> None:
+        if request.meta.get("dont_merge_cookies"):
+            return
+        request.headers.pop("Cookie", None)
+        self._context.session.jar.add_cookie_header(WrappedRequest(request))  # type: ignore[arg-type]
+        own = _pairs(request.cookies)
+        if own:
+            sent = (request.headers.get("Cookie") or b"").decode("latin-1")
+            kept = [pair for pair in sent.split("; ") if pair and pair.partition("=")[0] not in own]
+            request.headers["Cookie"] = "; ".join([*kept, *(f"{name}={value}" for name, value in own.items())])
+
+    def process_response(self, request: Request, response: Response) -> Response:
+        standing = self._context.session.standing
+        if standing is not None and standing.is_stale(request.meta.get(EPOCH, 0)):
+            return response  # sent before the last login: its cookies would put us out again
+        if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
+            self._context.session.jar.extract_cookies(
+                WrappedResponse(response), WrappedRequest(request))  # type: ignore[arg-type]
+        return response
+
+
+def _pairs(cookies: Any) -> dict[str, str]:
+    """A request's own cookies, from either form Scrapy knows."""
+    if isinstance(cookies, dict):
+        return {str(name): str(value) for name, value in cookies.items()}
+    return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
+
+
+class DeclaredStart(_Middleware):
+    """Fills in what a declared start sends: body, headers and secrets, which the store never sees."""
+
+    def process_request(self, request: Request) -> Request | None:
+        index = request.meta.get(START)
+        if index is None or index >= len(self._context.starts):
+            return None
+        start: PreparedStart = self._context.starts[index]
+        if request.meta.get(_FILLED):
+            if _host(request.url) != _host(start.url):  # redirected elsewhere: what was for this site stays here
+                _remove(request, dict(start.headers))
+            return None
+        return request.replace(method=start.method, body=start.body, cookies=start.cookies,
+                               headers={**request.headers, **dict(start.headers)},
+                               meta={**request.meta, _FILLED: True})
+
+
+class DigestAuth(_Middleware):
+    """Answers the challenge of a start that has a user and password for digest auth (RFC 7616), once."""
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        index = request.meta.get(START)
+        start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None
+        if response.status != 401 or start is None or start.auth is None or request.meta.get(_CHALLENGED) \
+                or _host(request.url) != _host(start.url):
+            return response
+        for challenge in response.headers.getlist("WWW-Authenticate"):
+            answer = digest_answer(start.auth, challenge.decode("latin-1"), request.method, request.url)
+            if answer:
+                return request.replace(headers={**request.headers, "Authorization": answer}, dont_filter=True,
+                                       meta={**request.meta, _CHALLENGED: True})
+        return response
+
+
+class OwnHeaders(_Middleware):
+    """The spider's own headers and the token of its login, sent to the hosts the settings name and to no other."""
+
+    def process_request(self, request: Request) -> None:
+        session = self._context.session
+        if _host(request.url) in session.own_hosts:
+            for name, value in session.headers.items():
+                request.headers.setdefault(name, value)
+        else:
+            _remove(request, session.headers)
+        token = session.login_headers(request.url)
+        for name in set(request.meta.get(_TOKEN, ())) - set(token):
+            request.headers.pop(name, None)
+        if token:
+            request.headers.update(token)
+            request.meta[_TOKEN] = list(token)
+
+
+_CHALLENGED = "pipeline_challenged"
+_FILLED = "pipeline_filled"
+_TOKEN = "pipeline_token_headers"  # noqa: S105  a key of meta
+
+
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
+
+
+def _remove(request: Request, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if (request.headers.get(name) or b"").decode("latin-1") == value:
+            del request.headers[name]
+
+
+class Encoding(_Middleware):
+    """The encoding set by hand wins over what a page says of itself."""
+
+    def process_response(self, request: Request, response: Response) -> Response:
+        index = request.meta.get(START)
+        own = self._context.table.start[index].encoding if index is not None and \
+            index < len(self._context.table.start) else None
+        wanted = own or self._context.table.encoding
+        if wanted and isinstance(response, TextResponse):
+            return response.replace(encoding=wanted)
+        return response

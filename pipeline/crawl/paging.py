@@ -1,0 +1,105 @@
+"""Numbered pages: the next page of a listing by number, offset or cursor, in its URL, its form or its JSON."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any, Self
+from urllib.parse import quote_plus
+
+from scrapy.crawler import Crawler
+from scrapy.http import Request as ScrapyRequest
+from scrapy.http import Response
+
+from pipeline.crawl.context import PART, START, context_of
+from pipeline.crawl.extract import Document, Reader
+from pipeline.model import Json, Request
+from pipeline.settings import PagesTable
+
+PAGE = "pipeline_page"
+"""The meta key of a page that is not the first of its start: its number, its value, and what the one before had."""
+_FILLED = "pipeline_page_filled"
+
+
+class Pages:
+    """Says which page comes after one. Everything it needs to know travels with the request."""
+
+    def __init__(self, table: PagesTable) -> None:
+        self._table = table
+        self._cursor = Reader(table.cursor) if table.cursor is not None else None
+
+    def after(self, response: Response, document: Document, items: list[dict[str, Json]]) -> Request | None:
+        """The next page of a listing; None after the last. Raises RuleFailedError."""
+        meta = response.meta
+        here: dict[str, Json] = meta.get(PAGE) or {}
+        if not here and (meta.get("depth", 0) or PART in meta):
+            return None  # neither a start nor a page of one
+        number = here.get("number", 0) + 1
+        if self._table.limit and number >= self._table.limit:
+            return None
+        had = sha256(json.dumps(items, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        if self._cursor is not None:
+            value = next((found for found in self._cursor.values(document) if found not in ("", False)), None)
+            if value is None:
+                return None
+        elif not items or had == here.get("had"):  # many sites answer with their last page for ever
+            return None
+        else:
+            value = self._table.first + number * self._table.step
+        url = here.get("url") or meta.get("redirect_urls", [response.url])[0]
+        following = {"number": number, "value": value, "url": url, "had": had}
+        kept = {START: meta[START]} if START in meta else {}
+        if self._table.where == "query":
+            return Request(with_param(url, self._table.param, str(value)), meta={**kept, PAGE: following})
+        return Request(url, meta={**kept, PAGE: following, PART: f"page {value}"})
+
+
+class NumberedPage:
+    """Puts the page's number into the form or JSON that its start sends; after DeclaredStart has filled that in."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._pages = context_of(crawler).table.pages
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def process_request(self, request: ScrapyRequest) -> ScrapyRequest | None:
+        here = request.meta.get(PAGE)
+        if self._pages is None or self._pages.where == "query" or here is None or _FILLED in request.meta:
+            return None
+        body = with_field(request.body, self._pages.param, here["value"]) if self._pages.where == "form" else \
+            with_member(request.body, self._pages.param, here["value"])
+        return request.replace(body=body, meta={**request.meta, _FILLED: True})
+
+
+def with_param(url: str, name: str, value: str) -> str:
+    """A URL with one query parameter set, in its place or at the end."""
+    head, _, query = url.partition("#")[0].partition("?")
+    return f"{head}?{_set_pair(query, quote_plus(name), quote_plus(value))}"
+
+
+def with_field(form: bytes, name: str, value: Json) -> bytes:
+    """An urlencoded form with one field set."""
+    return _set_pair(form.decode("ascii", "surrogateescape"), quote_plus(name), quote_plus(str(value))).encode(
+        "ascii", "surrogateescape")
+
+
+def _set_pair(pairs: str, name: str, value: str) -> str:
+    kept = pairs.split("&") if pairs else []
+    places = [place for place, pair in enumerate(kept) if pair.partition("=")[0] == name]
+    if not places:
+        return "&".join([*kept, f"{name}={value}"])
+    kept[places[0]] = f"{name}={value}"
+    return "&".join(pair for place, pair in enumerate(kept) if place not in places[1:])
+
+
+def with_member(body: bytes, path: str, value: Json) -> bytes:
+    """A JSON body with one member set; path: names with points between them."""
+    document: Any = json.loads(body) if body else {}
+    *outer, name = path.split(".")
+    inside = document
+    for step in outer:
+        inside = inside.setdefault(step, {})
+    inside[name] = value
+    return json.dumps(document, ensure_ascii=False).encode()

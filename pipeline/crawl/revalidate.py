@@ -1,0 +1,177 @@
+"""Unchanged pages cost a 304 (RFC 9110, 13.1; RFC 9111, 4.3): the last answer of each page is kept, and used again.
+
+The page is extracted anew from what was kept, so that its items, links and downloads are in this pass as well, and
+rules that were changed meanwhile hold for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Headers, Request, Response
+from scrapy.http.request import NO_CALLBACK
+from scrapy.responsetypes import responsetypes
+
+from pipeline.crawl.context import context_of
+
+MAX_BYTES = 200 * 10**6
+"""Of one spider's kept pages; the ones used longest ago go first."""
+MAX_AGE_S = 30 * 86400.0
+
+_CONDITIONS = ("If-None-Match", "If-Modified-Since")
+_OURS = "pipeline_revalidated"
+_PERSONAL = ("cookie", "authorization", "accept-language")
+_OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "connection"})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer as it came over the wire. varied: what it depended on of the request (Vary)."""
+
+    headers: list[tuple[str, str]]
+    varied: str
+    body: bytes
+
+
+class PageCache:
+    """The kept answers of one spider, a file each; losing one costs a full fetch."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, url: str) -> Kept | None:
+        try:
+            data = self._path(url).read_bytes()
+            head, _, body = data.partition(b"\n")
+            found = json.loads(head)
+            if found["url"] != url or zlib.crc32(body) != found["crc"]:
+                return None
+            return Kept([(name, value) for name, value in found["headers"]], found["varied"], body)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, url: str, kept: Kept) -> None:
+        path = self._path(url)
+        head = {"url": url, "headers": kept.headers, "varied": kept.varied, "crc": zlib.crc32(kept.body)}
+        temporary = path.with_suffix(f".{os.getpid()}")
+        with suppress(OSError):  # no room, no right: then nothing is kept
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(head).encode() + b"\n" + kept.body)
+            os.replace(temporary, path)
+
+    def touch(self, url: str) -> None:
+        with suppress(OSError):
+            os.utime(self._path(url))
+
+    def prune(self, max_bytes: int, max_age_s: float, now_s: float) -> None:
+        """Remove what was not used for long, and the oldest beyond max_bytes."""
+        found = []
+        for path in self._folder.glob("*/*"):
+            with suppress(OSError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        total = 0
+        for used_s, size, path in sorted(found, reverse=True):
+            total += size
+            if total > max_bytes or used_s < now_s - max_age_s:
+                with suppress(OSError):
+                    path.unlink()
+
+    def _path(self, url: str) -> Path:
+        name = hashlib.sha256(url.encode()).hexdigest()
+        return self._folder / name[:2] / name[2:40]
+
+
+class Revalidate:
+    """Next to the wire, where bodies are still packed: asks with conditions, and fills in for a 304."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        context = context_of(crawler)
+        if not context.table.revalidate:
+            raise NotConfigured
+        self._cache = PageCache(context.store.data_dir / "cache" / context.run.spider)
+        crawler.signals.connect(self._closed, signal=signals.spider_closed)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def process_request(self, request: Request) -> None:
+        if request.meta.pop(_OURS, False):
+            for name in _CONDITIONS:
+                request.headers.pop(name, None)
+        if not _may_be_kept(request) or any(name in request.headers for name in _CONDITIONS):
+            return
+        kept = self._cache.get(request.url)
+        if kept is None:
+            return
+        headers = Headers(kept.headers)
+        if kept.varied != _varied(headers, request):
+            return
+        for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True):
+            if value := headers.get(validator):
+                request.headers[name] = value
+        request.meta[_OURS] = True
+
+    def process_response(self, request: Request, response: Response) -> Response:
+        if response.status == 304 and request.meta.get(_OURS):
+            kept = self._cache.get(request.url)
+            if kept is not None:
+                self._cache.touch(request.url)
+                return _rebuilt(kept, response)
+        elif response.status == 200 and _may_be_kept(request) and _has_validator(response):
+            varied = _varied(response.headers, request)
+            if varied is not None:
+                self._cache.put(request.url, Kept(_pairs(response.headers), varied, response.body))
+        return response
+
+    async def _closed(self) -> None:
+        await asyncio.to_thread(self._cache.prune, MAX_BYTES, MAX_AGE_S, time.time())
+
+
+def _may_be_kept(request: Request) -> bool:
+    return (request.method == "GET" and not request.body and request.callback is not NO_CALLBACK
+            and "Range" not in request.headers)
+
+
+def _has_validator(response: Response) -> bool:
+    control = (response.headers.get("Cache-Control") or b"").decode("latin-1").lower()
+    return "no-store" not in control and bool(response.headers.get("ETag") or response.headers.get("Last-Modified"))
+
+
+def _varied(headers: Headers, request: Request) -> str | None:
+    """A digest of what the answer depended on of the request; "" for nothing, None for what nobody can know."""
+    named = {name.strip().lower() for value in headers.getlist("Vary") for name in value.decode("latin-1").split(",")}
+    if "*" in named:
+        return None
+    used = [(name, request.headers.get(name) or b"") for name in _PERSONAL if name in named]
+    return hashlib.sha256(repr(used).encode()).hexdigest() if used else ""
+
+
+def _pairs(headers: Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, values in headers.items() for value in values
+            if name.lower() != b"set-cookie"]
+
+
+def _rebuilt(kept: Kept, fresh: Response) -> Response:
+    """The kept answer with what the 304 says anew (RFC 9111, 3.2)."""
+    headers = Headers(kept.headers)
+    for name, values in fresh.headers.items():
+        if name.decode("latin-1").lower() not in _OF_THE_BODY:
+            headers[name] = values
+    kind = responsetypes.from_args(headers=headers, url=fresh.url, body=kept.body)
+    return kind(url=fresh.url, status=200, headers=headers, body=kept.body, request=fresh.request)

@@ -1,0 +1,211 @@
+"""One crawl from its context to its ending: Scrapy's settings, the spider's class, the engine, the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import scrapy
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.settings import Settings as ScrapySettings
+from scrapy.spiders import Spider
+from twisted.python.failure import Failure
+
+from pipeline.crawl.context import START, CrawlContext
+from pipeline.crawl.frontier import FrontierScheduler
+from pipeline.errors import SpiderError
+from pipeline.model import FrontierState, Outcome
+from pipeline.session import PreparedStart
+from pipeline.store import crawl as store_crawl
+from pipeline.store.runs import Ending
+
+BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",
+            "sitemap": "spiders.sitemap:SitemapSpider", "watch": "spiders.watch:WatchSpider"}
+
+_DOWNLOADER_MIDDLEWARES = {
+    "pipeline.crawl.middlewares.Reachable": 20,
+    "pipeline.crawl.middlewares.DeclaredStart": 30,
+    "pipeline.crawl.paging.NumberedPage": 40,
+    "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": 50,
+    "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": 100,
+    "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
+    "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": 350,
+    "pipeline.crawl.middlewares.OwnHeaders": 390,
+    "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
+    "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
+    "pipeline.crawl.middlewares.Encoding": 540,
+    "pipeline.crawl.expiry.SeeWalls": 545,
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": 550,
+    "pipeline.crawl.manners.Pauses": 555,
+    "pipeline.crawl.manners.Bans": 580,
+    "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 590,
+    "scrapy.downloadermiddlewares.redirect.RedirectMiddleware": 600,
+    "pipeline.crawl.revalidate.Revalidate": 660,
+    "pipeline.crawl.middlewares.DigestAuth": 680,
+    "pipeline.crawl.expiry.StayLoggedIn": 690,
+    "pipeline.crawl.middlewares.SharedJar": 700,
+}
+_SPIDER_MIDDLEWARES = {
+    "pipeline.crawl.collect.PageCollector": 10,
+    "scrapy.spidermiddlewares.start.StartSpiderMiddleware": 25,
+    "scrapy.spidermiddlewares.httperror.HttpErrorMiddleware": 50,
+    "scrapy.spidermiddlewares.referer.RefererMiddleware": 700,
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": 800,
+    "scrapy.spidermiddlewares.depth.DepthMiddleware": 900,
+}
+
+_FOR_SCRAPY_REQUESTS = frozenset({
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware"})
+"""What only looks at scrapy.Requests among a callback's output: the built-in spiders yield none."""
+
+PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handler.SessionHandler",
+           "scrapy.core.downloader.handlers.http11",  # RETRY_EXCEPTIONS names some of it
+           "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
+           "scrapy.logformatter", "scrapy.robotstxt", "scrapy.pipelines", "pipeline.crawl.extract")
+"""What a crawl loads by name: imported before the fork, so that a run starts in tens of milliseconds."""
+
+
+def scrapy_settings(context: CrawlContext) -> ScrapySettings:
+    """Everything Scrapy is told. What keeps a run safe outranks a spider's custom_settings."""
+    table = context.table
+    settings = ScrapySettings({
+        "CONCURRENT_ITEMS": 1,  # tasks for every response; the collector lets nothing through to them
+        "CONCURRENT_REQUESTS": max(16, table.concurrency),
+        "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
+        "DOWNLOAD_DELAY": table.delay,
+        "DOWNLOAD_DELAY_JITTER": 0,
+        "DEPTH_LIMIT": table.max_depth,
+        "RETRY_TIMES": table.retries,
+        "RETRY_GIVE_UP_LOG_LEVEL": "INFO",
+        "WARN_ON_GENERATOR_RETURN_VALUE": False,
+        "USER_AGENT": context.session.user_agent,
+        "STATS_DUMP": False,
+    }, priority="project")
+    settings.setdict({
+        "DOWNLOADER_MIDDLEWARES_BASE": _DOWNLOADER_MIDDLEWARES,
+        "SPIDER_MIDDLEWARES_BASE": {
+            name: place for name, place in _SPIDER_MIDDLEWARES.items()
+            if table.spider not in BUILT_IN or name not in _FOR_SCRAPY_REQUESTS},
+        "EXTENSIONS_BASE": {"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {},
+        "AUTOTHROTTLE_ENABLED": table.throttle,
+        "AUTOTHROTTLE_START_DELAY": max(table.delay, 1.0),
+        "AUTOTHROTTLE_TARGET_CONCURRENCY": float(table.concurrency),
+        "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.handler.SessionHandler",
+                                   "https": "pipeline.crawl.handler.SessionHandler"},
+        "SCHEDULER": "pipeline.crawl.frontier.FrontierScheduler",
+        "ITEM_PROCESSOR": "pipeline.crawl.collect.ItemKeeper",
+        "TWISTED_REACTOR_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
+        "REMOTE_CONTROL_ENABLED": False,
+        "DOWNLOAD_VERIFY_CERTIFICATES": True,
+        "DOWNLOAD_TIMEOUT": table.timeout,
+        "DOWNLOAD_MAXSIZE": table.max_page_size,
+        "DOWNLOAD_WARNSIZE": 0,
+        "ROBOTSTXT_OBEY": table.robots,
+        "ROBOTSTXT_USER_AGENT": "crawl-to-inbox",
+        "HTTPPROXY_ENABLED": False,
+    }, priority="cmdline")
+    return settings
+
+
+def spider_class(name: str, folder: Path) -> type[Spider]:
+    """The class of a built-in spider, or of "module:Class" looked up beside settings.toml first.
+
+    Raises SpiderError saying what could not be imported and why.
+    """
+    module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SpiderError(f"there is no module {error.name}", where=name,
+                          fix=f"put it beside settings.toml, in {folder}") from error
+    except Exception as error:
+        raise SpiderError(f"its module failed: {type(error).__name__}: {error}", where=name) from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Spider)):
+        raise SpiderError(f"{module_name} has no spider class {class_name}", where=name,
+                          fix="name a subclass of scrapy.Spider")
+    return found
+
+
+async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event) -> Ending:
+    """Crawl until the frontier is empty, a limit is met or `stop` is set; say how it ended."""
+    run = context.run
+    context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
+    crawler = Crawler(_named(spidercls, run.spider, context), scrapy_settings(context))
+    crawler.pipeline = context  # type: ignore[attr-defined]
+
+    def start_failed(failure: Failure, response: Any) -> None:
+        if response is None:  # the failures of callbacks are the collector's
+            context.failures.add(f"its start() failed: {type(failure.value).__name__}: {failure.value}",
+                                 "SpiderError", transient=False)
+
+    crawler.signals.connect(start_failed, signal=signals.spider_error)
+    stopper = asyncio.create_task(_stop_when(stop, crawler))
+    try:
+        arguments = {} if context.table.spider in BUILT_IN else context.table.args
+        await crawler.crawl_async(**arguments)
+    finally:
+        stopper.cancel()
+        scheduler = crawler._engine and crawler.engine.scheduler  # None when it never opened
+        if isinstance(scheduler, FrontierScheduler):
+            await scheduler.finish()
+        elif hasattr(context, "committer"):
+            await context.committer.close()
+        context.session.jar.save()
+    return _verdict(context, stopped=stop.is_set())
+
+
+async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
+    await stop.wait()
+    await crawler.stop_async()
+
+
+def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
+    """The class under the name the settings give it, and with their starts where it has none of its own."""
+    attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
+    if context.starts and spidercls.start is Spider.start:
+        async def start(self: Spider) -> AsyncIterator[scrapy.Request]:
+            for index, declared in enumerate(context.starts):
+                yield _start_request(context, index, declared)
+        attributes["start"] = start
+    return type(spidercls.__name__, (spidercls,), attributes | {"__module__": spidercls.__module__})
+
+
+def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
+    """A start as the frontier keeps it: its body, headers and secrets are filled in when it is sent."""
+    plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
+    return scrapy.Request(start.url, meta={} if plain else {START: index}, dont_filter=True)
+
+
+def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
+    failures = context.failures
+    if context.fatal is not None:
+        return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True)
+    states = store_crawl.counts(context.store, context.run.pass_id)
+    left = states.get(FrontierState.WAITING, 0)
+    if stopped and left:
+        return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
+    if left and not context.capped:
+        return Ending(Outcome.FAILED, failures.first or f"ended with {left} pages to go", failures.first_kind or
+                      "SpiderError", keep_open=True)
+    if failures.first and not states.get(FrontierState.DONE, 0):
+        return Ending(Outcome.FAILED, failures.first, failures.first_kind)
+    if not states and not context.progress.items:
+        return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
+    failed = failures.transient + failures.permanent
+    note = f"{failed} of {context.progress.pages} pages failed; the first: {failures.first}" if failed else ""
+    complete = not (left or context.capped or failures.transient or failures.spider)
+    if not complete and context.capped and not note:
+        note = context.capped_by or "closed early"
+    coverage = context.table.items.coverage if context.table.items is not None else {}
+    return Ending(Outcome.SUCCEEDED, note, failures.first_kind if failed else "", complete=complete, coverage=coverage,
+                  keep_unseen=context.keep_unseen)
+

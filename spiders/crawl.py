@@ -1,0 +1,105 @@
+"""The declared spider: start, follow, items, details, pages and downloads as settings.toml says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import scrapy
+from scrapy.crawler import Crawler
+from scrapy.http import Response, TextResponse
+
+from pipeline.crawl.collect import Found
+from pipeline.crawl.context import PART, context_of
+from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
+from pipeline.crawl.paging import Pages
+from pipeline.model import Download, Json, Request
+from pipeline.settings import SpiderTable
+
+_ITEM = "pipeline_item"
+"""The meta key of a details page: what its listing said of the item."""
+_GONE = (404, 410)
+_ANSWERS = [status for status in range(400, 500) if status not in (408, 425, 429)]
+"""Refusals of a details page that will not pass: the item is dealt with, instead of looking as if it were gone."""
+
+
+class CrawlSpider(scrapy.Spider):
+    """Follows links on the hosts it was started at, and yields what each page gave in one piece."""
+
+    name = "crawl"
+
+    def __init__(self, table: SpiderTable, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._hosts = {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
+        self._follow = LinkRules(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params)
+        self._download = LinkRules(table.download, keep_tracking=True)
+        items = table.items
+        details = items.details if items is not None else None
+        self._items = ItemRules(items.fields, items.each, details.link if details else None) if items is not None else None
+        self._details = ItemRules(details.fields) if details is not None else None
+        self._pages = Pages(table.pages) if table.pages is not None else None
+        self._max_depth = table.max_depth
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        return super().from_crawler(crawler, *args, table=context_of(crawler).table, **kwargs)
+
+    def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
+        document = document_of(response)
+        if document is None:
+            self.logger.info("%s is no text: nothing to extract", response.url)
+            yield Found()
+        elif _ITEM in response.meta:
+            yield self._whole(response.meta[_ITEM], document)
+        else:
+            yield self._listing(response, document)
+
+    def _listing(self, response: Response, document: Document) -> Found:
+        extracted = self._items.extract(document) if self._items is not None else Extracted()
+        found = Found(items=extracted.items, refused=extracted.refused)
+        depth = response.meta.get("depth", 0) + 1
+        referer = (("Referer", bare(response.url)),)
+        following = self._pages.after(response, document, extracted.items) if self._pages is not None else None
+        if self._details is not None:
+            listed = list(zip(extracted.items, extracted.links, strict=True))
+            found.items = [item for item, link in listed if not link]
+            found.links = [_details_request(item, link, headers=referer, depth=depth) for item, link in listed if link]
+        if not self._max_depth or depth <= self._max_depth:
+            found.links += [Request(url, depth=depth, headers=referer)
+                            for url in self._follow.links(document) if urlsplit(url).netloc in self._hosts]
+        if following is not None:
+            found.links.append(following)
+        found.downloads = [Download(url, referer=bare(response.url)) for url in self._download.links(document)]
+        return found
+
+    def _whole(self, listed: dict[str, Json], document: Document) -> Found:
+        """The item with what its details page adds; as it was listed where that page is gone."""
+        if self._details is None or document.status in _GONE:
+            return Found(items=[listed])
+        if document.status >= 400:
+            return Found(refused=[Refused(listed, f"its details page answered HTTP {document.status}")])
+        extracted = self._details.extract_onto(listed, document)
+        return Found(items=extracted.items, refused=extracted.refused)
+
+
+def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:
+    """Two items may share a page, and one item may be on two listings: what it says is part of what is asked for."""
+    said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
+    return Request(url, depth=depth, headers=headers,
+                   meta={_ITEM: item, PART: f"item {said}", "handle_httpstatus_list": _ANSWERS})
+
+
+def document_of(response: Response) -> Document | None:
+    """A response as rules see it; None for one that is no text."""
+    if not isinstance(response, TextResponse):
+        return None
+    return Document(url=response.url, status=response.status, text=response.text, headers=header_map(response.headers))
+
+
+def bare(url: str) -> str:
+    """A URL fit for a Referer (RFC 9110, section 10.1.3): no fragment, no credentials."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()

@@ -1,0 +1,136 @@
+"""Reads sitemaps (sitemaps.org 0.9): indexes of them, gzip and plain text; each URL an item, or a page to crawl."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from lxml import etree  # type: ignore[import-untyped]
+from scrapy.http import Response
+
+from pipeline.crawl.collect import Found
+from pipeline.crawl.extract import absolute
+from pipeline.crawl.extract.links import Allowed
+from pipeline.errors import SpiderError
+from pipeline.model import Json, Request
+from pipeline.settings import SpiderTable
+from spiders.crawl import CrawlSpider
+
+MAX_URLS = 100_000
+"""Of one sitemap; the protocol allows 50,000."""
+MAX_NESTING = 3
+"""Indexes of indexes; the protocol allows none."""
+
+_SITEMAP = "pipeline_sitemap"
+_END = re.compile(rb"(</(\w+:)?(urlset|sitemapindex)\s*>|<(\w+:)?(urlset|sitemapindex)[^<>]*/>)\s*(<!--.*?-->\s*)*$", re.DOTALL)
+
+
+@dataclass
+class Sitemap:
+    """What one file says: pages as items (url, lastmod, changefreq, priority), and further sitemaps."""
+
+    pages: list[dict[str, Json]] = field(default_factory=list)
+    sitemaps: list[str] = field(default_factory=list)
+
+
+class SitemapSpider(CrawlSpider):
+    """Without `items` the URLs are the items; with `items` the pages are fetched, as spider = "crawl" does.
+
+    `allow` and `deny` choose the pages. A `start` that is a robots.txt is searched for its Sitemap lines.
+    """
+
+    name = "sitemap"
+    key = "url"
+
+    def __init__(self, table: SpiderTable, **kwargs: Any) -> None:
+        super().__init__(table, **kwargs)
+        self._max_bytes = table.max_page_size
+        self._fetches = table.items is not None
+        self._allowed = Allowed(table.allow, table.deny)
+
+    def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
+        nesting = response.meta.get(_SITEMAP, None if response.meta.get("depth") else 0)
+        if nesting is None:
+            yield from super().parse(response)
+            return
+        found = read_sitemap(unpacked(response.body, self._max_bytes, response.url), response.url)
+        links = []
+        if found.sitemaps and nesting >= MAX_NESTING:
+            raise SpiderError(f"indexes of sitemaps are nested more than {MAX_NESTING} deep", where=response.url)
+        links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1}) for url in found.sitemaps if self._is_here(url)]
+        pages = [page for page in found.pages if self._is_here(page["url"]) and self._allowed(page["url"])]
+        if self._fetches:
+            links += [Request(page["url"], depth=1) for page in pages]
+        yield Found(items=[] if self._fetches else pages, links=links)
+
+    def _is_here(self, url: str) -> bool:
+        return urlsplit(url).netloc in self._hosts
+
+
+def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:
+    """A .gz as what is in it. Raises SpiderError past max_bytes, and for one that is broken from its start."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        data = unpacker.decompress(body, max_bytes)
+    except zlib.error as error:
+        raise SpiderError(f"its gzip is broken: {error}", where=url) from error
+    if unpacker.unconsumed_tail:
+        raise SpiderError(f"unpacks to more than {max_bytes} bytes", where=url, fix="raise max_page_size")
+    if not unpacker.eof:
+        raise SpiderError("its gzip is broken off", where=url)
+    return data
+
+
+def read_sitemap(body: bytes, url: str) -> Sitemap:
+    """The pages and sitemaps a file names. Raises SpiderError when it is no sitemap."""
+    head = body.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not head.startswith(b"<"):
+        return _read_lines(head.decode("utf-8", "replace"), url)
+    if not _END.search(head[-1000:]):  # half a list would look as if the rest were gone
+        raise SpiderError("is no sitemap, or is broken off: it does not end with </urlset> or </sitemapindex>", where=url)
+    found = Sitemap()
+    # No entities, no network, no huge trees: a sitemap is somebody else's file.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=False)
+    try:
+        top = etree.fromstring(head, parser)
+    except etree.XMLSyntaxError as error:
+        raise SpiderError(f"is no sitemap that can be read: {error.msg}", where=url) from error
+    if top is None or _tag(top) not in ("urlset", "sitemapindex"):
+        raise SpiderError("is no sitemap: its element is neither urlset nor sitemapindex", where=url)
+    for entry in top:
+        said = {_tag(child): " ".join((child.text or "").split()) for child in entry}
+        location = absolute(said["loc"], url) if said.get("loc") else ""
+        if not location:
+            continue
+        if _tag(entry) == "sitemap":
+            found.sitemaps.append(location)
+        elif len(found.pages) < MAX_URLS:
+            found.pages.append({"url": location, **{
+                name: said.get(name) or None for name in ("lastmod", "changefreq", "priority")}})
+    return found
+
+
+def _read_lines(text: str, url: str) -> Sitemap:
+    """A list of URLs, one a line; or the Sitemap lines of a robots.txt (RFC 9309 leaves them to sitemaps.org)."""
+    found = Sitemap()
+    for line in text.splitlines()[:MAX_URLS]:
+        name, colon, value = line.partition(":")
+        if colon and name.strip().lower() == "sitemap":
+            location = absolute(value, url)
+            if location:
+                found.sitemaps.append(location)
+        elif line.lower().startswith(("http://", "https://")) and (location := absolute(line, url)):
+            found.pages.append({"url": location, "lastmod": None, "changefreq": None, "priority": None})
+    if not found.pages and not found.sitemaps:
+        raise SpiderError("is no sitemap: neither XML nor a list of URLs", where=url)
+    return found
+
+
+def _tag(element: Any) -> str:
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""

@@ -1,0 +1,59 @@
+"""Watches pages, or parts of them: one item a page, whose text is compared line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import scrapy
+from scrapy.crawler import Crawler
+from scrapy.http import Response
+
+from pipeline.crawl.collect import Found
+from pipeline.crawl.context import context_of
+from pipeline.crawl.extract import Reader, Refused, RuleFailedError
+from pipeline.crawl.text import Noise, page_text
+from pipeline.settings import SelectorTable, WatchTable
+from spiders.crawl import document_of
+
+
+class WatchSpider(scrapy.Spider):
+    """The items have url, name and text: lines that are neither empty nor noise."""
+
+    name = "watch"
+    key = "url"
+
+    def __init__(self, table: WatchTable, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        part = table.part
+        if part is not None and part.css is not None and part.type == "text" and "::" not in part.css:
+            part = part.model_copy(update={"type": "html"})  # so that its lines are told apart
+        self._part = Reader(part) if part is not None else None
+        self._is_html = part is not None and part.type == "html"
+        self._name = Reader(table.name if table.name is not None else SelectorTable(page="title"))
+        self._noise = Noise(table.ignore)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        return super().from_crawler(crawler, *args, table=context_of(crawler).table.watch, **kwargs)
+
+    def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
+        """A page whose part is missing is refused: it is not the page we watch, and not a change of it."""
+        url = response.meta.get("redirect_urls", [response.url])[0]
+        document = document_of(response)
+        if document is None:
+            yield Found(refused=[Refused({"url": url}, "it is no text")])
+            return
+        try:
+            name = " ".join(str((self._name.values(document) or [""])[0]).split())
+            if self._part is None:
+                text = page_text(document.text)
+            else:
+                parts = [str(part) for part in self._part.values(document)]
+                if not parts:
+                    yield Found(refused=[Refused({"url": url, "name": name}, "the part to watch was not found")])
+                    return
+                text = "\n".join(page_text(part) if self._is_html else part for part in parts)
+            yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}])
+        except RuleFailedError as reason:
+            yield Found(refused=[Refused({"url": url}, str(reason))])

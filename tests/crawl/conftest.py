@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.run import crawl, spider_class
+from pipeline.model import Change, Progress, Run
+from pipeline.session import open_session, prepare
+from pipeline.settings import Settings, load
+from pipeline.store import Store, digests, items, open_store, runs
+from tests.servers.pages import PageSite
+
+AWAY = "another-machine:1:boot:x"
+"""An owner of whom only its lease says whether it is alive."""
+
+
+@dataclass
+class Crawls:
+    """Runs spiders of a settings file one after the other on one store, in this process."""
+
+    folder: Path
+    store: Store
+    settings: Settings = field(init=False)
+    number: int = 0
+
+    def write(self, toml: str) -> None:
+        (self.folder / "settings.toml").write_text('[pipeline]\ndata_dir = "data"\n' + textwrap.dedent(toml))
+        self.settings = load(self.folder / "settings.toml")
+
+    def run(self, name: str = "s", *, while_running: Callable[[asyncio.Event], Any] | None = None,
+            die: bool = False) -> Run:
+        """One run to its end. die: leave it as a killed process would, without an ending."""
+        now = datetime.now(UTC)
+        self.number += 1
+        runs.claim_slot(self.store, name, f"slot {self.number}", due_at=now, reason="manual", now=now)
+        run = runs.start_run(self.store, None, owner=AWAY if die else self.store.owner, now=now, limit=99)
+        assert run is not None
+        spider = self.settings.spiders[name]
+        session = open_session(name, spider, self.settings)
+        session.ensure_login()
+        context = CrawlContext(store=self.store, run=run, table=spider, session=session, progress=Progress(),
+                               starts=tuple(prepare(start) for start in spider.start), on_downloads=lambda: None)
+
+        async def work() -> runs.Ending:
+            stop = asyncio.Event()
+            helper = asyncio.create_task(while_running(stop)) if while_running else None
+            ending = await crawl(context, spider_class(spider.spider, self.settings.folder), stop=stop)
+            if helper is not None:
+                helper.cancel()
+            return ending
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            ending = runner.run(work())
+        if die:
+            return run
+        return runs.end_run(self.store, run, ending, context.progress, now=datetime.now(UTC))
+
+    def items(self, name: str = "s") -> dict[str, dict[str, Any]]:
+        return {item.key: item.data for item in items.present(self.store, name)}
+
+    def changes(self, run: Run) -> list[Change]:
+        return list(digests.changes_of(self.store, [run.id]))
+
+
+@pytest.fixture
+def crawls(tmp_path: Path) -> Iterator[Crawls]:
+    store = open_store(tmp_path / "data")
+    yield Crawls(tmp_path, store)
+    store.close()
+
+
+@pytest.fixture
+def site() -> Iterator[PageSite]:
+    with PageSite() as started:
+        yield started
+
+

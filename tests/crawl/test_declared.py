@@ -1,0 +1,248 @@
+"""The declared spider: what settings.toml says is what is fetched, followed, extracted and sent."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from pipeline.model import Outcome
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, Asked, PageSite
+
+SHOP = """
+    <div class=p><h3><a href="/i/1" title="One">x</a></h3><p class=price> £1,234.50 </p></div>
+    <div class=p><h3><a href="/i/2" title="Zwei &amp; Drei">y</a></h3><p class=price>2,5 €</p></div>
+    <ul><li class=next><a href="/page/2#top">more</a></li><li><a href="http://elsewhere.example/">no</a></li></ul>"""
+ITEMS = """
+    [spiders.s.items]
+    each = "div.p"
+    key = ["url"]
+    [spiders.s.items.fields]
+    title = "h3 a::attr(title)"
+    url = "h3 a::attr(href)"
+    price = { css = ".price", type = "number" }
+"""
+
+
+def test_items_are_extracted_and_links_followed_on_the_same_host(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": SHOP, "/page/2": "<div class=p><h3><a href=/i/3 title=Three></a></h3></div>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\n' + ITEMS)
+    run = crawls.run()
+    assert run.outcome is Outcome.SUCCEEDED
+    # /i/1 and /i/2 are links, too, and are not there: a 404 is an answer.
+    assert sorted(site.paths()) == ["/", "/i/1", "/i/2", "/i/3", "/page/2"]
+    assert crawls.items() == {
+        f"{site.url}/i/1": {"title": "One", "url": f"{site.url}/i/1", "price": 1234.5},
+        f"{site.url}/i/2": {"title": "Zwei & Drei", "url": f"{site.url}/i/2", "price": 2.5},
+        f"{site.url}/i/3": {"title": "Three", "url": f"{site.url}/i/3", "price": None},
+    }
+    assert run.complete
+
+
+@pytest.mark.parametrize(("rules", "expected"), [
+    ('title = "//h1/text()"\nkey = ".//@data-id"', {"title": "Hi there", "key": "7"}),
+    ('title = "h1"\nkey = "h1::attr(data-id)"', {"title": "Hi there you", "key": "7"}),
+    ('title = "h1::text"\nkey = { css = "h1", regex = "(\\\\w+) you" }', {"title": "Hi there", "key": "there"}),
+    ('title = { css = "h2", default = "none" }\nkey = { css = "b", many = true }', {"title": "none", "key": ["you", "me"]}),
+    ('title = { page = "title" }\nkey = { page = "status" }', {"title": "T", "key": 200}),
+    ('title = { header = "X-Made" }\nkey = { page = "url" }', {"title": "by hand", "key": "URL"}),
+    ('title = { css = "b", type = "html" }\nkey = "(//b)[last()]"', {"title": "<b>you</b>", "key": "me"}),
+])
+def test_rules(crawls: Crawls, site: PageSite, rules: str, expected: dict[str, object]) -> None:
+    site.pages = {"/": Answer("<title>T</title><h1 data-id=7> Hi\n there <b>you</b></h1><b>me</b>",
+                              headers={"X-Made": "by hand"})}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n[spiders.s.items.fields]\n{rules}')
+    crawls.run()
+    ((item,),) = [list(crawls.items().values())]
+    assert item == {name: f"{site.url}/" if value == "URL" else value for name, value in expected.items()}
+
+
+def test_json_is_read_with_jmespath(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer('{"rows": [{"id": 1, "n": {"x": "a"}}, {"id": 2, "n": {"x": "b"}}], "next": "/2"}',
+                              headers={"Content-Type": "application/json"}), "/2": Answer('{"rows": []}', headers={
+                                  "Content-Type": "application/json"})}
+    crawls.write(f"""
+        [spiders.s]
+        start = "{site.url}/"
+        follow = [{{ jmes = "next" }}]
+        [spiders.s.items]
+        each = {{ jmes = "rows" }}
+        key = ["id"]
+        [spiders.s.items.fields]
+        id = {{ jmes = "id", type = "number" }}
+        x = {{ jmes = "n.x" }}
+    """)
+    crawls.run()
+    assert list(crawls.items().values()) == [{"id": 1, "x": "a"}, {"id": 2, "x": "b"}]
+    assert site.paths() == ["/", "/2"]
+
+
+def test_requests_are_sent_as_the_course_sends_them(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret-token")
+    site.pages = dict.fromkeys(("/get", "/form", "/json", "/auth"), "<p>ok</p>")
+    crawls.write(f"""
+        [spiders.s]
+        start = [
+            {{ url = "{site.url}/get", params = {{ a = "1", none = "", list = ["x", "y"] }}, cookies = {{ k = "v" }} }},
+            {{ url = "{site.url}/form", method = "POST", form = [["a", "1"], ["a", "2"], ["ü", "é"]] }},
+            {{ url = "{site.url}/json", method = "POST", json = {{ a = [1, 2] }}, headers = {{ X-Own = "yes" }} }},
+            {{ url = "{site.url}/auth", auth = {{ type = "bearer", token = {{ env = "TOKEN" }} }} }},
+        ]
+        [spiders.s.items.fields]
+        text = "p"
+    """)
+    run = crawls.run()
+    by_path = {asked.path.partition("?")[0]: asked for asked in site.asked}
+    assert by_path["/get"].path == "/get?a=1&list=x&list=y"
+    assert by_path["/get"].headers["Cookie"] == "k=v"
+    assert (by_path["/form"].method, by_path["/form"].body) == ("POST", b"a=1&a=2&%C3%BC=%C3%A9")
+    assert by_path["/json"].body in (b'{"a": [1, 2]}', b'{"a":[1,2]}')
+    assert by_path["/json"].headers["X-Own"] == "yes"
+    assert by_path["/auth"].headers["Authorization"] == "Bearer s3cret-token"
+    assert run.progress.pages == 4
+    database = b"".join(path.read_bytes() for path in (crawls.folder / "data").glob("pipeline.sqlite3*"))
+    assert b"s3cret-token" not in database
+
+
+def test_cookies_are_carried_and_kept_for_the_next_run(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("<a href=/2>2</a>", headers={"Set-Cookie": "seen=1; Path=/; Max-Age=600"}), "/2": "<p>x</p>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nrobots = false\n[spiders.s.items.fields]\nx = "p"')
+    crawls.run()
+    crawls.run()
+    assert [asked.headers.get("Cookie") for asked in site.asked] == [None, "seen=1", "seen=1", "seen=1"]
+    jar = crawls.folder / "data" / "jars" / "s.txt"
+    assert jar.stat().st_mode & 0o777 == 0o600
+
+
+def test_encodings_are_right_by_header_by_meta_and_by_hand(crawls: Crawls, site: PageSite) -> None:
+    page = "<meta charset={}><p>价格 ¥5</p>"
+    site.pages = {
+        "/header": Answer("<p>价格 ¥5</p>".encode("gb18030"), headers={"Content-Type": "text/html; charset=gb18030"}),
+        "/meta": Answer(page.format("gb18030").encode("gb18030"), headers={"Content-Type": "text/html"}),
+        "/hand": Answer(page.format("utf-8").encode("gb18030"), headers={"Content-Type": "text/html; charset=utf-8"}),
+        "/gzip": Answer(gzip.compress("<p>价格 ¥5</p>".encode()), headers={"Content-Encoding": "gzip"}),
+    }
+    crawls.write(f"""
+        [spiders.s]
+        start = ["{site.url}/header", "{site.url}/meta", "{site.url}/gzip",
+                 {{ url = "{site.url}/hand", encoding = "gb18030" }}]
+        [spiders.s.items.fields]
+        url = {{ page = "url" }}
+        text = "p"
+    """)
+    crawls.run()
+    assert {item["text"] for item in crawls.items().values()} == {"价格 ¥5"}
+    assert len(crawls.items()) == 4
+
+
+def test_redirects_are_followed_and_bounded(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer(status=302, headers={"Location": "/there"}), "/there": "<p>here</p>",
+                  "/loop": Answer(status=302, headers={"Location": "/loop"})}
+    crawls.write(f'[spiders.s]\nstart = ["{site.url}/", "{site.url}/loop"]\n[spiders.s.items.fields]\nx = "p"')
+    run = crawls.run()
+    assert [item["x"] for item in crawls.items().values()] == ["here"]
+    assert run.progress.pages_failed == 1
+    assert site.paths().count("/loop") <= 21
+
+
+def test_max_pages_ends_a_run_that_is_then_not_complete(crawls: Crawls, site: PageSite) -> None:
+    def page(asked: Asked) -> Answer:
+        number = int(asked.path[1:])
+        return Answer(f"<p>{number}</p>" + "".join(f"<a href=/{number * 3 + n}>n</a>" for n in range(3)))
+
+    site.pages = {f"/{number}": page for number in range(1000)}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/1"\nfollow = ["a"]\nmax_pages = 7\n[spiders.s.items.fields]\nx = "p"')
+    run = crawls.run()
+    assert (run.outcome, run.complete, run.progress.pages) == (Outcome.SUCCEEDED, False, 7)
+    assert "max_pages = 7" in run.error
+
+
+def test_max_depth_bounds_how_far_links_are_followed(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {f"/{number}": f"<p>{number}</p><a href=/{number + 1}>n</a>" for number in range(9)}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nmax_depth = 2\n[spiders.s.items.fields]\nx = "p"')
+    assert crawls.run().progress.pages == 3
+
+
+def test_robots_txt_is_obeyed_and_said(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/robots.txt": Answer("User-agent: *\nDisallow: /private\n", headers={"Content-Type": "text/plain"}),
+                  "/": "<p>x</p><a href=/private>p</a>", "/private": "<p>y</p>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\n[spiders.s.items.fields]\nx = "p"')
+    run = crawls.run()
+    assert site.paths() == ["/"]
+    assert "robots.txt forbids it" in run.error
+
+
+def test_an_error_status_of_the_only_page_fails_the_run(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("oops", 500)}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nretries = 1\n[spiders.s.items.fields]\nx = "p"')
+    run = crawls.run()
+    assert (run.outcome, run.error_kind) == (Outcome.FAILED, "FetchError")
+    assert "HTTP 500" in run.error
+    assert site.paths() == ["/", "/"]
+    site.pages = {"/": "<p>well again</p>"}
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+
+
+def test_a_site_that_is_down_fails_the_run_and_the_next_one_recovers(crawls: Crawls, free_port: int) -> None:
+    crawls.write(f'[spiders.s]\nstart = "http://127.0.0.1:{free_port}/"\nretries = 0\n[spiders.s.items.fields]\nx = "p"')
+    run = crawls.run()
+    assert (run.outcome, run.error_kind) == (Outcome.FAILED, "FetchError")
+    assert str(free_port) in run.error
+
+
+def test_some_failed_pages_make_a_run_incomplete_and_mark_nothing_gone(crawls: Crawls, site: PageSite) -> None:
+    good = {"/": "<a href=/1>1</a><a href=/2>2</a>", "/1": "<p>1</p>", "/2": "<p>2</p>"}
+    site.pages = dict(good)
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nretries = 0\n[spiders.s.items.fields]\nx = "p"')
+    crawls.run()
+    site.pages = good | {"/2": Answer("down", 503)}
+    second = crawls.run()
+    assert (second.outcome, second.complete) == (Outcome.SUCCEEDED, False)
+    assert crawls.changes(second) == []
+    site.pages = good | {"/2": Answer("gone", 404)}
+    third = crawls.run()
+    assert [change.kind for change in crawls.changes(third)] == ["gone"]
+
+
+def test_an_item_without_its_key_is_rejected_and_counted(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": "<div class=p><b>no link</b></div><div class=p><b>t</b><h3><a href=/i/1></a></h3></div>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS.replace("h3 a::attr(title)", "b"))
+    run = crawls.run()
+    assert (run.progress.items, run.progress.rejected) == (1, 1)
+
+
+def test_a_page_larger_than_the_cap_is_refused(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer(gzip.compress(b"<p>" + b"x" * 5_000_000), headers={"Content-Encoding": "gzip"})}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nmax_page_size = "1MB"\nretries = 0\n[spiders.s.items.fields]\nx = "p"')
+    assert crawls.run().outcome is Outcome.FAILED
+
+
+def test_downloads_are_queued_with_the_page(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": "<a class=d href='/f/a.pdf'>a</a><a class=d href='/f/b.pdf#p2'>b</a><a class=d href='mailto:x'>c</a>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\ndownload = ["a.d"]')
+    run = crawls.run()
+    from pipeline.store.runs import work_left
+    assert work_left(crawls.store, run.pass_id) == (0, 2)
+    assert site.paths() == ["/"]
+
+
+def test_headers_of_a_spider_go_to_its_own_hosts_only(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "s3cret-key")
+    with PageSite({"/there": "<p>there</p>"}) as other:
+        away = other.url.replace("127.0.0.1", "localhost") + "/there"
+        site.pages = {"/": Answer(status=302, headers={"Location": away})}
+        crawls.write(f"""
+            [spiders.s]
+            start = {{ url = "{site.url}/", headers = {{ X-Start = "mine" }} }}
+            hosts = ["{away.split("/")[2]}"]
+            headers = {{ X-Key = {{ env = "API_KEY" }} }}
+            [spiders.s.items.fields]
+            x = "p"
+        """)
+        crawls.run()
+        sent = {name.lower(): value for name, value in site.asked[-1].headers.items()}
+        assert (sent["x-key"], sent["x-start"]) == ("s3cret-key", "mine")
+        received = {name.lower() for asked in other.asked for name in asked.headers}
+        assert received
+        assert not received & {"x-key", "x-start"}

@@ -1,0 +1,271 @@
+"""A login that expires in mid-run: one new login, every request sent again, or an end with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.errors import LoginError
+from pipeline.model import Outcome
+from pipeline.store.runs import work_left
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program
+
+
+class Walled:
+    """A site behind a login, kept by a counter: the cookie of an earlier login is worth nothing."""
+
+    def __init__(self, site: PageSite, pages: int, *, wall: Answer | None = None) -> None:
+        self.site = site
+        self.logins = 0
+        self.valid = ""
+        self.closed = False
+        self.served: list[str] = []
+        self._wall = wall or Answer(status=302, headers={"Location": "/login?next=x"})
+        self._lock = threading.Lock()
+        site.pages = {"/login": self.login, "/in": self.behind("<a href=/logout>out</a>")}
+        links = "".join(f"<a class=n href=/p/{number}>n</a>" for number in range(pages))
+        site.pages["/"] = self.behind(f"<a href=/logout>out</a><p>start</p>{links}")
+        for number in range(pages):
+            site.pages[f"/p/{number}"] = self.behind(f"<a href=/logout>out</a><p>{number}</p>")
+
+    def login(self, asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return Answer("<form method=post><input name=user><input type=password name=pass></form>")
+        if self.closed:
+            return Answer("<p class=error>Too many logins.</p>")
+        with self._lock:
+            self.logins += 1
+            self.valid = f"sid={self.logins}"
+        return Answer(status=302, headers={"Location": "/in", "Set-Cookie": f"{self.valid}; Path=/"})
+
+    def behind(self, body: str) -> Callable[[Asked], Answer]:
+        def page(asked: Asked) -> Answer:
+            if not self.valid or self.valid not in asked.headers.get("Cookie", "").split("; "):
+                return self._wall
+            self.served.append(asked.path)
+            return Answer(body)
+        return page
+
+    def expire(self) -> None:
+        self.valid = ""
+
+
+def settings(site: PageSite, extra: str = "", *, expired: str = "", concurrency: int = 8) -> str:
+    return f"""
+        [spiders.s]
+        start = "{site.url}/"
+        follow = ["a.n"]
+        robots = false
+        concurrency = {concurrency}
+        {extra}
+        [spiders.s.login]
+        url = "{site.url}/login"
+        check_url = "{site.url}/in"
+        check = "a[href*=logout]"
+        fields = {{ user = "me", pass = {{ env = "SITE_PASSWORD" }} }}
+        {expired}
+        [spiders.s.items.fields]
+        text = "p"
+        """
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+
+
+def expire_once_at(walled: Walled, path: str) -> None:
+    page = walled.site.pages[path]
+    assert callable(page)
+
+    def expiring(asked: Asked) -> Answer:
+        walled.expire()
+        walled.site.pages[path] = page
+        return page(asked)
+    walled.site.pages[path] = expiring
+
+
+@pytest.mark.parametrize(("wall", "rule"), [
+    (Answer(status=302, headers={"Location": "/login?next=x"}), ""),
+    (Answer("who are you?", 401), "expired = { status = [401] }"),
+    (Answer("<form id=f><input type=password></form>"), "expired = { present = 'input[type=password]' }"),
+    (Answer("<p>Please log in</p>"), "expired = { missing = 'a[href*=logout]' }")])
+def test_an_expired_login_is_made_again_and_nothing_is_lost(crawls: Crawls, site: PageSite, wall: Answer,
+                                                            rule: str) -> None:
+    walled = Walled(site, 30, wall=wall)
+    expire_once_at(walled, "/p/11")
+    crawls.write(settings(site, expired=rule))
+    run = crawls.run()
+    assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 0)
+    assert walled.logins == 2
+    assert {item["text"] for item in crawls.items().values()} == {"start", *(str(number) for number in range(30))}
+    assert "Please log in" not in str(crawls.items())
+
+
+def test_a_thousand_requests_that_meet_an_expired_session_make_one_login(crawls: Crawls, site: PageSite) -> None:
+    walled = Walled(site, 0)
+    everyone_in = threading.Barrier(201)
+    site.pages["/"] = walled.behind("".join(f"<a class=n href=/q/{number}>n</a>" for number in range(1000)))
+    lock, count = threading.Lock(), [0]
+
+    def page(asked: Asked) -> Answer:
+        with lock:
+            count[0] += 1
+            first = count[0] <= 200
+        if first:  # two hundred are under way at once, whose login is then over; the others follow with the old cookie
+            everyone_in.wait(30)
+            walled.valid = "" if walled.logins == 1 else walled.valid
+        return walled.behind(f"<a href=/logout>out</a><p>{asked.path}</p>")(asked)
+    for number in range(1000):
+        site.pages[f"/q/{number}"] = page
+    crawls.write(settings(site, concurrency=200).replace("robots", "retries = 0\n        robots"))
+
+    async def let_go(stop: asyncio.Event) -> None:
+        await asyncio.to_thread(everyone_in.wait, 30)
+    run = crawls.run(while_running=let_go)
+    assert run.outcome is Outcome.SUCCEEDED
+    assert walled.logins == 2
+    assert len(crawls.items()) == 1000
+
+
+def test_a_thousand_threads_that_find_the_session_expired_make_one_login() -> None:
+    from pipeline.session.standing import Expiry, Standing
+    from pipeline.settings import LoginTable
+    table = LoginTable.model_validate({"url": "http://a.example/login", "fields": {}, "check": "a"})
+    logins: list[int] = []
+    standing = Standing(Expiry(table, frozenset({"a.example"})), lambda: logins.append(1), "here")
+    start = threading.Barrier(1000)
+
+    def meet() -> None:
+        start.wait(30)
+        standing.renew(0)
+    threads = [threading.Thread(target=meet) for _ in range(1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (logins, standing.epoch) == ([1], 1)
+
+
+def test_a_login_that_fails_again_ends_the_run_and_stores_no_wall(crawls: Crawls, site: PageSite) -> None:
+    walled = Walled(site, 40)
+    expire_once_at(walled, "/p/5")
+    crawls.write(settings(site))
+    page = site.pages["/p/4"]
+    assert callable(page)
+
+    def closing(asked: Asked) -> Answer:
+        walled.closed = True
+        return page(asked)
+    site.pages["/p/4"] = closing
+    run = crawls.run()
+    assert (run.outcome, run.error_kind) == (Outcome.FAILED, "LoginError")
+    assert "Too many logins." in run.error
+    posts = [asked for asked in site.asked if asked.path == "/login" and asked.method == "POST"]
+    assert len(posts) == 2  # the first, and the one that was refused; not one for each page
+    assert not any("log" in item["text"] for item in crawls.items().values())
+    left = work_left(crawls.store, run.pass_id)[0]
+    assert left + len(crawls.items()) == 41
+
+    walled.closed = False
+    again = crawls.run()  # goes on with the pass
+    assert (again.outcome, again.complete, again.pass_id) == (Outcome.SUCCEEDED, True, run.pass_id)
+    assert len(crawls.items()) == 41
+
+
+def test_a_page_that_leads_to_the_login_even_after_it_ends_the_run(crawls: Crawls, site: PageSite) -> None:
+    walled = Walled(site, 5)
+    site.pages["/p/3"] = Answer(status=302, headers={"Location": f"{site.url}/login"})
+    crawls.write(settings(site))
+    run = crawls.run()
+    assert (run.outcome, run.error_kind) == (Outcome.FAILED, LoginError.__name__)
+    assert f"{site.url}/p/3 leads back to the login page, right after logging in again" in run.error
+    assert walled.logins == 2
+
+
+def test_a_post_is_sent_again_only_when_the_spider_says_so(crawls: Crawls, site: PageSite) -> None:
+    walled = Walled(site, 0)
+
+    def post(asked: Asked) -> Answer:
+        if len([each for each in site.asked if each.path == "/post"]) == 1:
+            walled.expire()
+        return walled.behind("<a href=/logout>out</a><p>posted</p>")(asked)
+    site.pages["/post"] = post
+    for expired, posts, failed in (("", 1, 1), ("expired.safe_to_replay = true", 2, 0)):
+        site.asked.clear()
+        crawls.write(settings(site, expired=expired).replace(
+            f'start = "{site.url}/"', f'start = ["{site.url}/", {{ url = "{site.url}/post", form = {{ a = "1" }} }}]'))
+        run = crawls.run()
+        sent = [asked for asked in site.asked if asked.path == "/post"]
+        assert (len(sent), run.progress.pages_failed) == (posts, failed)
+        assert run.complete is not bool(failed)
+        assert all(asked.body == b"a=1" for asked in sent)
+
+
+def test_cookies_of_answers_to_the_old_login_do_not_put_out_the_new_one(crawls: Crawls, site: PageSite) -> None:
+    gone = Answer(status=302, headers={"Location": "/login", "Set-Cookie": "sid=gone; Path=/"})
+    walled = Walled(site, 60, wall=gone)
+    expire_once_at(walled, "/p/20")
+    crawls.write(settings(site, concurrency=30))
+    run = crawls.run()
+    assert (run.outcome, run.progress.pages_failed, walled.logins) == (Outcome.SUCCEEDED, 0, 2)
+    assert len(crawls.items()) == 61
+
+
+def test_robots_txt_behind_the_login_is_no_expiry(crawls: Crawls, site: PageSite) -> None:
+    walled = Walled(site, 2)
+    site.pages["/robots.txt"] = Answer(status=302, headers={"Location": "/login"})
+    crawls.write(settings(site).replace("robots = false", ""))
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+    assert walled.logins == 1
+
+
+@pytest.mark.parametrize(("wall", "rule"), [
+    (Answer(status=302, headers={"Location": "/login?next=x"}), ""),
+    (Answer("no", 401), "expired = { status = [401] }"),
+    (Answer("<form id=f><input type=password></form>"), "expired = { present = 'input[type=password]' }")])
+def test_files_behind_an_expired_login_are_asked_for_again(program: Program, site: PageSite, wall: Answer, rule: str) -> None:
+    walled = Walled(site, 0, wall=wall)
+    site.pages["/"] = walled.behind("<a href=/logout>out</a>" + "".join(
+        f"<a class=d href=/f/{number}.html>f</a>" for number in range(6)))
+    whole = "<html>" + "a page that is wanted as a file " * 20_000
+    for number in range(6):
+        site.pages[f"/f/{number}.html"] = walled.behind(whole)
+    expire_once_at(walled, "/f/3.html")
+    program.environment["SITE_PASSWORD"] = "geheim"
+    program.write(settings(site, 'download = ["a.d"]', expired=rule))
+    done = program.run("run", "s", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert walled.logins == 2
+    files = sorted((program.data / "downloads" / "s").glob("*.html"))
+    assert [path.read_text() == whole for path in files] == [True] * 6
+
+
+def test_files_that_stay_behind_a_wall_end_the_run(program: Program, site: PageSite) -> None:
+    walled = Walled(site, 0)
+    site.pages["/"] = walled.behind("<a href=/logout>out</a><a class=d href=/f/1>f</a><a class=d href=/f/2>f</a>")
+    site.pages |= dict.fromkeys(["/f/1", "/f/2"], Answer(status=302, headers={"Location": "/login"}))
+    program.environment["SITE_PASSWORD"] = "geheim"
+    program.write(settings(site, 'download = ["a.d"]'))
+    done = program.run("run", "s", "--json")
+    assert done.returncode != 0
+    (run,) = program.history()
+    assert (run["outcome"], "right after logging in again" in run["error"]) == ("failed", True)
+    assert walled.logins == 2
+
+
+def test_a_run_in_quiet_hours_fetches_nothing_and_the_next_goes_on(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\nquiet = ["00:00-12:00", "12:00-00:00"]')
+    program.run("run", "s")
+    assert site.asked == []
+    (run,) = program.history()
+    assert (run["outcome"], run["error"][:17]) == ("stopped", "quiet hours until")
+    program.write(f'[spiders.s]\nstart = "{site.url}/"')
+    assert program.run("run", "s").returncode == 0
+    assert site.paths() == ["/"]

@@ -1,0 +1,200 @@
+"""Rules on documents: what they give, what they refuse, and that no page is too odd for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.crawl.extract import (
+    Document,
+    ItemRules,
+    LinkRules,
+    Reader,
+    RuleFailedError,
+    absolute,
+    number,
+    without_tracking,
+)
+from pipeline.crawl.text import page_text
+from pipeline.settings import ItemsTable, SelectorTable
+
+URL = "http://site.example/dir/page"
+
+
+def document(text: str, **more: Any) -> Document:
+    return Document(url=more.pop("url", URL), status=200, text=text, headers=more)
+
+
+def values(rule: dict[str, Any], text: str) -> list[Any]:
+    return Reader(SelectorTable(**rule)).values(document(text))
+
+
+def extract(table: dict[str, Any], text: str) -> Any:
+    items = ItemsTable.model_validate(table)
+    return ItemRules(items.fields, items.each, items.details.link if items.details else None).extract(document(text))
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("1,234.5", 1234.5), ("1.234,5", 1234.5), ("£1,234", 1234), ("2,5 €", 2.5), ("1 234", 1234), ("1.234", 1.234),
+    ("−7", -7), ("1'000'000", 1000000), ("12.", 12), ("1.2.3", 123), ("1e3", 1000.0), (".5", 0.5), ("none", None),
+    ("9" * 5000, None), ("1,2,3", 123), ("-", None), ("٣", 3), ("½", None)])
+def test_numbers_as_people_write_them(text: str, expected: float | None) -> None:
+    assert number(text) == expected
+
+
+def test_the_decimal_mark_may_be_said() -> None:
+    assert number("1.234", ",") == 1234
+    assert number("1,234", ",") == 1.234
+
+
+@pytest.mark.parametrize(("rule", "text", "expected"), [
+    ({"css": "p", "strip": "€ -"}, "<p> €5- </p>", ["5"]),
+    ({"css": "p", "type": "raw"}, "<p> a \n b</p>", [" a \n b"]),
+    ({"css": "p", "type": "date", "format": "%d.%m.%Y"}, "<p>03.02.2001</p>", ["2001-02-03"]),
+    ({"css": "p", "type": "date", "format": "%d/%m/%y %H:%M"}, "<p>03/02/01 04:05</p>", ["2001-02-03T04:05:00"]),
+    ({"css": "p", "type": "date"}, "<p>2001-02-03T04:05:06Z</p>", ["2001-02-03T04:05:06+00:00"]),
+    ({"css": "p", "type": "date"}, "<p>Sat, 03 Feb 2001 04:05:06 +0100</p>", ["2001-02-03T04:05:06+01:00"]),
+    ({"css": "p", "type": "date"}, "<p>2001-02-03</p>", ["2001-02-03"]),
+    ({"css": "a", "type": "url"}, "<a>../up</a>", ["http://site.example/up"]),
+    ({"css": "img::attr(src)"}, "<base href='http://cdn.example/x/'><img src=a.png>", ["http://cdn.example/x/a.png"]),
+    ({"regex": "id=(\\d+)"}, "<a href='?id=12'>", ["12"]),
+    ({"css": "p", "regex": "(\\d+) of"}, "<p>3 of 4</p><p>none</p>", ["3"]),
+    ({"jmes": "a.b"}, '{"a": {"b": [1, 2]}}', ["1", "2"]),
+    ({"jmes": "a", "type": "json"}, '{"a": {"b": [1, 2]}}', [{"b": [1, 2]}]),
+    ({"json": "script#__NEXT_DATA__", "jmes": "props.n", "type": "number"},
+     '<script id="__NEXT_DATA__" type="application/json">{"props": {"n": 3}}</script>', [3]),
+    ({"json": "script", "jmes": "a"}, "<script>window.__STATE__ = {\"a\": \"x\"}; more();</script>", ["x"]),
+    ({"json": "script", "jmes": "a"}, "<script>alert(1)</script>", []),
+    ({"data": "json-ld", "jmes": "[?\"@type\"=='Product'].name"},
+     '<script type="application/ld+json">{"@graph": [{"@type": "Product", "name": "Pen"}, {"@type": "X"}]}</script>', ["Pen"]),
+    ({"data": "opengraph", "jmes": '"og:title"'}, '<meta property="og:title" content="T &amp; U">', ["T & U"]),
+    ({"data": "microdata", "jmes": "[0].offers.price", "type": "number"}, """<div itemscope itemtype="x:Product">
+        <b itemprop=name>Pen</b><p itemprop=offers itemscope><meta itemprop=price content="1.5"></p></div>""", [1.5]),
+    ({"data": "csv", "jmes": "[].price", "type": "number"}, "name;price\r\nPen;1,5\r\n\"a;b\";2\r\n", [1.5, 2]),
+    ({"css": ":is(p"}, "<p>", "no CSS selector"),
+    ({"css": "p", "format": "%d"}, "", "belongs to type"),
+    ({"css": "p", "json": "script"}, "", "is read with jmes"),
+    ({"regex": "("}, "", "no regular expression"),
+    ({"css": "p", "type": "date", "format": "%"}, "", "no date format"),
+])
+def test_rules_give_values(rule: dict[str, Any], text: str, expected: Any) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(ValidationError, match=expected):
+            SelectorTable(**rule)
+    else:
+        assert values(rule, text) == expected
+
+
+def test_fields_may_be_records_and_lists_of_records() -> None:
+    found = extract({"each": "li", "fields": {
+        "name": "b",
+        "seller": {"fields": {"name": "i", "mail": {"css": "i::attr(data-mail)"}}},
+        "offers": {"each": "u", "fields": {"price": {"css": "s", "type": "number"}, "shop": "em"}},
+        "tags": {"css": "q", "join": ", "}}},
+        "<ul><li><b>A</b><i data-mail=m>S</i><u><s>1</s><em>x</em></u><u><s>2</s></u><q>t1</q><q>t2</q></li><li><b>B</b></li></ul>")
+    assert found.refused == []
+    assert found.items == [
+        {"name": "A", "seller": {"name": "S", "mail": "m"},
+         "offers": [{"price": 1, "shop": "x"}, {"price": 2, "shop": None}], "tags": "t1, t2"},
+        {"name": "B", "seller": None, "offers": [], "tags": None}]
+
+
+def test_json_rows_give_items_and_html_rules_beside_them_see_the_page() -> None:
+    page = '<h1>Shop</h1><script id=d type=json>{"rows": [{"id": 1, "of": {"n": "a"}}, {"id": 2}]}</script>'
+    found = extract({"each": {"json": "script#d", "jmes": "rows"}, "fields": {
+        "id": {"jmes": "id", "type": "number"}, "n": {"jmes": "of.n"}, "shop": "h1"}}, page)
+    assert found.items == [{"id": 1, "n": "a", "shop": "Shop"}, {"id": 2, "n": None, "shop": "Shop"}]
+
+
+def test_what_is_not_as_it_should_be_is_refused_with_its_reason() -> None:
+    found = extract({"each": "li", "fields": {
+        "name": {"css": "b", "required": True}, "price": {"css": "i", "type": "number"},
+        "kind": {"css": "u", "type": "number", "default": 0}}},
+        "<li><b>A</b><i>1</i></li><li><i>2</i></li><li><b>C</b><i>ask us</i></li><li><b>D</b><u>odd</u></li><li></li>")
+    assert [item["name"] for item in found.items] == ["A", "D"]
+    assert found.items[1]["kind"] == 0
+    assert [(refused.reason, refused.data["price"]) for refused in found.refused] == [
+        ("name: is required and was not found", 2), ("price: 'ask us' is no number", None)]
+
+
+def test_a_regular_expression_that_runs_away_is_a_bounded_failure_of_its_rule() -> None:
+    begun = time.monotonic()
+    found = extract({"fields": {"x": {"css": "p", "regex": "(a|aa)+$"}, "y": "b"}}, f"<p>{'a' * 60}b</p><b>y</b>")
+    assert time.monotonic() - begun < 2
+    assert found.items == []
+    assert "took longer than 0.1 s" in found.refused[0].reason
+    assert found.refused[0].data["y"] == "y"
+
+
+@pytest.mark.parametrize(("link", "expected"), [
+    ("x#top", "http://site.example/dir/x"), ("//Other.EXAMPLE/A", "http://other.example/A"), ("?q=1", f"{URL}?q=1"),
+    (" \n/a\tb ", "http://site.example/ab"), ("mailto:x", ""), ("javascript:void(0)", ""), ("http://[::1", ""),
+    ("http://h:99999999/", ""), ("http://h", "http://h/"), ("a b", "http://site.example/dir/a%20b"),
+    ("x" * 10_000, "")])
+def test_links_are_made_absolute(link: str, expected: str) -> None:
+    assert absolute(link, URL) == expected
+
+
+def test_tracking_parameters_are_dropped_and_the_rest_keeps_its_order() -> None:
+    url = "http://h/p?b=2&utm_source=x&a=1&fbclid=z&GCLID=q&session=9"
+    assert without_tracking(url, frozenset({"session"})) == "http://h/p?b=2&a=1"
+    assert without_tracking("http://h/p?utm_campaign=x") == "http://h/p"
+
+
+def test_follow_rules_allow_and_deny() -> None:
+    page = document("<a href=/a/1>1</a><a href=/a/2?utm_id=3>2</a><a href=/b/1>3</a><a href=/a/print>4</a><a href=/a/1#x>5</a>")
+    rules = LinkRules([SelectorTable(css="a")], allow=["/a/"], deny=["print$"])
+    assert rules.links(page) == ["http://site.example/a/1", "http://site.example/a/2"]
+
+
+@pytest.mark.parametrize("text", [
+    "", " ", "\0\0\0", "<", "<html", "<p>a<p>b<table><tr><p>x</table></div></div>", "<a href='x", "\ufffd" * 1000,
+    "<div>" * 20_000, "<svg><p></svg><p>", "{", "[" * 100_000, '{"a": NaN}', "<script>{</script>",
+    "<!--" + "x" * 100_000, "<p " + "a=b " * 10_000 + ">", "&" * 10_000 + "&#x110000;&#0;"])
+def test_no_page_is_too_broken(text: str) -> None:
+    page = document(text)
+    for rule in (SelectorTable(css="p"), SelectorTable(xpath="//p"), SelectorTable(jmes="a"), SelectorTable(page="title"),
+                 SelectorTable(json="script", jmes="a"), SelectorTable(data="json-ld"), SelectorTable(data="microdata"),
+                 SelectorTable(data="opengraph"), SelectorTable(data="csv"), SelectorTable(css="p", type="html")):
+        json.dumps(Reader(rule).values(page))
+    LinkRules([SelectorTable(css="a")]).links(page)
+    page_text(text)
+
+
+def test_a_page_of_20_mb_and_one_of_100_000_links() -> None:
+    big = document("<ul>" + "<li><a href='/i?n=1'>item</a> text</li>" * 500_000 + "</ul><h1>end</h1>")
+    assert len(big.text) > 19e6
+    begun = time.monotonic()
+    assert Reader(SelectorTable(css="h1")).values(big) == ["end"]
+    many = document("".join(f"<a href='/i/{n}'>x</a>" for n in range(100_000)))
+    assert len(LinkRules([SelectorTable(css="a")], deny=["/99999$"]).links(many)) == 99_999
+    assert time.monotonic() - begun < 20
+
+
+def test_rules_that_do_not_fit_what_they_find_fail_with_a_reason() -> None:
+    with pytest.raises(RuleFailedError, match="sort_by"):
+        values({"jmes": "sort_by(@, &a)"}, '[{"a": 1}, {"a": "x"}]')
+
+
+DOCS = sorted(path for path in Path("/usr/share/doc").rglob("*.html") if path.stat().st_size > 2000)[::7][:60]
+
+
+@pytest.mark.skipif(not DOCS, reason="no HTML documentation on this machine")
+def test_real_documentation_reads_the_same_with_both_parsers() -> None:
+    """Pages nobody here wrote: lexbor and libxml2 build the same titles and links from them."""
+    agreeing = 0
+    for path in DOCS:
+        page = document(path.read_bytes().decode("utf-8", "replace"), url=path.as_uri().replace("file://", "http://docs.example"))
+        titles = [[" ".join(str(found).split()) for found in Reader(rule).values(page)][:1] for rule in (
+            SelectorTable(css="title"), SelectorTable(xpath="//title"))]
+        links = [set(LinkRules([rule]).links(page)) for rule in (SelectorTable(css="a[href]"), SelectorTable(xpath="//a[@href]"))]
+        assert titles[0] == titles[1], path
+        agreeing += links[0] == links[1]
+        assert len(links[0] ^ links[1]) <= 0.02 * len(links[0] | links[1]) + 1, path
+        assert page_text(page.text) or "<script" in page.text, path
+    assert agreeing >= 0.9 * len(DOCS)

@@ -1,0 +1,244 @@
+"""What a hostile or broken site cannot do: reach our own machines, fill the memory, or hold us for ever."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import FetchError
+from pipeline.model import Outcome
+from pipeline.session.client import fetch
+from pipeline.session.reach import Reach, is_public
+from pipeline.session.session import open_session
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, PageSite
+from tests.servers.raw import start_raw
+
+ITEM = '\n[spiders.s.items.fields]\nx = "p"'
+
+
+@pytest.mark.parametrize("address", [
+    "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"])
+def test_private_addresses_are_private_in_every_form(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+def test_public_addresses_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1/", "http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0x7f.1/", "http://017700000001/",
+    "http://localhost/", "http://LOCALHOST./", "http://x.localhost:8000/", "http://[::1]/", "http://[::ffff:127.0.0.1]/",
+    "http://169.254.169.254/latest/meta-data", "https://10.0.0.5:8443/", "http://0/"])
+def test_every_spelling_of_a_private_address_is_refused(url: str) -> None:
+    with pytest.raises(FetchError, match="private address"):
+        Reach(["https://shop.example/", "127.0.0.1:8080"]).check_url(url)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a.example/", "gopher://a.example/", "data:text/html,x"])
+def test_only_http_and_https_are_fetched(url: str) -> None:
+    with pytest.raises(FetchError, match="only http and https"):
+        Reach(["a.example"]).check_url(url)
+
+
+def test_a_place_is_allowed_with_its_port_only() -> None:
+    reach = Reach(["http://127.0.0.1:8080/x", "192.168.1.5", "router.example:81"])
+    reach.check_url("http://127.0.0.1:8080/other")
+    reach.check_url("https://192.168.1.5/")
+    reach.check_address("router.example", 81, "192.168.1.1")
+    for url in ("http://127.0.0.1:8081/", "http://192.168.1.5:22/"):
+        with pytest.raises(FetchError):
+            reach.check_url(url)
+    with pytest.raises(FetchError, match=r'router\.example:80.*add "router\.example:80" to this spider'):
+        reach.check_address("router.example", 80, "192.168.1.1")
+
+
+WIDE = """
+import scrapy
+class Wide(scrapy.Spider):
+    def parse(self, response):
+        yield {"id": response.url, "text": response.css("p::text").get()}
+        for link in response.css("a::attr(href)").getall():
+            yield response.follow(link)
+"""
+
+
+@pytest.mark.parametrize("way", ["redirect", "link"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "localhost", "NAME"])
+def test_a_site_cannot_send_a_crawl_to_this_machines_services(crawls: Crawls, site: PageSite, way: str, name: str) -> None:
+    if name == "NAME":  # one that says nothing of the address it leads to
+        name = socket.gethostname()
+        if is_public(socket.gethostbyname(name)):
+            pytest.skip("this machine's own name leads to a public address")
+    with PageSite({"/inner": "<p>secret</p>", "/robots.txt": ""}) as inner:
+        target = inner.url.replace("127.0.0.1", name) + "/inner"
+        (crawls.folder / f"wide_{way}_{name.replace('.', '_').replace('-', '_')}.py").write_text(WIDE)
+        spider = next(crawls.folder.glob("wide_*.py")).stem + ":Wide"
+        site.pages = {"/": Answer(status=302, headers={"Location": target}) if way == "redirect"
+                      else f"<p>outer</p><a href='{target}'>in</a>"}
+        crawls.write(f'[spiders.s]\nspider = "{spider}"\nstart = "{site.url}/"\nretries = 0')
+        run = crawls.run()
+        assert inner.asked == []
+        assert "private address" in run.error
+        assert "secret" not in str(crawls.items())
+        if name in ("127.0.0.1", "localhost"):
+            crawls.write(f'[spiders.s]\nspider = "{spider}"\nstart = "{site.url}/"\nhosts = ["{target.split("/")[2]}"]')
+            crawls.run()
+            assert "secret" in str(crawls.items())
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "localhost", "intranet.example"])
+def test_downloads_and_logins_keep_to_the_same_reach(crawls: Crawls, site: PageSite, name: str,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str | bytes | None, *rest: object, **more: object) -> object:
+        return resolve("127.0.0.1" if host == "intranet.example" else host, *rest, **more)  # type: ignore[arg-type]
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    with PageSite({"/secret": "secret"}) as inner:
+        target = inner.url.replace("127.0.0.1", name) + "/secret"
+        site.pages = {"/file": Answer(status=302, headers={"Location": target})}
+        crawls.write(f'[spiders.s]\nstart = "{site.url}/"')
+        with open_session("s", crawls.settings.spiders["s"], crawls.settings).client() as client:
+            for url in (target, f"{site.url}/file"):
+                with pytest.raises(FetchError, match="private address"):
+                    client.get(url)
+        assert inner.asked == []
+
+
+BOMB = """
+import asyncio, gzip, pathlib, resource, sys, zlib
+import brotli
+from backports import zstd
+sys.path.insert(0, sys.argv[4])
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, PageSite
+from pipeline.store import open_store
+from pipeline.session import open_session
+from pipeline.session.client import fetch
+from pipeline.errors import FetchError
+kind, way, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+bomb = (folder / kind).read_bytes()
+with PageSite({"/": Answer(bomb, headers={"Content-Encoding": kind}), "/robots.txt": "",
+               "/small": Answer("<p>small</p>")}) as site:
+    store = open_store(folder / ("data-" + kind + way))
+    crawls = Crawls(folder, store)
+    def crawl(path):
+        crawls.write(f'[spiders.s]\\nstart = "{site.url}{path}"\\nmax_page_size = "4MB"\\nretries = 0\\n'
+                     '[spiders.s.items.fields]\\nx = "p"')
+        if way == "crawl":
+            return crawls.run()
+        with open_session("s", crawls.settings.spiders["s"], crawls.settings).client() as client:
+            try:
+                fetch(client, "GET", site.url + path, max_bytes=4_000_000, timeout_s=20)
+            except FetchError as error:
+                return error
+    crawl("/small")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ended = crawl("/")
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "4000000" in str(getattr(ended, "error", ended)), ended
+    print((after - before) // 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 MB of nothing, packed in each way that we ask for."""
+    import zlib
+
+    import brotli  # type: ignore[import-untyped]
+    from backports import zstd
+    folder = tmp_path_factory.mktemp("bombs")
+    block, count = bytes(2**20), 400
+    deflate, gz = zlib.compressobj(9), zlib.compressobj(9, zlib.DEFLATED, 31)
+    br, zs = brotli.Compressor(quality=5), zstd.ZstdCompressor()
+    packers = {"deflate": (deflate.compress, deflate.flush), "gzip": (gz.compress, gz.flush),
+               "br": (br.process, br.finish), "zstd": (zs.compress, zs.flush)}
+    for kind, (pack, end) in packers.items():
+        (folder / kind).write_bytes(b"".join([*(pack(block) for _ in range(count)), end()]))
+    return folder
+
+
+@pytest.mark.parametrize("way", ["crawl", "client"])
+@pytest.mark.parametrize("kind", ["gzip", "deflate", "br", "zstd"])
+def test_a_bomb_stops_within_the_cap_and_fifty_megabytes(bombs: Path, kind: str, way: str) -> None:
+    done = subprocess.run([sys.executable, "-c", BOMB, kind, way, str(bombs), str(Path(__file__).parents[2])],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) <= 4 + 50
+
+
+def drip_body(connection: socket.socket, stopping: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100000\r\n\r\n")
+    while not stopping.wait(0.05):
+        connection.sendall(b"x")
+
+
+def drip_header(connection: socket.socket, stopping: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while not stopping.wait(0.05):
+        connection.sendall(b"x")
+
+
+def endless_headers(connection: socket.socket, stopping: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    line = b"X-More: " + b"y" * 1000 + b"\r\n"
+    while not stopping.is_set():
+        connection.sendall(line * 50)
+
+
+def endless_line(connection: socket.socket, stopping: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while not stopping.is_set():
+        connection.sendall(b"y" * 65536)
+
+
+def many_interim_answers(connection: socket.socket, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        connection.sendall(b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n" * 100)
+
+
+ENDLESS = [drip_body, drip_header, endless_headers, endless_line, many_interim_answers]
+
+
+@pytest.mark.parametrize("say", ENDLESS, ids=lambda say: say.__name__)
+def test_a_page_without_end_is_given_up(crawls: Crawls, say: Callable[[socket.socket, threading.Event], None]) -> None:
+    with start_raw(say) as url:
+        crawls.write(f'[spiders.s]\nstart = "{url}/"\nrobots = false\nretries = 0\ntimeout = "700ms"{ITEM}')
+        began = time.monotonic()
+        assert crawls.run().outcome is Outcome.FAILED
+        assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("say", ENDLESS, ids=lambda say: say.__name__)
+def test_a_login_page_or_file_without_end_is_given_up(crawls: Crawls, say: Callable[[socket.socket, threading.Event], None],
+                                                      ) -> None:
+    with start_raw(say) as url:
+        crawls.write(f'[spiders.s]\nstart = "{url}/"\ntimeout = "700ms"')
+        began = time.monotonic()
+        with open_session("s", crawls.settings.spiders["s"], crawls.settings).client() as client, \
+                pytest.raises(FetchError):
+            fetch(client, "GET", url, max_bytes=10**6, timeout_s=0.7)
+        assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("where", ["file:///etc/passwd", "data:text/html,<p>x</p>", "ftp://127.0.0.1/x", "gopher://a/",
+                                   "javascript:alert(1)"])
+def test_a_redirect_to_another_scheme_is_not_followed(crawls: Crawls, site: PageSite, where: str) -> None:
+    site.pages = {"/": Answer(status=302, headers={"Location": where})}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nretries = 0{ITEM}')
+    run = crawls.run()
+    assert crawls.items() == {}
+    assert site.paths() == ["/"] or run.outcome is Outcome.FAILED

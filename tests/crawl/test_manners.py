@@ -1,0 +1,259 @@
+"""What a site asks of its visitors is done: pauses, delays, one budget for all runs, 304s, quiet hours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipeline.crawl.manners import quiet_in_s, quiet_until, retry_after_s
+from pipeline.crawl.revalidate import Kept, PageCache
+from pipeline.model import Outcome
+from pipeline.session.budget import HostBudget
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, Asked, PageSite
+
+ITEM = '\n[spiders.s.items.fields]\nx = "p"'
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Timed:
+    """Notes when a page was asked for."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.at: list[float] = []
+        self._answers = list(answers)
+
+    def __call__(self, asked: Asked) -> Answer:
+        self.at.append(time.monotonic())
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+    @property
+    def gaps(self) -> list[float]:
+        return [later - earlier for earlier, later in pairwise(self.at)]
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [
+    ({"Retry-After": "120"}, 120), ({"retry-after": "0"}, 0), ({}, None), ({"Retry-After": "soon"}, None),
+    ({"Retry-After": "-1"}, None), ({"Retry-After": format_datetime(NOW + timedelta(seconds=90), usegmt=True)}, 90),
+    ({"Retry-After": "Sun, 01 Mar 2026 10:00:30 GMT", "Date": "Sun, 01 Mar 2026 10:00:00 GMT"}, 30),
+    ({"Retry-After": "Sun, 01 Mar 2020 10:00:30 GMT"}, 0)])
+def test_retry_after_is_read_as_seconds_and_as_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_host_that_says_when_to_come_back_is_left_alone_until_then(crawls: Crawls, site: PageSite, status: int,
+                                                                     form: str) -> None:
+    refusing = {"at": 0.0}
+
+    def busy(asked: Asked) -> Answer:
+        if not refusing["at"]:
+            refusing["at"] = time.monotonic()
+            date = datetime.now(UTC).replace(microsecond=0)
+            said = "1" if form == "seconds" else format_datetime(date + timedelta(seconds=1), usegmt=True)
+            return Answer("busy", status, headers={"Retry-After": said, "Date": format_datetime(date, usegmt=True)})
+        return Answer("<p>busy no more</p>")
+    other = Timed(Answer("<p>other</p>"))
+    site.pages = {"/": "<a href=/busy>b</a>", "/busy": busy}
+    site.pages |= {f"/{number}": other for number in range(5)}
+
+    def first(asked: Asked) -> Answer:
+        return Answer("<a href=/busy>b</a>" + "".join(f"<a href=/{number}>n</a>" for number in range(5)))
+    site.pages["/"] = first
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nrobots = false\nconcurrency = 1\nretries = 1{ITEM}')
+    run = crawls.run()
+    assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
+    assert len(other.at) == 5
+    waited = [at - refusing["at"] for at in other.at]
+    assert all(each >= 0.9 for each in waited), waited  # the whole host, not that page alone
+
+
+def test_a_pause_longer_than_our_patience_fails_the_page_for_this_run(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("later", 503, headers={"Retry-After": "86400"})}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}')
+    began = time.monotonic()
+    run = crawls.run()
+    assert (run.outcome, site.paths()) == (Outcome.FAILED, ["/"])
+    assert time.monotonic() - began < 3
+
+
+def test_without_retry_after_the_pause_doubles(crawls: Crawls, site: PageSite) -> None:
+    page = Timed(Answer("no", 429), Answer("<p>yes</p>"))
+    site.pages = {"/": page}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}')
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+    assert page.gaps[0] >= 0.95
+
+
+def test_a_pause_of_one_host_holds_up_no_other(crawls: Crawls, site: PageSite) -> None:
+    with PageSite({"/": Timed(Answer("x", 503, headers={"Retry-After": "2"}), Answer("<p>late</p>"))}) as busy:
+        quick = Timed(Answer("<p>quick</p>"))
+        site.pages = dict.fromkeys([f"/{number}" for number in range(20)], quick)
+        starts = json.dumps([f"{busy.url}/", *(f"{site.url}/{number}" for number in range(20))])
+        crawls.write(f"[spiders.s]\nstart = {starts}\nrobots = false\nconcurrency = 2{ITEM}")
+        run = crawls.run()
+        assert (run.outcome, run.progress.pages) == (Outcome.SUCCEEDED, 21)
+        assert quick.at[-1] - quick.at[0] < 1.5
+
+
+def test_crawl_delay_is_applied(crawls: Crawls, site: PageSite) -> None:
+    page = Timed(Answer("<p>x</p>"))
+    site.pages = {"/robots.txt": Answer("User-agent: *\nCrawl-delay: 0.3\n", headers={"Content-Type": "text/plain"}),
+                  "/": page, "/1": page, "/2": page}
+    crawls.write(f'[spiders.s]\nstart = ["{site.url}/", "{site.url}/1", "{site.url}/2"]{ITEM}')
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+    assert min(page.gaps) >= 0.28
+
+
+def test_autothrottle_is_a_setting(crawls: Crawls, site: PageSite) -> None:
+    page = Timed(Answer("<p>x</p>"))
+    site.pages = {"/": page, "/1": page}
+    crawls.write(f'[spiders.s]\nstart = ["{site.url}/", "{site.url}/1"]\nthrottle = true\nrobots = false{ITEM}')
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+    assert page.gaps[0] >= 0.9  # it starts carefully
+
+
+def _visit(folder: str, count: int, found: multiprocessing.Queue[float]) -> None:
+    budget = HostBudget(Path(folder), delay_s=0.1)
+
+    async def go() -> None:
+        for _ in range(count):
+            async with budget.turn("http://a.example/"):
+                found.put(time.monotonic())
+    asyncio.run(go())
+
+
+def test_runs_in_several_processes_share_one_delay(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    found = spawn.Queue()
+    visitors = [spawn.Process(target=_visit, args=(str(tmp_path), 4, found)) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    times = sorted(found.get(timeout=30) for _ in range(12))
+    for visitor in visitors:
+        visitor.join(10)
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.08
+
+
+def test_runs_share_the_places_at_a_host_and_give_them_back(tmp_path: Path) -> None:
+    async def work() -> int:
+        budgets = [HostBudget(tmp_path, concurrency=2) for _ in range(3)]
+        inside = most = 0
+
+        async def visit(budget: HostBudget) -> None:
+            nonlocal inside, most
+            async with budget.turn("http://a.example/"):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0.01)
+                inside -= 1
+        await asyncio.gather(*(visit(budget) for budget in budgets * 4))
+        async with asyncio.timeout(1), budgets[0].turn("http://a.example/"), budgets[1].turn("http://b.example/"):
+            return most
+    assert asyncio.run(work()) == 2
+
+
+def test_a_turn_from_before_a_reboot_holds_nobody_up(tmp_path: Path) -> None:
+    budget = HostBudget(tmp_path, delay_s=0.05)
+    budget.wait("http://a.example/")
+    (path,) = tmp_path.glob("*.turn")
+    path.write_text("another-boot 99999999999")
+    began = time.monotonic()
+    budget.wait("http://a.example/")
+    assert time.monotonic() - began < 1
+    path.write_text("nonsense")
+    budget.wait("http://a.example/")
+
+
+def test_an_unchanged_page_costs_a_304_and_nothing_of_it_is_gone(crawls: Crawls, site: PageSite) -> None:
+    def list_page(asked: Asked) -> Answer:
+        if asked.headers.get("If-None-Match") == '"v1"':
+            return Answer(status=304, headers={"ETag": '"v1"'})
+        return Answer("<p>list</p><a href=/1>1</a><a class=d href=/f.pdf>f</a>", headers={"ETag": '"v1"'})
+    modified = "Sun, 01 Mar 2026 10:00:00 GMT"
+    body = {"/1": "<p>one</p>"}
+
+    def dated(asked: Asked) -> Answer:
+        if asked.headers.get("If-Modified-Since") == modified and body["/1"] == "<p>one</p>":
+            return Answer(status=304)
+        return Answer(body["/1"], headers={"Last-Modified": modified})
+    site.pages = {"/": list_page, "/1": dated}
+    rules = f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a:not(.d)"]\ndownload = ["a.d"]\nrobots = false{ITEM}'
+    crawls.write(rules)
+    crawls.run()
+    again = crawls.run()
+    assert (again.complete, again.progress.unchanged, again.progress.gone, again.progress.pages) == (True, 2, 0, 2)
+    assert "If-None-Match" in site.asked[2].headers
+    assert {item["x"] for item in crawls.items().values()} == {"list", "one"}
+    body["/1"] = "<p>two</p>"
+    third = crawls.run()
+    assert {change.kind for change in crawls.changes(third)} == {"new", "gone"}
+    crawls.write(rules.replace('x = "p"', 'x = "a"'))  # other rules hold for pages that have not changed, too
+    crawls.run()
+    assert {item["x"] for item in crawls.items().values() if item["x"]} == {"1"}
+    cached = [path for path in (crawls.folder / "data/cache/s").rglob("*") if path.is_file()]
+    assert len(cached) == 2
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in cached)
+
+
+def test_pages_are_fetched_whole_when_told_so_or_when_the_kept_one_is_damaged(crawls: Crawls, site: PageSite) -> None:
+    def page(asked: Asked) -> Answer:
+        return Answer(status=304) if "If-None-Match" in asked.headers else Answer("<p>x</p>", headers={"ETag": '"1"'})
+    site.pages = {"/": page}
+    rules = f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}'
+    crawls.write(rules)
+    crawls.run()
+    (kept,) = [path for path in (crawls.folder / "data/cache/s").rglob("*") if path.is_file()]
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+    crawls.write(rules.replace("robots", "revalidate = false\nrobots"))
+    assert crawls.run().outcome is Outcome.SUCCEEDED
+    assert not any("If-None-Match" in asked.headers for asked in site.asked)
+
+
+def test_pages_that_vary_or_must_not_be_stored_are_not_kept(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/a": Answer("<p>x</p>", headers={"ETag": '"1"', "Vary": "*"}),
+                  "/b": Answer("<p>x</p>", headers={"ETag": '"1"', "Cache-Control": "no-store"}),
+                  "/c": Answer("<p>x</p>", headers={"ETag": '"1"', "Vary": "Cookie"})}
+    crawls.write(f'[spiders.s]\nstart = ["{site.url}/a", "{site.url}/b", '
+                 f'{{ url = "{site.url}/c", cookies = {{ who = "a" }} }}]\nrobots = false{ITEM}')
+    crawls.run()
+    crawls.write(f'[spiders.s]\nstart = ["{site.url}/a", "{site.url}/b", '
+                 f'{{ url = "{site.url}/c", cookies = {{ who = "b" }} }}]\nrobots = false{ITEM}')
+    crawls.run()
+    assert not any("If-None-Match" in asked.headers for asked in site.asked)
+
+
+def test_kept_pages_are_bounded_in_size_and_age(tmp_path: Path) -> None:
+    cache = PageCache(tmp_path)
+    for number in range(10):
+        cache.put(f"http://a.example/{number}", Kept([("ETag", '"1"')], "", b"x" * 1000))
+    now = time.time()
+    cache.prune(5000, 1e6, now)
+    assert 3 <= sum(cache.get(f"http://a.example/{number}") is not None for number in range(10)) <= 5
+    cache.prune(10**9, 10, now + 100)
+    assert not any(cache.get(f"http://a.example/{number}") for number in range(10))
+
+
+def test_quiet_hours_may_span_midnight() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    spans = ("22:00-06:00", "12:30-13:00")
+
+    def at(hour: int, minute: int) -> datetime:
+        return datetime(2026, 3, 10, hour, minute, tzinfo=zone)
+    assert quiet_until(spans, at(23, 0)) == at(6, 0) + timedelta(days=1)
+    assert quiet_until(spans, at(5, 59)) == at(6, 0)
+    assert quiet_until(spans, at(12, 45)) == at(13, 0)
+    assert quiet_until(spans, at(6, 0)) is None
+    assert quiet_in_s(spans, at(12, 0)) == 1800
+    assert quiet_in_s((), at(12, 0)) is None

@@ -1,0 +1,71 @@
+"""Sitemaps: indexes, gzip and plain text; their URLs as items, or as pages to crawl."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from pipeline.errors import SpiderError
+from pipeline.model import Outcome
+from spiders.sitemap import read_sitemap, unpacked
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, PageSite
+
+URL = "http://site.example/sitemap.xml"
+NS = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
+
+
+def urlset(*urls: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?><urlset {NS}>' + "".join(
+        f"<url><loc> {url} </loc><lastmod>2001-02-03</lastmod></url>" for url in urls) + "</urlset>"
+
+
+def test_an_index_of_packed_sitemaps_gives_the_urls_of_the_site_as_items(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {
+        "/robots.txt": Answer(f"User-agent: *\nAllow: /\nSitemap: {site.url}/index.xml\n", headers={"Content-Type": "text/plain"}),
+        "/index.xml": Answer(f"<sitemapindex {NS}><sitemap><loc>{site.url}/1.xml.gz</loc></sitemap>"
+                             f"<sitemap><loc>{site.url}/2.txt</loc></sitemap></sitemapindex>", headers={"Content-Type": "text/xml"}),
+        "/1.xml.gz": Answer(gzip.compress(urlset(f"{site.url}/a", f"{site.url}/no/b", "http://elsewhere.example/c").encode()),
+                            headers={"Content-Type": "application/x-gzip"}),
+        "/2.txt": Answer(f"{site.url}/d\n", headers={"Content-Type": "text/plain"})}
+    crawls.write(f'[spiders.s]\nspider = "sitemap"\nstart = "{site.url}/robots.txt"\ndeny = ["/no/"]')
+    run = crawls.run()
+    assert run.complete, run.error
+    assert crawls.items() == {
+        f"{site.url}/a": {"url": f"{site.url}/a", "lastmod": "2001-02-03", "changefreq": None, "priority": None},
+        f"{site.url}/d": {"url": f"{site.url}/d", "lastmod": None, "changefreq": None, "priority": None}}
+
+
+def test_with_items_the_pages_are_fetched(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/sitemap.xml": Answer(urlset(f"{site.url}/a"), headers={"Content-Type": "text/xml"}), "/a": "<h1>A</h1>"}
+    crawls.write(f'[spiders.s]\nspider = "sitemap"\nstart = "{site.url}/sitemap.xml"\n[spiders.s.items]\nkey = ["h"]\n'
+                 'fields = { h = "h1" }')
+    assert crawls.run().complete
+    assert crawls.items() == {"A": {"h": "A"}}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html></html>", b"<urlset", b"just words", b"\x00" * 10,
+                                  urlset("http://site.example/a", "http://site.example/b").encode()[:-30]])
+def test_what_is_no_whole_sitemap_is_said(body: bytes) -> None:
+    with pytest.raises(SpiderError, match="is no sitemap"):
+        read_sitemap(body, URL)
+
+
+def test_entities_bombs_and_bad_links_do_no_harm() -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>' + urlset("javascript:x", "/rel", "&b;&a;")
+    assert [page["url"] for page in read_sitemap(bomb.partition("?>")[2].encode() or bomb.encode(), URL).pages] in (
+        ["http://site.example/rel"], ["http://site.example/rel", "http://site.example/aaaa"])
+    with pytest.raises(SpiderError, match="unpacks to more than"):
+        unpacked(gzip.compress(b"x" * 10**6), 10**5, URL)
+    with pytest.raises(SpiderError, match="broken off"):
+        unpacked(gzip.compress(b"x" * 1000)[:-9], 10**5, URL)
+    with pytest.raises(SpiderError, match="gzip is broken"):
+        unpacked(b"\x1f\x8bnonsense nonsense", 10**5, URL)
+
+
+def test_a_sitemap_that_is_broken_off_fails_no_other(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/1.xml": Answer(urlset(f"{site.url}/a"), headers={"Content-Type": "text/xml"}), "/2.xml": "<p>no</p>"}
+    crawls.write(f'[spiders.s]\nspider = "sitemap"\nstart = ["{site.url}/1.xml", "{site.url}/2.xml"]')
+    run = crawls.run()
+    assert (run.outcome, run.complete, list(crawls.items())) == (Outcome.SUCCEEDED, False, [f"{site.url}/a"])
