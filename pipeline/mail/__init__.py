@@ -1,0 +1,1 @@
+"""From what runs found to what recipients read: digests, messages, the outbox and its transports."""

@@ -1,0 +1,307 @@
+"""What travels with a digest: its changes as a table, and the files its runs downloaded.
+
+Every cell holds scraped text, and a spreadsheet runs what begins like a formula: CSV cells are guarded with an
+apostrophe (OWASP, CSV injection), XLSX cells are written as strings. A format is one writer and one line in
+`WRITERS`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import mimetypes
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import xlsxwriter
+
+from pipeline.mail.text import clean, one_line, safe_link, shown
+from pipeline.model import Change, ChangeKind, StoredFile
+from pipeline.store import Store
+
+_FORMULA = re.compile(r"[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|[\t\r]")
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?%?")
+_TYPE = re.compile(r"(?!(?:multipart|message)/)[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
+_IN_NAME = re.compile(r"[/\\:*?\"<>|]")
+XLSX_ROWS = 1_048_576
+XLSX_CELL = 32_767
+XLSX_LINKS = 65_000
+XLSX_EXACT = 10**15  # a sheet keeps 15 digits: longer numbers are written as text
+NAME_LENGTH = 120
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file on disk that goes into a mail. ours: written here, and so in UTF-8 where it is text."""
+
+    path: Path
+    name: str
+    content_type: str
+    size_bytes: int
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that did not fit. key: where it is in the file store."""
+
+    name: str
+    size_bytes: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The fields a table shows. changed: those that also get a column with what was before."""
+
+    fields: Sequence[str]
+    changed: frozenset[str]
+
+    def head(self) -> list[str]:
+        names = ["change", "spider", "key", "seen (UTC)"]
+        for name in self.fields:
+            names += [name, f"{name} (before)"] if name in self.changed else [name]
+        return names
+
+    def row(self, change: Change) -> Iterator[Any]:
+        """The cells of one change, as the fields' own values."""
+        yield from (change.kind.value, change.spider, change.key, f"{change.at:%Y-%m-%d %H:%M:%S}")
+        now = change.before if change.kind is ChangeKind.GONE else change.after
+        for name in self.fields:
+            yield now.get(name)
+            if name in self.changed:
+                differs = change.kind is ChangeKind.CHANGED and change.before.get(name) != now.get(name)
+                yield change.before.get(name) if differs else None
+
+
+def guarded(text: str) -> str:
+    """`text` so that no spreadsheet takes it for a formula; numbers are left alone."""
+    text = clean(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def write_csv(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
+    """RFC 4180, UTF-8, with a byte order mark where wanted (Excel asks for one); how many rows."""
+    with path.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow([guarded(name) for name in columns.head()])
+        rows = 0
+        for rows, change in enumerate(changes, 1):  # noqa: B007  the count is what is left
+            writer.writerow([_plain(value) for value in columns.row(change)])
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    return guarded(shown(value))
+
+
+def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change]) -> int:
+    """One sheet with a frozen, filtered header; numbers as numbers, http(s) links as links; how many rows."""
+    options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_formulas": False,
+               "strings_to_urls": False, "strings_to_numbers": False}
+    head = columns.head()
+    with xlsxwriter.Workbook(str(path), options) as book:
+        bold = book.add_format({"bold": True, "bottom": 1})
+        sheet = book.add_worksheet("changes")
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, 0, 10)
+        sheet.set_column(1, len(head) - 1, 24)
+        for column, name in enumerate(head):
+            sheet.write_string(0, column, clean(name)[:XLSX_CELL], bold)
+        rows = links = 0
+        for change in changes:
+            if rows + 1 == XLSX_ROWS:
+                break
+            rows += 1
+            for column, value in enumerate(columns.row(change)):
+                links += _write_cell(sheet, rows, column, value, link=links < XLSX_LINKS)
+        sheet.autofilter(0, 0, rows, len(head) - 1)
+    return rows
+
+
+def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) -> int:
+    """Write one cell by the type of its value; 1 when it became a link."""
+    if isinstance(value, bool):
+        sheet.write_boolean(row, column, value)
+    elif isinstance(value, (int, float)) and abs(value) < XLSX_EXACT:
+        sheet.write_number(row, column, value)
+    elif (text := clean(shown(value))[:XLSX_CELL]):
+        url = safe_link(value) if link else ""
+        if url and sheet.write_url(row, column, url, string=text) == 0:
+            return 1
+        sheet.write_string(row, column, text)
+    return 0
+
+
+def write_jsonl(path: Path, columns: Columns, changes: Iterable[Change]) -> int:
+    """One JSON object a line, before and after whole; how many lines."""
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for rows, change in enumerate(changes, 1):  # noqa: B007  the count is what is left
+            file.write(json.dumps({"change": change.kind.value, "spider": change.spider, "key": change.key,
+                                   "at": change.at.isoformat(), "before": change.before, "after": change.after},
+                                  ensure_ascii=False).encode("utf-8", "replace").decode())
+            file.write("\n")
+    return rows
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write changes: its writer and its media type."""
+
+    write: Callable[[Path, Columns, Iterable[Change]], int]
+    content_type: str
+
+
+WRITERS: dict[str, Format] = {
+    "csv": Format(write_csv, "text/csv"),
+    "xlsx": Format(write_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+    "jsonl": Format(write_jsonl, "application/jsonl"),
+}
+
+
+@dataclass
+class Packed:
+    """What goes along and what does not. further: attachments of the mails that follow this one.
+
+    attached_files: by id of a download, the number of the mail it is in. rows_left_out: changes that a sheet had
+    no room for.
+    """
+
+    attachments: list[Attachment] = field(default_factory=list)
+    further: list[list[Attachment]] = field(default_factory=list)
+    tables: list[Attachment] = field(default_factory=list)
+    tables_left_out: list[LeftOut] = field(default_factory=list)
+    attached_files: dict[int, int] = field(default_factory=dict)
+    rows_left_out: int = 0
+
+    @property
+    def table(self) -> str:
+        """Name of the first table that goes along."""
+        return self.tables[0].name if self.tables else ""
+
+
+Oversize = Literal["list", "zip", "split"]
+
+
+class Packer:
+    """Fills one mail, or with oversize = "split" as many as it takes, each with at most `limit_bytes`.
+
+    A table that is too large is tried as a ZIP, a downloaded file with oversize = "zip", too. What still does not
+    fit is listed; a table is then kept in the store under `keep_under` ("" keeps nothing).
+    """
+
+    def __init__(self, store: Store, *, stem: str, keep_under: str, scratch: Path, limit_bytes: int,
+                 oversize: Oversize = "list", csv_bom: bool = False) -> None:
+        self._store = store
+        self._stem = stem
+        self._keep_under = keep_under
+        self._scratch = scratch
+        self._limit_bytes = limit_bytes
+        self._oversize = oversize
+        self._csv_bom = csv_bom
+        self._rooms = [limit_bytes]
+        self._names: set[str] = set()
+        self.packed = Packed()
+
+    def pack(self, wanted: Sequence[str], *, changes: Iterable[Change], total: int, columns: Columns,
+             files: Sequence[StoredFile]) -> Packed:
+        """Write the wanted tables and choose the files. total: how many changes there are."""
+        for name in dict.fromkeys(wanted):
+            if name == "downloads":
+                for file in files:
+                    self._add_file(file)
+            elif total:
+                self._add_table(name, changes, total, columns)
+        return self.packed
+
+    def _add_table(self, name: str, changes: Iterable[Change], total: int, columns: Columns) -> None:
+        path = self._scratch / f"{self._stem}.{name}"
+        write = WRITERS[name].write if name != "csv" else partial(write_csv, bom=self._csv_bom)
+        rows = write(path, columns, changes)
+        self.packed.rows_left_out = max(self.packed.rows_left_out, total - rows)
+        found = Attachment(path, path.name, WRITERS[name].content_type, path.stat().st_size, ours=True)
+        if self._fits(found.size_bytes) != 1:  # one mail with a ZIP is better than two
+            found = _zipped(found, self._scratch)
+        if self._put(found):
+            self.packed.tables.append(found)
+            return
+        key = ""
+        if self._keep_under:
+            key = f"{self._keep_under}-{found.name}"
+            with found.path.open("rb") as source, self._store.files.writing(key) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        self.packed.tables_left_out.append(LeftOut(found.name, found.size_bytes, key))
+
+    def _add_file(self, file: StoredFile) -> None:
+        path = self._store.files.path(file.key)
+        if not path.is_file():
+            return
+        name = safe_name(file.name)
+        found = Attachment(path, name, media_type(file.content_type, name), path.stat().st_size)
+        if self._oversize == "zip" and not self._fits(found.size_bytes):
+            found = _zipped(found, self._scratch)
+        number = self._put(found)
+        if number:
+            self.packed.attached_files[file.id] = number
+
+    def _fits(self, size_bytes: int) -> int:
+        """Number of the mail that has room, from 1; one beyond them for a new one; 0 when there is none."""
+        for number, room in enumerate(self._rooms, 1):
+            if size_bytes <= room:
+                return number
+        return len(self._rooms) + 1 if self._oversize == "split" and size_bytes <= self._limit_bytes else 0
+
+    def _put(self, found: Attachment) -> int:
+        number = self._fits(found.size_bytes)
+        if not number:
+            return 0
+        if number > len(self._rooms):
+            self._rooms.append(self._limit_bytes)
+            self.packed.further.append([])
+        self._rooms[number - 1] -= found.size_bytes
+        named = replace(found, name=_unused(found.name, self._names))
+        (self.packed.attachments if number == 1 else self.packed.further[number - 2]).append(named)
+        return number
+
+
+def _zipped(found: Attachment, scratch: Path) -> Attachment:
+    path = scratch / f"{found.path.name}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(found.path, found.name)
+    return Attachment(path, f"{found.name}.zip", "application/zip", path.stat().st_size)
+
+
+def safe_name(name: str) -> str:
+    """A file name without folders, control and bidi characters, at most 120 characters with its ending."""
+    name = _IN_NAME.sub("_", one_line(name)).replace("\N{REPLACEMENT CHARACTER}", "_").lstrip(". ") or "file"
+    if len(name) > NAME_LENGTH:
+        ending = Path(name).suffix[:16]
+        name = name[:NAME_LENGTH - len(ending)] + ending
+    return name
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    found, count = name, 1
+    while found.casefold() in taken:
+        count += 1
+        found = f"{Path(name).stem} ({count}){Path(name).suffix}"
+    taken.add(found.casefold())
+    return found
+
+
+def media_type(claimed: str, name: str) -> str:
+    """The type a server claimed where it can stand in a mail, else the one its name suggests."""
+    bare = claimed.partition(";")[0].strip().lower()
+    if _TYPE.fullmatch(bare):
+        return bare
+    guess = mimetypes.guess_type(name)[0] or ""
+    return guess if _TYPE.fullmatch(guess) else "application/octet-stream"

@@ -1,0 +1,255 @@
+"""The outbox at work: messages that are due are leased, delivered, and only then marked.
+
+`deliver_due` is all of it, in the caller's thread; `Outbox` runs it beside an asyncio loop whenever a message
+is due. Trying again waits a minute, then twice as long each time up to an hour, for `max_age` in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pipeline.errors import LeaseLostError, MailError, StoreError
+from pipeline.mail.text import one_line
+from pipeline.mail.transports import Transport
+from pipeline.model import Message, MessageState, RecipientResult
+from pipeline.store import Store
+from pipeline.store import outbox as stored
+
+FIRST_RETRY_S = 60.0
+LAST_RETRY_S = 3600.0
+HOUR = timedelta(hours=1)
+_POLL_S = 30.0
+"""How long a message that another process enqueued may lie before it is seen."""
+_PAUSE_S = 5.0
+_MAX_PAUSE_S = 60.0
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one delivery of one message came to.
+
+    results: what was said of each recipient; error: why nobody could be asked, "" when they were; unreachable:
+    the server is to blame for that, so that other messages need not try either.
+    """
+
+    message: Message
+    state: MessageState
+    results: tuple[RecipientResult, ...]
+    error: str
+    unreachable: bool
+    next_attempt_at: datetime | None
+    accepted: int
+    refused: int
+    waiting: int
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        what = f"message {self.message.id} “{one_line(self.message.subject, 60)}”"
+        if self.state is MessageState.SENT:
+            return f"{what}: delivered to {self.accepted}" + (f", refused by {self._refusals()}" if self.refused else "")
+        why = self.error or self._refusals()
+        if self.state is MessageState.PARKED:
+            return f"{what}: parked: {why}; `pipeline outbox retry {self.message.id}` tries again"
+        assert self.next_attempt_at is not None
+        return f"{what}: will try again at {self.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC: {why}"
+
+    def _refusals(self) -> str:
+        return "; ".join(f"{r.address}: {r.code} {r.text}" for r in self.results if not r.accepted)
+
+
+def backoff_s(attempt: int, rng: random.Random) -> float:
+    """Seconds to wait after the `attempt`-th failure (from 1): a minute, doubling to an hour, ±20 % so that many
+    messages do not come back at once."""
+    base = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(attempt, 1) - 1, 20))
+    return base * rng.uniform(0.8, 1.2)
+
+
+def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, max_age_s: float,
+                per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
+                on_attempt: Callable[[Attempt], None] = lambda attempt: None,
+                stop: Callable[[], bool] = lambda: False) -> list[Attempt]:
+    """Deliver what is due, one message after the other over one connection; what each attempt came to.
+
+    Ends early when the server cannot be reached or has taken `per_hour` messages within an hour: what is left stays
+    due. stop: asked between messages. Raises StoreError.
+    """
+    attempts: list[Attempt] = []
+    # Jitter only spreads load.
+    rng = rng or random.Random()  # noqa: S311
+    while len(attempts) < limit and not stop():
+        if free_from(store, per_hour, now()) is not None:
+            break
+        leased = stored.lease(store, owner=owner, now=now())
+        if not leased:
+            break
+        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s, rng=rng)
+        if attempt is None:
+            continue
+        attempts.append(attempt)
+        on_attempt(attempt)
+        if attempt.unreachable:
+            break
+    return attempts
+
+
+def free_from(store: Store, per_hour: int | None, now: datetime) -> datetime | None:
+    """When the next message may leave, with `per_hour` of them in any hour; None: now."""
+    if per_hour is None:
+        return None
+    taken = stored.accepted_since(store, now - HOUR)
+    return taken[-per_hour] + HOUR if len(taken) >= per_hour else None
+
+
+def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, max_age_s: float,
+             rng: random.Random) -> Attempt | None:
+    """One attempt, recorded; None when the message was taken up by someone else meanwhile."""
+    results: list[RecipientResult] = []
+    error, retry = "", True
+    with _kept(store, message, owner=owner, now=now):
+        try:
+            results = transport.deliver(message, store.files.path(message.file_key))
+        except MailError as failure:
+            error, retry = str(failure), failure.retry
+    at = now()
+    again: datetime | None = at + timedelta(seconds=backoff_s(message.attempt, rng))
+    if not retry or at - message.created_at > timedelta(seconds=max_age_s):
+        again = None
+    said = error or "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
+    try:
+        done = stored.record(store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
+    except LeaseLostError:
+        return None
+    return Attempt(message, done.state, tuple(results), error, bool(error) and retry,
+                   again if done.state is MessageState.WAITING else None, done.accepted, done.refused,
+                   done.waiting)
+
+
+@contextmanager
+def _kept(store: Store, message: Message, *, owner: str, now: Clock) -> Iterator[None]:
+    """Keep the lease of `message` from running out while its delivery takes long."""
+    over = threading.Event()
+    every_s = stored.LEASE_TTL.total_seconds() / 3
+
+    def renew() -> None:
+        while not over.wait(every_s):
+            # A store that is busy for a moment is asked again; one that stays so shows when the result is recorded.
+            with suppress(StoreError):
+                stored.renew(store, message.id, owner=owner, now=now())
+
+    keeper = threading.Thread(target=renew, name=f"lease-of-message-{message.id}", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+
+
+class Outbox:
+    """Delivers what is due, beside an asyncio loop, until it is stopped.
+
+    on_event: told of every attempt, in the loop. on_error: told of what keeps the outbox itself from working.
+    """
+
+    def __init__(self, store: Store, transport: Transport, *, max_age_s: float, now: Clock, per_hour: int | None = None,
+                 on_event: Callable[[Attempt], None], on_error: Callable[[StoreError], None],
+                 rng: random.Random | None = None) -> None:
+        self._store = store
+        self._transport = transport
+        self._max_age_s = max_age_s
+        self._per_hour = per_hour
+        self._now = now
+        self._on_event = on_event
+        self._on_error = on_error
+        self._rng = rng
+        self._owner = f"{store.owner}:outbox"
+        self._woken = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._failures = 0
+
+    def wake(self) -> None:
+        """Something was enqueued: look now. Call it in the loop."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End `run` after the message that is being delivered. Call it in the loop; `abort` does not wait for that."""
+        self._stopped.set()
+        self._woken.set()
+
+    def abort(self) -> None:
+        """Cut off the delivery in progress, which will be tried again, and end `run`."""
+        self.stop()
+        self._transport.abort()
+
+    async def run(self) -> None:
+        """Deliver until `stop`; a cancellation aborts."""
+        try:
+            while not self._stopped.is_set():
+                self._woken.clear()
+                await self._round()
+                await self._wait()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        await asyncio.to_thread(self._transport.close)
+
+    async def drain(self, deadline: datetime) -> int:
+        """Deliver what is due until nothing is or `deadline` has passed; how many messages still wait.
+
+        For the end of `run --send` and the like; not beside `run`.
+        """
+        while not self._stopped.is_set() and self._now() < deadline:
+            due = await asyncio.to_thread(stored.next_due, self._store)
+            if due is None or due > self._now() or not await self._round():
+                break
+        await asyncio.to_thread(self._transport.close)
+        return len(await asyncio.to_thread(stored.list_messages, self._store, (MessageState.WAITING,)))
+
+    async def _round(self) -> int:
+        loop = asyncio.get_running_loop()
+
+        def tell(attempt: Attempt) -> None:
+            loop.call_soon_threadsafe(self._on_event, attempt)
+
+        try:
+            attempts = await asyncio.to_thread(
+                deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
+                max_age_s=self._max_age_s, per_hour=self._per_hour, rng=self._rng, on_attempt=tell, stop=self._stopped.is_set)
+        except StoreError as error:
+            self._on_error(error)
+            self._failures += 1
+            return 0
+        self._failures = self._failures + 1 if attempts and attempts[-1].unreachable else 0
+        if not attempts:
+            await asyncio.to_thread(self._transport.close)  # an idle connection is the server's to keep for others
+        return len(attempts)
+
+    async def _wait(self) -> None:
+        """Until a message is due, `wake`, or `_POLL_S`; a while longer each time nobody can be reached."""
+        if self._failures:
+            wait_s = min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(self._failures - 1, 10))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), wait_s)
+            return
+        wait_s = _POLL_S
+        try:
+            due = await asyncio.to_thread(stored.next_due, self._store)
+            free = await asyncio.to_thread(free_from, self._store, self._per_hour, self._now())
+        except StoreError as error:
+            self._on_error(error)
+            due = free = None
+        if due is not None and free is not None:
+            due = max(due, free)
+        if due is not None:
+            # What is due and was not leased is being delivered by another process: no reason to spin.
+            wait_s = min(_POLL_S, max((due - self._now()).total_seconds(), 1.0))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), wait_s)

@@ -1,0 +1,301 @@
+"""A digest as subject, text and HTML: what changed at a glance, on a phone, in the dark, as plain text.
+
+Templates get plain strings and are autoescaped and sandboxed; scraped text is data to them, never a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from css_inline import CSSInliner
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pipeline.errors import UsageError
+from pipeline.mail.attachments import Attachment, Packed
+from pipeline.mail.charts import Chart
+from pipeline.mail.compose import SUBJECT_LENGTH, Picture
+from pipeline.mail.diff import Span, spans
+from pipeline.mail.news import ORDER, News
+from pipeline.mail.text import clean, one_line, safe_link, shown, size_for_people
+from pipeline.mail.wording import WORDINGS, AlertWording, Wording
+from pipeline.model import Change, ChangeKind, StoredFile
+from pipeline.settings import Language
+
+HTML_LIMIT = 100_000
+"""Bytes; above 102 kB Gmail clips a mail."""
+KEEP = 60
+"""Changes of one kind a mail shows at most."""
+_KEEPS = (KEEP, 40, 25, 15, 8, 4, 2, 1)
+_TITLES = ("title", "name", "headline", "subject", "标题", "名称")
+_LINKS = ("url", "link", "href", "链接")
+_MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """One field: its value, or for a changed one the spans of its difference."""
+
+    name: str
+    value: str = ""
+    link: str = ""
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Old → new as a whole, not word by word."""
+        return all(span.kind != "same" for span in self.spans)
+
+
+@dataclass(frozen=True)
+class ItemView:
+    title: str
+    link: str
+    spider: str
+    fields: list[FieldView]
+    charts: Sequence[Chart] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that is shown of one kind of change."""
+
+    kind: str
+    heading: str
+    count: int
+    items: list[ItemView]
+    more: str
+
+
+@dataclass(frozen=True)
+class FileView:
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    subject: str
+    text: str
+    html: str
+    pictures: list[Picture]
+
+
+def render(news: News, packed: Packed, *, name: str, subject: str | None, language: Language, zone: tzinfo,
+           now: datetime, templates: Path | None = None, charts: Mapping[int, Sequence[Chart]] = MappingProxyType({}),
+           ) -> Rendered:
+    """Render a digest, with as many items as stay under `HTML_LIMIT`.
+
+    subject: the user's own, where {name}, {date} and {summary} are filled in. templates: a folder whose
+    digest.html or digest.txt go before ours. charts: by id of a change. Raises UsageError when a template of the
+    user's fails.
+    """
+    words = WORDINGS[language]
+    environment = _environment(templates)
+    inliner = CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
+    summary = summarise(news, words)
+    items = {kind: [_item(change, len(news.spiders) > 1, charts.get(change.id, ())) for change in news.top[kind]] for kind in ORDER}
+    view: dict[str, Any] = {}
+    html = ""
+    for keep in _KEEPS:
+        view = {
+            "lang": words.lang, "words": words, "name": name, "summary": summary,
+            "period": _period(news, words, zone),
+            "sections": _sections(news, items, words, keep, packed.table),
+            "troubles": _troubles(news, words), "downloads": _downloads(news, packed, words, keep),
+            "attachments": _attachments(packed, words), "footer": words.footer.format(name=name),
+        }
+        html = inliner.inline(_run(environment, "digest.html", view))
+        if len(html.encode()) < HTML_LIMIT:
+            break
+    if len(html.encode()) >= HTML_LIMIT:
+        raise UsageError(f"its HTML has {len(html.encode())} bytes with one item of a kind; {HTML_LIMIT} is the limit",
+                         where=f"digest {name}", fix="shorten the template")
+    text = _run(environment, "digest.txt", view).strip() + "\n"
+    own = _subject(subject, name, news, summary, words, date=f"{now.astimezone(zone):%Y-%m-%d}")
+    shown_charts = [chart.picture for drawn in charts.values() for chart in drawn if chart.cid in html]
+    return Rendered(own, text, html, shown_charts)
+
+
+def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number: int, total: int,
+                language: Language) -> Rendered:
+    """The mail that only brings attachments the first one had no room for."""
+    words = WORDINGS[language]
+    lines = [words.part.format(n=number, total=total), ""]
+    lines += [f"* {file.name} ({size_for_people(file.size_bytes)})" for file in attachments]
+    return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
+
+
+def render_alert(summary: str, started: Sequence[object], over: Sequence[object], *, more: str,
+                 words: AlertWording) -> Rendered:
+    """An alert: what started and what is over, each with title, facts and log."""
+    environment = _environment(None)
+    view = {"summary": summary, "started": list(started), "over": list(over), "more": more, "words": words}
+    inliner = CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
+    return Rendered(summary, clean(_run(environment, "alert.txt", view)).strip() + "\n",
+                    inliner.inline(clean(_run(environment, "alert.html", view))), [])
+
+
+def numbered(subject: str, number: int, total: int) -> str:
+    """The subject of one of several mails of a digest; cut before it is cut off."""
+    return subject if total == 1 else f"{one_line(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
+
+
+def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
+    if templates is not None and not templates.is_dir():
+        raise UsageError("there is no such folder of templates", where=str(templates),
+                         fix="create it, or correct the digest's templates")
+    folders = [templates] if templates else []
+    loader = ChoiceLoader([FileSystemLoader(folder) for folder in [*folders, Path(__file__).parent / "templates"]])
+    return ImmutableSandboxedEnvironment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=lambda template: bool(template and template.endswith(".html")))
+
+
+def _run(environment: ImmutableSandboxedEnvironment, template: str, view: dict[str, Any]) -> str:
+    try:
+        return environment.get_template(template).render(view)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise UsageError(f"the template failed: {error}", where=template, fix="correct it, or remove it") from error
+
+
+def summarise(news: News, words: Wording) -> str:
+    """ "3 new, 2 changed, 1 gone" """
+    parts = [words.counts[kind].format(n=news.counts[kind]) for kind in ORDER if news.counts.get(kind)]
+    if news.files:
+        parts.append(words.files.format(n=len(news.files)))
+    failed = [trouble.spider for trouble in news.troubles if not trouble.recovered]
+    if failed:
+        parts.append(words.failed.format(spiders=words.comma.join(failed)))
+    return words.comma.join(parts) or words.nothing
+
+
+def _subject(own: str | None, name: str, news: News, summary: str, words: Wording, *, date: str) -> str:
+    titles = [one_line(title_of(change), 40) for kind in ORDER for change in news.top[kind]][:3]
+    told = summary + (words.colon + words.comma.join(titles) if titles else "")
+    if own is None:
+        return f"[{name}] {told}"
+    # str.format would let a template reach into objects; these three are all there is.
+    return own.replace("{name}", name).replace("{date}", date).replace("{summary}", told)
+
+
+def _period(news: News, words: Wording, zone: tzinfo) -> str:
+    if news.start is None or news.end is None:
+        return ""
+    start, end = news.start.astimezone(zone), news.end.astimezone(zone)
+    shown_start = start.strftime(words.date)
+    if start.date() == end.date():
+        return shown_start if end - start < timedelta(minutes=1) else words.period.format(
+            start=shown_start, end=f"{end:%H:%M}")
+    return words.period.format(start=shown_start, end=end.strftime(words.date))
+
+
+def _sections(news: News, views: dict[ChangeKind, list[ItemView]], words: Wording, keep: int,
+              table: str) -> list[Section]:
+    found = []
+    for kind in ORDER:
+        count = news.counts.get(kind, 0)
+        if not count:
+            continue
+        items = views[kind][:keep]
+        left = count - len(items)
+        more = words.more_attached.format(n=left, name=table) if table else words.more.format(n=left)
+        found.append(Section(kind.value, words.headings[kind], count, items, more if left else ""))
+    return found
+
+
+def title_of(change: Change) -> str:
+    """What a person would call the item: its title or name, else its first text, else its key."""
+    data = change.before if change.kind is ChangeKind.GONE else change.after
+    by_name = {name.casefold(): value for name, value in data.items()}
+    for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
+        if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://")):
+            return value
+    return change.key
+
+
+def _link_of(change: Change) -> str:
+    data = change.before if change.kind is ChangeKind.GONE else change.after
+    by_name = {name.casefold(): value for name, value in data.items()}
+    candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [change.key]
+    return next((link for link in map(safe_link, candidates) if link), "")
+
+
+def _item(change: Change, several: bool, charts: Sequence[Chart]) -> ItemView:
+    title, link = title_of(change), _link_of(change)
+    fields = _changed(change) if change.kind is ChangeKind.CHANGED else _plain(change, title, link)
+    return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
+                    change.spider if several else "", fields[:_MAX_FIELDS[change.kind]], charts)
+
+
+def _changed(change: Change) -> list[FieldView]:
+    views = []
+    for name in change.fields:
+        differing = spans(shown(change.before.get(name)), shown(change.after.get(name)))
+        if differing:
+            views.append(FieldView(one_line(name, 40), spans=differing))
+    return views
+
+
+def _plain(change: Change, title: str, link: str) -> list[FieldView]:
+    data = change.before if change.kind is ChangeKind.GONE else change.after
+    views = []
+    for name, value in data.items():
+        text = one_line(shown(value), 140)
+        own_link = safe_link(value)
+        if text and shown(value) != title and (not link or own_link != link):
+            views.append(FieldView(one_line(name, 40), text, own_link))
+    return views
+
+
+def _troubles(news: News, words: Wording) -> list[str]:
+    told = []
+    for trouble in news.troubles:
+        parts = []
+        if trouble.suspect:
+            parts.append(words.suspect)
+        if trouble.outcome is not None:
+            parts.append(words.outcomes[trouble.outcome] if trouble.total == 1 else
+                         words.failed_runs.format(n=trouble.bad, total=trouble.total))
+        if trouble.recovered:
+            parts.append(words.recovered)
+        line = trouble.spider + words.colon + words.comma.join(parts)
+        error = one_line(trouble.error, 300)
+        told.append(f"{line} — {error}" if error else line)
+    return told[:20]
+
+
+def _downloads(news: News, packed: Packed, words: Wording, keep: int) -> list[FileView]:
+    views = [FileView(one_line(file.name, 120), _detail(file, packed, words)) for file in news.files[:keep]]
+    left = len(news.files) - len(views)
+    return [*views, FileView(words.more.format(n=left), "")] if left else views
+
+
+def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
+    parts = [size_for_people(file.size_bytes), one_line(file.content_type, 60)]
+    number, total = packed.attached_files.get(file.id), 1 + len(packed.further)
+    if number is None:
+        parts.append(words.kept_at.format(key=one_line(file.key, 160)))
+    else:
+        parts.append(words.attached if total == 1 else words.in_part.format(n=number, total=total))
+    return _joined(parts)
+
+
+def _attachments(packed: Packed, words: Wording) -> list[FileView]:
+    """The tables: those that go along, and those that were too large."""
+    views = [FileView(table.name, size_for_people(table.size_bytes)) for table in packed.tables]
+    views += [FileView(left.name, _joined([size_for_people(left.size_bytes), words.not_attached,
+                                           words.kept_at.format(key=left.key) if left.key else ""]))
+              for left in packed.tables_left_out]
+    if packed.rows_left_out:
+        views.append(FileView(words.rows_left_out.format(n=packed.rows_left_out), ""))
+    return views
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " · ".join(part for part in parts if part)

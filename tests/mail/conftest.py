@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from pipeline.model import DraftMessage, Item, Message, Outcome, Page, Progress, Run
+from pipeline.settings import Settings, load
+from pipeline.store import Store, crawl, open_store, outbox
+from pipeline.store.runs import Ending, claim_slot, end_run, start_run
+from pipeline.store.schema import download_files, downloads
+
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is told."""
+
+    at: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, **span: float) -> None:
+        self.at += timedelta(**span)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(tmp_path / "var")
+    yield opened
+    opened.close()
+
+
+@dataclass
+class Site:
+    """Runs of spiders as the crawl leaves them in the store, through the store's own code."""
+
+    store: Store
+    at: datetime = NOW - timedelta(hours=1)
+    slots: int = field(default=0)
+
+    def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
+            error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = ()) -> Run:
+        """One run that found these items by key (None: it found no page at all) and downloaded these files
+        (name, content, type)."""
+        self.slots += 1
+        self.at += timedelta(minutes=1)
+        claimed = claim_slot(self.store, spider, f"slot {self.slots}", due_at=self.at, reason="manual", now=self.at)
+        assert claimed is not None
+        run = start_run(self.store, claimed.id, owner="test", now=self.at, limit=99)
+        assert run is not None
+        if items is not None:
+            page = Page(url="http://site.test/", status=200, fetched_at=self.at,
+                        items=tuple(Item(key, data) for key, data in items.items()))
+            crawl.commit_pages(self.store, run, [page], now=self.at)
+        for number, (name, content, content_type) in enumerate(files):
+            self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
+        return end_run(self.store, run, Ending(outcome, error=error, complete=complete and items is not None
+                                               and outcome is Outcome.SUCCEEDED), Progress(), now=self.at)
+
+    def _file(self, run: Run, url: str, name: str, content: bytes, content_type: str) -> None:
+        key = f"downloads/{run.spider}/{run.id}-{name}"
+        self.store.files.write(key, content)
+        with self.store.write() as connection:
+            download_id = connection.execute(downloads.insert().values(
+                spider=run.spider, url=url, pass_id=run.pass_id, state="done", requested_at=self.at,
+                file_key=key)).inserted_primary_key[0]
+            connection.execute(download_files.insert().values(
+                download_id=download_id, run_id=run.id, spider=run.spider, url=url, key=key, name=name,
+                size_bytes=len(content), sha256="0" * 64, content_type=content_type, fetched_at=self.at))
+
+
+@pytest.fixture
+def site(store: Store) -> Site:
+    return Site(store)
+
+
+SettingsFrom = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings_from(tmp_path: Path) -> SettingsFrom:
+    """Settings with a spider or more, one digest and a [mail] table as a user would write them."""
+
+    def made(*, mail: str = "", digest: str = "", to: str = '["me@example.com"]',
+             spiders: Sequence[str] = ("books",)) -> Settings:
+        tables = "".join(f'[spiders.{name}]\nstart = "http://site.test/"\n' for name in spiders)
+        wanted = ", ".join(f'"{name}"' for name in spiders)
+        sender = "" if "from =" in mail else 'from = "Pipeline <pipeline@example.com>"\n'
+        path = tmp_path / "settings.toml"
+        path.write_text(f"[mail]\n{sender}{mail}\n{tables}\n[digests.morning]\nspiders = [{wanted}]\nto = {to}\n{digest}\n",
+                        "utf-8")
+        return load(path)
+
+    return made
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority of our own, and what it issued."""
+
+    ca: trustme.CA
+    folder: Path
+
+    @property
+    def ca_file(self) -> str:
+        path = self.folder / "ca.pem"
+        self.ca.cert_pem.write_to_path(path)
+        return str(path)
+
+    def server(self, *, host: str = "127.0.0.1", expired: bool = False) -> ssl.SSLContext:
+        past = {"not_before": datetime(2019, 1, 1, tzinfo=UTC), "not_after": datetime(2020, 1, 1, tzinfo=UTC)}
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.ca.issue_cert(host, **(past if expired else {})).configure_cert(context)
+        return context
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(trustme.CA(), tmp_path)
+
+
+Enqueue = Callable[..., int]
+
+PLAIN = b"Date: Sun, 22 Nov 2026 08:00:00 +0000\r\nFrom: a@example.com\r\nSubject: hello\r\n\r\n.one\r\n..two\r\n.\r\nend\r\n"
+
+
+@pytest.fixture
+def enqueue(store: Store) -> Enqueue:
+    """Puts a message into the outbox; its row's id."""
+
+    def put(*, to: Sequence[str] = ("me@example.com",), content: bytes = PLAIN, name: str = "1",
+            at: datetime = NOW) -> int:
+        key = f"messages/{name}.eml"
+        store.files.write(key, content)
+        return outbox.enqueue(store, DraftMessage(f"<{name}@example.com>", f"message {name}", "pipeline@example.com",
+                                                  tuple(to), key, len(content)), now=at)
+
+    return put
+
+
+@pytest.fixture
+def message_to() -> Callable[..., Message]:
+    def made(*recipients: str, sender: str = "pipeline@example.com", message_id: str = "<1@example.com>") -> Message:
+        from pipeline.model import MessageState
+
+        return Message(1, None, message_id, "hello", sender, recipients, "messages/1.eml", 0, MessageState.WAITING, 1,
+                       NOW, NOW, None, "")
+
+    return made

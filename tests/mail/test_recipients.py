@@ -1,0 +1,265 @@
+"""Who gets what of a digest, and when: groups, filters, quiet hours, its own zone, nothing new, parts, charts."""
+
+from __future__ import annotations
+
+import email
+import re
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.policy import default
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import SettingsError, UsageError
+from pipeline.mail.digest import Built, build, preview
+from pipeline.mail.filters import number, passes
+from pipeline.model import Change, ChangeKind, DigestClaim, Outcome
+from pipeline.settings import GroupTable
+from pipeline.store import digests
+from pipeline.store import outbox as stored
+from tests.mail.conftest import NOW
+
+BOOKS = {"1": {"title": "Three-Body", "price": "£51.77", "url": "https://books.test/1"},
+         "2": {"title": "Python Cookbook", "price": "£9.50", "url": "https://books.test/2"}}
+
+
+def claimed(store, settings, *, slot="s1", now=NOW) -> DigestClaim:
+    claim = digests.claim(store, "morning", settings.digests["morning"].spiders, slot, owner="me", now=now)
+    assert claim is not None
+    return claim
+
+
+def built(store, settings, **options) -> Built:
+    return build(store, settings, claimed(store, settings, **options), owner="me", now=NOW)
+
+
+def mails(store, result: Built) -> list[tuple[EmailMessage, tuple[str, ...]]]:
+    """Each mail of a digest, and who gets it."""
+    found = []
+    for message_id in result.message_ids:
+        message, _, _ = stored.get(store, message_id)
+        content = store.files.path(message.file_key).read_bytes()
+        found.append((email.message_from_bytes(content, policy=default), message.recipients))
+    return found
+
+
+def text_of(mail: EmailMessage, kind: str = "plain") -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return part.get_content()
+
+
+def test_groups_get_mails_of_their_own_with_what_passes_their_filter(store, site, settings_from):
+    settings = settings_from(spiders=("books", "news"), digest="""
+[[digests.morning.groups]]
+to = ["cheap@example.com"]
+bcc = ["silent@example.com"]
+where = ["price < 10"]
+[[digests.morning.groups]]
+cc = ["news@example.com"]
+spiders = ["news"]
+[[digests.morning.groups]]
+bcc = ["nobody@example.com"]
+keywords = ["no such word"]
+""")
+    site.run(BOOKS)
+    site.run({"9": {"title": "Headline"}}, spider="news", files=[("a.txt", b"a", "text/plain")])
+    (all_, to_all), (cheap, to_cheap), (news, to_news) = mails(store, built(store, settings))
+    assert all_["Subject"] == "[morning] 3 new, 1 downloaded: Three-Body, Python Cookbook, Headline"
+    assert to_all == ("me@example.com",)
+    assert cheap["Subject"] == "[morning] 1 new: Python Cookbook"
+    assert set(to_cheap) == {"cheap@example.com", "silent@example.com"}
+    assert "silent" not in cheap.as_string()
+    assert news["Subject"] == "[morning] 1 new, 1 downloaded: Headline"
+    assert (news["To"], news["Cc"], to_news) == (None, "news@example.com", ("news@example.com",))
+    assert len({mail["Message-ID"] for mail in (all_, cheap, news)}) == 3
+
+
+def test_only_hidden_recipients_show_as_undisclosed(store, site, settings_from):
+    settings = settings_from(to="[]", digest='bcc = ["a@example.com", "b@example.com"]')
+    site.run(BOOKS)
+    (mail, recipients), = mails(store, built(store, settings))
+    assert mail["To"] == "undisclosed-recipients:;"
+    assert set(recipients) == {"a@example.com", "b@example.com"}
+    assert "a@example.com" not in mail.as_string()
+
+
+def test_problems_can_be_left_out_of_what_customers_get(store, site, settings_from):
+    settings = settings_from(to="[]", digest='[[digests.morning.groups]]\nto = ["a@example.com"]\nproblems = false\n'
+                             '[[digests.morning.groups]]\nto = ["ops@example.com"]\n')
+    site.run(None, outcome=Outcome.FAILED, error="no login")
+    (mail, recipients), = mails(store, built(store, settings))
+    assert recipients == ("ops@example.com",)
+    assert mail["Subject"] == "[morning] books failed"
+
+
+def change(kind: ChangeKind = ChangeKind.NEW, *, before=None, **after) -> Change:
+    return Change(1, "books", "k", kind, NOW, 1, before or {}, after)
+
+
+@pytest.mark.parametrize(("where", "after", "expected"), [
+    ("price < 100", {"price": "£51.77"}, True), ("price < 100", {"price": "¥1,299"}, False),
+    ("price <= 51.77", {"price": 51.77}, True), ("price > 100", {"price": "1.234,50 €"}, True),
+    ("price < 100", {}, False), ("price < 100", {"price": "sold out"}, False), ("stock = 3", {"stock": "3 left"}, True),
+    ("stock = 'In stock'", {"stock": " in stock "}, True), ("stock != sold out", {}, True),
+    ("title ~ python", {"title": "Learning Python"}, True), ("title !~ python", {"title": "Learning Python"}, False),
+    ("价格 >= 50", {"价格": "¥93.00"}, True), ("year ~ 7", {"year": "2017"}, True)])
+def test_conditions_read_numbers_out_of_prices_and_compare_texts_whatever_their_case(where, after, expected):
+    assert passes(change(**after), GroupTable(to=("a@b.c",), where=(where,))) is expected
+
+
+def test_a_price_that_fell_is_told_from_one_that_rose():
+    fell = GroupTable(to=("a@b.c",), where=("price < before",))
+    assert passes(change(ChangeKind.CHANGED, before={"price": "£50"}, price="£45"), fell)
+    assert not passes(change(ChangeKind.CHANGED, before={"price": "£50"}, price="£55"), fell)
+    assert not passes(change(price="£55"), fell)
+
+
+def test_kinds_keywords_and_gone_items_are_judged_by_what_there_is():
+    gone = change(ChangeKind.GONE, before={"title": "Python"})
+    assert passes(gone, GroupTable(to=("a@b.c",), keywords=("java", "PYTHON")))
+    assert not passes(gone, GroupTable(to=("a@b.c",), changes=("new", "back")))
+
+
+@given(st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.lists(st.text())))
+def test_any_value_has_a_number_or_none(value):
+    found = number(value)
+    assert found is None or isinstance(found, float)
+
+
+@pytest.mark.parametrize(("table", "says"), [
+    ('where = ["price <"]', r"digests.morning.where\[0\]: 'price <' is no condition"),
+    ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is none"),
+    ('quiet = "25:00-1"', "are no quiet hours"),
+    ('unsubscribe = "http://example.com/u"', "one-click unsubscribing needs https"),
+    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "a group's spider 'news' is none of the digest's"),
+    ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "needs somebody in to, cc or bcc")])
+def test_what_is_wrong_with_a_filter_is_said_with_its_place(table, says, settings_from):
+    with pytest.raises(SettingsError, match=says):
+        settings_from(digest=table)
+
+
+def test_nothing_new_is_said_where_that_is_wanted_even_without_any_run(store, site, settings_from):
+    settings = settings_from(digest='empty = "send"')
+    site.run(BOOKS)
+    built(store, settings)
+    site.run(BOOKS)
+    (mail, _), = mails(store, built(store, settings, slot="s2"))
+    assert mail["Subject"] == "[morning] nothing new"
+    claim = digests.claim(store, "morning", ["books"], "s3", owner="me", now=NOW, scheduled=True, even_empty=True)
+    assert claim is not None
+    assert claim.run_ids == ()
+    (mail, _), = mails(store, build(store, settings, claim, owner="me", now=NOW))
+    assert mail["Subject"] == "[morning] nothing new"
+    assert digests.claim(store, "morning", ["books"], "s3", owner="me", now=NOW, scheduled=True, even_empty=True) is None
+
+
+@pytest.mark.parametrize(("at", "ends"), [
+    ("2026-11-22T13:59", None), ("2026-11-22T14:00", "2026-11-22T23:00"), ("2026-11-22T22:59", "2026-11-22T23:00"),
+    ("2026-11-22T23:00", None)])
+def test_quiet_hours_are_those_of_the_digests_own_zone(at, ends, settings_from):
+    table = settings_from(digest='quiet = "22:00-07:00"\ntimezone = "Asia/Shanghai"').digests["morning"]
+    found = table.quiet_until(datetime.fromisoformat(at).replace(tzinfo=UTC), ZoneInfo("America/New_York"))
+    assert found == (datetime.fromisoformat(ends).replace(tzinfo=UTC) if ends else None)
+
+
+def test_quiet_hours_within_a_day_and_over_a_change_of_clocks_end_in_the_future(settings_from):
+    table = settings_from(digest='quiet = "01:00-03:00"\ntimezone = "Europe/Berlin"').digests["morning"]
+    berlin = ZoneInfo("Europe/Berlin")
+    moment = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    while moment < datetime(2026, 10, 25, 4, tzinfo=UTC):
+        end = table.quiet_until(moment, berlin)
+        assert (end is not None) == (1 <= moment.astimezone(berlin).hour < 3)
+        assert end is None or end > moment
+        moment += timedelta(minutes=7)
+
+
+def test_times_in_a_mail_are_those_of_the_digests_zone(store, site, settings_from):
+    settings = settings_from(digest='timezone = "Asia/Shanghai"')
+    site.run(BOOKS)
+    (mail, _), = mails(store, built(store, settings))
+    assert mail["Date"].endswith("+0800")
+    assert "Sun 22 Nov 2026 15:01" in text_of(mail)
+
+
+def test_what_does_not_fit_goes_into_further_mails_where_that_is_chosen(store, site, settings_from):
+    settings = settings_from(digest='attach = ["downloads"]\nattach_limit = "10kB"\noversize = "split"\nthread = true')
+    site.run(BOOKS, files=[("a.bin", b"a" * 7000, "application/x-a"), ("b.bin", b"b" * 7000, "application/x-b"),
+                           ("c.bin", b"c" * 2000, "application/x-c"), ("d.bin", b"d" * 20_000, "application/x-d")])
+    (first, to_first), (second, to_second) = mails(store, built(store, settings))
+    assert [first["Subject"][-6:], second["Subject"][-6:]] == [" (1/2)", " (2/2)"]
+    assert [part.get_filename() for part in first.iter_attachments()] == ["a.bin", "c.bin"]
+    attached, = second.iter_attachments()
+    assert (attached.get_filename(), attached.get_content()) == ("b.bin", b"b" * 7000)
+    assert to_first == to_second
+    text = text_of(first)
+    assert "b.bin (7.0 kB · application/x-b · attached to mail 2 of 2)" in text
+    assert "d.bin (20.0 kB · application/x-d · kept as downloads/books/1-d.bin)" in text
+    assert "this is mail 2" in text_of(second)
+    assert first["References"] == second["References"] == "<morning.thread@example.com>"
+
+
+def test_what_does_not_fit_is_zipped_where_that_is_chosen(store, site, settings_from):
+    settings = settings_from(digest='attach = ["downloads"]\nattach_limit = "10kB"\noversize = "zip"')
+    site.run(BOOKS, files=[("a.txt", b"a" * 70_000, "text/plain")])
+    (mail, _), = mails(store, built(store, settings))
+    attached, = mail.iter_attachments()
+    assert (attached.get_filename(), attached.get_content_type()) == ("a.txt.zip", "application/zip")
+    assert "a.txt (70.0 kB · text/plain · attached)" in text_of(mail)
+
+
+def test_a_csv_begins_with_a_byte_order_mark_where_that_is_chosen(store, site, settings_from):
+    settings = settings_from(digest='attach = ["csv"]\ncsv_bom = true')
+    site.run(BOOKS)
+    (mail, _), = mails(store, built(store, settings))
+    assert next(mail.iter_attachments()).get_payload(decode=True).startswith(b'\xef\xbb\xbf"change"')
+
+
+def test_a_price_is_drawn_over_time_inside_the_mail_with_its_story_in_words(store, site, settings_from):
+    pytest.importorskip("resvg_py")
+    settings = settings_from(digest='charts = ["price"]\nattach = ["csv"]')
+    for price in ("£51.77", "£45.00", "£60.00"):
+        site.run({"1": BOOKS["1"] | {"price": price}})
+    built(store, settings)
+    site.run({"1": BOOKS["1"] | {"price": "£41.00"}})
+    result = built(store, settings, slot="s2")
+    (mail, _), = mails(store, result)
+    told = "price since 2026-11-22: 51.77 → 41, lowest 41, highest 60"
+    assert told in text_of(mail)
+    html = text_of(mail, "html")
+    assert f'alt="{told}"' in html
+    cid = re.search(r'src="cid:([^"]+)"', html)
+    assert cid is not None
+    picture, = [part for part in mail.walk() if part.get_content_type() == "image/png"]
+    assert picture["Content-ID"] == f"<{cid[1]}>"
+    assert picture.get_content().startswith(b"\x89PNG")
+    assert [part.get_content_type() for part in mail.walk() if part.is_multipart()] == [
+        "multipart/mixed", "multipart/alternative", "multipart/related"]
+    assert "data:image/png;base64," in store.files.path(result.html_keys[0]).read_text("utf-8")
+
+
+def test_a_folder_of_templates_goes_before_ours_and_cannot_reach_out(store, site, settings_from, tmp_path):
+    settings = settings_from(digest='templates = "mine"')
+    site.run(BOOKS)
+    with pytest.raises(UsageError, match="no such folder of templates"):
+        preview(store, settings, "morning", tmp_path / "look", now=NOW)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "digest.txt").write_text("MINE {{ summary }}", "utf-8")
+    (mail, _), = mails(store, built(store, settings))
+    assert text_of(mail).strip() == "MINE 2 new"
+    assert "Three-Body" in text_of(mail, "html")
+    (tmp_path / "mine" / "digest.txt").write_text("{{ ''.__class__.__mro__ }}", "utf-8")
+    with pytest.raises(UsageError, match=r"digest.txt: the template failed"):
+        preview(store, settings, "morning", tmp_path / "look", now=NOW, since=NOW - timedelta(days=1))
+
+
+def test_a_preview_shows_the_mail_of_each_group(store, site, settings_from, tmp_path):
+    settings = settings_from(digest='[[digests.morning.groups]]\nto = ["cheap@example.com"]\nwhere = ["price < 10"]\n')
+    site.run(BOOKS)
+    paths = preview(store, settings, "morning", tmp_path / "look", now=NOW)
+    assert [path.name for path in paths] == ["morning.eml", "morning.html", "morning.txt",
+                                             "morning-2.eml", "morning-2.html", "morning-2.txt"]
+    assert "Three-Body" not in paths[5].read_text("utf-8")

@@ -1,0 +1,303 @@
+"""The SMTP transport against a real server that refuses, hangs up or falls silent at every step."""
+
+from __future__ import annotations
+
+import io
+import smtplib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import MailError, UsageError
+from pipeline.mail.transports import server_of
+from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.transports.wire import dotted
+from pipeline.settings import MailTable
+from tests.mail.conftest import PLAIN
+from tests.servers.smtp import Fault, SmtpServer
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Path:
+    path = tmp_path / "message.eml"
+    path.write_bytes(PLAIN)
+    return path
+
+
+def plain(server: SmtpServer, **options: Any) -> SmtpTransport:
+    return SmtpTransport("127.0.0.1", server.port, security="none", **{"timeout_s": 5.0, **options})
+
+
+def test_a_message_arrives_byte_for_byte_dots_included(body, message_to):
+    with SmtpServer() as server:
+        transport = plain(server)
+        results = transport.deliver(message_to("a@example.com", "b@example.com"), body)
+        transport.close()
+        got, = server.wait_for(1)
+    assert got.content == PLAIN
+    assert got.recipients == ("a@example.com", "b@example.com")
+    assert [(r.address, r.accepted, r.code) for r in results] == [
+        ("a@example.com", True, 250), ("b@example.com", True, 250)]
+    assert f"SIZE={len(PLAIN)}" in got.options
+
+
+def test_many_messages_share_one_connection(body, message_to):
+    with SmtpServer() as server:
+        transport = plain(server)
+        for _ in range(5):
+            transport.deliver(message_to("a@example.com"), body)
+        transport.close()
+        server.wait_for(5)
+    assert server.connections == 1
+
+
+def test_a_connection_the_server_closed_meanwhile_is_opened_again(body, message_to):
+    with SmtpServer() as server:
+        transport = plain(server)
+        transport.deliver(message_to("a@example.com"), body)
+        port = server.port
+    with SmtpServer(port=port) as server:
+        transport.deliver(message_to("a@example.com"), body)
+        transport.close()
+        server.wait_for(1)
+
+
+@pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
+def test_tls_with_a_login_and_a_verified_certificate(security, implicit, certificates, body, message_to):
+    with SmtpServer(users={"me": "s3cret pass"}, tls=certificates.server(), implicit=implicit) as server:
+        transport = SmtpTransport("127.0.0.1", server.port, security=security, user="me",
+                                  password=lambda: "s3cret pass", ca_file=certificates.ca_file, timeout_s=5)
+        assert transport.deliver(message_to("a@example.com"), body)[0].accepted
+        transport.close()
+        assert server.wait_for(1)[0].content == PLAIN
+    assert server.logins == ["me"]  # and not me@gmail.com
+
+
+@pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
+@pytest.mark.parametrize(("how", "why"), [
+    ({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch"), (None, "self-signed|unable to get")])
+def test_a_certificate_that_is_not_to_be_trusted_stops_everything(  # noqa: PLR0917  pytest hands them in by name
+        security, implicit, how, why, certificates, body, message_to):
+    with SmtpServer(tls=certificates.server(**(how or {})), implicit=implicit) as server:
+        transport = SmtpTransport("127.0.0.1", server.port, security=security, timeout_s=5,
+                                  ca_file=certificates.ca_file if how else None)
+        with pytest.raises(MailError, match=f"certificate is not to be trusted: .*({why}).*ca_file") as caught:
+            transport.deliver(message_to("a@example.com"), body)
+    assert caught.value.retry
+    assert not server.received
+
+
+def test_a_wrong_password_is_said_and_not_shown(certificates, body, message_to):
+    with SmtpServer(users={"me": "right"}, tls=certificates.server(), implicit=True) as server:
+        transport = SmtpTransport("127.0.0.1", server.port, security="tls", user="me", password=lambda: "wr0ng!",
+                                  ca_file=certificates.ca_file, timeout_s=5)
+        with pytest.raises(MailError, match=r"refused the password of 'me': 535.*app password") as caught:
+            transport.deliver(message_to("a@example.com"), body)
+    assert caught.value.retry  # it passes once the password is corrected: nothing is lost
+    assert "wr0ng!" not in str(caught.value)
+
+
+def test_a_login_that_is_wanted_and_not_set_is_said(body, message_to):
+    with SmtpServer(users={"me": "right"}) as server, pytest.raises(MailError, match=r"wants a login.*user and password"):
+        plain(server).deliver(message_to("a@example.com"), body)
+
+
+def test_a_missing_password_variable_keeps_the_message_waiting(body, message_to):
+    def missing() -> str:
+        raise UsageError("the environment variable X is not set", fix="set it")
+
+    with SmtpServer() as server, pytest.raises(MailError, match=r"no password: .*X is not set; set it") as caught:
+        plain(server, user="me", password=missing).deliver(message_to("a@example.com"), body)
+    assert caught.value.retry
+
+
+def test_starttls_that_is_not_offered_is_never_gone_without(body, message_to):
+    with SmtpServer() as server, pytest.raises(MailError, match=r"no STARTTLS"):
+        SmtpTransport("127.0.0.1", server.port, security="starttls", timeout_s=5).deliver(
+            message_to("a@example.com"), body)
+    assert not server.received
+
+
+def test_tls_where_the_server_speaks_plainly_says_that_port_and_security_do_not_fit(body, message_to):
+    with SmtpServer() as server, pytest.raises(MailError, match=r"TLS failed.*port and security"):
+        SmtpTransport("127.0.0.1", server.port, security="tls", timeout_s=5).deliver(message_to("a@example.com"), body)
+
+
+def test_a_server_that_is_down_is_said_with_its_address(body, message_to):
+    with SmtpServer() as server:
+        pass
+    with pytest.raises(MailError, match=rf"^127\.0\.0\.1:{server.port}: nothing listens there; check") as caught:
+        plain(server).deliver(message_to("a@example.com"), body)
+    assert caught.value.retry
+
+
+def connected(server: SmtpServer, certificates: Any, **options: Any) -> SmtpTransport:
+    return SmtpTransport("127.0.0.1", server.port, security="starttls", user="me", password=lambda: "right",
+                         ca_file=certificates.ca_file, **{"timeout_s": 5.0, **options})
+
+
+@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "STARTTLS", "AUTH"])
+@pytest.mark.parametrize("reply", ["421 4.3.0 go away", "454 4.7.0 not now", "554 5.7.0 never"])
+def test_a_refusal_before_the_message_leaves_it_waiting(stage, reply, certificates, body, message_to):
+    with SmtpServer(users={"me": "right"}, tls=certificates.server()) as server:
+        server.faults.append(Fault(stage, reply, times=6))
+        with pytest.raises(MailError) as caught:
+            connected(server, certificates).deliver(message_to("a@example.com"), body)
+        assert caught.value.retry
+        server.faults.clear()
+        transport = connected(server, certificates)
+        assert transport.deliver(message_to("a@example.com"), body)[0].accepted
+        transport.close()
+
+
+@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "END"])
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_server_that_hangs_up_or_falls_silent_leaves_the_message_waiting(stage, silent, certificates, body, message_to):
+    with SmtpServer(users={"me": "right"}, tls=certificates.server()) as server:
+        server.faults.append(Fault(stage, hang_up=not silent, times=1))
+        transport = connected(server, certificates, timeout_s=0.3, final_reply_s=0.3)
+        with pytest.raises(MailError, match=r"no answer within|closed the connection|gave up|answer was lost|TLS failed"
+                                            "|no STARTTLS|reset") as caught:
+            transport.deliver(message_to("a@example.com"), body)
+        assert caught.value.retry
+        transport = connected(server, certificates)
+        assert transport.deliver(message_to("a@example.com"), body)[0].accepted  # and the same message goes now
+        transport.close()
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "DATA", "END"])
+@pytest.mark.parametrize(("reply", "retry"), [("451 4.3.0 later", True), ("552 5.3.4 too big", False)])
+def test_what_the_server_says_of_the_message_is_said_of_each_recipient(stage, reply, retry, body, message_to):
+    with SmtpServer() as server:
+        server.faults.append(Fault(stage, reply))
+        transport = plain(server)
+        results = transport.deliver(message_to("a@example.com", "b@example.com"), body)
+        transport.close()
+    assert [(r.address, r.accepted, r.code, r.retry) for r in results] == [
+        ("a@example.com", False, int(reply[:3]), retry), ("b@example.com", False, int(reply[:3]), retry)]
+    assert not server.received
+
+
+def test_each_recipient_gets_a_word_of_its_own(body, message_to):
+    with SmtpServer() as server:
+        server.faults += [Fault("RCPT", "450 4.2.1 greylisted", address="grey@example.com"),
+                          Fault("RCPT", "550 5.1.1 no such user", address="gone@example.com")]
+        transport = plain(server)
+        results = transport.deliver(message_to("me@example.com", "grey@example.com", "gone@example.com"), body)
+        transport.close()
+        got, = server.wait_for(1)
+    assert got.recipients == ("me@example.com",)
+    assert [(r.accepted, r.retry, r.code) for r in results] == [(True, False, 250), (False, True, 450),
+                                                                (False, False, 550)]
+    assert results[2].text == "5.1.1 no such user"
+
+
+def test_after_refusals_of_all_recipients_the_connection_serves_the_next_message(body, message_to):
+    with SmtpServer() as server:
+        server.faults.append(Fault("RCPT", "550 no", times=1))
+        transport = plain(server)
+        assert not transport.deliver(message_to("gone@example.com"), body)[0].accepted
+        assert transport.deliver(message_to("me@example.com"), body)[0].accepted
+        transport.close()
+    assert server.connections == 1
+
+
+def test_a_lost_answer_to_the_whole_message_is_told_as_what_it_is(body, message_to):
+    with SmtpServer() as server:
+        server.faults.append(Fault("END", hang_up=True, keep=True))
+        with pytest.raises(MailError, match=r"took the whole message and its answer was lost.*same Message-ID") as caught:
+            plain(server).deliver(message_to("a@example.com"), body)
+    assert caught.value.retry
+    assert len(server.received) == 1
+
+
+def test_a_message_larger_than_the_server_takes_is_not_even_begun(tmp_path, message_to):
+    big = tmp_path / "big.eml"
+    big.write_bytes(b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" * 3000)
+    with SmtpServer(max_bytes=2000) as server:
+        transport = plain(server)
+        result, = transport.deliver(message_to("a@example.com"), big)
+        transport.close()
+    assert (result.accepted, result.retry, result.code) == (False, False, 552)
+    assert "the server takes 2.0 kB, the message has 6.1 kB; lower attach_limit" in result.text
+
+
+def test_an_address_outside_ascii_needs_a_server_that_knows_smtputf8(body, message_to):
+    with SmtpServer(utf8=False) as server:
+        transport = plain(server)
+        result, = transport.deliver(message_to("用户@example.com"), body)
+        transport.close()
+        assert "SMTPUTF8" in result.text
+        assert not result.retry
+    with SmtpServer() as server:
+        transport = plain(server)
+        result, = transport.deliver(message_to("用户@example.com"), body)
+        transport.close()
+        assert result.accepted
+        assert server.wait_for(1)[0].recipients == ("用户@example.com",)
+
+
+@pytest.mark.parametrize("address", ["a@example.com>\r\nRCPT TO:<b@example.com", "a\n@example.com"])
+def test_an_address_with_a_line_end_reaches_nobody(address, body, message_to):
+    with SmtpServer() as server:
+        transport = plain(server)
+        result, = transport.deliver(message_to(address), body)
+        transport.close()
+    assert not result.accepted
+    assert not server.received
+
+
+def test_a_message_whose_file_is_gone_is_not_tried_again(tmp_path, message_to):
+    with SmtpServer() as server, pytest.raises(MailError, match=r"cannot be read: No such file") as caught:
+        plain(server).deliver(message_to("a@example.com"), tmp_path / "none.eml")
+    assert not caught.value.retry
+
+
+@pytest.mark.parametrize("mechanisms", ["PLAIN", "LOGIN"])
+def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, certificates, body, message_to, monkeypatch):
+    import base64
+
+    heard = io.StringIO()
+    with SmtpServer(users={"me@example.com": "s3cret"}, tls=certificates.server()) as server:
+        if mechanisms == "LOGIN":
+            server.faults.append(Fault("AUTH", "504 5.5.4 not this one", times=1))  # smtplib goes on with LOGIN
+        transport = SmtpTransport("127.0.0.1", server.port, security="starttls", user="me@example.com",
+                                  password=lambda: "s3cret", ca_file=certificates.ca_file, timeout_s=5, dialogue=heard)
+        transport.deliver(message_to("a@example.com"), body)
+        transport.close()
+    said = heard.getvalue()
+    assert "C: MAIL FROM:<pipeline@example.com>" in said.replace("mail FROM", "MAIL FROM")
+    assert "S: 250 2.0.0 Queued" in said or "S: 250" in said
+    assert f"AUTH {mechanisms}" in said
+    for secret in ("s3cret", base64.b64encode(b"s3cret").decode(), base64.b64encode(b"me@example.com").decode(),
+                   base64.b64encode(b"\0me@example.com\0s3cret").decode()):
+        assert secret not in said
+    assert server.logins == ["me@example.com"]
+
+
+@given(st.lists(st.binary(max_size=12) | st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"\r\n.\r\n"]), max_size=8))
+def test_the_wire_form_is_what_smtplib_makes_of_the_whole_however_it_is_cut(chunks):
+    whole = b"".join(chunks)
+    text = smtplib._fix_eols(whole.decode("latin-1")).encode("latin-1")
+    expected = smtplib._quote_periods(text)
+    if expected and not expected.endswith(b"\r\n"):
+        expected += b"\r\n"
+    assert b"".join(dotted(chunks)) == expected
+
+
+@pytest.mark.parametrize(("table", "expected"), [
+    ({"provider": "qq"}, ("smtp.qq.com", 465, "tls")),
+    ({"provider": "qq", "port": 587}, ("smtp.qq.com", 587, "starttls")),
+    ({"host": "m"}, ("m", 465, "tls")),
+    ({"host": "m", "port": 587}, ("m", 587, "starttls")),
+    ({"host": "m", "port": 25}, ("m", 25, "starttls")),
+    ({"host": "m", "security": "none"}, ("m", 25, "none")),
+    ({"host": "m", "security": "starttls"}, ("m", 587, "starttls")),
+    ({"host": "m", "port": 2465}, ("m", 2465, "tls")),
+])
+def test_port_and_security_follow_from_each_other_and_are_never_plain_unasked(table, expected):
+    assert server_of(MailTable.model_validate({"from": "a@b.c", **table})) == expected

@@ -1,0 +1,47 @@
+"""`pipeline mail test` and the choice of a transport, from settings as a user writes them."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.mail.transports import MaildirTransport, open_transport
+from pipeline.mail.trial import send_test, test_message
+from tests.mail.conftest import NOW
+from tests.servers.smtp import SmtpServer
+
+test_message.__test__ = False  # type: ignore[attr-defined]
+
+
+def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, certificates, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAIL_PASSWORD", "s3cret")
+    heard = io.StringIO()
+    with SmtpServer(users={"me": "s3cret"}, tls=certificates.server()) as server:
+        settings = settings_from(mail=f'host = "127.0.0.1"\nport = {server.port}\nsecurity = "starttls"\nuser = "me"\n'
+                                      f'password = {{ env = "MAIL_PASSWORD" }}\nca_file = "{certificates.ca_file}"')
+        result, = send_test(settings, tmp_path, "Me <me@example.com>", now=NOW, dialogue=heard)
+        got, = server.wait_for(1)
+    assert result.accepted
+    assert b"Subject: Test message of the pipeline\r\n" in got.content
+    assert b"Auto-Submitted: auto-generated\r\n" in got.content
+    assert "C: STARTTLS" in heard.getvalue()
+    assert "s3cret" not in heard.getvalue()
+
+
+def test_two_test_messages_are_two(settings_from):
+    settings = settings_from()
+    assert test_message(settings, "a@example.com", NOW)["Message-ID"] != \
+        test_message(settings, "a@example.com", NOW)["Message-ID"]
+
+
+def test_without_a_host_it_is_a_maildir_in_data_dir(settings_from, tmp_path):
+    assert isinstance(open_transport(settings_from(), tmp_path), MaildirTransport)
+    send_test(settings_from(), tmp_path, "me@example.com", now=NOW)
+    assert len(list((tmp_path / "mail" / "new").iterdir())) == 1
+
+
+def test_an_unknown_provider_is_said_with_the_known_ones(settings_from):
+    with pytest.raises(SettingsError, match=r"no provider named 'gmial' \(did you mean 'gmail'\?\); known: 126, 163"):
+        settings_from(mail='provider = "gmial"')
