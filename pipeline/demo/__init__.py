@@ -1,0 +1,5 @@
+"""The bundled demo site: a small shop behind a login, so that everything works without a network."""
+
+from pipeline.demo.site import DemoSite
+
+__all__ = ["DemoSite"]

@@ -1,0 +1,145 @@
+"""One accepted connection: counted, bounded, and spoken to in the dialect of its first line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from aiohttp import web
+
+from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.limits import Limits
+from pipeline.heartbeat.lines import Lines, Replies
+from pipeline.heartbeat.web import Web
+
+
+class Port(Protocol):
+    """What connections share: who is there, and what they may do."""
+
+    access: Access
+    limits: Limits
+    replies: Replies
+    web: Web
+    connections: set[Connection]
+    max_connections: int
+
+    def joined(self, connection: Connection) -> None: ...
+
+    def left(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """Starts with lines; an HTTP request line hands it to aiohttp, whose handler then gets every event.
+
+    aiohttp is called, not put in its place, so that a connection is counted until it is gone.
+    """
+
+    __slots__ = ("_fed", "_http", "_lines", "_port", "_serving", "_since", "_stalled", "_transport", "ended", "secure",
+                 "trusted")
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._transport: asyncio.Transport | None = None
+        self._lines: Lines | None = None
+        self._http: web.RequestHandler | None = None
+        self._fed = False
+        self._serving = False
+        self._stalled = False
+        self._since = 0.0
+        self.ended = False
+        self.trusted = False
+        self.secure = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from asyncio's
+        self._transport = transport
+        port = self._port
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        if not port.access.admits(address):
+            transport.abort()
+            return
+        self.trusted = port.access.trusts(address)
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        if len(port.connections) >= port.max_connections:
+            why = f"{port.max_connections} connections are all this port has" if port.max_connections else "stopping"
+            transport.write(f"error: {why}; try again later\n".encode())
+            transport.close()
+            return
+        port.joined(self)
+        self._lines = Lines(transport, port.replies, port.limits, self._as_http, trusted=self.trusted)
+
+    def data_received(self, data: bytes) -> None:
+        if self._http is not None:
+            self._fed = True
+            self._http.data_received(data)
+        elif self._lines is not None:
+            self._lines.fed(data)
+
+    def eof_received(self) -> bool:
+        """Half-closed clients are still answered, but over TLS, where asyncio has no half-closed connections."""
+        self.ended = True
+        if self._http is not None:
+            return self._fed and not self.secure
+        if self._lines is not None:
+            self._lines.ended()
+            return not self.secure
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.left(self)
+        if self._http is not None:
+            self._port.web.forget(self._http)
+            self._http.connection_lost(exc)
+        elif self._lines is not None:
+            self._lines.lost()
+
+    def pause_writing(self) -> None:
+        if self._http is not None:
+            self._stalled = True
+            self._since = asyncio.get_running_loop().time()
+            self._http.pause_writing()
+        elif self._lines is not None:
+            self._lines.stalled()
+
+    def resume_writing(self) -> None:
+        if self._http is not None:
+            self._stalled = False
+            self._http.resume_writing()
+        elif self._lines is not None:
+            self._lines.read_again()
+
+    def request_began(self) -> None:
+        self._serving = True
+
+    def request_answered(self) -> None:
+        """The answer is about to be written; whatever comes now is the next request."""
+        self._serving = self._fed = False
+        self._since = asyncio.get_running_loop().time()
+
+    def swept(self, now: float) -> None:
+        """Give up on a client that is idle, sends its request in drops, or reads nothing."""
+        if self._http is None:
+            if self._lines is not None:
+                self._lines.swept(now)
+            return
+        limits = self._port.limits
+        waited = now - self._since
+        if (self._stalled and waited > limits.stalled_s) or (
+                not self._stalled and not self._serving and waited > limits.http_idle_s):
+            self.abort()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _as_http(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._http = self._port.web.serve(self._transport, self)
+        self._since = asyncio.get_running_loop().time()
+        self._fed = True
+        self._http.data_received(data)

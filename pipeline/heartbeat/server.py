@@ -1,0 +1,208 @@
+"""The heartbeat: one listening port for lines and HTTP, and datagrams beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+from pipeline.errors import HeartbeatError
+from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.connection import Connection
+from pipeline.heartbeat.datagrams import Datagrams
+from pipeline.heartbeat.desk import Desk
+from pipeline.heartbeat.doors import listen_on
+from pipeline.heartbeat.latest import Answers, Latest
+from pipeline.heartbeat.limits import Limits, affordable
+from pipeline.heartbeat.lines import Replies
+from pipeline.heartbeat.probe import Probe
+from pipeline.heartbeat.shape import Snapshot
+from pipeline.heartbeat.vitals import Thresholds, Vitals
+from pipeline.heartbeat.web import Web
+
+_BACKLOG = 1024
+_SWEEP_EVERY_S = 1.0
+_GOODBYE_S = 2.0
+_HANDSHAKE_S = 10.0
+_LAST_TURNS = 5
+
+
+class Heartbeat:
+    """Owns one port, and answers many clients at once from `answer.status()`.
+
+    port 0 takes a free one; `address` says which. zone: of the timestamps. udp: answer datagrams on the same port
+    number. names: what the Host header of a browser may say beside addresses. access: who may connect and ask.
+    desk: what the pages behind the token show and do. tls: the port then speaks TLS only. socket_path: a Unix
+    socket, beside the port; port None: instead of it. probe: whether the database takes a write. clock: now, aware.
+    """
+
+    def __init__(self, *, host: str, port: int | None, answer: Answers, zone: tzinfo = UTC, version: str = "",
+                 udp: bool = False, names: tuple[str, ...] = (), limits: Limits | None = None,
+                 access: Access | None = None, desk: Desk | None = None, tls: ssl.SSLContext | None = None,
+                 socket_path: Path | None = None, probe: Probe | None = None, thresholds: Thresholds | None = None,
+                 clock: Callable[[], datetime] | None = None) -> None:
+        self._host = host
+        self._port = port
+        self._udp = udp
+        clock = clock or _utc_now
+        self.limits = limits or Limits()
+        self.max_connections = affordable(self.limits.connections)
+        self.access = access or Access()
+        self._tls = tls
+        self._socket_path = socket_path
+        self._probe = probe
+        thresholds = thresholds or Thresholds()
+        self._vitals = Vitals(jump_after_s=thresholds.jump_after_s)
+        self._latest = Latest(answer, self._vitals, started_at=clock(), version=version, fresh_s=self.limits.fresh_s,
+                              patience_s=self.limits.patience_s, probe=probe, thresholds=thresholds)
+        self.replies = Replies(self._latest, zone, clock, self.access)
+        self.web = Web(self.replies, host=host, names=names, desk=desk, zone=zone, body_s=self.limits.http_idle_s)
+        self.connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._servers: list[asyncio.Server] = []
+        self._datagrams: list[asyncio.DatagramTransport] = []
+        self._sweeper: asyncio.Task[None] | None = None
+        self._address = (host, port or 0)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that answer; the real port once started."""
+        return self._address
+
+    async def status(self) -> Snapshot:
+        """The snapshot as it is answered, with what the service says of itself."""
+        return await self._latest.get(self.replies.clock())
+
+    def joined(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self._empty.clear()
+
+    def left(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    async def start(self) -> None:
+        """Return once the port answers. Raises HeartbeatError when it cannot be had."""
+        loop = asyncio.get_running_loop()
+        await self.web.start()
+        try:
+            for sock in await self._listening() if self._port is not None else []:
+                self._servers.append(await loop.create_server(
+                    lambda: Connection(self), sock=sock, backlog=_BACKLOG, ssl=self._tls,
+                    ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None))
+            if self._udp:
+                await self._start_datagrams()
+            if self._socket_path is not None:
+                self._servers.append(await loop.create_unix_server(
+                    lambda: Connection(self), sock=listen_on(self._socket_path), backlog=_BACKLOG))
+        except BaseException:
+            await self.stop()
+            raise
+        if self._probe is not None:
+            self._probe.start()
+        self._sweeper = loop.create_task(self._sweep(), name="heartbeat-sweep")
+
+    async def stop(self) -> None:
+        """Stop listening and close; what was answered still leaves, for two seconds at most."""
+        self.max_connections = 0  # one that was being accepted is refused
+        for server in self._servers:
+            server.close()
+        for transport in self._datagrams:
+            transport.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait({self._sweeper})
+        for connection in tuple(self.connections):
+            connection.close()
+        await self.web.stop()
+        with contextlib.suppress(TimeoutError):  # who does not read its answer by then is cut off below
+            await asyncio.wait_for(self._empty.wait(), _GOODBYE_S)
+        for connection in tuple(self.connections):
+            connection.abort()
+        for _ in range(_LAST_TURNS):  # for those that are not counted: being accepted, refused, shaking hands
+            await asyncio.sleep(0)
+        await self._latest.stop()
+        if self._probe is not None:
+            await self._probe.stop()
+        if self._socket_path is not None:
+            self._socket_path.unlink(missing_ok=True)
+        self._servers.clear()
+        self._datagrams.clear()
+        self._sweeper = None
+
+    async def _listening(self) -> list[socket.socket]:
+        """Sockets bound to every address of the host, all on one port."""
+        sockets: list[socket.socket] = []
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            port = self._port or 0
+            for family, _, _, _, address in dict.fromkeys(found):
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                sockets.append(sock)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind((address[0], port, *address[2:]))
+                port = sock.getsockname()[1]
+                sock.listen(_BACKLOG)
+                sock.setblocking(False)
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise self._refused(error) from error
+        self._address = (self._host, port)
+        return sockets
+
+    async def _start_datagrams(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listening in [sock for server in self._servers for sock in server.sockets]:  # before the Unix socket's
+            # Bound here, since uvloop hides the reason when it cannot bind.
+            sock = socket.socket(listening.family, socket.SOCK_DGRAM)
+            try:
+                sock.setblocking(False)
+                if listening.family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind(listening.getsockname())
+            except OSError as error:
+                sock.close()
+                raise self._refused(error, " (UDP)") from error
+            transport, _ = await loop.create_datagram_endpoint(
+                lambda: Datagrams(self.replies, self.limits), sock=sock)
+            self._datagrams.append(transport)
+
+    def _refused(self, error: OSError, kind: str = "") -> HeartbeatError:
+        if error.errno == errno.EADDRINUSE:
+            return HeartbeatError(f"port {self._port} on {self._host} is in use{kind}", where="heartbeat",
+                                  fix="stop the other program or set [heartbeat] port = … in settings.toml")
+        if error.errno == errno.EACCES:
+            return HeartbeatError(f"port {self._port} on {self._host} needs privileges{kind}", where="heartbeat",
+                                  fix="set [heartbeat] port = … above 1023 in settings.toml")
+        reason = error.strerror or (os.strerror(error.errno) if error.errno else "no such address")
+        return HeartbeatError(f"cannot listen on {self._host}, port {self._port}{kind}: {reason}", where="heartbeat",
+                              fix="set [heartbeat] host = … in settings.toml to an address of this machine")
+
+    async def _sweep(self) -> None:
+        """Close what is idle or stuck, and take the loop's pulse. One timer for all is cheaper than one each."""
+        loop = asyncio.get_running_loop()
+        every_s = min(_SWEEP_EVERY_S, self.limits.idle_s, self.limits.http_idle_s)
+        self._vitals.beat(time.monotonic(), self.replies.clock(), asked_s=0.0)
+        while True:
+            await asyncio.sleep(every_s)
+            now = loop.time()
+            self._vitals.beat(time.monotonic(), self.replies.clock(), asked_s=every_s)
+            for connection in tuple(self.connections):
+                connection.swept(now)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,149 @@
+"""The shape of a status snapshot: what `status`, `/status.json` and `pipeline status --json` answer.
+
+`SCHEMA` counts one up when a name goes away or changes its meaning; additions leave it. status.schema.json is
+made from these types (`json_schema`), and a test holds the two together. Instants are ISO 8601 with the
+offset of the settings' time zone; `_s` is seconds, `_bytes` is bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+SCHEMA = 1
+
+HealthWord = Literal["ok", "degraded", "failing"]
+OutcomeWord = Literal["succeeded", "failed", "timed_out", "killed", "stopped", "abandoned", "skipped"]
+
+
+class RunStatus(TypedDict):
+    """One run. ended_at and outcome are null while it is at work; error is "" when nothing went wrong."""
+
+    id: int
+    spider: str
+    reason: str
+    due_at: str
+    started_at: str | None
+    ended_at: str | None
+    duration_s: float | None
+    outcome: OutcomeWord | None
+    complete: bool
+    suspect: bool
+    error: str
+    progress: dict[str, int]
+
+
+class PastRun(TypedDict):
+    """An ended run in short."""
+
+    id: int
+    ended_at: str
+    outcome: OutcomeWord
+    duration_s: float | None
+    pages: int
+    items: int
+    error: str
+
+
+class DayStatus(TypedDict):
+    """What the runs that ended in the last 24 hours did: how many by outcome, and the sums of their figures."""
+
+    runs: dict[str, int]
+    progress: dict[str, int]
+
+
+class SpiderStatus(TypedDict):
+    """One spider of the settings. late: its slot passed, grace and all, and no run has succeeded since.
+
+    next_due is null without a schedule. paused: its slots are not claimed, so it is never late. recent: ended
+    runs, newest first.
+    """
+
+    health: HealthWord
+    reasons: list[str]
+    schedule: str | None
+    proxy: str | None
+    next_due: str | None
+    late: bool
+    paused: bool
+    last_success: str | None
+    failures_in_a_row: int
+    running: list[int]
+    last_run: RunStatus | None
+    recent: list[PastRun]
+    day: DayStatus
+
+
+class OutboxStatus(TypedDict):
+    """Messages not yet accepted (waiting) and given up until someone looks (parked)."""
+
+    waiting: int
+    oldest_age_s: float | None
+    parked: int
+    last_error: str
+
+
+class DownloadsStatus(TypedDict):
+    waiting: int
+    failed: int
+
+
+class DiskStatus(TypedDict):
+    """Of the file system that holds data_dir. keep_free_bytes: what downloads leave free."""
+
+    free_bytes: int | None
+    total_bytes: int | None
+    keep_free_bytes: int
+
+
+class RestingProxy(TypedDict):
+    """A proxy of a pool that failed or was banned, and is left alone until then. failures: in a row."""
+
+    spider: str
+    proxy: str
+    failures: int
+    until: str
+
+
+class StoreStatus(TypedDict):
+    """writable: the last trial write succeeded, some seconds ago at most. error: why it cannot be read or written."""
+
+    readable: bool
+    writable: bool
+    error: str
+
+
+class LoopStatus(TypedDict):
+    """lag_s: the longest the service's loop was held up in the last minute. clock_jump_s: how far the wall clock
+    jumped in the last ten minutes, 0 when it did not."""
+
+    lag_s: float
+    clock_jump_s: float
+
+
+class Snapshot(TypedDict):
+    """All of it, at one moment. runs: those at work now, of spiders that left the settings, too."""
+
+    schema: int
+    at: str
+    version: str
+    started_at: str
+    uptime_s: float
+    health: HealthWord
+    reasons: list[str]
+    spiders: dict[str, SpiderStatus]
+    runs: list[RunStatus]
+    outbox: OutboxStatus
+    downloads: DownloadsStatus
+    proxies: dict[str, list[str]]
+    resting_proxies: list[RestingProxy]
+    disk: DiskStatus
+    store: StoreStatus
+    loop: LoopStatus
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a snapshot, as status.schema.json has it."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Snapshot).json_schema()}

@@ -1,0 +1,293 @@
+"""The snapshot: every fact the heartbeat tells, read from the store at one moment, and what to think of it.
+
+Truth here is about success, not about being alive: a spider whose last run failed, or whose slot passed
+without a success, is not ok, however well the service itself does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
+
+from pipeline.errors import PipelineError
+from pipeline.heartbeat.shape import (
+    SCHEMA,
+    DiskStatus,
+    HealthWord,
+    OutboxStatus,
+    PastRun,
+    RestingProxy,
+    RunStatus,
+    Snapshot,
+    SpiderStatus,
+)
+from pipeline.heartbeat.text import for_people, size_for_people, visible
+from pipeline.model import Health, Outcome, Run
+from pipeline.settings import Proxy, ProxyTable, Settings
+from pipeline.store import status as queries
+from pipeline.store.engine import Store
+from pipeline.store.pauses import paused_since
+from pipeline.store.proxies import pool_file, read_pool
+
+RECENT = 20
+"""Ended runs of each spider in a snapshot: enough for a sparkline."""
+LONGEST_TEXT = 500
+"""Characters of a stored error that a snapshot quotes."""
+
+DueAfter = Callable[[str, datetime], datetime | None]
+"""The first due time of a spider after a moment; None when it has no schedule."""
+
+
+def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datetime | None], started_at: datetime,
+             now: datetime, version: str, due_after: DueAfter | None = None,
+             mask: Callable[[str], str] = str) -> Snapshot:
+    """All facts at `now`. Blocks on the store: call it off the loop. Raises nothing for a store that cannot be read.
+
+    next_slots: the next due time by spider. due_after: tells lateness; without it a spider is late once its
+    entry in next_slots is overdue. mask: takes secrets out of errors. shape.py documents what comes back.
+    """
+    zone = settings.zone
+    try:
+        with store.read() as connection:
+            at_work = _masked(queries.running(connection), mask)
+            paused = paused_since(connection)
+            days = queries.day(connection, now - timedelta(days=1))
+            spiders = {name: _spider(connection, settings, name, at_work=at_work, next_due=next_slots.get(name),
+                                     day=days.get(name), started_at=started_at, now=now, due_after=due_after,
+                                     paused=name in paused, mask=mask)
+                       for name in settings.spiders}
+            outbox = _outbox(queries.outbox(connection), now, mask)
+            downloads = queries.download_counts(connection)
+    except PipelineError as error:
+        return unreadable(str(error), started_at=started_at, now=now, version=version, zone=zone)
+    disk = _disk(store.data_dir, settings.pipeline.keep_free)
+    below = settings.heartbeat.disk_below
+    reasons = [f"{name}: {reason}" for name, found in spiders.items() for reason in found["reasons"]]
+    reasons += _outbox_reasons(outbox, settings.heartbeat.outbox_after)
+    reasons += _disk_reasons(disk, settings.pipeline.keep_free if below is None else below)
+    health = worst([*(found["health"] for found in spiders.values()), "degraded" if reasons else "ok"])
+    if not _is_writable(store.data_dir):
+        health, reasons = "failing", ["store: data_dir cannot be written; see its mount and its owner", *reasons]
+    return {
+        **_frame(health, reasons, started_at=started_at, now=now, version=version, zone=zone),
+        "spiders": spiders,
+        "runs": [_run(run, now, zone) for run in at_work],
+        "outbox": outbox,
+        "downloads": {"waiting": downloads.get("waiting", 0), "failed": downloads.get("failed", 0)},
+        "proxies": {name: [shown_proxy(one) for one in _pool(proxy)] for name, proxy in settings.proxies.items()},
+        "resting_proxies": _resting(store.data_dir, settings, now),
+        "disk": disk,
+    }
+
+
+def unreadable(why: str, *, started_at: datetime, now: datetime, version: str,
+               zone: tzinfo | None = None) -> Snapshot:
+    """What is true when the store cannot be read: failing, and why."""
+    why = _quoted(why)
+    return {
+        **_frame("failing", [f"store: {why}"], started_at=started_at, now=now, version=version, zone=zone),
+        "store": {"readable": False, "writable": False, "error": why},
+    }
+
+
+def worst(words: list[HealthWord]) -> HealthWord:
+    order = [one.value for one in Health]
+    return max(words, key=order.index, default="ok")
+
+
+def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now: datetime, version: str,
+           zone: tzinfo | None) -> Snapshot:
+    """A snapshot of nothing, to be filled."""
+    return {
+        "schema": SCHEMA, "at": _iso(now, zone), "version": version, "started_at": _iso(started_at, zone),
+        "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
+        "spiders": {}, "runs": [], "outbox": {"waiting": 0, "oldest_age_s": None, "parked": 0, "last_error": ""},
+        "downloads": {"waiting": 0, "failed": 0}, "proxies": {},
+        "resting_proxies": [],
+        "disk": {"free_bytes": None, "total_bytes": None, "keep_free_bytes": 0},
+        "store": {"readable": True, "writable": True, "error": ""}, "loop": {"lag_s": 0.0, "clock_jump_s": 0.0},
+    }
+
+
+def _spider(connection: Connection, settings: Settings, name: str, *, at_work: list[Run], next_due: datetime | None,
+            day: queries.Day | None, started_at: datetime, now: datetime,
+            due_after: DueAfter | None, paused: bool, mask: Callable[[str], str]) -> SpiderStatus:
+    table = settings.spiders[name]
+    recent = _masked(queries.recent(connection, name, RECENT), mask)
+    success, failures = _success_and_failures(connection, name, recent)
+    running = [run for run in at_work if run.spider == name]
+    grace = settings.heartbeat.late_after
+    due = due_for_success(name, success, started_at, next_due, due_after)
+    late = not paused and due is not None and is_late(
+        due, now, grace_s=grace if grace is not None else _grace_s(name, due, due_after),
+        time_limit_s=table.time_limit if running else 0.0)
+    reasons = []
+    last = recent[0] if recent else None
+    if failures:
+        why = _quoted(next((run.error for run in recent if run.error), ""))
+        reasons.append(("the last run failed" if failures == 1 else f"the last {failures} runs failed")
+                       + (f" ({why})" if why else ""))
+    if late and due is not None:
+        reasons.append(f"late: due {_iso(due, settings.zone)}, last success "
+                       + (_iso(success.ended_at, settings.zone) if success and success.ended_at else "never"))
+    if last is not None and last.suspect:
+        reasons.append(f"run {last.id} is suspect: it found no items where there were some")
+    many = failures >= settings.alerts.after
+    return {
+        "health": "failing" if many else "degraded" if reasons else "ok",
+        "reasons": reasons,
+        "schedule": table.schedule,
+        "proxy": table.proxy,
+        "next_due": _iso(next_due, settings.zone) if next_due and not paused else None,
+        "late": late,
+        "paused": paused,
+        "last_success": _iso(success.ended_at, settings.zone) if success and success.ended_at else None,
+        "failures_in_a_row": failures,
+        "running": [run.id for run in running],
+        "last_run": _run(last, now, settings.zone) if last else None,
+        "recent": [_past(run, settings.zone) for run in recent],
+        "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
+    }
+
+
+def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
+    """The last success, and how many runs failed since; the store is asked only where `recent` does not reach."""
+    for position, run in enumerate(recent):
+        if run.outcome is Outcome.SUCCEEDED:
+            return run, sum(earlier.outcome in queries.FAILURES for earlier in recent[:position])
+    success = queries.last_success(connection, name)
+    return success, queries.failures_since(connection, name, success.ended_at if success else None)
+
+
+def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
+                    due_after: DueAfter | None) -> datetime | None:
+    """When the spider's next success is, or was, due: the first slot after the last one that was done.
+
+    A spider that never succeeded owes the slots since the service started.
+    """
+    if due_after is None:
+        return next_due
+    return due_after(name, success.due_at if success else started_at)
+
+
+def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
+    """Whether `due` passed with its grace. A run at work has its time limit on top, and no more."""
+    return now > due + timedelta(seconds=grace_s + time_limit_s)
+
+
+def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
+    """Half the time to the following slot, from one minute to one hour."""
+    following = due_after(name, due) if due_after else None
+    return 3600.0 if following is None else min(3600.0, max(60.0, (following - due).total_seconds() / 2))
+
+
+def _masked(runs: list[Run], mask: Callable[[str], str]) -> list[Run]:
+    return [replace(run, error=mask(run.error)) if run.error else run for run in runs]
+
+
+def _outbox(found: queries.Outbox, now: datetime, mask: Callable[[str], str]) -> OutboxStatus:
+    age = (now - found.oldest_at).total_seconds() if found.oldest_at else None
+    return {"waiting": found.waiting, "oldest_age_s": None if age is None else round(max(0.0, age), 1),
+            "parked": found.parked, "last_error": _quoted(mask(found.last_error))}
+
+
+def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
+    reasons = []
+    if outbox["oldest_age_s"] is not None and outbox["oldest_age_s"] > after_s:
+        why = f" ({outbox['last_error']})" if outbox["last_error"] else ""
+        reasons.append(f"outbox: the oldest message waits for {for_people(outbox['oldest_age_s'])}{why}")
+    if outbox["parked"]:
+        reasons.append(f"outbox: {outbox['parked']} parked; see `pipeline outbox`")
+    return reasons
+
+
+def _is_writable(folder: Path) -> bool:
+    """Asked of the file system: writing to find out would add to what is wrong."""
+    try:
+        return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
+    except OSError:
+        return False
+
+
+def _disk(folder: Path, keep_free_bytes: int) -> DiskStatus:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:  # told as a reason: free_bytes is null
+        return {"free_bytes": None, "total_bytes": None, "keep_free_bytes": keep_free_bytes}
+    return {"free_bytes": usage.free, "total_bytes": usage.total, "keep_free_bytes": keep_free_bytes}
+
+
+def _disk_reasons(disk: DiskStatus, below: int) -> list[str]:
+    free, keep = disk["free_bytes"], disk["keep_free_bytes"]
+    if free is None:
+        return ["disk: data_dir cannot be examined"]
+    if free < max(below, keep):
+        name, least = ("pipeline.keep_free", keep) if keep >= below else ("heartbeat.disk_below", below)
+        return [f"disk: {size_for_people(free)} free, {name} is {size_for_people(least)}"]
+    return []
+
+
+def _run(run: Run, now: datetime, zone: tzinfo) -> RunStatus:
+    return {
+        "id": run.id, "spider": run.spider, "reason": run.reason, "due_at": _iso(run.due_at, zone),
+        "started_at": _iso(run.started_at, zone) if run.started_at else None,
+        "ended_at": _iso(run.ended_at, zone) if run.ended_at else None,
+        "duration_s": _duration_s(run, run.ended_at or now),
+        "outcome": run.outcome.value if run.outcome else None, "complete": run.complete, "suspect": run.suspect,
+        "error": _quoted(run.error), "progress": dict(vars(run.progress)),
+    }
+
+
+def _past(run: Run, zone: tzinfo) -> PastRun:
+    assert run.ended_at is not None
+    assert run.outcome is not None
+    return {
+        "id": run.id, "ended_at": _iso(run.ended_at, zone), "outcome": run.outcome.value,
+        "duration_s": _duration_s(run, run.ended_at), "pages": run.progress.pages, "items": run.progress.items,
+        "error": _quoted(run.error),
+    }
+
+
+def _duration_s(run: Run, until: datetime) -> float | None:
+    return round((until - run.started_at).total_seconds(), 3) if run.started_at else None
+
+
+def _pool(proxy: Proxy) -> tuple[str | ProxyTable, ...]:
+    return proxy if isinstance(proxy, tuple) else (proxy,)
+
+
+def shown_proxy(proxy: str | ProxyTable) -> str:
+    """A proxy's URL without its credentials."""
+    parts = urlsplit(proxy if isinstance(proxy, str) else proxy.url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _resting(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
+    """The proxies of pools that failed and rest. A file that cannot be read is the run's to complain about."""
+    found: list[RestingProxy] = []
+    for name in settings.spiders:
+        try:
+            pool = read_pool(pool_file(data_dir, name))
+        except OSError:
+            continue
+        found += [{"spider": name, "proxy": _quoted(proxy), "failures": each.failures,
+                   "until": _iso(datetime.fromtimestamp(each.resting_until_s, UTC), settings.zone)}
+                  for proxy, each in pool.health.items() if each.resting_until_s > now.timestamp()]
+    return found
+
+
+def _quoted(text: str) -> str:
+    """Text of somebody else, short and on one line."""
+    text = visible(" ".join(text.split()))
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT - 1] + "…"
+
+
+def _iso(moment: datetime, zone: tzinfo | None) -> str:
+    return moment.astimezone(zone).isoformat(timespec="seconds") if zone else moment.isoformat(timespec="seconds")

@@ -1,0 +1,44 @@
+"""Text on its way to a terminal: control characters shown, instants stamped."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, tzinfo
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """`text` with every control character (Unicode Cc) but the tab written as an escape, \\x1b for ESC."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def decoded(line: bytes) -> str:
+    """UTF-8 as text; bytes that are none come out as escapes, \\xff."""
+    return line.decode("utf-8", "backslashreplace")
+
+
+def stamp(now: datetime, zone: tzinfo) -> str:
+    """`2026-11-22 23:16:41`, the date and time in `zone`."""
+    return f"{now.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def for_people(seconds: float) -> str:
+    """A span in its two largest units: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{whole // 60} min"
+
+
+def size_for_people(size_bytes: float) -> str:
+    """Bytes in powers of 1000: 512 B, 3.1 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size_bytes) < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"

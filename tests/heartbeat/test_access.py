@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import stat
+import subprocess
+
+import pytest
+import requests
+
+from pipeline.errors import HeartbeatError, SettingsError
+from pipeline.heartbeat import Access, Heartbeat, Token, heartbeat_of, link, networks, server_tls
+from pipeline.heartbeat.client import Way, way
+from pipeline.heartbeat.desk import Desk
+from pipeline.heartbeat.doors import listen_on
+from pipeline.heartbeat.opening import announce
+from pipeline.settings import load
+from pipeline.store import open_store
+
+from .conftest import NOW, Service
+from .test_web import raw
+
+TOKEN = Token("t0ken-" * 8)
+
+
+class Strangers(Access):
+    """Takes every client for one of another machine: tests have loopback only."""
+
+    def trusts(self, peer):
+        return self.open_status
+
+
+class Outsiders(Access):
+    def admits(self, peer):
+        return False
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def settings(text):
+        (tmp_path / "settings.toml").write_text(text)
+        return load(tmp_path / "settings.toml")
+
+    return settings
+
+
+def test_who_may_connect_and_who_needs_no_token():
+    access = Access(TOKEN, networks(("10.0.0.0/8", "fd00::/8")))
+    for peer in ("127.0.0.1", "127.8.9.10", "::1", "", "::ffff:127.0.0.1"):
+        assert access.admits(peer)
+        assert access.trusts(peer)
+    for peer in ("10.255.0.1", "fd00::7", "::ffff:10.0.0.1", "fd00::7%eth0"):
+        assert access.admits(peer)
+        assert not access.trusts(peer)
+    for peer in ("192.0.2.1", "fe80::1%eth0", "::ffff:192.0.2.1"):
+        assert not access.admits(peer)
+    assert Access(TOKEN).admits("192.0.2.1")
+    assert Access(TOKEN, open_status=True).trusts("192.0.2.1")
+    assert not Access(None).opens("")
+
+
+def test_another_address_must_be_meant(settings):
+    for host in ("0.0.0.0", "192.0.2.1", "::", "box.example"):
+        with pytest.raises(SettingsError, match="allow_remote = true"):
+            settings(f'[heartbeat]\nhost = "{host}"\n')
+    assert settings('[heartbeat]\nhost = "0.0.0.0"\nallow_remote = true\n').heartbeat.on_port
+    settings('[heartbeat]\nhost = "localhost"\n')
+    with pytest.raises(SettingsError, match="no network"):
+        settings('[heartbeat]\nallow = ["10.0.0.0/99"]\n')
+    with pytest.raises(SettingsError, match="needs its certificate"):
+        settings('[heartbeat]\nkey = "key.pem"\n')
+
+
+def test_strangers_get_echoes_and_liveness_and_nothing_else_without_the_token(start):
+    heartbeat = start(access=Strangers(TOKEN), udp=True)
+    answers = raw(heartbeat, b"hi\nping\nstatus\nwatch\nspider x\ntoken wrong\nhealth\n", half_close=True).splitlines()
+    assert answers[0].endswith(b"] hi")
+    assert answers[1] == b"pong"
+    assert all(b"needs the token" in answers[position] for position in (2, 3, 4, 6))
+    assert answers[5].startswith(b"error: that is not the token")
+    assert b"needs the token" in raw(heartbeat, b"", half_close=True)
+    base = f"http://127.0.0.1:{heartbeat.address[1]}"
+    assert requests.get(f"{base}/livez", timeout=10).status_code == 200
+    for path in ("/healthz", "/readyz", "/status.json", "/metrics"):
+        refused = requests.get(base + path, timeout=10)
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="pipeline"')
+    assert requests.get(base, timeout=10).status_code == 403
+
+
+def test_strangers_with_the_token_get_all_of_it(start):
+    heartbeat = start(access=Strangers(TOKEN))
+    word = f"token {TOKEN.reveal()}\nhealth\n".encode()
+    assert raw(heartbeat, word, half_close=True) == b"ok\nok\n"
+    answer = requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/healthz", timeout=10,
+                          headers={"Authorization": f"Bearer {TOKEN.reveal()}"})
+    assert answer.text == "ok\n"
+    assert Way(*heartbeat.address, token=TOKEN.reveal()).ask("health") == "ok"
+
+
+def test_strangers_need_no_token_where_the_status_is_open(start):
+    heartbeat = start(access=Strangers(TOKEN, open_status=True))
+    assert raw(heartbeat, b"health\n", half_close=True) == b"ok\n"
+
+
+def test_datagrams_of_strangers_get_echoes_only_and_never_carry_a_token(start):
+    heartbeat = start(access=Strangers(TOKEN), udp=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(10)
+        sock.connect(heartbeat.address)
+        for text in (b"status", f"token {TOKEN.reveal()}".encode(), b"ping"):
+            sock.send(text)
+        assert sock.recv(2000) == b"pong\n"
+
+
+def test_a_client_outside_the_networks_is_cut_off_without_a_word(start):
+    heartbeat = start(access=Outsiders(TOKEN), udp=True)
+    with socket.create_connection(heartbeat.address, 10) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(b"status\n")
+        assert sock.recv(100) == b""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.2)
+        sock.connect(heartbeat.address)
+        sock.send(b"ping")
+        with pytest.raises(TimeoutError):
+            sock.recv(100)
+
+
+# TLS
+
+
+@pytest.fixture
+def tls(settings, authority, tmp_path):
+    certificate = authority.issue()
+    (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    (tmp_path / "key.pem").write_bytes(certificate.private_key_pem.bytes())
+    return settings('[heartbeat]\ncertificate = "cert.pem"\nkey = "key.pem"\n')
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # what serve uses; asyncio leaves failed handshakes open
+def test_one_certificate_serves_lines_and_https(start, tls, authority):
+    heartbeat = start(tls=server_tls(tls), access=Access(TOKEN))
+    answer = requests.get(f"https://127.0.0.1:{heartbeat.address[1]}/?token={TOKEN.reveal()}", timeout=10,
+                          verify=str(authority.ca_file), allow_redirects=False)
+    assert answer.status_code == 303
+    assert "; Secure" in answer.headers["Set-Cookie"]
+    found = way(tls)
+    assert list(Way("127.0.0.1", heartbeat.address[1], tls=found.tls).ask_lines(["ping", "health"])) == ["pong", "ok"]
+    strict = ssl.create_default_context()
+    strict.check_hostname = False
+    with pytest.raises(HeartbeatError, match="cannot be reached"):
+        Way("127.0.0.1", heartbeat.address[1], tls=strict).ask("ping")
+    with pytest.raises(HeartbeatError):
+        Way("127.0.0.1", heartbeat.address[1]).ask("ping", timeout_s=1)
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # what serve uses; asyncio leaves failed handshakes open
+def test_old_tls_is_refused(start, tls):
+    heartbeat = start(tls=server_tls(tls))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(heartbeat.address, 10) as sock, pytest.raises((ssl.SSLError, ConnectionError)):
+        context.wrap_socket(sock)
+
+
+def test_a_certificate_that_cannot_be_used_says_so(settings, tls, tmp_path):
+    (tmp_path / "key.pem").write_text("no key")
+    with pytest.raises(HeartbeatError, match="belong together"):
+        server_tls(tls)
+    with pytest.raises(HeartbeatError, match="cannot be found"):
+        server_tls(settings('[heartbeat]\ncertificate = "none.pem"\n'))
+
+
+# A Unix socket
+
+
+def test_a_unix_socket_is_the_owners_alone_and_goes_with_the_service(run, service, tmp_path):
+    path = tmp_path / "run" / "heartbeat.sock"
+    heartbeat = Heartbeat(host="127.0.0.1", port=None, answer=service, socket_path=path, clock=lambda: NOW)
+    run(heartbeat.start())
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert Way("", 0, path=path).ask("health") == "ok"
+        with pytest.raises(HeartbeatError, match="somebody answers"):
+            listen_on(path)
+        assert Way("", 0, path=path).ask("ping") == "pong"
+    finally:
+        run(heartbeat.stop())
+    assert not path.exists()
+
+
+@pytest.mark.needs("curl")
+def test_curl_reads_the_unix_socket(start, tmp_path):
+    start(socket_path=tmp_path / "s")
+    command = ["curl", "-sS", "-m", "10", "--unix-socket", str(tmp_path / "s"), "http://localhost/healthz"]
+    assert subprocess.run(command, capture_output=True, timeout=20, check=True).stdout == b"ok\n"
+
+
+def test_a_socket_left_behind_is_replaced_and_a_file_is_not(tmp_path):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(path))
+    listen_on(path).close()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(HeartbeatError, match="no socket"):
+        listen_on(tmp_path / "file")
+    with pytest.raises(HeartbeatError, match="shorter"):
+        listen_on(tmp_path / ("x" * 200))
+
+
+# From settings
+
+
+def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, caplog):
+    found = settings('[heartbeat]\nsocket = "var/s"\n')
+    store = open_store(found.data_dir)
+    desk = Desk(store, lambda: found, lambda: NOW)
+
+    async def serve():
+        heartbeat = heartbeat_of(found, store, Service(), desk, version="1")
+        await heartbeat.start()
+        with caplog.at_level(logging.INFO):
+            announce(found, heartbeat, on_terminal=True)
+        try:
+            return await asyncio.to_thread(way(found).ask, "health")
+        finally:
+            await heartbeat.stop()
+
+    assert asyncio.run(serve()) == "ok"
+    assert "Unix socket" in caplog.text
+    assert "token=" not in caplog.text, "there is no page to open"
+    store.close()
+
+
+def test_other_machines_are_warned_of_and_reached_by_their_own_commands(settings, caplog, tmp_path):
+    found = settings('[heartbeat]\nhost = "0.0.0.0"\nport = 0\nallow_remote = true\nopen_status = true\n')
+    announce(found, Heartbeat(host="0.0.0.0", port=0, answer=Service()), on_terminal=False)
+    assert "open_status = true" in caplog.text
+    assert "without TLS" in caplog.text
+    assert way(found).host == "127.0.0.1"
+    assert link(found, TOKEN, 8000) == f"http://127.0.0.1:8000/?token={TOKEN.reveal()}"
+    named = settings('[heartbeat]\nhost = "192.0.2.1"\nnames = ["box.example"]\nallow_remote = true\n'
+                     'certificate = "c.pem"\n')
+    assert link(named, TOKEN).startswith("https://box.example:8000/?token=")
+
+
+def test_the_link_is_printed_again(program):
+    program.write("")
+    first = program.run("url")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith(f"http://127.0.0.1:{program.port}/?token=")
+    program.serve()
+    assert program.run("url").stdout == first.stdout
+    assert requests.get(first.stdout.strip(), timeout=10).status_code == 200
+    assert "token=" not in program.log(), "no terminal, no link"

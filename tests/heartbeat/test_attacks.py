@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from pipeline.heartbeat import Limits
+
+from .conftest import empty, spider_status
+from .test_web import raw
+from .torture import assault, honest
+
+GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("seed", [7, 2026])
+def test_random_bytes_and_broken_requests_leave_it_up_and_say_nothing_in_the_log(start, caplog, seed):
+    heartbeat = start(limits=Limits(quiet_s=0.01, drain_s=0.1))
+    report = assault(heartbeat.address, seed=seed, number=3000)
+    assert report.inputs == 3000
+    assert report.honest >= 5
+    assert report.slowest_s < 1
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_slow_clients_are_cut_off_and_the_honest_are_served_meanwhile(start):
+    heartbeat = start(limits=Limits(http_idle_s=0.5, idle_s=0.5, quiet_s=5, connections=300))
+    slow = [socket.create_connection(heartbeat.address, 10) for _ in range(200)]
+    for number, sock in enumerate(slow):
+        sock.sendall((GET[:20], GET[:-4], b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na", b"one byt")
+                     [number % 4])
+    ended = threading.Event()
+
+    def drip():
+        while not ended.wait(0.05):
+            for sock in slow[1:3]:  # a byte now and then does not keep an HTTP request alive for ever
+                with contextlib.suppress(OSError):
+                    sock.send(b"x")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    for _ in range(20):
+        began = time.monotonic()
+        assert honest(heartbeat.address) == b"pong\n"
+        assert time.monotonic() - began < 0.5
+    for number, sock in enumerate(slow):
+        if number % 4 in (1, 2):
+            sock.settimeout(10)
+            with contextlib.suppress(ConnectionError):
+                while sock.recv(4096):
+                    pass
+    ended.set()
+    dripping.join()
+    for sock in slow:
+        sock.close()
+
+
+def test_half_open_connections_fill_no_more_than_their_places(start):
+    heartbeat = start(limits=Limits(connections=20))
+    silent = [socket.create_connection(heartbeat.address, 10) for _ in range(20)]
+    for sock in silent:  # each is in once it is answered
+        sock.sendall(b"ping\n")
+        assert sock.recv(100) == b"pong\n"
+    assert b"20 connections are all this port has" in raw(heartbeat, b"")
+    silent.pop().close()
+    deadline = time.monotonic() + 10
+    while honest_or_none(heartbeat.address) != b"pong\n":
+        assert time.monotonic() < deadline
+    for sock in silent:
+        sock.close()
+
+
+def honest_or_none(address):
+    with contextlib.suppress(ConnectionError):
+        return honest(address)
+
+
+def test_thousands_of_connections_a_second_are_survived(heartbeat):
+    began = time.monotonic()
+    for _ in range(3000):
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.connect_ex(heartbeat.address)
+    assert honest(heartbeat.address) == b"pong\n"
+    assert time.monotonic() - began < 20
+
+
+def test_an_endless_line_costs_no_more_than_a_line(heartbeat):
+    with socket.create_connection(heartbeat.address, 10) as sock:
+        sock.settimeout(10)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                sock.sendall(b"x" * 65536)
+    assert honest(heartbeat.address) == b"pong\n"
+
+
+@pytest.mark.parametrize("request_", [
+    (b"POST /enter HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n"
+     b"5c\r\nGET /status.json HTTP/1.1\r\n\r\n0\r\n\r\n"),
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\nGET /status.json HTTP/1.1\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5, 6\r\n\r\nGET /status.json HTTP/1.1\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: +5\r\n\r\nhello",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(20_000)) + b"\r\n",
+    b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_smuggled_or_oversized_request_tells_no_status(heartbeat, service, request_):
+    service.says = empty() | {"spiders": {"books": spider_status()}}
+    with socket.create_connection(heartbeat.address, 10) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(request_)
+        sock.shutdown(socket.SHUT_WR)
+        assert b"books" not in sock.makefile("rb").read()
+    assert honest(heartbeat.address) == b"pong\n"
+
+
+@pytest.mark.parametrize("host", [b"evil.example", b"localhost.evil.example", b"127.0.0.1.evil.example:80", b"[::1", b"a b"])
+def test_a_wrong_host_is_refused_on_every_path(heartbeat, host):
+    for path in (b"/", b"/status.json", b"/?token=x", b"/spiders/books"):
+        answer = raw(heartbeat, b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+        assert answer.startswith((b"HTTP/1.1 421", b"HTTP/1.1 400", b"HTTP/1.0 400")), answer[:100]

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+
+import pytest
+
+from pipeline.errors import HeartbeatError
+from pipeline.heartbeat import Limits
+from pipeline.heartbeat.client import ask_udp
+from pipeline.heartbeat.datagrams import Budget
+
+from .conftest import empty
+
+STAMP = "[2026-11-22 23:16:41]"
+
+
+@pytest.fixture
+def ask(start):
+    heartbeat = start(udp=True)
+
+    def ask(text):
+        return ask_udp(*heartbeat.address, text, timeout_s=5)
+
+    return ask
+
+
+def silent(address, *datagrams):
+    """Whether none of these datagrams gets an answer before a ping sent after them does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.connect(address)
+        for datagram in datagrams:
+            sock.send(datagram)
+        sock.send(b"ping")
+        return sock.recv(65535) == b"pong\n"
+
+
+def test_the_same_words_are_answered(ask):
+    assert ask("ping") == "pong"
+    assert ask("health") == "ok"
+    assert ask("hello\n") == f"{STAMP} hello"
+    assert ask("a\nb\x1b") == f"{STAMP} a\\x0ab\\x1b"
+    assert json.loads(ask(""))["health"] == "ok"
+    assert json.loads(ask("status"))["schema"] == 1
+
+
+def test_an_answer_longer_than_a_packet_asks_for_tcp(ask, service):
+    service.says = empty() | {"reasons": ["x" * 2000]}
+    assert ask("status") == "error: the answer is longer than a packet; ask over TCP"
+
+
+def test_an_answer_of_such_a_server_is_not_answered_again(start):
+    assert silent(start(udp=True).address, f"{STAMP} {STAMP} hello\n".encode())
+
+
+def test_a_datagram_longer_than_an_answer_is_not_answered(start):
+    assert silent(start(udp=True).address, b"x" * 1300)
+
+
+def test_each_source_has_its_budget(start):
+    heartbeat = start(udp=True, limits=Limits(datagrams_per_s=2))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(heartbeat.address)
+        for _ in range(50):
+            sock.send(b"ping")
+        sock.settimeout(0.3)
+        assert 4 <= sum(1 for _ in iter(lambda: received(sock), b"")) <= 6
+
+
+def received(sock):
+    try:
+        return sock.recv(100)
+    except TimeoutError:
+        return b""
+
+
+def test_a_budget_fills_again_and_no_further_than_twice_its_rate():
+    budget = Budget(2.0, 0.0)
+    assert [budget.spend(0.0) for _ in range(5)] == [True, True, True, True, False]
+    assert budget.spend(0.5)
+    assert not budget.spend(0.5)
+    assert [budget.spend(1000.0) for _ in range(5)].count(True) == 4
+
+
+def test_datagrams_are_off_unless_asked_for(heartbeat):
+    with pytest.raises(HeartbeatError) as caught:
+        ask_udp(*heartbeat.address, "ping", timeout_s=0.3)
+    assert caught.value.retry
+
+
+def test_a_port_taken_for_datagrams_is_one_clear_message(start):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+            sock.bind(("127.0.0.1", port))
+        with pytest.raises(HeartbeatError, match=f"port {port} on 127.0.0.1 is in use"):
+            start(udp=True, port=port)
+        start(port=port)
+
+
+@pytest.mark.needs("nc")
+def test_nc_gets_its_answer(start):
+    host, port = start(udp=True).address
+    done = subprocess.run(["nc", "-u", "-w", "5", "-W", "1", host, str(port)], input=b"hello", capture_output=True,
+                          timeout=10, check=True)
+    assert done.stdout.decode() == f"{STAMP} hello\n"

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from pipeline.errors import PipelineError, SettingsError, StoreError, UsageError
+from pipeline.heartbeat import Outward, Probe, Switches, Systemd
+from pipeline.heartbeat.masking import Mask
+from pipeline.heartbeat.outward import post
+from pipeline.heartbeat.vitals import Vitals, judged
+from pipeline.model import Outcome, Run
+from pipeline.settings import Secret, load
+from pipeline.store import open_store, pulse
+
+from .conftest import NOW, empty
+
+RUN = Run(id=7, pass_id=1, spider="books", attempt=1, reason="schedule", due_at=NOW, created_at=NOW)
+
+
+class SwitchBoard:
+    """A dead-man's switch: what it was told, and what it answers."""
+
+    def __init__(self):
+        self.told = []
+        self.answers = []
+        self.changed = asyncio.Event()
+        self.url = ""
+
+    async def handle(self, request):
+        self.told.append((request.path, await request.text()))
+        self.changed.set()
+        status = self.answers.pop(0) if self.answers else 200
+        return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else None)
+
+    async def until(self, number):
+        async with asyncio.timeout(10):
+            while len(self.told) < number:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def switch_board():
+    board = SwitchBoard()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", board.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    board.url = f"http://127.0.0.1:{runner.addresses[0][1]}/uuid"
+    try:
+        yield board
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    def settings(heartbeat="", spider=""):
+        (tmp_path / "settings.toml").write_text(
+            f'[heartbeat]\n{heartbeat}\n[spiders.books]\nstart = ["https://b.example/"]\nitems.fields.t = "h1"\n{spider}\n')
+        return load(tmp_path / "settings.toml")
+
+    return settings
+
+
+def outward(settings, status=None, **options):
+    async def ok():
+        return empty()
+
+    return Outward(lambda: settings, lambda: Mask(("hunter2",)), status or ok, switches=Switches(retry_s=0.01), **options)
+
+
+def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypatch):
+    async def story():
+        async with switch_board() as board:
+            monkeypatch.setenv("BEAT", board.url)
+            beats = outward(settings(spider='beat = { env = "BEAT" }'))
+            for number, tell in enumerate((
+                    lambda: beats.started(RUN), lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED)),
+                    lambda: beats.ended(replace(RUN, outcome=Outcome.FAILED, error="login\nwith hunter2")),
+                    lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED, suspect=True)))):
+                tell()
+                await board.until(number + 1)
+            beats.ended(replace(RUN, outcome=Outcome.STOPPED))
+            beats.started(replace(RUN, spider="other"))
+            await beats.drained(5)
+            assert board.told == [("/uuid/start", "books run 7"), ("/uuid", "books run 7"),
+                                  ("/uuid/fail", "books run 7 failed: login with ****"),
+                                  ("/uuid/fail", "books run 7 suspect: it found no items where there were some")]
+
+    asyncio.run(story())
+
+
+def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplog):
+    async def story():
+        async with switch_board() as board:
+            beats = outward(settings(spider=f'beat = "{board.url}"'))
+            board.answers = [500, 503, 200]
+            beats.started(RUN)
+            await beats.drained(5)
+            assert len(board.told) == 3
+            assert not caplog.records
+            for status, number in ((500, 3), (404, 1), (302, 1)):
+                board.told.clear()
+                board.answers = [status] * 3
+                beats.started(RUN)
+                await beats.drained(5)
+                assert len(board.told) == number
+                assert f"answered {status}" in caplog.text
+            return board.url
+
+    url = asyncio.run(story())
+    assert "spiders.books.beat" in caplog.text
+    assert url not in caplog.text
+
+
+def test_nobody_there_is_no_reason_to_stop(free_port, monkeypatch):
+    monkeypatch.setenv("BEAT", f"http://127.0.0.1:{free_port}/x")
+    with pytest.raises(PipelineError, match="not reached") as caught:
+        post(Secret("env", "BEAT"), "success", "")
+    assert caught.value.retry
+    assert str(free_port) not in str(caught.value)
+
+
+def test_a_url_that_anybody_could_read_on_the_way_is_refused(settings, monkeypatch):
+    with pytest.raises(SettingsError, match="https"):
+        settings(heartbeat='beat = "http://hc.example/x"')
+    monkeypatch.setenv("BEAT", "http://hc.example/x")
+    with pytest.raises(UsageError, match="https"):
+        post(Secret("env", "BEAT"), "success", "")
+
+
+def test_too_many_beats_are_dropped_not_kept(settings, caplog):
+    async def story():
+        async with switch_board() as board:
+            beats = outward(settings(spider=f'beat = "{board.url}"'))
+            for _ in range(100):
+                beats.started(RUN)
+            await beats.drained(20)
+            assert len(board.told) == 64
+
+    asyncio.run(story())
+    assert "too many beats" in caplog.text
+
+
+def test_the_whole_is_told_again_and_again_and_failing_is_a_failure(settings):
+    async def story():
+        async with switch_board() as board:
+            says = [empty(), empty() | {"health": "degraded", "reasons": ["late"]},
+                    empty() | {"health": "failing", "reasons": ["store: gone"]}, StoreError("damaged")]
+
+            async def status():
+                found = says.pop(0) if says else empty()
+                if isinstance(found, Exception):
+                    raise found
+                return found
+
+            beats = outward(settings(heartbeat=f'beat = "{board.url}"\nbeat_every = "50ms"'), status)
+            task = asyncio.create_task(beats.run())
+            await board.until(5)
+            task.cancel()
+            await asyncio.wait({task})
+            await beats.drained(5)
+            assert sorted(board.told[:4]) == sorted([
+                ("/uuid", "ok"), ("/uuid", "degraded: late"), ("/uuid/fail", "failing: store: gone"),
+                ("/uuid/fail", "damaged")])
+
+    asyncio.run(story())
+
+
+# systemd
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(10)
+        yield sock
+
+
+def test_systemd_hears_of_ready_stopping_and_the_watchdog(settings, supervisor):
+    systemd = Systemd({"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "100000"})
+    assert systemd.watchdog_s == 0.05
+
+    async def story():
+        beats = outward(settings(), systemd=systemd)
+        beats.ready()
+        task = asyncio.create_task(beats.run())
+        heard = [await asyncio.to_thread(supervisor.recv, 100) for _ in range(3)]
+        task.cancel()
+        await asyncio.wait({task})
+        beats.stopping()
+        return heard
+
+    assert asyncio.run(story()) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+    heard = supervisor.recv(100)
+    while heard == b"WATCHDOG=1":
+        heard = supervisor.recv(100)
+    assert heard == b"STOPPING=1"
+
+
+def test_systemd_may_be_abstract_gone_or_not_there_at_all():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind("\0pipeline-test-notify")
+        Systemd({"NOTIFY_SOCKET": "@pipeline-test-notify"}).tell(STATUS="two\nlines")
+        assert sock.recv(100) == b"STATUS=two"
+    Systemd({"NOTIFY_SOCKET": "@pipeline-test-notify"}).tell(READY=1)
+    Systemd({}).tell(READY=1)
+    assert Systemd({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s is None
+
+
+# The database takes a write
+
+
+def test_a_database_that_takes_no_write_is_failing(tmp_path):
+    store = open_store(tmp_path / "var")
+    pulse.beat(store, now=NOW)
+    pulse.beat(store, now=NOW)
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+
+    async def probed(write):
+        probe = Probe(write)
+        probe.start()
+        async with asyncio.timeout(10):
+            while not (problem := probe.problem(0, after_s=1e9)):
+                await asyncio.sleep(0)
+        await probe.stop()
+        return problem
+
+    problem = asyncio.run(probed(lambda: pulse.beat(store, now=NOW)))
+    assert "readonly" in problem or "cannot" in problem
+    told = judged(empty(), Vitals().now(0), unwritable=problem)
+    assert told["health"] == "failing"
+    assert told["reasons"] == [f"store: {problem}"]
+    assert told["store"] == {"readable": True, "writable": False, "error": problem}
+    store.close()
+
+
+def test_a_write_that_hangs_is_noticed_while_it_hangs():
+    async def story():
+        gate, began = threading.Event(), threading.Event()
+
+        def write():
+            began.set()
+            gate.wait(10)
+
+        probe = Probe(write)
+        probe.start()
+        await asyncio.to_thread(began.wait, 10)
+        loop_clock = time.monotonic()
+        soon, later = probe.problem(loop_clock + 1, after_s=15), probe.problem(loop_clock + 20, after_s=15)
+        gate.set()
+        await probe.stop()
+        return soon, later
+
+    soon, later = asyncio.run(story())
+    assert soon == ""
+    assert later.startswith("a write has been waiting for ")
+
+
+def test_thresholds_are_settings(settings):
+    table = settings('lag_after = "1s"\njump_after = "2s"\nwrite_after = "3s"\ndisk_below = "4GB"').heartbeat
+    assert (table.lag_after, table.jump_after, table.write_after, table.disk_below) == (1, 2, 3, 4 * 10**9)
+    assert judged(empty(), {"lag_s": 2.0, "clock_jump_s": 0.0}, lag_after_s=1)["health"] == "degraded"

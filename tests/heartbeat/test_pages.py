@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from datetime import timedelta
+from html import escape
+from urllib.parse import quote
+
+import pytest
+import requests
+from lxml import html
+from sqlalchemy import insert, update
+
+from pipeline.errors import HeartbeatError
+from pipeline.heartbeat import Access, Desk, Token, kept_token, snapshot
+from pipeline.heartbeat.access import TOKEN_FILE
+from pipeline.model import DraftMessage, MessageState, Outcome, Progress
+from pipeline.settings import load
+from pipeline.store import open_store, outbox, pauses, runs
+from pipeline.store.schema import changes, download_files, downloads, messages
+from tests.servers.program import eventually
+
+from .conftest import NOW, STARTED
+
+SECRETS = {"BOOKS_PASSWORD": "hunter2-books", "BOOKS_COOKIE": "sid=c00kie-value", "MAIL_PASSWORD": "m@il&secret",
+           "PROXY_PASSWORD": "pr0xy-password", "HEADER_KEY": "api-key-77", "BEAT_URL": "https://hc.example/uuid-123"}
+SETTINGS = """
+[heartbeat]
+beat = { env = "BEAT_URL" }
+[mail]
+host = "smtp.example.com"
+user = "me@example.com"
+password = { env = "MAIL_PASSWORD" }
+[proxies]
+office = { url = "http://127.0.0.1:8118", user = "me", password = { env = "PROXY_PASSWORD" } }
+pool = ["http://user:p00l-password@10.0.0.1:3128"]
+[spiders.books]
+schedule = "every 1h"
+proxy = "office"
+start = ["https://books.example/"]
+items.fields.title = "h1"
+headers = { X-Key = { env = "HEADER_KEY" } }
+[spiders.books.login]
+url = "https://books.example/login"
+fields = { username = "me", password = { env = "BOOKS_PASSWORD" } }
+check = "a"
+[spiders.books.cookies]
+header = { env = "BOOKS_COOKIE" }
+[spiders.idle]
+start = ["https://idle.example/"]
+items.fields.title = "h1"
+"""
+EVERY_SECRET = (*SECRETS.values(), "p00l-password")
+LEAK = " ".join(EVERY_SECRET)
+EVIL = "<script>alert(1)</script>\x1b[31m\u202e"
+HTML = "<!doctype html><p style='color:red'>News</p><script>alert(1)</script><img src='https://t.example/'>"
+
+
+class World:
+    """A store with one of everything, its desk, and what the buttons woke."""
+
+    def __init__(self, folder):
+        (folder / "settings.toml").write_text(SETTINGS)
+        self.settings = load(folder / "settings.toml")
+        self.store = open_store(folder / "var")
+        self.woken = []
+        self.now = NOW
+        self.desk = Desk(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
+                         on_plan=lambda: self.woken.append("plan"), on_mail=lambda: self.woken.append("mail"))
+        self.token = kept_token(folder / "var")
+
+    async def status(self):
+        return snapshot(self.store, self.settings, next_slots={"books": NOW + timedelta(hours=1)}, started_at=STARTED,
+                        now=NOW, version="1.2.3", mask=self.desk.mask)
+
+    def run(self, key, ago_s, outcome=Outcome.SUCCEEDED, error="", **figures):
+        at = NOW - timedelta(seconds=ago_s)
+        waiting = runs.claim_slot(self.store, "books", key, due_at=at, reason="schedule", now=at)
+        run = runs.start_run(self.store, waiting.id, owner=self.store.owner, now=at, limit=9)
+        if outcome is None:
+            runs.report_progress(self.store, run, Progress(**figures), now=at)
+            return run
+        return runs.end_run(self.store, run, runs.Ending(outcome, error), Progress(**figures),
+                            now=at + timedelta(seconds=12))
+
+    def fill(self):
+        for number in range(12):
+            self.run(f"past {number}", 40000 - number * 3000, pages=5 + number, items=40 + number * 3 % 7, new=2,
+                     downloads=3, download_bytes=4_200_000)
+        first = self.run("first", 3600, pages=5, items=40, new=40, downloads=2, download_bytes=4_000_000)
+        failed = self.run("second", 600, Outcome.FAILED, error=f"{EVIL} https://books.example/: {LEAK}")
+        log = self.settings.data_dir / "logs" / "runs" / f"{failed.id}.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("".join(f"10:00:{n % 60:02} fetched page {n}\n" for n in range(3000)) + f"{EVIL} {LEAK}\n")
+        with self.store.write() as connection:
+            connection.execute(insert(changes), [
+                {"run_id": first.id, "spider": "books", "key": "https://books.example/1", "kind": "changed", "at": NOW,
+                 "before": {"title": "A Light in the Attic", "price": 51.77},
+                 "after": {"title": "A Light in the Attic", "price": 49.5, "note": LEAK}},
+                {"run_id": first.id, "spider": "books", "key": EVIL, "kind": "new", "at": NOW, "before": {},
+                 "after": {"title": EVIL, "price": 12}},
+                {"run_id": first.id, "spider": "books", "key": "https://books.example/3", "kind": "gone", "at": NOW,
+                 "before": {"title": "Soumission"}, "after": {}}])
+            for number, name in enumerate(("catalogue.pdf", EVIL)):
+                key = f"downloads/books/{number}.pdf"
+                download = connection.execute(insert(downloads).values(
+                    spider="books", url=f"https://books.example/{number}.pdf?k={SECRETS['HEADER_KEY']}", name=name,
+                    pass_id=1, state="done", requested_at=NOW, done_at=NOW, file_key=key).returning(downloads.c.id))
+                connection.execute(insert(download_files).values(
+                    download_id=download.scalar_one(), run_id=first.id, spider="books", key=key, name=name,
+                    url=f"https://books.example/{number}.pdf", size_bytes=2_000_000, sha256="0" * 64, fetched_at=NOW))
+        self.sent = self.message("[books] 40 new", HTML)
+        self.parked = self.message(f"[books] {EVIL}", HTML)
+        with self.store.write() as connection:
+            connection.execute(update(messages).where(messages.c.id == self.sent).values(state="sent", sent_at=NOW))
+            connection.execute(update(messages).where(messages.c.id == self.parked).values(
+                state="parked", last_error=f"535 {LEAK}"))
+        return first, failed
+
+    def message(self, subject, body):
+        key = f"messages/{len(subject)}-{subject[:7].strip('[] ')}.eml"
+        self.store.files.write(key, b"Subject: x\r\n\r\ntext")
+        self.store.files.write(key.replace(".eml", ".html"), body.encode())
+        return outbox.enqueue(self.store, DraftMessage(f"<{key}@x>", subject, "me@example.com", ("you@example.com",),
+                                                       key, 20_000), now=NOW)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+@pytest.fixture
+def port(start, world):
+    return start(answer=world, desk=world.desk, access=Access(world.token)).address[1]
+
+
+@pytest.fixture
+def browser(port, world):
+    """A browser that has followed the link."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.base = f"http://127.0.0.1:{port}"
+        answer = session.get(f"{session.base}/", params={"token": world.token.reveal()}, timeout=10)
+        assert answer.status_code == 200
+        yield session
+
+
+def page(browser, path):
+    answer = browser.get(browser.base + path, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return html.fromstring(answer.content)
+
+
+def press(browser, path, action, origin=None):
+    """Post the form with this action as it is on the page."""
+    form = next(form for form in page(browser, path).forms if form.action == action)
+    return browser.post(browser.base + action, data=dict(form.form_values()), timeout=10, allow_redirects=False,
+                        headers={"Origin": origin or browser.base})
+
+
+# The token
+
+
+def test_the_token_is_made_once_and_only_its_owner_reads_it(tmp_path):
+    first = kept_token(tmp_path)
+    assert len(first.reveal()) >= 40
+    assert kept_token(tmp_path).reveal() == first.reveal()
+    assert stat.S_IMODE((tmp_path / TOKEN_FILE).stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == [TOKEN_FILE]
+    assert first.reveal() not in repr(first)
+
+
+def test_a_damaged_token_is_no_open_door(tmp_path):
+    (tmp_path / TOKEN_FILE).write_text("\n")
+    with pytest.raises(HeartbeatError, match="too short"):
+        kept_token(tmp_path)
+
+
+def test_the_link_sets_a_cookie_that_scripts_and_other_sites_cannot_use_and_leaves_no_token_in_the_address(port, world):
+    answer = requests.get(f"http://127.0.0.1:{port}/?token={world.token.reveal()}", timeout=10, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert world.token.reveal() not in cookie
+
+
+@pytest.mark.parametrize("path", ["/spiders/books", "/runs/1", "/runs/1/events", "/digests", "/outbox", "/messages/1",
+                                  "/messages/1/body"])
+def test_pages_with_scraped_content_are_locked_without_the_token(port, world, path):
+    world.fill()
+    for options in ({}, {"headers": {"Authorization": "Bearer wrong"}}, {"cookies": {world.token.cookie_name: "wrong"}}):
+        answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, **options)
+        assert answer.status_code == 403
+        assert "pipeline url" in answer.text
+    opened = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, stream=True,
+                          headers={"Authorization": f"Bearer {world.token.reveal()}"})
+    assert opened.status_code == 200
+    opened.close()
+
+
+def test_a_wrong_token_is_told_so_and_a_right_one_can_be_typed(port, world):
+    assert requests.get(f"http://127.0.0.1:{port}/?token=wrong", timeout=10).status_code == 403
+    answer = requests.post(f"http://127.0.0.1:{port}/enter", data={"token": world.token.reveal()}, timeout=10,
+                           allow_redirects=False)
+    assert answer.status_code == 303
+
+
+def test_status_health_and_metrics_need_no_token_on_this_machine(port):
+    for path in ("/", "/healthz", "/livez", "/readyz", "/status.json", "/metrics"):
+        assert requests.get(f"http://127.0.0.1:{port}{path}", timeout=10).status_code in (200, 503)
+
+
+# The pages
+
+
+def test_a_spider_shows_its_runs_changes_downloads_and_log(browser, world):
+    world.fill()
+    found = page(browser, "/spiders/books")
+    text = found.text_content()
+    for wanted in ("51.77", "49.5", "catalogue.pdf", "2.0 MB", "failed", "fetched page 2999", "every 1h"):
+        assert wanted in text
+    assert "fetched page 1\n" not in text, "only the end of the log"
+    assert [h.text for h in found.cssselect("h2")] == ["Runs", "Changes", "Downloads", "Log of the last run"]
+    assert page(browser, "/spiders/idle").text_content().count("None yet.") == 4
+
+
+def test_log_lines_are_for_people(world):
+    log = world.settings.data_dir / "logs" / "runs" / "1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps({"time": "2026-11-22T10:00:01.5+00:00", "message": "one\ntwo", "traceback": "a\nb"})
+                   + '\n{"time": 5}\n[]\nprinted\n')
+    assert world.desk.log(1) == '10:00:01 one\\x0atwo\na\nb\n{"time": 5}\n[]\nprinted\n'
+    assert world.desk.log(2) == ""
+
+
+def test_scraped_text_is_text(browser, world):
+    first, failed = world.fill()
+    for path in ("/", "/spiders/books", f"/runs/{first.id}", f"/runs/{failed.id}", "/digests", "/outbox",
+                 f"/messages/{world.parked}"):
+        answer = browser.get(browser.base + path, timeout=10)
+        assert not html.fromstring(answer.content).xpath("//script[not(@src)]"), path
+        assert "\x1b" not in answer.text
+
+
+def test_a_digest_is_shown_as_it_was_sent_in_a_sandbox(browser, world):
+    world.fill()
+    assert "[books] 40 new" in page(browser, "/digests").text_content()
+    frame, = page(browser, f"/messages/{world.sent}").cssselect("iframe")
+    assert frame.get("sandbox") == ""
+    body = browser.get(browser.base + frame.get("src"), timeout=10)
+    assert body.text == HTML
+    policy = body.headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox;")
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+    assert body.headers["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_a_run_at_work_is_followed_live_and_without_scripts(browser, world):
+    run = world.run("live", 5, None, pages=3, items=9, waiting=4)
+    found = page(browser, f"/runs/{run.id}")
+    assert found.cssselect("noscript meta[http-equiv=refresh]")
+    assert found.cssselect("script[src='/live.js']")
+    with browser.get(f"{browser.base}/runs/{run.id}/events", stream=True, timeout=10) as events:
+        assert events.headers["Content-Type"] == "text/event-stream"
+        lines = (line for line in events.iter_lines(decode_unicode=True) if line)
+        assert next(lines) == "event: progress"
+        told = json.loads(next(lines).removeprefix("data: "))
+        assert (told["state"], told["figures"]["pages"]) == ("at work", 3)
+        runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED), Progress(pages=8), now=NOW)
+        rest = list(lines)
+        assert json.loads(rest[-3].removeprefix("data: "))["figures"]["pages"] == 8
+        assert rest[-2] == "event: end"
+    assert not page(browser, f"/runs/{run.id}").cssselect("script")
+
+
+def test_a_stop_does_not_wait_for_those_who_watch(start, world, run):
+    live = world.run("live", 5, None)
+    heartbeat = start(answer=world, desk=world.desk, access=Access(world.token))
+    with requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/runs/{live.id}/events", stream=True, timeout=10,
+                      headers={"Authorization": f"Bearer {world.token.reveal()}"}) as events:
+        lines = events.iter_lines()
+        assert next(lines)
+        run(heartbeat.stop())
+
+
+def test_what_is_not_there_is_not_found(browser):
+    for path in ("/spiders/none", "/runs/99", "/runs/99/events", "/runs/x", "/messages/99", "/messages/99/body",
+                 "/spiders/..%2f..%2fetc", "/runs/-1", "/runs/" + "9" * 40):
+        assert browser.get(browser.base + path, timeout=10).status_code == 404, path
+
+
+def test_a_spider_that_left_the_settings_still_shows_what_it_did(browser, world):
+    world.fill()
+    world.settings = world.settings.model_copy(update={"spiders": {}})
+    assert "no longer in the settings" in page(browser, "/spiders/books").text_content()
+
+
+# The buttons
+
+
+def test_run_now_makes_a_waiting_run_and_wakes_the_service(browser, world):
+    answer = press(browser, "/spiders/books", "/spiders/books/run")
+    waiting, = runs.waiting_runs(world.store)
+    assert (waiting.spider, waiting.reason) == ("books", "manual")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/runs/{waiting.id}")
+    assert world.woken == ["run"]
+    world.now += timedelta(seconds=1)
+    skipped = press(browser, "/spiders/books", "/spiders/books/run").headers["Location"]
+    assert "is still at work" in page(browser, skipped).text_content()
+
+
+def test_pause_and_resume_are_kept_in_the_store(browser, world):
+    press(browser, "/spiders/books", "/spiders/books/pause")
+    assert pauses.paused_spiders(world.store) == {"books"}
+    spider = browser.get(f"{browser.base}/status.json", timeout=10).json()["spiders"]["books"]
+    assert (spider["paused"], spider["next_due"], spider["late"]) == (True, None, False)
+    press(browser, "/spiders/books", "/spiders/books/resume")
+    assert pauses.paused_spiders(world.store) == set()
+    assert world.woken == ["plan", "plan"]
+
+
+def test_the_scheduler_leaves_a_paused_spider_alone_until_it_is_resumed(program):
+    program.write("""
+        [spiders.books]
+        schedule = "every 1h"
+        start = ["http://127.0.0.1:9/"]
+        items.fields.title = "h1"
+        """)
+    store = open_store(program.data)
+    pauses.pause(store, "books", now=NOW)
+    program.serve()
+    assert program.status()["spiders"]["books"]["paused"]
+    assert runs.history(store, "books") == []
+    token = kept_token(program.data).reveal()
+    assert requests.post(f"http://127.0.0.1:{program.port}/spiders/books/resume", timeout=10, allow_redirects=False,
+                         headers={"Authorization": f"Bearer {token}"}).status_code == 303
+    assert eventually(lambda: runs.history(store, "books"))[0].reason in ("schedule", "catch-up")
+    store.close()
+    assert program.stop() == 0
+
+
+def test_a_parked_message_is_retried(browser, world):
+    world.fill()
+    press(browser, "/outbox", f"/messages/{world.parked}/retry")
+    assert outbox.get(world.store, world.parked)[0].state is MessageState.WAITING
+    assert world.woken == ["mail"]
+    again = browser.post(f"{browser.base}/messages/{world.sent}/retry", data={"proof": world.token.proof}, timeout=10)
+    assert again.status_code == 409
+
+
+def test_no_other_page_can_press_a_button(browser, world, port):
+    action = f"{browser.base}/spiders/books/pause"
+    proof = {"proof": world.token.proof}
+    for data, headers in (({}, {}), ({"proof": "0"}, {}), (proof, {"Origin": "http://evil.example"}),
+                          (proof, {"Origin": "null"}), (proof, {"Origin": f"http://127.0.0.1:{port + 1}"}),
+                          (proof, {"Sec-Fetch-Site": "same-site"}), (proof, {"Sec-Fetch-Site": "cross-site"})):
+        assert browser.post(action, data=data, headers=headers, timeout=10).status_code == 403
+    assert requests.post(action, data=proof, timeout=10).status_code == 403, "no cookie"
+    assert browser.get(action, timeout=10).status_code == 405
+    assert not pauses.paused_spiders(world.store)
+
+
+def test_a_script_with_the_token_needs_no_form(port, world):
+    answer = requests.post(f"http://127.0.0.1:{port}/spiders/idle/run", timeout=10, allow_redirects=False,
+                           headers={"Authorization": f"Bearer {world.token.reveal()}"})
+    assert answer.status_code == 303
+    unknown = requests.post(f"http://127.0.0.1:{port}/spiders/none/run", timeout=10,
+                            headers={"Authorization": f"Bearer {world.token.reveal()}"})
+    assert (unknown.status_code, unknown.text) == (409, "error: settings.toml: spiders: no spider named 'none'\n")
+
+
+# Secrets
+
+
+def test_no_configured_secret_is_in_any_answer(browser, world, port):
+    first, failed = world.fill()
+    world.run("live", 5, None, pages=3)
+    answers = [browser.get(browser.base + path, timeout=10).text for path in (
+        "/", "/spiders/books", "/spiders/idle", f"/runs/{first.id}", f"/runs/{failed.id}", "/digests", "/outbox",
+        f"/messages/{world.sent}", f"/messages/{world.parked}", "/healthz", "/livez", "/readyz", "/status.json",
+        "/metrics", "/style.css", "/live.js")]
+    with browser.get(f"{browser.base}/runs/{failed.id}/events", stream=True, timeout=10) as events:
+        answers.append(events.text)
+    from pipeline.heartbeat.client import ask
+    from pipeline.heartbeat.words import WORDS
+    answers += [ask("127.0.0.1", port, line) for line in [*WORDS, "spider books", "help", "time"]]
+    assert "****" in answers[1], "something was there to be masked"
+    for answer in answers:
+        for secret in (*EVERY_SECRET, world.token.reveal(), world.token.cookie):
+            assert secret not in answer
+            assert escape(secret) not in answer
+            assert quote(secret, safe="") not in answer
+
+
+def test_the_files_of_the_store_are_not_on_the_web(browser, world):
+    world.fill()
+    for path in ("/var/heartbeat-token", "/heartbeat-token", "/logs/runs/1.log", "/templates/base.html",
+                 "/messages/../heartbeat-token", "/downloads/books/0.pdf"):
+        assert browser.get(browser.base + path, timeout=10).status_code == 404
+
+
+def test_two_services_of_one_host_do_not_take_each_others_cookies():
+    assert Token("a" * 40).cookie_name != Token("b" * 40).cookie_name

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import TypeAdapter
+from sqlalchemy import insert, update
+
+from pipeline import heartbeat
+from pipeline.heartbeat.shape import SCHEMA, Snapshot, json_schema
+from pipeline.heartbeat.status import is_late, snapshot, worst
+from pipeline.heartbeat.words import WORDS, answered, health
+from pipeline.model import Outcome, Progress
+from pipeline.settings import Secret, load
+from pipeline.store.engine import open_store
+from pipeline.store.runs import Ending, claim_slot, end_run, report_progress, start_run
+from pipeline.store.schema import downloads, messages, runs
+
+from .conftest import NOW, STARTED
+
+HOUR = timedelta(hours=1)
+SETTINGS = """
+[pipeline]
+timezone = "Asia/Shanghai"
+[proxies]
+office = { url = "http://127.0.0.1:8118", user = "me", password = { env = "PROXY_PASSWORD" } }
+pool = ["http://user:s3cret@10.0.0.1:3128", "socks5h://10.0.0.2:1080"]
+[spiders.books]
+schedule = "every 1h"
+proxy = "office"
+start = ["https://books.example/"]
+items.fields.title = "h1"
+[spiders.idle]
+start = ["https://idle.example/"]
+items.fields.title = "h1"
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(tmp_path / "var")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    return load(tmp_path / "settings.toml")
+
+
+@pytest.fixture
+def tell(store, settings):
+    """The snapshot at a moment; books is due every hour."""
+
+    def tell(now=NOW, next_slots=None, **options):
+        options = {"due_after": lambda name, moment: moment + HOUR if name == "books" else None} | options
+        found = snapshot(store, settings, next_slots=next_slots or {}, started_at=STARTED, now=now, version="1.2.3",
+                         **options)
+        assert TypeAdapter(Snapshot).validate_python(found, strict=True) == found
+        return found
+
+    return tell
+
+
+@pytest.fixture
+def ran(store):
+    """Records a run of books that was due some hours before NOW, and took two minutes."""
+
+    def ran(hours_ago, outcome=Outcome.SUCCEEDED, error="", figures=None):
+        due = NOW - hours_ago * HOUR
+        claimed = claim_slot(store, "books", str(hours_ago), due_at=due, reason="schedule", now=due)
+        run = start_run(store, claimed.id, owner="me", now=due, limit=9)
+        return end_run(store, run, Ending(outcome, error, complete=outcome is Outcome.SUCCEEDED),
+                       Progress(**figures or {}), now=due + timedelta(minutes=2))
+
+    return ran
+
+
+def mail(store, age, **values):
+    with store.write() as connection:
+        connection.execute(insert(messages).values(
+            message_id=f"<{age}{values}@x>", sender="x", file_key="x", created_at=NOW - age, next_attempt_at=NOW,
+            subject="", size_bytes=1, **values))
+
+
+def test_a_spider_that_never_ran_and_is_not_due_is_ok(tell):
+    found = tell(now=STARTED + timedelta(minutes=30), next_slots={"books": STARTED + HOUR})
+    assert health(found) == "ok"
+    assert found["spiders"]["books"]["next_due"] == "2026-11-22T16:00:00+08:00"
+    idle = found["spiders"]["idle"]
+    assert (idle["health"], idle["schedule"], idle["late"], idle["last_run"]) == ("ok", None, False, None)
+
+
+def test_a_spider_whose_last_run_succeeded_in_time_is_ok(tell, ran):
+    ran(0.5, figures={"pages": 5, "items": 40, "new": 40})
+    books = tell()["spiders"]["books"]
+    assert books["health"] == "ok"
+    assert books["last_success"] == "2026-11-22T22:48:41+08:00"
+    assert books["last_run"]["duration_s"] == 120
+    assert books["last_run"]["progress"]["items"] == 40
+
+
+def test_one_failed_run_degrades_and_says_why_on_one_line(tell, ran):
+    ran(1.2)
+    ran(0.2, Outcome.FAILED, "login refused\nsaw: \x1b[31mcaptcha")
+    found = tell()
+    assert health(found) == "degraded: books: the last run failed (login refused saw: \\x1b[31mcaptcha)"
+    assert found["spiders"]["books"]["failures_in_a_row"] == 1
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED])
+def test_as_many_failures_in_a_row_as_alerts_count_are_failing(tell, ran, outcome):
+    ran(1.4)
+    for hours in (0.9, 0.6, 0.3):
+        ran(hours, outcome, "no")
+    found = tell()
+    assert found["health"] == found["spiders"]["books"]["health"] == "failing"
+    assert found["reasons"][0] == "books: the last 3 runs failed (no)"
+
+
+def test_more_failures_than_a_snapshot_shows_are_counted_all_the_same(tell, ran):
+    ran(40)
+    for number in range(25):
+        ran(30 - number, Outcome.FAILED, "no")
+    books = tell()["spiders"]["books"]
+    assert books["failures_in_a_row"] == 25
+    assert len(books["recent"]) == 20
+    assert books["last_success"] == "2026-11-21T07:18:41+08:00"
+
+
+def test_a_success_ends_the_row_of_failures(tell, ran):
+    ran(0.9, Outcome.FAILED, "no")
+    ran(0.4)
+    assert health(tell()) == "ok"
+
+
+def test_stopped_and_skipped_runs_are_no_failures(tell, ran, store):
+    ran(0.9)
+    ran(0.5, Outcome.STOPPED)
+    claimed = claim_slot(store, "books", "a", due_at=NOW, reason="schedule", now=NOW)
+    start_run(store, claimed.id, owner="me", now=NOW, limit=9)
+    claim_slot(store, "books", "b", due_at=NOW, reason="schedule", now=NOW)
+    found = tell()
+    assert health(found) == "ok"
+    assert [run["outcome"] for run in found["spiders"]["books"]["recent"]] == ["stopped", "succeeded"]
+
+
+def test_a_spider_without_a_success_since_its_slot_and_grace_is_late(tell, ran):
+    ran(1.4)
+    assert health(tell()) == "ok", "due 24 minutes ago, with half an hour of grace"
+    found = tell(now=NOW + timedelta(minutes=10))
+    assert health(found) == ("degraded: books: late: due 2026-11-22T22:52:41+08:00, "
+                             "last success 2026-11-22T21:54:41+08:00")
+    assert found["spiders"]["books"]["late"]
+
+
+def test_alive_with_runs_that_only_stop_is_not_ok(tell, ran):
+    ran(3)
+    ran(2, Outcome.STOPPED)
+    ran(1, Outcome.STOPPED)
+    assert "late" in health(tell())
+
+
+def test_a_spider_that_never_succeeded_is_late_once_the_service_missed_its_slot(tell):
+    assert health(tell(now=STARTED + timedelta(minutes=89))) == "ok"
+    assert health(tell(now=STARTED + timedelta(minutes=91))) == (
+        "degraded: books: late: due 2026-11-22T16:00:00+08:00, last success never")
+
+
+def test_a_run_at_work_is_late_only_beyond_its_time_limit(tell, ran, store):
+    ran(3)
+    claimed = claim_slot(store, "books", "now", due_at=NOW, reason="schedule", now=NOW)
+    start_run(store, claimed.id, owner="me", now=NOW, limit=9)
+    assert health(tell()) == "ok"
+    assert "late" in health(tell(now=NOW + 7 * HOUR))
+
+
+def test_the_grace_can_be_set(tell, ran, settings):
+    ran(1.4)
+    settings.__dict__["heartbeat"] = settings.heartbeat.model_copy(update={"late_after": 60.0})
+    assert "late" in health(tell())
+
+
+def test_a_schedulers_overdue_slot_is_late_without_a_timetable(tell):
+    assert health(tell(next_slots={"books": NOW - timedelta(minutes=59)}, due_after=None)) == "ok"
+    assert "late" in health(tell(next_slots={"books": NOW - timedelta(minutes=61)}, due_after=None))
+    assert health(tell(due_after=None)) == "ok"
+
+
+def test_lateness_begins_after_the_grace_and_not_at_it():
+    assert not is_late(NOW, NOW + HOUR, grace_s=3600)
+    assert is_late(NOW, NOW + HOUR + timedelta(seconds=1), grace_s=3600)
+    assert not is_late(NOW, NOW + HOUR + timedelta(seconds=1), grace_s=3600, time_limit_s=60)
+
+
+def test_a_suspect_run_is_a_reason(tell, ran, store):
+    run = ran(0.2)
+    with store.write() as connection:
+        connection.execute(update(runs).where(runs.c.id == run.id).values(suspect=True))
+    assert health(tell()).startswith("degraded: books: run 1 is suspect")
+
+
+def test_a_run_at_work_shows_with_what_it_has_done(tell, store):
+    claimed = claim_slot(store, "gone", "now", due_at=NOW, reason="manual", now=NOW)
+    run = start_run(store, claimed.id, owner="me", now=NOW, limit=9)
+    report_progress(store, run, Progress(pages=3, waiting=8), now=NOW)
+    found = tell(now=NOW + timedelta(seconds=5))
+    assert [(run["spider"], run["duration_s"], run["progress"]["pages"], run["progress"]["waiting"])
+            for run in found["runs"]] == [("gone", 5, 3, 8)], "of a spider that left the settings, too"
+
+
+def test_the_last_day_is_summed_by_spider(tell, ran):
+    ran(30, figures={"pages": 100})
+    ran(3, figures={"pages": 5, "new": 2, "download_bytes": 3_000_000_000})
+    ran(2, Outcome.FAILED, "no", figures={"pages": 1})
+    ran(1, figures={"pages": 4, "new": 1})
+    day = tell()["spiders"]["books"]["day"]
+    assert day["runs"] == {"succeeded": 2, "failed": 1}
+    assert (day["progress"]["pages"], day["progress"]["new"]) == (10, 3)
+    assert day["progress"]["download_bytes"] == 3_000_000_000
+
+
+def test_mail_that_waits_too_long_or_is_parked_is_a_reason(tell, store):
+    mail(store, timedelta(minutes=14), last_error="timed out")
+    mail(store, timedelta(minutes=1))
+    mail(store, timedelta(days=9), state="sent")
+    found = tell(due_after=None)
+    assert (found["health"], found["outbox"]) == ("ok", {"waiting": 2, "oldest_age_s": 840, "parked": 0,
+                                                         "last_error": "timed out"})
+    mail(store, timedelta(minutes=16))
+    mail(store, timedelta(minutes=1), state="parked", last_error="550 no such user")
+    assert tell(due_after=None)["reasons"] == [
+        "outbox: the oldest message waits for 16 min (550 no such user)", "outbox: 1 parked; see `pipeline outbox`"]
+
+
+def test_downloads_that_wait_or_failed_are_counted(tell, store):
+    with store.write() as connection:
+        for number, state in enumerate(("waiting", "waiting", "failed", "done")):
+            connection.execute(insert(downloads).values(spider="books", url=str(number), pass_id=1, state=state,
+                                                        requested_at=NOW, headers=[]))
+    assert tell()["downloads"] == {"waiting": 2, "failed": 1}
+
+
+def test_too_little_free_disk_is_a_reason(tell, settings):
+    free = tell()["disk"]["free_bytes"]
+    settings.__dict__["pipeline"] = settings.pipeline.model_copy(update={"keep_free": free * 2})
+    assert any(reason.startswith("disk: ") and "keep_free" in reason for reason in tell()["reasons"])
+
+
+def test_a_store_that_cannot_be_read_is_failing(tell, store):
+    store.close()
+    (store.data_dir / "pipeline.sqlite3").write_bytes(b"this is no database, whatever its name says" * 100)
+    for leftover in store.data_dir.glob("pipeline.sqlite3-*"):
+        leftover.unlink()
+    found = tell()
+    assert found["health"] == "failing"
+    assert not found["store"]["readable"]
+    assert "damaged" in found["reasons"][0]
+
+
+def test_a_data_dir_that_is_gone_cannot_be_written_and_is_failing(tell, store):
+    with store.read():
+        store.data_dir.rename(store.data_dir.with_name("elsewhere"))
+    found = tell()
+    assert found["health"] == "failing"
+    assert any("cannot be" in reason for reason in found["reasons"])
+
+
+def test_no_secret_is_in_any_answer(tell, ran, monkeypatch):
+    monkeypatch.setenv("PROXY_PASSWORD", "hidden-word")
+    ran(0.2, Outcome.FAILED, "no")
+    found = tell()
+    assert found["proxies"] == {"office": ["http://127.0.0.1:8118"],
+                                "pool": ["http://10.0.0.1:3128", "socks5h://10.0.0.2:1080"]}
+    everything = "\n".join(answered(word, found, "books") for word in WORDS.values())
+    for secret in ("s3cret", Secret("env", "PROXY_PASSWORD").reveal(), "user:"):
+        assert secret not in everything
+
+
+def test_instants_are_in_the_zone_of_the_settings(tell, settings):
+    assert settings.zone == ZoneInfo("Asia/Shanghai")
+    found = tell()
+    assert (found["at"], found["started_at"]) == ("2026-11-22T23:16:41+08:00", "2026-11-22T15:00:00+08:00")
+    assert found["uptime_s"] == 29801
+
+
+def test_the_worst_state_wins():
+    assert worst([]) == "ok"
+    assert worst(["ok", "failing", "degraded"]) == "failing"
+
+
+def test_the_schema_file_is_the_shape():
+    file = Path(heartbeat.__file__).with_name("status.schema.json")
+    wanted = json.dumps(json_schema(), indent=2) + "\n"
+    if os.environ.get("WRITE_SCHEMA"):
+        file.write_text(wanted)
+    assert file.read_text() == wanted, "WRITE_SCHEMA=1 writes it; count SCHEMA up if a name went or changed"
+    assert SCHEMA == 1

@@ -1,0 +1,138 @@
+"""Hostile input for the port, seeded: the same seed sends the same bytes. The long run is a program of its own:
+
+    python -m tests.heartbeat.torture --inputs 1000000
+
+Each input is one connection's worth of bytes or one of several inputs on a connection; now and then an honest
+client asks and must be answered, and the memory of the service must stay where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import resource
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from pipeline.heartbeat import Heartbeat, Limits, Snapshot, unreadable
+
+PER_CONNECTION = 32
+HONEST_EVERY = 500
+_WORDS = (b"ping", b"status", b"health", b"spider ", b"watch", b"help", b"token ", b"quit", b"GET ", b"POST ", b"HTTP/1.1",
+          b"/", b"/healthz", b"/spiders/", b"/..%2f..%2f", b"Host: ", b"localhost", b"Content-Length: ", b"99999999999",
+          b"-1", b"Transfer-Encoding: chunked", b"0\r\n\r\n", b"\r\n\r\n", b"\r\n", b"\n", b"\r", b"\0", b"\xff\xfe",
+          b"\x16\x03\x01\x02\x00", b"Cookie: ", b"Authorization: Bearer ", b"Upgrade: websocket", b"Expect: 100-continue",
+          b"\xe2\x80\xae", b"\x1b[2J", b"%00", b"?token=", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+def inputs(seed: int, number: int) -> Iterator[bytes]:
+    """Random bytes, random words of the dialects, and honest requests with bytes flipped in them."""
+    chance = random.Random(seed)
+    for _ in range(number):
+        kind = chance.random()
+        if kind < 0.3:
+            yield chance.randbytes(chance.randrange(1, 200)) + chance.choice((b"", b"\n"))
+        elif kind < 0.8:
+            yield b"".join(chance.choices(_WORDS, k=chance.randrange(1, 12))) + chance.choice((b"", b"\n", b"\r\n\r\n"))
+        else:
+            request = bytearray(b"GET /status.json HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n")
+            for _ in range(chance.randrange(1, 6)):
+                request[chance.randrange(len(request))] = chance.randrange(256)
+            yield bytes(request)
+
+
+@dataclass
+class Report:
+    inputs: int = 0
+    connections: int = 0
+    honest: int = 0
+    slowest_s: float = 0.0
+    longest_answer: int = 0
+
+
+def assault(address: tuple[str, int], *, seed: int, number: int) -> Report:
+    """Send `number` inputs, reading what comes back. Raises AssertionError when an honest client is not served."""
+    report = Report()
+    chance = random.Random(seed + 1)
+    found = inputs(seed, number)
+    while True:
+        batch = list(islice(found, chance.randrange(1, PER_CONNECTION)))
+        if not batch:
+            return report
+        report.inputs += len(batch)
+        report.connections += 1
+        _send(address, batch, chance, report)
+        if report.inputs // HONEST_EVERY != (report.inputs - len(batch)) // HONEST_EVERY:
+            began = time.monotonic()
+            assert honest(address) == b"pong\n", f"after {report.inputs} inputs, seed {seed}"
+            report.honest += 1
+            report.slowest_s = max(report.slowest_s, time.monotonic() - began)
+
+
+def _send(address: tuple[str, int], batch: list[bytes], chance: random.Random, report: Report) -> None:
+    with socket.create_connection(address, 10) as sock, contextlib.suppress(OSError):
+        if chance.random() < 0.05:  # leaves with a reset, whatever is under way
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.sendall(b"".join(batch))
+            return
+        for one in batch:
+            sock.sendall(one)
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(10)
+        size = 0
+        # A reset, or a connection that is closed already, is an answer like any other.
+        while answer := sock.recv(65536):
+            size += len(answer)
+        report.longest_answer = max(report.longest_answer, size)
+
+
+def honest(address: tuple[str, int]) -> bytes:
+    with socket.create_connection(address, 10) as sock, sock.makefile("rb") as answers:
+        sock.sendall(b"ping\n")
+        return answers.readline()
+
+
+class Quiet:
+    async def status(self) -> Snapshot:
+        now = datetime.now(UTC)
+        return unreadable("", started_at=now, now=now, version="")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    heartbeat = Heartbeat(host="127.0.0.1", port=0, answer=Quiet(), limits=Limits(quiet_s=0.01, drain_s=0.1))
+    asyncio.run_coroutine_threadsafe(heartbeat.start(), loop).result(10)
+    assault(heartbeat.address, seed=options.seed - 1, number=min(20_000, options.inputs))  # caches fill up first
+    before, began, done = _memory(), time.monotonic(), 0
+    while done < options.inputs:
+        number = min(50_000, options.inputs - done)
+        report = assault(heartbeat.address, seed=options.seed + done, number=number)
+        done += report.inputs
+        print(f"{done} inputs, {time.monotonic() - began:.0f} s, slowest honest answer {report.slowest_s * 1000:.0f} ms, "
+              f"memory {(_memory() - before) / 1e6:+.1f} MB", flush=True)
+    asyncio.run_coroutine_threadsafe(heartbeat.stop(), loop).result(20)
+    grown = _memory() - before
+    sys.exit(f"memory grew by {grown / 1e6:.0f} MB" if grown > 50e6 else 0)
+
+
+def _memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()
