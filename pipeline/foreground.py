@@ -1,0 +1,350 @@
+"""The composition root of the commands that work in the foreground: run, digest, outbox, mail test, status …"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pipeline.demo import DemoSite
+from pipeline.errors import HeartbeatError, MailError, PipelineError, UsageError
+from pipeline.heartbeat.client import way
+from pipeline.mail import digest as mail_digest
+from pipeline.mail import trial
+from pipeline.mail.attachments import WRITERS, Columns
+from pipeline.mail.outbox import deliver_due
+from pipeline.mail.transports import open_transport
+from pipeline.model import MessageState, Run
+from pipeline.schedule.children import warm_up
+from pipeline.schedule.runner import Runner
+from pipeline.schedule.timetable import Timetable
+from pipeline.service import progress_line
+from pipeline.session import open_session
+from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
+from pipeline.settings import Settings
+from pipeline.store import Store, digests, runs
+from pipeline.store import items as stored_items
+
+WATCH_EVERY_S = 0.3
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+# run
+
+
+async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
+                  reason: str = "manual") -> list[Run]:
+    """Run spiders through the same door as the service; the ended runs, in the order of the names.
+
+    A run that a service on the same store starts first is watched to its end instead.
+    """
+    now = utc_now()
+    for run in runs.abandon_expired(store, now=now):
+        show.write(f"{run.spider} run {run.id} was abandoned: its process was gone\n")
+    claimed = []
+    for name in names:
+        waiting = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason=reason,
+                              now=now)
+        assert waiting is not None  # nobody else claims a slot of that key
+        claimed.append(waiting)
+    runner = Runner(store, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, runner.stop)
+    warm_up()
+    watching = asyncio.create_task(_watch(store, [run.id for run in claimed], show))
+    async with demo_site(settings, names):
+        try:
+            return list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+
+async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:
+    """Wait for a place, perform the run, and say how it ended."""
+    while run.outcome is None:
+        leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=utc_now(),
+                                         limit=settings.pipeline.max_runs)
+        if leased is not None:
+            return await runner.perform(leased)
+        await asyncio.sleep(WATCH_EVERY_S)
+        found = await asyncio.to_thread(runs.get_run, store, run.id)
+        run = found if found is not None and found.ended_at is not None else run
+    return run
+
+
+@contextlib.asynccontextmanager
+async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
+    """Serve the demo site while its spider runs, unless a service does."""
+    if settings.demo is None or "demo" not in names:
+        yield
+        return
+    site = DemoSite(host=settings.demo.host, port=settings.demo.port,
+                    password_file=settings.data_dir / "demo-password")
+    try:
+        await site.start()
+    except PipelineError:
+        yield  # the port is taken: by the service's own demo site, or the run says what answered instead
+        return
+    try:
+        yield
+    finally:
+        await site.stop()
+
+
+async def _watch(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
+    """Show the figures of the runs: a live table on a terminal, a line whenever they change elsewhere."""
+    console = Console(file=show)
+    if not console.is_terminal:
+        await _watch_plainly(store, run_ids, show)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while True:
+            live.update(_run_table(_current(store, run_ids)))
+            await asyncio.sleep(WATCH_EVERY_S)
+
+
+async def _watch_plainly(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
+    shown: dict[int, str] = {}
+    while True:
+        for run in _current(store, run_ids):
+            line = f"{run.spider} run {run.id}: {progress_line(run)}"
+            if run.running and shown.get(run.id) != line and run.progress.pages:
+                shown[run.id] = line
+                show.write(line + "\n")
+                show.flush()
+        await asyncio.sleep(2.0)
+
+
+def _current(store: Store, run_ids: Sequence[int]) -> list[Run]:
+    return [run for run in (runs.get_run(store, run_id) for run_id in run_ids) if run is not None]
+
+
+def _run_table(current: Sequence[Run]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "state", "pages", "waiting", "items", "new", "changed", "files", "MB"):
+        table.add_column(name, justify="left" if name in ("run", "state") else "right")
+    for run in current:
+        progress = run.progress
+        state = run.outcome.value if run.outcome else "running" if run.running else "waiting for a place"
+        table.add_row(f"{run.spider} {run.id}", state, str(progress.pages), str(progress.waiting),
+                      str(progress.items), str(progress.new), str(progress.changed), str(progress.downloads),
+                      f"{progress.download_bytes / 1e6:.1f}")
+    return table
+
+
+# check --connect
+
+
+def try_connections(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    """Try each proxy, each login and the mail server; what was tried and what went wrong, None when nothing did."""
+    yield from _try_proxies(settings)
+    for name, spider in settings.spiders.items():
+        if spider.login is None:
+            continue
+        try:
+            open_session(name, spider, settings).ensure_login()
+        except PipelineError as error:
+            yield f"spiders.{name}.login", str(error)
+        else:
+            yield f"spiders.{name}.login", None
+    transport = open_transport(settings, settings.data_dir)
+    try:
+        transport.connect()
+    except PipelineError as error:
+        yield "mail", str(error)
+    else:
+        yield "mail", None
+    finally:
+        transport.close()
+
+
+def _try_proxies(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    """Each proxy of each spider, all of a pool, by asking for the spider's first start through it."""
+    for name, spider in settings.spiders.items():
+        if spider.proxy in (None, ENVIRONMENT) or not spider.start:
+            continue
+        for proxy in proxy_urls(spider.proxy, settings):
+            problem: str | None = None
+            try:
+                open_session(name, spider, settings).try_proxy(proxy, spider.start[0].url)
+            except PipelineError as error:
+                problem = str(error)
+            yield f"proxies.{spider.proxy} ({shown_proxy(proxy)}) for spiders.{name}", problem
+
+
+# status
+
+
+def ask_status(settings: Settings) -> dict[str, Any]:
+    """The snapshot of a running service. Raises HeartbeatError."""
+    where = way(settings)
+    answer = where.ask("status")
+    try:
+        found = json.loads(answer)
+    except ValueError as error:
+        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(where),
+                             fix="check [heartbeat] in settings.toml") from error
+    if not isinstance(found, dict):
+        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(where),
+                             fix="check [heartbeat] in settings.toml; is the token readable?")
+    return found
+
+
+_COLOURS = {"ok": "green", "degraded": "yellow", "failing": "red"}
+
+
+def status_table(found: dict[str, Any]) -> None:
+    """Print a snapshot for people."""
+    console = Console()
+    colour = _COLOURS.get(found["health"], "red")
+    console.print(f"[{colour}]{found['health']}[/]  version {found['version']}, since {_short(found['started_at'])}",
+                  highlight=False)
+    for reason in found["reasons"]:
+        console.print(f"  {reason}", markup=False, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("spider", "health", "last success", "next", "last run"):
+        table.add_column(name)
+    for name, spider in found["spiders"].items():
+        last = spider["last_run"]
+        figures = last["progress"] if last else {}
+        table.add_row(name, f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]",
+                      _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "by hand",
+                      f"{last['outcome'] or 'running'}: {figures.get('pages', 0)} pages, "
+                      f"{figures.get('items', 0)} items" if last else "")
+    console.print(table, highlight=False)
+    outbox, disk = found["outbox"], found["disk"]
+    console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked   "
+                  f"disk: {(disk['free_bytes'] or 0) / 1e9:.1f} GB free", highlight=False)
+
+
+def _short(instant: str | None) -> str:
+    return instant[:19].replace("T", " ") if instant else ""
+
+
+# digests and mail
+
+
+def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
+    """Build a digest of what it has not told yet, and deliver it; the exit code."""
+    runs.abandon_expired(store, now=utc_now())  # a killed process may hold a claim
+    owner = f"{store.owner}:digest"
+    claim = digests.claim(store, name, settings.digests[name].spiders, f"by hand {utc_now().isoformat()}",
+                          owner=owner, now=utc_now())
+    if claim is None:
+        say(f"{name}: nothing to tell")
+        return 0
+    built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
+    if not built.message_ids:
+        say(f"{name}: nothing new")
+        return 0
+    say(f"{name}: {built.subject}")
+    for key in built.html_keys:
+        say(f"look at it: {store.files.path(key)}")
+    return deliver_now(store, settings, say=say)
+
+
+def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:
+    """Deliver what is due; 0 when all of it was accepted, else 7 (mail)."""
+    runs.abandon_expired(store, now=utc_now())  # a killed process may hold a message
+    transport = open_transport(settings, settings.data_dir)
+    try:
+        attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now,
+                               max_age_s=settings.mail.max_age, per_hour=settings.mail.per_hour,
+                               on_attempt=lambda attempt: say(str(attempt)))
+    finally:
+        transport.close()
+    return 0 if all(attempt.state is MessageState.SENT for attempt in attempts) else 7
+
+
+def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:
+    """Send a test message; what the server said. Raises MailError."""
+    results = trial.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
+    refused = [result for result in results if not result.accepted]
+    if refused:
+        raise MailError(f"refused: {refused[0].code} {refused[0].text}", where=address, fix="check the address")
+    if settings.mail.command is not None:
+        return f"taken by {settings.mail.command[0]} for {address}"
+    if settings.mail.host is None and settings.mail.provider is None:
+        return f"delivered to {address}, in the Maildir {settings.data_dir / settings.mail.maildir}"
+    return f"accepted for {address}"
+
+
+# next
+
+
+def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[tuple[str, str, str | None, datetime | None]]:
+    """Kind, name, schedule and next due time of every spider and digest, the soonest first."""
+    found: list[tuple[str, str, str | None, datetime | None]] = []
+    for name, spider in settings.spiders.items():
+        found.append(("spider", name, spider.schedule, _next(spider.schedule, runs.last_slot(store, name),
+                                                                 settings.zone, now)))
+    for name, digest in settings.digests.items():
+        after_runs = digest.schedule or "after each run"
+        found.append(("digest", name, after_runs, _next(digest.schedule, digests.last_slot(store, name),
+                                                                 digest.zone(settings.zone), now)))
+    return sorted(found, key=lambda entry: (entry[3] is None, entry[3] or now))
+
+
+def _next(schedule: str | None, last: datetime | None, zone: ZoneInfo, now: datetime) -> datetime | None:
+    return max(now, Timetable(schedule, zone).after(last, now).at) if schedule else None
+
+
+# items
+
+
+def export(store: Store, spider: str, *, form: str, changes: bool, output: Path | None,
+           key: str | None = None) -> None:
+    """Write the items of a spider, or their changes, as JSON lines, CSV or XLSX. Raises UsageError."""
+    if output is not None:
+        _write_items(store, spider, form, output, changes=changes, key=key)
+    elif form == "xlsx":
+        raise UsageError("a spreadsheet is no text", where="items", fix="say where with --output FILE.xlsx")
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "items")
+            _write_items(store, spider, form, path, changes=changes, key=key)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: bool, key: str | None) -> None:
+    names = stored_items.field_names(store, spider)
+    if changes:
+        WRITERS[form].write(path, Columns(names, frozenset()), stored_items.changes(store, spider, key=key))
+    elif form == "jsonl":
+        with path.open("w", encoding="utf-8") as file:
+            for item in stored_items.present(store, spider, key=key):
+                file.write(json.dumps(item.data, ensure_ascii=False) + "\n")
+    else:
+        rows: Any = stored_items.present(store, spider, key=key)
+        WRITERS[form].write(path, _ItemColumns(names, frozenset()), rows)
+
+
+class _ItemColumns(Columns):
+    """The table of items: their key and fields, with none of what a change has."""
+
+    def head(self) -> list[str]:
+        return ["key", *self.fields]
+
+    def row(self, change: Any) -> Iterator[Any]:
+        yield change.key
+        yield from (change.data.get(name) for name in self.fields)

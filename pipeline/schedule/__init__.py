@@ -1,0 +1,1 @@
+"""When a spider is due, and the children that do the work."""

@@ -1,0 +1,133 @@
+"""Runs one piece of work in a child: its limits, its kill, and the last word when it had none itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.errors import LeaseLostError, PipelineError, SpiderError
+from pipeline.model import DigestClaim, Outcome, Run
+from pipeline.schedule.children import Child
+from pipeline.settings import Settings
+from pipeline.store import Store, digests
+from pipeline.store.runs import Ending, end_run, get_run, keep_run
+
+WATCH_EVERY_S = 1.0
+RENEW_EVERY_S = 5.0
+STOP_LIMIT_S = 30.0
+"""How long a stopped child may take to checkpoint before it is killed."""
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Starts children and sees them to their end. One for a service or a command."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self.settings = settings
+        self._children: set[Child] = set()
+        self._stopping = False
+
+    def log_file(self, kind: str, number: int) -> Path:
+        return self.settings.data_dir / "logs" / kind / f"{number}.log"
+
+    async def perform(self, run: Run, on_start: Callable[[Child], None] | None = None) -> Run:
+        """Perform a leased run in a child and return it ended, whatever became of the child."""
+        spider = self.settings.spiders[run.spider]
+        log_file = self.log_file("runs", run.id)
+        child = Child("run", self.settings, log_file, run)
+        try:
+            await asyncio.to_thread(child.start)
+            self._children.add(child)
+            if on_start is not None:
+                on_start(child)
+            if self._stopping:
+                child.stop()
+            reason = await self._watch(run, child, time_limit_s=spider.time_limit,
+                                       memory_limit_bytes=spider.memory_limit)
+            code = await child.wait()
+        finally:
+            self._children.discard(child)
+            child.kill()  # what it started and left behind
+        await asyncio.to_thread(child.close)
+        return await asyncio.to_thread(self._ended, run, reason, code, log_file)
+
+    async def _watch(self, run: Run, child: Child, *, time_limit_s: float, memory_limit_bytes: int) -> Ending | None:
+        """Wait for the child, and kill it past its limits; the ending it then has.
+
+        While it is alive its lease is kept from here, too: a spider that computes for long cannot renew it.
+        """
+        deadline = time.monotonic() + time_limit_s
+        renew_at = time.monotonic() + RENEW_EVERY_S
+        stop_deadline: float | None = None
+        while await child.wait(min(WATCH_EVERY_S, max(0.0, deadline - time.monotonic()))) is None:
+            now = time.monotonic()
+            if now >= renew_at:
+                renew_at = now + RENEW_EVERY_S
+                await asyncio.to_thread(self._keep, run)
+            if self._stopping and stop_deadline is None:
+                stop_deadline = now + STOP_LIMIT_S
+            memory = child.memory_bytes()
+            if memory > memory_limit_bytes:
+                child.kill()
+                return Ending(Outcome.KILLED, f"used {memory / 1e6:.0f} MB of memory; memory_limit is "
+                              f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True)
+            if now >= deadline:
+                child.kill()
+                return Ending(Outcome.TIMED_OUT, f"was not done after time_limit = {time_limit_s:.0f} s",
+                              "SpiderError", keep_open=True)
+            if stop_deadline is not None and now >= stop_deadline:
+                child.kill()
+                return Ending(Outcome.STOPPED, "was killed: it did not stop in time", keep_open=True)
+        return None
+
+    def _keep(self, run: Run) -> None:
+        try:
+            keep_run(self._store, run, now=datetime.now(UTC))
+        except PipelineError as error:
+            logger.warning("%s run %d: its lease was not renewed: %s", run.spider, run.id, error)
+
+    def _ended(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
+        found = get_run(self._store, run.id)
+        if found is not None and found.ended_at is not None:
+            return found
+        if reason is None:
+            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            reason = Ending(Outcome.KILLED, f"its process ended with {how} before the run did; see {log_file.name} "
+                            "in data_dir/logs/runs", "SpiderError", keep_open=True)
+        try:
+            return end_run(self._store, run, reason, None, now=datetime.now(UTC))
+        except LeaseLostError:
+            return get_run(self._store, run.id) or run
+
+    async def build_digest(self, claim: DigestClaim, owner: str) -> None:
+        """Render a claimed digest in a child. Raises what went wrong; the claim stays and is taken up again."""
+        log_file = self.log_file("digests", claim.id)
+        child = Child("digest", self.settings, log_file, claim, owner)
+        try:
+            await asyncio.to_thread(child.start)
+            self._children.add(child)
+            while await child.wait(30.0) is None:
+                await asyncio.to_thread(digests.renew, self._store, claim.id, owner=owner, now=datetime.now(UTC))
+        finally:
+            self._children.discard(child)
+            child.kill()
+        try:
+            error: PipelineError | None = child.answer()
+        except EOFError:
+            error = SpiderError("its process ended before it was rendered", where=f"digests.{claim.name}",
+                                fix=f"see {log_file.name} in data_dir/logs/digests; it is tried again", retry=True)
+        await asyncio.to_thread(child.close)
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Ask every child for a checkpoint; perform() then returns soon."""
+        self._stopping = True
+        for child in self._children:
+            child.stop()

@@ -1,0 +1,470 @@
+"""`pipeline serve`: triggers, children, outbox, heartbeat and the demo site on one asyncio loop.
+
+Nothing here blocks or computes for long: the store is asked in threads, crawls and digests are children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pipeline
+from pipeline.demo import DemoSite
+from pipeline.errors import PipelineError, SettingsError, StoreError
+from pipeline.heartbeat import Desk, Outward, Snapshot, announce, heartbeat_of, snapshot
+from pipeline.heartbeat.status import due_for_success
+from pipeline.mail import alerts
+from pipeline.mail.outbox import Attempt, Outbox
+from pipeline.mail.transports import open_transport
+from pipeline.model import MessageState, Outcome, Run
+from pipeline.schedule.children import warm_up
+from pipeline.schedule.runner import Runner
+from pipeline.schedule.timetable import Due, Timetable
+from pipeline.settings import Settings, load
+from pipeline.store import Store, digests, open_store, outbox, pauses, runs
+from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
+from pipeline.store.alerts import told as told_alerts
+
+RECOVER_EVERY_S = 5.0
+PROGRESS_EVERY_S = 2.0
+DIGEST_RETRY_S = 60.0
+RESTART_S = 5.0
+ALERTS_EVERY_S = 30.0
+CATCH_UP = timedelta(minutes=10)
+"""So long after a start nobody is told that a spider is late: its missed slot is on its way."""
+ABORT_S = 5.0
+"""How long a delivery that is cut off may take to notice."""
+OUTWARD_GRACE_S = 5.0
+"""How long a stop waits for the last beats to a dead-man's switch."""
+LONGEST_SLEEP_S = 60.0
+"""The scheduler looks at the clock at least so often, so that a clock that was set is noticed."""
+
+logger = logging.getLogger("pipeline")
+_T = TypeVar("_T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def sole_service(data_dir: Path) -> Iterator[None]:
+    """Hold data_dir for this service; a lock that dies with us. Raises StoreError saying who holds it."""
+    path = data_dir / "serve.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
+            raise StoreError(f"another `pipeline serve` holds this data_dir ({holder})", where=str(data_dir),
+                             fix="stop it, or give this one a data_dir of its own") from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"pid {os.getpid()}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Service:
+    """The composition root of `serve`. once: perform what is due, deliver what came of it, and end.
+
+    show_progress: log the figures of runs while they run, for a terminal.
+    """
+
+    def __init__(self, settings: Settings, *, once: bool = False, show_progress: bool = False) -> None:
+        self.settings = settings
+        self._once = once
+        self._show_progress = show_progress
+        self._started_at = utc_now()
+        self._stop = asyncio.Event()
+        self._plan_changed = asyncio.Event()
+        self._runs_changed = asyncio.Event()
+        self._next: dict[str, Due] = {}
+        self._next_digests: dict[str, Due] = {}
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._digest_lock = asyncio.Lock()
+        self._failed = False
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT (or, once, until all is done). Returns the exit code."""
+        settings = self.settings
+        self._store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
+        with sole_service(settings.data_dir):
+            self._handle_signals()
+            self._runner = Runner(self._store, settings)
+            self._transport = open_transport(settings, settings.data_dir)
+            self._outbox = Outbox(self._store, self._transport, max_age_s=settings.mail.max_age,
+                                  per_hour=settings.mail.per_hour, now=utc_now,
+                                  on_event=self._delivered, on_error=lambda error: logger.error("%s", error))
+            self._desk = Desk(self._store, lambda: self.settings, utc_now, on_run=self._runs_changed.set,
+                              on_plan=self._plan_changed.set, on_mail=self._outbox.wake)
+            async with contextlib.AsyncExitStack() as stack:
+                await self._open_doors(stack)
+                warm_up()
+                await asyncio.to_thread(self._recover_at_start)
+                self._outward.ready()
+                await self._work()
+                await self._outward.drained(OUTWARD_GRACE_S)
+        self._store.close()
+        logger.info("stopped")
+        return 1 if self._failed and self._once else 0
+
+    async def _open_doors(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self.settings
+        heartbeat = heartbeat_of(settings, self._store, self, self._desk, version=pipeline.__version__)
+        await heartbeat.start()
+        stack.push_async_callback(heartbeat.stop)
+        self._outward = Outward(lambda: self.settings, lambda: self._desk.mask, heartbeat.status)
+        announce(settings, heartbeat, on_terminal=self._show_progress)
+        if settings.demo is not None:
+            site = DemoSite(host=settings.demo.host, port=settings.demo.port,
+                            password_file=settings.data_dir / "demo-password")
+            await site.start()
+            stack.push_async_callback(site.stop)
+            logger.info("demo site on %s (user demo, password in %s)", site.url,
+                        _shown(settings.data_dir / "demo-password"))
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _asked_to_stop(self, number: int) -> None:
+        logger.info("%s: stopping; what is under way is checkpointed", signal.Signals(number).name)
+        self._stop.set()
+        self._runs_changed.set()
+        self._plan_changed.set()
+
+    def _reload(self) -> None:
+        """All or nothing: a file with a problem changes nothing. Ports and data_dir take a restart."""
+        try:
+            self.settings = load(self.settings.file)
+        except SettingsError as error:
+            logger.error("settings not reloaded:\n%s", error)  # noqa: TRY400
+            return
+        self._runner.settings = self.settings
+        logger.info("settings reloaded from %s", self.settings.file)
+        self._plan_changed.set()
+
+    def _recover_at_start(self) -> None:
+        now = utc_now()
+        for run in _abandon_expired(self._store):
+            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id)
+        for run in runs.take_up_stopped(self._store, now=now):
+            logger.info("%s run %d goes on where the last one stopped", run.spider, run.id)
+
+    async def _work(self) -> None:
+        outbox_task = asyncio.create_task(self._kept(self._outbox.run))
+        loops = [self._schedule, self._start_runs, self._recover, self._untold_digests, self._watch_alerts,
+                 self._outward.run]
+        if self._show_progress:
+            loops.append(self._report_progress)
+        tasks = [outbox_task, *(asyncio.create_task(self._kept(loop)) for loop in loops)]
+        await self._stop.wait()
+        self._outward.stopping()
+        self._runner.stop()
+        if self._at_work:
+            await asyncio.wait(self._at_work, timeout=self.settings.pipeline.shutdown_grace + 10)
+        self._outbox.stop()
+        done_in_time, _ = await asyncio.wait([outbox_task], timeout=self.settings.pipeline.shutdown_grace)
+        if not done_in_time:
+            self._outbox.abort()  # a message that is cut off waits for the next start
+            await asyncio.wait([outbox_task], timeout=ABORT_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _kept(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a loop until it ends; one that fails goes on after a while. A fault in one must not end the others."""
+        while True:
+            try:
+                await loop()
+            except Exception:
+                logger.exception("%s failed; it goes on in %.0f s", loop.__qualname__, RESTART_S)
+                self._failed = True
+                await asyncio.sleep(RESTART_S)
+            else:
+                return
+
+    # Schedules
+
+    async def _schedule(self) -> None:
+        """Claim slots when they are due; what was missed while we were down is claimed once, for its newest time."""
+        while not self._stop.is_set():
+            self._plan_changed.clear()
+            try:
+                await self._claim_due()
+            except PipelineError as error:
+                logger.error("schedule: %s", error)  # noqa: TRY400
+            if self._once:
+                await self._finish_when_idle()
+            upcoming = [due.at for due in (*self._next.values(), *self._next_digests.values())]
+            wait_s = min([LONGEST_SLEEP_S, *((at - utc_now()).total_seconds() for at in upcoming)])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._plan_changed.wait(), max(0.01, wait_s))
+
+    async def _claim_due(self) -> None:
+        settings, zone, now = self.settings, self.settings.zone, utc_now()
+        self._next = {}
+        paused = await self._ask(pauses.paused_spiders)
+        for name, spider in settings.spiders.items():
+            if spider.schedule is None or name in paused:
+                continue
+            table = Timetable(spider.schedule, zone)
+            last = await self._ask(runs.last_slot, name)
+            due = table.latest(last if last is not None else None, now)
+            if due is not None:
+                reason = "schedule" if now - due.at < timedelta(seconds=LONGEST_SLEEP_S) else "catch-up"
+                run = await asyncio.to_thread(runs.claim_slot, self._store, name, due.key, due_at=due.at,
+                                              reason=reason, now=now)
+                if run is not None and run.outcome is Outcome.SKIPPED:
+                    logger.info("%s: skipped: %s", name, run.error)
+                self._runs_changed.set()
+                last = due.at
+            self._next[name] = table.after(last, now)
+        self._next_digests = {}
+        for name, digest in settings.digests.items():
+            if digest.schedule is None:
+                continue
+            table = Timetable(digest.schedule, digest.zone(zone))
+            last = await self._ask(digests.last_slot, name)
+            due = table.latest(last, now)
+            held = digest.quiet_until(now, zone)
+            if due is not None and held is not None:
+                self._next_digests[name] = Due(held, due.key)
+                continue
+            if due is not None:
+                self._spawn(self._tell(name, due.key, scheduled=True))
+                last = due.at
+            self._next_digests[name] = table.after(last, now)
+
+    # Runs
+
+    async def _start_runs(self) -> None:
+        """Start waiting runs, the oldest first, while there is room."""
+        while not self._stop.is_set():
+            self._runs_changed.clear()
+            try:
+                run = await asyncio.to_thread(runs.start_run, self._store, None, owner=self._store.owner,
+                                              now=utc_now(), limit=self.settings.pipeline.max_runs)
+            except PipelineError as error:
+                logger.error("runs: %s", error)  # noqa: TRY400
+                run = None
+            if run is not None:
+                self._spawn(self._perform(run))
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._runs_changed.wait(), RECOVER_EVERY_S)
+
+    async def _perform(self, run: Run) -> None:
+        if run.spider not in self.settings.spiders:
+            await asyncio.to_thread(runs.end_run, self._store, run, runs.Ending(
+                Outcome.FAILED, "its spider is no longer in the settings", "SpiderError"), None, now=utc_now())
+            return
+        logger.info("%s run %d: started%s", run.spider, run.id, f" ({run.reason})" if run.reason != "schedule" else "")
+        self._outward.started(run)
+        run = await self._runner.perform(run)
+        self._outward.ended(run)
+        well = run.outcome in (Outcome.SUCCEEDED, Outcome.STOPPED)
+        logger.log(logging.INFO if well else logging.ERROR, "%s", ended_line(run))
+        self._failed = self._failed or not well
+        self._runs_changed.set()
+        if self._stop.is_set():
+            return  # its digest is made at the next start
+        await self._tell_alerts()
+        for name, digest in self.settings.digests.items():
+            if digest.schedule is None and run.spider in digest.spiders:
+                await self._tell(name, f"after run {run.id}")
+        self._plan_changed.set()
+
+    async def _recover(self) -> None:
+        """Take up the runs of processes that are gone."""
+        while True:
+            await asyncio.sleep(RECOVER_EVERY_S)
+            try:
+                for run in await self._ask(_abandon_expired):
+                    logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id)
+                    self._runs_changed.set()
+            except PipelineError as error:
+                logger.error("recovery: %s", error)  # noqa: TRY400
+
+    async def _report_progress(self) -> None:
+        shown: dict[int, str] = {}
+        while True:
+            await asyncio.sleep(PROGRESS_EVERY_S)
+            with contextlib.suppress(PipelineError):  # told by the heartbeat
+                for run in await asyncio.to_thread(runs.history, self._store, None, limit=20):
+                    line = progress_line(run)
+                    if run.running and line != shown.get(run.id):
+                        shown[run.id] = line
+                        logger.info("%s run %d: %s", run.spider, run.id, line)
+
+    # Digests and mail
+
+    async def _untold_digests(self) -> None:
+        """Runs that ended untold (a kill, a failed rendering) are told at the next look."""
+        while True:
+            try:
+                unfinished = await self._ask(digests.unfinished)
+            except PipelineError as error:
+                logger.error("digests: %s", error)  # noqa: TRY400
+                unfinished = []
+            for name, digest in self.settings.digests.items():
+                if name in unfinished or digest.schedule is None:
+                    await self._tell(name, "untold runs")
+            await asyncio.sleep(DIGEST_RETRY_S)
+
+    async def _tell(self, name: str, slot_key: str, *, scheduled: bool = False) -> None:
+        """Build one digest of what it has not told yet; one at a time. In its quiet hours it waits."""
+        digest = self.settings.digests[name]
+        if digest.quiet_until(utc_now(), self.settings.zone) is not None:
+            return
+        owner = f"{self._store.owner}:digest"
+        async with self._digest_lock:
+            try:
+                claim = await asyncio.to_thread(digests.claim, self._store, name, digest.spiders, slot_key, owner=owner,
+                                                now=utc_now(), scheduled=scheduled,
+                                                even_empty=scheduled and digest.empty == "send")
+                if claim is None:
+                    return
+                await self._runner.build_digest(claim, owner)
+            except PipelineError as error:
+                logger.error("digest %s: %s", name, error)  # noqa: TRY400
+                self._failed = True
+            else:
+                self._outbox.wake()
+
+    async def _watch_alerts(self) -> None:
+        """Lateness begins, and a mail that waited for `alerts.every` is due, without a run to tell it."""
+        while True:
+            await asyncio.sleep(ALERTS_EVERY_S)
+            await self._tell_alerts()
+
+    async def _tell_alerts(self) -> None:
+        """One mail for what started and what is over, if that is news and not too soon."""
+        if not self.settings.alerts.to:
+            return
+        try:
+            late = await self._late()
+            told = await asyncio.to_thread(
+                alerts.check, self._store, self.settings, late=late, now=utc_now(),
+                log_of=functools.partial(self._runner.log_file, "runs")) if late is not None else None
+        except (PipelineError, OSError) as error:
+            logger.error("alerts: %s", error)  # noqa: TRY400
+            return
+        if told is not None:
+            logger.warning("alert: message %d is on its way to %s", told, ", ".join(self.settings.alerts.to))
+            self._outbox.wake()
+
+    async def _late(self) -> list[Trouble] | None:
+        """Spiders that are late as the heartbeat has it, and of which no run has failed: that is told otherwise.
+
+        None when the store could not be asked. Right after a start what was missed is being caught up.
+        """
+        found = await self.status()
+        if not found["store"]["readable"]:
+            return None
+        known = {alert.spider for alert in (await self._ask(told_alerts)).open if alert.kind is AlertKind.LATE}
+        catching_up = utc_now() - self._started_at < CATCH_UP
+        troubles = []
+        for name, spider in found["spiders"].items():
+            if spider["late"] and not spider["failures_in_a_row"] and (name in known or not catching_up):
+                _, success = await self._ask(failures_and_success, name)
+                due = due_for_success(name, success, self._started_at, None, self._due_after)
+                troubles.append(Trouble(name, AlertKind.LATE, due or utc_now(), last_success=success))
+        return troubles
+
+    def _delivered(self, attempt: Attempt) -> None:
+        sent = attempt.state is MessageState.SENT
+        logger.log(logging.INFO if sent else logging.WARNING, "%s", attempt)
+        preview = Path(self.settings.data_dir, attempt.message.file_key).with_suffix(".html")
+        if sent and preview.exists():
+            logger.info("look at it: %s", _shown(preview))
+        if not sent:
+            self._failed = True
+
+    async def _finish_when_idle(self) -> None:
+        """For `once`: end when no run waits or runs, every digest is told and the outbox has nothing due."""
+        while not self._stop.is_set():
+            left = await asyncio.to_thread(runs.waiting_runs, self._store)
+            due = await asyncio.to_thread(outbox.next_due, self._store)
+            if not left and not self._at_work and not self._digest_lock.locked() and (
+                    due is None or due > utc_now() + timedelta(seconds=5)):
+                self._stop.set()
+                return
+            await asyncio.sleep(0.1)
+
+    # The heartbeat asks
+
+    async def status(self) -> Snapshot:
+        """The truth, read from the store in a thread."""
+        upcoming: dict[str, datetime | None] = {name: due.at for name, due in self._next.items()}
+        return await asyncio.to_thread(
+            snapshot, self._store, self.settings, next_slots=upcoming, started_at=self._started_at, now=utc_now(),
+            version=pipeline.__version__, due_after=self._due_after, mask=self._desk.mask)
+
+    def _due_after(self, name: str, after: datetime) -> datetime | None:
+        schedule = self.settings.spiders[name].schedule
+        return Timetable(schedule, self.settings.zone).after(after, after).at if schedule is not None else None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._at_work.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s", error, exc_info=None if isinstance(error, PipelineError) else error)
+            self._failed = True
+
+    async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.to_thread(question, self._store, *arguments)
+
+
+def _abandon_expired(store: Store) -> list[Run]:
+    return runs.abandon_expired(store, now=utc_now())
+
+
+def _shown(path: Path) -> str:
+    """A path as a person wants to read it: relative to where they are, when it is below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def progress_line(run: Run) -> str:
+    """What a run has done, in one line."""
+    progress = run.progress
+    parts = [f"{progress.pages} pages", f"{progress.items} items"]
+    parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
+    if progress.pages_failed:
+        parts.append(f"{progress.pages_failed} failed")
+    if progress.downloads or progress.download_bytes:
+        parts.append(f"{progress.downloads} files ({progress.download_bytes / 1e6:.1f} MB)")
+    if progress.downloads_unchanged:
+        parts.append(f"{progress.downloads_unchanged} files unchanged")
+    if progress.downloads_failed:
+        parts.append(f"{progress.downloads_failed} files failed")
+    return ", ".join(parts)
+
+
+def ended_line(run: Run) -> str:
+    """How a run ended, in one line."""
+    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else 0.0
+    outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
+    flags = ", suspect" if run.suspect else ""
+    reason = f": {run.error}" if run.error else ""
+    return f"{run.spider} run {run.id}: {outcome} after {took:.1f} s ({progress_line(run)}{flags}){reason}"

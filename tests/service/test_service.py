@@ -1,0 +1,221 @@
+"""`pipeline serve` as a user runs it: real processes, real signals, real kills."""
+
+from __future__ import annotations
+
+import mailbox
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from email.header import decode_header, make_header
+from pathlib import Path
+
+import pytest
+
+from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program, alive, eventually
+
+ITEMS = """
+    [spiders.s.items]
+    key = ["x"]
+    [spiders.s.items.fields]
+    x = "p"
+"""
+
+
+def chain(site: PageSite, length: int, gate: threading.Event | None = None, gate_at: int = 5) -> None:
+    """Pages that each link to the next; the one at `gate_at` is not answered before the gate opens."""
+    def page(asked: Asked) -> Answer:
+        number = int(asked.path[1:])
+        if gate is not None and number == gate_at:
+            gate.wait(30)
+        link = f"<a href=/{number + 1}>next</a>" if number + 1 < length else ""
+        return Answer(f"<p>{number}</p>{link}")
+
+    site.pages = {f"/{number}": page for number in range(length)}
+
+
+def test_a_service_without_scrapy_in_it_delivers_the_demo_digest(program: Program, free_port: int) -> None:
+    shipped = (Path(__file__).parents[2] / "settings.toml").read_text("utf-8")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        demo_port = found.getsockname()[1]
+    text = shipped.replace("8081", str(demo_port)).replace("port = 8000", f"port = {program.port}")
+    (program.folder / "settings.toml").write_text(text, "utf-8")
+    script = ("import asyncio, sys\nfrom pipeline.service import Service\nfrom pipeline.settings import load\n"
+              "code = asyncio.run(Service(load('settings.toml'), once=True).run())\n"
+              "loaded = [name for name in ('scrapy', 'twisted') if name in sys.modules]\n"
+              "print('LOADED', loaded)\nsys.exit(code)\n")
+    done = subprocess.run([sys.executable, "-c", script], cwd=program.folder, capture_output=True, text=True,
+                          timeout=60, check=False, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
+    assert done.returncode == 0, done.stderr
+    assert "LOADED []" in done.stdout
+    (message,) = mailbox.Maildir(program.data / "mail")
+    names = {part.get_filename() for part in message.walk() if part.get_filename()}
+    assert "report.pdf" in names
+    assert any(name and name.endswith(".xlsx") for name in names)
+    assert "42 new" in str(make_header(decode_header(message["Subject"])))
+
+
+def test_a_killed_service_leaves_no_child_and_the_next_one_goes_on_with_the_pass(
+        program: Program, site: PageSite) -> None:
+    gate = threading.Event()
+    chain(site, 12, gate)
+    program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}')
+    program.serve()
+    eventually(lambda: "/5" in site.paths())
+    started = program.descendants()
+    assert started
+    program.kill()
+    eventually(lambda: not alive(started), within_s=5)
+
+    gate.set()
+    program.serve()
+    eventually(lambda: any(run["outcome"] == "succeeded" for run in program.history()), within_s=40)
+    runs = program.history()
+    assert [run["outcome"] for run in runs] == ["succeeded", "abandoned"]
+    assert runs[0]["pass"] == runs[1]["pass"]
+    assert runs[0]["complete"]
+    assert len(program.run("items", "s").stdout.splitlines()) == 12
+    assert sorted(site.paths().count(f"/{n}") for n in range(12)) == [1] * 11 + [2]
+
+
+def test_sigterm_checkpoints_a_run_and_the_next_start_goes_on_at_once(program: Program, site: PageSite) -> None:
+    gate = threading.Event()
+    chain(site, 8, gate)
+    program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}')
+    program.serve()
+    eventually(lambda: "/5" in site.paths())
+    threading.Timer(0.5, gate.set).start()
+    assert program.stop() == 0
+    assert program.history()[0]["outcome"] == "stopped"
+    program.serve()
+    eventually(lambda: program.history()[0]["outcome"] == "succeeded")
+    assert program.history()[0]["pass"] == program.history()[1]["pass"]
+    assert len(program.run("items", "s").stdout.splitlines()) == 8
+
+
+def test_a_run_past_its_time_limit_is_killed_and_says_so(program: Program, site: PageSite) -> None:
+    gate = threading.Event()
+    chain(site, 8, gate, gate_at=0)
+    program.write(f'[spiders.s]\nstart = "{site.url}/0"\ntime_limit = "1s"\nrobots = false\n{ITEMS}')
+    done = program.run("run", "s")
+    gate.set()
+    assert "timed out" in done.stdout
+    assert "time_limit = 1 s" in done.stdout
+    assert done.returncode == 10
+
+
+def test_a_run_past_its_memory_limit_is_killed_and_says_so(program: Program, site: PageSite) -> None:
+    (program.folder / "spiders").mkdir()
+    (program.folder / "spiders" / "greedy.py").write_text(
+        "import scrapy, time\nclass Greedy(scrapy.Spider):\n    async def start(self):\n"
+        "        self.hoard = [bytearray(1_000_000) for _ in range(600)]\n        time.sleep(20)\n        yield {}\n")
+    program.write('[spiders.s]\nspider = "spiders.greedy:Greedy"\nmemory_limit = "300MB"\n')
+    done = program.run("run", "s")
+    assert "killed" in done.stdout
+    assert "memory_limit is 300 MB" in done.stdout
+
+
+def test_a_spider_that_ends_its_process_harms_nobody_else(program: Program, site: PageSite) -> None:
+    (program.folder / "spiders").mkdir()
+    (program.folder / "spiders" / "rude.py").write_text(
+        "import os, scrapy\nclass Rude(scrapy.Spider):\n    async def start(self):\n        os._exit(3)\n        yield {}\n")
+    site.pages = {"/": "<p>fine</p>"}
+    program.write(f'[spiders.rude]\nspider = "spiders.rude:Rude"\n[spiders.s]\nstart = "{site.url}/"\n{ITEMS}')
+    done = program.run("run", "rude", "s")
+    assert "rude run 1: killed" in done.stdout
+    assert "exit code 3" in done.stdout
+    assert "s run 2: succeeded" in done.stdout
+
+
+def test_a_port_in_use_is_said_with_the_setting_to_change(program: Program) -> None:
+    program.write("")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", program.port))
+        taken.listen()
+        done = program.run("serve")
+    assert done.returncode == 9
+    assert f"port {program.port}" in done.stderr
+    assert "[heartbeat] port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_service_on_the_same_data_says_who_holds_it(program: Program) -> None:
+    program.write("")
+    program.serve()
+    text = (program.folder / "settings.toml").read_text().replace(f"port = {program.port}", "port = 0")
+    (program.folder / "settings.toml").write_text(text)
+    done = program.run("serve")
+    assert done.returncode == 8
+    assert f"pid {program.pid}" in done.stderr
+
+
+def test_sighup_reloads_all_or_nothing(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    program.write("")
+    program.serve()
+    good = (program.folder / "settings.toml").read_text()
+    (program.folder / "settings.toml").write_text(good + "[spiders.s]\nstart = 3\n")
+    os.kill(program.pid, signal.SIGHUP)
+    eventually(lambda: "not reloaded" in program.log())
+    assert program.status()["spiders"] == {}
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}')
+    os.kill(program.pid, signal.SIGHUP)
+    eventually(lambda: program.status()["spiders"].get("s", {}).get("last_success"))
+
+
+def test_two_runs_of_one_spider_do_not_overlap(program: Program, site: PageSite) -> None:
+    gate = threading.Event()
+    chain(site, 3, gate, gate_at=0)
+    program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nrobots = false\n{ITEMS}')
+    first = threading.Thread(target=program.run, args=("run", "s"))
+    first.start()
+    eventually(lambda: "/0" in site.paths())
+    second = program.run("run", "s")
+    gate.set()
+    first.join()
+    assert "skipped" in second.stdout
+    assert "still at work" in second.stdout
+
+
+@pytest.mark.needs("nc")
+def test_the_course_s_own_client_gets_its_timestamp(program: Program) -> None:
+    program.write("")
+    program.serve()
+    done = subprocess.run(["nc", "-q", "1", "127.0.0.1", str(program.port)], input="hello without a newline", text=True,
+                          capture_output=True, timeout=10, check=True)
+    assert done.stdout.startswith("[")
+    assert done.stdout.rstrip("\n").endswith("] hello without a newline")
+    assert program.run("ping", "hi", "there").stdout.endswith("] hi there\n")
+    assert [line[-1] for line in program.run("ping", stdin="a\nb\n").stdout.splitlines()] == ["a", "b"]
+    assert program.run("status").returncode == 0
+
+
+def test_status_of_no_service_is_failing(program: Program) -> None:
+    program.write("")
+    done = program.run("status")
+    assert done.returncode == 2
+    assert str(program.port) in done.stderr
+
+
+def test_a_busy_port_of_the_demo_site_is_said_with_the_setting_to_change(program: Program) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        program.write(f"[demo]\nport = {taken.getsockname()[1]}\n")
+        done = program.run("serve")
+    assert done.returncode == 2
+    assert "[demo]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serving_once_ends_with_the_truth(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}')
+    assert program.run("serve", "--once").returncode == 0
+    site.pages = {"/": Answer("down", 503)}
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1s"\nretries = 0\n{ITEMS}')
+    assert program.run("serve", "--once").returncode == 1

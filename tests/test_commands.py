@@ -1,0 +1,134 @@
+"""Each command does what docs/commands.md says, run as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import email
+import email.policy
+import io
+import json
+import mailbox
+import zipfile
+
+import pytest
+
+from tests.servers.pages import Answer, PageSite
+from tests.servers.program import Program
+
+PAGE = '<div class=p><a href="/i/1">=HYPERLINK("x")</a><b>1,5</b></div><div class=p><a href="/i/2">Zwei 二</a><b>2</b></div>'
+SETTINGS = """
+    [spiders.s]
+    start = "{url}/"
+    robots = false
+    schedule = "30 7 * * 1-5"
+    [spiders.s.items]
+    each = ".p"
+    key = ["url"]
+    [spiders.s.items.fields]
+    name = "a"
+    url = "a::attr(href)"
+    price = {{ css = "b", type = "number" }}
+    [digests.d]
+    spiders = ["s"]
+    to = ["me@example.com"]
+    attach = ["csv"]
+    """
+
+
+@pytest.fixture
+def crawled(program: Program, site: PageSite) -> Program:
+    """A program that has run its spider once."""
+    site.pages = {"/": PAGE}
+    program.write(SETTINGS.format(url=site.url))
+    done = program.run("run", "s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return program
+
+
+def test_items_come_as_lines_as_a_table_and_as_a_sheet(crawled: Program, site: PageSite) -> None:
+    items = [json.loads(line) for line in crawled.run("items", "s").stdout.splitlines()]
+    assert [item["price"] for item in items] == [1.5, 2]
+    rows = list(csv.DictReader(io.StringIO(crawled.run("items", "s", "--format", "csv").stdout.removeprefix("\ufeff"))))
+    assert [row["name"] for row in rows] == ["'=HYPERLINK(\"x\")", "Zwei 二"]
+    assert crawled.run("items", "s", "--format", "xlsx", "--output", "items.xlsx").returncode == 0
+    with zipfile.ZipFile(crawled.folder / "items.xlsx") as archive:
+        assert "<f>" not in archive.read("xl/worksheets/sheet1.xml").decode()
+    changes = [json.loads(line) for line in crawled.run("items", "s", "--changes").stdout.splitlines()]
+    assert {change["change"] for change in changes} == {"new"}
+
+
+def test_history_and_next_are_for_people_and_for_scripts(crawled: Program) -> None:
+    assert "s run 1: succeeded" in crawled.run("history").stdout
+    (run,) = json.loads(crawled.run("history", "s", "--json").stdout)
+    assert (run["outcome"], run["progress"]["new"]) == ("succeeded", 2)
+    assert "spider s  (30 7 * * 1-5)" in crawled.run("next").stdout
+    found = {entry["name"]: entry["next"] for entry in json.loads(crawled.run("next", "--json").stdout)}
+    assert "07:30" in found["s"]
+    assert found["d"] is None
+
+
+def test_a_preview_changes_nothing_and_sending_tells_once(crawled: Program) -> None:
+    for _ in range(2):
+        done = crawled.run("digest", "d", "--preview", "out")
+        assert [line.rpartition(".")[2] for line in done.stdout.splitlines()] == ["eml", "html", "txt"]
+    message = email.message_from_bytes((crawled.folder / "out" / "d.eml").read_bytes(), policy=email.policy.default)
+    assert "2 new" in message["Subject"]
+    assert crawled.run("digest", "d", "--send").returncode == 0
+    assert crawled.run("digest", "d", "--send").stdout == "d: nothing to tell\n"
+    assert len(mailbox.Maildir(crawled.data / "mail")) == 1
+
+
+def test_an_unchanged_second_run_sends_no_mail(crawled: Program) -> None:
+    crawled.run("digest", "d", "--send")
+    assert crawled.run("run", "s").returncode == 0
+    assert crawled.run("digest", "d", "--send").stdout == "d: nothing new\n"
+
+
+def test_a_test_mail_lands_in_the_maildir(crawled: Program) -> None:
+    done = crawled.run("mail", "test", "--to", "me@example.com")
+    assert done.returncode == 0
+    assert "Maildir" in done.stdout
+    assert len(mailbox.Maildir(crawled.data / "mail")) == 1
+
+
+def test_a_browser_s_cookies_are_brought_in_and_shown_masked(crawled: Program, site: PageSite) -> None:
+    (crawled.folder / "cookie.txt").write_text("Cookie: session=s3cret-value; b[x]=2; theme=dark")
+    assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 3 cookies brought in\n"
+    shown = crawled.run("cookies", "show", "s").stdout
+    assert "session" in shown
+    assert "s3cret-value" not in shown
+    site.asked.clear()
+    crawled.run("run", "s")
+    assert "session=s3cret-value" in site.asked[-1].headers["Cookie"]
+
+
+def test_all_spiders_run_and_report_as_json(crawled: Program, site: PageSite) -> None:
+    site.pages |= {"/other": "<p>x</p>", "/down": Answer("no", 500)}
+    crawled.write(SETTINGS.format(url=site.url) + f"""
+    [spiders.other]
+    start = "{site.url}/other"
+    [spiders.down]
+    start = "{site.url}/down"
+    retries = 0
+    """)
+    done = crawled.run("run", "--all", "--json")
+    assert {run["spider"]: run["outcome"] for run in json.loads(done.stdout)} == {
+        "s": "succeeded", "other": "succeeded", "down": "failed"}
+    assert done.returncode == 5
+
+
+def test_check_connects_where_it_is_told_to(crawled: Program) -> None:
+    done = crawled.run("check", "--connect")
+    assert done.returncode == 0
+    assert "mail: ok" in done.stdout
+
+
+def test_the_schema_is_json(crawled: Program) -> None:
+    assert "properties" in json.loads(crawled.run("schema").stdout)
+
+
+def test_help_names_every_command(program: Program) -> None:
+    shown = program.run("--help").stdout
+    for command in ("serve", "run", "check", "status", "ping", "digest", "outbox", "history", "next", "items", "login",
+                    "cookies", "mail", "init", "schema"):
+        assert command in shown
