@@ -16,7 +16,7 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-    from pipeline.crawl.expiry import Relogin
+    from pipeline.crawl.relogin import Relogin
 
 FRONTIER_ID = "pipeline_frontier_id"
 """The meta key that says which frontier row a request answers; None for one kept in memory only."""

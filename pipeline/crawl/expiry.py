@@ -12,10 +12,11 @@ from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.extract import header_map
+from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
-from pipeline.session.client import Answer, not_replayed
+from pipeline.session.answer import Answer
+from pipeline.session.client import not_replayed
 from pipeline.session.pages import Page
-from pipeline.session.standing import Standing
 
 EPOCH = "pipeline_login_epoch"
 """The meta key that says during which login a request was sent."""
@@ -23,34 +24,6 @@ REPLAYED = "pipeline_login_replayed"
 """The meta key of a request that was sent again after a login: that epoch. A request meets an expired login once."""
 SAFE = "safe_to_replay"
 """The meta key by which a spider says that a POST may be sent twice."""
-
-
-class Relogin:
-    """The one login that all requests of a crawl wait for."""
-
-    def __init__(self, standing: Standing) -> None:
-        self.standing = standing
-        self._under_way: asyncio.Task[None] | None = None
-
-    async def settled(self) -> int:
-        """The epoch, once no login is under way. How that ends is for those to say who met the expired one."""
-        while self._under_way is not None:
-            await asyncio.wait({self._under_way})
-        return self.standing.epoch
-
-    async def renew(self, epoch: int) -> None:
-        """Log in again unless that was done since `epoch`. Raises what kept us out."""
-        if self._under_way is None:
-            if self.standing.is_stale(epoch):
-                return
-            self._under_way = asyncio.create_task(asyncio.to_thread(self.standing.renew, epoch))
-            self._under_way.add_done_callback(self._over)
-        await asyncio.shield(self._under_way)
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._under_way = None
-        if not task.cancelled():
-            task.exception()  # retrieved: every waiter has it, and there may be none left
 
 
 class _Staying:

@@ -22,7 +22,7 @@ from pipeline.crawl.context import NOT_BEFORE, HostPausedError, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.handler import PROXY
 from pipeline.errors import FetchError, ProxyError
-from pipeline.session.client import Answer
+from pipeline.session.answer import Answer
 from pipeline.session.pages import Page
 from pipeline.session.shown import shown_url
 

@@ -7,7 +7,6 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import Cookie, CookieJar
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from pipeline.errors import FetchError
+from pipeline.session.answer import Answer
 from pipeline.session.connections import pool_classes
 from pipeline.session.faults import is_of_proxy, translate
 from pipeline.session.jar import Jar, host_cookies
@@ -303,16 +303,6 @@ class _Rejoined(io.RawIOBase):
     def close(self) -> None:
         self._rest.close()
         super().close()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A page read whole. url: after redirects."""
-
-    url: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"",

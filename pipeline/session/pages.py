@@ -15,7 +15,7 @@ from lxml import etree, html  # type: ignore[import-untyped]
 from lxml.cssselect import CSSSelector  # type: ignore[import-untyped]
 
 from pipeline.errors import SpiderError
-from pipeline.session.client import Answer
+from pipeline.session.answer import Answer
 from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import LoginError, PipelineError
-from pipeline.session.client import Answer
+from pipeline.session.answer import Answer
 from pipeline.session.pages import Page
 from pipeline.session.shown import shown_url
 from pipeline.settings import LoginTable

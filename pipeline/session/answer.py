@@ -1,0 +1,16 @@
+"""What a site answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page read whole. url: after redirects."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
