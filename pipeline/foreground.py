@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 from zoneinfo import ZoneInfo
@@ -35,7 +36,7 @@ from pipeline.service import progress_line
 from pipeline.session import open_session
 from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
-from pipeline.store import Store, digests, runs
+from pipeline.store import Store, digests, open_store, runs
 from pipeline.store import items as stored_items
 
 WATCH_EVERY_S = 0.3
@@ -155,26 +156,27 @@ def _run_table(current: Sequence[Run]) -> Table:
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, str | None]]:
-    """Try each proxy, each login and the mail server; what was tried and what went wrong, None when nothing did."""
+    """Try the database, each proxy, each login and the mail server; what was tried and what went wrong, if anything."""
+    yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
-        if spider.login is None:
-            continue
-        try:
-            open_session(name, spider, settings).ensure_login()
-        except PipelineError as error:
-            yield f"spiders.{name}.login", str(error)
-        else:
-            yield f"spiders.{name}.login", None
-    transport = open_transport(settings, settings.data_dir)
+        if spider.login is not None:
+            yield f"spiders.{name}.login", _problem(partial(_log_in, settings, name))
+    with contextlib.closing(open_transport(settings, settings.data_dir)) as transport:
+        yield "mail", _problem(transport.connect)
+
+
+def _log_in(settings: Settings, name: str) -> None:
+    open_session(name, settings.spiders[name], settings).ensure_login()
+
+
+def _problem(attempt: Callable[[], object]) -> str | None:
+    """What went wrong with it, in our words; None when nothing did."""
     try:
-        transport.connect()
+        attempt()
     except PipelineError as error:
-        yield "mail", str(error)
-    else:
-        yield "mail", None
-    finally:
-        transport.close()
+        return str(error)
+    return None
 
 
 def _try_proxies(settings: Settings) -> Iterator[tuple[str, str | None]]:
@@ -183,12 +185,13 @@ def _try_proxies(settings: Settings) -> Iterator[tuple[str, str | None]]:
         if spider.proxy in (None, ENVIRONMENT) or not spider.start:
             continue
         for proxy in proxy_urls(spider.proxy, settings):
-            problem: str | None = None
-            try:
-                open_session(name, spider, settings).try_proxy(proxy, spider.start[0].url)
-            except PipelineError as error:
-                problem = str(error)
-            yield f"proxies.{spider.proxy} ({shown_proxy(proxy)}) for spiders.{name}", problem
+            yield (f"proxies.{spider.proxy} ({shown_proxy(proxy)}) for spiders.{name}",
+                   _problem(partial(_try_proxy, settings, name, proxy)))
+
+
+def _try_proxy(settings: Settings, name: str, proxy: str) -> None:
+    spider = settings.spiders[name]
+    open_session(name, spider, settings).try_proxy(proxy, spider.start[0].url)
 
 
 # status

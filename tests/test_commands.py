@@ -120,6 +120,7 @@ def test_all_spiders_run_and_report_as_json(crawled: Program, site: PageSite) ->
 def test_check_connects_where_it_is_told_to(crawled: Program) -> None:
     done = crawled.run("check", "--connect")
     assert done.returncode == 0
+    assert "database: ok" in done.stdout
     assert "mail: ok" in done.stdout
 
 
