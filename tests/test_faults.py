@@ -18,6 +18,20 @@ from tests.servers.site import PASSWORD, USER, Site, start_site
 from tests.servers.smtp import SmtpServer
 
 ITEMS = '\n[spiders.s.items.fields]\nx = "p"\n'
+MAILING = """
+    [mail]
+    host = "127.0.0.1"
+    port = {port}
+    security = "none"
+    [spiders.s]
+    start = "{url}/"
+    {more}
+    [spiders.s.items.fields]
+    x = "p"
+    [digests.d]
+    spiders = ["s"]
+    to = ["you@example.com"]
+    """
 
 
 @pytest.fixture
@@ -101,18 +115,7 @@ def test_mail_waits_for_a_server_that_is_down_and_is_sent_once(program: Program,
     site.pages = {"/": "<p>news</p>"}
     with SmtpServer() as found:
         port = found.port
-    program.write(f"""
-        [mail]
-        host = "127.0.0.1"
-        port = {port}
-        security = "none"
-        [spiders.s]
-        start = "{site.url}/"
-        {ITEMS}
-        [digests.d]
-        spiders = ["s"]
-        to = ["you@example.com"]
-        """)
+    program.write(MAILING.format(port=port, url=site.url, more=""))
     assert program.run("run", "s").returncode == 0
     sent = program.run("digest", "d", "--send")
     assert sent.returncode == 7
@@ -131,19 +134,7 @@ def test_a_message_survives_a_killed_service_and_is_delivered_by_the_next(progra
     site.pages = {"/": "<p>news</p>"}
     with SmtpServer() as found:
         port = found.port
-    program.write(f"""
-        [mail]
-        host = "127.0.0.1"
-        port = {port}
-        security = "none"
-        [spiders.s]
-        start = "{site.url}/"
-        schedule = "every 1h"
-        {ITEMS}
-        [digests.d]
-        spiders = ["s"]
-        to = ["you@example.com"]
-        """)
+    program.write(MAILING.format(port=port, url=site.url, more='schedule = "every 1h"'))
     program.serve()
     eventually(lambda: program.status()["outbox"]["waiting"] == 1)
     program.kill()

@@ -12,8 +12,9 @@ from jinja2.runtime import Context
 
 from pipeline.heartbeat.shape import PastRun, Snapshot
 from pipeline.heartbeat.status import RECENT
-from pipeline.heartbeat.text import for_people, size_for_people, stamp, visible
+from pipeline.heartbeat.text import for_people, stamp, visible
 from pipeline.model import Change, Run
+from pipeline.units import size_for_people
 
 _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24

@@ -28,13 +28,14 @@ from pipeline.heartbeat.shape import (
     Snapshot,
     SpiderStatus,
 )
-from pipeline.heartbeat.text import for_people, size_for_people, visible
+from pipeline.heartbeat.text import for_people, visible
 from pipeline.model import Health, Outcome, Run
 from pipeline.settings import Proxy, ProxyTable, Settings
 from pipeline.store import status as queries
 from pipeline.store.engine import Store
 from pipeline.store.pauses import paused_since
 from pipeline.store.proxies import pool_file, read_pool
+from pipeline.units import size_for_people
 
 RECENT = 20
 """Ended runs of each spider in a snapshot: enough for a sparkline."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.heartbeat.shape import PastRun, RunStatus, Snapshot, SpiderStatus
-from pipeline.heartbeat.text import for_people, size_for_people, visible
+from pipeline.heartbeat.text import for_people, visible
 from pipeline.settings import nearest
+from pipeline.units import size_for_people
 
 Answer = Callable[[Snapshot, str], str]
 

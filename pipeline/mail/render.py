@@ -22,10 +22,11 @@ from pipeline.mail.charts import Chart
 from pipeline.mail.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.diff import Span, spans
 from pipeline.mail.news import ORDER, News
-from pipeline.mail.text import clean, one_line, safe_link, shown, size_for_people
+from pipeline.mail.text import clean, one_line, safe_link, shown
 from pipeline.mail.wording import WORDINGS, AlertWording, Wording
 from pipeline.model import Change, ChangeKind, StoredFile
 from pipeline.settings import Language
+from pipeline.units import size_for_people
 
 HTML_LIMIT = 100_000
 """Bytes; above 102 kB Gmail clips a mail."""

@@ -64,12 +64,3 @@ def safe_link(value: Any) -> str:
     if parts.fragment:
         rest += "#" + quote(parts.fragment, safe="/%:@!$&()*+,;=~-._?")
     return f"{parts.scheme.lower()}://{host}{port}{rest}"
-
-
-def size_for_people(size_bytes: float) -> str:
-    """Bytes in powers of 1000: 512 B, 3.1 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size_bytes) < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"

@@ -11,12 +11,13 @@ from sqlalchemy import Row, Select, func, insert, select
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
 from pipeline.store import leases
 from pipeline.store.engine import Store
+from pipeline.store.items import change_of
 from pipeline.store.outbox import insert_message
+from pipeline.store.paged import paged
 from pipeline.store.runs import run_of
 from pipeline.store.schema import changes, digest_runs, digests, download_files, runs
 
 CLAIM_TTL = timedelta(minutes=5)
-_BATCH = 1000
 
 
 def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
@@ -120,18 +121,10 @@ def change_counts(store: Store, run_ids: Sequence[int]) -> dict[ChangeKind, int]
 
 def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None = None) -> Iterator[Change]:
     """The changes of these runs in the order they were found, read in batches, so that any number fits."""
-    last = 0
-    while True:
-        wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)), changes.c.id > last)
-        if kind is not None:
-            wanted = wanted.where(changes.c.kind == kind.value)
-        with store.read() as connection:
-            rows = connection.execute(wanted.order_by(changes.c.id).limit(_BATCH)).all()
-        for row in rows:
-            yield Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
-        if len(rows) < _BATCH:
-            return
-        last = rows[-1].id
+    wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)))
+    if kind is not None:
+        wanted = wanted.where(changes.c.kind == kind.value)
+    return map(change_of, paged(store, wanted, changes.c.id))
 
 
 def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
@@ -139,8 +132,7 @@ def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 50
     with store.read() as connection:
         rows = connection.execute(select(changes).where(
             changes.c.spider == spider, changes.c.key.in_(list(keys))).order_by(changes.c.id.desc()).limit(limit)).all()
-    return [Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
-            for row in reversed(rows)]
+    return [change_of(row) for row in reversed(rows)]
 
 
 def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, true
+from sqlalchemy import Row, select, true
 
 from pipeline.model import Change, ChangeKind, Item, Json
 from pipeline.store.engine import Store
+from pipeline.store.paged import paged
 from pipeline.store.schema import changes as change_rows
 from pipeline.store.schema import downloads, items
 from pipeline.store.schema import rejects as reject_rows
-
-_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -32,31 +32,17 @@ class KeptAside:
 def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[Item]:
     """The items that are there, in the order they were first seen; only that of the key, where there is one."""
     one = items.c.key == key if key is not None else true()
-    last = 0
-    while True:
-        with store.read() as connection:
-            rows = connection.execute(select(items.c.id, items.c.key, items.c.data).where(
-                items.c.spider == spider, one, items.c.present, items.c.id > last).order_by(items.c.id).limit(_BATCH)).all()
-        for row in rows:
-            yield Item(row.key, row.data)
-        if len(rows) < _BATCH:
-            return
-        last = rows[-1].id
+    wanted = select(items.c.id, items.c.key, items.c.data).where(items.c.spider == spider, one, items.c.present)
+    for row in paged(store, wanted, items.c.id):
+        yield Item(row.key, row.data)
 
 
 def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[KeptAside]:
     """What was kept aside, the oldest first."""
     one = reject_rows.c.key == key if key is not None else true()
-    last = 0
-    while True:
-        with store.read() as connection:
-            rows = connection.execute(select(reject_rows).where(
-                reject_rows.c.spider == spider, one, reject_rows.c.id > last).order_by(reject_rows.c.id).limit(_BATCH)).all()
-        for row in rows:
-            yield KeptAside(row.run_id, row.url, row.key, row.reason, row.data, row.at)
-        if len(rows) < _BATCH:
-            return
-        last = rows[-1].id
+    wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
+    for row in paged(store, wanted, reject_rows.c.id):
+        yield KeptAside(row.run_id, row.url, row.key, row.reason, row.data, row.at)
 
 
 def asked_for(store: Store, spider: str) -> list[str]:
@@ -66,19 +52,17 @@ def asked_for(store: Store, spider: str) -> list[str]:
             downloads.c.spider == spider).order_by(downloads.c.id)).scalars())
 
 
+def change_of(row: Row[Any]) -> Change:
+    """A row of `changes` as the record."""
+    return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
+
+
 def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:
     """Every change that is kept, the oldest first; with a key, the history of that item."""
     one = change_rows.c.key == key if key is not None else true()
-    last = 0
-    while True:
-        with store.read() as connection:
-            rows = connection.execute(select(change_rows).where(
-                change_rows.c.spider == spider, one, change_rows.c.id > last).order_by(change_rows.c.id).limit(_BATCH)).all()
-        for row in rows:
-            yield Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
-        if len(rows) < _BATCH:
-            return
-        last = rows[-1].id
+    wanted = select(change_rows).where(change_rows.c.spider == spider, one)
+    for row in paged(store, wanted, change_rows.c.id):
+        yield change_of(row)
 
 
 def field_names(store: Store, spider: str, *, sample: int = 1000) -> list[str]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from pipeline.model import DraftMessage, Item, Message, Outcome, Page, Progress, Run
 from pipeline.settings import Settings, load
@@ -106,31 +104,6 @@ def settings_from(tmp_path: Path) -> SettingsFrom:
         return load(path)
 
     return made
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """An authority of our own, and what it issued."""
-
-    ca: trustme.CA
-    folder: Path
-
-    @property
-    def ca_file(self) -> str:
-        path = self.folder / "ca.pem"
-        self.ca.cert_pem.write_to_path(path)
-        return str(path)
-
-    def server(self, *, host: str = "127.0.0.1", expired: bool = False) -> ssl.SSLContext:
-        past = {"not_before": datetime(2019, 1, 1, tzinfo=UTC), "not_after": datetime(2020, 1, 1, tzinfo=UTC)}
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.ca.issue_cert(host, **(past if expired else {})).configure_cert(context)
-        return context
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(trustme.CA(), tmp_path)
 
 
 Enqueue = Callable[..., int]

@@ -103,13 +103,13 @@ def test_what_is_wrong_with_a_token_command_is_said_without_what_it_printed(comm
     assert "two words" not in str(caught.value)
 
 
-def test_a_token_logs_in_and_is_never_shown(certificates, body, message_to):
-    with SmtpServer(tls=certificates.server(), implicit=True, tokens={"me@example.com": "good-token"}) as server:
+def test_a_token_logs_in_and_is_never_shown(authority, body, message_to):
+    with SmtpServer(tls=authority.context(), implicit=True, tokens={"me@example.com": "good-token"}) as server:
         dialogue = io.StringIO()
 
         def transport(token: str) -> SmtpTransport:
             return SmtpTransport("127.0.0.1", server.port, security="tls", user="me@example.com", token=lambda: token,
-                                 ca_file=certificates.ca_file, timeout_s=5, dialogue=dialogue)
+                                 ca_file=str(authority.ca_file), timeout_s=5, dialogue=dialogue)
 
         good = transport("good-token")
         assert good.deliver(message_to("a@example.com"), body)[0].accepted
@@ -127,10 +127,10 @@ def test_a_token_logs_in_and_is_never_shown(certificates, body, message_to):
         assert base64.b64encode(secret.encode()).decode() not in said
 
 
-def test_a_server_without_xoauth2_is_said(certificates, body, message_to):
-    with SmtpServer(users={"me": "x"}, tls=certificates.server(), implicit=True) as server:
+def test_a_server_without_xoauth2_is_said(authority, body, message_to):
+    with SmtpServer(users={"me": "x"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", user="me", token=lambda: "t",
-                                  ca_file=certificates.ca_file, timeout_s=5)
+                                  ca_file=str(authority.ca_file), timeout_s=5)
         with pytest.raises(MailError, match="takes no OAuth2 login"):
             transport.deliver(message_to("a@example.com"), body)
 

@@ -66,10 +66,10 @@ def test_a_connection_the_server_closed_meanwhile_is_opened_again(body, message_
 
 
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
-def test_tls_with_a_login_and_a_verified_certificate(security, implicit, certificates, body, message_to):
-    with SmtpServer(users={"me": "s3cret pass"}, tls=certificates.server(), implicit=implicit) as server:
+def test_tls_with_a_login_and_a_verified_certificate(security, implicit, authority, body, message_to):
+    with SmtpServer(users={"me": "s3cret pass"}, tls=authority.context(), implicit=implicit) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security=security, user="me",
-                                  password=lambda: "s3cret pass", ca_file=certificates.ca_file, timeout_s=5)
+                                  password=lambda: "s3cret pass", ca_file=str(authority.ca_file), timeout_s=5)
         assert transport.deliver(message_to("a@example.com"), body)[0].accepted
         transport.close()
         assert server.wait_for(1)[0].content == PLAIN
@@ -80,20 +80,20 @@ def test_tls_with_a_login_and_a_verified_certificate(security, implicit, certifi
 @pytest.mark.parametrize(("how", "why"), [
     ({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch"), (None, "self-signed|unable to get")])
 def test_a_certificate_that_is_not_to_be_trusted_stops_everything(  # noqa: PLR0917  pytest hands them in by name
-        security, implicit, how, why, certificates, body, message_to):
-    with SmtpServer(tls=certificates.server(**(how or {})), implicit=implicit) as server:
+        security, implicit, how, why, authority, body, message_to):
+    with SmtpServer(tls=authority.context(**(how or {})), implicit=implicit) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security=security, timeout_s=5,
-                                  ca_file=certificates.ca_file if how else None)
+                                  ca_file=str(authority.ca_file) if how else None)
         with pytest.raises(MailError, match=f"certificate is not to be trusted: .*({why}).*ca_file") as caught:
             transport.deliver(message_to("a@example.com"), body)
     assert caught.value.retry
     assert not server.received
 
 
-def test_a_wrong_password_is_said_and_not_shown(certificates, body, message_to):
-    with SmtpServer(users={"me": "right"}, tls=certificates.server(), implicit=True) as server:
+def test_a_wrong_password_is_said_and_not_shown(authority, body, message_to):
+    with SmtpServer(users={"me": "right"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", user="me", password=lambda: "wr0ng!",
-                                  ca_file=certificates.ca_file, timeout_s=5)
+                                  ca_file=str(authority.ca_file), timeout_s=5)
         with pytest.raises(MailError, match=r"refused the password of 'me': 535.*app password") as caught:
             transport.deliver(message_to("a@example.com"), body)
     assert caught.value.retry  # it passes once the password is corrected: nothing is lost
@@ -134,36 +134,36 @@ def test_a_server_that_is_down_is_said_with_its_address(body, message_to):
     assert caught.value.retry
 
 
-def connected(server: SmtpServer, certificates: Any, **options: Any) -> SmtpTransport:
+def connected(server: SmtpServer, authority: Any, **options: Any) -> SmtpTransport:
     return SmtpTransport("127.0.0.1", server.port, security="starttls", user="me", password=lambda: "right",
-                         ca_file=certificates.ca_file, **{"timeout_s": 5.0, **options})
+                         ca_file=str(authority.ca_file), **{"timeout_s": 5.0, **options})
 
 
 @pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "STARTTLS", "AUTH"])
 @pytest.mark.parametrize("reply", ["421 4.3.0 go away", "454 4.7.0 not now", "554 5.7.0 never"])
-def test_a_refusal_before_the_message_leaves_it_waiting(stage, reply, certificates, body, message_to):
-    with SmtpServer(users={"me": "right"}, tls=certificates.server()) as server:
+def test_a_refusal_before_the_message_leaves_it_waiting(stage, reply, authority, body, message_to):
+    with SmtpServer(users={"me": "right"}, tls=authority.context()) as server:
         server.faults.append(Fault(stage, reply, times=6))
         with pytest.raises(MailError) as caught:
-            connected(server, certificates).deliver(message_to("a@example.com"), body)
+            connected(server, authority).deliver(message_to("a@example.com"), body)
         assert caught.value.retry
         server.faults.clear()
-        transport = connected(server, certificates)
+        transport = connected(server, authority)
         assert transport.deliver(message_to("a@example.com"), body)[0].accepted
         transport.close()
 
 
 @pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "END"])
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_server_that_hangs_up_or_falls_silent_leaves_the_message_waiting(stage, silent, certificates, body, message_to):
-    with SmtpServer(users={"me": "right"}, tls=certificates.server()) as server:
+def test_a_server_that_hangs_up_or_falls_silent_leaves_the_message_waiting(stage, silent, authority, body, message_to):
+    with SmtpServer(users={"me": "right"}, tls=authority.context()) as server:
         server.faults.append(Fault(stage, hang_up=not silent, times=1))
-        transport = connected(server, certificates, timeout_s=0.3, final_reply_s=0.3)
+        transport = connected(server, authority, timeout_s=0.3, final_reply_s=0.3)
         with pytest.raises(MailError, match=r"no answer within|closed the connection|gave up|answer was lost|TLS failed"
                                             "|no STARTTLS|reset") as caught:
             transport.deliver(message_to("a@example.com"), body)
         assert caught.value.retry
-        transport = connected(server, certificates)
+        transport = connected(server, authority)
         assert transport.deliver(message_to("a@example.com"), body)[0].accepted  # and the same message goes now
         transport.close()
         assert len(server.received) == 1
@@ -258,15 +258,15 @@ def test_a_message_whose_file_is_gone_is_not_tried_again(tmp_path, message_to):
 
 
 @pytest.mark.parametrize("mechanisms", ["PLAIN", "LOGIN"])
-def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, certificates, body, message_to, monkeypatch):
+def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, body, message_to, monkeypatch):
     import base64
 
     heard = io.StringIO()
-    with SmtpServer(users={"me@example.com": "s3cret"}, tls=certificates.server()) as server:
+    with SmtpServer(users={"me@example.com": "s3cret"}, tls=authority.context()) as server:
         if mechanisms == "LOGIN":
             server.faults.append(Fault("AUTH", "504 5.5.4 not this one", times=1))  # smtplib goes on with LOGIN
         transport = SmtpTransport("127.0.0.1", server.port, security="starttls", user="me@example.com",
-                                  password=lambda: "s3cret", ca_file=certificates.ca_file, timeout_s=5, dialogue=heard)
+                                  password=lambda: "s3cret", ca_file=str(authority.ca_file), timeout_s=5, dialogue=heard)
         transport.deliver(message_to("a@example.com"), body)
         transport.close()
     said = heard.getvalue()

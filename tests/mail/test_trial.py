@@ -15,12 +15,12 @@ from tests.servers.smtp import SmtpServer
 test_message.__test__ = False  # type: ignore[attr-defined]
 
 
-def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, certificates, tmp_path, monkeypatch):
+def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, authority, tmp_path, monkeypatch):
     monkeypatch.setenv("MAIL_PASSWORD", "s3cret")
     heard = io.StringIO()
-    with SmtpServer(users={"me": "s3cret"}, tls=certificates.server()) as server:
+    with SmtpServer(users={"me": "s3cret"}, tls=authority.context()) as server:
         settings = settings_from(mail=f'host = "127.0.0.1"\nport = {server.port}\nsecurity = "starttls"\nuser = "me"\n'
-                                      f'password = {{ env = "MAIL_PASSWORD" }}\nca_file = "{certificates.ca_file}"')
+                                      f'password = {{ env = "MAIL_PASSWORD" }}\nca_file = "{authority.ca_file!s}"')
         result, = send_test(settings, tmp_path, "Me <me@example.com>", now=NOW, dialogue=heard)
         got, = server.wait_for(1)
     assert result.accepted

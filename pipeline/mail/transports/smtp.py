@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.errors import MailError, UsageError
-from pipeline.mail.text import size_for_people
 from pipeline.mail.transports.dialogue import Plain, Tls
 from pipeline.mail.transports.faults import explained, reason, reply_text, said
 from pipeline.mail.transports.wire import dotted
 from pipeline.model import Message, RecipientResult
+from pipeline.units import size_for_people
 
 _CHUNK = 1 << 16
 ADDRESS = re.compile(r"[^\s<>\"(),:;\\\[\]\x00-\x1f\x7f@]{1,64}@[^\s<>\"(),;\\\x00-\x1f\x7f@]{1,255}")
