@@ -78,6 +78,8 @@ def honest_or_none(address):
         return honest(address)
 
 
+# On asyncio's own loop (the service runs on uvloop) a connection accepted as the test ends may be torn down unclosed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_thousands_of_connections_a_second_are_survived(heartbeat):
     began = time.monotonic()
     for _ in range(3000):

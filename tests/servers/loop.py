@@ -29,6 +29,11 @@ def loop_thread(new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        left = asyncio.all_tasks(loop)  # what asyncio.run does at its end, and so the service, too
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=5))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
