@@ -23,6 +23,8 @@ class Port(Protocol):
     connections: set[Connection]
     max_connections: int
 
+    def waits(self, connection: Connection) -> bool: ...
+
     def joined(self, connection: Connection) -> None: ...
 
     def left(self, connection: Connection) -> None: ...
@@ -34,14 +36,16 @@ class Connection(asyncio.Protocol):
     aiohttp is called, not put in its place, so that a connection is counted until it is gone.
     """
 
-    __slots__ = ("_fed", "_http", "_lines", "_port", "_serving", "_since", "_stalled", "_transport", "ended", "secure",
-                 "trusted")
+    __slots__ = ("_early", "_fed", "_http", "_lines", "_patience", "_port", "_serving", "_since", "_stalled", "_transport",
+                 "ended", "secure", "trusted")
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self._transport: asyncio.Transport | None = None
         self._lines: Lines | None = None
         self._http: web.RequestHandler | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._early = b""
         self._fed = False
         self._serving = False
         self._stalled = False
@@ -61,11 +65,35 @@ class Connection(asyncio.Protocol):
             return
         self.trusted = port.access.trusts(address)
         self.secure = transport.get_extra_info("ssl_object") is not None
-        if len(port.connections) >= port.max_connections:
-            why = f"{port.max_connections} connections are all this port has" if port.max_connections else "stopping"
-            transport.write(f"error: {why}; try again later\n".encode())
-            transport.close()
-            return
+        if len(port.connections) < port.max_connections:
+            self._enter(transport)
+        elif port.waits(self):
+            self._patience = asyncio.get_running_loop().call_later(port.limits.door_s, self.refuse)
+        else:
+            self.refuse()
+
+    def admit(self) -> None:
+        """A place is free for one that waited at the door."""
+        assert self._transport is not None
+        assert self._patience is not None
+        self._patience.cancel()
+        self._enter(self._transport)
+        self._transport.resume_reading()
+        if self._early:
+            self.data_received(self._early)
+        if self.ended:
+            self.eof_received()
+
+    def refuse(self) -> None:
+        assert self._transport is not None
+        port = self._port
+        port.left(self)
+        why = f"{port.max_connections} connections are all this port has" if port.max_connections else "stopping"
+        self._transport.write(f"error: {why}; try again later\n".encode())
+        self._transport.close()
+
+    def _enter(self, transport: asyncio.Transport) -> None:
+        port = self._port
         port.joined(self)
         self._lines = Lines(transport, port.replies, port.limits, self._as_http, trusted=self.trusted)
 
@@ -75,6 +103,9 @@ class Connection(asyncio.Protocol):
             self._http.data_received(data)
         elif self._lines is not None:
             self._lines.fed(data)
+        elif self._transport is not None:  # at the door: what it came to ask is kept, and no more is read
+            self._early += data
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Half-closed clients are still answered, but over TLS, where asyncio has no half-closed connections."""
@@ -83,11 +114,12 @@ class Connection(asyncio.Protocol):
             return self._fed and not self.secure
         if self._lines is not None:
             self._lines.ended()
-            return not self.secure
-        return False
+        return not self.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._port.left(self)
+        if self._patience is not None:
+            self._patience.cancel()
         if self._http is not None:
             self._port.web.forget(self._http)
             self._http.connection_lost(exc)

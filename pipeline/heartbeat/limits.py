@@ -11,7 +11,7 @@ _OTHER_FILES = 256
 
 @dataclass(frozen=True)
 class Limits:
-    """connections: at once; beyond it a client reads one line that says so. line_bytes: of one line.
+    """connections: at once; beyond it a client waits door_s for a place and then reads one line that says so. line_bytes: of one line.
 
     quiet_s: a line without its newline is answered after this much silence. idle_s: silence after which a
     connection is closed (a `watch` is never idle). stalled_s: how long answers may wait for a client that
@@ -23,6 +23,7 @@ class Limits:
     """
 
     connections: int = 512
+    door_s: float = 0.2
     line_bytes: int = 8192
     quiet_s: float = 0.2
     idle_s: float = 600.0

@@ -28,6 +28,7 @@ from pipeline.heartbeat.vitals import Thresholds, Vitals
 from pipeline.heartbeat.web import Web
 
 _BACKLOG = 1024
+_ACCEPTED_AT_ONCE = 128  # so that those who have left again are noticed before a full house takes more
 _SWEEP_EVERY_S = 1.0
 _GOODBYE_S = 2.0
 _HANDSHAKE_S = 10.0
@@ -54,6 +55,7 @@ class Heartbeat:
         clock = clock or _utc_now
         self.limits = limits or Limits()
         self.max_connections = affordable(self.limits.connections)
+        self._max_waiting = affordable(2 * self.limits.connections) - self.max_connections
         self.access = access or Access()
         self._tls = tls
         self._socket_path = socket_path
@@ -65,6 +67,7 @@ class Heartbeat:
         self.replies = Replies(self._latest, zone, clock, self.access)
         self.web = Web(self.replies, host=host, names=names, desk=desk, zone=zone, body_s=self.limits.http_idle_s)
         self.connections: set[Connection] = set()
+        self._waiting: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._servers: list[asyncio.Server] = []
@@ -85,8 +88,20 @@ class Heartbeat:
         self.connections.add(connection)
         self._empty.clear()
 
+    def waits(self, connection: Connection) -> bool:
+        """A full house may be full of those who have just left: whether there is room to wait for a place."""
+        if len(self._waiting) >= self._max_waiting or not self.max_connections:
+            return False
+        self._waiting[connection] = None
+        return True
+
     def left(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
         self.connections.discard(connection)
+        while self._waiting and len(self.connections) < self.max_connections:
+            first = next(iter(self._waiting))
+            del self._waiting[first]
+            first.admit()
         if not self.connections:
             self._empty.set()
 
@@ -97,8 +112,9 @@ class Heartbeat:
         try:
             for sock in await self._listening() if self._port is not None else []:
                 self._servers.append(await loop.create_server(
-                    lambda: Connection(self), sock=sock, backlog=_BACKLOG, ssl=self._tls,
+                    lambda: Connection(self), sock=sock, backlog=_ACCEPTED_AT_ONCE, ssl=self._tls,
                     ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None))
+                sock.listen(_BACKLOG)
             if self._udp:
                 await self._start_datagrams()
             if self._socket_path is not None:
@@ -121,6 +137,8 @@ class Heartbeat:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait({self._sweeper})
+        for connection in tuple(self._waiting):
+            connection.refuse()
         for connection in tuple(self.connections):
             connection.close()
         await self.web.stop()

@@ -73,13 +73,28 @@ def test_half_open_connections_fill_no_more_than_their_places(start):
         sock.close()
 
 
+def test_who_comes_to_a_full_house_is_let_in_as_soon_as_a_place_is_free(start):
+    heartbeat = start(limits=Limits(connections=2, door_s=30))
+    first, second = (socket.create_connection(heartbeat.address, 10) for _ in range(2))
+    for sock in (first, second):
+        sock.sendall(b"ping\n")
+        assert sock.recv(100) == b"pong\n"
+    with socket.create_connection(heartbeat.address, 10) as third, socket.create_connection(heartbeat.address, 10) as fourth:
+        for sock in (third, fourth):
+            sock.sendall(b"ping\n")
+        assert b"2 connections are all this port has" in raw(heartbeat, b"")  # the door has room for as many, too
+        first.close()
+        assert third.recv(100) == b"pong\n"
+        third.close()
+        assert fourth.recv(100) == b"pong\n"
+    second.close()
+
+
 def honest_or_none(address):
     with contextlib.suppress(ConnectionError):
         return honest(address)
 
 
-# On asyncio's own loop (the service runs on uvloop) a connection accepted as the test ends may be torn down unclosed.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_thousands_of_connections_a_second_are_survived(heartbeat):
     began = time.monotonic()
     for _ in range(3000):
