@@ -117,7 +117,7 @@ class Outward:
     def ended(self, run: Run) -> None:
         """A run that was stopped or skipped is neither a success nor a failure: nothing is told."""
         if run.suspect:
-            self._tell(run, "fail", "suspect: it found no items where there were some")
+            self._tell(run, "fail", f"suspect: {run.error}")
         elif run.outcome is Outcome.SUCCEEDED:
             self._tell(run, "success", "")
         elif run.outcome not in (None, Outcome.STOPPED, Outcome.SKIPPED):

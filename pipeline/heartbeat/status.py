@@ -139,7 +139,7 @@ def _spider(connection: Connection, settings: Settings, name: str, *, at_work: l
         reasons.append(f"late: due {_iso(due, settings.zone)}, last success "
                        + (_iso(success.ended_at, settings.zone) if success and success.ended_at else "never"))
     if last is not None and last.suspect:
-        reasons.append(f"run {last.id} is suspect: it found no items where there were some")
+        reasons.append(f"run {last.id} is suspect" + (f" ({_quoted(last.error)})" if last.error else ""))
     many = failures >= settings.alerts.after
     return {
         "health": "failing" if many else "degraded" if reasons else "ok",

@@ -90,7 +90,7 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
     views = [_view(trouble, words, settings, mask, log_of) for trouble in started[:MAX_SHOWN]]
     ended = [_over_view(alert, words, settings, now) for alert in over[:MAX_SHOWN]]
     left = len(started) + len(over) - len(views) - len(ended)
-    subject = _subject(started, over, words)
+    subject = _subject(started, over, words, mask)
     rendered = render_alert(subject, views, ended, more=words.more.format(n=left) if left else "", words=words)
     envelope = compose.Envelope(
         sender=settings.mail.from_, to=settings.alerts.to, reply_to=settings.mail.reply_to,
@@ -105,8 +105,13 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
         size_bytes=store.files.path(key).stat().st_size)
 
 
-def _subject(started: Sequence[Trouble], over: Sequence[Alert], words: AlertWording) -> str:
-    told = [words.titles[trouble.kind].format(spider=trouble.spider, n=trouble.failures) for trouble in started]
+def _title(trouble: Trouble, words: AlertWording, mask: Callable[[str], str]) -> str:
+    reason = one_line(mask(trouble.last_run.error), 100) if trouble.last_run is not None else ""
+    return words.titles[trouble.kind].format(spider=trouble.spider, n=trouble.failures, reason=reason)
+
+
+def _subject(started: Sequence[Trouble], over: Sequence[Alert], words: AlertWording, mask: Callable[[str], str]) -> str:
+    told = [_title(trouble, words, mask) for trouble in started]
     told += [words.over[alert.kind].format(spider=alert.spider) for alert in over]
     head = words.comma.join(told[:3])
     return f"[{words.alert}] {head}" + (words.comma + words.more.format(n=len(told) - 3) if len(told) > 3 else "")
@@ -127,7 +132,7 @@ def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Calla
         if run.error:
             facts.append((words.message, one_line(mask(run.error), 600)))
         log = mask(tail(log_of(run.id)))
-    return TroubleView(words.titles[trouble.kind].format(spider=trouble.spider, n=trouble.failures), facts, log)
+    return TroubleView(_title(trouble, words, mask), facts, log)
 
 
 def _over_view(alert: Alert, words: AlertWording, settings: Settings, now: datetime) -> TroubleView:

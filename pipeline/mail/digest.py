@@ -21,7 +21,7 @@ from pipeline.mail.attachments import Attachment, Columns, Packed, Packer
 from pipeline.mail.charts import charts_of
 from pipeline.mail.dkim import signer_of
 from pipeline.mail.filters import Filtered
-from pipeline.mail.news import NetChanges, News, gather
+from pipeline.mail.news import NetChanges, News, gather, refusals
 from pipeline.mail.render import KEEP, Rendered, numbered, render, render_part
 from pipeline.mail.wording import WORDINGS
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
@@ -146,19 +146,22 @@ def _sources(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_e
     told = stored.runs_of(store, run_ids)
     changes = NetChanges(store, told)
     files = stored.files_of(store, run_ids)
+    refused = refusals(store, told)
     found = []
     for recipients in ((table, *table.groups) if table.everyone else table.groups):
         filters = (table,) if recipients is table else (table, recipients)
         spiders = set(recipients.spiders or table.spiders)
         own: Iterable[Change] = changes
         by_item = any(wanted.filters_items for wanted in filters)
-        if by_item or recipients.spiders:
+        if by_item or spiders != set(table.spiders):
             own = Filtered(changes, filters)
         # A file belongs to no item that a filter on items could judge.
         news = gather(own, [run for run in told if run.spider in spiders],
-                      [file for file in files if file.spider in spiders and not by_item], keep=KEEP)
+                      [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
+                      refused=[one for one in refused if one.spider in spiders])
         if not all(wanted.problems for wanted in filters):
             news.troubles.clear()
+            news.refused.clear()
         if news.worth_telling or even_empty or table.empty == "send":
             found.append(_Source(recipients, own, news))
     return found

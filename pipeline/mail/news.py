@@ -22,7 +22,10 @@ _BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 
 @dataclass(frozen=True)
 class Trouble:
-    """What went wrong with one spider: how many of its runs, how the last bad one ended, whether it is over."""
+    """What went wrong with one spider: how many of its runs, how the last bad one ended, whether it is over.
+
+    error: what the last failure said, or why the last run is suspect.
+    """
 
     spider: str
     bad: int
@@ -31,6 +34,16 @@ class Trouble:
     error: str
     suspect: bool
     recovered: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Items of one spider that were kept aside. fresh: some of them were not in the run before."""
+
+    spider: str
+    count: int
+    reasons: list[stored.RefusalCount]
+    fresh: bool
 
 
 @dataclass
@@ -44,6 +57,7 @@ class News:
     fields_changed: set[str]
     troubles: list[Trouble]
     files: list[StoredFile]
+    refused: list[Refused] = field(default_factory=list)
     start: datetime | None = None
     end: datetime | None = None
 
@@ -53,8 +67,9 @@ class News:
 
     @property
     def worth_telling(self) -> bool:
-        """A change, a file, or a failure that is not over (a run cut short is taken up by the next one)."""
-        return bool(self.total or self.files or any(
+        """A change, a file, an item newly kept aside, or a failure that is not over (a run cut short is taken up by
+        the next one)."""
+        return bool(self.total or self.files or any(refused.fresh for refused in self.refused) or any(
             not trouble.recovered and trouble.outcome is not Outcome.ABANDONED for trouble in self.troubles))
 
 
@@ -125,7 +140,8 @@ def net_change(first: Change, last: Change) -> Change | None:
     return replace(last, kind=kind, before=first.before)
 
 
-def gather(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int) -> News:
+def gather(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,
+           refused: Sequence[Refused] = ()) -> News:
     """Walk the changes once: count them, learn their fields, and keep the first `keep` of each kind."""
     counts: dict[ChangeKind, int] = {}
     top: dict[ChangeKind, list[Change]] = {kind: [] for kind in ORDER}
@@ -144,7 +160,7 @@ def gather(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[Store
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return News(spiders=list(dict.fromkeys(run.spider for run in runs)), counts=counts, top=top, fields=names,
                 fields_changed=changed.intersection(names), troubles=_troubles(runs), files=list(files),
-                start=min(starts, default=None), end=max(ends, default=None))
+                refused=list(refused), start=min(starts, default=None), end=max(ends, default=None))
 
 
 def _troubles(runs: Sequence[Run]) -> list[Trouble]:
@@ -155,6 +171,19 @@ def _troubles(runs: Sequence[Run]) -> list[Trouble]:
         suspect = own[-1].suspect
         if bad or suspect:
             ended_well = own[-1].outcome is Outcome.SUCCEEDED and not suspect
-            found.append(Trouble(spider, len(bad), len(own), bad[-1].outcome if bad else None,
-                                 bad[-1].error if bad else "", suspect, ended_well))
+            error = own[-1].error if suspect else bad[-1].error
+            found.append(Trouble(spider, len(bad), len(own), bad[-1].outcome if bad else None, error, suspect, ended_well))
+    return found
+
+
+def refusals(store: Store, runs: Sequence[Run]) -> list[Refused]:
+    """What these runs kept aside, by spider."""
+    reasons = stored.kept_aside(store, [run.id for run in runs if run.progress.rejected])
+    found = []
+    for spider in dict.fromkeys(run.spider for run in runs):
+        own = [run for run in runs if run.spider == spider]
+        count = sum(run.progress.rejected for run in own)
+        if count:
+            found.append(Refused(spider, count, [reason for reason in reasons if reason.spider == spider],
+                                 stored.newly_refused(store, spider, [run.id for run in own])))
     return found

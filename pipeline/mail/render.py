@@ -21,7 +21,7 @@ from pipeline.mail.attachments import Attachment, Packed
 from pipeline.mail.charts import Chart
 from pipeline.mail.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.diff import Span, spans
-from pipeline.mail.news import ORDER, News
+from pipeline.mail.news import ORDER, News, Refused
 from pipeline.mail.text import clean, one_line, safe_link, shown
 from pipeline.mail.wording import WORDINGS, AlertWording, Wording
 from pipeline.model import Change, ChangeKind, StoredFile
@@ -35,6 +35,8 @@ KEEP = 60
 _KEEPS = (KEEP, 40, 25, 15, 8, 4, 2, 1)
 _TITLES = ("title", "name", "headline", "subject", "标题", "名称")
 _LINKS = ("url", "link", "href", "链接")
+_MAX_TROUBLES = 20
+_MAX_REASONS = 3
 _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
 
 
@@ -170,9 +172,14 @@ def summarise(news: News, words: Wording) -> str:
     parts = [words.counts[kind].format(n=news.counts[kind]) for kind in ORDER if news.counts.get(kind)]
     if news.files:
         parts.append(words.files.format(n=len(news.files)))
-    failed = [trouble.spider for trouble in news.troubles if not trouble.recovered]
-    if failed:
-        parts.append(words.failed.format(spiders=words.comma.join(failed)))
+    fresh = sum(refused.count for refused in news.refused if refused.fresh)
+    if fresh:
+        parts.append(words.kept_aside.format(n=fresh))
+    lasting = [trouble for trouble in news.troubles if not trouble.recovered]
+    for template, doubtful in ((words.failed, False), (words.doubtful, True)):
+        spiders = [trouble.spider for trouble in lasting if trouble.suspect is doubtful]
+        if spiders:
+            parts.append(template.format(spiders=words.comma.join(spiders)))
     return words.comma.join(parts) or words.nothing
 
 
@@ -268,7 +275,18 @@ def _troubles(news: News, words: Wording) -> list[str]:
         line = trouble.spider + words.colon + words.comma.join(parts)
         error = one_line(trouble.error, 300)
         told.append(f"{line} — {error}" if error else line)
-    return told[:20]
+    told += [_refused(refused, words) for refused in news.refused]
+    return told if len(told) <= _MAX_TROUBLES else [*told[:_MAX_TROUBLES - 1],
+                                                     words.more.format(n=len(told) - _MAX_TROUBLES + 1)]
+
+
+def _refused(refused: Refused, words: Wording) -> str:
+    shown_reasons = [f"{one_line(one.reason, 120)} ({one.count})" for one in refused.reasons[:_MAX_REASONS]]
+    left = refused.count - sum(one.count for one in refused.reasons[:_MAX_REASONS])
+    if left > 0:
+        shown_reasons.append(words.more.format(n=left))
+    line = refused.spider + words.colon + words.kept_aside_of.format(n=refused.count, spider=refused.spider)
+    return f"{line} — {words.comma.join(shown_reasons)}" if shown_reasons else line
 
 
 def _downloads(news: News, packed: Packed, words: Wording, keep: int) -> list[FileView]:

@@ -20,6 +20,7 @@ class Wording:
     colon: str
     files: str
     failed: str
+    doubtful: str
     nothing: str
     more: str
     more_attached: str
@@ -33,6 +34,8 @@ class Wording:
     failed_runs: str
     recovered: str
     suspect: str
+    kept_aside: str
+    kept_aside_of: str
     outcomes: dict[Outcome, str]
     attachments: str
     rows_left_out: str
@@ -50,6 +53,7 @@ ENGLISH = Wording(
     comma=", ", colon=": ",
     files="{n} downloaded",
     failed="{spiders} failed",
+    doubtful="{spiders} suspect",
     nothing="nothing new",
     more="and {n} more",
     more_attached="and {n} more, all in the attached {name}",
@@ -62,7 +66,9 @@ ENGLISH = Wording(
     problems="Not everything went well",
     failed_runs="{n} of {total} runs failed",
     recovered="the last one succeeded",
-    suspect="found nothing where there were items before; nothing is reported gone",
+    suspect="suspect, so that nothing is reported gone",
+    kept_aside="{n} kept aside",
+    kept_aside_of="{n} items were kept aside, see `pipeline items {spider} --rejects`",
     outcomes={Outcome.FAILED: "failed", Outcome.TIMED_OUT: "ran out of time", Outcome.KILLED: "was killed",
               Outcome.ABANDONED: "was cut short"},
     attachments="Attachments",
@@ -81,6 +87,7 @@ CHINESE = Wording(
     comma="，", colon="：",
     files="下载 {n} 个文件",
     failed="{spiders} 运行失败",
+    doubtful="{spiders} 结果可疑",
     nothing="没有新内容",
     more="另有 {n} 项",
     more_attached="另有 {n} 项，完整内容见附件 {name}",
@@ -93,7 +100,9 @@ CHINESE = Wording(
     problems="有些运行不顺利",
     failed_runs="{total} 次运行中 {n} 次失败",
     recovered="最近一次已成功",
-    suspect="没有找到任何条目，而之前是有的；因此没有条目被标为消失",
+    suspect="结果可疑，因此没有条目被标为消失",
+    kept_aside="{n} 项未通过检查",
+    kept_aside_of="{n} 个条目未通过检查，已另存，可用 `pipeline items {spider} --rejects` 查看",
     outcomes={Outcome.FAILED: "失败", Outcome.TIMED_OUT: "超时", Outcome.KILLED: "被终止", Outcome.ABANDONED: "中断"},
     attachments="附件",
     rows_left_out="工作表行数已满，缺少 {n} 项变化",
@@ -132,9 +141,9 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
     "en": AlertWording(
         lang="en", alert="alert",
         titles={AlertKind.FAILING: "{spider} failed {n} times in a row",
-                AlertKind.SUSPECT: "{spider} is suspect: it found nothing where there were items",
+                AlertKind.SUSPECT: "{spider} is suspect: {reason}",
                 AlertKind.LATE: "{spider} is late: it was due and no run came of it"},
-        over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} finds items again",
+        over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
               AlertKind.LATE: "{spider} is no longer late"},
         since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
         never="never", message="Message", log="The end of its log", more="and {n} more",
@@ -142,9 +151,9 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
                "when it is over.", colon=": ", comma=", "),
     "zh": AlertWording(
         lang="zh", alert="告警",
-        titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 可疑：之前有条目，这次一条也没有找到",
+        titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 的结果可疑",
                 AlertKind.LATE: "{spider} 迟到：已到运行时间，却没有运行"},
-        over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 又能找到条目了",
+        over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 的结果恢复正常",
               AlertKind.LATE: "{spider} 不再迟到"},
         since="开始于", lasted="持续", last_good="最近一次成功", last_run="最近一次运行", run="第 {n} 次运行，{at}",
         never="从未", message="信息", log="日志末尾", more="另有 {n} 项",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import Problem, SettingsError
+from pipeline.settings.mail import chosen
 from pipeline.settings.schedules import schedule_problem
 from pipeline.settings.spiders import SECRET_WORDS
 from pipeline.settings.tables import Settings
@@ -88,6 +89,7 @@ def _cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
         if isinstance(digest, dict):
             yield from _reference_problems(f"digests.{name}.spiders", "spider", digest.get("spiders"), spiders)
             yield from schedule_problem(f"digests.{name}.schedule", digest.get("schedule"))
+            yield from _choice_problems(f"digests.{name}", digest, spiders)
 
 
 def _tables(raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -99,6 +101,33 @@ def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any
     for name in names if isinstance(names, list) else [names]:
         if isinstance(name, str) and name not in known:
             yield Problem(key, f"no {kind} named {name!r}{nearest(name, known)}; known: {', '.join(known) or 'none'}")
+
+
+def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) -> Iterator[Problem]:
+    """Tags that no spider carries, and what a group wants of spiders that are none of its digest's."""
+    tags_of = {name: _texts(spider, "tags") for name, spider in spiders.items() if isinstance(spider, dict)}
+    yield from _tag_problems(f"{key}.tags", "spider", _texts(digest, "tags"), tags_of)
+    names = chosen(_texts(digest, "spiders"), _texts(digest, "tags"), tags_of)
+    own = {name: tags_of[name] for name in names if name in tags_of}
+    groups = digest.get("groups")
+    for number, group in enumerate(groups if isinstance(groups, list) else []):
+        for name in _texts(group, "spiders"):
+            if name not in names:
+                yield Problem(f"{key}.groups[{number}].spiders", f"a group's spider {name!r} is none of the digest's")
+        yield from _tag_problems(f"{key}.groups[{number}].tags", "spider of the digest", _texts(group, "tags"), own)
+
+
+def _tag_problems(key: str, whose: str, tags: list[str], tags_of: dict[str, list[str]]) -> Iterator[Problem]:
+    known = dict.fromkeys(tag for own in tags_of.values() for tag in own)
+    for tag in tags:
+        if tag not in known:
+            yield Problem(key, f"no {whose} has the tag {tag!r}{nearest(tag, known)}; known: {', '.join(known) or 'none'}")
+
+
+def _texts(table: object, name: str) -> list[str]:
+    """The texts in a list of a table that may not be as it should."""
+    found = table.get(name) if isinstance(table, dict) else None
+    return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
 
 
 def _proxy_problems(name: str, proxy: object) -> Iterator[Problem]:

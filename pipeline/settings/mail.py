@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -128,6 +129,12 @@ def _quiet(value: object) -> object:
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
 
+def chosen(names: Iterable[str], tags: Collection[str], tags_of: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The spiders named, and those that carry one of the tags. tags_of: by spider."""
+    tagged = [name for name, own in tags_of.items() if not set(tags).isdisjoint(own)]
+    return tuple(dict.fromkeys([*names, *tagged]))
+
+
 class RecipientsTable(Table):
     """Who gets a mail, and what of the changes is in it. All of the filter must hold."""
 
@@ -135,6 +142,9 @@ class RecipientsTable(Table):
     cc: tuple[Address, ...] = ()
     bcc: tuple[Address, ...] = ()
     spiders: tuple[str, ...] = ()
+    """By name; once the settings are read, those of `tags` are among them."""
+    tags: tuple[str, ...] = ()
+    """Spiders that carry one of these tags, beside those named."""
     changes: tuple[Literal["new", "changed", "gone", "back"], ...] = ()
     """Kinds of change; all without it."""
     keywords: tuple[str, ...] = ()
@@ -201,16 +211,19 @@ class DigestTable(RecipientsTable):
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
-        if not self.spiders:
-            raise PydanticCustomError("empty", "spiders needs at least one")
+        if not self.spiders and not self.tags:
+            raise PydanticCustomError("empty", "spiders needs at least one, or tags that spiders carry")
         if not self.everyone and not self.groups:
             raise PydanticCustomError("empty", "to needs at least one, or [[digests.NAME.groups]] with their own")
-        for group in self.groups:
-            strange = [name for name in group.spiders if name not in self.spiders]
-            if strange:
-                raise PydanticCustomError("empty", "a group's spider {name} is none of the digest's",
-                                          {"name": repr(strange[0])})
         return self
+
+    def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
+        """With the spiders that its tags, and those of its groups, stand for. tags_of: by spider."""
+        spiders = chosen(self.spiders, self.tags, tags_of)
+        own = {name: tags_of[name] for name in spiders if name in tags_of}
+        groups = tuple(group.model_copy(update={"spiders": chosen(group.spiders, group.tags, own)})
+                       for group in self.groups)
+        return self.model_copy(update={"spiders": spiders, "groups": groups})
 
     def zone(self, default: ZoneInfo) -> ZoneInfo:
         """Its own time zone, or that of [pipeline]."""

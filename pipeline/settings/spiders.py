@@ -168,6 +168,8 @@ class DownloadsTable(Table):
 
 class SpiderTable(Table):
     spider: str = "crawl"
+    tags: tuple[str, ...] = ()
+    """Words by which digests and their groups choose spiders."""
     schedule: str | None = None
     start: tuple[Start, ...] = ()
     follow: tuple[Selector, ...] = ()

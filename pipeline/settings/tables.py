@@ -124,6 +124,12 @@ class Settings(Table):
     demo: DemoTable | None = None
     file: Annotated[str, Field(exclude=True)] = ""
 
+    @model_validator(mode="after")
+    def _tags_name_spiders(self) -> Settings:
+        tags_of = {name: spider.tags for name, spider in self.spiders.items()}
+        self.digests.update({name: digest.with_tagged(tags_of) for name, digest in self.digests.items()})
+        return self
+
     @cached_property
     def folder(self) -> Path:
         return Path(self.file).absolute().parent if self.file else Path.cwd()

@@ -21,8 +21,8 @@ from pipeline.store.schema import alerts, runs
 
 
 class AlertKind(StrEnum):
-    """failing: failed several times in a row; suspect: found nothing where there were items; late: its slot
-    passed and no run came of it."""
+    """failing: failed several times in a row; suspect: what it found cannot be right; late: its slot passed and no
+    run came of it."""
 
     FAILING = "failing"
     SUSPECT = "suspect"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.store.items import change_of
 from pipeline.store.outbox import insert_message
 from pipeline.store.paged import paged
 from pipeline.store.runs import run_of
-from pipeline.store.schema import changes, digest_runs, digests, download_files, runs
+from pipeline.store.schema import changes, digest_runs, digests, download_files, rejects, runs
 
 CLAIM_TTL = timedelta(minutes=5)
 
@@ -133,6 +134,36 @@ def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 50
         rows = connection.execute(select(changes).where(
             changes.c.spider == spider, changes.c.key.in_(list(keys))).order_by(changes.c.id.desc()).limit(limit)).all()
     return [change_of(row) for row in reversed(rows)]
+
+
+@dataclass(frozen=True)
+class RefusalCount:
+    """What was kept aside of one spider for one reason: how many items, and on which page one of them was."""
+
+    spider: str
+    reason: str
+    count: int
+    url: str
+
+
+def kept_aside(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RefusalCount]:
+    """The items of these runs that were refused, by spider and reason, the most frequent first."""
+    count = func.count()
+    wanted = select(rejects.c.spider, rejects.c.reason, count.label("count"), func.min(rejects.c.url).label("url")).where(
+        rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider, rejects.c.reason).order_by(
+        count.desc(), rejects.c.spider, rejects.c.reason).limit(limit)
+    with store.read() as connection:
+        return [RefusalCount(row.spider, row.reason, row._mapping["count"], row.url) for row in connection.execute(wanted)]
+
+
+def newly_refused(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
+    """Whether these runs of the spider refused anything that the run before them did not refuse for the same reason."""
+    before = select(func.max(runs.c.id)).where(runs.c.spider == spider, runs.c.id < min(run_ids), runs.c.ended_at.is_not(None),
+                                               runs.c.outcome != Outcome.SKIPPED.value).scalar_subquery()
+    what = select(rejects.c.key, rejects.c.url, rejects.c.reason)
+    fresh = what.where(rejects.c.run_id.in_(list(run_ids))).except_(what.where(rejects.c.run_id == before))
+    with store.read() as connection:
+        return connection.execute(fresh.limit(1)).first() is not None
 
 
 def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:

@@ -92,7 +92,7 @@ def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypat
             for number, tell in enumerate((
                     lambda: beats.started(RUN), lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED)),
                     lambda: beats.ended(replace(RUN, outcome=Outcome.FAILED, error="login\nwith hunter2")),
-                    lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED, suspect=True)))):
+                    lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED, suspect=True, error="it found none of the 3 items")))):
                 tell()
                 await board.until(number + 1)
             beats.ended(replace(RUN, outcome=Outcome.STOPPED))
@@ -100,7 +100,7 @@ def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypat
             await beats.drained(5)
             assert board.told == [("/uuid/start", "books run 7"), ("/uuid", "books run 7"),
                                   ("/uuid/fail", "books run 7 failed: login with ****"),
-                                  ("/uuid/fail", "books run 7 suspect: it found no items where there were some")]
+                                  ("/uuid/fail", "books run 7 suspect: it found none of the 3 items")]
 
     asyncio.run(story())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.model import DraftMessage, Item, Message, Outcome, Page, Progress, Run
+from pipeline.model import DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, crawl, open_store, outbox
 from pipeline.store.runs import Ending, claim_slot, end_run, start_run
@@ -51,7 +51,8 @@ class Site:
     slots: int = field(default=0)
 
     def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
-            error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = ()) -> Run:
+            error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = (),
+            rejects: Sequence[Reject] = ()) -> Run:
         """One run that found these items by key (None: it found no page at all) and downloaded these files
         (name, content, type)."""
         self.slots += 1
@@ -60,14 +61,15 @@ class Site:
         assert claimed is not None
         run = start_run(self.store, claimed.id, owner="test", now=self.at, limit=99)
         assert run is not None
+        progress = Progress(rejected=len(rejects))
         if items is not None:
             page = Page(url="http://site.test/", status=200, fetched_at=self.at,
-                        items=tuple(Item(key, data) for key, data in items.items()))
+                        items=tuple(Item(key, data) for key, data in items.items()), rejects=tuple(rejects))
             crawl.commit_pages(self.store, run, [page], now=self.at)
         for number, (name, content, content_type) in enumerate(files):
             self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
         return end_run(self.store, run, Ending(outcome, error=error, complete=complete and items is not None
-                                               and outcome is Outcome.SUCCEEDED), Progress(), now=self.at)
+                                               and outcome is Outcome.SUCCEEDED), progress, now=self.at)
 
     def _file(self, run: Run, url: str, name: str, content: bytes, content_type: str) -> None:
         key = f"downloads/{run.spider}/{run.id}-{name}"

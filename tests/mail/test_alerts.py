@@ -90,13 +90,13 @@ def test_a_suspect_run_is_told_until_there_are_items_again(store, site, look, cl
     site.run({"1": BOOK})
     site.run({})
     assert look() is not None
-    assert "suspect: it found nothing where there were items" in mails(store)[0]["Subject"]
+    assert "books is suspect: it found none of the 1 items there were" in mails(store)[0]["Subject"]
     clock.forward(hours=1)
     fail(site)  # a failure says nothing about the items
     assert look() is None
     site.run({"1": BOOK})
     assert look() is not None
-    assert mails(store)[1]["Subject"] == "[alert] books finds items again"
+    assert mails(store)[1]["Subject"] == "[alert] books is no longer suspect"
 
 
 def test_lateness_is_told_with_its_due_time_and_not_beside_failing(store, site, look, clock):

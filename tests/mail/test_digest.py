@@ -19,7 +19,7 @@ from pipeline.errors import LeaseLostError, UsageError
 from pipeline.mail.digest import Built, build, preview
 from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
-from pipeline.model import ChangeKind, DigestClaim, Outcome
+from pipeline.model import ChangeKind, DigestClaim, Outcome, Reject
 from pipeline.store import digests
 from pipeline.store import outbox as stored
 from tests.mail.conftest import NOW
@@ -166,7 +166,40 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from):
     site.run({"1": BOOK})
     built(store, settings)
     site.run({})
-    assert "nothing is reported gone" in text_of(mail_of(store, built(store, settings, slot="s2")))
+    mail = mail_of(store, built(store, settings, slot="s2"))
+    assert mail["Subject"] == "[morning] books suspect"
+    assert "books: suspect, so that nothing is reported gone — it found none of the 1 items there were" in text_of(mail)
+
+
+def test_a_run_that_lacks_a_field_says_which(store, site, settings_from):
+    settings = settings_from(digest='language = "zh"')
+    site.run({"1": BOOK})
+    built(store, settings)
+    site.run({"1": {"title": BOOK["title"]}})
+    mail = mail_of(store, built(store, settings, slot="s2"))
+    assert mail["Subject"] == "[morning] 变化 1 项，books 结果可疑：A Light in the Attic"
+    assert "结果可疑，因此没有条目被标为消失 — no item has 'price', which all 1 had" in text_of(mail)
+
+
+def rejected(reason: str, number: int = 1) -> Reject:
+    return Reject(reason, {"title": f"Book {number}"}, key=f"key {number}")
+
+
+def test_items_kept_aside_are_counted_with_their_reasons_and_news_only_where_they_are_new(store, site, settings_from):
+    settings = settings_from()
+    refused = [rejected("no price"), rejected("no price", 2), rejected("<b>no</b> title\r\nBcc: x", 3)]
+    site.run({"1": BOOK}, rejects=refused)
+    mail = mail_of(store, built(store, settings))
+    assert mail["Subject"] == "[morning] 1 new, 3 kept aside: A Light in the Attic"
+    assert ("books: 3 items were kept aside, see `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
+            in text_of(mail))
+    assert "&lt;b&gt;no&lt;/b&gt; title" in text_of(mail, "html")
+    site.run({"1": BOOK}, rejects=refused)
+    assert built(store, settings, slot="s2").message_ids == ()  # the same ones again are no news
+    site.run({"1": BOOK}, rejects=[*refused, *(rejected(f"reason {n}", n) for n in range(9))])
+    mail = mail_of(store, built(store, settings, slot="s3"))
+    assert mail["Subject"] == "[morning] 12 kept aside"
+    assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
 
 
 def test_rendered_again_after_a_kill_the_message_is_the_same(store, site, settings_from):

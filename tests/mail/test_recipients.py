@@ -78,6 +78,38 @@ keywords = ["no such word"]
     assert len({mail["Message-ID"] for mail in (all_, cheap, news)}) == 3
 
 
+def test_tags_stand_for_the_spiders_that_carry_them(store, site, settings_from):
+    settings = settings_from(spiders=("books",), to='["me@example.com"]', digest="""
+tags = ["shop"]
+[[digests.morning.groups]]
+to = ["team@example.com"]
+tags = ["cheap"]
+[spiders.shop]
+start = "http://shop.test/"
+tags = ["shop", "cheap"]
+[spiders.other]
+start = "http://other.test/"
+tags = ["none of ours", "elsewhere"]
+""")
+    assert settings.digests["morning"].spiders == ("books", "shop")
+    assert settings.digests["morning"].groups[0].spiders == ("shop",)
+    site.run(BOOKS)
+    site.run({"9": {"title": "Mug"}}, spider="shop")
+    site.run({"9": {"title": "Not ours"}}, spider="other")
+    (all_, _), (team, to_team) = mails(store, built(store, settings))
+    assert all_["Subject"] == "[morning] 3 new: Three-Body, Python Cookbook, Mug"
+    assert (team["Subject"], to_team) == ("[morning] 1 new: Mug", ("team@example.com",))
+
+
+@pytest.mark.parametrize(("table", "says"), [
+    ('tags = ["shpo"]', r"digests.morning.tags: no spider has the tag 'shpo'.*known: shop"),
+    ('[[digests.morning.groups]]\nto = ["a@b.c"]\ntags = ["shop"]',
+     r"digests.morning.groups\[0\].tags: no spider of the digest has the tag 'shop'; known: none")])
+def test_a_tag_nobody_carries_is_said(table, says, settings_from):
+    with pytest.raises(SettingsError, match=says):
+        settings_from(digest=table + '\n[spiders.shop]\nstart = "http://shop.test/"\ntags = ["shop"]\n')
+
+
 def test_only_hidden_recipients_show_as_undisclosed(store, site, settings_from):
     settings = settings_from(to="[]", digest='bcc = ["a@example.com", "b@example.com"]')
     site.run(BOOKS)
