@@ -41,7 +41,7 @@ from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
 from pipeline.settings import Settings, secrets
-from pipeline.store import Store, open_store
+from pipeline.store import Store, logins, open_store
 from pipeline.store.runs import Ending, end_run, report_progress, work_left
 
 PROGRESS_EVERY_S = 1.0
@@ -168,6 +168,7 @@ class CrawlRun:
             evening.start()
         session = open_session(self._run.spider, spider, self._settings)
         session.ensure_login()
+        self._record_login(session)
         limits = spider.model_fields_set  # what is left at its default is no promise to a host
         budget = HostBudget(self._settings.data_dir / "hosts", delay_s=spider.delay,
                             concurrency=spider.concurrency if "concurrency" in limits else 0)
@@ -185,7 +186,16 @@ class CrawlRun:
         finally:
             self._downloads.stop()
             session.jar.save()
+            self._record_login(session)
         return ending if self._rehearsal else self._with_downloads(ending)
+
+    def _record_login(self, session: Session) -> None:
+        """When its login ends, for the alerts; a run does not fail for want of that."""
+        try:
+            if (found := session.login_cookies()) is not None:
+                logins.record(self._store, self._run.spider, *found, now=datetime.now(UTC))
+        except PipelineError as error:
+            logger.warning("when the login ends was not written down: %s", error)
 
     async def _crawl(self, context: CrawlContext, spidercls: type[Any]) -> Ending:
         stop = asyncio.Event()

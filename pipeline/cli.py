@@ -473,13 +473,11 @@ def cookies() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def cookies_import(settings_file: str, spider: str, file: Path) -> None:
     """Bring in a browser's cookies: cookies.txt, a Cookie header, or a JSON export."""
-    from pipeline.session import bring_in, open_session
+    from pipeline.session import open_session
     settings = _load(settings_file)
     table = settings.spiders[_spider(settings, spider)]
     session = open_session(spider, table, settings)
-    url = table.start[0].url if table.start else table.login.url if table.login else ""
-    count = bring_in(session.jar, file.read_text("utf-8"), str(file), url=url)
-    session.jar.save()
+    count = session.bring_in(file, table.start[0].url if table.start else table.login.url if table.login else "")
     click.echo(f"{spider}: {count} cookies brought in")
 
 

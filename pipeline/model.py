@@ -124,6 +124,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class LoginCookie:
+    """A cookie that carries a login and ends some day. login_at: when the login was made, or the cookie brought in."""
+
+    name: str
+    site: str
+    login_at: datetime
+    brought_in: bool
+    ends_at: datetime
+
+
+@dataclass(frozen=True)
 class Reject:
     """An item that is not as the settings want it, kept aside. key: "" where it has none."""
 

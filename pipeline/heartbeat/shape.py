@@ -58,7 +58,7 @@ class SpiderStatus(TypedDict):
     """One spider of the settings. late: its slot passed, grace and all, and no run has succeeded since.
 
     next_due is null without a schedule. paused: its slots are not claimed, so it is never late. recent: ended
-    runs, newest first.
+    runs, newest first. login_ends: when the first cookie of its login does, null when none will.
     """
 
     health: HealthWord
@@ -74,6 +74,7 @@ class SpiderStatus(TypedDict):
     last_run: RunStatus | None
     recent: list[PastRun]
     day: DayStatus
+    login_ends: str | None
 
 
 class OutboxStatus(TypedDict):

@@ -29,10 +29,11 @@ from pipeline.heartbeat.shape import (
     SpiderStatus,
 )
 from pipeline.heartbeat.text import for_people, visible
-from pipeline.model import Health, Outcome, Run
+from pipeline.model import Health, LoginCookie, Outcome, Run
 from pipeline.settings import Proxy, ProxyTable, Settings
 from pipeline.store import status as queries
 from pipeline.store.engine import Store
+from pipeline.store.logins import first_ends
 from pipeline.store.pauses import paused_since
 from pipeline.store.proxies import pool_file, read_pool
 from pipeline.units import size_for_people
@@ -59,10 +60,11 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
         with store.read() as connection:
             at_work = _masked(queries.running(connection), mask)
             paused = paused_since(connection)
+            logins = first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before))
             days = queries.day(connection, now - timedelta(days=1))
             spiders = {name: _spider(connection, settings, name, at_work=at_work, next_due=next_slots.get(name),
                                      day=days.get(name), started_at=started_at, now=now, due_after=due_after,
-                                     paused=name in paused, mask=mask)
+                                     paused=name in paused, login=logins.get(name), mask=mask)
                        for name in settings.spiders}
             outbox = _outbox(queries.outbox(connection), now, mask)
             downloads = queries.download_counts(connection)
@@ -119,7 +121,7 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
 
 def _spider(connection: Connection, settings: Settings, name: str, *, at_work: list[Run], next_due: datetime | None,
             day: queries.Day | None, started_at: datetime, now: datetime,
-            due_after: DueAfter | None, paused: bool, mask: Callable[[str], str]) -> SpiderStatus:
+            due_after: DueAfter | None, paused: bool, login: LoginCookie | None, mask: Callable[[str], str]) -> SpiderStatus:
     table = settings.spiders[name]
     recent = _masked(queries.recent(connection, name, RECENT), mask)
     success, failures = _success_and_failures(connection, name, recent)
@@ -155,6 +157,7 @@ def _spider(connection: Connection, settings: Settings, name: str, *, at_work: l
         "last_run": _run(last, now, settings.zone) if last else None,
         "recent": [_past(run, settings.zone) for run in recent],
         "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
+        "login_ends": _iso(login.ends_at, settings.zone) if login else None,
     }
 
 

@@ -54,7 +54,9 @@ def check(store: Store, settings: Settings, *, late: Iterable[Trouble], log_of: 
     told = alerts.told(store)
     if told.last_at is not None and timedelta() <= now - told.last_at < timedelta(seconds=table.every):
         return None  # the next mail has it all, or it has passed by then
-    current = {(trouble.spider, trouble.kind): trouble for trouble in late if trouble.spider in settings.spiders}
+    ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
+    current = {(trouble.spider, trouble.kind): trouble for trouble in (*late, *ending)
+               if trouble.spider in settings.spiders}
     for spider in settings.spiders:
         current |= {(spider, trouble.kind): trouble for trouble in alerts.troubles(store, spider, after=table.after)}
     started = _started(current, told, now)
@@ -122,6 +124,12 @@ def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Calla
     def at(moment: datetime | None) -> str:
         return f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if moment is not None else words.never
 
+    title = _title(trouble, words, mask)
+    if trouble.cookie is not None:
+        return TroubleView(title, [(words.cookie, one_line(f"{trouble.cookie.name} ({trouble.cookie.site})", 200)),
+                                   (words.ends, at(trouble.cookie.ends_at)),
+                                   (words.what_to_do, (words.bring_in if trouble.cookie.brought_in else words.by_itself)
+                                    .format(spider=trouble.spider))])
     success, run = trouble.last_success, trouble.last_run
     facts = [(words.since, at(trouble.since)), (words.last_good, at(success.ended_at if success is not None else None))]
     if success is not None:
@@ -132,7 +140,7 @@ def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Calla
         if run.error:
             facts.append((words.message, one_line(mask(run.error), 600)))
         log = mask(tail(log_of(run.id)))
-    return TroubleView(_title(trouble, words, mask), facts, log)
+    return TroubleView(title, facts, log)
 
 
 def _over_view(alert: Alert, words: AlertWording, settings: Settings, now: datetime) -> TroubleView:

@@ -130,6 +130,11 @@ class AlertWording:
     run: str
     never: str
     message: str
+    cookie: str
+    ends: str
+    what_to_do: str
+    bring_in: str
+    by_itself: str
     log: str
     more: str
     footer: str
@@ -142,20 +147,32 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         lang="en", alert="alert",
         titles={AlertKind.FAILING: "{spider} failed {n} times in a row",
                 AlertKind.SUSPECT: "{spider} is suspect: {reason}",
-                AlertKind.LATE: "{spider} is late: it was due and no run came of it"},
+                AlertKind.LATE: "{spider} is late: it was due and no run came of it",
+                AlertKind.LOGIN: "the login of {spider} ends soon"},
         over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
-              AlertKind.LATE: "{spider} is no longer late"},
+              AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login"},
         since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
-        never="never", message="Message", log="The end of its log", more="and {n} more",
+        never="never", message="Message",
+        cookie="Cookie", ends="Ends", what_to_do="What to do",
+        bring_in="log in with a browser and bring its cookies in: `pipeline cookies import {spider} FILE`, or renew the "
+                 "file that cookies.file names",
+        by_itself="nothing, as long as the site lets it in by itself: it logs in again when this one has ended. "
+                  "`pipeline login {spider}` tries it",
+        log="The end of its log", more="and {n} more",
         footer="You receive this because [alerts] lists your address. There is one mail when trouble starts and one "
                "when it is over.", colon=": ", comma=", "),
     "zh": AlertWording(
         lang="zh", alert="告警",
         titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 的结果可疑",
-                AlertKind.LATE: "{spider} 迟到：已到运行时间，却没有运行"},
+                AlertKind.LATE: "{spider} 迟到：已到运行时间，却没有运行",
+                AlertKind.LOGIN: "{spider} 的登录即将失效"},
         over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 的结果恢复正常",
-              AlertKind.LATE: "{spider} 不再迟到"},
+              AlertKind.LATE: "{spider} 不再迟到", AlertKind.LOGIN: "{spider} 已重新登录"},
         since="开始于", lasted="持续", last_good="最近一次成功", last_run="最近一次运行", run="第 {n} 次运行，{at}",
-        never="从未", message="信息", log="日志末尾", more="另有 {n} 项",
+        never="从未", message="信息",
+        cookie="Cookie", ends="失效时间", what_to_do="怎么办",
+        bring_in="用浏览器登录并导入其 Cookie：`pipeline cookies import {spider} 文件`，或更新 cookies.file 所指的文件",
+        by_itself="只要网站允许自动登录就不必处理：失效后会自行重新登录。`pipeline login {spider}` 可先试一试",
+        log="日志末尾", more="另有 {n} 项",
         footer="您收到此邮件，是因为 [alerts] 中有您的地址。问题开始时发送一封，结束时再发送一封。", colon="：", comma="，"),
 }

@@ -1,11 +1,11 @@
 """Jar, login and proxies of one spider: a requests.Session that persists."""
 
-from pipeline.session.cookies_in import bring_in, import_cookies, read_cookies
+from pipeline.session.cookies_in import read_cookies
 from pipeline.session.faults import translate
 from pipeline.session.jar import CookieLine, Jar, describe
 from pipeline.session.prepare import PreparedStart, prepare
 from pipeline.session.session import Session, open_session
 from pipeline.session.shown import clean, shown_url
 
-__all__ = ["CookieLine", "Jar", "PreparedStart", "Session", "bring_in", "clean", "describe", "import_cookies",
-           "open_session", "prepare", "read_cookies", "shown_url", "translate"]
+__all__ = ["CookieLine", "Jar", "PreparedStart", "Session", "clean", "describe", "open_session", "prepare",
+           "read_cookies", "shown_url", "translate"]

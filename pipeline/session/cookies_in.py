@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import CookieError
 from pipeline.session.jar import HEADER, Jar, make_cookie, read_netscape, read_text
 from pipeline.session.private_file import write_private
+from pipeline.session.way_in import remember
 from pipeline.settings import CookiesTable
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
@@ -21,11 +22,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
 
 
-def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path) -> bool:
-    """Bring the cookies of the settings into the jar and save it, unless they were before. True when they were new.
+def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, way: Path,
+                   now_s: float) -> None:
+    """Bring the cookies of the settings into the jar and save it, unless they were before.
 
-    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. A deleted
-    jar gets them again. Raises CookieError, and UsageError when the secret cannot be had.
+    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. way: the one
+    of the way in (way_in.py). A deleted jar gets them again. Raises CookieError, and UsageError when the secret
+    cannot be had.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
@@ -41,15 +44,13 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         text = cookies.header.reveal()
     digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
     if _remembered(mark) == digest and (jar.path is None or jar.path.exists()):
-        return False
-    bring_in(jar, text, where, url=url)
-    jar.save()
+        return
+    bring_in(jar, text, where, url=url, way=way, now_s=now_s)
     write_private(mark, f"{digest}\n".encode())
-    return True
 
 
-def bring_in(jar: Jar, text: str, where: str, *, url: str) -> int:
-    """Put the cookies of `text` into the jar; how many. Raises CookieError when none of them is of use."""
+def bring_in(jar: Jar, text: str, where: str, *, url: str, way: Path, now_s: float) -> int:
+    """Put the cookies of `text` into the jar and save it; how many. Raises CookieError when none of them is of use."""
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.is_expired()]
     if not alive:
@@ -57,6 +58,8 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str) -> int:
         raise CookieError(what, where=where, fix="log in with the browser and export again")
     for cookie in alive:
         jar.set_cookie(cookie)
+    jar.save()
+    remember(way, alive, brought_in=True, now_s=now_s)
     return len(alive)
 
 

@@ -26,7 +26,7 @@ HEADER = "# Netscape HTTP Cookie File"
 MAX_FILE_BYTES = 16 * 2**20
 _HTTP_ONLY = "#HttpOnly_"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LATEST = 253402300799  # the end of year 9999, which datetime can still hold
+LATEST_S = 253402300799  # the end of year 9999, which datetime can still hold
 
 
 class BrowserPolicy(DefaultCookiePolicy):
@@ -138,7 +138,7 @@ def describe(jar: Jar, now: datetime) -> list[CookieLine]:
         flags = [name for name, there in (("secure", cookie.secure), ("httponly", is_http_only(cookie)),
                                           ("host-only", not cookie.domain.startswith(".")),
                                           ("session", cookie.expires is None)) if there]
-        expires = None if cookie.expires is None else datetime.fromtimestamp(min(cookie.expires, _LATEST), UTC)
+        expires = None if cookie.expires is None else datetime.fromtimestamp(min(cookie.expires, LATEST_S), UTC)
         size = len(cookie.value or "")
         lines.append(CookieLine(
             domain=clean(_file_domain(cookie)), path=clean(cookie.path), name=clean(cookie.name, 80),

@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 import certifi
 
 import pipeline
-from pipeline.errors import ProxyError, SessionError, UsageError
+from pipeline.errors import CookieError, ProxyError, SessionError, UsageError
+from pipeline.model import LoginCookie
+from pipeline.session import way_in
 from pipeline.session.client import Client, fetch
-from pipeline.session.cookies_in import import_cookies
-from pipeline.session.jar import Jar
+from pipeline.session.cookies_in import bring_in, import_cookies
+from pipeline.session.jar import Jar, read_text
 from pipeline.session.login import Login
 from pipeline.session.pool import ProxyPool
 from pipeline.session.prepare import reveal
@@ -43,7 +46,7 @@ class Session:
                  ca_file: Path | None = None, own_hosts: frozenset[str] = frozenset(),
                  insecure_hosts: frozenset[str] = frozenset(), timeout_s: float = 60.0,
                  max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
-                 environment: EnvironmentProxies | None = None,
+                 environment: EnvironmentProxies | None = None, login_cookie_names: tuple[str, ...] = (),
                  clock: Callable[[], float] = time.time) -> None:
         self.name = name
         self.jar = jar
@@ -63,6 +66,8 @@ class Session:
         self._landing_file = jars / f"{name}.landing"
         self._token_file = jars / f"{name}.token"
         self._token = _read_line(self._token_file) if login is not None and login.token is not None else ""
+        self._way_file = _way_file(jars, name)
+        self._login_cookie_names = login_cookie_names
         self._page_file = pages / f"login-{name}.html"
         self.reach = reach or Reach()
         self._environment = environment
@@ -151,6 +156,26 @@ class Session:
             else:
                 return
 
+    def bring_in(self, file: Path, url: str) -> int:
+        """Put the cookies of a file into the jar; how many. url: the site of those that do not say theirs.
+
+        Raises CookieError, also when there is no such file.
+        """
+        try:
+            text = read_text(file)
+        except FileNotFoundError as error:
+            raise CookieError("no such file", where=str(file), fix="name the file you exported") from error
+        return bring_in(self.jar, text, str(file), url=url, way=self._way_file, now_s=self._clock())
+
+    def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
+        """When the session got in last, and the cookies of it that end some day; None when it never did."""
+        way = way_in.last(self._way_file)
+        if way is None:
+            return None
+        hosts = self.own_hosts | ({urlsplit(self._login.url).hostname or ""} if self._login is not None else set())
+        return (datetime.fromtimestamp(way.at_s, UTC),
+                way_in.ending(self.jar, way, hosts=hosts, names=self._login_cookie_names))
+
     def change_proxy(self, failed: str | None) -> bool:
         """The proxy `failed` is down or banned: it rests, and clients made from now on use another.
 
@@ -182,7 +207,10 @@ class Session:
             login = self._login_through(table, client)
             try:
                 if not (unless_it_holds and self._holds(login, table)):
+                    before = self.jar.copy()
                     self._remember_landing(login.log_in())
+                    way_in.remember(self._way_file, way_in.fresh(before, self.jar), brought_in=False,
+                                    now_s=self._clock())
             finally:
                 self.jar.save()
         self.proxy_worked()
@@ -222,7 +250,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     jar = Jar.open(jars / f"{name}.txt")
     if spider.cookies is not None:
         default = spider.start[0].url if spider.start else spider.login.url if spider.login else ""
-        import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported")
+        import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported",
+                       way=_way_file(jars, name), now_s=time.time())
     contact = settings.pipeline.contact.strip()
     user_agent = f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else "")
     return Session(
@@ -233,7 +262,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
         headers={key: reveal(value) for key, value in spider.headers.items()},
         ca_file=settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None,
         own_hosts=_named_hosts(spider), insecure_hosts=_named_hosts(spider) if spider.insecure_tls else frozenset(),
-        timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding)
+        timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding,
+        login_cookie_names=spider.login_cookies)
 
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -250,6 +280,10 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
             raise UsageError(f"cannot be used as ca_file: {reason}", where=str(ca_file),
                              fix="name a PEM file of certificates") from error
     return context
+
+
+def _way_file(jars: Path, name: str) -> Path:
+    return jars / f"{name}.way"
 
 
 def _read_line(path: Path) -> str:

@@ -110,6 +110,8 @@ class AlertsTable(Table):
     """Failures in a row."""
     every: Duration = 5 * 60.0
     """At most one mail of alerts in this time; what starts or ends meanwhile goes into the next."""
+    login_before: Duration = 3 * 86400.0
+    """How long before a login's cookie ends somebody is told. "0s": never."""
     language: Language = "en"
 
 

@@ -189,6 +189,8 @@ class SpiderTable(Table):
     """For `spider = "watch"`: which part of a page, and what in it is noise."""
     login: LoginTable | None = None
     cookies: CookiesTable | None = None
+    login_cookies: tuple[str, ...] = ()
+    """Names of the cookies that carry the login, of whose end alerts warn; by default those that came with it."""
     proxy: str | None = None
     """A name in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
     banned: BannedTable = BannedTable()

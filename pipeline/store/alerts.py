@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import func, insert, select, update
 
-from pipeline.model import DraftMessage, Outcome, Run
-from pipeline.store import status
+from pipeline.model import DraftMessage, LoginCookie, Outcome, Run
+from pipeline.store import logins, status
 from pipeline.store.engine import Store
 from pipeline.store.outbox import insert_message
 from pipeline.store.runs import run_of
@@ -22,16 +22,18 @@ from pipeline.store.schema import alerts, runs
 
 class AlertKind(StrEnum):
     """failing: failed several times in a row; suspect: what it found cannot be right; late: its slot passed and no
-    run came of it."""
+    run came of it; login: a cookie of its login ends soon."""
 
     FAILING = "failing"
     SUSPECT = "suspect"
     LATE = "late"
+    LOGIN = "login"
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that is wrong now. last_run: the run that shows it; last_success: the last good run."""
+    """Something that is wrong now. last_run: the run that shows it; last_success: the last good run;
+    cookie: the one that ends."""
 
     spider: str
     kind: AlertKind
@@ -39,6 +41,7 @@ class Trouble:
     failures: int = 0
     last_run: Run | None = None
     last_success: Run | None = None
+    cookie: LoginCookie | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,14 @@ def troubles(store: Store, spider: str, *, after: int) -> list[Trouble]:
             found.append(Trouble(spider, AlertKind.SUSPECT, begun, 0, success,
                                  run_of(good) if good is not None else None))
         return found
+
+
+def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Trouble]:
+    """Spiders with a login of which a cookie ends in less than `before`, or has ended without a login since."""
+    with store.read() as connection:
+        found = logins.first_ends(connection, at_least=before)
+    return [Trouble(spider, AlertKind.LOGIN, max(cookie.login_at, cookie.ends_at - before), cookie=cookie)
+            for spider, cookie in found.items() if now >= cookie.ends_at - before]
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:

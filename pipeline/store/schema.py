@@ -280,6 +280,17 @@ paused = Table(  # spiders whose slots are not claimed until somebody says so
     Column("since", Instant, nullable=False),
 )
 
+login_cookies = Table(  # those that carry a spider's login and end some day, as its jar had them last
+    "login_cookies", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("login_at", Instant, nullable=False),  # when the login was made, or the cookies were brought in
+    Column("brought_in", Boolean, nullable=False),
+    Column("ends_at", Instant, nullable=False),
+)
+
 pulse = Table(  # written by every service again and again: proof that the database can be written
     "pulse", metadata,
     Column("host", String(120), primary_key=True),
@@ -290,7 +301,7 @@ alerts = Table(
     "alerts", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("kind", String(20), nullable=False),  # failing, suspect, late
+    Column("kind", String(20), nullable=False),  # failing, suspect, late, login
     Column("since", Instant, nullable=False),
     Column("told_at", Instant, nullable=False),  # its message entered the outbox with this row
     Column("over_at", Instant),  # NULL: open; its second message entered the outbox with this

@@ -87,6 +87,19 @@ def upgrade() -> None:
     with op.batch_alter_table('items', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_items_spider_pass_id'), ['spider', 'pass_id'], unique=False)
 
+    op.create_table('login_cookies',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('spider', sa.String(length=64), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('site', sa.Text(), nullable=False),
+    sa.Column('login_at', sa.BigInteger(), nullable=False),
+    sa.Column('brought_in', sa.Boolean(), nullable=False),
+    sa.Column('ends_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_login_cookies'))
+    )
+    with op.batch_alter_table('login_cookies', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_login_cookies_spider'), ['spider'], unique=False)
+
     op.create_table('paused',
     sa.Column('spider', sa.String(length=64), nullable=False),
     sa.Column('since', sa.BigInteger(), nullable=False),
