@@ -32,6 +32,7 @@ from pipeline.crawl.manners import quiet_in_s, quiet_until
 from pipeline.crawl.run import PRELOAD, crawl, spider_class
 from pipeline.crawl.trial import try_spider
 from pipeline.download.limits import Limits
+from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.mail import digest as mail_digest
@@ -220,6 +221,7 @@ class CrawlRun:
             limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
                           keep_free_bytes=self._settings.pipeline.keep_free, stall_s=table.timeout,
                           attempts=table.attempts),
+            places=Places(table.path, self._settings.zone, table.link_duplicates),
             workers=table.workers, per_host=table.per_host, owner=self._store.owner, on_change=lambda: None)
         self._stop.call(downloads.stop)
         return downloads

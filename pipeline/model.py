@@ -162,7 +162,8 @@ class Download:
 class QueuedDownload:
     """A download leased from the store: what to fetch, and what an earlier attempt or pass left behind.
 
-    part_*: validators of the bytes in `part_key`; etag, last_modified, file_key: of the last whole version.
+    part_*: validators of the bytes in `part_key`; etag, last_modified, file_*: of the last whole version, with
+    file_key "" where that was deleted to keep within the limits. item: what it belongs to, {} for nothing.
     """
 
     id: int
@@ -180,17 +181,22 @@ class QueuedDownload:
     file_key: str
     etag: str
     last_modified: str
+    requested_at: datetime
     file_sha256: str = ""
     file_size: int | None = None
+    item: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One version of a downloaded file: key in the file store, size and SHA-256 (hex)."""
+    """One version of a downloaded file: key in the file store, size and SHA-256 (hex).
+
+    run_id: None when the file outlived the record of its run.
+    """
 
     id: int
     spider: str
-    run_id: int
+    run_id: int | None
     url: str
     key: str
     name: str
@@ -243,8 +249,25 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """A file under way. total_bytes: None when the server did not say; rate in bytes per second."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+    rate_bytes_s: float
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is whole at this rate; None when nobody can tell."""
+        if self.total_bytes is None or self.rate_bytes_s <= 0:
+            return None
+        return max(0, self.total_bytes - self.done_bytes) / self.rate_bytes_s
+
+
+@dataclass(frozen=True)
 class Run:
-    """One attempt at a pass."""
+    """One attempt at a pass. transfers: files under way, as of its last report."""
 
     id: int
     pass_id: int
@@ -261,6 +284,7 @@ class Run:
     error_kind: str = ""
     error: str = ""
     progress: Progress = field(default_factory=Progress)
+    transfers: tuple[Transfer, ...] = ()
     lease_owner: str = ""
     lease_until: datetime | None = None
 

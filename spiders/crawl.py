@@ -72,8 +72,11 @@ class CrawlSpider(scrapy.Spider):
                             for url in self._follow.links(document) if urlsplit(url).netloc in self._hosts]
         if following is not None:
             found.links.append(following)
-        found.downloads = [Download(url, referer=bare(response.url)) for url in self._download.links(document)]
+        found.downloads = self._files(document)
         return found
+
+    def _files(self, document: Document) -> list[Download]:
+        return [Download(url, referer=bare(document.url)) for url in self._download.links(document)]
 
     def _whole(self, listed: dict[str, Json], document: Document) -> Found:
         """The item with what its details page adds; as it was listed where that page is gone."""
@@ -82,7 +85,7 @@ class CrawlSpider(scrapy.Spider):
         if document.status >= 400:
             return Found(refused=[Refused(listed, f"its details page answered HTTP {document.status}")])
         extracted = self._details.extract_onto(listed, document)
-        return Found(items=extracted.items, refused=extracted.refused)
+        return Found(items=extracted.items, refused=extracted.refused, downloads=self._files(document))
 
 
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:

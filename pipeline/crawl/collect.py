@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -156,7 +156,7 @@ class PageCollector:
         if error:
             self._context.failures.add(error, "FetchError", transient=transient)
         await self._write(response, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
-                          downloads=tuple(page.downloads), error=error, transient=transient)
+                          downloads=tuple(_owned(page.downloads, page.items)), error=error, transient=transient)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
 
@@ -217,6 +217,19 @@ def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
         return "", False
     transient = response.status >= 500 or response.status in (408, 425, 429)
     return f"HTTP {response.status} from {response.url}", transient
+
+
+def _owned(files: list[Download], items: list[Item]) -> Iterator[Download]:
+    """Downloads with the item they belong to: the one with their URL in a field, else the only one of the page."""
+    owners: dict[str, str] = {}
+    for item in items if files else ():
+        for value in item.data.values():
+            for one in value if isinstance(value, list) else (value,):
+                if isinstance(one, str):
+                    owners.setdefault(one, item.key)
+    alone = items[0].key if len(items) == 1 else ""
+    for file in files:
+        yield file if file.item_key else replace(file, item_key=owners.get(file.url, alone))
 
 
 def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:

@@ -44,7 +44,7 @@ def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
             break
     else:
         name = _FALLBACK
-    if not _split(name)[1]:
+    if not split(name)[1]:
         name = safe(name + extension_for(content_type)) or _FALLBACK
     return name
 
@@ -132,7 +132,7 @@ def _trimmed(name: str) -> str:
 def numbered(name: str) -> Iterator[str]:
     """`a.pdf`, `a (2).pdf`, `a (3).pdf`, …: without end."""
     yield name
-    stem, extension = _split(name)
+    stem, extension = split(name)
     number = 2
     while True:
         tail = f" ({number}){extension}"
@@ -140,7 +140,8 @@ def numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def _split(name: str) -> tuple[str, str]:
+def split(name: str) -> tuple[str, str]:
+    """Stem and extension with its dot ("" for none); `.tar.gz` is one."""
     double = _DOUBLE.search(name)
     if double and double.start():
         return name[:double.start()], double[0]
@@ -152,7 +153,7 @@ def _split(name: str) -> tuple[str, str]:
 def _cut(name: str, limit: int) -> str:
     if len(name.encode()) <= limit:
         return name
-    stem, extension = _split(name)
+    stem, extension = split(name)
     return _trimmed(_cut_bytes(stem, limit - len(extension.encode())) + extension)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,12 +19,13 @@ from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 from pipeline.download import answers, names
 from pipeline.download.answers import Translate, Validators
 from pipeline.download.checksums import Hasher, announced, of_file
-from pipeline.download.landing import Landing, Part, disk_full
+from pipeline.download.folders import disk_full
+from pipeline.download.landing import Landing, Part, Taken
 from pipeline.download.limits import MIB, Limits
+from pipeline.download.places import Places
 from pipeline.errors import DiskFullError, DownloadError, PipelineError
 from pipeline.model import QueuedDownload
 from pipeline.session.shown import shown_url
-from pipeline.store.files import FileStore
 
 
 class StoppedError(DownloadError):
@@ -42,6 +43,8 @@ class NotePart(Protocol):
 
 
 OnAnswer = Callable[[requests.Response, int, int | None], None]
+Twins = Callable[[str, int], Sequence[str]]
+"""Keys of the spider's files with this SHA-256 and size."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +74,21 @@ class NotModified:
     part_key: str = ""
 
 
-def fetch(client: requests.Session, wanted: QueuedDownload, files: FileStore, *, limits: Limits, translate: Translate,
-          on_bytes: Callable[[int], None], note_part: NotePart, stopped: threading.Event,
-          taken: Callable[[str], bool] = lambda key: False,
+def fetch(client: requests.Session, wanted: QueuedDownload, landing: Landing, *, places: Places, limits: Limits,
+          translate: Translate, on_bytes: Callable[[int], None], note_part: NotePart, stopped: threading.Event,
+          taken: Taken = lambda key: False, twins: Twins = lambda sha256, size_bytes: (),
           on_answer: OnAnswer = lambda response, offset, total: None,
           ) -> Fetched | NotModified:
     """Fetch one file, going on with its part where that is safe.
 
     on_bytes: told of every chunk that is on disk, may raise to end the transfer; taken: whether a download owns
-    a key; on_answer: the open response, where it starts, and how long the whole file is. To stop a silent transfer
-    set `stopped` and shut its socket down. Raises StoppedError, DiskFullError, DownloadError and what `translate` gives.
+    a key; twins: keys of files with a content; on_answer: the open response, where it starts, and how long the whole
+    file is. To stop a silent transfer set `stopped` and shut its socket down. Raises StoppedError, DiskFullError,
+    DownloadError and what `translate` gives.
     """
-    with Landing(files.root, wanted.spider) as landing:
-        return _Transfer(client=client, wanted=wanted, landing=landing, limits=limits, translate=translate,
-                         on_bytes=on_bytes, on_answer=on_answer, note_part=note_part, stopped=stopped,
-                         taken=taken).run()
+    return _Transfer(client=client, wanted=wanted, landing=landing, places=places, limits=limits, translate=translate,
+                     on_bytes=on_bytes, on_answer=on_answer, note_part=note_part, stopped=stopped, taken=taken,
+                     twins=twins).run()
 
 
 @dataclass
@@ -95,13 +98,15 @@ class _Transfer:
     client: requests.Session
     wanted: QueuedDownload
     landing: Landing
+    places: Places
     limits: Limits
     translate: Translate
     on_bytes: Callable[[int], None]
     on_answer: OnAnswer
     note_part: NotePart
     stopped: threading.Event
-    taken: Callable[[str], bool]
+    taken: Taken
+    twins: Twins
     noted: str = ""
     received_bytes: int = 0
 
@@ -126,7 +131,7 @@ class _Transfer:
         wanted = self.wanted
         if not (wanted.part_key and (wanted.part_etag or wanted.part_last_modified)):
             return None
-        part = self.landing.old_part(wanted.part_key)
+        part = self.landing.old_part(wanted.part_key, self.taken)
         if part is None:
             return None
         length = wanted.part_length
@@ -184,12 +189,17 @@ class _Transfer:
             return found
 
     def _conditions(self) -> dict[str, str]:
-        """Only for a file that we still have, and that is known to be what the spider wants."""
+        """Only for a file that we have as far as we want it, and that is known to be what the spider wants."""
         wanted = self.wanted
-        if not self.landing.has(wanted.file_key) or wanted.sha256_wanted.lower() not in ("", wanted.file_sha256):
+        if not self._had() or wanted.sha256_wanted.lower() not in ("", wanted.file_sha256):
             return {}
         found = {"If-None-Match": wanted.etag, "If-Modified-Since": wanted.last_modified}
         return {name: value for name, value in found.items() if value}
+
+    def _had(self) -> bool:
+        """Whether the last version is still there, or was deleted to keep within the limits: it is not wanted again."""
+        wanted = self.wanted
+        return self.landing.has(wanted.file_key) if wanted.file_key else bool(wanted.file_sha256)
 
     def _ask(self, extra: dict[str, str]) -> requests.Response:
         if self.stopped.is_set():
@@ -312,11 +322,12 @@ class _Transfer:
     def _finished(self, response: requests.Response, part: Part, sha256: str) -> Fetched | NotModified:
         found = answers.validators(response.headers)
         wanted = self.wanted
-        if sha256 == wanted.file_sha256 and self.landing.has(wanted.file_key):
+        if sha256 == wanted.file_sha256 and self._had():
             return NotModified(found.etag, found.last_modified, part.key)
         kind = names.media_type(response.headers.get("Content-Type", ""))
         wish = names.choose(wish=wanted.name, disposition=response.headers.get("Content-Disposition", ""),
                             url=response.url, content_type=kind)
-        key, name = self.landing.finish(part, wish, sha256, self.taken)
+        twins = self.twins(sha256, part.size) if self.places.link_duplicates else ()
+        key, name = self.landing.finish(part, self.places.of(wanted, wish), sha256, self.taken, twins)
         return Fetched(key=key, name=name, size_bytes=part.size, sha256=sha256, content_type=kind, etag=found.etag,
                        last_modified=found.last_modified, part_key=part.key, received_bytes=self.received_bytes)

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import requests
 
@@ -21,9 +22,10 @@ from pipeline.download.answers import Translate, TryLaterError
 from pipeline.download.landing import Landing
 from pipeline.download.limits import MIB, Limits
 from pipeline.download.pace import Pace
+from pipeline.download.places import Places
 from pipeline.download.stream import Fetched, NotModified, StoppedError, fetch
 from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
-from pipeline.model import DownloadState, QueuedDownload, Run
+from pipeline.model import DownloadState, QueuedDownload, Run, Transfer
 from pipeline.session.shown import shown_url
 from pipeline.store import downloads as queue
 from pipeline.store import leases
@@ -38,17 +40,6 @@ _PROGRESS_BYTES = MIB
 
 
 @dataclass(frozen=True)
-class FileFigures:
-    """One file under way. total_bytes: None when the server did not say; rate in bytes per second."""
-
-    id: int
-    name: str
-    done_bytes: int
-    total_bytes: int | None
-    rate_bytes_s: float
-
-
-@dataclass(frozen=True)
 class Figures:
     """What this run's downloads have come to. unchanged: those of `done` that did not have to be fetched."""
 
@@ -56,11 +47,11 @@ class Figures:
     unchanged: int = 0
     failed: int = 0
     bytes: int = 0
-    active: tuple[FileFigures, ...] = ()
+    active: tuple[Transfer, ...] = ()
 
 
 @dataclass
-class _Transfer:
+class _InHand:
     """A download in the hands of a worker."""
 
     wanted: QueuedDownload
@@ -92,9 +83,10 @@ class _Transfer:
         if line is not None:
             line.close()
 
-    def figures(self, now_s: float) -> FileFigures:
-        return FileFigures(
-            id=self.wanted.id, name=self.wanted.name or names.safe(names.from_url(self.wanted.url)) or "download",
+    def figures(self, now_s: float) -> Transfer:
+        wanted = self.wanted
+        return Transfer(
+            name=names.safe(wanted.name) or names.safe(names.from_url(wanted.url)) or "download",
             done_bytes=self.offset + self.received, total_bytes=self.total,
             rate_bytes_s=self.received / max(now_s - self.started_s, 1e-3))
 
@@ -109,13 +101,14 @@ class Downloads:
 
     def __init__(self, store: Store, run: Run, *, client: Callable[[], requests.Session], translate: Translate,
                  limits: Limits, workers: int, owner: str, on_change: Callable[[], None], per_host: int | None = None,
-                 renew_s: float = leases.TTL.total_seconds() / 3,
+                 places: Places | None = None, renew_s: float = leases.TTL.total_seconds() / 3,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
         self._run = run
         self._client = client
         self._translate = translate
         self._limits = limits
+        self._places = places or Places()
         self._workers = workers
         self._owner = owner
         self._on_change = on_change
@@ -124,8 +117,8 @@ class Downloads:
         self._clock = clock
         self._pace = Pace(limits.rate_bytes_s)
         self._changed = threading.Condition()
-        self._handed: deque[_Transfer] = deque()
-        self._active: dict[int, _Transfer] = {}
+        self._handed: deque[_InHand] = deque()
+        self._active: dict[int, _InHand] = {}
         self._arrived: list[tuple[QueuedDownload, Fetched | NotModified]] = []
         self._look = True
         self._drained = False
@@ -133,13 +126,14 @@ class Downloads:
         self._done = self._unchanged = self._failed = self._bytes = 0
         self._earlier_bytes = 0
         self._threads: list[threading.Thread] = []
+        self._landing: Landing | None = None
         self.fatal: PipelineError | None = None
         """Why the run cannot go on (disk full, store gone); what was waiting still is."""
 
     def start(self) -> None:
         """Raises StoreError, DownloadError when the folder cannot be used."""
-        with Landing(self._store.files.root, self._run.spider) as landing:
-            landing.sweep(queue.part_keys(self._store, self._run.spider))
+        self._landing = landing = Landing(self._store.files.root, self._run.spider)
+        landing.sweep(queue.part_keys(self._store, self._run.spider), self._recorded)
         self._earlier_bytes = queue.run_bytes(self._store, self._run)
         targets = [self._dispatch] + [self._work] * self._workers
         self._threads = [threading.Thread(target=target, name=f"download-{number}", daemon=True)
@@ -191,6 +185,9 @@ class Downloads:
         except PipelineError as error:
             self.fatal = self.fatal or error
             _log.warning("downloads under way are free once their lease runs out: %s", error)
+        if self._landing is not None and not any(thread.is_alive() for thread in self._threads):
+            self._landing.close()
+            self._landing = None
 
     def _stop_all(self) -> None:
         with self._changed:
@@ -237,7 +234,7 @@ class Downloads:
         if taken:
             with self._changed:
                 for wanted in taken:
-                    self._active[wanted.id] = transfer = _Transfer(wanted)
+                    self._active[wanted.id] = transfer = _InHand(wanted)
                     self._handed.append(transfer)
                     if self._stopping:
                         transfer.stop()
@@ -259,16 +256,18 @@ class Downloads:
         """What the workers brought, into the store in one transaction; only then do parts lose their own names."""
         with self._changed:
             arrived, self._arrived = self._arrived, []
-        if not arrived:
+        landing = self._landing
+        if not arrived or landing is None:
             return
         ours = queue.record(self._store, self._run, [_arrived(wanted, found) for wanted, found in arrived],
                             owner=self._owner, now=self._clock())
         for wanted, found in arrived:
+            if isinstance(found, Fetched):
+                landing.settled(found.key)
             if wanted.id not in ours:
                 _log.warning("download %d was taken up by someone else", wanted.id)
                 continue
-            if found.part_key:
-                self._store.files.remove(found.part_key)
+            landing.remove_part(found.part_key)
             with self._changed:
                 self._done += 1
                 self._unchanged += isinstance(found, NotModified)
@@ -302,7 +301,7 @@ class Downloads:
             if client is not None:
                 client.close()
 
-    def _next(self) -> _Transfer | None:
+    def _next(self) -> _InHand | None:
         with self._changed:
             self._changed.wait_for(lambda: self._handed or self._stopping)
             if self._stopping:
@@ -311,14 +310,17 @@ class Downloads:
             transfer.begun = True
             return transfer
 
-    def _fetch(self, client: requests.Session, transfer: _Transfer) -> None:
+    def _fetch(self, client: requests.Session, transfer: _InHand) -> None:
         wanted = transfer.wanted
+        landing = self._landing
+        assert landing is not None  # closed after the last worker only
         try:
             found = fetch(
-                client, wanted, self._store.files, limits=self._limits, translate=self._translate,
+                client, wanted, landing, places=self._places, limits=self._limits, translate=self._translate,
                 on_bytes=lambda count: self._received(transfer, count), stopped=transfer.stopped,
                 note_part=lambda **part: queue.note_part(self._store, wanted.id, owner=self._owner, **part),
-                taken=lambda key: queue.is_recorded(self._store, key), on_answer=transfer.answered)
+                taken=self._recorded, twins=partial(queue.same_content, self._store, wanted.spider),
+                on_answer=transfer.answered)
         except StoppedError:
             if self._stopping:
                 return  # whoever stopped us all gives the rows back
@@ -340,7 +342,10 @@ class Downloads:
             transfer.hang_up()
         self._over(wanted)
 
-    def _received(self, transfer: _Transfer, count: int) -> None:
+    def _recorded(self, key: str) -> bool:
+        return queue.is_recorded(self._store, key)
+
+    def _received(self, transfer: _InHand, count: int) -> None:
         with self._changed:
             transfer.received += count
             self._bytes += count
@@ -350,7 +355,7 @@ class Downloads:
                                 where=shown_url(transfer.wanted.url), fix="raise downloads.max_total")
         self._pace.spend(count, transfer.stopped)
 
-    def _failure(self, transfer: _Transfer, error: PipelineError) -> None:
+    def _failure(self, transfer: _InHand, error: PipelineError) -> None:
         wanted = transfer.wanted
         retry_at = self._clock() + self._backoff(wanted, error) if error.retry else None
         try:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.settings.places import PathTemplate, item_fields
 from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_regexes
-from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, https_or_loopback
+from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, https_or_loopback, nearest
 
 SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api_?key|pin$", re.IGNORECASE)
 """Names whose values are secrets, and so are never written in the file."""
@@ -153,6 +154,11 @@ class BannedTable(Table):
 
 
 class DownloadsTable(Table):
+    path: PathTemplate = "{name}"
+    """Where a file lands in downloads/SPIDER, such as "{year}/{item.category}/{name}"; also {stem}, {ext}, {date},
+    {month}, {day}, {host}. Each part is made a safe name."""
+    link_duplicates: bool = False
+    """A file whose content this spider has already is a hard link to it: the disk holds it once."""
     max_size: Size = Field(2 * 10**9, validate_default=False)
     workers: int = Field(4, ge=1, le=64)
     timeout: Duration = 60.0
@@ -269,6 +275,12 @@ class SpiderTable(Table):
             raise PydanticCustomError("start", "start is missing: give at least one URL")
         if self.items is not None and self.spider == "crawl" and not self.items.fields:
             raise PydanticCustomError("items", "items.fields is missing: name at least one field")
+        if self.spider == "crawl":
+            known = self.items.all_fields if self.items is not None else {}
+            for name in item_fields(self.downloads.path):
+                if name not in known and name.partition(".")[0] not in known:
+                    raise PydanticCustomError("path", "downloads.path names {name}, which is no field of its items{hint}",
+                                              {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
             raise PydanticCustomError("items", "pages needs items (the first page without any is the last) or a cursor")
         if self.pages is not None and self.pages.where != "query" and any(

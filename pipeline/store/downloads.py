@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from pipeline.model import DownloadState, QueuedDownload, Run
 from pipeline.store import leases
 from pipeline.store.engine import Store
-from pipeline.store.schema import download_files, downloads, runs
+from pipeline.store.schema import download_files, downloads, items, runs
 
 _LOOK_AHEAD = 500
 """Rows looked at to find some whose host is not busy."""
@@ -77,8 +77,8 @@ def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_h
         ids = leases.take(connection, downloads, and_(due, downloads.c.id.in_(chosen)), owner=owner, now=now,
                           order_by=[downloads.c.id], limit=limit)
         rows = connection.execute(
-            select(downloads, download_files.c.sha256, download_files.c.size_bytes)
-            .outerjoin(download_files, download_files.c.key == downloads.c.file_key)
+            select(downloads, items.c.data)
+            .outerjoin(items, and_(items.c.spider == downloads.c.spider, items.c.key == downloads.c.item_key))
             .where(downloads.c.id.in_(ids)).order_by(downloads.c.id))
         return [_queued(row) for row in rows]
 
@@ -101,7 +101,8 @@ def _queued(row: Row[Any]) -> QueuedDownload:
         headers=tuple((name, value) for name, value in row.headers), sha256_wanted=row.sha256_wanted,
         attempt=row.attempt, part_key=row.part_key, part_etag=row.part_etag,
         part_last_modified=row.part_last_modified, part_length=row.part_length, file_key=row.file_key,
-        etag=row.etag, last_modified=row.last_modified, file_sha256=row.sha256 or "", file_size=row.size_bytes)
+        etag=row.etag, last_modified=row.last_modified, file_sha256=row.file_sha256, file_size=row.file_size,
+        requested_at=row.requested_at, item=row.data or {})
 
 
 def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
@@ -133,9 +134,12 @@ def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, no
             connection.execute(
                 update(downloads).where(downloads.c.id == bindparam("row")).values(
                     state=DownloadState.DONE.value, done_at=now, error="", failures=0, not_before=None,
-                    file_key=bindparam("new_key"), etag=bindparam("new_etag"), last_modified=bindparam("new_date"),
+                    file_key=bindparam("new_key"), file_sha256=bindparam("new_sha256"), file_size=bindparam("new_size"),
+                    etag=bindparam("new_etag"), last_modified=bindparam("new_date"),
                     lease_owner="", lease_until=None, **_NO_PART),
                 [{"row": each.wanted.id, "new_key": each.key or each.wanted.file_key,
+                  "new_sha256": each.sha256 or each.wanted.file_sha256,
+                  "new_size": each.size_bytes if each.key else each.wanted.file_size,
                   "new_etag": each.etag or ("" if each.key else each.wanted.etag),
                   "new_date": each.last_modified or ("" if each.key else each.wanted.last_modified)} for each in kept])
         versions = [
@@ -143,6 +147,9 @@ def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, no
              "key": each.key, "name": each.name, "size_bytes": each.size_bytes, "sha256": each.sha256,
              "content_type": each.content_type[:120], "fetched_at": now} for each in kept if each.key]
         if versions:
+            # A name that was free again: someone deleted the file, or wants its place for another.
+            connection.execute(delete(download_files).where(
+                download_files.c.key.in_([version["key"] for version in versions])))
             connection.execute(insert(download_files), versions)
         return ours
 
@@ -224,6 +231,15 @@ def part_keys(store: Store, spider: str) -> set[str]:
     with store.read() as connection:
         return set(connection.execute(select(downloads.c.part_key).where(
             downloads.c.spider == spider, downloads.c.part_key != "")).scalars())
+
+
+def same_content(store: Store, spider: str, sha256: str, size_bytes: int) -> list[str]:
+    """Keys of the spider's files with this content, the oldest first."""
+    with store.read() as connection:
+        return list(connection.execute(select(download_files.c.key).where(
+            download_files.c.spider == spider, download_files.c.sha256 == sha256,
+            download_files.c.size_bytes == size_bytes, download_files.c.doomed_at.is_(None),
+        ).order_by(download_files.c.id)).scalars())
 
 
 def is_recorded(store: Store, key: str) -> bool:

@@ -7,14 +7,14 @@ pass gets a new run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, literal, select, update
 
-from pipeline.model import ChangeKind, DownloadState, FrontierState, Outcome, Progress, Run
+from pipeline.model import ChangeKind, DownloadState, FrontierState, Outcome, Progress, Run, Transfer
 from pipeline.store import leases
 from pipeline.store.compare import Coverage
 from pipeline.store.engine import Store
@@ -54,6 +54,7 @@ def run_of(row: Row[Any]) -> Run:
     values = row._asdict()
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     values["progress"] = Progress(**{k: v for k, v in (values["progress"] or {}).items() if k in _PROGRESS})
+    values["transfers"] = tuple(Transfer(**each) for each in values["transfers"] or ())
     return Run(**values)
 
 
@@ -121,12 +122,14 @@ def waiting_runs(store: Store) -> list[Run]:
             runs.c.started_at.is_(None), runs.c.ended_at.is_(None)).order_by(runs.c.id))]
 
 
-def report_progress(store: Store, run: Run, progress: Progress, *, now: datetime) -> bool:
-    """Write what the run has done and renew its lease; False when the run is no longer ours."""
+def report_progress(store: Store, run: Run, progress: Progress, transfers: Sequence[Transfer] = (), *,
+                    now: datetime) -> bool:
+    """Write what the run has done and what is under way, and renew its lease; False when it is no longer ours."""
     with store.write() as connection:
         if not leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now):
             return False
-        connection.execute(update(runs).where(runs.c.id == run.id).values(progress=asdict(progress)))
+        connection.execute(update(runs).where(runs.c.id == run.id).values(
+            progress=asdict(progress), transfers=[asdict(each) for each in transfers]))
         return True
 
 
@@ -156,7 +159,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
                 closed_at=now, complete=ending.complete and not suspect))
         leases.end(connection, runs, run.id, owner=run.lease_owner, ended_at=now, outcome=ending.outcome.value,
                    error=ending.error or doubt, error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
-                   progress=asdict(progress))
+                   progress=asdict(progress), transfers=[])
         return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
 
 
@@ -201,7 +204,7 @@ def abandon_expired(store: Store, *, now: datetime) -> list[Run]:
         lost = [run for run in expired if not leases.owner_is_alive(run.lease_owner, store.owner)]
         for run in lost:
             connection.execute(update(runs).where(runs.c.id == run.id).values(
-                ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None,
+                ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None, transfers=[],
                 error="its process was gone before it ended"))
             _take_up(connection, run, now)
         return lost

@@ -106,6 +106,7 @@ runs = Table(
     Column("error_kind", String(60), nullable=False, default=""),
     _text("error"),
     Column("progress", JSON, nullable=False, default=dict),
+    Column("transfers", JSON, nullable=False, default=list, server_default="[]"),  # files under way, while it runs
     *_lease(),
     Index(None, "spider", "ended_at"),
     Index(None, "ended_at"),
@@ -197,7 +198,8 @@ downloads = Table(
     Column("failures", Integer, nullable=False, default=0, server_default="0"),  # in a row; leases count apart
     _text("error"),
     _text("part_key"), _text("part_etag"), _text("part_last_modified"), Column("part_length", Id),
-    _text("file_key"), _text("etag"), _text("last_modified"),  # of the last whole version
+    # Of the last whole version. file_key "" beside a file_sha256: it was deleted to keep within the limits.
+    _text("file_key"), _text("etag"), _text("last_modified"), _text("file_sha256"), Column("file_size", Id),
     *_lease(),
     UniqueConstraint("spider", "url"),
     Index(None, "state", "not_before"),
@@ -207,8 +209,8 @@ download_files = Table(
     "download_files", metadata,
     Column("id", Id, primary_key=True),
     Column("download_id", ForeignKey("downloads.id"), nullable=False, index=True),
-    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
-    Column("spider", String(64), nullable=False),
+    Column("run_id", ForeignKey("runs.id"), index=True),  # NULL: the file outlived the record of its run
+    Column("spider", String(64), nullable=False, index=True),
     Column("url", Text, nullable=False),
     Column("key", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
@@ -216,6 +218,7 @@ download_files = Table(
     Column("sha256", String(64), nullable=False),
     Column("content_type", String(120), nullable=False, default=""),
     Column("fetched_at", Instant, nullable=False),
+    Column("doomed_at", Instant, index=True),  # set: it is being deleted; the row goes after the file
 )
 
 digests = Table(

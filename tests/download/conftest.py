@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +12,16 @@ import requests
 from sqlalchemy import select
 
 from pipeline.download.limits import Limits
+from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
-from pipeline.model import Download, Page, Run, StoredFile
+from pipeline.model import Download, Item, Page, Run, StoredFile
 from pipeline.session.faults import translate
 from pipeline.store import crawl, runs
 from pipeline.store.engine import Store, open_store
 from pipeline.store.schema import download_files, downloads
 from tests.servers.files import FileServer, file_server
 
+PLAIN = Places()
 QUICK = Limits(backoff_s=0.01, keep_free_bytes=0, stall_s=5.0, connect_s=5.0)
 
 
@@ -53,17 +55,20 @@ class Bench:
         runs.end_run(self.store, run, runs.Ending(runs.Outcome.SUCCEEDED, keep_open=keep_open), None,
                      now=datetime.now(UTC))
 
-    def ask_for(self, run: Run, *wanted: Download | str) -> None:
+    def ask_for(self, run: Run, *wanted: Download | str, items: Sequence[Item] = ()) -> None:
         files = tuple(Download(url=each) if isinstance(each, str) else each for each in wanted)
         now = datetime.now(UTC)
-        crawl.commit_pages(self.store, run, [Page("http://site/", 200, now, downloads=files)], now=now)
+        page = Page("http://site/", 200, now, downloads=files, items=tuple(items))
+        crawl.commit_pages(self.store, run, [page], now=now)
 
     def workers(self, run: Run, *, workers: int = 2, on_change: Callable[[], None] = lambda: None,
-                client: Callable[[], requests.Session] = session, owner: str = "me", per_host: int | None = None, renew_s: float = 5.0,
+                client: Callable[[], requests.Session] = session, owner: str = "me", per_host: int | None = None,
+                places: Places = PLAIN, renew_s: float = 5.0,
                 clock: Callable[[], datetime] = lambda: datetime.now(UTC), **limits: object) -> Downloads:
         return Downloads(self.store, run, client=client, translate=translate,
                          limits=replace(self.limits, **limits),  # type: ignore[arg-type]
-                         workers=workers, owner=owner, on_change=on_change, per_host=per_host, renew_s=renew_s,
+                         workers=workers, owner=owner, on_change=on_change, per_host=per_host, places=places,
+                         renew_s=renew_s,
                          clock=clock)
 
     def get(self, *wanted: Download | str, **limits: object) -> Downloads:
@@ -80,7 +85,7 @@ class Bench:
     def files(self) -> list[StoredFile]:
         with self.store.read() as connection:
             rows = connection.execute(select(download_files).order_by(download_files.c.id))
-            return [StoredFile(**{name: value for name, value in row._asdict().items() if name != "download_id"})
+            return [StoredFile(**{name: value for name, value in row._asdict().items() if name not in ("download_id", "doomed_at")})
                     for row in rows]
 
     def content(self, file: StoredFile) -> bytes:
@@ -97,7 +102,8 @@ class Bench:
     @property
     def names(self) -> list[str]:
         """Files under a final name."""
-        return sorted(path.name for path in self.folder.iterdir() if path.name != ".parts")
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*")
+                      if path.is_file() and path.parent.name != ".parts")
 
     @property
     def parts(self) -> list[Path]:

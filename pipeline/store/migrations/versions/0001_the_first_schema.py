@@ -61,6 +61,8 @@ def upgrade() -> None:
     sa.Column('file_key', sa.Text(), server_default='', nullable=False),
     sa.Column('etag', sa.Text(), server_default='', nullable=False),
     sa.Column('last_modified', sa.Text(), server_default='', nullable=False),
+    sa.Column('file_sha256', sa.Text(), server_default='', nullable=False),
+    sa.Column('file_size', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('lease_owner', sa.String(length=120), server_default='', nullable=False),
     sa.Column('lease_until', sa.BigInteger(), nullable=True),
     sa.Column('attempt', sa.Integer(), server_default='0', nullable=False),
@@ -215,6 +217,7 @@ def upgrade() -> None:
     sa.Column('error_kind', sa.String(length=60), nullable=False),
     sa.Column('error', sa.Text(), server_default='', nullable=False),
     sa.Column('progress', sa.JSON(), nullable=False),
+    sa.Column('transfers', sa.JSON(), server_default='[]', nullable=False),
     sa.Column('lease_owner', sa.String(length=120), server_default='', nullable=False),
     sa.Column('lease_until', sa.BigInteger(), nullable=True),
     sa.Column('attempt', sa.Integer(), server_default='0', nullable=False),
@@ -256,7 +259,7 @@ def upgrade() -> None:
     op.create_table('download_files',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('download_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
-    sa.Column('run_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('run_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('spider', sa.String(length=64), nullable=False),
     sa.Column('url', sa.Text(), nullable=False),
     sa.Column('key', sa.Text(), nullable=False),
@@ -265,14 +268,17 @@ def upgrade() -> None:
     sa.Column('sha256', sa.String(length=64), nullable=False),
     sa.Column('content_type', sa.String(length=120), nullable=False),
     sa.Column('fetched_at', sa.BigInteger(), nullable=False),
+    sa.Column('doomed_at', sa.BigInteger(), nullable=True),
     sa.ForeignKeyConstraint(['download_id'], ['downloads.id'], name=op.f('fk_download_files_download_id')),
     sa.ForeignKeyConstraint(['run_id'], ['runs.id'], name=op.f('fk_download_files_run_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_download_files')),
     sa.UniqueConstraint('key', name=op.f('uq_download_files_key'))
     )
     with op.batch_alter_table('download_files', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_download_files_doomed_at'), ['doomed_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_download_files_download_id'), ['download_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_download_files_run_id'), ['run_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_download_files_spider'), ['spider'], unique=False)
 
     op.create_table('pages',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
