@@ -1,14 +1,15 @@
-"""What became of one field: old → new as a whole, or word by word where most of it stayed."""
+"""What became of one field: old → new as a whole, word by word where most of it stayed, place by place in long texts."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from pipeline.mail.text import one_line
+from pipeline.mail.text import clean, one_line
 
 # A word, one ideograph or syllable of scripts without spaces, white space, or a sign.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -16,6 +17,8 @@ _TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|\s+|[^\w\s]")
 _CONTEXT = 40
 SHORT = 24
 LIMIT = 280
+REACH = 200_000
+"""Of a longer text only the beginning is compared."""
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
 
@@ -28,12 +31,61 @@ class Span:
     text: str
 
 
+@dataclass(frozen=True)
+class Place:
+    """One place where two texts differ."""
+
+    spans: list[Span]
+
+    @property
+    def whole(self) -> bool:
+        """Old → new as a whole, not word by word."""
+        return all(span.kind != "same" for span in self.spans)
+
+
+def places(before: str, after: str) -> list[Place]:
+    """Where two texts differ: line by line where both have lines, else one place. None when they only differ in blanks."""
+    if "\n" in before and "\n" in after:
+        old, new = _lines(before), _lines(after)
+        start = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new)))
+        rest = min(len(old), len(new)) - start
+        end = next((at for at in range(rest) if old[-1 - at] != new[-1 - at]), rest)
+        old, new = old[start:len(old) - end], new[start:len(new) - end]
+        if _pairs(old, new) <= _MAX_PAIRS:
+            return list(_by_line(old, new))
+    found = spans(before, after)
+    return [Place(found)] if found else []
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in map(one_line, clean(text[:REACH]).split("\n")) if line]
+
+
+def _by_line(old: list[str], new: list[str]) -> Iterator[Place]:
+    for op, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if op == "equal":
+            continue
+        both = min(i2 - i1, j2 - j1)
+        for at in range(both):
+            yield Place(spans(old[i1 + at], new[j1 + at]))
+        for line in old[i1 + both:i2]:
+            yield Place([Span("old", _beginning(line))])
+        for line in new[j1 + both:j2]:
+            yield Place([Span("new", _beginning(line))])
+
+
+def _beginning(line: str) -> str:
+    return line if len(line) <= LIMIT else f"{line[:LIMIT - 1]}…"
+
+
 def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
     """The difference of two texts, each cut to about `limit` characters around the first difference.
 
-    Short or unlike texts come as one old and one new span.
+    Short or unlike texts come as one old and one new span; texts that differ in blanks only as none.
     """
     before, after = _window(before, after, limit)
+    if before == after:
+        return []
     if min(len(before), len(after)) > SHORT:
         old, new = _TOKEN.findall(before), _TOKEN.findall(after)
         matcher = SequenceMatcher(None, old, new, autojunk=False)
@@ -42,7 +94,7 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
     return [span for span in (Span("old", before), Span("new", after)) if span.text]
 
 
-def _pairs(old: list[str], new: list[str]) -> int:
+def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
     """How many pairs of equal tokens there are: what one step of the matcher costs. Prose has few."""
     counts = Counter(new)
     return sum(counts[token] for token in old)
@@ -50,8 +102,7 @@ def _pairs(old: list[str], new: list[str]) -> int:
 
 def _window(before: str, after: str, limit: int) -> tuple[str, str]:
     """Both texts on one line, from shortly before where they part."""
-    reach = 200_000  # of a longer text only the beginning is compared
-    before, after = one_line(before[:reach]), one_line(after[:reach])
+    before, after = one_line(before[:REACH]), one_line(after[:REACH])
     parted = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
                   min(len(before), len(after)))
     start = max(0, parted - _CONTEXT) if parted > _CONTEXT * 2 else 0

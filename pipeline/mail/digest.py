@@ -25,7 +25,7 @@ from pipeline.mail.news import NetChanges, News, gather, refusals
 from pipeline.mail.render import KEEP, Rendered, numbered, render, render_part
 from pipeline.mail.wording import WORDINGS
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
-from pipeline.settings import DigestTable, RecipientsTable, Settings, nearest
+from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
 from pipeline.store import digests as stored
 
@@ -133,6 +133,12 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
     return paths
 
 
+def html_fields(spider: SpiderTable) -> set[str]:
+    """The fields of a spider's items that hold HTML."""
+    fields = spider.items.all_fields if spider.items is not None else {}
+    return {name for name, rule in fields.items() if rule.type == "html"}
+
+
 def standalone(rendered: Rendered) -> str:
     """The HTML with its pictures inside, as a file to look at."""
     html = rendered.html
@@ -207,8 +213,9 @@ class _Composer:
             charts = charts_of(self._store, news.top[ChangeKind.CHANGED], table.charts, words=WORDINGS[table.language],
                                zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
         templates = self._settings.folder / table.templates if table.templates else None
+        rich = {spider: html_fields(own) for spider, own in self._settings.spiders.items()}
         return render(news, packed, name=self._name, subject=table.subject, language=table.language, zone=self._zone,
-                      now=self._now, templates=templates, charts=charts), packed
+                      now=self._now, templates=templates, charts=charts, rich=rich), packed
 
     def envelope(self, mail: _Mail, *, number: int) -> compose.Envelope:
         settings, table = self._settings.mail, self._table

@@ -5,7 +5,7 @@ Templates get plain strings and are autoescaped and sandboxed; scraped text is d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any
 from css_inline import CSSInliner
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
 
 from pipeline.errors import UsageError
 from pipeline.mail.attachments import Attachment, Packed
 from pipeline.mail.charts import Chart
 from pipeline.mail.compose import SUBJECT_LENGTH, Picture
-from pipeline.mail.diff import Span, spans
+from pipeline.mail.diff import Place, places
+from pipeline.mail.markup import plain, sanitised
 from pipeline.mail.news import ORDER, News, Refused
 from pipeline.mail.text import clean, one_line, safe_link, shown
 from pipeline.mail.wording import WORDINGS, AlertWording, Wording
@@ -36,23 +38,25 @@ _KEEPS = (KEEP, 40, 25, 15, 8, 4, 2, 1)
 _TITLES = ("title", "name", "headline", "subject", "标题", "名称")
 _LINKS = ("url", "link", "href", "链接")
 _MAX_TROUBLES = 20
+_MAX_PLACES = 12
+_MAX_RICH = 600
 _MAX_REASONS = 3
 _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
 
 
 @dataclass(frozen=True)
 class FieldView:
-    """One field: its value, or for a changed one the spans of its difference."""
+    """One field: its value as text, or for a changed one the places where it differs.
+
+    html: the value of a field of type "html", safe to show. more: how many places are not shown.
+    """
 
     name: str
     value: str = ""
     link: str = ""
-    spans: list[Span] = field(default_factory=list)
-
-    @property
-    def whole(self) -> bool:
-        """Old → new as a whole, not word by word."""
-        return all(span.kind != "same" for span in self.spans)
+    places: list[Place] = field(default_factory=list)
+    html: Markup | None = None
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,19 @@ class Rendered:
 
 def render(news: News, packed: Packed, *, name: str, subject: str | None, language: Language, zone: tzinfo,
            now: datetime, templates: Path | None = None, charts: Mapping[int, Sequence[Chart]] = MappingProxyType({}),
-           ) -> Rendered:
+           rich: Mapping[str, Collection[str]] = MappingProxyType({})) -> Rendered:
     """Render a digest, with as many items as stay under `HTML_LIMIT`.
 
     subject: the user's own, where {name}, {date} and {summary} are filled in. templates: a folder whose
-    digest.html or digest.txt go before ours. charts: by id of a change. Raises UsageError when a template of the
+    digest.html or digest.txt go before ours. charts: by id of a change. rich: by spider, the fields that hold HTML. Raises UsageError when a template of the
     user's fails.
     """
     words = WORDINGS[language]
     environment = _environment(templates)
     inliner = CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
     summary = summarise(news, words)
-    items = {kind: [_item(change, len(news.spiders) > 1, charts.get(change.id, ())) for change in news.top[kind]] for kind in ORDER}
+    viewer = _Viewer(words, rich, several=len(news.spiders) > 1)
+    items = {kind: [viewer.item(change, charts.get(change.id, ())) for change in news.top[kind]] for kind in ORDER}
     view: dict[str, Any] = {}
     html = ""
     for keep in _KEEPS:
@@ -120,7 +125,8 @@ def render(news: News, packed: Packed, *, name: str, subject: str | None, langua
         raise UsageError(f"its HTML has {len(html.encode())} bytes with one item of a kind; {HTML_LIMIT} is the limit",
                          where=f"digest {name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
-    own = _subject(subject, name, news, summary, words, date=f"{now.astimezone(zone):%Y-%m-%d}")
+    titles = [one_line(viewer.title(change), 40) for kind in ORDER for change in news.top[kind][:3]][:3]
+    own = _subject(subject, name, titles, summary, words, date=f"{now.astimezone(zone):%Y-%m-%d}")
     shown_charts = [chart.picture for drawn in charts.values() for chart in drawn if chart.cid in html]
     return Rendered(own, text, html, shown_charts)
 
@@ -183,8 +189,7 @@ def summarise(news: News, words: Wording) -> str:
     return words.comma.join(parts) or words.nothing
 
 
-def _subject(own: str | None, name: str, news: News, summary: str, words: Wording, *, date: str) -> str:
-    titles = [one_line(title_of(change), 40) for kind in ORDER for change in news.top[kind]][:3]
+def _subject(own: str | None, name: str, titles: Sequence[str], summary: str, words: Wording, *, date: str) -> str:
     told = summary + (words.colon + words.comma.join(titles) if titles else "")
     if own is None:
         return f"[{name}] {told}"
@@ -217,48 +222,78 @@ def _sections(news: News, views: dict[ChangeKind, list[ItemView]], words: Wordin
     return found
 
 
-def title_of(change: Change) -> str:
+def title_of(data: Mapping[str, Any], key: str) -> str:
     """What a person would call the item: its title or name, else its first text, else its key."""
-    data = change.before if change.kind is ChangeKind.GONE else change.after
     by_name = {name.casefold(): value for name, value in data.items()}
     for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
         if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://")):
             return value
-    return change.key
+    return key
 
 
-def _link_of(change: Change) -> str:
-    data = change.before if change.kind is ChangeKind.GONE else change.after
+def link_of(data: Mapping[str, Any], key: str) -> str:
+    """Where the item is: its url or link, else the first field that is one, else its key where that is one; else ""."""
     by_name = {name.casefold(): value for name, value in data.items()}
-    candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [change.key]
+    candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [key]
     return next((link for link in map(safe_link, candidates) if link), "")
 
 
-def _item(change: Change, several: bool, charts: Sequence[Chart]) -> ItemView:
-    title, link = title_of(change), _link_of(change)
-    fields = _changed(change) if change.kind is ChangeKind.CHANGED else _plain(change, title, link)
-    return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
-                    change.spider if several else "", fields[:_MAX_FIELDS[change.kind]], charts)
+@dataclass(frozen=True)
+class _Viewer:
+    """Turns changes into what a template shows. rich: by spider, the fields that hold HTML."""
+
+    words: Wording
+    rich: Mapping[str, Collection[str]]
+    several: bool
+
+    def item(self, change: Change, charts: Sequence[Chart]) -> ItemView:
+        data = _data(change)
+        title, link = self.title(change), link_of(data, change.key)
+        fields = self._changed(change) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link)
+        return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
+                        change.spider if self.several else "", fields[:_MAX_FIELDS[change.kind]], charts)
+
+    def title(self, change: Change) -> str:
+        return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
+                         for name, value in _data(change).items()}, change.key)
+
+    def _text(self, change: Change, name: str, value: Any) -> str:
+        """A value as text; of HTML what it shows."""
+        text = "\n".join(value) if self._is_rich(change, name) and _is_texts(value) else shown(value)
+        return plain(text) if self._is_rich(change, name) else text
+
+    def _is_rich(self, change: Change, name: str) -> bool:
+        return name in self.rich.get(change.spider, ())
+
+    def _changed(self, change: Change) -> list[FieldView]:
+        views = []
+        for name in change.fields:
+            found = places(*(self._text(change, name, data.get(name)) for data in (change.before, change.after)))
+            left = len(found) - _MAX_PLACES
+            views.append(FieldView(one_line(name, 40), places=found[:_MAX_PLACES],
+                                   value="" if found else self.words.unseen,
+                                   more=self.words.more.format(n=left) if left > 0 else ""))
+        return views
+
+    def _plain(self, change: Change, title: str, link: str) -> list[FieldView]:
+        views = []
+        for name, value in _data(change).items():
+            whole = self._text(change, name, value)
+            is_rich = self._is_rich(change, name)
+            text, own_link = one_line(whole, _MAX_RICH if is_rich else 140), safe_link(value)
+            if text and whole != title and (not link or own_link != link):
+                markup = "\n".join(value) if _is_texts(value) else shown(value)
+                views.append(FieldView(one_line(name, 40), text, own_link, html=sanitised(markup, base=link) if is_rich else None))
+        return views
 
 
-def _changed(change: Change) -> list[FieldView]:
-    views = []
-    for name in change.fields:
-        differing = spans(shown(change.before.get(name)), shown(change.after.get(name)))
-        if differing:
-            views.append(FieldView(one_line(name, 40), spans=differing))
-    return views
+def _data(change: Change) -> dict[str, Any]:
+    """What the item is now, or was when it was last there."""
+    return change.before if change.kind is ChangeKind.GONE else change.after
 
 
-def _plain(change: Change, title: str, link: str) -> list[FieldView]:
-    data = change.before if change.kind is ChangeKind.GONE else change.after
-    views = []
-    for name, value in data.items():
-        text = one_line(shown(value), 140)
-        own_link = safe_link(value)
-        if text and shown(value) != title and (not link or own_link != link):
-            views.append(FieldView(one_line(name, 40), text, own_link))
-    return views
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _troubles(news: News, words: Wording) -> list[str]:

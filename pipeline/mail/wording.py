@@ -23,6 +23,7 @@ class Wording:
     doubtful: str
     nothing: str
     more: str
+    unseen: str
     more_attached: str
     downloads: str
     not_attached: str
@@ -56,6 +57,7 @@ ENGLISH = Wording(
     doubtful="{spiders} suspect",
     nothing="nothing new",
     more="and {n} more",
+    unseen="changed, but not where it shows",
     more_attached="and {n} more, all in the attached {name}",
     downloads="Downloads",
     not_attached="not attached",
@@ -90,6 +92,7 @@ CHINESE = Wording(
     doubtful="{spiders} 结果可疑",
     nothing="没有新内容",
     more="另有 {n} 项",
+    unseen="有变化，但不在可见的文字中",
     more_attached="另有 {n} 项，完整内容见附件 {name}",
     downloads="下载的文件",
     not_attached="未附上",

@@ -1,0 +1,169 @@
+"""Fields of HTML, and long texts that changed in several places, as a digest shows them."""
+
+from __future__ import annotations
+
+import email
+import re
+from email.message import EmailMessage
+from email.policy import default
+
+import lxml.html
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.mail.diff import Place, Span, places
+from pipeline.mail.digest import build
+from pipeline.mail.markup import plain, sanitised
+from pipeline.store import digests
+from pipeline.store import outbox as stored
+from tests.mail.conftest import NOW
+
+BODY = ('<article><h2>Tide tables</h2><p>High water at <b>10:<i>42</i></b>, see <a href="/tides?d=1" onclick="x()">all</a>.</p>'
+        '<ul><li>Spring &amp; neap</li><li>Range 3&nbsp;m</li></ul><table><tr><th>Port</th><td>Dover</td></tr></table></article>')
+HOSTILE = ('<script>alert(1)</script><style>*{display:none}</style><img src="http://evil.test/p.png" onerror="x()">'
+           '<a href="javascript:x()">js</a><a href="https://bank.test@evil.test/">bank</a><iframe src="//evil.test"></iframe>'
+           '<form action="http://evil.test"><input name="a"><button>go</button></form><svg onload="x()"><p>in</p></svg>'
+           '<p style="position:fixed;background:url(http://evil.test/b)" id="top" class="card">styled \u202eevil</p>'
+           '<base href="http://evil.test/"><meta http-equiv="refresh" content="0;url=http://evil.test">'
+           '<link rel="stylesheet" href="http://evil.test/c.css"></div></body></html>{{ 7 * 7 }}<!-- [if mso]> x <![endif] -->')
+ALLOWED = {"a", "b", "blockquote", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "i", "li", "ol", "p", "pre", "s", "small",
+           "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul"}
+
+
+@pytest.fixture
+def settings(settings_from):
+    return settings_from(digest='attach = ["csv"]\n[spiders.books.items.fields]\ntitle = "h1"\nbody = { css = "article", type = "html" }\n')
+
+
+@pytest.fixture
+def mail_of(store, settings):
+    def built(slot: str = "s1") -> EmailMessage:
+        claim = digests.claim(store, "morning", ["books"], slot, owner="me", now=NOW)
+        assert claim is not None
+        message_id, = build(store, settings, claim, owner="me", now=NOW).message_ids
+        message = stored.get(store, message_id)
+        assert message is not None
+        return email.message_from_bytes(store.files.path(message[0].file_key).read_bytes(), policy=default)
+
+    return built
+
+
+def text_of(mail: EmailMessage, kind: str = "plain") -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return part.get_content().replace("\r\n", "\n")
+
+
+def test_a_field_of_html_is_shown_as_html_and_told_as_text(site, mail_of):
+    site.run({"1": {"title": "Tides", "url": "https://tides.test/today/", "body": BODY}})
+    mail = mail_of()
+    html = re.sub(r' (style|rel)="[^"]*"', "", text_of(mail, "html"))
+    assert ('<p><b>Tide tables</b></p><p>High water at <b>10:<i>42</i></b>, see <a href="https://tides.test/tides?d=1">all</a>.</p>'
+            "<ul><li>Spring &amp; neap</li>") in html
+    assert "<td>Dover</td>" in html
+    assert "body: Tide tables High water at 10:42, see all. Spring & neap Range 3 m Port · Dover" in text_of(mail)
+    attached = next(mail.iter_attachments()).get_content()
+    assert BODY.replace('"', '""') in attached  # the table has the field as it is
+
+
+def test_html_that_tries_anything_keeps_its_words_only(site, mail_of):
+    site.run({"1": {"title": "Evil", "url": "https://good.test/", "body": HOSTILE}})
+    mail = mail_of()
+    html = text_of(mail, "html")
+    assert "evil.test" not in html.partition("<body")[2].replace("https://bank.test@evil.test", "")
+    assert set(re.findall(r'(?:href|src|action)="([^"]*)"', html)) == {"https://good.test/"}
+    assert not re.search(r"<(script|style|img|iframe|form|input|button|svg|base|meta|link)\b|on\w+=|fixed", html.partition("<body")[2])
+    assert "{{ 7 * 7 }}" in html
+    assert "\u202e" not in html
+    assert html.count("</body>") == 1
+    assert "body: jsbankgo in styled evil {{ 7 * 7 }}" in text_of(mail)
+
+
+def test_a_change_of_html_is_told_by_its_words_and_one_of_its_markup_as_such(site, mail_of):
+    site.run({"1": {"title": "Tides", "body": BODY}, "2": {"title": "Same", "body": "<p>one <b>two</b></p>"}})
+    mail_of()
+    site.run({"1": {"title": "Tides", "body": BODY.replace("42", "57")}, "2": {"title": "Same", "body": "<p>one <i>two</i></p>"}})
+    text = text_of(mail_of("s2"))
+    assert "[-42-]{+57+}" in text
+    assert "Spring" not in text
+    assert "body: changed, but not where it shows" in text
+
+
+def test_a_title_of_html_is_its_text(site, mail_of):
+    site.run({"1": {"body": "<p>Only <em>this</em></p>"}})
+    assert mail_of()["Subject"] == "[morning] 1 new: Only this"
+
+
+@given(st.text() | st.lists(st.sampled_from([
+    "<b>", "</b>", "<table>", "<tr>", "<td>", "</table>", "<svg>", "<math>", "<style>", "</style>", "<!--", "-->", "<a href='", "'>",
+    "<img src=x onerror=y>", "<select>", "<template>", "<p", ">", "&lt;script&gt;", "&#x202e;", "\u200b", "<script>", "<noscript>",
+    "<textarea>", "</title>", "text ", "<h1>", "<x-y>", "<![CDATA[", "]]>", "<mglyph>", "<annotation-xml encoding='text/html'>"]),
+    max_size=30).map("".join), st.integers(1, 40))
+def test_whatever_comes_in_only_harmless_elements_come_out(source, limit):
+    out = str(sanitised(source, base="https://site.test/", limit=limit))
+    document = lxml.html.document_fromstring(f"<div>{out}</div>")
+    elements = [element for element in document.iter() if element.tag not in ("html", "body")]
+    assert {element.tag for element in elements} <= ALLOWED
+    assert all(set(element.keys()) <= {"href"} and element.get("href", "http").startswith("http") for element in elements)
+    assert not set("\u202e\u200b\x00").intersection(out)
+    assert len("".join(document.itertext())) <= limit + 2
+    assert "<" not in plain(source) or "<" in lxml.html.fromstring(f"<div>{sanitised(source)}</div>").text_content()
+
+
+def test_a_megabyte_of_nested_elements_costs_little():
+    out = sanitised("<b><i><u>" * 120_000 + "deep")
+    assert len(out) < 12_000
+    assert plain("<p>x</p>" * 150_000).count("x") < 10_000
+
+
+LINES = [f"Clause {number}: the tenant pays the rent on day {number} of the month." for number in range(60)]
+
+
+def test_a_watched_page_tells_each_place_that_changed_word_by_word(site, store, settings, mail_of):
+    url = "https://terms.test/"
+    site.run({url: {"url": url, "name": "Terms", "text": "\n".join(LINES)}})
+    mail_of()
+    edited = [line.replace("rent", "rent and costs") if number == 5 else line for number, line in enumerate(LINES) if number != 30]
+    edited[40:40] = ["A new clause about pets."]
+    site.run({url: {"url": url, "name": "Terms", "text": "\n".join(edited)}})
+    mail = mail_of("s2")
+    assert mail["Subject"] == "[morning] 1 changed: Terms"
+    assert ("  text: \n"
+            "    Clause 5: the tenant pays the rent {+and costs +}on day 5 of the month.\n"
+            f"    {LINES[30]} → —\n"
+            "    A new clause about pets.\n") in text_of(mail)
+    html = re.sub(r' style="[^"]*"', "", text_of(mail, "html"))
+    assert '<div class="place">Clause 5: the tenant pays the rent  <ins>and costs </ins> on day 5' in html
+    assert f"<del>{LINES[30]}</del>" in html
+    assert "<ins>A new clause about pets.</ins>" in html
+    assert "Clause 50" not in html
+
+
+def test_very_many_places_are_cut_and_counted(site, mail_of):
+    site.run({"1": {"name": "List", "text": "\n".join(LINES)}})
+    mail_of()
+    site.run({"1": {"name": "List", "text": "\n".join(line.replace("rent", "fee") for line in LINES)}})
+    text = text_of(mail_of("s2"))
+    assert text.count("[-rent-]{+fee+}") == 12
+    assert "… and 48 more" in text
+
+
+@given(st.lists(st.sampled_from("abcdef"), max_size=12), st.lists(st.sampled_from("abcdef"), max_size=12))
+def test_the_places_of_two_texts_tell_of_every_line_that_differs(old, new):
+    found = places("\n".join(["same", *old, "end"]), "\n".join(["same", *new, "end"]))
+    assert (found == []) == (old == new)
+    gone = [span.text for place in found for span in place.spans if span.kind == "old"]
+    came = [span.text for place in found for span in place.spans if span.kind == "new"]
+    left, right = list(old), list(new)
+    for line in gone:
+        left.remove(line)
+    for line in came:
+        right.remove(line)
+    assert sorted(left) == sorted(right)
+
+
+def test_texts_that_differ_in_blanks_only_differ_nowhere():
+    assert places("a  b\nc", "a b \n\n c") == []
+    assert places("", "") == []
+    assert places("one", "two") == [Place([Span("old", "one"), Span("new", "two")])]
