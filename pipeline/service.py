@@ -99,7 +99,8 @@ class Service:
         """Serve until SIGTERM or SIGINT (or, once, until all is done). Returns the exit code."""
         settings = self.settings
         self._store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
-        with sole_service(settings.data_dir):
+        # Where several services may share the work, the rows of the store say who does what.
+        with contextlib.nullcontext() if self._store.shared else sole_service(settings.data_dir):
             self._handle_signals()
             self._runner = Runner(self._store, settings)
             self._transport = open_transport(settings, settings.data_dir)

@@ -13,6 +13,8 @@ import trustme
 
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
+from tests.servers.postgres import Postgres
+from tests.servers.postgres import program as postgres_program
 from tests.servers.program import Program
 
 
@@ -20,7 +22,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is missing, with the reason; in CI that is a failure, not a skip."""
     for mark in item.iter_markers("needs"):
         for program in mark.args:
-            if shutil.which(program) is None:
+            if not (postgres_program("initdb") if program == "postgres" else shutil.which(program)):
                 reason = f"needs the program {program}, which is not installed here"
                 if os.environ.get("CI"):
                     pytest.fail(reason)
@@ -53,3 +55,11 @@ def site() -> Iterator[PageSite]:
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(trustme.CA(), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests that ask for it; each asks it for a database of its own."""
+    started = Postgres()
+    yield started
+    started.close()

@@ -237,7 +237,7 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
     if not fields and data.get("url"):
         fields = ("url",)
     if not fields:
-        return sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
+        return sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
     values = [data.get(name) for name in fields]
     if any(value in (None, "") for value in values):
         missing = ", ".join(name for name, value in zip(fields, values, strict=True) if value in (None, ""))

@@ -22,7 +22,7 @@ from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page,
 from pipeline.store import leases
 from pipeline.store.compare import Comparison, Coverage
 from pipeline.store.engine import Store
-from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs
+from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs, storable_key
 
 # SQLite takes 32,766 parameters in one statement; this stays far below with any table here.
 _CHUNK = 500
@@ -204,7 +204,7 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
     found: dict[str, dict[str, Json]] = {}
     for page in batch:
         for item in page.items:
-            if found.setdefault(item.key, item.data) is not item.data:
+            if found.setdefault(storable_key(item.key), item.data) is not item.data:
                 progress.duplicates += 1
     if not found:
         return
@@ -280,7 +280,7 @@ def _add_coverage(connection: Connection, run: Run, seen: list[dict[str, Json]])
 
 def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *,
                   now: datetime) -> None:
-    rows = [{"run_id": run.id, "spider": run.spider, "key": reject.key, "url": page.url, "reason": reject.reason,
+    rows = [{"run_id": run.id, "spider": run.spider, "key": storable_key(reject.key), "url": page.url, "reason": reject.reason,
              "data": reject.data, "at": now} for page in batch for reject in page.rejects]
     if rows:
         connection.execute(insert(rejects), rows)
@@ -295,7 +295,7 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(downloads)
     statement = statement.on_conflict_do_update(
-        index_elements=["spider", "url"],
+        index_elements=["spider", "url_sha1"],
         where=downloads.c.pass_id < run.pass_id,
         set_={name: statement.excluded[name] for name in (
             "pass_id", "item_key", "name", "referer", "headers", "sha256_wanted", "state", "requested_at")}

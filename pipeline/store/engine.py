@@ -1,25 +1,26 @@
 """Opening the store: one database by URL, its files beside it, and two kinds of transaction.
 
-`read()` sees one consistent snapshot; `write()` takes the write lock at once (BEGIN IMMEDIATE), so that
-nothing read inside it can change before it commits, and no writer fails half-way with SQLITE_BUSY.
+`read()` sees one consistent snapshot; `write()` takes the one write lock at once, so that nothing read inside it
+can change before it commits, and no writer fails half-way. How, each database says: sqlite.py, postgresql.py.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, inspect, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from pipeline.errors import DiskFullError, StoreError
+from pipeline.errors import StoreError
+from pipeline.store import postgresql, sqlite
 from pipeline.store.files import FileStore
 from pipeline.store.leases import new_owner
 
-BUSY_TIMEOUT_S = 30.0
+BACKENDS = {"sqlite": sqlite, "postgresql": postgresql}
 HEAD = "0001"
 """The migration this code is written for; a test holds it against migrations/."""
 
@@ -52,32 +53,29 @@ class Store:
 
     @contextmanager
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
-        options = {"pipeline_write": write, "pipeline_durable": durable}
+        backend = BACKENDS[self.engine.dialect.name]
         try:
-            with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            with self.engine.connect() as connection, connection.begin():
+                backend.begin(connection, write=write, durable=durable)
                 yield connection
         except DBAPIError as error:
-            raise _translated(error, self.engine) from error
+            raise backend.translated(error, self.where) from error
+        except PoolTimeoutError as error:
+            raise StoreError("too many questions at once: no connection to the database is free", where=self.where,
+                             retry=True) from error
+
+    @property
+    def where(self) -> str:
+        """Its URL, without the password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several services may work on it at the same time."""
+        return self.engine.dialect.name != "sqlite"
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-def _translated(error: DBAPIError, engine: Engine) -> StoreError | DiskFullError:
-    where = engine.url.render_as_string(hide_password=True)
-    reason = str(error.orig)
-    if "disk is full" in reason or "disk I/O" in reason:
-        return DiskFullError(f"the database cannot be written: {reason}", where=where,
-                             fix="free some disk space; what was committed is kept", retry=True)
-    if "locked" in reason:
-        return StoreError(f"the database stayed locked for {BUSY_TIMEOUT_S:.0f} s", where=where,
-                          fix="find the process that holds it", retry=True)
-    if "malformed" in reason or "not a database" in reason:
-        return StoreError(f"the database is damaged: {reason}", where=where, fix="restore a backup")
-    if "unable to open" in reason or "readonly" in reason:
-        return StoreError(f"the database cannot be opened: {reason}", where=where,
-                          fix="check that data_dir exists and is writable")
-    return StoreError(f"the database refused: {reason}", where=where, retry=isinstance(error, OperationalError))
 
 
 def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) -> Store:
@@ -90,41 +88,32 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
     except OSError as error:
         raise StoreError(f"cannot be created: {error.strerror}", where=str(data_dir),
                          fix="change [pipeline] data_dir") from error
-    engine = _engine(url or f"sqlite:///{data_dir / 'pipeline.sqlite3'}")
-    store = Store(engine, data_dir)
+    address = _address(data_dir, url)
+    store = Store(_backend(address).open_engine(address), data_dir)
     found = _revision(store)
     if found != HEAD:
         if not migrate:
             raise StoreError(f"its schema is at {found or 'nothing'}, this version needs {HEAD}",
-                             where=engine.url.render_as_string(hide_password=True),
+                             where=store.where,
                              fix="run any `pipeline` command that writes, such as `pipeline serve`")
         _migrate(store, found)
     return store
 
 
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+def _address(data_dir: Path, url: str | None) -> URL:
+    try:
+        return make_url(url or f"sqlite:///{data_dir / 'pipeline.sqlite3'}")
+    except ArgumentError as error:
+        raise StoreError("is no database URL", where="pipeline.database",
+                         fix='write it as "postgresql://user@host/name", or leave it out for SQLite') from error
 
-    @event.listens_for(engine, "connect")
-    def _connected(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves, below
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA synchronous=NORMAL")
 
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if options.get("pipeline_write"):
-            level = "FULL" if options.get("pipeline_durable") else "NORMAL"
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.exec_driver_sql("BEGIN")
-
-    return engine
+def _backend(url: URL) -> Any:
+    name = url.get_backend_name()
+    if name not in BACKENDS:
+        raise StoreError(f"no database of the kind {name!r}", where="pipeline.database",
+                         fix=f"known: {', '.join(BACKENDS)}")
+    return BACKENDS[name]
 
 
 def _revision(store: Store) -> str | None:
@@ -151,5 +140,5 @@ def _migrate(store: Store, found: str | None) -> None:
             command.upgrade(config, "head")
     except CommandError as error:
         raise StoreError(f"its schema {found!r} is not known to this version",
-                         where=store.engine.url.render_as_string(hide_password=True),
+                         where=store.where,
                          fix="it was written by a newer version: upgrade") from error

@@ -6,6 +6,7 @@ rows are worked on has the three columns of a lease (leases.py).
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,41 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
+LONGEST_KEY = 1000
+"""Characters of an item's key: PostgreSQL's indexes take no entry of more than 2.7 kB."""
+
+
+def storable(text: str) -> str:
+    """Text that every database takes and gives back: neither U+0000 nor half a surrogate pair, both of which scraped
+    text has, is stored by all of them."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def storable_key(key: str) -> str:
+    """A key as it is stored; of a very long one the beginning, and a hash of all of it."""
+    key = storable(key)
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[:LONGEST_KEY - 66]}… {hashlib.sha256(key.encode()).hexdigest()}"
+
+
+class Words(TypeDecorator[str]):
+    """Text from anywhere."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else storable(value)
+
+
+def _sha1_of_url(context: Any) -> bytes:
+    url: str = context.get_current_parameters()["url"]
+    return hashlib.sha1(storable(url).encode(), usedforsecurity=False).digest()
+
+
 # SQLite only auto-increments INTEGER, and ids of busy tables outgrow 32 bits elsewhere.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -60,7 +96,7 @@ def _lease() -> list[Column[Any]]:
 
 
 def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False, default="", server_default="")
+    return Column(name, Words, nullable=False, default="", server_default="")
 
 
 def _count(name: str) -> Column[int]:
@@ -117,7 +153,7 @@ frontier = Table(
     Column("id", Id, primary_key=True),
     Column("pass_id", ForeignKey("passes.id"), nullable=False),
     Column("fingerprint", LargeBinary(20), nullable=False),
-    Column("url", Text, nullable=False),
+    Column("url", Words, nullable=False),
     Column("request", JSON, nullable=False),  # what differs from a plain GET
     Column("priority", Integer, nullable=False, default=0),
     Column("depth", Integer, nullable=False, default=0),
@@ -133,7 +169,7 @@ pages = Table(
     Column("id", Id, primary_key=True),
     Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False),
-    Column("url", Text, nullable=False),
+    Column("url", Words, nullable=False),
     Column("status", Integer, nullable=False),
     Column("fetched_at", Instant, nullable=False),
     _count("size_bytes"),
@@ -144,7 +180,7 @@ items = Table(
     "items", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("key", Text, nullable=False),
+    Column("key", Words, nullable=False),
     Column("data", JSON, nullable=False),
     Column("reported", JSON(none_as_null=True), nullable=True),  # what its last change told, where data has moved on quietly since
     Column("present", Boolean, nullable=False, default=True),
@@ -160,7 +196,7 @@ changes = Table(
     Column("id", Id, primary_key=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False),
-    Column("key", Text, nullable=False),
+    Column("key", Words, nullable=False),
     Column("kind", String(10), nullable=False),
     Column("at", Instant, nullable=False),
     Column("before", JSON, nullable=False, default=dict),
@@ -173,9 +209,9 @@ rejects = Table(
     Column("id", Id, primary_key=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False, index=True),
-    Column("key", Text, nullable=False, default=""),
-    Column("url", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("key", Words, nullable=False, default=""),
+    Column("url", Words, nullable=False),
+    Column("reason", Words, nullable=False),
     Column("data", JSON, nullable=False),
     Column("at", Instant, nullable=False),
 )
@@ -184,9 +220,10 @@ downloads = Table(
     "downloads", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("url", Text, nullable=False),
+    Column("url", Words, nullable=False),
+    Column("url_sha1", LargeBinary(20), nullable=False, default=_sha1_of_url),  # an index takes no long URL
     Column("pass_id", Id, nullable=False, index=True),  # the last pass that asked for it
-    Column("item_key", Text, nullable=False, default=""),
+    Column("item_key", Words, nullable=False, default=""),
     _text("name"),
     _text("referer"),
     Column("headers", JSON, nullable=False, default=list),
@@ -201,7 +238,7 @@ downloads = Table(
     # Of the last whole version. file_key "" beside a file_sha256: it was deleted to keep within the limits.
     _text("file_key"), _text("etag"), _text("last_modified"), _text("file_sha256"), Column("file_size", Id),
     *_lease(),
-    UniqueConstraint("spider", "url"),
+    UniqueConstraint("spider", "url_sha1"),
     Index(None, "state", "not_before"),
 )
 
@@ -211,12 +248,12 @@ download_files = Table(
     Column("download_id", ForeignKey("downloads.id"), nullable=False, index=True),
     Column("run_id", ForeignKey("runs.id"), index=True),  # NULL: the file outlived the record of its run
     Column("spider", String(64), nullable=False, index=True),
-    Column("url", Text, nullable=False),
-    Column("key", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
+    Column("url", Words, nullable=False),
+    Column("key", Words, nullable=False, unique=True),
+    Column("name", Words, nullable=False),
     _count("size_bytes"),
     Column("sha256", String(64), nullable=False),
-    Column("content_type", String(120), nullable=False, default=""),
+    Column("content_type", Words, nullable=False, default=""),
     Column("fetched_at", Instant, nullable=False),
     Column("doomed_at", Instant, index=True),  # set: it is being deleted; the row goes after the file
 )
@@ -245,8 +282,8 @@ messages = Table(
     Column("digest_id", ForeignKey("digests.id")),
     Column("message_id", String(255), nullable=False, unique=True),
     _text("subject"),
-    Column("sender", Text, nullable=False),
-    Column("file_key", Text, nullable=False),
+    Column("sender", Words, nullable=False),
+    Column("file_key", Words, nullable=False),
     _count("size_bytes"),
     Column("state", String(10), nullable=False, default="waiting"),
     Column("created_at", Instant, nullable=False),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import BigInteger, Connection, Select, cast, func, select
 
 from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
 from pipeline.store.runs import run_of
@@ -64,7 +64,7 @@ def failures_since(connection: Connection, spider: str, since: datetime | None) 
 
 def day(connection: Connection, since: datetime) -> dict[str, Day]:
     """By spider: outcomes and summed figures of the runs that ended after `since`."""
-    sums = [func.sum(runs.c.progress[name].as_integer()).label(name) for name in _FIGURES]
+    sums = [func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in _FIGURES]
     wanted = select(runs.c.spider, runs.c.outcome, func.count().label("ended"), *sums).where(
         runs.c.ended_at > since).group_by(runs.c.spider, runs.c.outcome)
     found: dict[str, Day] = {}
@@ -72,7 +72,7 @@ def day(connection: Connection, since: datetime) -> dict[str, Day]:
         entry = found.setdefault(row.spider, Day({}, dict.fromkeys(_FIGURES, 0)))
         entry.outcomes[row.outcome] = row.ended
         for name in _FIGURES:
-            entry.progress[name] += getattr(row, name) or 0
+            entry.progress[name] += int(getattr(row, name) or 0)  # PostgreSQL sums into decimals
     return found
 
 

@@ -1,3 +1,5 @@
+"""The store on each of its databases: every test here that asks for `store` runs on both."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -6,10 +8,23 @@ from pathlib import Path
 import pytest
 
 from pipeline.store import Store, open_store
+from tests.servers.postgres import Postgres
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "data")
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database that has the tables: copying it is faster than making them."""
+    url = postgres.new_database()
+    open_store(tmp_path_factory.mktemp("template"), url).close()
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = None
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.new_database(request.getfixturevalue("migrated"))
+    opened = open_store(tmp_path / "data", url)
     yield opened
     opened.close()

@@ -42,6 +42,7 @@ def upgrade() -> None:
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('spider', sa.String(length=64), nullable=False),
     sa.Column('url', sa.Text(), nullable=False),
+    sa.Column('url_sha1', sa.LargeBinary(length=20), nullable=False),
     sa.Column('pass_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('item_key', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), server_default='', nullable=False),
@@ -67,7 +68,7 @@ def upgrade() -> None:
     sa.Column('lease_until', sa.BigInteger(), nullable=True),
     sa.Column('attempt', sa.Integer(), server_default='0', nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_downloads')),
-    sa.UniqueConstraint('spider', 'url', name=op.f('uq_downloads_spider_url'))
+    sa.UniqueConstraint('spider', 'url_sha1', name=op.f('uq_downloads_spider_url_sha1'))
     )
     with op.batch_alter_table('downloads', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_downloads_pass_id'), ['pass_id'], unique=False)
@@ -266,7 +267,7 @@ def upgrade() -> None:
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('size_bytes', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), server_default='0', nullable=False),
     sa.Column('sha256', sa.String(length=64), nullable=False),
-    sa.Column('content_type', sa.String(length=120), nullable=False),
+    sa.Column('content_type', sa.Text(), nullable=False),
     sa.Column('fetched_at', sa.BigInteger(), nullable=False),
     sa.Column('doomed_at', sa.BigInteger(), nullable=True),
     sa.ForeignKeyConstraint(['download_id'], ['downloads.id'], name=op.f('fk_download_files_download_id')),

@@ -1,0 +1,129 @@
+"""The program on PostgreSQL as a user runs it: one service, and several that share the work."""
+
+from __future__ import annotations
+
+import json
+import mailbox
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.servers.pages import PageSite
+from tests.servers.postgres import Postgres
+from tests.servers.program import Program, eventually
+
+pytestmark = pytest.mark.needs("postgres")
+
+SETTINGS = """
+[pipeline]
+data_dir = "{data}"
+database = {{ env = "DATABASE" }}
+keep_free = "1MB"
+max_runs = 4
+[heartbeat]
+port = {port}
+"""
+SPIDER = """
+[spiders.{name}]
+start = "{url}/{name}"
+schedule = "{schedule}"
+download = ["a"]
+robots = false
+[spiders.{name}.items]
+key = ["x"]
+[spiders.{name}.items.fields]
+x = "p"
+"""
+DIGEST = """
+[digests.{name}]
+spiders = ["{name}"]
+to = ["me@example.com"]
+attach = ["downloads"]
+"""
+
+
+def told(folder: Path) -> list[str]:
+    return [str(message["Subject"]) for message in mailbox.Maildir(folder, create=True)]
+
+
+def succeeded(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        (count,), = connection.execute("SELECT count(*) FROM runs WHERE outcome = 'succeeded'").fetchall()
+        return int(count)
+
+
+def test_from_the_page_to_the_inbox_by_way_of_postgresql(postgres: Postgres, program: Program, site: PageSite) -> None:
+    program.environment["DATABASE"] = postgres.new_database()
+    site.pages = {"/s": "<p>one</p><a href=/file.pdf>f</a>", "/file.pdf": b"%PDF-1.4 file"}
+    (program.folder / "settings.toml").write_text(
+        SETTINGS.format(data="var", port=program.port) + SPIDER.format(name="s", url=site.url, schedule="every 1h")
+        + DIGEST.format(name="s"))
+    done = program.run("serve", "--once")
+    assert done.returncode == 0, done.stderr
+    assert len(told(program.data / "mail")) == 1
+    assert program.run("items", "s").stdout == '{"x": "one"}\n'
+    assert [run["outcome"] for run in program.history()] == ["succeeded"]
+    assert not (program.data / "pipeline.sqlite3").exists()
+    assert "database: ok" in program.run("check", "--connect").stdout
+
+
+def test_two_services_share_the_slots_and_tell_each_run_once(postgres: Postgres, tmp_path: Path, site: PageSite,
+                                                             free_port: int) -> None:
+    url = postgres.new_database()
+    names = ["a", "b", "c"]
+    site.pages = {f"/{name}": f"<p>{name}</p>" for name in names}
+    tables = "".join(SPIDER.format(name=name, url=site.url, schedule="every 1s") + DIGEST.format(name=name)
+                     for name in names)
+    services = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        service = Program(folder, free_port + number)
+        service.environment["DATABASE"] = url
+        (folder / "settings.toml").write_text(SETTINGS.format(data=tmp_path / "var", port=service.port) + tables)
+        services.append(service)
+    try:
+        for service in services:
+            service.serve()
+        eventually(lambda: all("succeeded" in service.log() for service in services), within_s=60)
+        services[0].kill()  # its leases are seen to be nobody's; the other goes on alone
+        before = succeeded(url)
+        eventually(lambda: succeeded(url) > before, within_s=60)
+        assert services[1].stop() == 0
+    finally:
+        for service in services:
+            service.close()
+    with psycopg.connect(url) as connection:
+        slots = connection.execute("SELECT spider, key FROM slots").fetchall()
+        passes = connection.execute("SELECT slot_id, count(*) FROM passes GROUP BY slot_id").fetchall()
+        changes = connection.execute("SELECT spider, kind FROM changes").fetchall()
+    assert len(slots) == len(set(slots))
+    assert {count for _, count in passes} == {1}
+    assert Counter(changes) == {(name, "new"): 1 for name in names}
+    eventually(lambda: len(told(tmp_path / "var" / "mail")) == len(names))
+
+
+def test_a_service_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(
+        tmp_path: Path, site: PageSite, free_port: int) -> None:
+    own = Postgres()
+    service = Program(tmp_path, free_port)
+    site.pages = {"/s": "<p>one</p>"}
+    try:
+        service.environment["DATABASE"] = url = own.new_database()
+        (tmp_path / "settings.toml").write_text(
+            SETTINGS.format(data="var", port=free_port) + SPIDER.format(name="s", url=site.url, schedule="every 1s"))
+        service.serve()
+        eventually(lambda: "succeeded" in service.log(), within_s=60)
+        own.crash()
+        eventually(lambda: service.status()["health"] == "failing", within_s=60)
+        own.start()
+        before = succeeded(url)
+        eventually(lambda: succeeded(url) > before, within_s=60)
+        assert service.stop() == 0
+    finally:
+        service.close()
+        own.close()
+    assert all(json.loads(line) for line in service.log().splitlines())
+    assert "Traceback" not in service.log()

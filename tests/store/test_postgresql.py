@@ -1,0 +1,109 @@
+"""PostgreSQL: what is wrong is said in our words, and a server that went away and came back is simply used again."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StoreError
+from pipeline.store import Store, open_store, runs
+from tests.servers.postgres import Postgres
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+pytestmark = pytest.mark.needs("postgres")
+
+
+def test_many_who_open_it_first_at_once_make_it_once(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    failures: list[BaseException] = []
+
+    def opening() -> None:
+        try:
+            open_store(tmp_path, url).close()
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=opening) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (("127.0.0.1", "127.0.0.1.invalid"), "does not answer.*check that the server runs"),
+    (("/d", "/there-is-no-"), "does not exist.*createdb"),
+    (("pipeline@", "somebody@"), "does not exist"),
+    (("postgresql", "mysql"), "no database of the kind 'mysql'; known: sqlite, postgresql"),
+    (("postgresql://", "postgresql:/"), "is no database URL"),
+])
+def test_what_is_wrong_is_said_with_the_fix(postgres: Postgres, tmp_path: Path, change: tuple[str, str],
+                                            said: str) -> None:
+    with pytest.raises(StoreError, match=said):
+        open_store(tmp_path, postgres.new_database().replace(*change, 1))
+
+
+def test_a_password_stays_out_of_the_message(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.new_database().replace("pipeline@", "pipeline:hunter2@").replace("/d", "/there-is-no-")
+    with pytest.raises(StoreError) as failed:
+        open_store(tmp_path, url)
+    assert "hunter2" not in str(failed.value)
+
+
+def test_a_missing_driver_is_named_with_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"psycopg.*pip install 'crawl-to-inbox\[postgres\]'"):
+        open_store(tmp_path, "postgresql://127.0.0.1/x")
+
+
+def test_an_item_of_a_run_is_there_after_the_server_crashed_and_came_back(tmp_path: Path) -> None:
+    own = Postgres()
+    try:
+        store = open_store(tmp_path, own.new_database())
+        runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
+        own.crash()
+        with pytest.raises(StoreError, match="does not answer") as failed:
+            runs.waiting_runs(store)
+        assert failed.value.retry
+        own.start()
+        assert [run.spider for run in runs.waiting_runs(store)] == ["shop"]
+        store.close()
+    finally:
+        own.close()
+
+
+def test_who_only_reads_cannot_write_and_sees_one_moment(postgres: Postgres, tmp_path: Path) -> None:
+    store = open_store(tmp_path, postgres.new_database())
+    with store.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM slots").scalar() == 0
+        runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
+        assert connection.exec_driver_sql("SELECT count(*) FROM slots").scalar() == 0
+        with pytest.raises(Exception, match="read-only"):
+            connection.exec_driver_sql("DELETE FROM slots")
+    store.close()
+
+
+def test_a_slot_is_claimed_once_by_many_at_once(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+    url = postgres.new_database(migrated)
+    stores = [open_store(tmp_path / str(number), url) for number in range(4)]
+    claimed: list[int] = []
+
+    def claim(store: Store) -> None:
+        claimed.extend(number for number in range(20) if runs.claim_slot(
+            store, "shop", str(number), due_at=NOW, reason="schedule", now=NOW) is not None)
+
+    threads = [threading.Thread(target=claim, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(20))
+    for store in stores:
+        store.close()
