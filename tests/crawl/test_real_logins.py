@@ -1,16 +1,19 @@
-"""Applications nobody here wrote, whose logins expire in mid-run: Django's admin, and the issue tracker Roundup."""
+"""Applications nobody here wrote, whose logins expire in mid-run: Django's admin, the issue tracker Roundup, and copyparty."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from pipeline.model import Outcome
 from tests.crawl.conftest import Crawls
-from tests.servers import django_admin, roundup_tracker
+from tests.servers import copyparty, django_admin, roundup_tracker
 from tests.servers.wsgi import start_wsgi
 
 
@@ -43,48 +46,85 @@ def forget_django() -> None:
     apps.get_model("sessions", "Session").objects.all().delete()
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a user knows of an application. count: pages behind its login; wall: what its pages for strangers say."""
+
+    application: Counted
+    password: str
+    rules: str
+    count: int
+    wall: str
+
+
+@contextmanager
+def django(folder: Path) -> Iterator[Known]:
+    """A form with CSRF, strangers are redirected to it."""
+    application = Counted(django_admin.django_admin(folder), forget_django, 8)
+    add_people()
+    yield Known(application, django_admin.PASSWORD, f"""
+        [spiders.s]
+        start = "URL/admin/auth/user/?q="
+        follow = ["th.field-username a", "#nav-sidebar a"]
+        [spiders.s.login]
+        url = "URL/admin/login/?next=/admin/"
+        check = "#logout-form"
+        fields = {{ username = "{django_admin.USER}", password = {{ env = "APP_PASSWORD" }} }}
+        """, 12, "log in | django site admin")
+
+
+@contextmanager
+def roundup(folder: Path) -> Iterator[Known]:
+    """A form on every page, and strangers get pages of 200."""
+    found, forget = roundup_tracker.roundup_tracker(folder)
+    yield Known(Counted(found, forget, 10), roundup_tracker.PASSWORD, f"""
+        [spiders.s]
+        start = "URL/user?@template=index"
+        follow = ["table.list a[href^=user]"]
+        [spiders.s.login]
+        url = "URL/"
+        check = "//a[contains(@href, 'logout')]"
+        fields = {{ __login_name = "{roundup_tracker.USER}", __login_password = {{ env = "APP_PASSWORD" }} }}
+        expired.missing = "//a[contains(@href, 'logout')]"
+        """, roundup_tracker.PEOPLE, "please login with your username")
+
+
+@contextmanager
+def party(folder: Path) -> Iterator[Known]:
+    """A password alone, sent as multipart, answered without a redirect; strangers get 401."""
+    with copyparty.start_copyparty(folder) as (found, forget):
+        yield Known(Counted(found, forget, 10), copyparty.PASSWORD, """
+            [spiders.s]
+            start = "URL/"
+            follow = ["#files a[href^='folder']:not([href*='zip'])"]
+            [spiders.s.login]
+            url = "URL/?h"
+            check_url = "URL/?h"
+            check = "a.logout"
+            fields = { cppwd = { env = "APP_PASSWORD" } }
+            expired.status = [401]
+            expired.present = "input[name=cppwd]"
+            """, copyparty.FOLDERS + 1, "howdy stranger")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning",
                             "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("name", ["django", "roundup"])
-def test_a_login_that_expires_in_mid_run_is_made_again(crawls: Crawls, name: str, tmp_path: Path,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    if name == "django":
-        application = Counted(django_admin.django_admin(tmp_path), forget_django, 8)
-        add_people()
-        user, password = django_admin.USER, django_admin.PASSWORD
-        start, login = "/admin/auth/user/?q=", "/admin/login/?next=/admin/"
-        fields, check = ("username", "password"), "#logout-form"
-        expired, follow, count = "", '["th.field-username a", "#nav-sidebar a"]', 12
-        monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    else:
-        found, forget = roundup_tracker.roundup_tracker(tmp_path)
-        application = Counted(found, forget, 10)
-        user, password = roundup_tracker.USER, roundup_tracker.PASSWORD
-        start, login = "/user?@template=index", "/"
-        fields, check = ("__login_name", "__login_password"), "//a[contains(@href, 'logout')]"
-        expired, follow, count = "expired.missing = \"//a[contains(@href, 'logout')]\"", '["table.list a[href^=user]"]', roundup_tracker.PEOPLE
-    monkeypatch.setenv("APP_PASSWORD", password)
-    with start_wsgi(application) as url:
-        crawls.write(f"""
-            [spiders.s]
-            start = "{url}{start}"
-            follow = {follow}
-            robots = false
-            concurrency = 2
-            [spiders.s.login]
-            url = "{url}{login}"
-            check = "{check}"
-            fields = {{ {fields[0]} = "{user}", {fields[1]} = {{ env = "APP_PASSWORD" }} }}
-            {expired}
+@pytest.mark.parametrize("known", [django, roundup, party], ids=lambda known: known.__name__)
+def test_a_login_that_expires_in_mid_run_is_made_again(crawls: Crawls, known: Callable[[Path], AbstractContextManager[Known]],
+                                                       tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with known(tmp_path) as app, start_wsgi(app.application) as url:
+        monkeypatch.setenv("APP_PASSWORD", app.password)
+        rules = app.rules.replace("URL", url).replace("follow =", "robots = false\nconcurrency = 2\nfollow =")
+        crawls.write(dedent(rules) + dedent("""
             [spiders.s.items]
             key = ["url"]
             [spiders.s.items.fields]
-            url = {{ page = "url" }}
-            title = "title"
-            status = {{ page = "status" }}
-            """)
+            url = { page = "url" }
+            text = "html"
+            """))
         run = crawls.run()
     assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 0), run.error
-    assert len(application.posts) == 2  # one login at the start, one when it was over
-    assert len(crawls.items()) >= count
-    assert not any("log in" in (item["title"] or "").lower() for item in crawls.items().values())
+    assert len(app.application.posts) == 2  # one login at the start, one when it was over
+    assert len(crawls.items()) >= app.count
+    assert not any(app.wall in item["text"].lower() for item in crawls.items().values())

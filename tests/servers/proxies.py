@@ -25,7 +25,7 @@ def start_http_proxy(credentials: str = "", *, cert: Path | None = None, key: Pa
         command += ["--basic-auth", credentials]
     if cert is not None:
         command += ["--cert-file", str(cert), "--key-file", str(key)]
-    with _running(command, port):
+    with running(command, port):
         yield f"127.0.0.1:{port}"
 
 
@@ -61,7 +61,7 @@ def start_squid(user: str, password: str) -> Iterator[str]:
             http_access allow known
             http_access deny all
             """.replace("\n            ", "\n"))
-        with _running(["squid", "-N", "-f", str(folder / "squid.conf")], port):
+        with running(["squid", "-N", "-f", str(folder / "squid.conf")], port):
             yield f"127.0.0.1:{port}"
 
 
@@ -72,7 +72,7 @@ def start_socks_proxy(user: str = "", password: str = "") -> Iterator[str]:
     command = ["microsocks", "-i", "127.0.0.1", "-p", str(port)]
     if user:
         command += ["-u", user, "-P", password]
-    with _running(command, port):
+    with running(command, port):
         yield f"127.0.0.1:{port}"
 
 
@@ -84,7 +84,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[None]:
+def running(command: list[str], port: int) -> Iterator[None]:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
     try:
