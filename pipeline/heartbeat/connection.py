@@ -20,8 +20,9 @@ class Port(Protocol):
     limits: Limits
     replies: Replies
     web: Web
-    connections: set[Connection]
     max_connections: int
+
+    def has_room(self) -> bool: ...
 
     def waits(self, connection: Connection) -> bool: ...
 
@@ -33,19 +34,24 @@ class Port(Protocol):
 class Connection(asyncio.Protocol):
     """Starts with lines; an HTTP request line hands it to aiohttp, whose handler then gets every event.
 
-    aiohttp is called, not put in its place, so that a connection is counted until it is gone.
+    aiohttp is called, not put in its place, so that a connection is counted until it is gone. seated: it has its
+    place already, and comes from the lobby with what it said there and what is owed to it; first: no answer before.
     """
 
-    __slots__ = ("_early", "_fed", "_http", "_lines", "_patience", "_port", "_serving", "_since", "_stalled", "_transport",
-                 "ended", "secure", "trusted")
+    __slots__ = ("_early", "_fed", "_first", "_http", "_lines", "_owed", "_patience", "_port", "_seated", "_serving",
+                 "_since", "_stalled", "_transport", "ended", "secure", "trusted")
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, *, seated: bool = False, said: bytes = b"", owed: bytes = b"",
+                 first: bool = True) -> None:
         self._port = port
         self._transport: asyncio.Transport | None = None
         self._lines: Lines | None = None
         self._http: web.RequestHandler | None = None
-        self._patience: asyncio.TimerHandle | None = None
-        self._early = b""
+        self._patience: asyncio.Handle | None = None
+        self._seated = seated
+        self._first = first
+        self._owed = owed
+        self._early = said
         self._fed = False
         self._serving = False
         self._stalled = False
@@ -65,7 +71,9 @@ class Connection(asyncio.Protocol):
             return
         self.trusted = port.access.trusts(address)
         self.secure = transport.get_extra_info("ssl_object") is not None
-        if len(port.connections) < port.max_connections:
+        if self._seated and port.max_connections:
+            self._patience = asyncio.get_running_loop().call_soon(self.admit)  # when the transport is ready to be paused
+        elif port.has_room():
             self._enter(transport)
         elif port.waits(self):
             self._patience = asyncio.get_running_loop().call_later(port.limits.door_s, self.refuse)
@@ -73,12 +81,16 @@ class Connection(asyncio.Protocol):
             self.refuse()
 
     def admit(self) -> None:
-        """A place is free for one that waited at the door."""
+        """A place is free for one that waited at the door, or was kept for one from the lobby."""
         assert self._transport is not None
         assert self._patience is not None
         self._patience.cancel()
+        if self._transport.is_closing():  # it was reset meanwhile, which is told next
+            return
         self._enter(self._transport)
         self._transport.resume_reading()
+        if self._owed:
+            self._transport.write(self._owed)
         if self._early:
             self.data_received(self._early)
         if self.ended:
@@ -95,7 +107,8 @@ class Connection(asyncio.Protocol):
     def _enter(self, transport: asyncio.Transport) -> None:
         port = self._port
         port.joined(self)
-        self._lines = Lines(transport, port.replies, port.limits, self._as_http, trusted=self.trusted)
+        self._lines = Lines(transport, port.replies, port.limits, self._as_http, trusted=self.trusted,
+                            first=self._first)
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:

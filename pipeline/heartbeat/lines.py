@@ -21,6 +21,7 @@ from pipeline.heartbeat.words import HELP, Word, answered, changes, health, pars
 
 _log = logging.getLogger(__name__)
 _REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/\d+(?:\.\d+)?")
+_OF_THE_CONNECTION = {"quit", "watch"}
 _AT_A_TIME = 128
 """Lines answered before other clients have their turn."""
 LOCKED = "error: from another machine this needs the token; say `token …` first (`pipeline url` shows it)"
@@ -57,6 +58,17 @@ class Replies:
         found = parsed(text)
         return found[0] if found else f"[{self.stamp()}] {visible(text)}"
 
+    def to_line(self, line: bytes) -> str | None:
+        """The answer to a line that neither the connection nor the snapshot is needed for; None for all others."""
+        if _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")):
+            return None
+        text = decoded(line.removesuffix(b"\r"))
+        word = text.strip()
+        if word in _OF_THE_CONNECTION or word.startswith("token "):
+            return None
+        reply = self.at_once(text)
+        return reply if isinstance(reply, str) else None
+
     async def looked_up(self, text: str) -> str:
         """The answer to a word of the snapshot."""
         found = parsed(text)
@@ -70,14 +82,14 @@ class Lines:
     fed, ended, stalled, read_again, lost and swept are the connection's events. One answer is worked out at a time;
     while it is, and while the client does not read, nothing more is taken from the socket. A first line that
     is an HTTP request line is handed, with all that came after it, to `as_http`. trusted: words that tell of
-    the pipeline are answered without the token.
+    the pipeline are answered without the token. first: nothing was said before.
     """
 
     __slots__ = ("_answers", "_as_http", "_buffer", "_ended", "_first", "_last_active", "_limits", "_loop", "_replies",
                  "_stalled", "_swallow", "_task", "_timer", "_transport", "_trusted", "_watch", "closing")
 
     def __init__(self, transport: asyncio.Transport, replies: Replies, limits: Limits,
-                 as_http: Callable[[bytes], None], *, trusted: bool) -> None:
+                 as_http: Callable[[bytes], None], *, trusted: bool, first: bool = True) -> None:
         self._trusted = trusted
         self._loop = asyncio.get_running_loop()
         self._transport = transport
@@ -89,7 +101,7 @@ class Lines:
         self._timer: asyncio.Handle | None = None
         self._task: asyncio.Task[str] | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._first = True
+        self._first = first
         self._swallow = False
         self._ended = False
         self._stalled = False

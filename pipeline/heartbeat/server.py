@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import socket
 import ssl
 import time
@@ -22,13 +23,13 @@ from pipeline.heartbeat.doors import listen_on
 from pipeline.heartbeat.latest import Answers, Latest
 from pipeline.heartbeat.limits import Limits, affordable
 from pipeline.heartbeat.lines import Replies
+from pipeline.heartbeat.lobby import AT_ONCE, Guest, Lobby
 from pipeline.heartbeat.probe import Probe
 from pipeline.heartbeat.shape import Snapshot
 from pipeline.heartbeat.vitals import Thresholds, Vitals
 from pipeline.heartbeat.web import Web
 
 _BACKLOG = 1024
-_ACCEPTED_AT_ONCE = 128  # so that those who have left again are noticed before a full house takes more
 _SWEEP_EVERY_S = 1.0
 _GOODBYE_S = 2.0
 _HANDSHAKE_S = 10.0
@@ -71,6 +72,9 @@ class Heartbeat:
         self._empty = asyncio.Event()
         self._empty.set()
         self._servers: list[asyncio.Server] = []
+        self._bound: list[socket.socket] = []
+        self._lobby: Lobby | None = None
+        self._shown_in: set[asyncio.Task[object]] = set()
         self._datagrams: list[asyncio.DatagramTransport] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._address = (host, port or 0)
@@ -83,6 +87,14 @@ class Heartbeat:
     async def status(self) -> Snapshot:
         """The snapshot as it is answered, with what the service says of itself."""
         return await self._latest.get(self.replies.clock())
+
+    @property
+    def present(self) -> int:
+        """Clients that have a place."""
+        return len(self.connections) + (len(self._lobby) if self._lobby is not None else 0)
+
+    def has_room(self) -> bool:
+        return self.present < self.max_connections
 
     def joined(self, connection: Connection) -> None:
         self.connections.add(connection)
@@ -98,12 +110,16 @@ class Heartbeat:
     def left(self, connection: Connection) -> None:
         self._waiting.pop(connection, None)
         self.connections.discard(connection)
-        while self._waiting and len(self.connections) < self.max_connections:
+        if not self.connections:
+            self._empty.set()
+        self._seat()
+
+    def _seat(self) -> None:
+        """Let in who waits at the door, as far as there is room."""
+        while self._waiting and self.has_room():
             first = next(iter(self._waiting))
             del self._waiting[first]
             first.admit()
-        if not self.connections:
-            self._empty.set()
 
     async def start(self) -> None:
         """Return once the port answers. Raises HeartbeatError when it cannot be had."""
@@ -111,10 +127,7 @@ class Heartbeat:
         await self.web.start()
         try:
             for sock in await self._listening() if self._port is not None else []:
-                self._servers.append(await loop.create_server(
-                    lambda: Connection(self), sock=sock, backlog=_ACCEPTED_AT_ONCE, ssl=self._tls,
-                    ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None))
-                sock.listen(_BACKLOG)
+                await self._take_from(sock)
             if self._udp:
                 await self._start_datagrams()
             if self._socket_path is not None:
@@ -127,9 +140,43 @@ class Heartbeat:
             self._probe.start()
         self._sweeper = loop.create_task(self._sweep(), name="heartbeat-sweep")
 
+    async def _take_from(self, sock: socket.socket) -> None:
+        """Plain connections begin in the lobby; where there is none, and with TLS, each gets its transport at once."""
+        self._bound.append(sock)
+        if self._tls is None and hasattr(select, "epoll"):
+            if self._lobby is None:
+                self._lobby = Lobby(self.replies, idle_s=self.limits.idle_s, admits=self.access.admits,
+                                    has_room=self.has_room, show_in=self._show_in, left=self._seat)
+            self._lobby.listen(sock)
+            return
+        self._servers.append(await asyncio.get_running_loop().create_server(
+            lambda: Connection(self), sock=sock, backlog=AT_ONCE, ssl=self._tls,
+            ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None))
+        sock.listen(_BACKLOG)
+
+    def _show_in(self, guest: Guest, said: bytes, owed: bytes) -> None:
+        """From the lobby, where it had its place, or past it to wait at the door."""
+        seated = self.has_room()
+        connection = Connection(self, seated=seated, said=said, owed=owed, first=not guest.asked)
+        if seated:
+            self.joined(connection)
+        task: asyncio.Task[object] = asyncio.create_task(self._connected(connection, guest.sock))
+        self._shown_in.add(task)
+        task.add_done_callback(self._shown_in.discard)
+
+    async def _connected(self, connection: Connection, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
+        except OSError:  # it was reset on the way
+            sock.close()
+            self.left(connection)
+
     async def stop(self) -> None:
         """Stop listening and close; what was answered still leaves, for two seconds at most."""
         self.max_connections = 0  # one that was being accepted is refused
+        if self._lobby is not None:
+            self._lobby.close()
         for server in self._servers:
             server.close()
         for transport in self._datagrams:
@@ -146,6 +193,8 @@ class Heartbeat:
             await asyncio.wait_for(self._empty.wait(), _GOODBYE_S)
         for connection in tuple(self.connections):
             connection.abort()
+        if self._shown_in:
+            await asyncio.wait(self._shown_in)
         for _ in range(_LAST_TURNS):  # for those that are not counted: being accepted, refused, shaking hands
             await asyncio.sleep(0)
         await self._latest.stop()
@@ -154,7 +203,9 @@ class Heartbeat:
         if self._socket_path is not None:
             self._socket_path.unlink(missing_ok=True)
         self._servers.clear()
+        self._bound.clear()
         self._datagrams.clear()
+        self._lobby = None
         self._sweeper = None
 
     async def _listening(self) -> list[socket.socket]:
@@ -183,7 +234,7 @@ class Heartbeat:
 
     async def _start_datagrams(self) -> None:
         loop = asyncio.get_running_loop()
-        for listening in [sock for server in self._servers for sock in server.sockets]:  # before the Unix socket's
+        for listening in self._bound:
             # Bound here, since uvloop hides the reason when it cannot bind.
             sock = socket.socket(listening.family, socket.SOCK_DGRAM)
             try:
@@ -218,6 +269,8 @@ class Heartbeat:
             await asyncio.sleep(every_s)
             now = loop.time()
             self._vitals.beat(time.monotonic(), self.replies.clock(), asked_s=every_s)
+            if self._lobby is not None:
+                self._lobby.sweep(now)
             for connection in tuple(self.connections):
                 connection.swept(now)
 

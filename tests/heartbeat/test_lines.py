@@ -332,7 +332,7 @@ def test_a_silent_client_is_let_go_after_a_while(start, connect):
     heartbeat = start(limits=Limits(idle_s=0.2))
     _, answers = connect(heartbeat.address)
     assert answers.read() == b""
-    _until(lambda: not heartbeat.connections)
+    _until(lambda: not heartbeat.present)
 
 
 def test_more_clients_than_the_port_has_are_told_so(start, connect):
@@ -347,7 +347,7 @@ def test_more_clients_than_the_port_has_are_told_so(start, connect):
     assert inside[0][1].readline() == b"bye\n"
     inside[0][1].close()
     inside[0][0].close()
-    _until(lambda: len(heartbeat.connections) == 2)
+    _until(lambda: heartbeat.present == 2)
     sock, answers = connect(heartbeat.address)
     sock.sendall(b"ping\n")
     assert lines(answers, 1) == ["pong"]
@@ -370,7 +370,7 @@ def test_a_client_that_resets_its_connection_disturbs_nobody(connect, heartbeat)
     sock, answers = connect()
     sock.sendall(b"ping\n")
     assert lines(answers, 1) == ["pong"]
-    _until(lambda: len(heartbeat.connections) == 1)
+    _until(lambda: heartbeat.present == 1)
 
 
 def test_random_bytes_get_one_line_for_each_line(connect, caplog):
