@@ -176,7 +176,8 @@ class CrawlRun:
         self._downloads = self._open_downloads(session, budget)
         context = CrawlContext(
             store=self._store, run=self._run, table=spider, session=session, progress=self._progress,
-            starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget)
+            starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget,
+            keep_pages=not self._rehearsal and self._settings.keeps_pages(self._run.spider))
         if not self._rehearsal:
             self._downloads.start()
         try:

@@ -105,7 +105,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one item. before is {} for new items, after is {} for gone ones."""
+    """What became of one item. before is {} for new items, after is {} for gone ones.
+
+    page_key: of the file that has the page as it was found, where digests attach pages.
+    """
 
     id: int
     spider: str
@@ -115,6 +118,7 @@ class Change:
     run_id: int
     before: dict[str, Json]
     after: dict[str, Json]
+    page_key: str = ""
 
     @property
     def fields(self) -> list[str]:
@@ -211,7 +215,8 @@ class Page:
     """One fetched response and all that came of it: the unit of commit.
 
     frontier_id: the row it answers, None when it was kept in memory only.
-    error: why the page is of no use ("" when it is fine); transient: whether that might pass.
+    error: why the page is of no use ("" when it is fine); transient: whether that might pass. body: the page as found,
+    where it is to be kept; file_key: where it is then.
     """
 
     url: str
@@ -225,6 +230,8 @@ class Page:
     downloads: tuple[Download, ...] = ()
     error: str = ""
     transient: bool = False
+    body: bytes = b""
+    file_key: str = ""
 
 
 @dataclass

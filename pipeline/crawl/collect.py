@@ -173,7 +173,7 @@ class PageCollector:
         frontier_id = response.meta.get(FRONTIER_ID)
         await self._context.committer.commit(Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC), size_bytes=len(response.body),
-            frontier_id=frontier_id, **values))
+            frontier_id=frontier_id, body=response.body if self._context.keep_pages else b"", **values))
         if frontier_id is not None:
             self._scheduler.committed(frontier_id)
 

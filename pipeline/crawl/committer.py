@@ -9,6 +9,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 
 from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.kept_pages import KeptPages
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import Page, Progress, Request
 from pipeline.store.compare import Comparison
@@ -33,6 +34,7 @@ class Committer:
         self._closing = False
         items = context.table.items
         self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
+        self._kept = KeptPages(context.store.files, context.run.spider)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._task = asyncio.create_task(self._work())
 
@@ -86,8 +88,14 @@ class Committer:
         context = self._context
         # The jar first: a page that is committed is never fetched again, so its cookies must not be lost.
         context.session.jar.save()
+        try:
+            pages = self._kept.save(pages) if context.keep_pages else pages
+        except OSError as error:
+            raise StoreError(f"a page cannot be kept: {error.strerror}", where=str(context.store.data_dir),
+                             fix="free some disk space, or take \"pages\" out of the digests' attach") from error
         done = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
                             comparison=self._comparison) if pages else Committed()
+        self._kept.settle(done.news)
         if requests:
             done.queued += enqueue(context.store, context.run, requests)
         return done

@@ -91,6 +91,7 @@ class CrawlContext:
     capped: bool = False
     capped_by: str = ""
     keep_unseen: bool = False
+    keep_pages: bool = False
 
 
 def context_of(crawler: Crawler) -> CrawlContext:

@@ -34,6 +34,9 @@ XLSX_CELL = 32_767
 XLSX_LINKS = 65_000
 XLSX_EXACT = 10**15  # a sheet keeps 15 digits: longer numbers are written as text
 NAME_LENGTH = 120
+MAX_PAGES = 10
+"""More pages than this go into one archive."""
+_ZIP = "application/zip"
 
 
 @dataclass(frozen=True)
@@ -172,14 +175,15 @@ WRITERS: dict[str, Format] = {
 class Packed:
     """What goes along and what does not. further: attachments of the mails that follow this one.
 
-    attached_files: by id of a download, the number of the mail it is in. rows_left_out: changes that a sheet had
-    no room for.
+    pages: those on which changes were found. attached_files: by id of a download, the number of the mail it is in.
+    rows_left_out: changes that a sheet had no room for.
     """
 
     attachments: list[Attachment] = field(default_factory=list)
     further: list[list[Attachment]] = field(default_factory=list)
     tables: list[Attachment] = field(default_factory=list)
-    tables_left_out: list[LeftOut] = field(default_factory=list)
+    pages: list[Attachment] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     attached_files: dict[int, int] = field(default_factory=dict)
     rows_left_out: int = 0
 
@@ -195,7 +199,7 @@ Oversize = Literal["list", "zip", "split"]
 class Packer:
     """Fills one mail, or with oversize = "split" as many as it takes, each with at most `limit_bytes`.
 
-    A table that is too large is tried as a ZIP, a downloaded file with oversize = "zip", too. What still does not
+    A table or page that is too large is tried as a ZIP, a downloaded file with oversize = "zip", too. What still does not
     fit is listed; a table is then kept in the store under `keep_under` ("" keeps nothing).
     """
 
@@ -219,6 +223,8 @@ class Packer:
             if name == "downloads":
                 for file in files:
                     self._add_file(file)
+            elif name == "pages":
+                self._add_pages(dict.fromkeys(change.page_key for change in changes if change.page_key))
             elif total:
                 self._add_table(name, changes, total, columns)
         return self.packed
@@ -229,17 +235,35 @@ class Packer:
         rows = write(path, columns, changes)
         self.packed.rows_left_out = max(self.packed.rows_left_out, total - rows)
         found = Attachment(path, path.name, WRITERS[name].content_type, path.stat().st_size, ours=True)
-        if self._fits(found.size_bytes) != 1:  # one mail with a ZIP is better than two
+        self._put_or_keep(found, self.packed.tables)
+
+    def _add_pages(self, keys: Iterable[str]) -> None:
+        """Each page as an attachment of its own, or many of them as one archive."""
+        found = {}
+        for key in keys:
+            path = self._store.files.path(key)
+            if path.is_file():
+                found[key] = Attachment(path, safe_name(path.name.partition("-")[2]), "text/html", path.stat().st_size)
+        if len(found) > MAX_PAGES:
+            named = [replace(page, name=page.path.name) for page in found.values()]
+            self._put_or_keep(_archive(named, self._scratch / f"{self._stem}-pages.zip"), self.packed.pages)
+        else:
+            for key, page in found.items():
+                self._put_or_keep(page, self.packed.pages, key=key)
+
+    def _put_or_keep(self, found: Attachment, attached: list[Attachment], *, key: str = "") -> None:
+        """Attach what was found, zipped where that helps; else list it. key: where it is in the store already."""
+        if self._fits(found.size_bytes) != 1 and found.content_type != _ZIP:  # one mail with a ZIP is better than two
             found = _zipped(found, self._scratch)
-        if self._put(found):
-            self.packed.tables.append(found)
+        number, named = self._put(found)
+        if number:
+            attached.append(named)
             return
-        key = ""
-        if self._keep_under:
+        if self._keep_under and not key:
             key = f"{self._keep_under}-{found.name}"
             with found.path.open("rb") as source, self._store.files.writing(key) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
-        self.packed.tables_left_out.append(LeftOut(found.name, found.size_bytes, key))
+        self.packed.left_out.append(LeftOut(found.name, found.size_bytes, key))
 
     def _add_file(self, file: StoredFile) -> None:
         path = self._store.files.path(file.key)
@@ -249,7 +273,7 @@ class Packer:
         found = Attachment(path, name, media_type(file.content_type, name), path.stat().st_size)
         if self._oversize == "zip" and not self._fits(found.size_bytes):
             found = _zipped(found, self._scratch)
-        number = self._put(found)
+        number, _ = self._put(found)
         if number:
             self.packed.attached_files[file.id] = number
 
@@ -260,24 +284,29 @@ class Packer:
                 return number
         return len(self._rooms) + 1 if self._oversize == "split" and size_bytes <= self._limit_bytes else 0
 
-    def _put(self, found: Attachment) -> int:
+    def _put(self, found: Attachment) -> tuple[int, Attachment]:
+        """The number of the mail it went into, and it with a name no other attachment has; 0 when there is no room."""
         number = self._fits(found.size_bytes)
         if not number:
-            return 0
+            return 0, found
         if number > len(self._rooms):
             self._rooms.append(self._limit_bytes)
             self.packed.further.append([])
         self._rooms[number - 1] -= found.size_bytes
         named = replace(found, name=_unused(found.name, self._names))
         (self.packed.attachments if number == 1 else self.packed.further[number - 2]).append(named)
-        return number
+        return number, named
 
 
 def _zipped(found: Attachment, scratch: Path) -> Attachment:
-    path = scratch / f"{found.path.name}.zip"
+    return replace(_archive([found], scratch / f"{found.path.name}.zip"), name=f"{found.name}.zip")
+
+
+def _archive(found: Iterable[Attachment], path: Path) -> Attachment:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(found.path, found.name)
-    return Attachment(path, f"{found.name}.zip", "application/zip", path.stat().st_size)
+        for one in found:
+            archive.write(one.path, one.name)
+    return Attachment(path, path.name, _ZIP, path.stat().st_size)
 
 
 def safe_name(name: str) -> str:

@@ -44,8 +44,8 @@ class Place:
 
 
 def places(before: str, after: str) -> list[Place]:
-    """Where two texts differ: line by line where both have lines, else one place. None when they only differ in blanks."""
-    if "\n" in before and "\n" in after:
+    """Where two texts differ: line by line where one has lines, else one place. None when they only differ in blanks."""
+    if before.strip() and after.strip() and ("\n" in before or "\n" in after):
         old, new = _lines(before), _lines(after)
         start = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new)))
         rest = min(len(old), len(new)) - start

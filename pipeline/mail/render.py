@@ -341,11 +341,11 @@ def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
 
 
 def _attachments(packed: Packed, words: Wording) -> list[FileView]:
-    """The tables: those that go along, and those that were too large."""
-    views = [FileView(table.name, size_for_people(table.size_bytes)) for table in packed.tables]
+    """Tables and pages: those that go along, and those that were too large."""
+    views = [FileView(found.name, size_for_people(found.size_bytes)) for found in (*packed.tables, *packed.pages)]
     views += [FileView(left.name, _joined([size_for_people(left.size_bytes), words.not_attached,
                                            words.kept_at.format(key=left.key) if left.key else ""]))
-              for left in packed.tables_left_out]
+              for left in packed.left_out]
     if packed.rows_left_out:
         views.append(FileView(words.rows_left_out.format(n=packed.rows_left_out), ""))
     return views

@@ -185,7 +185,8 @@ class DigestTable(RecipientsTable):
     """No mail in these hours, "22:00-07:00": what is due waits for their end and comes in one."""
     empty: Literal["skip", "send"] = "skip"
     """With nothing new: no mail, or one that says so."""
-    attach: tuple[Literal["csv", "xlsx", "jsonl", "downloads"], ...] = ()
+    attach: tuple[Literal["csv", "xlsx", "jsonl", "downloads", "pages"], ...] = ()
+    """pages: those on which something new or changed was found, as they were found."""
     csv_bom: bool = False
     """CSV begins with a byte order mark, by which Excel knows UTF-8. rspamd gives 5 points for one; xlsx costs none."""
     subject: str | None = None

@@ -138,6 +138,10 @@ class Settings(Table):
     def data_dir(self) -> Path:
         return self.folder / Path(self.pipeline.data_dir).expanduser()
 
+    def keeps_pages(self, spider: str) -> bool:
+        """Whether a digest attaches the pages on which this spider found something."""
+        return any("pages" in digest.attach and spider in digest.spiders for digest in self.digests.values())
+
     @property
     def database_url(self) -> str | None:
         """The store's URL, revealed where it is a secret; None for SQLite in data_dir."""

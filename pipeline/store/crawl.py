@@ -40,10 +40,12 @@ class Queued:
 
 @dataclass
 class Committed:
-    """What one commit added: to the run's progress and to the frontier."""
+    """What one commit added: to the run's progress and to the frontier. news: keys of the files with the pages on
+    which something changed."""
 
     progress: Progress = field(default_factory=Progress)
     queued: list[Queued] = field(default_factory=list)
+    news: set[str] = field(default_factory=set)
 
 
 def fingerprint(request: Request) -> bytes:
@@ -157,7 +159,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     done = Committed()
     with store.write() as connection:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
-        _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
         _keep_rejects(connection, run, batch, done.progress, now=now)
         links = [link for page in batch for link in page.links]
         if links:
@@ -199,16 +201,25 @@ class _Compared:
 
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
-                 comparison: Comparison) -> None:
-    """Compare with what is stored, and write what differs. Of items with one key in one pass the first counts."""
+                 comparison: Comparison) -> set[str]:
+    """Compare with what is stored, and write what differs. Of items with one key in one pass the first counts.
+
+    Keys of the files with the pages that brought news.
+    """
     found: dict[str, dict[str, Json]] = {}
+    files: dict[str, str] = {}
     for page in batch:
         for item in page.items:
             if found.setdefault(storable_key(item.key), item.data) is not item.data:
                 progress.duplicates += 1
+            elif page.file_key:
+                files[item.key] = page.file_key
     if not found:
-        return
+        return set()
     compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
+    if files:
+        for change in compared.changes:
+            change["page_key"] = files.get(change["key"], "")
     _write_items(connection, run, compared, now)
     _add_coverage(connection, run, compared.seen)
     progress.duplicates += compared.duplicates
@@ -216,6 +227,7 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
     progress.items += len(compared.seen)
     for change in compared.changes:
         setattr(progress, change["kind"], getattr(progress, change["kind"]) + 1)
+    return {change["page_key"] for change in compared.changes if "page_key" in change}
 
 
 def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:

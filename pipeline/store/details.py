@@ -56,7 +56,7 @@ def changes_of_run(store: Store, run_id: int, *, limit: int = ROWS) -> list[Chan
 
 def _changes(store: Store, wanted: Select[Any], limit: int) -> list[Change]:
     with store.read() as connection:
-        return [Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
+        return [Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after, row.page_key)
                 for row in connection.execute(wanted.order_by(changes.c.id.desc()).limit(limit))]
 
 

@@ -54,7 +54,8 @@ def asked_for(store: Store, spider: str) -> list[str]:
 
 def change_of(row: Row[Any]) -> Change:
     """A row of `changes` as the record."""
-    return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after)
+    return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after,
+                  row.page_key)
 
 
 def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:

@@ -201,6 +201,7 @@ changes = Table(
     Column("at", Instant, nullable=False),
     Column("before", JSON, nullable=False, default=dict),
     Column("after", JSON, nullable=False, default=dict),
+    _text("page_key"),  # the page it was found on, where digests attach pages
     Index(None, "spider", "key"),
 )
 

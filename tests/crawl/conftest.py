@@ -48,7 +48,8 @@ class Crawls:
         session = open_session(name, spider, self.settings)
         session.ensure_login()
         context = CrawlContext(store=self.store, run=run, table=spider, session=session, progress=Progress(),
-                               starts=tuple(prepare(start) for start in spider.start), on_downloads=lambda: None)
+                               starts=tuple(prepare(start) for start in spider.start), on_downloads=lambda: None,
+                               keep_pages=self.settings.keeps_pages(name))
 
         async def work() -> runs.Ending:
             stop = asyncio.Event()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.crawl.kept_pages import KeptPages
 from pipeline.model import DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, crawl, open_store, outbox
@@ -52,9 +53,9 @@ class Site:
 
     def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
             error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = (),
-            rejects: Sequence[Reject] = ()) -> Run:
+            rejects: Sequence[Reject] = (), pages: Mapping[str, bytes] | None = None) -> Run:
         """One run that found these items by key (None: it found no page at all) and downloaded these files
-        (name, content, type)."""
+        (name, content, type). pages: the bodies of those on which items were found, by the item's key."""
         self.slots += 1
         self.at += timedelta(minutes=1)
         claimed = claim_slot(self.store, spider, f"slot {self.slots}", due_at=self.at, reason="manual", now=self.at)
@@ -63,9 +64,12 @@ class Site:
         assert run is not None
         progress = Progress(rejected=len(rejects))
         if items is not None:
-            page = Page(url="http://site.test/", status=200, fetched_at=self.at,
-                        items=tuple(Item(key, data) for key, data in items.items()), rejects=tuple(rejects))
-            crawl.commit_pages(self.store, run, [page], now=self.at)
+            first = Page(url="http://site.test/", status=200, fetched_at=self.at, rejects=tuple(rejects),
+                         items=tuple(Item(key, data) for key, data in items.items() if key not in (pages or {})))
+            kept = KeptPages(self.store.files, spider)
+            own = [Page(url=f"http://site.test/{key}", status=200, fetched_at=self.at, body=body, items=(Item(key, items[key]),))
+                   for key, body in (pages or {}).items()]
+            kept.settle(crawl.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)
         for number, (name, content, content_type) in enumerate(files):
             self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
         return end_run(self.store, run, Ending(outcome, error=error, complete=complete and items is not None

@@ -308,6 +308,35 @@ def test_what_does_not_fit_is_listed_with_its_path_and_a_table_is_zipped_first(s
     assert store.files.exists(kept[1])
 
 
+def test_the_pages_on_which_something_was_found_go_along_as_they_were_found(store, site, settings_from):
+    settings = settings_from(digest='attach = ["csv", "pages"]\nattach_limit = "9kB"\nchanges = ["new", "changed"]')
+    import random
+
+    noise = random.Random(2).randbytes(12_000)
+    site.run({"1": BOOK, "2": BOOK, "big": BOOK}, pages={"1": b"<h1>one</h1>\r\n\xff", "2": b"<script>two</script>", "big": noise})
+    mail = mail_of(store, built(store, settings))
+    parts = {part.get_filename(): part for part in mail.iter_attachments()}
+    assert list(parts) == ["morning-2026-11-22.csv", "site.test_1.html", "site.test_2.html"]
+    assert parts["site.test_1.html"].get_payload(decode=True) == b"<h1>one</h1>\r\n\xff"
+    assert parts["site.test_1.html"].get_content_type() == "text/html"
+    kept = re.search(r"site\.test_big\.html\.zip \([\d.]+ kB · not attached · kept as (pages/books/\S+-site\.test_big\.html)\)", text_of(mail))
+    assert kept is not None
+    assert store.files.path(kept[1]).read_bytes() == noise
+    site.run({"1": BOOK, "2": BOOK | {"price": "£1"}, "big": BOOK}, pages={"1": b"<h1>other</h1>", "2": b"<p>2</p>"})
+    mail = mail_of(store, built(store, settings, slot="s2"))
+    assert [part.get_filename() for part in mail.iter_attachments()][1:] == ["site.test_2.html"]
+    assert len(list(store.files.path("pages/books").iterdir())) == 4  # a page that brought no news was not kept
+
+
+def test_many_pages_go_into_one_archive(store, site, settings_from):
+    settings = settings_from(digest='attach = ["pages"]')
+    site.run({str(n): BOOK for n in range(30)}, pages={str(n): b"<p>%d</p>" % n for n in range(30)})
+    archive, = mail_of(store, built(store, settings)).iter_attachments()
+    assert archive.get_filename() == "morning-2026-11-22-pages.zip"
+    with zipfile.ZipFile(io.BytesIO(archive.get_content())) as pages:
+        assert sorted(pages.read(name) for name in pages.namelist()) == sorted(b"<p>%d</p>" % n for n in range(30))
+
+
 def test_names_and_types_of_downloads_cannot_reach_outside_their_part(store, site, settings_from):
     settings = settings_from(digest='attach = ["downloads"]')
     run = site.run({"1": BOOK}, files=[("x", b"1", "message/rfc822"), ("y", b"2", "text/html\r\nX-Evil: 1"),

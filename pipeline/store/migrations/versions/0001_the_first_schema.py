@@ -239,6 +239,7 @@ def upgrade() -> None:
     sa.Column('at', sa.BigInteger(), nullable=False),
     sa.Column('before', sa.JSON(), nullable=False),
     sa.Column('after', sa.JSON(), nullable=False),
+    sa.Column('page_key', sa.Text(), server_default='', nullable=False),
     sa.ForeignKeyConstraint(['run_id'], ['runs.id'], name=op.f('fk_changes_run_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_changes'))
     )
