@@ -26,7 +26,7 @@ demo: install  ## one pass of the demo, and an end when its digest has arrived
 	$(BIN)/pipeline serve --once
 
 test: install  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: install  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check

@@ -48,9 +48,19 @@ class Program:
         (self.folder / "settings.toml").write_text(head + textwrap.dedent(toml), "utf-8")
 
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """A command, to its end."""
-        return subprocess.run([sys.executable, "-m", "pipeline", *arguments], cwd=self.folder, input=stdin, text=True,
-                              capture_output=True, timeout=timeout_s, check=False, env=self.variables())
+        """A command, to its end. One that hangs says where it does."""
+        with subprocess.Popen([sys.executable, "-X", "faulthandler", "-m", "pipeline", *arguments], cwd=self.folder,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env=self.variables()) as process:
+            try:
+                out, err = process.communicate(stdin, timeout_s)
+            except subprocess.TimeoutExpired:
+                for pid in {process.pid} | self.descendants(process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGABRT)
+                out, err = process.communicate(timeout=10)
+                raise AssertionError(f"{arguments} still ran after {timeout_s} s\n{out}\n{err}") from None
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def variables(self) -> dict[str, str]:
         here = str(Path(__file__).parents[2])
@@ -95,8 +105,8 @@ class Program:
         found: list[dict[str, Any]] = json.loads(self.run("history", "--json", "--limit", "1000").stdout)
         return found
 
-    def descendants(self) -> set[int]:
-        """Every process the service has started, their own included."""
+    def descendants(self, pid: int | None = None) -> set[int]:
+        """Every process that one, by default the service, has started, their own included."""
         parents: dict[int, int] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -104,7 +114,7 @@ class Program:
                     parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 except (OSError, IndexError):
                     continue
-        found, more = set[int](), {self.pid}
+        found, more = set[int](), {pid or self.pid}
         while more:
             more = {pid for pid, parent in parents.items() if parent in more}
             found |= more
