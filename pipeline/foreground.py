@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pipeline.demo import DemoSite
+from pipeline.download.keeping import tidy
 from pipeline.errors import HeartbeatError, MailError, PipelineError, UsageError
 from pipeline.heartbeat.client import way
 from pipeline.mail import digest as mail_digest
@@ -72,7 +73,9 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
     watching = asyncio.create_task(_watch(store, [run.id for run in claimed], show))
     async with demo_site(settings, names):
         try:
-            return list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
+            ended = list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
+            await asyncio.to_thread(tidy, store, settings, now=utc_now())
+            return ended
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import pipeline
 from pipeline.demo import DemoSite
+from pipeline.download.keeping import tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
 from pipeline.heartbeat import Desk, Outward, Snapshot, announce, heartbeat_of, snapshot
 from pipeline.heartbeat.status import due_for_success
@@ -33,12 +34,14 @@ from pipeline.settings import Settings, load
 from pipeline.store import Store, digests, open_store, outbox, pauses, runs
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
+from pipeline.units import size_for_people
 
 RECOVER_EVERY_S = 5.0
 PROGRESS_EVERY_S = 2.0
 DIGEST_RETRY_S = 60.0
 RESTART_S = 5.0
 ALERTS_EVERY_S = 30.0
+TIDY_EVERY_S = 600.0
 CATCH_UP = timedelta(minutes=10)
 """So long after a start nobody is told that a spider is late: its missed slot is on its way."""
 ABORT_S = 5.0
@@ -168,7 +171,7 @@ class Service:
     async def _work(self) -> None:
         outbox_task = asyncio.create_task(self._kept(self._outbox.run))
         loops = [self._schedule, self._start_runs, self._recover, self._untold_digests, self._watch_alerts,
-                 self._outward.run]
+                 self._tidy_downloads, self._outward.run]
         if self._show_progress:
             loops.append(self._report_progress)
         tasks = [outbox_task, *(asyncio.create_task(self._kept(loop)) for loop in loops)]
@@ -367,6 +370,21 @@ class Service:
         if told is not None:
             logger.warning("alert: message %d is on its way to %s", told, ", ".join(self.settings.alerts.to))
             self._outbox.wake()
+
+    async def _tidy_downloads(self) -> None:
+        """Keep downloaded files within the limits of the settings."""
+        over = 0
+        while True:
+            try:
+                tidied = await asyncio.to_thread(tidy, self._store, self.settings, now=utc_now())
+            except PipelineError as error:
+                logger.error("downloads: %s", error)  # noqa: TRY400
+            else:
+                if tidied.over_bytes and not over:
+                    logger.warning("downloads: %s above the quota; digests have yet to send those files",
+                                   size_for_people(tidied.over_bytes))
+                over = tidied.over_bytes
+            await asyncio.sleep(TIDY_EVERY_S)
 
     async def _late(self) -> list[Trouble] | None:
         """Spiders that are late as the heartbeat has it, and of which no run has failed: that is told otherwise.

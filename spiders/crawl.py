@@ -35,7 +35,7 @@ class CrawlSpider(scrapy.Spider):
         super().__init__(**kwargs)
         self._hosts = {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
         self._follow = LinkRules(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params)
-        self._download = LinkRules(table.download, keep_tracking=True)
+        self._download = LinkRules(table.download, for_files=True)
         items = table.items
         details = items.details if items is not None else None
         self._items = ItemRules(items.fields, items.each, details.link if details else None) if items is not None else None

@@ -68,8 +68,10 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
     """
     scheme = urlsplit(wanted.url).scheme.lower()
     if scheme not in ("http", "https"):
+        fix = "only http and https are" if not scheme.startswith("ftp") else \
+            "FTP cannot go on with a part safely; see whether the site offers the file over https, too"
         raise DownloadError(f"{clean(scheme, 20)}: URLs are not fetched" if scheme else "is no URL",
-                            where=shown_url(wanted.url), fix="only http and https are")
+                            where=shown_url(wanted.url), fix=fix)
     headers: dict[str, str | None] = {name: value for name, value in wanted.headers if name.lower() not in _OURS}
     if referer := _referer(wanted):
         headers["Referer"] = referer

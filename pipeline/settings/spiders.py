@@ -170,6 +170,12 @@ class DownloadsTable(Table):
     """Bytes of all files of one pass."""
     rate: Size | None = Field(None, validate_default=False)
     """Bytes a second, all files together."""
+    versions: int = Field(0, ge=0)
+    """So many are kept of a file that changes; 0: all."""
+    keep_for: Duration | None = None
+    """Files are deleted when the site has not had them for so long."""
+    quota: Size | None = Field(None, validate_default=False)
+    """The oldest files are deleted when this spider's take more; those that a digest has yet to send stay."""
 
 
 class SpiderTable(Table):

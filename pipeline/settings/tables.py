@@ -33,6 +33,8 @@ class PipelineTable(Table):
     database: str | Secret | None = None
     keep_free: Size = Field(200 * 10**6, validate_default=False)
     """Bytes of disk that downloads leave free."""
+    downloads_quota: Size | None = Field(None, validate_default=False)
+    """The oldest downloaded files of all spiders are deleted when they take more together."""
     shutdown_grace: Duration = 20.0
     """How long SIGTERM waits for runs to checkpoint."""
 

@@ -134,10 +134,12 @@ def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, no
             connection.execute(
                 update(downloads).where(downloads.c.id == bindparam("row")).values(
                     state=DownloadState.DONE.value, done_at=now, error="", failures=0, not_before=None,
-                    file_key=bindparam("new_key"), file_sha256=bindparam("new_sha256"), file_size=bindparam("new_size"),
+                    # The version we have may have been deleted since it was leased: only a new one changes the key.
+                    file_key=case((bindparam("new_key") == "", downloads.c.file_key), else_=bindparam("new_key")),
+                    file_sha256=bindparam("new_sha256"), file_size=bindparam("new_size"),
                     etag=bindparam("new_etag"), last_modified=bindparam("new_date"),
                     lease_owner="", lease_until=None, **_NO_PART),
-                [{"row": each.wanted.id, "new_key": each.key or each.wanted.file_key,
+                [{"row": each.wanted.id, "new_key": each.key,
                   "new_sha256": each.sha256 or each.wanted.file_sha256,
                   "new_size": each.size_bytes if each.key else each.wanted.file_size,
                   "new_etag": each.etag or ("" if each.key else each.wanted.etag),

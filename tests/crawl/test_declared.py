@@ -219,11 +219,12 @@ def test_a_page_larger_than_the_cap_is_refused(crawls: Crawls, site: PageSite) -
 
 
 def test_downloads_are_queued_with_the_page(crawls: Crawls, site: PageSite) -> None:
-    site.pages = {"/": "<a class=d href='/f/a.pdf'>a</a><a class=d href='/f/b.pdf#p2'>b</a><a class=d href='mailto:x'>c</a>"}
+    site.pages = {"/": "<a class=d href='/f/a.pdf'>a</a><a class=d href='/f/b.pdf#p2'>b</a><a class=d href='mailto:x'>c</a>"
+                       "<a class=d href='ftp://h/c.pdf'>it is told that it will not be fetched</a>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\ndownload = ["a.d"]')
     run = crawls.run()
     from pipeline.store.runs import work_left
-    assert work_left(crawls.store, run.pass_id) == (0, 2)
+    assert work_left(crawls.store, run.pass_id) == (0, 3)
     assert site.paths() == ["/"]
 
 

@@ -189,6 +189,14 @@ def test_a_file_url_is_refused(bench: Bench) -> None:
     assert "only http and https are" in str(bench.row("file:///etc/passwd")["error"])
 
 
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.pdf", "FTPS://me:secret@127.0.0.1/a.pdf"])
+def test_an_ftp_url_is_refused_with_the_reason(bench: Bench, url: str) -> None:
+    assert bench.get(url).figures().failed == 1
+    error = str(bench.row(url)["error"])
+    assert "URLs are not fetched; FTP cannot go on with a part safely" in error
+    assert "secret" not in error
+
+
 def test_redirects_are_followed_and_bounded(bench: Bench) -> None:
     there = bench.server.put("/files/report.pdf", BODY)
     bench.get(bench.server.put("/get?id=1", redirect=there).replace("/get?id=1", "/get"),

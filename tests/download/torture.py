@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,17 +25,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import requests
 
+from pipeline.download.keeping import tidy
 from pipeline.download.limits import Limits
+from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
 from pipeline.errors import DiskFullError
 from pipeline.model import Download, Page
 from pipeline.session.faults import translate
-from pipeline.store import crawl, runs
+from pipeline.settings import load
+from pipeline.store import crawl, runs, versions
 from pipeline.store.engine import open_store
-from tests.servers.files import FileServer, Served, http_date
+from tests.servers.files import FileServer, Served, file_server, http_date
 
 KINDS = ("reset", "killed", "server", "proxy", "full", "changed")
 LIMITS = Limits(backoff_s=0.005, backoff_max_s=0.05, attempts=50, keep_free_bytes=0, sync_bytes=256 * 1024,
@@ -285,6 +291,98 @@ class Round:
                 assert wasted <= UNSYNCED, f"{what}: {before} bytes on disk, asked again from {start}"
 
 
+def tidy_until(data_dir: str, settings_file: str, line: int, report: str) -> None:
+    """One child: delete what is beyond the limits, and be killed at the n-th line of ours (0: count them)."""
+    store = open_store(Path(data_dir), migrate=False)
+    settings = load(Path(settings_file))
+    seen = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal seen
+        if not frame.f_code.co_filename.endswith(("keeping.py", "landing.py", "versions.py", "folders.py")):
+            return None
+        if event == "line":
+            seen += 1
+            if seen == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    tidy(store, settings, now=datetime.now(UTC))
+    sys.settrace(None)
+    Path(report).write_text(str(seen))
+    os._exit(DONE)
+
+
+def tidy_torture(folder: Path, *, seed: int, sample: int = 0) -> int:
+    """Kill the deletion of files at every line (or at a sample of them), and look; how many lines there are."""
+    settings_file, report = folder / "settings.toml", folder / "report"
+    settings_file.write_text('[spiders.torture]\nstart = "http://x.example/"\n[spiders.torture.downloads]\nversions = 1\n'
+                             'path = "{host}/{name}"\nquota = "3kB"\n')
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+
+    def child(data_dir: Path, line: int) -> int | None:
+        process = context.Process(target=tidy_until, args=(str(data_dir), str(settings_file), line, str(report)))
+        process.start()
+        process.join(DEADLINE_S)
+        return process.exitcode
+
+    with file_server() as server:
+        _some_versions(folder / "full", server)
+        shutil.copytree(folder / "full", folder / "0")
+        assert child(folder / "0", 0) == DONE
+        lines = int(report.read_text())
+        every = range(1, lines + 1)
+        for line in random.Random(seed).sample(every, sample) if sample else every:
+            data_dir = folder / str(line)
+            shutil.copytree(folder / "full", data_dir)
+            assert child(data_dir, line) == -signal.SIGKILL
+            _check_kept(data_dir, f"killed at line {line}", whole=False)
+            assert child(data_dir, 0) == DONE
+            _check_kept(data_dir, f"killed at line {line}, and again", whole=True)
+            shutil.rmtree(data_dir)
+    return lines
+
+
+def _some_versions(data_dir: Path, server: FileServer) -> None:
+    """Five files of 1 kB in two versions each."""
+    store = open_store(data_dir)
+    now = datetime.now(UTC)
+
+    def client() -> requests.Session:
+        made = requests.Session()
+        made.trust_env = False
+        return made
+
+    for version in range(2):
+        claimed = runs.claim_slot(store, "torture", str(version), due_at=now, reason="manual", now=now)
+        assert claimed is not None
+        run = runs.start_run(store, claimed.id, owner="round", now=now, limit=1)
+        assert run is not None
+        urls = [server.put(f"/{number}.bin", bytes([number, version]) * 500) for number in range(5)]
+        crawl.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(map(Download, urls)))], now=now)
+        made = Downloads(store, run, client=client, translate=translate, limits=LIMITS, workers=2, owner="round",
+                         on_change=lambda: None, places=Places("{host}/{name}"))
+        made.start()
+        made.drain()
+        runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED), None, now=now)
+    store.close()
+
+
+def _check_kept(data_dir: Path, what: str, *, whole: bool) -> None:
+    """Every record has its file, but for those marked; every file has its record; whole: the limits are kept, too."""
+    store = open_store(data_dir, migrate=False)
+    doomed = {key for _, _, key, _ in versions.doomed(store)}
+    kept = {version.key: version for version in versions.versions(store, "torture", waiting={}, now=datetime.now(UTC))}
+    store.close()
+    there = {str(path.relative_to(data_dir)) for path in (data_dir / "downloads").rglob("*") if path.is_file()}
+    assert set(kept) <= there, f"{what}: recorded and gone: {set(kept) - there}"
+    assert there <= set(kept) | doomed, f"{what}: on disk and unknown: {there - set(kept) - doomed}"
+    if whole:
+        assert (len(there), doomed) == (3, set()), f"{what}: {sorted(there)}, marked {doomed}"
+
+
 def can_mount() -> bool:
     if os.geteuid() != 0 or not sys.platform.startswith("linux"):
         return False
@@ -319,6 +417,9 @@ def main() -> None:
     print(f"processes: {tally.ends[-9]} killed, {tally.ends[FULL]} stopped by a full disk, {tally.ends[DONE]} done")
     print(f"every file equals its source; at most {tally.wasted} bytes on disk were asked for again "
           f"(bound {UNSYNCED})")
+    with tempfile.TemporaryDirectory() as folder:
+        lines = tidy_torture(Path(folder), seed=given.seed)
+    print(f"deleting what is beyond the limits: killed at each of its {lines} lines, nothing lost or left over")
     if not can_mount():
         print("no tmpfs could be mounted (needs root): no disk was really full")
 

@@ -8,7 +8,7 @@ import regex
 
 from pipeline.crawl.extract.document import Document
 from pipeline.crawl.extract.scopes import Reader
-from pipeline.crawl.extract.urls import absolute, without_tracking
+from pipeline.crawl.extract.urls import absolute, ftp, without_tracking
 from pipeline.crawl.extract.values import search
 from pipeline.settings import SelectorTable
 
@@ -28,22 +28,24 @@ class Allowed:
 
 
 class LinkRules:
-    """`follow` or `download`: rules whose matches are links. allow, deny: regular expressions on the whole URL."""
+    """`follow` or `download`: rules whose matches are links. allow, deny: regular expressions on the whole URL.
+
+    for_files: of downloads, whose URLs keep all their parameters."""
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
-                 drop: Iterable[str] = (), keep_tracking: bool = False) -> None:
+                 drop: Iterable[str] = (), for_files: bool = False) -> None:
         self._readers = [Reader(rule) for rule in rules]
         self._allowed = Allowed(allow, deny)
         self._drop = frozenset(drop)
-        self._keep_tracking = keep_tracking
+        self._for_files = for_files
 
     def links(self, document: Document) -> list[str]:
-        """Absolute http(s) URLs without fragments, each once, in the order of the page. Raises RuleFailedError."""
+        """Absolute http(s) URLs (of files also ftp, to be refused with a reason) without fragments, each once, in the order of the page. Raises RuleFailedError."""
         found: dict[str, None] = {}
         for reader in self._readers:
             for link in dict.fromkeys(reader.links(document)):
-                url = absolute(link, document.base)
-                if url and not self._keep_tracking:
+                url = absolute(link, document.base) or (ftp(link) if self._for_files else "")
+                if url and not self._for_files:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
                     found[url] = None

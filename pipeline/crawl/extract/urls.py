@@ -9,6 +9,7 @@ _TRACKING = re.compile(r"utm_\w+|mtm_\w+|pk_(?:campaign|kwd|source|medium)|gclid
                        r"|yclid|twclid|igshid|mc_[ce]id|_hsenc|_hsmi|vero_id|ref_src", re.IGNORECASE)
 _PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::[1-5]?\d{1,4})?/[^\s#]*")
 _ROOTED = re.compile(r"/(?!/)[^\s#\\]*")
+_FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 _BLANKS = re.compile(r"[\t\r\n]")
 _MAX_LENGTH = 8000
 
@@ -37,6 +38,11 @@ def absolute(link: str, base: str) -> str:
     user, at, _ = parts.netloc.rpartition("@")
     host = parts.netloc.rpartition("@")[2].lower()
     return parts._replace(netloc=user + at + host, path=parts.path or "/", fragment="").geturl().replace(" ", "%20")
+
+
+def ftp(link: str) -> str:
+    """An ftp: or ftps: link as it stands, "" for any other: as a download it is told why it is not fetched."""
+    return link.strip() if _FTP.fullmatch(link.strip()[:_MAX_LENGTH]) else ""
 
 
 def without_tracking(url: str, drop: frozenset[str] = frozenset()) -> str:

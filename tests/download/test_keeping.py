@@ -1,0 +1,205 @@
+"""What is kept of what was downloaded, what goes first, and what nobody may take away from a digest."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from pipeline.download.keeping import Keeping, surplus, tidy
+from pipeline.download.places import Places
+from pipeline.model import DraftMessage, RecipientResult
+from pipeline.settings import Settings, load
+from pipeline.store import digests, outbox
+from pipeline.store import downloads as queue
+from pipeline.store.versions import Version
+from tests.download.conftest import Bench
+from tests.download.torture import tidy_torture
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def limits(folder: Path, text: str, *, digest: bool = False, total: str = "") -> Settings:
+    """Settings with one spider whose downloads have these limits."""
+    file = folder / "settings.toml"
+    table = '[digests.morning]\nspiders = ["books"]\nto = ["me@example.com"]\nattach = ["downloads"]\n' if digest else ""
+    file.write_text(f'[pipeline]\n{total}\n[spiders.books]\nstart = "http://books.example/"\n'
+                    f"[spiders.books.downloads]\n{text}\n{table}")
+    return load(file)
+
+
+def later(days: float = 0) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def fill(bench: Bench, name: str, *contents: bytes) -> str:
+    """One file in several versions, one a pass."""
+    url = ""
+    for number, content in enumerate(contents):
+        url = bench.server.put(f"/{name}", content, etag=f'"{number}"')
+        bench.get(url)
+    return url
+
+
+def test_of_a_file_that_changes_the_newest_versions_are_kept(bench: Bench, tmp_path: Path) -> None:
+    fill(bench, "a.bin", b"one", b"two", b"three", b"four")
+    fill(bench, "b.bin", b"other")
+    tidied = tidy(bench.store, limits(tmp_path, "versions = 2"), now=later())
+    assert (tidied.files, tidied.bytes) == (2, 6)
+    assert sorted(bench.content(file) for file in bench.files) == [b"four", b"other", b"three"]
+    assert len(bench.names) == 3
+    assert tidy(bench.store, limits(tmp_path, "versions = 2"), now=later()).files == 0
+
+
+def test_what_the_site_has_not_had_for_too_long_expires_and_what_it_still_has_does_not(bench: Bench, tmp_path: Path) -> None:
+    gone, there = fill(bench, "gone.bin", b"gone"), fill(bench, "there.bin", b"there")
+    settings = limits(tmp_path, 'keep_for = "30d"')
+    assert tidy(bench.store, settings, now=later(29)).files == 0
+    run = bench.new_run()
+    bench.ask_for(run, there)
+    made = bench.workers(run, clock=lambda: later(20))
+    made.start()
+    made.drain()
+    bench.end(run)
+    assert made.figures().unchanged == 1
+    assert tidy(bench.store, settings, now=later(31)).files == 1
+    assert [file.url for file in bench.files] == [there]
+    assert bench.row(gone)["file_key"] == ""
+
+
+def test_a_quota_takes_old_versions_first_and_then_what_was_not_asked_for_the_longest(bench: Bench, tmp_path: Path) -> None:
+    fill(bench, "a.bin", b"a" * 1000)
+    fill(bench, "b.bin", b"B" * 1000, b"b" * 1000)
+    fill(bench, "c.bin", b"c" * 1000)
+    for quota, left in (("3500B", [b"a", b"b", b"c"]), ("2500B", [b"b", b"c"]), ("999B", [])):
+        tidy(bench.store, limits(tmp_path, f'quota = "{quota}"'), now=later())
+        assert sorted(bench.content(file)[:1] for file in bench.files) == left
+        assert len(bench.names) == len(left)
+
+
+def test_a_quota_of_all_spiders_counts_those_that_left_the_settings(bench: Bench, tmp_path: Path) -> None:
+    fill(bench, "a.bin", b"a" * 1000)
+    run = bench.new_run("retired")
+    bench.ask_for(run, bench.server.put("/old.bin", b"o" * 1000))
+    made = bench.workers(run)
+    made.start()
+    made.drain()
+    bench.end(run)
+    tidied = tidy(bench.store, limits(tmp_path, "", total='downloads_quota = "1500B"'), now=later())
+    assert (tidied.files, tidied.over_bytes) == (1, 0)
+    assert [file.spider for file in bench.files] == ["retired"], "the older one goes"
+
+
+def test_what_was_deleted_is_not_fetched_again_until_it_changes(bench: Bench, tmp_path: Path) -> None:
+    tagged = fill(bench, "a.bin", b"a" * 1000)
+    untagged = bench.server.put("/b.bin", b"b" * 1000)
+    bench.get(untagged)
+    tidy(bench.store, limits(tmp_path, 'quota = "1B"'), now=later())
+    assert bench.names == []
+    figures = bench.get(tagged, untagged).figures()
+    assert (figures.done, figures.unchanged) == (2, 2)
+    assert [asked.status for asked in bench.server.asked_for("/a.bin")] == [200, 304]
+    assert bench.names == []
+    assert bench.parts == []
+    bench.get(bench.server.put("/a.bin", b"new" * 1000, etag='"new"'))
+    assert bench.names == ["a.bin"]
+
+
+def test_folders_of_the_template_go_when_they_are_empty(bench: Bench, tmp_path: Path) -> None:
+    bench.get(bench.server.put("/a.bin", b"a"), places=Places("{host}/{year}/{name}"))
+    tidy(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
+    assert [path.name for path in bench.folder.iterdir()] == [".parts"]
+
+
+def test_a_file_that_someone_put_in_its_place_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+    fill(bench, "a.bin", b"a" * 1000)
+    (bench.folder / "a.bin").write_bytes(b"mine")
+    tidy(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
+    assert (bench.folder / "a.bin").read_bytes() == b"mine"
+    assert bench.files == []
+
+
+def test_a_file_that_a_digest_has_not_sent_stays_until_it_has(bench: Bench, tmp_path: Path) -> None:
+    settings = limits(tmp_path, 'quota = "1B"', digest=True)
+    fill(bench, "a.bin", b"a" * 1000)
+
+    def stays() -> bool:
+        tidied = tidy(bench.store, settings, now=later(1))
+        assert tidied.over_bytes == (999 if bench.names else 0)
+        return bench.names == ["a.bin"]
+
+    assert stays(), "nobody has told of it"
+    now = datetime.now(UTC)
+    claim = digests.claim(bench.store, "morning", ["books"], "1", owner="me", now=now)
+    assert claim is not None
+    assert stays(), "it is being told"
+    draft = DraftMessage("<1@x>", "News", "me@x", ("you@x",), "messages/1.eml", 10)
+    digests.close(bench.store, claim.id, [draft], owner="me", now=now)
+    assert stays(), "the message waits in the outbox"
+    message, = outbox.lease(bench.store, owner="me", now=now)
+    outbox.record(bench.store, message, [RecipientResult("you@x", accepted=False, retry=True)], owner="me", now=now,
+                  next_attempt_at=None)
+    assert stays(), "the message is parked: someone may try it again"
+    outbox.retry(bench.store, message.id, now=now)
+    message, = outbox.lease(bench.store, owner="me", now=now)
+    outbox.record(bench.store, message, [RecipientResult("you@x", accepted=True)], owner="me", now=now, next_attempt_at=None)
+    assert not stays(), "it was sent"
+
+
+def test_a_file_of_a_run_at_work_or_one_that_is_fetched_again_stays(bench: Bench, tmp_path: Path) -> None:
+    settings = limits(tmp_path, 'quota = "0B"')
+    url = bench.server.put("/a.bin", b"a" * 1000, etag='"1"')
+    run = bench.new_run()
+    bench.ask_for(run, url)
+    made = bench.workers(run)
+    made.start()
+    made.drain()
+    assert tidy(bench.store, settings, now=later()).files == 0
+    bench.end(run)
+    run = bench.new_run()
+    bench.ask_for(run, url)
+    wanted, = queue.take(bench.store, run, owner="me", now=later(), limit=1)
+    assert tidy(bench.store, settings, now=later()).files == 0
+    queue.give_back(bench.store, [wanted.id], owner="me")
+    assert tidy(bench.store, settings, now=later()).files == 1
+
+
+def test_two_names_of_one_content_count_once(bench: Bench, tmp_path: Path) -> None:
+    bench.get(*(bench.server.put(f"/{name}.bin", b"x" * 1000) for name in "abc"), places=Places(link_duplicates=True))
+    settings = limits(tmp_path, 'link_duplicates = true\nquota = "1500B"')
+    assert tidy(bench.store, settings, now=later()).files == 0
+    assert len(bench.names) == 3
+
+
+@examples(max_examples=200, deadline=None)
+@given(st.integers(0, 10**9), st.integers(0, 4), st.integers(0, 4000), st.booleans())
+def test_limits_hold_whatever_there_is(seed: int, versions: int, quota: int, linked: bool) -> None:
+    dice = random.Random(seed)
+    kept = []
+    for number in range(dice.randrange(30)):
+        seen = NOW - timedelta(days=dice.randrange(60))
+        kept.append(Version(number, dice.randrange(8), "books", f"k{number}", 100 * dice.randrange(9), "s", seen, seen,
+                            current=dice.random() < 0.5, held=dice.random() < 0.2))
+    if linked:
+        kept = [Version(**{**vars(each), "sha256": str(each.size_bytes)}) for each in kept]
+    gone, over = surplus(kept, Keeping(versions, timedelta(days=30), quota), now=NOW, linked=linked)
+    ids = {each.id for each in gone}
+    left = [each for each in kept if each.id not in ids]
+    assert len(ids) == len(gone)
+    assert not [each for each in gone if each.held]
+    assert not [each for each in left if not each.held and NOW - each.seen_at > timedelta(days=30)]
+    size = sum({each.sha256 if linked else str(each.id): each.size_bytes for each in left}.values())
+    assert over == max(0, size - quota)
+    if over:
+        assert all(each.held for each in left if not linked or each.size_bytes)
+    for each in left if versions else ():
+        newer = [other for other in kept if other.download_id == each.download_id and other.id > each.id]
+        assert each.held or len(newer) < versions
+
+
+def test_killed_at_any_line_it_goes_on_the_next_time(tmp_path: Path) -> None:
+    assert tidy_torture(tmp_path, seed=1, sample=6) > 50
