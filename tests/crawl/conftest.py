@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from pipeline.child import CrawlRun, Stop
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.run import crawl, spider_class
 from pipeline.model import Change, Progress, Run
@@ -39,11 +41,7 @@ class Crawls:
     def run(self, name: str = "s", *, while_running: Callable[[asyncio.Event], Any] | None = None,
             die: bool = False) -> Run:
         """One run to its end. die: leave it as a killed process would, without an ending."""
-        now = datetime.now(UTC)
-        self.number += 1
-        runs.claim_slot(self.store, name, f"slot {self.number}", due_at=now, reason="manual", now=now)
-        run = runs.start_run(self.store, None, owner=AWAY if die else self.store.owner, now=now, limit=99)
-        assert run is not None
+        run = self._claimed(name, AWAY if die else self.store.owner)
         spider = self.settings.spiders[name]
         session = open_session(name, spider, self.settings)
         session.ensure_login()
@@ -64,6 +62,24 @@ class Crawls:
         if die:
             return run
         return runs.end_run(self.store, run, ending, context.progress, now=datetime.now(UTC))
+
+    def perform(self, name: str = "s") -> Run:
+        """One run as a child performs it: login, crawl and downloads."""
+        run = self._claimed(name, self.store.owner)
+        ours, theirs = multiprocessing.Pipe()
+        with ours, theirs:
+            CrawlRun(self.store, self.settings, run, Stop(theirs)).perform()
+        ended = runs.get_run(self.store, run.id)
+        assert ended is not None
+        return ended
+
+    def _claimed(self, name: str, owner: str) -> Run:
+        now = datetime.now(UTC)
+        self.number += 1
+        runs.claim_slot(self.store, name, f"slot {self.number}", due_at=now, reason="manual", now=now)
+        run = runs.start_run(self.store, None, owner=owner, now=now, limit=99)
+        assert run is not None
+        return run
 
     def items(self, name: str = "s") -> dict[str, dict[str, Any]]:
         return {item.key: item.data for item in items.present(self.store, name)}

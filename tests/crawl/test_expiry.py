@@ -229,7 +229,7 @@ def test_robots_txt_behind_the_login_is_no_expiry(crawls: Crawls, site: PageSite
     (Answer(status=302, headers={"Location": "/login?next=x"}), ""),
     (Answer("no", 401), "expired = { status = [401] }"),
     (Answer("<form id=f><input type=password></form>"), "expired = { present = 'input[type=password]' }")])
-def test_files_behind_an_expired_login_are_asked_for_again(program: Program, site: PageSite, wall: Answer, rule: str) -> None:
+def test_files_behind_an_expired_login_are_asked_for_again(crawls: Crawls, site: PageSite, wall: Answer, rule: str) -> None:
     walled = Walled(site, 0, wall=wall)
     site.pages["/"] = walled.behind("<a href=/logout>out</a>" + "".join(
         f"<a class=d href=/f/{number}.html>f</a>" for number in range(6)))
@@ -237,25 +237,21 @@ def test_files_behind_an_expired_login_are_asked_for_again(program: Program, sit
     for number in range(6):
         site.pages[f"/f/{number}.html"] = walled.behind(whole)
     expire_once_at(walled, "/f/3.html")
-    program.environment["SITE_PASSWORD"] = "geheim"
-    program.write(settings(site, 'download = ["a.d"]', expired=rule))
-    done = program.run("run", "s", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    crawls.write(settings(site, 'download = ["a.d"]', expired=rule))
+    run = crawls.perform()
+    assert run.outcome is Outcome.SUCCEEDED, run.error
     assert walled.logins == 2
-    files = sorted((program.data / "downloads" / "s").glob("*.html"))
+    files = sorted((crawls.store.data_dir / "downloads" / "s").glob("*.html"))
     assert [path.read_text() == whole for path in files] == [True] * 6
 
 
-def test_files_that_stay_behind_a_wall_end_the_run(program: Program, site: PageSite) -> None:
+def test_files_that_stay_behind_a_wall_end_the_run(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 0)
     site.pages["/"] = walled.behind("<a href=/logout>out</a><a class=d href=/f/1>f</a><a class=d href=/f/2>f</a>")
     site.pages |= dict.fromkeys(["/f/1", "/f/2"], Answer(status=302, headers={"Location": "/login"}))
-    program.environment["SITE_PASSWORD"] = "geheim"
-    program.write(settings(site, 'download = ["a.d"]'))
-    done = program.run("run", "s", "--json")
-    assert done.returncode != 0
-    (run,) = program.history()
-    assert (run["outcome"], "right after logging in again" in run["error"]) == ("failed", True)
+    crawls.write(settings(site, 'download = ["a.d"]'))
+    run = crawls.perform()
+    assert (run.outcome, "right after logging in again" in run.error) == (Outcome.FAILED, True)
     assert walled.logins == 2
 
 

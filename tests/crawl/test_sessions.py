@@ -1,99 +1,20 @@
-"""Crawls with everything a session brings: proxies of each kind, pools, bans, digest auth, httpbin's endpoints."""
+"""Crawls with what a session brings: pools of proxies, bans, digest auth, httpbin's endpoints."""
 
 from __future__ import annotations
 
 import json
 import re
-import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from pipeline.model import Outcome
 from tests.crawl.conftest import Crawls
-from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
-from tests.servers.proxies import free_port, start_http_proxy, start_socks_proxy, start_squid
+from tests.servers.proxies import free_port, start_http_proxy
 from tests.servers.wsgi import start_wsgi
 
 ITEM = '\n[spiders.s.items.fields]\nx = "p"'
-LOGIN = """
-    [spiders.s.login]
-    url = "{url}/login"
-    check = "a[href*=logout]"
-    fields = {{ user = "me", pass = {{ env = "SITE_PASSWORD" }} }}
-    """
 PAGES = {"/": "<p>start</p><a href=/1>1</a><a href=/2>2</a>", "/1": "<p>one</p>", "/2": "<p>two</p>"}
-
-
-@contextmanager
-def proxy_of(kind: str) -> Iterator[str]:
-    """A proxy with credentials; its URL, without them."""
-    with ExitStack() as stack:
-        if kind == "squid":
-            yield "http://" + stack.enter_context(start_squid("me", "pr0xy:pass"))
-        elif kind == "http":
-            yield "http://" + stack.enter_context(start_http_proxy("me:pr0xy:pass"))
-        else:
-            yield f"{kind}://" + stack.enter_context(start_socks_proxy("me", "pr0xy:pass"))
-
-
-@pytest.mark.needs("squid", "microsocks")
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("kind", ["squid", "http", "socks5", "socks5h"])
-def test_login_crawl_and_files_all_go_through_the_proxy(crawls: Crawls, authority: Authority, kind: str, tls: bool,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROXY_PASSWORD", "pr0xy:pass")
-    monkeypatch.setenv("SITE_PASSWORD", "geheim")
-    out = "<a href=/logout>out</a>"
-    seen: list[tuple[str, int]] = []
-
-    def login(asked: Asked) -> Answer:
-        if asked.method == "POST":
-            return Answer(out, headers={"Set-Cookie": "sid=1; Path=/"})
-        return Answer("<form method=post><input name=user><input type=password name=pass></form>")
-
-    with PageSite(tls=authority.context() if tls else None) as site, proxy_of(kind) as proxy:
-        site.pages = {**PAGES, "/login": login, "/file.bin": b"\0" * 100_000}
-        trust = f'ca_file = "{authority.ca_file}"' if tls else ""
-        crawls.write(f"""
-            [proxies.p]
-            url = "{proxy}"
-            user = "me"
-            password = {{ env = "PROXY_PASSWORD" }}
-            [spiders.s]
-            start = "{site.url}/"
-            follow = ["a"]
-            proxy = "p"
-            {trust}
-            """ + LOGIN.format(url=site.url) + ITEM)
-        # The site's own log: every connection it gets must be one that the proxy has made.
-        ours = watch_connections(monkeypatch, seen)
-        run = crawls.run()
-        from pipeline.session import open_session
-        with open_session("s", crawls.settings.spiders["s"], crawls.settings).client() as client:
-            assert len(client.get(f"{site.url}/file.bin").content) == 100_000
-        assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
-        assert {item["x"] for item in crawls.items().values()} == {"start", "one", "two"}
-        assert sorted(set(site.paths())) == ["/", "/1", "/2", "/file.bin", "/login"]
-        assert ours
-        assert int(site.host.rpartition(":")[2]) not in ours
-        assert b"pr0xy" not in b"".join(json.dumps(dict(asked.headers)).encode() for asked in site.asked)
-        if kind == "squid" and not tls:
-            assert all("squid" in asked.headers.get("Via", "") for asked in site.asked)
-
-
-def watch_connections(monkeypatch: pytest.MonkeyPatch, seen: list[tuple[str, int]]) -> set[int]:
-    """The ports that this process connects to from now on, threads and event loop alike."""
-    ports: set[int] = set()
-    connect = socket.socket.connect
-
-    def noted(self: socket.socket, address: tuple[str, int]) -> None:
-        ports.add(address[1])
-        connect(self, address)
-    monkeypatch.setattr(socket.socket, "connect", noted)
-    return ports
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5h"])

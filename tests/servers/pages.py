@@ -12,12 +12,13 @@ from typing import Any, Self
 
 @dataclass
 class Asked:
-    """One request as it came in."""
+    """One request as it came in. peer: the address that the connection came from."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    peer: str
 
 
 @dataclass
@@ -51,7 +52,8 @@ class PageSite:
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                asked = Asked(self.command, self.path, dict(self.headers.items()), body)
+                asked = Asked(self.command, self.path, dict(self.headers.items()), body,
+                              self.client_address[0])
                 site.asked.append(asked)
                 answer: Any = site.pages.get(self.path, site.pages.get(self.path.partition("?")[0], Answer("no", 404)))
                 if callable(answer):

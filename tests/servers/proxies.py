@@ -1,4 +1,7 @@
-"""Real proxies on free loopback ports: HTTP and HTTPS by proxy.py, SOCKS5 by microsocks, and squid."""
+"""Real proxies on free loopback ports: HTTP and HTTPS by proxy.py, squid and tinyproxy, SOCKS5 by microsocks.
+
+All but proxy.py connect to sites from the address OUTGOING, which nothing else does: a site's log tells who came by them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+OUTGOING = "127.0.0.2"
 
 
 @contextmanager
@@ -31,10 +36,7 @@ def start_http_proxy(credentials: str = "", *, cert: Path | None = None, key: Pa
 
 @contextmanager
 def start_squid(user: str, password: str) -> Iterator[str]:
-    """The proxy squid, which moves files fast and asks for a password. Yields host:port.
-
-    (tinyproxy 1.11 drops all Set-Cookie headers of an answer but one, so that few logins work through it.)
-    """
+    """The proxy squid, which moves files fast and asks for a password. Yields host:port."""
     port = free_port()
     helper = next(path for folder in ("lib", "lib64", "libexec")
                   for path in Path("/usr", folder).glob("squid*/basic_ncsa_auth"))
@@ -52,6 +54,7 @@ def start_squid(user: str, password: str) -> Iterator[str]:
             cache_store_log none
             coredump_dir {folder}
             cache deny all
+            tcp_outgoing_address {OUTGOING}
             shutdown_lifetime 0 seconds
             visible_hostname test
             pinger_enable off
@@ -66,10 +69,22 @@ def start_squid(user: str, password: str) -> Iterator[str]:
 
 
 @contextmanager
+def start_tinyproxy(user: str, password: str) -> Iterator[str]:
+    """The proxy tinyproxy; yields host:port. Version 1.11 drops all Set-Cookie headers of an answer but one."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as name:
+        configuration = Path(name, "tinyproxy.conf")
+        configuration.write_text(f"Port {port}\nListen 127.0.0.1\nBind {OUTGOING}\nBasicAuth {user} {password}\n"
+                                 f"LogFile \"{name}/log\"\nPidFile \"{name}/pid\"\nMaxClients 100\n")
+        with running(["tinyproxy", "-d", "-c", str(configuration)], port):
+            yield f"127.0.0.1:{port}"
+
+
+@contextmanager
 def start_socks_proxy(user: str = "", password: str = "") -> Iterator[str]:
     """A SOCKS5 proxy; with a user it wants him and his password. Yields host:port."""
     port = free_port()
-    command = ["microsocks", "-i", "127.0.0.1", "-p", str(port)]
+    command = ["microsocks", "-i", "127.0.0.1", "-p", str(port), "-b", OUTGOING]
     if user:
         command += ["-u", user, "-P", password]
     with running(command, port):
@@ -85,6 +100,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int) -> Iterator[None]:
+    """A program that listens on `port`; the block begins when it does, and ends it."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
     try:
