@@ -380,6 +380,15 @@ def mail_test(settings_file: str, address: str, *, debug: bool) -> None:
     click.echo(send_test(settings, address, dialogue=sys.stderr if debug else None))
 
 
+@mail.command("login")
+@settings_option
+def mail_login(settings_file: str) -> None:
+    """Log in to the mail server with OAuth2, in a browser, once."""
+    from pipeline.mail.consent import log_in
+    settings = _load(settings_file)
+    click.echo(f"the login is kept in {log_in(settings.mail, say=click.echo)}")
+
+
 # Looking at what is stored
 
 

@@ -13,6 +13,7 @@ from pipeline.settings.mail import (
     GroupTable,
     Language,
     MailTable,
+    OAuth2Table,
     RecipientsTable,
 )
 from pipeline.settings.rules import DetailsTable, FieldTable, ItemsTable, PagesTable, SelectorTable, WatchTable
@@ -38,6 +39,6 @@ from pipeline.settings.tables import (
 from pipeline.settings.values import Secret, Table, nearest
 
 __all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "Condition", "CookiesTable", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "FieldTable",
-           "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "PagesTable", "Pairs", "PipelineTable", "Proxy",
+           "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RequestTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "every_s", "load", "nearest",
            "parse_cron", "schema", "secrets"]

@@ -12,7 +12,17 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.conditions import ConditionText
-from pipeline.settings.values import Address, Duration, HttpUrl, Secret, Size, Table, ZoneName, nearest
+from pipeline.settings.values import (
+    Address,
+    Duration,
+    HttpUrl,
+    Secret,
+    Size,
+    Table,
+    ZoneName,
+    https_or_loopback,
+    nearest,
+)
 
 MAIL_PROVIDERS: dict[str, tuple[str, int, Literal["tls", "starttls"]]] = {
     "126": ("smtp.126.com", 465, "tls"),
@@ -47,6 +57,35 @@ class DkimTable(Table):
     """RSA or Ed25519 private key, PEM."""
 
 
+_MICROSOFT = "https://login.microsoftonline.com/common/oauth2/v2.0"
+OAUTH2_PROVIDERS: dict[str, dict[str, str]] = {
+    "gmail": {"authorize_url": "https://accounts.google.com/o/oauth2/v2/auth",
+              "token_url": "https://oauth2.googleapis.com/token", "scope": "https://mail.google.com/"},
+    "outlook": {"authorize_url": f"{_MICROSOFT}/authorize", "token_url": f"{_MICROSOFT}/token",
+                "scope": "https://outlook.office.com/SMTP.Send offline_access"},
+}
+OAUTH2_PROVIDERS["office365"] = OAUTH2_PROVIDERS["outlook"]
+"""Where `provider` in [mail] gives tokens, and for what they are asked."""
+
+
+class OAuth2Table(Table):
+    """An app registered with the provider, and the consent of the account's owner (`pipeline mail login`)."""
+
+    client_id: str = Field(min_length=1)
+    client_secret: Secret | None = None
+    refresh_token: Secret
+    """Where `pipeline mail login` keeps the consent: a file."""
+    token_url: HttpUrl = ""
+    authorize_url: HttpUrl = ""
+    scope: str = ""
+
+    @field_validator("token_url", "authorize_url")
+    @classmethod
+    def _secure(cls, value: str) -> str:
+        https_or_loopback(value)
+        return value
+
+
 class MailTable(Table):
     from_: Address = Field("Pipeline <pipeline@localhost>", alias="from")
     host: str | None = None
@@ -60,6 +99,8 @@ class MailTable(Table):
     password: Secret | None = None
     token_command: tuple[str, ...] | None = None
     """Prints an OAuth2 access token for `user`, asked for at each login (XOAUTH2). Run without a shell."""
+    oauth2: OAuth2Table | None = None
+    """An access token of our own for `user`. For gmail, outlook and office365 the addresses are known."""
     allow_plaintext_auth: bool = False
     ca_file: str | None = None
     """Certificates to trust beside the system's, for a server with its own authority."""
@@ -86,16 +127,28 @@ class MailTable(Table):
             raise PydanticCustomError("mail", "no provider named {found}{hint}; known: {known}; or give host", {
                 "found": repr(self.provider), "hint": nearest(self.provider, MAIL_PROVIDERS),
                 "known": ", ".join(MAIL_PROVIDERS)})
-        if self.password is not None and self.token_command is not None:
-            raise PydanticCustomError("mail", "give password or token_command, not both")
+        logins = [name for name in ("password", "token_command", "oauth2") if getattr(self, name) is not None]
+        if len(logins) > 1:
+            raise PydanticCustomError("mail", "give {one} or {other}, not both", {"one": logins[0], "other": logins[1]})
         secret = "a password" if self.password is not None else "a token"
-        logs_in = self.password is not None or self.token_command is not None
+        logs_in = bool(logins)
         if logs_in and not self.user:
             raise PydanticCustomError("mail", "{secret} needs a user", {"secret": secret})
         if self.security == "none" and logs_in and not self.allow_plaintext_auth:
             raise PydanticCustomError("mail", "security = \"none\" would send the {secret} in the clear; use \"tls\" or "
                                       "\"starttls\", or set allow_plaintext_auth = true", {"secret": secret.split()[1]})
         return self
+
+    @model_validator(mode="after")
+    def _known_token_server(self) -> MailTable:
+        if self.oauth2 is None or (self.oauth2.token_url and self.oauth2.authorize_url and self.oauth2.scope):
+            return self
+        known = OAUTH2_PROVIDERS.get(self.provider or "")
+        if known is None:
+            raise PydanticCustomError("mail", "oauth2 needs token_url, authorize_url and scope, or provider = {known}",
+                                      {"known": " | ".join(f'"{name}"' for name in OAUTH2_PROVIDERS)})
+        given = {name: getattr(self.oauth2, name) for name in known if getattr(self.oauth2, name)}
+        return self.model_copy(update={"oauth2": self.oauth2.model_copy(update=known | given)})
 
     @property
     def envelope_sender(self) -> str:

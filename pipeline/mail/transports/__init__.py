@@ -5,6 +5,7 @@ A transport is one file and one line in `open_transport`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -55,9 +56,20 @@ def open_transport(settings: Settings, data_dir: Path, *, dialogue: TextIO | Non
     host, port, security = server_of(mail)
     return SmtpTransport(
         host, port, security=security, user=mail.user, password=mail.password.reveal if mail.password else None,
-        token=partial(token_of, mail.token_command) if mail.token_command else None,
+        token=_token(mail),
         ca_file=str(settings.folder / mail.ca_file) if mail.ca_file else None, timeout_s=mail.timeout,
         dialogue=dialogue)
+
+
+def _token(mail: MailTable) -> Callable[[], str] | None:
+    """What gives an access token; None for a login by password."""
+    if mail.token_command is not None:
+        return partial(token_of, mail.token_command)
+    if mail.oauth2 is not None:
+        from pipeline.mail.transports.oauth2 import access_token  # noqa: PLC0415  only this login needs requests
+
+        return partial(access_token, mail.oauth2)
+    return None
 
 
 _SECURITY_OF_PORT = {465: "tls", 25: "starttls", 587: "starttls", 2525: "starttls"}

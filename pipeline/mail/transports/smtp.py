@@ -190,7 +190,7 @@ class SmtpTransport:
             smtp.auth("XOAUTH2", lambda challenge=None: said_once if challenge is None else "")
         except smtplib.SMTPAuthenticationError as error:
             raise self._error(f"the server refused the token of {self._user!r}: {said(error.smtp_code, error.smtp_error)}",
-                              "log in again where token_command keeps its login") from error
+                              "log in again: `pipeline mail login`, or where token_command keeps its login") from error
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -212,7 +212,7 @@ class SmtpTransport:
             self._drop()
             raise
         except UsageError as error:  # the password's variable or file is not there
-            raise self._error(f"no password: {error.what}", error.fix) from error
+            raise self._error(f"no {'password' if self._token is None else 'token'}: {error.what}", error.fix) from error
         except (OSError, ValueError) as error:
             self._drop()
             what, fix = explained(error, doing=doing, user=self._user, timeout_s=self._timeout_s)

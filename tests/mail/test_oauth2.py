@@ -1,0 +1,166 @@
+"""Logging in with OAuth2: a consent, a refresh token, an access token, and a mail server that takes it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from pipeline.errors import MailError, SettingsError, UsageError
+from pipeline.mail.consent import log_in
+from pipeline.mail.transports import open_transport
+from pipeline.mail.transports.oauth2 import access_token
+from pipeline.settings import Settings
+from tests.mail.conftest import PLAIN
+from tests.servers.smtp import SmtpServer
+from tests.servers.tokens import TokenServer
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    with TokenServer() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(settings_from, tokens, tmp_path) -> Callable[..., Settings]:
+    def made(mail: str = 'host = "127.0.0.1"', *, refresh: str | None = None, url: str = "") -> Settings:
+        (tmp_path / "app-secret").write_text(tokens.secret)
+        if refresh is not None:
+            (tmp_path / "mail-token").write_text(refresh + "\n")
+        return settings_from(mail=f"""{mail}
+user = "me@example.com"
+[mail.oauth2]
+client_id = "{tokens.client}"
+client_secret = {{ file = "app-secret" }}
+refresh_token = {{ file = "mail-token" }}
+token_url = "{url or tokens.url}"
+authorize_url = "http://127.0.0.1:1/auth"
+scope = "mail"
+""")
+
+    return made
+
+
+def test_a_refresh_token_becomes_an_access_token_that_logs_in(settings, tokens, authority, message_to, tmp_path):
+    body = tmp_path / "message.eml"
+    body.write_bytes(PLAIN)
+    with SmtpServer(tls=authority.context(), implicit=True, tokens={"me@example.com": tokens.access}) as server:
+        transport = open_transport(settings(f'host = "127.0.0.1"\nport = {server.port}\nsecurity = "tls"\n'
+                                            f'ca_file = "{authority.ca_file}"', refresh=tokens.refresh), tmp_path)
+        for _ in range(2):
+            assert transport.deliver(message_to("a@example.com"), body)[0].accepted
+        transport.close()
+        assert server.logins == ["me@example.com"]
+    asked, = tokens.asked  # one connection, one token
+    assert asked == {"grant_type": "refresh_token", "refresh_token": tokens.refresh, "client_id": "app-1", "client_secret": "app s3cret"}
+
+
+def test_a_consent_that_was_taken_back_is_said_without_any_secret(settings, tokens):
+    with pytest.raises(MailError, match=r"mail\.oauth2: the token server answered 400: invalid_grant about \*\*\*\*; .*mail login") as caught:
+        access_token(settings(refresh="1//stale-tok3n").mail.oauth2)
+    assert caught.value.retry  # messages wait for the new login
+    of_another_app = settings(refresh=tokens.refresh).mail.oauth2
+    tokens.client = "another app"
+    with pytest.raises(MailError, match="invalid_client"):
+        access_token(of_another_app)
+
+
+@pytest.mark.parametrize(("answer", "says"), [
+    ((200, b"<html>login</html>"), "answered 200, and no JSON"), ((502, b"[]"), "answered 502: no token"),
+    ((200, b'{"access_token": "two words"}'), "no token"), ((200, b'{"access_token": "' + b"x" * 100_000 + b'"}'), "no JSON"),
+    ((302, b"{}"), "answered 302")])
+def test_whatever_else_a_token_server_says_is_an_error_that_can_pass(answer, says, settings, tokens):
+    tokens.answer = answer
+    with pytest.raises(MailError, match=says) as caught:
+        access_token(settings(refresh=tokens.refresh).mail.oauth2)
+    assert caught.value.retry
+
+
+def test_a_token_server_that_is_down_and_a_login_that_was_never_made_are_said(settings, tokens):
+    with pytest.raises(MailError, match=r"cannot be asked: ConnectionError; check the network"):
+        access_token(settings(refresh="x", url="http://127.0.0.1:1/").mail.oauth2)
+    (Path(settings().folder) / "mail-token").unlink(missing_ok=True)
+    with pytest.raises(UsageError, match=r"mail-token cannot be read.*pipeline mail login"):
+        access_token(settings().mail.oauth2)
+
+
+def test_a_refresh_token_that_changes_is_kept_for_its_owner_only(settings, tokens, tmp_path):
+    tokens.rotated = "1//newer"
+    access_token(settings(refresh=tokens.refresh).mail.oauth2)
+    assert (tmp_path / "mail-token").read_text() == "1//newer\n"
+    assert (tmp_path / "mail-token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("mail", "says"), [
+    ('provider = "qq"', r'oauth2 needs token_url, authorize_url and scope, or provider = "gmail"'),
+    ('provider = "gmail"\npassword = { env = "X" }', "give password or oauth2, not both")])
+def test_settings_that_do_not_fit_together_are_said(mail, says, settings_from):
+    table = '\nuser = "me"\n[mail.oauth2]\nclient_id = "x"\nrefresh_token = { file = "t" }\n'
+    with pytest.raises(SettingsError, match=says):
+        settings_from(mail=mail + table)
+    known = settings_from(mail='provider = "gmail"' + table).mail.oauth2
+    assert known.token_url == "https://oauth2.googleapis.com/token"
+    with pytest.raises(SettingsError, match="needs https"):
+        settings_from(mail='provider = "gmail"' + table + 'token_url = "http://example.com/token"\n')
+
+
+def consenting(settings: Settings, visit: Callable[[dict[str, str]], None], *, wait_s: float = 20) -> tuple[list[str], Any]:
+    """Run the login while a browser does what `visit` makes of the address; what was said, and how it ended."""
+    said: list[str] = []
+    browsers: list[threading.Thread] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("http"):
+            query = {name: values[0] for name, values in parse_qs(urlsplit(line).query).items()}
+            browsers.append(threading.Thread(target=visit, args=(query,)))
+            browsers[-1].start()
+
+    try:
+        ended: Any = log_in(settings.mail, say=say, wait_s=wait_s)
+    except MailError as error:
+        ended = error
+    for browser in browsers:
+        browser.join(20)
+    return said, ended
+
+
+def test_a_login_in_the_browser_brings_the_refresh_token_home(settings, tokens, tmp_path):
+    def visit(query: dict[str, str]) -> None:
+        tokens.challenge = query["code_challenge"]
+        assert (query["response_type"], query["code_challenge_method"], query["access_type"]) == ("code", "S256", "offline")
+        for strange in ("", "?code=evil&state=guessed", "?code=evil"):
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(query["redirect_uri"] + strange, timeout=10)
+        with urlopen(f"{query['redirect_uri']}?code=c0de&state={query['state']}", timeout=10) as answer:
+            assert b"you can close this page" in answer.read()
+
+    said, path = consenting(settings(), visit)
+    assert path == tmp_path / "mail-token"
+    assert path.read_text() == tokens.refresh + "\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert tokens.refresh not in "".join(said)
+    assert access_token(settings().mail.oauth2) == tokens.access
+
+
+def test_a_refused_consent_and_none_at_all_are_said(settings, tokens):
+    def refuse(query: dict[str, str]) -> None:
+        urlopen(f"{query['redirect_uri']}?error=access_denied&state={query['state']}", timeout=10).close()
+
+    _, error = consenting(settings(), refuse)
+    assert "consent was refused: access_denied" in str(error)
+    _, error = consenting(settings(), lambda _query: None, wait_s=0.1)
+    assert "nobody consented within 0.1 s" in str(error)
+    assert tokens.asked == []
+
+
+def test_there_is_nothing_to_log_in_with_where_no_oauth2_is_set(settings_from):
+    with pytest.raises(UsageError, match=r"there is no \[mail.oauth2\]"):
+        log_in(settings_from().mail, say=lambda _line: None)
