@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
@@ -36,7 +36,7 @@ from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.mail import digest as mail_digest
-from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run
+from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
 from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
@@ -259,11 +259,14 @@ class CrawlRun:
             self._progress.download_bytes = files.bytes
         return self._progress
 
+    def _under_way(self) -> Sequence[Transfer]:
+        return self._downloads.figures().active if self._downloads is not None else ()
+
     def _report(self) -> None:
         """Keep the lease, and the figures in the store fresh. Whoever lost the lease has nothing left to do here."""
         while not self._ended.wait(PROGRESS_EVERY_S):
             try:
-                ours = report_progress(self._store, self._run, self._so_far(), now=datetime.now(UTC))
+                ours = report_progress(self._store, self._run, self._so_far(), self._under_way(), now=datetime.now(UTC))
             except PipelineError as error:
                 logger.warning("progress not written: %s", error)
                 continue

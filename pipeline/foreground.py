@@ -17,13 +17,13 @@ from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from pipeline.demo import DemoSite
 from pipeline.download.keeping import tidy
 from pipeline.errors import HeartbeatError, MailError, PipelineError, UsageError
 from pipeline.heartbeat.client import way
+from pipeline.live import WATCH_EVERY_S, watch
 from pipeline.mail import digest as mail_digest
 from pipeline.mail import trial
 from pipeline.mail.attachments import WRITERS, Columns
@@ -33,14 +33,11 @@ from pipeline.model import MessageState, Run
 from pipeline.schedule.children import warm_up
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
-from pipeline.service import progress_line
 from pipeline.session import open_session
 from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import Store, digests, open_store, runs
 from pipeline.store import items as stored_items
-
-WATCH_EVERY_S = 0.3
 
 
 def utc_now() -> datetime:
@@ -70,7 +67,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, runner.stop)
     warm_up()
-    watching = asyncio.create_task(_watch(store, [run.id for run in claimed], show))
+    watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
     async with demo_site(settings, names):
         try:
             ended = list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
@@ -112,47 +109,6 @@ async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
         yield
     finally:
         await site.stop()
-
-
-async def _watch(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
-    """Show the figures of the runs: a live table on a terminal, a line whenever they change elsewhere."""
-    console = Console(file=show)
-    if not console.is_terminal:
-        await _watch_plainly(store, run_ids, show)
-        return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        while True:
-            live.update(_run_table(_current(store, run_ids)))
-            await asyncio.sleep(WATCH_EVERY_S)
-
-
-async def _watch_plainly(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
-    shown: dict[int, str] = {}
-    while True:
-        for run in _current(store, run_ids):
-            line = f"{run.spider} run {run.id}: {progress_line(run)}"
-            if run.running and shown.get(run.id) != line and run.progress.pages:
-                shown[run.id] = line
-                show.write(line + "\n")
-                show.flush()
-        await asyncio.sleep(2.0)
-
-
-def _current(store: Store, run_ids: Sequence[int]) -> list[Run]:
-    return [run for run in (runs.get_run(store, run_id) for run_id in run_ids) if run is not None]
-
-
-def _run_table(current: Sequence[Run]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "state", "pages", "waiting", "items", "new", "changed", "files", "MB"):
-        table.add_column(name, justify="left" if name in ("run", "state") else "right")
-    for run in current:
-        progress = run.progress
-        state = run.outcome.value if run.outcome else "running" if run.running else "waiting for a place"
-        table.add_row(f"{run.spider} {run.id}", state, str(progress.pages), str(progress.waiting),
-                      str(progress.items), str(progress.new), str(progress.changed), str(progress.downloads),
-                      f"{progress.download_bytes / 1e6:.1f}")
-    return table
 
 
 # check --connect

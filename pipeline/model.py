@@ -5,6 +5,7 @@ Datetimes are aware and in UTC; `_s` is seconds, `_bytes` is bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -270,6 +271,14 @@ class Transfer:
         if self.total_bytes is None or self.rate_bytes_s <= 0:
             return None
         return max(0, self.total_bytes - self.done_bytes) / self.rate_bytes_s
+
+
+def together(transfers: Sequence[Transfer]) -> Transfer:
+    """All of them as one; its total is known when each of theirs is."""
+    totals = [each.total_bytes for each in transfers]
+    known = [total for total in totals if total is not None]
+    return Transfer("", sum(each.done_bytes for each in transfers), sum(known) if len(known) == len(totals) else None,
+                    sum(each.rate_bytes_s for each in transfers))
 
 
 @dataclass(frozen=True)

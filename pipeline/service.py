@@ -23,6 +23,7 @@ from pipeline.download.keeping import tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
 from pipeline.heartbeat import Desk, Outward, Snapshot, announce, heartbeat_of, snapshot
 from pipeline.heartbeat.status import due_for_success
+from pipeline.live import progress_line
 from pipeline.mail import alerts
 from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
@@ -462,22 +463,6 @@ def _shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def progress_line(run: Run) -> str:
-    """What a run has done, in one line."""
-    progress = run.progress
-    parts = [f"{progress.pages} pages", f"{progress.items} items"]
-    parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
-    if progress.pages_failed:
-        parts.append(f"{progress.pages_failed} failed")
-    if progress.downloads or progress.download_bytes:
-        parts.append(f"{progress.downloads} files ({progress.download_bytes / 1e6:.1f} MB)")
-    if progress.downloads_unchanged:
-        parts.append(f"{progress.downloads_unchanged} files unchanged")
-    if progress.downloads_failed:
-        parts.append(f"{progress.downloads_failed} files failed")
-    return ", ".join(parts)
 
 
 def ended_line(run: Run) -> str:

@@ -117,5 +117,8 @@ def _queues(snapshot: Snapshot) -> Iterator[Metric]:
                 outbox["oldest_age_s"] or 0.0)
     yield gauge("downloads_waiting", "Downloads waiting", snapshot["downloads"]["waiting"])
     yield gauge("downloads_failed", "Downloads given up", snapshot["downloads"]["failed"])
+    active = snapshot["downloads"]["active"]
+    yield gauge("downloads_active", "Files under way", len(active))
+    yield gauge("downloads_rate_bytes", "Bytes a second of the files under way", sum(each["rate_bytes_s"] for each in active))
     if disk["free_bytes"] is not None:
         yield gauge("disk_free_bytes", "Free where data_dir is", disk["free_bytes"])

@@ -86,9 +86,25 @@ class OutboxStatus(TypedDict):
     last_error: str
 
 
+class TransferStatus(TypedDict):
+    """A file under way, as of its run's last report. total_bytes: null when the server did not say; left_s: null when
+    nobody can tell."""
+
+    run: int
+    spider: str
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+    rate_bytes_s: float
+    left_s: float | None
+
+
 class DownloadsStatus(TypedDict):
+    """Files that wait, that were given up, and those under way."""
+
     waiting: int
     failed: int
+    active: list[TransferStatus]
 
 
 class DiskStatus(TypedDict):

@@ -27,6 +27,7 @@ from pipeline.heartbeat.shape import (
     RunStatus,
     Snapshot,
     SpiderStatus,
+    TransferStatus,
 )
 from pipeline.heartbeat.text import for_people, visible
 from pipeline.model import Health, LoginCookie, Outcome, Run
@@ -83,7 +84,8 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
         "spiders": spiders,
         "runs": [_run(run, now, zone) for run in at_work],
         "outbox": outbox,
-        "downloads": {"waiting": downloads.get("waiting", 0), "failed": downloads.get("failed", 0)},
+        "downloads": {"waiting": downloads.get("waiting", 0), "failed": downloads.get("failed", 0),
+                      "active": _transfers(at_work, mask)},
         "proxies": {name: [shown_proxy(one) for one in _pool(proxy)] for name, proxy in settings.proxies.items()},
         "resting_proxies": _resting(store.data_dir, settings, now),
         "disk": disk,
@@ -112,7 +114,7 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
         "schema": SCHEMA, "at": _iso(now, zone), "version": version, "started_at": _iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
         "spiders": {}, "runs": [], "outbox": {"waiting": 0, "oldest_age_s": None, "parked": 0, "last_error": ""},
-        "downloads": {"waiting": 0, "failed": 0}, "proxies": {},
+        "downloads": {"waiting": 0, "failed": 0, "active": []}, "proxies": {},
         "resting_proxies": [],
         "disk": {"free_bytes": None, "total_bytes": None, "keep_free_bytes": 0},
         "store": {"readable": True, "writable": True, "error": ""}, "loop": {"lag_s": 0.0, "clock_jump_s": 0.0},
@@ -194,6 +196,13 @@ def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
 
 def _masked(runs: list[Run], mask: Callable[[str], str]) -> list[Run]:
     return [replace(run, error=mask(run.error)) if run.error else run for run in runs]
+
+
+def _transfers(at_work: list[Run], mask: Callable[[str], str]) -> list[TransferStatus]:
+    return [{"run": run.id, "spider": run.spider, "name": mask(each.name), "done_bytes": each.done_bytes,
+             "total_bytes": each.total_bytes, "rate_bytes_s": round(each.rate_bytes_s, 1),
+             "left_s": None if each.left_s is None else round(each.left_s, 1)}
+            for run in at_work for each in run.transfers]
 
 
 def _outbox(found: queries.Outbox, now: datetime, mask: Callable[[str], str]) -> OutboxStatus:

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline.heartbeat.shape import PastRun, RunStatus, Snapshot, SpiderStatus
+from pipeline.heartbeat.shape import PastRun, RunStatus, Snapshot, SpiderStatus, TransferStatus
 from pipeline.heartbeat.text import for_people, visible
 from pipeline.settings import nearest
 from pipeline.units import size_for_people
+
+_MOST_FILES = 8
+"""Files under way that one answer names."""
 
 Answer = Callable[[Snapshot, str], str]
 
@@ -99,7 +102,26 @@ def _outbox(snapshot: Snapshot, argument: str) -> str:
 
 
 def _downloads(snapshot: Snapshot, argument: str) -> str:
+    active = snapshot["downloads"]["active"]
+    if not active:
+        return _counted(snapshot)
+    rate = size_for_people(sum(each["rate_bytes_s"] for each in active))
+    files = [f"{each['spider']} {_transfer(each)}" for each in active[:_MOST_FILES]]
+    if len(active) > _MOST_FILES:
+        files.append(f"and {len(active) - _MOST_FILES} more")
+    return f"{_counted(snapshot)}; {len(active)} under way at {rate}/s: {'; '.join(files)}"
+
+
+def _counted(snapshot: Snapshot) -> str:
     return f"{snapshot['downloads']['waiting']} waiting, {snapshot['downloads']['failed']} failed"
+
+
+def _transfer(file: TransferStatus) -> str:
+    text = f"{file['name']} {size_for_people(file['done_bytes'])}"
+    if file["total_bytes"] is not None:
+        text += f" of {size_for_people(file['total_bytes'])}"
+    text += f" at {size_for_people(file['rate_bytes_s'])}/s"
+    return f"{text}, {for_people(file['left_s'])} left" if file["left_s"] is not None else text
 
 
 def _proxies(snapshot: Snapshot, argument: str) -> str:
@@ -158,8 +180,8 @@ def changes(before: Snapshot, after: Snapshot) -> Iterator[str]:
                 yield f"run {past['id']} of {name} {past['outcome']}: {past['error'] or _in_short(past)}"
     if _settled(before) != _settled(after):
         yield f"outbox {_outbox(after, '')}"
-    if before["downloads"] != after["downloads"]:
-        yield f"downloads {_downloads(after, '')}"
+    if _counted(before) != _counted(after):
+        yield f"downloads {_counted(after)}"
 
 
 def _settled(snapshot: Snapshot) -> tuple[int, int, str]:

@@ -111,7 +111,11 @@ def test_words_tell_what_the_snapshot_says(connect, service):
                     "news": spider_status(next_due="2026-11-23T06:00:00+08:00", last_run=None, last_success=None)},
         "runs": [run_status(ended_at=None, outcome=None, progress=progress(pages=3, waiting=9))],
         "outbox": {"waiting": 2, "oldest_age_s": 3700.0, "parked": 1, "last_error": "550 no such user"},
-        "downloads": {"waiting": 4, "failed": 1}, "proxies": {"office": ["http://127.0.0.1:8118"]},
+        "downloads": {"waiting": 4, "failed": 1, "active": [
+            {"run": 7, "spider": "books", "name": "a.pdf", "done_bytes": 2_100_000, "total_bytes": 5_200_000,
+             "rate_bytes_s": 1_500_000.0, "left_s": 2.1},
+            {"run": 7, "spider": "books", "name": "b\x1b[2J.pdf", "done_bytes": 10, "total_bytes": None,
+             "rate_bytes_s": 0.0, "left_s": None}]}, "proxies": {"office": ["http://127.0.0.1:8118"]},
     }
     sock, answers = connect()
     sock.sendall(b"health\nspiders\nspider books\nspider news\nspider book\nruns\nnext\noutbox\ndownloads\nproxies\n")
@@ -126,7 +130,8 @@ def test_words_tell_what_the_snapshot_says(connect, service):
         "books run 7: 3 pages, 0 items, 0 downloads in 12 s, 9 waiting",
         "news 2026-11-23T06:00:00+08:00; books 2026-11-23T07:00:00+08:00",
         "2 waiting, 1 parked, oldest 1 h 1 min; last error: 550 no such user",
-        "4 waiting, 1 failed", "office http://127.0.0.1:8118",
+        ("4 waiting, 1 failed; 2 under way at 1.5 MB/s: books a.pdf 2.1 MB of 5.2 MB at 1.5 MB/s, 2 s left; "
+        "books b\\x1b[2J.pdf 10 B at 0 B/s"), "office http://127.0.0.1:8118",
     ]
 
 
@@ -158,7 +163,7 @@ def test_watch_tells_each_change_until_the_client_says_something(connect, servic
         recent=[past_run(outcome="failed", error="login: no")])}}
     assert lines(answers, 2) == [f"{STAMP} health degraded: books: x", f"{STAMP} run 7 of books failed: login: no"]
     service.says = service.says | {"outbox": empty()["outbox"] | {"waiting": 1},
-                                   "downloads": {"waiting": 1, "failed": 0}}
+                                   "downloads": {"waiting": 1, "failed": 0, "active": []}}
     assert lines(answers, 2) == [f"{STAMP} outbox 1 waiting, 0 parked", f"{STAMP} downloads 1 waiting, 0 failed"]
     sock.sendall(b"ping\n")
     assert lines(answers, 1) == ["pong"]

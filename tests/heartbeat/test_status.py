@@ -14,7 +14,7 @@ from pipeline import heartbeat
 from pipeline.heartbeat.shape import SCHEMA, Snapshot, json_schema
 from pipeline.heartbeat.status import is_late, snapshot, worst
 from pipeline.heartbeat.words import WORDS, answered, health
-from pipeline.model import Outcome, Progress
+from pipeline.model import Outcome, Progress, Transfer
 from pipeline.settings import Secret, load
 from pipeline.store.engine import open_store
 from pipeline.store.runs import Ending, claim_slot, end_run, report_progress, start_run
@@ -243,7 +243,17 @@ def test_downloads_that_wait_or_failed_are_counted(tell, store):
         for number, state in enumerate(("waiting", "waiting", "failed", "done")):
             connection.execute(insert(downloads).values(spider="books", url=str(number), pass_id=1, state=state,
                                                         requested_at=NOW, headers=[]))
-    assert tell()["downloads"] == {"waiting": 2, "failed": 1}
+    assert tell()["downloads"] == {"waiting": 2, "failed": 1, "active": []}
+
+
+def test_files_under_way_are_told_as_their_run_last_reported_them(tell, store):
+    claimed = claim_slot(store, "books", "now", due_at=NOW, reason="schedule", now=NOW)
+    run = start_run(store, claimed.id, owner="me", now=NOW, limit=9)
+    report_progress(store, run, Progress(), [Transfer("a.pdf", 30, 100, 10.04), Transfer("b.pdf", 5, None, 0.0)], now=NOW)
+    books = {"run": run.id, "spider": "books"}
+    assert tell()["downloads"]["active"] == [
+        books | {"name": "a.pdf", "done_bytes": 30, "total_bytes": 100, "rate_bytes_s": 10.0, "left_s": 7.0},
+        books | {"name": "b.pdf", "done_bytes": 5, "total_bytes": None, "rate_bytes_s": 0.0, "left_s": None}]
 
 
 def test_too_little_free_disk_is_a_reason(tell, settings):
