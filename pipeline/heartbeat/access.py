@@ -28,6 +28,8 @@ class Token:
         self.cookie = self._derived("cookie")
         self.proof = self._derived("form")
         """What a form sends back, so that no other page can post it."""
+        self.feed = self._derived("feed")
+        """In the address of a feed: opens feeds and nothing else."""
 
     def __repr__(self) -> str:
         return "Token(****)"
@@ -43,6 +45,9 @@ class Token:
 
     def proves(self, value: str) -> bool:
         return _same(value, self.proof)
+
+    def reads_feeds(self, value: str) -> bool:
+        return _same(value, self.feed)
 
     def _derived(self, purpose: str) -> str:
         return hmac.new(self._value.encode(), purpose.encode(), hashlib.sha256).hexdigest()

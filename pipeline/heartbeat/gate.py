@@ -47,6 +47,15 @@ class Gate:
         """What our own forms carry."""
         return self._access.token.proof if self._access.token is not None else ""
 
+    @property
+    def feed_key(self) -> str:
+        return self._access.token.feed if self._access.token is not None else ""
+
+    @property
+    def service(self) -> str:
+        """What tells this service from others."""
+        return self._access.token.cookie_name if self._access.token is not None else ""
+
     def trusts(self, request: web.Request) -> bool:
         visit = self._visit(request)
         return visit is not None and visit.trusted
@@ -70,6 +79,15 @@ class Gate:
         """Answer whoever has the token."""
         async def answer(request: web.Request) -> web.StreamResponse:
             return await handler(request) if self.is_open(request) else self.locked(request)
+        return answer
+
+    def for_feeds(self, handler: Handler) -> Handler:
+        """Answer whoever has the token or the key of the feeds, which a reader sends in the address."""
+        async def answer(request: web.Request) -> web.StreamResponse:
+            token = self._access.token
+            if self.is_open(request) or (token is not None and token.reads_feeds(request.query.get("key", ""))):
+                return await handler(request)
+            return web.Response(status=403, text="error: a feed needs its key; its address is on the pages\n")
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
+from pipeline.heartbeat.feeds import xml_text
 from pipeline.heartbeat.shape import PastRun, Snapshot
 from pipeline.heartbeat.status import RECENT
 from pipeline.heartbeat.text import for_people, stamp, visible
@@ -31,7 +32,7 @@ class Pages:
         self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": for_people, "size": size_for_people, "bars": bars, "took": took,
-                                    "at": self._at, "difference": difference, "plain": plain}
+                                    "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "named": named}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
         self.script = (_FOLDER / "live.js").read_text("utf-8")
@@ -40,8 +41,8 @@ class Pages:
         """Everything scraped in a page goes through `mask`, by the filters `plain` and `difference`."""
         return self._templates.get_template(template).render(mask=mask, **facts)
 
-    def overview(self, snapshot: Snapshot, *, inside: bool) -> str:
-        return self._templates.get_template("overview.html").render(now=snapshot, inside=inside)
+    def overview(self, snapshot: Snapshot, *, inside: bool, feed_key: str = "") -> str:
+        return self._templates.get_template("overview.html").render(now=snapshot, inside=inside, feed_key=feed_key)
 
     def locked(self, *, wrong: bool) -> str:
         return self._templates.get_template("locked.html").render(wrong=wrong, inside=False)

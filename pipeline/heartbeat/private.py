@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
+from urllib.parse import quote
 
 from aiohttp import web
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.heartbeat import feeds
 from pipeline.heartbeat.desk import Desk
 from pipeline.heartbeat.gate import Gate, Handler
 from pipeline.heartbeat.pages import Pages
@@ -44,6 +47,9 @@ class Private:
         actions: dict[str, Handler] = {
             "/spiders/{name}/run": self._run_now, "/spiders/{name}/pause": self._pause,
             "/spiders/{name}/resume": self._resume, r"/messages/{id:\d{1,18}}/retry": self._retry}
+        atom: dict[str, Handler] = {"/feed.atom": self._runs_feed, "/spiders/{name}/feed.atom": self._changes_feed}
+        for path, handler in atom.items():
+            router.add_get(path, self._gate.for_feeds(handler))
         for path, handler in pages.items():
             router.add_get(path, self._gate.for_pages(handler))
         for path, handler in actions.items():
@@ -81,8 +87,23 @@ class Private:
         return web.Response(text=text, content_type=kind, headers={
             "Content-Security-Policy": _DIGEST_POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
+    async def _runs_feed(self, request: web.Request) -> web.Response:
+        return self._feed(request, "runs", feeds.runs_ended(await self._latest(), self._gate.service), page="/")
+
+    async def _changes_feed(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        found = _there(await asyncio.to_thread(self._desk.spider, name))
+        return self._feed(request, f"{name}: changes", list(feeds.of_changes(found.changes, self._gate.service)),
+                          page=f"/spiders/{quote(name)}")
+
+    def _feed(self, request: web.Request, title: str, entries: list[feeds.Entry], *, page: str) -> web.Response:
+        text = self._pages.render("feed.xml", mask=self._desk.mask, title=title, entries=entries, page=page,
+                                  id=f"urn:{self._gate.service}:{quote(title)}", base=str(request.url.origin()),
+                                  updated=max((entry.at for entry in entries), default=datetime.fromtimestamp(0, UTC)))
+        return web.Response(text=text, content_type=feeds.TYPE)
+
     def _html(self, template: str, **facts: object) -> web.Response:
-        page = self._pages.render(template, inside=True, proof=self._gate.proof, mask=self._desk.mask, **facts)
+        page = self._pages.render(template, inside=True, proof=self._gate.proof, feed_key=self._gate.feed_key, mask=self._desk.mask, **facts)
         return web.Response(text=page, content_type="text/html")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:

@@ -155,7 +155,8 @@ class Web:
         inside = self._gate.is_open(request)
         if not inside and not self._gate.trusts(request):
             return self._gate.locked(request)
-        page = self._pages.overview(await self._latest(), inside=inside and self._private is not None)
+        page = self._pages.overview(await self._latest(), inside=inside and self._private is not None,
+                                    feed_key=self._gate.feed_key if inside else "")
         return web.Response(text=page, content_type="text/html")
 
     async def _style(self, request: web.Request) -> web.Response:
