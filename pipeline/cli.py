@@ -453,6 +453,30 @@ def items(settings_file: str, spider: str, form: str, key: str | None, output: P
     export(store, _spider(settings, spider), form=form, changes=changes, output=output, key=key)
 
 
+# Care
+
+
+@main.command()
+@settings_option
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(settings_file: str, file: Path) -> None:
+    """Write the database and its files into one archive, while everything goes on."""
+    from pipeline.care import back_up
+    click.echo(back_up(_load(settings_file), file))
+
+
+@main.command()
+@settings_option
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Over data that is there; it is kept beside the new.")
+@click.option("--resend", is_flag=True, help="Send what waited in the outbox then, even if it was sent since.")
+def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> None:
+    """Put a backup in the place of what is there."""
+    from pipeline.care import restore as restore_backup
+    for line in restore_backup(_load(settings_file), file, replace=replace, resend=resend):
+        click.echo(line)
+
+
 # Sessions
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import logging
-import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +33,7 @@ from pipeline.settings import Settings, load
 from pipeline.store import Store, digests, open_store, outbox, pauses, runs
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
+from pipeline.store.alone import sole_service
 from pipeline.units import size_for_people
 
 RECOVER_EVERY_S = 5.0
@@ -58,25 +57,6 @@ _T = TypeVar("_T")
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@contextlib.contextmanager
-def sole_service(data_dir: Path) -> Iterator[None]:
-    """Hold data_dir for this service; a lock that dies with us. Raises StoreError saying who holds it."""
-    path = data_dir / "serve.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
-            raise StoreError(f"another `pipeline serve` holds this data_dir ({holder})", where=str(data_dir),
-                             fix="stop it, or give this one a data_dir of its own") from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"pid {os.getpid()}, since {utc_now():%Y-%m-%d %H:%M:%S} UTC".encode())
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class Service:
@@ -104,7 +84,7 @@ class Service:
         settings = self.settings
         self._store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
         # Where several services may share the work, the rows of the store say who does what.
-        with contextlib.nullcontext() if self._store.shared else sole_service(settings.data_dir):
+        with contextlib.nullcontext() if self._store.shared else sole_service(settings.data_dir) as unclean:
             self._handle_signals()
             self._runner = Runner(self._store, settings)
             self._transport = open_transport(settings, settings.data_dir)
@@ -116,6 +96,8 @@ class Service:
             async with contextlib.AsyncExitStack() as stack:
                 await self._open_doors(stack)
                 warm_up()
+                if unclean:
+                    await asyncio.to_thread(self._look_for_damage)
                 await asyncio.to_thread(self._recover_at_start)
                 self._outward.ready()
                 await self._work()
@@ -161,6 +143,17 @@ class Service:
         self._runner.settings = self.settings
         logger.info("settings reloaded from %s", self.settings.file)
         self._plan_changed.set()
+
+    def _look_for_damage(self) -> None:
+        """After a kill or a power cut: is the database whole? And what was being written then is swept away."""
+        began = utc_now()
+        faults = self._store.check()
+        if faults:
+            raise StoreError(f"the database is damaged: {faults[0]}", where=self._store.where,
+                             fix="restore a backup (`pipeline restore FILE --replace`)")
+        swept = self._store.files.sweep()
+        logger.info("the last stop was no clean one: the database is whole (looked through in %.1f s)%s",
+                    (utc_now() - began).total_seconds(), f"; {swept} files left half written are gone" if swept else "")
 
     def _recover_at_start(self) -> None:
         now = utc_now()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,4 +246,22 @@ def test_a_command_with_bad_input_says_so_and_exits_2(program: Program, command:
     done = program.run(*command)
     assert done.returncode == 2, done
     assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_database_after_a_kill_is_found_before_anything_is_done_on_it(program: Program) -> None:
+    program.write("")
+    program.serve()
+    program.kill()
+    database = program.data / "pipeline.sqlite3"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'changes'").fetchone()
+    content = bytearray(database.read_bytes())
+    content[4096 * (root - 1):4096 * root] = b"\xa5" * 4096
+    database.write_bytes(content)
+    done = program.run("serve")
+    assert done.returncode == 8
+    assert "damaged" in done.stderr
+    assert "pipeline restore FILE --replace" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,18 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from pipeline.errors import StoreError
+from pipeline.errors import DiskFullError, StoreError
+from pipeline.store import migrate as migrate_
 from pipeline.store import postgresql, sqlite
 from pipeline.store.files import FileStore
 from pipeline.store.leases import new_owner
 
-BACKENDS = {"sqlite": sqlite, "postgresql": postgresql}
-HEAD = "0001"
-"""The migration this code is written for; a test holds it against migrations/."""
+UNFINISHED_RESTORE = "restore-unfinished"
+"""A file in data_dir while a restore moves things into place: what is there is half of what was, half of what will be."""
+BACKENDS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 class Store:
@@ -53,13 +54,16 @@ class Store:
 
     @contextmanager
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
-        backend = BACKENDS[self.engine.dialect.name]
+        with self._translating(), self.engine.connect() as connection, connection.begin():
+            BACKENDS[self.kind].begin(connection, write=write, durable=durable)
+            yield connection
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
         try:
-            with self.engine.connect() as connection, connection.begin():
-                backend.begin(connection, write=write, durable=durable)
-                yield connection
+            yield
         except DBAPIError as error:
-            raise backend.translated(error, self.where) from error
+            raise BACKENDS[self.kind].translated(error, self.where) from error
         except PoolTimeoutError as error:
             raise StoreError("too many questions at once: no connection to the database is free", where=self.where,
                              retry=True) from error
@@ -70,9 +74,32 @@ class Store:
         return self.engine.url.render_as_string(hide_password=True)
 
     @property
+    def kind(self) -> str:
+        """Which of BACKENDS it is."""
+        return self.engine.dialect.name
+
+    @property
     def shared(self) -> bool:
         """Whether several services may work on it at the same time."""
-        return self.engine.dialect.name != "sqlite"
+        return self.kind != "sqlite"
+
+    def dump(self, target: Path) -> None:
+        """Copy the database, as it is at one moment, into a file; others go on reading and writing.
+
+        Raises StoreError, DiskFullError.
+        """
+        try:
+            target.touch(mode=0o600)
+            with self._translating():
+                BACKENDS[self.kind].dump(self.engine, target)
+        except OSError as error:
+            raise DiskFullError(f"the database cannot be copied: {error.strerror}", where=str(target),
+                                fix="free some disk space, or name a place that can be written", retry=True) from error
+
+    def check(self) -> list[str]:
+        """What is wrong with the database itself; nothing when it is whole. Reads all of an SQLite file."""
+        with self.read() as connection:
+            return list(BACKENDS[self.kind].faults(connection))
 
     def close(self) -> None:
         self.engine.dispose()
@@ -83,21 +110,30 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
 
     url: an SQLAlchemy URL; SQLite in data_dir by default. Raises StoreError.
     """
+    store = prepare_store(data_dir, url)
+    if (data_dir / UNFINISHED_RESTORE).exists():
+        raise StoreError("a restore was cut short: what is here is half of it", where=str(data_dir),
+                         fix="start `pipeline restore` again")
+    found = migrate_.revision(store)
+    if found == migrate_.HEAD:
+        return store
+    if migrate:
+        migrate_.refuse_newer(found, store.where)
+        migrate_.upgrade(store)
+    else:
+        migrate_.refuse_other(found, store.where)
+    return store
+
+
+def prepare_store(data_dir: Path, url: str | None = None) -> Store:
+    """The store of `data_dir` with whatever tables it has, or none; for those who care for it. Raises StoreError."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StoreError(f"cannot be created: {error.strerror}", where=str(data_dir),
                          fix="change [pipeline] data_dir") from error
     address = _address(data_dir, url)
-    store = Store(_backend(address).open_engine(address), data_dir)
-    found = _revision(store)
-    if found != HEAD:
-        if not migrate:
-            raise StoreError(f"its schema is at {found or 'nothing'}, this version needs {HEAD}",
-                             where=store.where,
-                             fix="run any `pipeline` command that writes, such as `pipeline serve`")
-        _migrate(store, found)
-    return store
+    return Store(_backend(address).open_engine(address), data_dir)
 
 
 def _address(data_dir: Path, url: str | None) -> URL:
@@ -114,31 +150,3 @@ def _backend(url: URL) -> Any:
         raise StoreError(f"no database of the kind {name!r}", where="pipeline.database",
                          fix=f"known: {', '.join(BACKENDS)}")
     return BACKENDS[name]
-
-
-def _revision(store: Store) -> str | None:
-    with store.read() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found: Any = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return found if found is None else str(found)
-
-
-def _migrate(store: Store, found: str | None) -> None:
-    from alembic import command  # noqa: PLC0415  it takes 150 ms, and a store is migrated once
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util.exc import CommandError  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    try:
-        with store.write(durable=True) as connection:
-            # Two processes may start at once: whoever gets the write lock second finds the work done.
-            if found is None and inspect(connection).has_table("alembic_version"):
-                found = "by another process"
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError as error:
-        raise StoreError(f"its schema {found!r} is not known to this version",
-                         where=store.where,
-                         fix="it was written by a newer version: upgrade") from error

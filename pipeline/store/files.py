@@ -6,6 +6,7 @@ A key is relative, uses "/", and cannot leave the folder; the folder may move, o
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from pipeline.errors import StoreError
+
+_TEMPORARY = re.compile(r"\..*\.(\d+)(?:-\d+)?(?:\.database)?\.tmp")
 
 
 class FileStore:
@@ -53,8 +56,29 @@ class FileStore:
         with self.writing(key, mode=mode) as file:
             file.write(content)
 
+    def sweep(self) -> int:
+        """Delete what writers that are gone left half written; how many there were. One machine's data_dir only."""
+        swept = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                found = _TEMPORARY.fullmatch(name)
+                if found and not _is_alive(int(found[1])):
+                    Path(folder, name).unlink(missing_ok=True)
+                    swept += 1
+        return swept
+
     def remove(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,18 +8,24 @@ client is gone is ended by the server (idle_in_transaction_session_timeout, TCP 
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table, create_engine, inspect, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import DiskFullError, StoreError
+from pipeline.store.schema import metadata
 
 LOCK_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
 """A transaction of ours computes for milliseconds between two statements; one idle for so long has lost its client."""
 STATEMENT_TIMEOUT_S = 300
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 WRITERS = 0x63746F69  # the advisory lock's number: "ctoi", ours among other programs' in the same database
 
 
@@ -49,6 +55,60 @@ def begin(connection: Connection, *, write: bool, durable: bool) -> None:
                                    f"pg_advisory_xact_lock({WRITERS})")
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+END = b"\\.\n"
+"""The end of a table's rows, as COPY writes it: no row is this."""
+
+
+def dump(engine: Engine, target: Path) -> None:
+    """Write every table as COPY has it, each after a line of JSON that names it, all of one snapshot."""
+    with engine.connect() as connection, connection.begin(), target.open("wb") as file:
+        begin(connection, write=False, durable=False)
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        cursor = connection.connection.cursor()
+        for table in (*metadata.sorted_tables, _VERSION):
+            columns = _columns(connection, table.name)
+            file.write(json.dumps({"table": table.name, "columns": columns}).encode() + b"\n")
+            with cursor.copy(f"COPY {table.name} ({_listed(columns)}) TO STDOUT") as copy:
+                for rows in copy:
+                    file.write(rows)
+            file.write(END)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(connection: Connection, source: Path) -> None:
+    """Fill empty tables, of the schema they were dumped at, inside the transaction of `connection`."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    cursor = connection.connection.cursor()
+    with source.open("rb") as file:
+        while head := file.readline():
+            found = json.loads(head)
+            if found["table"] == _VERSION.name:
+                return  # the migrations wrote it
+            with cursor.copy(f"COPY {found['table']} ({_listed(found['columns'])}) FROM STDIN") as copy:
+                while (row := file.readline()) not in (END, b""):
+                    copy.write(row)
+            if "id" in found["columns"]:
+                connection.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{found['table']}', 'id'), "  # noqa: S608  our own tables
+                    f"(SELECT coalesce(max(id), 1) FROM {found['table']}))")
+
+
+def _columns(connection: Connection, table: str) -> list[str]:
+    return [column["name"] for column in inspect(connection).get_columns(table)]
+
+
+def _listed(columns: list[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
+
+
+def faults(connection: Connection) -> Iterator[str]:
+    """The server looks after its own files; what a table of ours lacks shows when it is read."""
+    for table in metadata.sorted_tables:
+        connection.execute(select(table).limit(1)).all()
+    yield from ()
 
 
 _BY_STATE = {

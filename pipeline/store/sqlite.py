@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -34,6 +37,26 @@ def begin(connection: Connection, *, write: bool, durable: bool) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
+def dump(engine: Engine, target: Path) -> None:
+    """Copy the database as it is at one moment; a reader in WAL keeps no writer waiting."""
+    connection = engine.raw_connection()
+    try:
+        with closing(sqlite3.connect(target)) as copy:
+            connection.driver_connection.backup(copy)  # type: ignore[union-attr]
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file
+    except sqlite3.Error as error:
+        raise DBAPIError("backup", None, error) from error
+    finally:
+        connection.close()
+
+
+def faults(connection: Connection) -> Iterator[str]:
+    """What `PRAGMA quick_check` finds: it reads every page of the file."""
+    for found in connection.exec_driver_sql("PRAGMA quick_check(20)").scalars():
+        if found != "ok":
+            yield str(found)
+
+
 def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     reason = str(error.orig)
     if "disk is full" in reason or "disk I/O" in reason:
@@ -44,7 +67,7 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
                           fix="find the process that holds it", retry=True)
     if "malformed" in reason or "not a database" in reason:
         return StoreError(f"the database is damaged: {reason}", where=where,
-                          fix="restore a backup (`pipeline restore FILE`)")
+                          fix="restore a backup (`pipeline restore FILE --replace`)")
     if "unable to open" in reason or "readonly" in reason:
         return StoreError(f"the database cannot be opened: {reason}", where=where,
                           fix="check that data_dir exists and is writable")

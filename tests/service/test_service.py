@@ -219,3 +219,19 @@ def test_serving_once_ends_with_the_truth(program: Program, site: PageSite) -> N
     site.pages = {"/": Answer("down", 503)}
     program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1s"\nretries = 0\n{ITEMS}')
     assert program.run("serve", "--once").returncode == 1
+
+
+def test_after_a_kill_the_next_start_looks_for_damage_and_half_written_files(program: Program) -> None:
+    program.write("")
+    program.serve()
+    program.kill()
+    (program.data / "jars").mkdir(exist_ok=True)
+    left = program.data / "jars" / f".shop.txt.{2**22 - 1}-7.tmp"
+    left.touch()
+    program.serve()
+    eventually(lambda: "the database is whole" in program.log())
+    assert not left.exists()
+    assert program.stop() == 0
+    before = program.log().count("no clean one")
+    assert program.run("serve", "--once").returncode == 0
+    assert program.log().count("no clean one") == before == 1

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from pipeline.errors import StoreError
 from pipeline.store import Store, open_store, runs
-from pipeline.store.engine import HEAD
+from pipeline.store.migrate import HEAD
 from pipeline.store.schema import metadata
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -1,0 +1,76 @@
+"""From the schema a store has to the one this program needs: forward only, a copy of the database kept before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect
+
+from pipeline.errors import StoreError
+
+if TYPE_CHECKING:
+    from pipeline.store.engine import Store
+
+HEAD = "0001"
+"""The migration this code is written for; a test holds it against migrations/."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+KEPT_BEFORE = "backups"
+"""The folder in data_dir where a migration leaves what was there before."""
+
+
+def revision(store: Store) -> str | None:
+    """The migration a store is at; None for one without tables."""
+    with store.read() as connection:
+        return revision_of(connection)
+
+
+def revision_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if found is None else str(found)
+
+
+def refuse_newer(found: str | None, where: str) -> None:
+    """Migrations are numbered. Raises StoreError for one that this program does not know yet."""
+    if found is not None and found > HEAD:
+        raise StoreError(f"its schema is at {found}, this version knows up to {HEAD}", where=where,
+                         fix="it was written by a newer version: upgrade")
+
+
+def refuse_other(found: str | None, where: str) -> None:
+    """Raises StoreError for any schema but ours."""
+    refuse_newer(found, where)
+    if found != HEAD:
+        raise StoreError(f"its schema is at {found or 'nothing'}, this version needs {HEAD}", where=where,
+                         fix="run any `pipeline` command that writes, such as `pipeline serve`")
+
+
+def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
+    """Bring the tables to `to`, all or nothing. A store that has some is copied to backups/ in data_dir before.
+
+    Several processes may start at once: whoever gets the write lock second finds the work done. Raises StoreError,
+    DiskFullError.
+    """
+    with store.write(durable=True) as connection:
+        found = revision_of(connection)
+        if found == to:
+            return
+        if found is not None:
+            # The write lock is ours and nothing is written yet: this is the last state of the old schema.
+            kept = store.files.path(f"{KEPT_BEFORE}/before-{to}-from-{found}.{store.kind}")
+            kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            store.dump(kept)
+        run(connection, to=to, scripts=scripts)
+
+
+def run(connection: Connection, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
+    """Run the migrations up to `to` inside the transaction of `connection`."""
+    from alembic import command  # noqa: PLC0415  it takes 150 ms, and a store is migrated once
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)

@@ -1,0 +1,238 @@
+"""A backup made at work is whole, and what comes back is what was there; a damaged one changes nothing."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DiskFullError, StoreError
+from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page
+from pipeline.store import Store, backup, crawl, digests, items, migrate, open_store, outbox, runs
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there",), "messages/1.eml", 4)
+
+
+def url_of(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)
+
+
+def elsewhere(store: Store, request: pytest.FixtureRequest, folder: Path) -> tuple[Path, str | None]:
+    """An empty place of the same kind."""
+    url = request.getfixturevalue("postgres").new_database() if store.kind == "postgresql" else None
+    return folder, url
+
+
+def crawled(store: Store, key: str, *names: str) -> None:
+    runs.claim_slot(store, "shop", key, due_at=NOW, reason="schedule", now=NOW)
+    run = runs.start_run(store, None, owner=store.owner, now=NOW, limit=9)
+    assert run is not None
+    page = Page("http://shop/", 200, NOW, items=tuple(Item(name, {"name": name, "odd": "a\tb\n\\.\n\0"}) for name in names))
+    done = crawl.commit_pages(store, run, [page], now=NOW)
+    runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), done.progress, now=NOW)
+
+
+def filled(store: Store) -> None:
+    crawled(store, "1", "one", "two")
+    store.files.write("jars/shop.txt", b"cookies")
+    store.files.write("messages/1.eml", b"mail")
+    store.files.write("downloads/shop/a.pdf", b"x" * 100_000)
+    store.files.write("downloads/shop/b.pdf.part", b"half")
+    store.files.write("logs/runs/1.log", b"long")
+    outbox.enqueue(store, DRAFT, now=NOW)
+
+
+def names_in(archive: Path) -> set[str]:
+    with tarfile.open(archive) as found:
+        return set(found.getnames())
+
+
+@pytest.mark.parametrize("name", ["b.tar", "b.tar.gz"])
+def test_what_was_backed_up_comes_back(store: Store, request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+    filled(store)
+    archive = tmp_path / name
+    done = backup.back_up(store, archive, now=NOW, version="1")
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert names_in(archive) == {"database", "files/jars/shop.txt", "files/messages/1.eml", "files/downloads/shop/a.pdf",
+                                 "manifest.json"}
+    assert done.files == 3
+    place, url = elsewhere(store, request, tmp_path / "new")
+    restored = backup.restore(place, url, archive, replace=False, resend=False, now=NOW)
+    assert (restored.files, restored.lost, restored.kept, restored.parked) == (3, 0, None, 1)
+    again = open_store(place, url)
+    assert [item.data for item in items.present(again, "shop")] == [item.data for item in items.present(store, "shop")]
+    assert (place / "jars" / "shop.txt").read_bytes() == b"cookies"
+    assert (place / "jars" / "shop.txt").stat().st_mode & 0o777 == 0o600
+    assert runs.history(again) == runs.history(store)
+    crawled(again, "2", "three")  # ids go on where they were
+    assert [run.id for run in runs.history(again)] == [2, 1]
+    assert next(digests.changes_of(again, [2])).key == "three"
+    again.close()
+
+
+def test_what_waited_is_parked_unless_told_to_be_sent(store: Store, request: pytest.FixtureRequest,
+                                                       tmp_path: Path) -> None:
+    filled(store)
+    backup.back_up(store, tmp_path / "b", now=NOW, version="1")
+    place, url = elsewhere(store, request, tmp_path / "new")
+    backup.restore(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
+    again = open_store(place, url)
+    assert outbox.lease(again, owner="me", now=NOW) == []
+    (message,) = outbox.list_messages(again)
+    assert message.state is MessageState.PARKED
+    assert "may have been sent since" in message.last_error
+    again.close()
+    backup.restore(place, url, tmp_path / "b", replace=True, resend=True, now=NOW + timedelta(minutes=5))
+    again = open_store(place, url)
+    assert [message.message_id for message in outbox.lease(again, owner="me", now=NOW)] == ["<1@here>"]
+    again.close()
+
+
+def test_data_that_is_there_is_kept_beside_and_only_when_asked(store: Store, tmp_path: Path) -> None:
+    filled(store)
+    backup.back_up(store, tmp_path / "b", now=NOW, version="1")
+    crawled(store, "2", "later")
+    store.files.write("jars/shop.txt", b"newer")
+    place, url = store.data_dir, url_of(store)
+    with pytest.raises(StoreError, match=r"there is data already.*--replace"):
+        backup.restore(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
+    assert len(list(items.present(store, "shop"))) == 1
+    store.close()
+    done = backup.restore(place, url, tmp_path / "b", replace=True, resend=False, now=NOW)
+    again = open_store(place, url)
+    assert [item.key for item in items.present(again, "shop")] == ["one", "two"]
+    assert again.files.path("jars/shop.txt").read_bytes() == b"cookies"
+    assert done.kept is not None
+    assert (done.kept / "jars" / "shop.txt").read_bytes() == b"newer"
+    kept = done.kept / ("pipeline.sqlite3" if again.kind == "sqlite" else "database.postgresql")
+    assert kept.stat().st_size > 0
+    again.close()
+
+
+def cut(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[:-12_000])
+
+
+def flip(archive: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"x" * 1000) + 500] ^= 1
+    archive.write_bytes(content)
+
+
+def no_archive(archive: Path) -> None:
+    archive.write_bytes(b"no archive at all" * 1000)
+
+
+def outside(archive: Path) -> None:
+    with tarfile.open(archive, "w") as made:
+        made.add(__file__, "files/../../evil")
+
+
+def a_link(archive: Path) -> None:
+    with tarfile.open(archive, "w") as made:
+        head = tarfile.TarInfo("files/jars")
+        head.type, head.linkname = tarfile.SYMTYPE, "/etc"
+        made.addfile(head)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, no_archive, outside, a_link, Path.unlink])
+def test_a_damaged_backup_changes_nothing(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    store = open_store(tmp_path / "data")
+    filled(store)
+    archive = tmp_path / "b"
+    backup.back_up(store, archive, now=NOW, version="1")
+    store.close()
+    damage(archive)
+    before = {path: path.read_bytes() for path in sorted(store.data_dir.rglob("*")) if path.is_file()}
+    with pytest.raises(StoreError, match=str(archive)):
+        backup.restore(store.data_dir, None, archive, replace=True, resend=False, now=NOW)
+    assert {path: path.read_bytes() for path in sorted(store.data_dir.rglob("*")) if path.is_file()} == before
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_restore_that_was_cut_short_is_said_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path / "data")
+    filled(store)
+    backup.back_up(store, tmp_path / "b", now=NOW, version="1")
+    crawled(store, "2", "later")
+    store.close()
+    real, moves = os.replace, []
+
+    def killed_in_between(source: str, target: str) -> None:
+        moves.append(target)
+        if len(moves) == 4:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed_in_between)
+    with pytest.raises(KeyboardInterrupt):
+        backup.restore(store.data_dir, None, tmp_path / "b", replace=True, resend=False, now=NOW)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="restore was cut short"):
+        open_store(store.data_dir)
+    backup.restore(store.data_dir, None, tmp_path / "b", replace=False, resend=False, now=NOW + timedelta(seconds=9))
+    again = open_store(store.data_dir)
+    assert [item.key for item in items.present(again, "shop")] == ["one", "two"]
+    again.close()
+
+
+def test_a_backup_while_four_write_holds_whole_transactions(store: Store, request: pytest.FixtureRequest,
+                                                           tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write(name: str) -> None:
+        number = 0
+        while not stop.is_set():
+            runs.claim_slot(store, name, str(number), due_at=NOW, reason="schedule", now=NOW)
+            number += 1
+
+    threads = [threading.Thread(target=write, args=(f"s{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(3):
+            backup.back_up(store, tmp_path / str(number), now=NOW, version="1")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    place, url = elsewhere(store, request, tmp_path / "new")
+    backup.restore(place, url, tmp_path / "2", replace=False, resend=False, now=NOW)
+    again = open_store(place, url)
+    with again.read() as connection:
+        slots = connection.exec_driver_sql("SELECT count(*) FROM slots").scalar()
+        assert slots == connection.exec_driver_sql("SELECT count(*) FROM runs").scalar()
+        assert slots
+    again.close()
+
+
+def test_a_run_at_work_is_not_pulled_away_from_under(store: Store, tmp_path: Path) -> None:
+    backup.back_up(store, tmp_path / "b", now=NOW, version="1")
+    runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
+    alive = store.owner.replace(f":{os.getpid()}:", f":{os.getppid()}:")
+    runs.start_run(store, None, owner=alive, now=NOW, limit=9)
+    with pytest.raises(StoreError, match="run 1 of shop is at work"):
+        backup.restore(store.data_dir, url_of(store), tmp_path / "b", replace=True, resend=False, now=NOW)
+
+
+def test_a_backup_of_a_newer_version_or_another_database_is_refused(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path / "data")
+    backup.back_up(store, tmp_path / "b", now=NOW, version="1")
+    store.close()
+    monkeypatch.setattr(migrate, "HEAD", "0000")
+    with pytest.raises(StoreError, match="newer version: upgrade"):
+        backup.restore(tmp_path / "new", None, tmp_path / "b", replace=False, resend=False, now=NOW)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data")
+    with pytest.raises(DiskFullError, match="cannot be"):
+        backup.back_up(store, tmp_path / "missing" / "b", now=NOW, version="1")
+    store.close()
