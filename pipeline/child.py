@@ -181,9 +181,8 @@ class CrawlRun:
         session = open_session(self._run.spider, spider, self._settings)
         session.ensure_login()
         self._record_login(session)
-        limits = spider.model_fields_set  # what is left at its default is no promise to a host
-        budget = HostBudget(self._settings.data_dir / "hosts", delay_s=spider.delay,
-                            concurrency=spider.concurrency if "concurrency" in limits else 0)
+        budget = HostBudget(self._settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
+        self._stop.call(budget.close)
         self._downloads = self._open_downloads(session, budget)
         context = CrawlContext(
             store=self._store, run=self._run, table=spider, session=session, progress=self._progress,
@@ -228,7 +227,7 @@ class CrawlRun:
     def _open_downloads(self, session: Session, budget: HostBudget) -> Downloads:
         table = self._settings.spiders[self._run.spider].downloads
         downloads = Downloads(
-            self._store, self._run, client=partial(session.client, before=budget.wait),
+            self._store, self._run, client=partial(session.client, before=budget.wait), admit=budget.place_for_file,
             translate=translate,
             limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
                           keep_free_bytes=self._settings.pipeline.keep_free, stall_s=table.timeout,

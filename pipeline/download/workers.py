@@ -39,6 +39,10 @@ _PROGRESS_BYTES = MIB
 """An attempt that brought this much does not count against the number of attempts."""
 
 
+Admit = Callable[[str, threading.Event], contextlib.AbstractContextManager[None]]
+"""Takes a URL and what ends the wait."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """What this run's downloads have come to. unchanged: those of `done` that did not have to be fetched."""
@@ -95,19 +99,20 @@ class Downloads:
     """Fetches what is waiting in the run's pass, from `start()` until `drain()` has returned or `stop()`.
 
     client: makes the requests.Session of one thread; owner: in whose name rows are leased; per_host: at most so
-    many at one host; on_change: called from any thread after every file; renew_s: how often leases are renewed;
-    clock: aware, UTC.
+    many at one host; admit: waits until a file may be fetched, and holds its place; on_change: called from any thread
+    after every file; renew_s: how often leases are renewed; clock: aware, UTC.
     """
 
     def __init__(self, store: Store, run: Run, *, client: Callable[[], requests.Session], translate: Translate,
                  limits: Limits, workers: int, owner: str, on_change: Callable[[], None], per_host: int | None = None,
-                 places: Places | None = None, renew_s: float = leases.TTL.total_seconds() / 3,
+                 places: Places | None = None, admit: Admit = lambda url, stopped: contextlib.nullcontext(), renew_s: float = leases.TTL.total_seconds() / 3,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
         self._run = run
         self._client = client
         self._translate = translate
         self._limits = limits
+        self._admit = admit
         self._places = places or Places()
         self._workers = workers
         self._owner = owner
@@ -315,12 +320,13 @@ class Downloads:
         landing = self._landing
         assert landing is not None  # closed after the last worker only
         try:
-            found = fetch(
-                client, wanted, landing, places=self._places, limits=self._limits, translate=self._translate,
-                on_bytes=lambda count: self._received(transfer, count), stopped=transfer.stopped,
-                note_part=lambda **part: queue.note_part(self._store, wanted.id, owner=self._owner, **part),
-                taken=self._recorded, twins=partial(queue.same_content, self._store, wanted.spider),
-                on_answer=transfer.answered)
+            with self._admit(wanted.url, transfer.stopped):
+                found = fetch(
+                    client, wanted, landing, places=self._places, limits=self._limits, translate=self._translate,
+                    on_bytes=lambda count: self._received(transfer, count), stopped=transfer.stopped,
+                    note_part=lambda **part: queue.note_part(self._store, wanted.id, owner=self._owner, **part),
+                    taken=self._recorded, twins=partial(queue.same_content, self._store, wanted.spider),
+                    on_answer=transfer.answered)
         except StoppedError:
             if self._stopping:
                 return  # whoever stopped us all gives the rows back

@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import SessionError
 
-_LOOK_S = 0.05
+_LOOK_S = 0.02
+_OPEN_HOSTS = 64
+"""So many hosts' files stay open."""
 _MOST_TURNS = 1000
 """A next turn further away than so many delays was written by a clock that is gone."""
 
@@ -25,7 +30,7 @@ _MOST_TURNS = 1000
 class HostBudget:
     """folder: shared by all runs (made when needed). delay_s: between two requests to one host; concurrency: at a time.
 
-    0 is no limit. Of spiders that name different figures for one host, each keeps its own.
+    0 is no limit. Of spiders that name different figures for one host, each keeps its own. Threads and tasks may share it.
     """
 
     def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0) -> None:
@@ -33,6 +38,9 @@ class HostBudget:
         self._delay_s = delay_s
         self._concurrency = concurrency
         self._slower: dict[str, float] = {}
+        self._places: OrderedDict[str, _Places] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._boot = _boot_id()
 
     def slow_down(self, url: str, delay_s: float) -> None:
@@ -43,45 +51,60 @@ class HostBudget:
     async def turn(self, url: str) -> AsyncIterator[None]:
         """Wait until a request may go to the host of `url`, and hold its place meanwhile. Raises SessionError."""
         host = _host(url)
-        if self._folder is None or not (self._concurrency or self._delay_of(host)):
-            yield
-            return
-        place = await self._place(host)
+        places = self._places_at(host)
+        while (place := places.take() if places else None) is None and places:  # noqa: ASYNC110  other processes hold them
+            await asyncio.sleep(_LOOK_S)
         try:
-            await asyncio.sleep(self._next_turn_s(host))
+            if wait_s := self._next_turn_s(host):
+                await asyncio.sleep(wait_s)
             yield
         finally:
-            if place is not None:
-                os.close(place)
+            if places and place is not None:
+                places.give_back(place)
+
+    @contextmanager
+    def place_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
+        """Hold a place at the host of `url`, for a thread; files, which take long, leave one of several to pages.
+
+        Returns without one when `stopped` is set. Raises SessionError.
+        """
+        places = self._places_at(_host(url))
+        while (place := places.take(file=True) if places else None) is None and places and not stopped.wait(_LOOK_S):
+            pass
+        try:
+            yield
+        finally:
+            if places and place is not None:
+                places.give_back(place)
 
     def wait(self, url: str) -> None:
-        """As `turn`, for a thread, and without holding a place: downloads have limits of their own."""
-        host = _host(url)
-        if self._folder is not None and self._delay_of(host):
-            time.sleep(self._next_turn_s(host))
+        """Take the next turn at the host of `url` and wait for it, in a thread; no longer than until `close`."""
+        self._closed.wait(self._next_turn_s(_host(url)))
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self._closed.set()
 
     def _delay_of(self, host: str) -> float:
-        return max(self._delay_s, self._slower.get(host, 0.0))
+        return max(self._delay_s, self._slower.get(host, 0.0)) if self._folder is not None else 0.0
 
-    async def _place(self, host: str) -> int | None:
-        while self._concurrency:
-            for number in range(self._concurrency):
-                descriptor = self._open(f"{_name(host)}.{number}")
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.close(descriptor)
-                else:
-                    return descriptor
-            await asyncio.sleep(_LOOK_S)
-        return None
+    def _places_at(self, host: str) -> _Places | None:
+        if self._folder is None or not self._concurrency:
+            return None
+        with self._lock:
+            found = self._places.setdefault(host, _Places(partial(self._open, _name(host)), self._concurrency))
+            self._places.move_to_end(host)
+            for other in list(self._places)[:max(0, len(self._places) - _OPEN_HOSTS)]:
+                if self._places[other].close():
+                    del self._places[other]
+            return found
 
     def _next_turn_s(self, host: str) -> float:
         """Take the host's next turn; the seconds until it comes. The clock is one for all processes, and never set."""
         delay_s = self._delay_of(host)
         if not delay_s:
             return 0.0
-        descriptor = self._open(f"{_name(host)}.turn")
+        descriptor = self._open(_name(host), "turn")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for microseconds
             now = time.monotonic()
@@ -98,14 +121,60 @@ class HostBudget:
         finally:
             os.close(descriptor)
 
-    def _open(self, name: str) -> int:
+    def _open(self, host: str, what: str) -> int:
         assert self._folder is not None
+        path = self._folder / f"{host}.{what}"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SessionError(f"cannot be used: {error.strerror}", where=str(self._folder / name),
-                               fix="check its owner and mode") from error
+            raise SessionError(f"cannot be used: {error.strerror}", where=str(path), fix="check its owner and mode") from error
+
+
+class _Places:
+    """The places at one host: numbered files, of which whoever has the lock has the place.
+
+    Files stay open: a request costs two system calls, not a look at each place that is taken.
+    """
+
+    def __init__(self, open_place: Callable[[str], int], count: int) -> None:
+        self._open_place = open_place
+        self._count = count
+        self._descriptors: dict[int, int] = {}
+        self._held: set[int] = set()
+        self._lock = threading.Lock()
+
+    def take(self, *, file: bool = False) -> int | None:
+        """A free place's number; None for none."""
+        with self._lock:
+            for number in range(1 if file and self._count > 1 else 0, self._count):
+                if number not in self._held and self._try(number):
+                    self._held.add(number)
+                    return number
+        return None
+
+    def _try(self, number: int) -> bool:
+        if number not in self._descriptors:
+            self._descriptors[number] = self._open_place(str(number))
+        try:
+            fcntl.flock(self._descriptors[number], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give_back(self, number: int) -> None:
+        with self._lock:
+            fcntl.flock(self._descriptors[number], fcntl.LOCK_UN)
+            self._held.discard(number)
+
+    def close(self) -> bool:
+        """Close the files, unless a place is held; whether they are closed."""
+        with self._lock:
+            if self._held:
+                return False
+            while self._descriptors:
+                os.close(self._descriptors.popitem()[1])
+            return True
 
 
 def _host(url: str) -> str:

@@ -6,7 +6,10 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -171,6 +174,59 @@ def test_runs_share_the_places_at_a_host_and_give_them_back(tmp_path: Path) -> N
         async with asyncio.timeout(1), budgets[0].turn("http://a.example/"), budgets[1].turn("http://b.example/"):
             return most
     assert asyncio.run(work()) == 2
+
+
+def test_files_take_places_of_the_same_budget_and_leave_one_to_pages(tmp_path: Path) -> None:
+    first, second = HostBudget(tmp_path, concurrency=3), HostBudget(tmp_path, concurrency=3)
+    url, never, at_once = "http://a.example/f", threading.Event(), threading.Event()
+    at_once.set()
+
+    async def visit(budget: HostBudget) -> None:
+        async with asyncio.timeout(0.2), budget.turn(url):
+            pass
+    with first.place_for_file(url, never), second.place_for_file(url, never):
+        asyncio.run(visit(first))
+        with ExitStack() as pages:
+            holding = asyncio.new_event_loop()
+            pages.callback(holding.close)
+            page = first.turn(url)
+            holding.run_until_complete(page.__aenter__())
+            with pytest.raises(TimeoutError):
+                asyncio.run(visit(second))
+            with second.place_for_file(url, at_once):  # a stop does not wait for a place
+                pass
+            holding.run_until_complete(page.__aexit__(None, None, None))
+        asyncio.run(visit(second))
+
+
+def test_runs_and_their_files_never_ask_a_host_more_at_a_time_than_it_is_told(crawls: Crawls, tmp_path: Path) -> None:
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def busy(asked: Asked) -> Answer:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)  # the site's own work
+        with lock:
+            inside -= 1
+        links = "".join(f"<a href=/{n}>n</a><a class=d href=/f{n}>f</a>" for n in range(12)) if asked.path == "/" else ""
+        return Answer(f"<p>x</p>{links}")
+    with PageSite(dict.fromkeys(["/", *(f"/{n}" for n in range(12)), *(f"/f{n}" for n in range(12))], busy)) as site:
+        crawls.write("".join(f"""
+            [spiders.{name}]
+            start = "{site.url}/"
+            follow = ["a:not(.d)"]
+            download = ["a.d"]
+            robots = false
+            concurrency = 2
+            items.fields.x = "p"
+            """ for name in ("one", "two")))
+        with ThreadPoolExecutor(2) as together:
+            ended = list(together.map(crawls.perform, ["one", "two"]))
+    assert [run.outcome for run in ended] == [Outcome.SUCCEEDED] * 2, [run.error for run in ended]
+    assert len(site.asked) == 2 * 25
+    assert most <= 2
 
 
 def test_a_turn_from_before_a_reboot_holds_nobody_up(tmp_path: Path) -> None:
