@@ -35,6 +35,7 @@ class Pages:
                                     "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "named": named}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
+        self.icon = (_FOLDER / "icon.svg").read_text("utf-8")
         self.script = (_FOLDER / "live.js").read_text("utf-8")
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:

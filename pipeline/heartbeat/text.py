@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from datetime import datetime, tzinfo
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    """`text` with every control character (Unicode Cc) but the tab written as an escape, \\x1b for ESC."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """`text` with control characters but the tab written as escapes, \\x1b for ESC: Unicode Cc, line separators, and
+    the marks that turn the order of what follows, which would make our own words read otherwise (UAX #9)."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def decoded(line: bytes) -> str:

@@ -28,7 +28,7 @@ from pipeline.heartbeat.words import health, status
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-                               "frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+                               "frame-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",  # no-referrer would have browsers post forms with Origin: null
@@ -60,6 +60,7 @@ class Web:
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/style.css", self._style)
         app.router.add_get("/live.js", self._script)
+        app.router.add_get("/icon.svg", self._icon)
         app.router.add_get("/", self._overview)
         for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/status.json", self._status),
                               ("/metrics", self._metrics)):
@@ -161,6 +162,9 @@ class Web:
 
     async def _style(self, request: web.Request) -> web.Response:
         return web.Response(text=self._pages.style, content_type="text/css")
+
+    async def _icon(self, request: web.Request) -> web.Response:
+        return web.Response(text=self._pages.icon, content_type="image/svg+xml")
 
     async def _script(self, request: web.Request) -> web.Response:
         return web.Response(text=self._pages.script, content_type="text/javascript")

@@ -77,8 +77,9 @@ def test_half_a_connection_still_gets_every_answer_in_order(connect):
 
 def test_control_characters_are_shown_and_bytes_that_are_no_text_kill_nothing(connect):
     sock, answers = connect()
-    sock.sendall(b"\x1b[2J\x00\tx\x7f\xff\xc2\x9b\xe2\x82\n")
-    assert lines(answers, 1) == [f"{STAMP} \\x1b[2J\\x00\tx\\x7f\\xff\\x9b\\xe2\\x82"]
+    sock.sendall(b"\x1b[2J\x00\tx\x7f\xff\xc2\x9b\xe2\x82\n" + "ok \u202eko\u2066 \u0639 e\u0301\n".encode())
+    assert lines(answers, 2) == [f"{STAMP} \\x1b[2J\\x00\tx\\x7f\\xff\\x9b\\xe2\\x82",
+                                 f"{STAMP} ok \\u202eko\\u2066 \u0639 e\u0301"]
 
 
 @pytest.mark.parametrize(("word", "answer"), [

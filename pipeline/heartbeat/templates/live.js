@@ -12,11 +12,7 @@ if (live && "EventSource" in window) {
     document.querySelector("[data-state]").textContent = now.state;
     document.querySelector("[data-took]").textContent = now.took;
     const log = document.querySelector("[data-log]");
-    if (log && log.textContent !== now.log) {
-      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
-      log.textContent = now.log;
-      if (atEnd) log.scrollTop = log.scrollHeight;
-    }
+    if (log && log.textContent !== now.log) log.textContent = now.log;
   });
   source.addEventListener("end", () => { source.close(); location.reload(); });
 }
