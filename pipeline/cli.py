@@ -458,6 +458,28 @@ def items(settings_file: str, spider: str, form: str, key: str | None, output: P
 
 @main.command()
 @settings_option
+@click.option("--offline", is_flag=True, help="Leave out what needs the network: proxies, logins, the mail server.")
+@json_option
+def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
+    """One page of what is wrong, each with its fix. Exits 1 when something is."""
+    from pipeline.doctor import State, examine
+    found = []
+    for finding in examine(settings_file, now=datetime.now(UTC), connect=not offline):
+        found.append(finding)
+        if not as_json:
+            mark = {State.OK: "ok", State.WARNING: "WARN", State.PROBLEM: "FAIL"}[finding.state]
+            click.echo(f"{mark:4}  {finding.check}: {finding.found}" + (f"\n      {finding.fix}" if finding.fix else ""))
+    problems = sum(finding.state is State.PROBLEM for finding in found)
+    if as_json:
+        click.echo(_json({"problems": problems, "findings": [vars(finding) for finding in found]}))
+    else:
+        warnings = sum(finding.state is State.WARNING for finding in found)
+        click.echo(f"{problems} problems, {warnings} warnings")
+    raise SystemExit(1 if problems else 0)
+
+
+@main.command()
+@settings_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(settings_file: str, file: Path) -> None:
     """Write the database and its files into one archive, while everything goes on."""

@@ -38,6 +38,7 @@ from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import Store, digests, open_store, runs
 from pipeline.store import items as stored_items
+from pipeline.units import size_for_people
 
 
 def utc_now() -> datetime:
@@ -114,36 +115,45 @@ async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
 # check --connect
 
 
-def try_connections(settings: Settings) -> Iterator[tuple[str, str | None]]:
+def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
     """Try the database, each proxy, each login and the mail server; what was tried and what went wrong, if anything."""
     yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
         if spider.login is not None:
             yield f"spiders.{name}.login", _problem(partial(_log_in, settings, name))
+    yield "mail", _problem(partial(_reach_mail, settings))
+
+
+def _reach_mail(settings: Settings) -> None:
     with contextlib.closing(open_transport(settings, settings.data_dir)) as transport:
-        yield "mail", _problem(transport.connect)
+        transport.connect()
 
 
 def _log_in(settings: Settings, name: str) -> None:
     open_session(name, settings.spiders[name], settings).ensure_login()
 
 
-def _problem(attempt: Callable[[], object]) -> str | None:
-    """What went wrong with it, in our words; None when nothing did."""
+def _problem(attempt: Callable[[], object]) -> PipelineError | None:
+    """What went wrong with it; None when nothing did."""
     try:
         attempt()
     except PipelineError as error:
-        return str(error)
+        return error
     return None
 
 
-def _try_proxies(settings: Settings) -> Iterator[tuple[str, str | None]]:
+def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
     """Each proxy of each spider, all of a pool, by asking for the spider's first start through it."""
     for name, spider in settings.spiders.items():
         if spider.proxy in (None, ENVIRONMENT) or not spider.start:
             continue
-        for proxy in proxy_urls(spider.proxy, settings):
+        try:
+            urls = proxy_urls(spider.proxy, settings)
+        except PipelineError as error:  # its password cannot be had
+            yield f"proxies.{spider.proxy}", error
+            continue
+        for proxy in urls:
             yield (f"proxies.{spider.proxy} ({shown_proxy(proxy)}) for spiders.{name}",
                    _problem(partial(_try_proxy, settings, name, proxy)))
 
@@ -193,9 +203,10 @@ def status_table(found: dict[str, Any]) -> None:
                       f"{last['outcome'] or 'running'}: {figures.get('pages', 0)} pages, "
                       f"{figures.get('items', 0)} items" if last else "")
     console.print(table, highlight=False)
-    outbox, disk = found["outbox"], found["disk"]
+    outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked   "
-                  f"disk: {(disk['free_bytes'] or 0) / 1e9:.1f} GB free", highlight=False)
+                  f"disk: {(disk['free_bytes'] or 0) / 1e9:.1f} GB free"
+                  + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
 
 
 def _short(instant: str | None) -> str:

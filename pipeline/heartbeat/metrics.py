@@ -54,6 +54,9 @@ def _service(snapshot: Snapshot) -> Iterator[Metric]:
                             value=float(snapshot["store"]["readable"]))
     yield GaugeMetricFamily("pipeline_store_writable", "Whether the database takes a write",
                             value=float(snapshot["store"]["writable"]))
+    if snapshot["store"]["size_bytes"] is not None:
+        yield GaugeMetricFamily("pipeline_store_size_bytes", "Size of the database",
+                                value=float(snapshot["store"]["size_bytes"]))
     yield GaugeMetricFamily("pipeline_uptime_seconds", "Since the service started", value=snapshot["uptime_s"])
     yield GaugeMetricFamily("pipeline_loop_lag_seconds", "Longest hold-up of the service's loop in the last minute",
                             value=snapshot["loop"]["lag_s"])

@@ -125,11 +125,13 @@ class RestingProxy(TypedDict):
 
 
 class StoreStatus(TypedDict):
-    """writable: the last trial write succeeded, some seconds ago at most. error: why it cannot be read or written."""
+    """writable: the last trial write succeeded, some seconds ago at most. error: why it cannot be read or written.
+    size_bytes: of the database; null where it cannot be read."""
 
     readable: bool
     writable: bool
     error: str
+    size_bytes: int | None
 
 
 class LoopStatus(TypedDict):

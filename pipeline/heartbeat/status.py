@@ -69,6 +69,7 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
                        for name in settings.spiders}
             outbox = _outbox(queries.outbox(connection), now, mask)
             downloads = queries.download_counts(connection)
+            size_bytes = store.size_bytes(connection)
     except PipelineError as error:
         return unreadable(str(error), started_at=started_at, now=now, version=version, zone=zone)
     disk = _disk(store.data_dir, settings.pipeline.keep_free)
@@ -88,7 +89,7 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
                       "active": _transfers(at_work, mask)},
         "proxies": {name: [shown_proxy(one) for one in _pool(proxy)] for name, proxy in settings.proxies.items()},
         "resting_proxies": _resting(store.data_dir, settings, now),
-        "disk": disk,
+        "disk": disk, "store": {"readable": True, "writable": True, "error": "", "size_bytes": size_bytes},
     }
 
 
@@ -98,7 +99,7 @@ def unreadable(why: str, *, started_at: datetime, now: datetime, version: str,
     why = _quoted(why)
     return {
         **_frame("failing", [f"store: {why}"], started_at=started_at, now=now, version=version, zone=zone),
-        "store": {"readable": False, "writable": False, "error": why},
+        "store": {"readable": False, "writable": False, "error": why, "size_bytes": None},
     }
 
 
@@ -117,7 +118,8 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
         "downloads": {"waiting": 0, "failed": 0, "active": []}, "proxies": {},
         "resting_proxies": [],
         "disk": {"free_bytes": None, "total_bytes": None, "keep_free_bytes": 0},
-        "store": {"readable": True, "writable": True, "error": ""}, "loop": {"lag_s": 0.0, "clock_jump_s": 0.0},
+        "store": {"readable": True, "writable": True, "error": "", "size_bytes": None},
+        "loop": {"lag_s": 0.0, "clock_jump_s": 0.0},
     }
 
 

@@ -67,5 +67,5 @@ def judged(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: float = LAG_S, 
     if unwritable and found["store"]["readable"]:
         found["health"] = "failing"
         found["reasons"] = [f"store: {unwritable}", *found["reasons"]]
-        found["store"] = {"readable": True, "writable": False, "error": unwritable}
+        found["store"] = {**found["store"], "writable": False, "error": unwritable}
     return found

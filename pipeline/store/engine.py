@@ -96,6 +96,10 @@ class Store:
             raise DiskFullError(f"the database cannot be copied: {error.strerror}", where=str(target),
                                 fix="free some disk space, or name a place that can be written", retry=True) from error
 
+    def size_bytes(self, connection: Connection) -> int:
+        """How large the database is."""
+        return int(connection.exec_driver_sql(BACKENDS[self.kind].SIZE).scalar() or 0)
+
     def check(self) -> list[str]:
         """What is wrong with the database itself; nothing when it is whole. Reads all of an SQLite file."""
         with self.read() as connection:
@@ -114,6 +118,8 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
     if (data_dir / UNFINISHED_RESTORE).exists():
         raise StoreError("a restore was cut short: what is here is half of it", where=str(data_dir),
                          fix="start `pipeline restore` again")
+    if store.kind == "sqlite" and store.engine.url.database:
+        Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
     found = migrate_.revision(store)
     if found == migrate_.HEAD:
         return store

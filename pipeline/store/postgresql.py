@@ -20,6 +20,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.schema import metadata
 
+SIZE = "SELECT pg_database_size(current_database())"
+VERSION = "SHOW server_version"
+NEEDED = (12,)
 LOCK_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60

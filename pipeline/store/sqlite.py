@@ -13,6 +13,10 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from pipeline.errors import DiskFullError, StoreError
 
 BUSY_TIMEOUT_S = 30.0
+SIZE = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+VERSION = "SELECT sqlite_version()"
+NEEDED = (3, 35)
+"""The first version with RETURNING."""
 
 
 def open_engine(url: URL) -> Engine:

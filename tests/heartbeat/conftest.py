@@ -25,7 +25,7 @@ QUICK = Limits(idle_s=600, quiet_s=0.05, drain_s=0.5, watch_every_s=0.02, fresh_
 def empty():
     """A snapshot of a service with nothing to do."""
     return {**unreadable("", started_at=STARTED, now=NOW, version="1.2.3"), "health": "ok", "reasons": [],
-            "store": {"readable": True, "writable": True, "error": ""}}
+            "store": {"readable": True, "writable": True, "error": "", "size_bytes": None}}
 
 
 class Service:

@@ -248,7 +248,7 @@ def test_a_database_that_takes_no_write_is_failing(tmp_path):
     told = judged(empty(), Vitals().now(0), unwritable=problem)
     assert told["health"] == "failing"
     assert told["reasons"] == [f"store: {problem}"]
-    assert told["store"] == {"readable": True, "writable": False, "error": problem}
+    assert told["store"] == {"readable": True, "writable": False, "error": problem, "size_bytes": None}
     store.close()
 
 

@@ -1,0 +1,115 @@
+"""`pipeline doctor` finds what was broken on purpose, says how to mend it, and finds nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline import doctor
+from pipeline.cli import main
+from pipeline.doctor import Finding, State
+from pipeline.store import open_store, pulse
+from tests.servers.pages import PageSite
+from tests.servers.program import Program
+
+NOW = datetime.now(UTC)
+
+
+def write(folder: Path, toml: str = "") -> str:
+    path = folder / "settings.toml"
+    path.write_text(f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = 1\n{toml}', "utf-8")
+    return str(path)
+
+
+def wrong(settings_file: str, *, connect: bool = False) -> list[Finding]:
+    return [finding for finding in doctor.examine(settings_file, now=NOW, connect=connect)
+            if finding.state is not State.OK and "keeps this machine's clock" not in finding.found
+            and finding.found != "no service answers"]
+
+
+def test_where_nothing_is_wrong_it_finds_nothing(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\n')
+    program.serve()
+    assert wrong(str(program.folder / "settings.toml"), connect=True) == []
+    done = program.run("doctor", "--offline")
+    assert done.returncode == 0, done.stdout
+    assert "service: runs, and is ok" in done.stdout
+    assert "0 problems" in done.stdout
+
+
+def test_settings_are_told_problem_by_problem(tmp_path: Path) -> None:
+    found = wrong(write(tmp_path, '[spiders.s]\nstart = "ftp://x"\nproxy = "none"\n'))
+    assert {finding.check for finding in found} == {"settings"}
+    assert len(found) == 2
+
+
+def test_what_others_can_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s")
+    (tmp_path / "secret").chmod(0o644)
+    open_store(tmp_path / "var").close()
+    (tmp_path / "var" / "jars").mkdir()
+    jar = tmp_path / "var" / "jars" / "s.txt"
+    jar.touch(mode=0o644)
+    settings = write(tmp_path, '[spiders.s]\nstart = "http://x.example/"\n[spiders.s.cookies]\nheader = { file = "secret" }\n')
+    assert {finding.fix for finding in wrong(settings)} == {f"chmod 600 {tmp_path / 'secret'}", f"chmod go= {jar}"}
+
+
+def test_a_missing_secret_a_full_disk_and_a_dead_proxy_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    settings = write(tmp_path, '[proxies]\nlost = { url = "http://127.0.0.1:1", user = "u", password = { env = "NOT_SET" } }\n'
+                     'dead = "http://127.0.0.1:1"\n[spiders.s]\nstart = "http://127.0.0.1:1/"\nproxy = "dead"\n'
+                     '[spiders.t]\nstart = "http://127.0.0.1:1/"\nproxy = "lost"\n'
+                     '[mail]\nhost = "127.0.0.1"\nport = 1\nsecurity = "none"\n')
+    Path(settings).write_text(Path(settings).read_text().replace("1MB", "900TB"))
+    found = {finding.check: finding for finding in wrong(settings, connect=True)}
+    assert set(found) == {"secrets", "disk", "proxies.dead (http://127.0.0.1:1) for spiders.s", "proxies.lost", "mail"}
+    assert all(finding.state is State.PROBLEM and finding.fix for finding in found.values())
+
+
+def test_a_damaged_database_is_told_with_the_way_back(tmp_path: Path) -> None:
+    settings = write(tmp_path)
+    open_store(tmp_path / "var").close()
+    database = tmp_path / "var" / "pipeline.sqlite3"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'changes'").fetchone()
+    content = bytearray(database.read_bytes())
+    content[4096 * (root - 1):4096 * root] = b"\xa5" * 4096
+    database.write_bytes(content)
+    found = wrong(settings)
+    assert found
+    assert {finding.check for finding in found} == {"database"}
+    assert "pipeline restore" in found[0].fix
+
+
+def test_a_clock_behind_the_store_is_told(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "var")
+    pulse.beat(store, now=NOW + timedelta(hours=1))
+    store.close()
+    (finding,) = wrong(write(tmp_path))
+    assert (finding.check, finding.state) == ("clock", State.PROBLEM)
+
+
+def test_a_library_that_is_too_old_or_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = metadata.requires
+    monkeypatch.setattr(metadata, "requires", lambda name: [*(real(name) or ()), "click>=999", "no-such-thing>=1",
+                                                            "not-this-either ; extra == 'x'"])
+    found = [finding.found for finding in wrong(write(tmp_path)) if finding.check == "versions"]
+    assert any("click is" in text and ">=999 is needed" in text for text in found)
+    assert "no-such-thing is not installed" in found
+    assert len(found) == 2
+
+
+def test_a_script_gets_one_document_and_an_exit_code(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["doctor", "--json", "--offline", "--settings", write(tmp_path, "x = 1\n")])
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["problems"] == 1
+    assert found["findings"][-1]["check"] == "settings"
