@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -27,8 +28,10 @@ import uvloop
 
 from pipeline import logs
 from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.crew import shares
 from pipeline.crawl.extract import Document
 from pipeline.crawl.manners import quiet_in_s, quiet_until
+from pipeline.crawl.mate import join
 from pipeline.crawl.run import PRELOAD, crawl, spider_class
 from pipeline.crawl.trial import try_spider
 from pipeline.download.limits import Limits
@@ -41,7 +44,7 @@ from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
-from pipeline.settings import Settings, secrets
+from pipeline.settings import Settings, SpiderTable, secrets
 from pipeline.store import Store, logins, open_store
 from pipeline.store.runs import Ending, end_run, report_progress, work_left
 
@@ -60,7 +63,8 @@ for _name in PRELOAD:
 
 
 def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *arguments: Any) -> None:
-    """The first thing a child does. work: "run" (a Run follows), "digest" (a DigestClaim and its owner) or "try"
+    """The first thing a child does. work: "run" (a Run and sockets to its mates follow), "mate" (the Run and the socket
+    to its leader), "digest" (a DigestClaim and its owner) or "try"
     (a spider's name, a URL and the file for what was found)."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -73,12 +77,15 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     threading.Thread(target=stop.watch, name="parent", daemon=True).start()
     store = open_store(settings.data_dir, settings.database_url, migrate=False)
     try:
-        if work == "run":
+        if work in ("run", "mate"):
             _give_way(NICE)
             # A crawl makes many objects and few cycles. What was loaded before the fork is not looked through again.
             gc.freeze()
             gc.set_threshold(GC_OBJECTS, 20, 20)
-            CrawlRun(store, settings, arguments[0], stop).perform()
+            if work == "run":
+                CrawlRun(store, settings, arguments[0], stop, arguments[1:]).perform()
+            else:
+                _fetch_along(store, settings, *arguments)
         elif work == "try":
             _try(settings, pipe, *arguments)
         else:
@@ -141,11 +148,12 @@ class Stop:
 class CrawlRun:
     """One run: login, crawl, downloads, outcome."""
 
-    def __init__(self, store: Store, settings: Settings, run: Run, stop: Stop) -> None:
+    def __init__(self, store: Store, settings: Settings, run: Run, stop: Stop, mates: Sequence[socket.socket]) -> None:
         self._store = store
         self._settings = settings
         self._run = run
         self._stop = stop
+        self._mates = mates
         self._progress = Progress()
         self._rehearsal = run.reason == REHEARSAL
         self._downloads: Downloads | None = None
@@ -181,11 +189,11 @@ class CrawlRun:
         session = open_session(self._run.spider, spider, self._settings)
         session.ensure_login()
         self._record_login(session)
-        budget = HostBudget(self._settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
+        budget = _budget(self._settings, spider)
         self._stop.call(budget.close)
         self._downloads = self._open_downloads(session, budget)
         context = CrawlContext(
-            store=self._store, run=self._run, table=spider, session=session, progress=self._progress,
+            store=self._store, run=self._run, table=_share(spider, mate=False), session=session, progress=self._progress,
             starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget,
             keep_pages=not self._rehearsal and self._settings.keeps_pages(self._run.spider))
         if not self._rehearsal:
@@ -213,7 +221,7 @@ class CrawlRun:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._stop.call(partial(_set_in, loop, stop))
-        crawling = asyncio.create_task(crawl(context, spidercls, stop=stop))
+        crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, mates=self._mates))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -272,6 +280,33 @@ class CrawlRun:
             if not ours:
                 logger.error("run %d was taken up by someone else: ending", self._run.id)
                 os.killpg(0, signal.SIGKILL)
+
+
+def _budget(settings: Settings, spider: SpiderTable) -> HostBudget:
+    return HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
+
+
+def _share(spider: SpiderTable, *, mate: bool) -> SpiderTable:
+    """The table with this process's share of the requests at a time."""
+    return spider.model_copy(update={"concurrency": shares(spider.concurrency, spider.processes)[mate]})
+
+
+def _fetch_along(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:
+    """Be one of several processes of a run. Everything that counts is the leader's: nothing is written here."""
+    spider = settings.spiders[run.spider]
+
+    def context() -> CrawlContext:
+        return CrawlContext(
+            store=store, run=run, table=_share(spider, mate=True), session=open_session(run.spider, spider, settings),
+            starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
+            budget=_budget(settings, spider), keep_pages=run.reason != REHEARSAL and settings.keeps_pages(run.spider))
+
+    async def work() -> None:
+        await join(leader, context, spider_class(spider.spider, settings.folder))
+        os.killpg(0, signal.SIGKILL)  # the leader is gone, or has all there is: whatever is under way is for nothing
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
 
 
 def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

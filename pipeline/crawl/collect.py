@@ -22,7 +22,7 @@ from scrapy.spiders import Spider
 
 from pipeline.crawl.context import FRONTIER_ID, context_of
 from pipeline.crawl.extract import Refused
-from pipeline.crawl.frontier import FrontierScheduler, NotStorableError, to_model
+from pipeline.crawl.rows import NotStorableError, RowScheduler, to_model
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 
@@ -88,9 +88,9 @@ class PageCollector:
         yield
 
     @property
-    def _scheduler(self) -> FrontierScheduler:
+    def _scheduler(self) -> RowScheduler:
         scheduler = self._crawler.engine.scheduler
-        assert isinstance(scheduler, FrontierScheduler)
+        assert isinstance(scheduler, RowScheduler)
         return scheduler
 
     @property

@@ -40,10 +40,14 @@ class Committer:
 
     async def commit(self, page: Page) -> None:
         """Returns once the page is in the store. Raises what kept it out."""
+        await self.post(page)
+
+    def post(self, page: Page) -> asyncio.Future[None]:
+        """As commit; the result is done once the page is in the store."""
         done = asyncio.get_running_loop().create_future()
         self._pages.append((page, done))
         self._wake.set()
-        await done
+        return done
 
     def enqueue(self, request: Request) -> None:
         """Queue a request that belongs to no page; it comes back through on_queued."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -16,6 +17,7 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
+    from pipeline.crawl.crew import Crew
     from pipeline.crawl.relogin import Relogin
 
 FRONTIER_ID = "pipeline_frontier_id"
@@ -60,13 +62,22 @@ class Failures:
         if not self.first:
             self.first, self.first_kind = error, kind
 
+    def merge(self, other: Failures) -> None:
+        """Add what another process met."""
+        self.transient += other.transient
+        self.permanent += other.permanent
+        self.spider += other.spider
+        if not self.first:
+            self.first, self.first_kind = other.first, other.first_kind
+
 
 class Writer(Protocol):
-    """Who commits for a crawl: committer.Committer."""
+    """Who commits for a crawl: committer.Committer, or in a run's further processes mate.Postman."""
 
     @property
     def idle(self) -> bool: ...
     async def commit(self, page: Page) -> None: ...
+    def post(self, page: Page) -> asyncio.Future[None]: ...
     def enqueue(self, request: Request) -> None: ...
     async def close(self) -> None: ...
 
@@ -87,6 +98,8 @@ class CrawlContext:
     budget: HostBudget = field(default_factory=HostBudget)
     paused: dict[str, float] = field(default_factory=dict)  # until when (event loop's time), by host and port
     relogin: Relogin | None = None
+    crew: Crew | None = None  # the run's other processes, in the one that leads them
+    mate: bool = False  # whether this is one of the others
     fatal: PipelineError | None = None
     capped: bool = False
     capped_by: str = ""

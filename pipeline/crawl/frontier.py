@@ -9,58 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import inspect
 import itertools
-import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Self
 
-import aiohttp
 import scrapy
-from aiohttp_socks import ProxyConnectionError, ProxyTimeoutError
-from aiohttp_socks import ProxyError as SocksError
-from scrapy.core.scheduler import BaseScheduler
 from scrapy.crawler import Crawler
-from scrapy.exceptions import DownloadCancelledError, IgnoreRequest
-from scrapy.spidermiddlewares.httperror import HttpError
 from scrapy.spiders import Spider
-from scrapy.utils.asyncgen import as_async_generator
-from twisted.python.failure import Failure
 
 from pipeline.crawl.committer import Committer
-from pipeline.crawl.context import BEGUN, FRONTIER_ID, NOT_BEFORE, context_of
-from pipeline.errors import FetchError, PipelineError, ProxyError, SpiderError, TlsError
-from pipeline.model import FrontierState, Json, Page, Request
-from pipeline.session.proxies import shown_proxy
+from pipeline.crawl.context import BEGUN, FRONTIER_ID
+from pipeline.crawl.rows import NotStorableError, RowScheduler, to_model
+from pipeline.errors import PipelineError
+from pipeline.model import FrontierState
 from pipeline.store import crawl as store_crawl
 from pipeline.store.crawl import Queued
 
 WINDOW = 400
 LOW = 100
 
-_OWN_META = frozenset({"depth", "is_start_request", "download_timeout", "download_slot", "download_latency"})
-
 logger = logging.getLogger(__name__)
 
 
-class NotStorableError(Exception):
-    """A request that cannot be written down."""
-
-
-class FrontierScheduler(BaseScheduler):
-    """See the module."""
+class FrontierScheduler(RowScheduler):
+    """See the module. Some of its rows are fetched by the run's other processes, when it has any (crew.py)."""
 
     def __init__(self, crawler: Crawler) -> None:
-        self._crawler = crawler
-        self._context = context_of(crawler)
-        self._again: deque[scrapy.Request] = deque()  # retries and redirects of rows under way
-        self._later: list[tuple[float, int, scrapy.Request]] = []  # those of them that may not go yet
-        self._waits = itertools.count()
+        super().__init__(crawler)
         self._memory: deque[scrapy.Request] = deque()
         self._window: list[tuple[int, int, Queued]] = []
         self._under_way: set[int] = set()
@@ -70,14 +48,12 @@ class FrontierScheduler(BaseScheduler):
         self._resumable = True
         self._opened_s = time.monotonic()
 
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Self:
-        return cls(crawler)
-
     def open(self, spider: Spider) -> None:
-        self._spider = spider
+        super().open(spider)
         context = self._context
-        context.committer = Committer(context, self._queued, self._fatal)
+        context.committer = Committer(context, self._queued, self.fatal)
+        if context.crew is not None:
+            context.crew.begin(self)
         store_crawl.start_over_unless_resumable(context.store, context.run)
         found = store_crawl.counts(context.store, context.run.pass_id)
         self._issued = sum(count for state, count in found.items() if state is not FrontierState.WAITING)
@@ -88,7 +64,6 @@ class FrontierScheduler(BaseScheduler):
                     context.session.reach.allow(request.url)
             self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
-
     async def finish(self) -> None:
         """Write what still waits. Not Scrapy's close(), which cannot be awaited without a Deferred."""
         if self._refilling is not None:
@@ -96,9 +71,11 @@ class FrontierScheduler(BaseScheduler):
         await self._context.committer.close()
 
     def has_pending_requests(self) -> bool:
+        if self._again or self._later or (self._context.crew is not None and self._context.crew.at_work):
+            return True
         if self._capped():
-            return bool(self._again or self._later)
-        return bool(self._again or self._later or self._memory or self._window or self._more_in_store or self._refilling
+            return False
+        return bool(self._memory or self._window or self._more_in_store or self._refilling
                     or not self._context.committer.idle)
 
     def enqueue_request(self, request: scrapy.Request) -> bool:
@@ -111,22 +88,6 @@ class FrontierScheduler(BaseScheduler):
             self._keep_in_memory(request, error)
         return True
 
-    def _send_again(self, request: scrapy.Request) -> None:
-        not_before = request.meta.pop(NOT_BEFORE, None)
-        loop = asyncio.get_running_loop()
-        if not_before is None or not_before <= loop.time():
-            self._again.append(request)
-        else:
-            heapq.heappush(self._later, (not_before, next(self._waits), request))
-            loop.call_at(not_before, self._wake_engine)
-
-    def _due(self) -> None:
-        """Move what has waited long enough among what is sent again."""
-        if self._later:
-            now = asyncio.get_running_loop().time()
-            while self._later and self._later[0][0] <= now:
-                self._again.append(heapq.heappop(self._later)[2])
-
     def _keep_in_memory(self, request: scrapy.Request, why: NotStorableError) -> None:
         if self._resumable:
             self._resumable = False
@@ -138,52 +99,48 @@ class FrontierScheduler(BaseScheduler):
         request.errback = partial(self._failed, request.errback)
         self._memory.append(request)
 
-    async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
-        """The last stop of every request that gave no page: commit that it failed, then ask the spider's errback.
-
-        An error status is a page; it reaches the collector on its own.
-        """
-        request = failure.request  # type: ignore[attr-defined]
-        reason = failure.value
-        assert reason is not None
-        if reason is self._context.fatal:
-            return  # it ends the run, and the row waits for the next one
-        if not isinstance(reason, HttpError):
-            error, transient = _explain(reason, request, self._context.session.proxy_for(request.url))
-            self._context.failures.add(str(error), type(error).__name__, transient=transient)
-            logger.warning("%s", error)
-            frontier_id = request.meta.get(FRONTIER_ID)
-            await self._context.committer.commit(Page(
-                url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=frontier_id,
-                error=str(error), transient=transient))
-            if frontier_id is not None:
-                self.committed(frontier_id)
-        if errback is not None:
-            output = errback(failure)
-            if inspect.iscoroutine(output):
-                output = await output
-            async for entry in as_async_generator(output or ()):
-                yield entry
-
     def next_request(self) -> scrapy.Request | None:
+        if self._context.crew is not None:
+            self._context.crew.feed()
         self._due()
         if self._again:
             return self._again.popleft()
-        if self._capped() or len(self._later) >= WINDOW:  # else a host that is left alone would empty the store
+        if len(self._later) >= WINDOW:  # else a host that is left alone would empty the store
             return None
-        if len(self._window) < LOW and self._more_in_store and self._refilling is None:
-            self._refilling = asyncio.create_task(self._refill())
-        if self._window:
-            queued = heapq.heappop(self._window)[2]
-            self._under_way.add(queued.id)
-            if queued.request.meta.get(BEGUN):
-                self._context.session.reach.allow(queued.request.url)
-            self._issued += 1
-            return to_scrapy(queued, self._spider, self._failed)
-        if self._memory:
+        queued = self._next_row()
+        if queued is not None:
+            return self._issue(queued)
+        if self._memory and not self._capped():
             self._issued += 1
             return self._memory.popleft()
         return None
+
+    def take(self, count: int) -> list[Queued]:
+        """Up to so many rows to be fetched elsewhere: each is told of with committed(), or given back."""
+        slot = self._crawler.engine._slot
+        if slot is None or slot.closing:
+            return []
+        return list(itertools.islice(iter(self._next_row, None), count))
+
+    def give_back(self, rows: Sequence[Queued]) -> None:
+        """Rows whose process is gone; what it fetched and did not hand over is fetched again."""
+        self._issued -= len(rows)
+        self._under_way.difference_update(row.id for row in rows)
+        for row in rows:
+            heapq.heappush(self._window, (-row.request.priority, row.id, row))
+        self.wake_engine()
+
+    def _next_row(self) -> Queued | None:
+        if self._capped():
+            return None
+        if len(self._window) < LOW and self._more_in_store and self._refilling is None:
+            self._refilling = asyncio.create_task(self._refill())
+        if not self._window:
+            return None
+        queued = heapq.heappop(self._window)[2]
+        self._under_way.add(queued.id)
+        self._issued += 1
+        return queued
 
     def _capped(self) -> bool:
         reason = self._budget_spent()
@@ -213,7 +170,7 @@ class FrontierScheduler(BaseScheduler):
         if len(queued) > room:
             self._more_in_store = True
         if queued:
-            self._wake_engine()
+            self._wake()
 
     async def _refill(self) -> None:
         away = [*self._under_way, *(entry[1] for entry in self._window)]
@@ -222,7 +179,7 @@ class FrontierScheduler(BaseScheduler):
             found = await asyncio.to_thread(store_crawl.waiting, self._context.store, self._context.run.pass_id,
                                             limit=WINDOW, besides=away)
         except PipelineError as error:
-            self._fatal(error)
+            self.fatal(error)
             return
         finally:
             self._refilling = None
@@ -230,98 +187,16 @@ class FrontierScheduler(BaseScheduler):
         self._queued([entry for entry in found if entry.id not in held])
         if len(found) == WINDOW:
             self._more_in_store = True
-        self._wake_engine()
+        self._wake()
 
-    def _wake_engine(self) -> None:
-        slot = self._crawler.engine._slot  # Scrapy has no public way to say "there is work again"
-        if slot is not None:
-            slot.nextcall.schedule()
+    def _wake(self) -> None:
+        """There are rows again: for the other processes first, which are further away."""
+        if self._context.crew is not None:
+            self._context.crew.feed()
+        self.wake_engine()
 
-    def _fatal(self, error: PipelineError) -> None:
+    def fatal(self, error: PipelineError) -> None:
         """The store failed us: nothing more can be committed, so nothing more is fetched."""
         if self._context.fatal is None:
             self._context.fatal = error
             self._stopping = asyncio.create_task(self._crawler.stop_async())
-
-
-def to_model(request: scrapy.Request, spider: Spider) -> Request:
-    """A Scrapy request as the frontier keeps it. Raises NotStorableError."""
-    meta = {key: value for key, value in request.meta.items() if key not in _OWN_META}
-    if request.meta.get("is_start_request"):
-        meta[BEGUN] = True
-    for name, value in (("meta", meta), ("cb_kwargs", request.cb_kwargs), ("cookies", request.cookies)):
-        if value and not _is_json(value):
-            raise NotStorableError(f"the {name} of {request.url} is not JSON")
-    return Request(
-        url=request.url, method=request.method, body=request.body, priority=request.priority,
-        headers=tuple((name.decode("latin-1"), value.decode("latin-1"))
-                      for name, values in request.headers.items() for value in values),
-        encoding="" if request.encoding == "utf-8" else request.encoding,
-        callback=_method_name(request.callback, spider), errback=_method_name(request.errback, spider),
-        meta=meta, cb_kwargs=dict(request.cb_kwargs), cookies=request.cookies or None,
-        depth=request.meta.get("depth", 0),
-        # The first requests of a spider are filtered within their pass, or a resumed one would fetch them twice.
-        dont_filter=request.dont_filter and not request.meta.get("is_start_request"))
-
-
-def _is_json(value: Json) -> bool:
-    try:
-        return bool(json.loads(json.dumps(value)) == value)
-    except (TypeError, ValueError):
-        return False
-
-
-def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
-    if function is None:
-        return ""
-    name = getattr(function, "__name__", "")
-    if getattr(function, "__self__", None) is not spider or getattr(spider, name, None) != function:
-        raise NotStorableError(f"the callback {function!r} is no method of the spider")
-    return name
-
-
-def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
-    request = queued.request
-    meta = {name: value for name, value in request.meta.items() if name != BEGUN} | {FRONTIER_ID: queued.id}
-    if request.depth:
-        meta["depth"] = request.depth
-    return scrapy.Request(
-        request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
-        encoding=request.encoding or "utf-8", meta=meta, cb_kwargs=request.cb_kwargs,
-        cookies=request.cookies, priority=request.priority, dont_filter=True,
-        callback=_method(spider, request.callback), errback=partial(failed, _method(spider, request.errback)))
-
-
-def _method(spider: Spider, name: str) -> Callable[..., Any] | None:
-    if not name:
-        return None
-    found = getattr(spider, name, None)
-    if found is None:
-        raise SpiderError(f"the frontier asks for its method {name}(), which is gone", where=spider.name,
-                          fix="put it back, or let the next pass start afresh")
-    return found  # type: ignore[no-any-return]
-
-
-def _explain(error: BaseException, request: scrapy.Request, proxy: str | None) -> tuple[PipelineError, bool]:
-    """A fetch that failed, in our words, and whether it might pass."""
-    url = request.url
-    if isinstance(error, PipelineError):
-        return error, error.retry
-    if isinstance(error, IgnoreRequest):
-        reason = str(error) or "it was refused"
-        if "robots.txt" in reason:
-            return FetchError("robots.txt forbids it", where=url,
-                              fix="set robots = false for this spider if you may"), False
-        return FetchError(reason, where=url), False
-    cause = error.__cause__
-    if proxy and isinstance(cause, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError, SocksError,
-                                    ProxyConnectionError, ProxyTimeoutError)):
-        refused = f"answered {cause.status}" if isinstance(cause, aiohttp.ClientHttpProxyError) else "is down"
-        return ProxyError(f"the proxy {refused}", where=shown_proxy(proxy), fix="check [proxies]", retry=True), True
-    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
-        reason = str(getattr(cause, "certificate_error", None) or cause)
-        return TlsError(f"its certificate is not to be trusted: {reason}", where=url,
-                        fix="set ca_file for an authority of your own"), True
-    if isinstance(error, DownloadCancelledError):
-        return FetchError(str(error), where=url, fix="raise max_page_size"), False
-    return FetchError(str(error) or type(error).__name__, where=url, retry=True), True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from scrapy.spiders import Spider
 from twisted.python.failure import Failure
 
 from pipeline.crawl.context import START, CrawlContext
+from pipeline.crawl.crew import Crew
 from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Outcome
@@ -97,7 +99,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "AUTOTHROTTLE_TARGET_CONCURRENCY": float(table.concurrency),
         "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.handler.SessionHandler",
                                    "https": "pipeline.crawl.handler.SessionHandler"},
-        "SCHEDULER": "pipeline.crawl.frontier.FrontierScheduler",
+        "SCHEDULER": f"pipeline.crawl.{'mate.MateScheduler' if context.mate else 'frontier.FrontierScheduler'}",
         "ITEM_PROCESSOR": "pipeline.crawl.collect.ItemKeeper",
         "TWISTED_REACTOR_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
@@ -135,12 +137,23 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
     return found
 
 
-async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event) -> Ending:
-    """Crawl until the frontier is empty, a limit is met or `stop` is set; say how it ended."""
-    run = context.run
-    context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
-    crawler = Crawler(_named(spidercls, run.spider, context), scrapy_settings(context))
+def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
+    """Scrapy, told everything, with the context where its components look for it."""
+    crawler = Crawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
+    return crawler
+
+
+async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
+                mates: Sequence[socket.socket] = ()) -> Ending:
+    """Crawl until the frontier is empty, a limit is met or `stop` is set; say how it ended.
+
+    mates: sockets to the run's other processes, which fetch some of it.
+    """
+    context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
+    if mates:
+        context.crew = await Crew.open(context, mates, room=2 * context.table.concurrency)
+    crawler = make_crawler(context, spidercls)
 
     def start_failed(failure: Failure, response: Any) -> None:
         if response is None:  # the failures of callbacks are the collector's
@@ -154,6 +167,8 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         await crawler.crawl_async(**arguments)
     finally:
         stopper.cancel()
+        if context.crew is not None:
+            await context.crew.close()
         scheduler = crawler._engine and crawler.engine.scheduler  # None when it never opened
         if isinstance(scheduler, FrontierScheduler):
             await scheduler.finish()
@@ -171,12 +186,20 @@ async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
     """The class under the name the settings give it, and with their starts where it has none of its own."""
     attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
-    if context.starts and spidercls.start is Spider.start:
+    if context.mate:
+        attributes["start"] = _nothing
+    elif context.starts and spidercls.start is Spider.start:
         async def start(self: Spider) -> AsyncIterator[scrapy.Request]:
             for index, declared in enumerate(context.starts):
                 yield _start_request(context, index, declared)
         attributes["start"] = start
     return type(spidercls.__name__, (spidercls,), attributes | {"__module__": spidercls.__module__})
+
+
+async def _nothing(spider: Spider) -> AsyncIterator[scrapy.Request]:
+    """The start of a mate: its leader says what to fetch."""
+    return
+    yield
 
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,17 @@ STOP_LIMIT_S = 30.0
 logger = logging.getLogger(__name__)
 
 
+def _start(child: Child, mates: Sequence[Child], pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
+    """Start a run's processes; once they have their ends of the sockets, ours would hide that one of them is gone."""
+    try:
+        for each in (child, *mates):
+            each.start()
+    finally:
+        for pair in pairs:
+            for end in pair:
+                end.close()
+
+
 class Runner:
     """Starts children and sees them to their end. One for a service or a command."""
 
@@ -40,24 +52,28 @@ class Runner:
         """Perform a leased run in a child and return it ended, whatever became of the child."""
         spider = self.settings.spiders[run.spider]
         log_file = self.log_file("runs", run.id)
-        child = Child("run", self.settings, log_file, run)
+        pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
+        child = Child("run", self.settings, log_file, run, *(near for near, _ in pairs))
+        mates = [Child("mate", self.settings, log_file, run, far) for _, far in pairs]
         try:
-            await asyncio.to_thread(child.start)
+            await asyncio.to_thread(_start, child, mates, pairs)
             self._children.add(child)
             if on_start is not None:
                 on_start(child)
             if self._stopping:
                 child.stop()
-            reason = await self._watch(run, child, time_limit_s=spider.time_limit,
+            reason = await self._watch(run, child, mates, time_limit_s=spider.time_limit,
                                        memory_limit_bytes=spider.memory_limit)
             code = await child.wait()
         finally:
             self._children.discard(child)
-            child.kill()  # what it started and left behind
-        await asyncio.to_thread(child.close)
+            for each in (child, *mates):
+                each.kill()  # what it started and left behind
+        for each in (child, *mates):
+            await asyncio.to_thread(each.close)
         return await asyncio.to_thread(self._ended, run, reason, code, log_file)
 
-    async def _watch(self, run: Run, child: Child, *, time_limit_s: float, memory_limit_bytes: int) -> Ending | None:
+    async def _watch(self, run: Run, child: Child, mates: Sequence[Child], *, time_limit_s: float, memory_limit_bytes: int) -> Ending | None:
         """Wait for the child, and kill it past its limits; the ending it then has.
 
         While it is alive its lease is kept from here, too: a spider that computes for long cannot renew it.
@@ -72,7 +88,7 @@ class Runner:
                 await asyncio.to_thread(self._keep, run)
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
-            memory = child.memory_bytes()
+            memory = sum(each.memory_bytes() for each in (child, *mates))
             if memory > memory_limit_bytes:
                 child.kill()
                 return Ending(Outcome.KILLED, f"used {memory / 1e6:.0f} MB of memory; memory_limit is "

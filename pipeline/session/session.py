@@ -232,6 +232,17 @@ class Session:
     def _remember_landing(self, url: str) -> None:
         write_private(self._landing_file, f"{url}\n".encode())
 
+    @property
+    def token(self) -> str:
+        """What an API's login gave, "" for nothing."""
+        return self._token
+
+    def adopt(self, token: str, epoch: int) -> None:
+        """Go on with a login that another process of the same run made; its cookies come apart."""
+        self._token = token
+        if self.standing is not None:
+            self.standing.adopt(epoch)
+
     def _take_token(self, token: str) -> None:
         self._token = token
         write_private(self._token_file, f"{token}\n".encode())

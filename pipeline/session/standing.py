@@ -107,6 +107,11 @@ class Standing:
                 self._lost = error
                 raise
 
+    def adopt(self, epoch: int) -> None:
+        """Another process of this run logged in for us all."""
+        with self._lock:
+            self._epoch = max(self._epoch, epoch)
+
     def lost(self, url: str, reason: str) -> PipelineError:
         """The error that ends the run: a fresh login did not help. The same one for all who ask."""
         with self._lock:

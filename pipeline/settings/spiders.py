@@ -211,6 +211,8 @@ class SpiderTable(Table):
     max_time: Duration | None = None
     """No page is begun after this; the run then ends well, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
+    processes: int = Field(1, ge=1, le=16)
+    """Processes that fetch one pass together, each with its share of `concurrency`; for the built-in spiders."""
     delay: Duration = 0.0
     """Between two requests to one host, those of other spiders with a delay included."""
     throttle: bool = False
@@ -274,6 +276,22 @@ class SpiderTable(Table):
         return value
 
     _patterns = field_validator("allow", "deny")(check_regexes)
+
+    @model_validator(mode="after")
+    def _processes_share(self) -> SpiderTable:
+        if self.processes == 1:
+            return self
+        if self.spider not in BUILT_IN_SPIDERS:
+            raise PydanticCustomError("processes", "processes is for the built-in spiders: a Python spider may keep in its "
+                                      "own memory what the other processes would lack")
+        if self.concurrency < self.processes:
+            raise PydanticCustomError("processes", "concurrency = {concurrency} is too little for processes = {processes}: "
+                                      "each needs a request of its own", {
+                                          "concurrency": self.concurrency, "processes": self.processes})
+        if self.throttle:
+            raise PydanticCustomError("processes", "give throttle or processes, not both: one process cannot see how the "
+                                      "site answers the others")
+        return self
 
     @model_validator(mode="after")
     def _has_work(self) -> SpiderTable:

@@ -1,0 +1,110 @@
+"""What the processes of one run have in common beside the frontier: cookies, the login, hosts to be left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+from dataclasses import dataclass, field
+from http.cookiejar import Cookie
+
+from pipeline.crawl.context import CrawlContext, Failures
+from pipeline.errors import PipelineError
+from pipeline.model import Page
+from pipeline.store.crawl import Queued
+
+_LENGTH_BYTES = 4
+_Place = tuple[str, str, str]
+_Value = tuple[object, ...]
+
+
+@dataclass
+class News:
+    """What one process tells another of the session. epoch, token: of its login; paused: as in CrawlContext."""
+
+    epoch: int = 0
+    token: str = ""
+    cookies: list[Cookie] = field(default_factory=list)
+    removed: list[_Place] = field(default_factory=list)
+    paused: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Message:
+    """Leader to mate: rows to fetch. Mate to leader: their pages, failures, an epoch it found expired, what ends it."""
+
+    news: News
+    rows: list[Queued] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
+    expired: int | None = None
+    fatal: PipelineError | None = None
+
+
+class Shared:
+    """One end of the pair of sessions that two processes keep the same. The first news have all there is."""
+
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
+        self._known: dict[_Place, _Value] = {}
+        self._paused: dict[str, float] = {}
+
+    def news(self) -> News:
+        """What changed here since the last news in either direction."""
+        session = self._context.session
+        here = {_place(cookie): cookie for cookie in session.jar}
+        news = News(
+            self._epoch, session.token,
+            cookies=[cookie for place, cookie in here.items() if self._known.get(place) != _value(cookie)],
+            removed=[place for place in self._known if place not in here],
+            paused={host: until for host, until in self._context.paused.items() if until > self._paused.get(host, 0.0)})
+        self._known = {place: _value(cookie) for place, cookie in here.items()}
+        self._paused |= news.paused
+        return news
+
+    def take(self, news: News) -> None:
+        """Make it so here; what belongs to a login that is over stays out."""
+        session = self._context.session
+        for host, until in news.paused.items():
+            self._context.paused[host] = max(until, self._context.paused.get(host, 0.0))
+            self._paused[host] = max(until, self._paused.get(host, 0.0))
+        if news.epoch < self._epoch:
+            return
+        for cookie in news.cookies:
+            session.jar.set_cookie(cookie)
+            self._known[_place(cookie)] = _value(cookie)
+        for place in news.removed:
+            self._known.pop(place, None)
+            with contextlib.suppress(KeyError):  # gone here, too
+                session.jar.clear(*place)
+        session.adopt(news.token, news.epoch)
+
+    @property
+    def _epoch(self) -> int:
+        standing = self._context.session.standing
+        return standing.epoch if standing is not None else 0
+
+
+def _place(cookie: Cookie) -> _Place:
+    return cookie.domain, cookie.path, cookie.name
+
+
+def _value(cookie: Cookie) -> _Value:
+    return cookie.value, cookie.expires, cookie.secure
+
+
+def packed(message: Message) -> bytes:
+    """For the socket between two of our own processes, and for nothing else: it is a pickle."""
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+async def received(reader: asyncio.StreamReader) -> Message | None:
+    """The next message; None when the other process is gone."""
+    try:
+        length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+        message = pickle.loads(await reader.readexactly(length))  # noqa: S301  from our own process
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    assert isinstance(message, Message)
+    return message

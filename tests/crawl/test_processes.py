@@ -1,0 +1,200 @@
+"""Several processes fetch one pass: each page once, budgets and login shared, and any of them may be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.model import Outcome, Run
+from pipeline.schedule.children import Child, warm_up
+from pipeline.schedule.runner import Runner
+from pipeline.session.jar import Jar
+from pipeline.settings import load
+from pipeline.store import runs
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program, alive, eventually
+
+PAGES = 40
+WAIT_S = 20.0
+
+
+def page(number: int) -> str:
+    return f"<p>{number}</p>" + "".join(f"<a href=/{link}>" for link in range(4 * number + 1, 4 * number + 5) if link < PAGES)
+
+
+def settings(site: PageSite, more: str = "") -> str:
+    return f"""
+        [spiders.s]
+        start = "{site.url}/0"
+        follow = ["a"]
+        robots = false
+        processes = 2
+        concurrency = 4
+        {more}
+        [spiders.s.items]
+        key = ["id"]
+        fields = {{ id = "p" }}
+    """
+
+
+def perform(crawls: Crawls, meanwhile: Callable[[int], None] = lambda leader: None) -> Run:
+    """A run in processes of its own. meanwhile: called in a thread with the leader's process id."""
+    warm_up()
+    now = datetime.now(UTC)
+    crawls.number += 1
+    runs.claim_slot(crawls.store, "s", f"slot {crawls.number}", due_at=now, reason="manual", now=now)
+    run = runs.start_run(crawls.store, None, owner=crawls.store.owner, now=now, limit=99)
+    assert run is not None
+    threads: list[threading.Thread] = []
+
+    def began(child: Child) -> None:
+        threads.append(threading.Thread(target=meanwhile, args=(child.pid,)))
+        threads[0].start()
+
+    async def work() -> Run:
+        async with asyncio.timeout(WAIT_S):
+            return await Runner(crawls.store, crawls.settings).perform(run, began)
+
+    ended = asyncio.run(work())
+    threads[0].join()
+    return ended
+
+
+def children() -> set[int]:
+    """Our processes that crawl."""
+    here = Program(Path(), 0)
+    here.watch(os.getpid())
+    return {pid for pid in alive(here.descendants() - {os.getpid()}) if os.getsid(pid) == pid}
+
+
+class HeldSite(PageSite):
+    """Answers the first requests at once, the others when `go` is set. in_hand: those; most: there ever were."""
+
+    def __init__(self, free: int) -> None:
+        super().__init__({f"/{number}": self._page for number in range(PAGES)})
+        self.go = threading.Event()
+        self.most = 0
+        self.in_hand = 0
+        self._free = free
+        self._lock = threading.Lock()
+
+    def _page(self, asked: Asked) -> Answer:
+        with self._lock:
+            self.in_hand += 1
+            self.most = max(self.most, self.in_hand)
+            self._free -= 1
+            held = self._free < 0 and not self.go.is_set()
+        assert not held or self.go.wait(WAIT_S)
+        with self._lock:
+            self.in_hand -= 1
+        return Answer(page(int(asked.path[1:])))
+
+
+def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would(crawls: Crawls) -> None:
+    with HeldSite(free=5) as site:
+        crawls.write(settings(site))
+
+        def both_at_work(leader: int) -> None:
+            eventually(lambda: site.in_hand == 4)  # two each
+            assert len(children()) == 2
+            site.go.set()
+
+        run = perform(crawls, both_at_work)
+        assert (run.outcome, run.complete, run.progress.pages, run.progress.new) == (Outcome.SUCCEEDED, True, PAGES, PAGES)
+        assert sorted(site.paths()) == sorted(f"/{number}" for number in range(PAGES))
+        assert site.most == 4
+        assert not children()
+
+
+@pytest.mark.parametrize("victim", ["mate", "leader"])
+def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, victim: str) -> None:
+    with HeldSite(free=9) as site:
+        crawls.write(settings(site))
+
+        def kill(leader: int) -> None:
+            eventually(lambda: site.in_hand == 4)
+            Program.kill_process(leader if victim == "leader" else (children() - {leader}).pop())
+            eventually(lambda: len(children()) == (0 if victim == "leader" else 1))
+            site.go.set()
+
+        run = perform(crawls, kill)
+        if victim == "leader":
+            assert run.outcome is Outcome.KILLED
+            assert not run.progress.gone
+            run = perform(crawls)
+        assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), run.error
+        assert sorted(crawls.items(), key=int) == [str(number) for number in range(PAGES)]
+        assert len([change for change in crawls.changes(run) if change.kind == "new"]) <= PAGES
+        assert len(site.paths()) <= PAGES + 8  # what the dead one had in hand, and what it had not handed over
+
+
+def test_max_pages_is_of_all_processes_together(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {f"/{number}": page(number) for number in range(PAGES)}
+    crawls.write(settings(site, "max_pages = 15"))
+    run = perform(crawls)
+    assert (run.outcome, run.complete, run.progress.pages) == (Outcome.SUCCEEDED, False, 15)
+    assert len(site.paths()) == 15
+
+
+class LoginSite(PageSite):
+    """Pages for the one login that counts; it ends after a while, and each page counts in a cookie."""
+
+    def __init__(self) -> None:
+        super().__init__({f"/{number}": self._page for number in range(PAGES)} | {"/login": self._login})
+        self.logins = 0
+        self._served = 0
+        self._lock = threading.Lock()
+
+    def _login(self, asked: Asked) -> Answer:
+        if asked.method != "POST":
+            return Answer("<form method=post><input name=user><input name=password type=password></form>")
+        with self._lock:
+            self.logins += 1
+            return Answer("<a href=/logout>out</a>", headers={"Set-Cookie": f"sid={self.logins}; Path=/"})
+
+    def _page(self, asked: Asked) -> Answer:
+        with self._lock:
+            if self._served == 20 and self.logins == 1:
+                valid = 2
+            else:
+                valid = self.logins
+                self._served += f"sid={valid}" in asked.headers.get("Cookie", "")
+        if f"sid={valid}" not in asked.headers.get("Cookie", ""):
+            return Answer("", 302, {"Location": "/login"})
+        return Answer(page(int(asked.path[1:])), headers={"Set-Cookie": f"seen{asked.path[1:]}=1; Path=/"})
+
+
+def test_a_login_that_expires_is_made_once_for_all_and_cookies_end_in_one_jar(crawls: Crawls) -> None:
+    with LoginSite() as site:
+        crawls.write(settings(site) + f"""
+        [spiders.s.login]
+        url = "{site.url}/login"
+        fields = {{ user = "me" }}
+        check = "a[href*=logout]"
+        """)
+        run = perform(crawls)
+        assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 0), run.error
+        assert len(crawls.items()) == PAGES
+        assert site.logins == 2
+        names = {cookie.name for cookie in Jar.open(crawls.folder / "data" / "jars" / "s.txt")}
+        assert "sid" in names
+        assert len(names) > PAGES - 8  # what came with pages of the login that was over is left out
+
+
+@pytest.mark.parametrize(("more", "words"), [
+    ("processes = 9\nconcurrency = 4", "concurrency = 4 is too little for processes = 9"),
+    ("processes = 2\nthrottle = true", "give throttle or processes"),
+    ('processes = 2\nspider = "spiders.x:Own"', "is for the built-in spiders"),
+    ("processes = 0", "greater than or equal to 1")])
+def test_what_does_not_go_with_processes_is_said(tmp_path: Path, more: str, words: str) -> None:
+    (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "http://site.example/"\n{more}\n')
+    with pytest.raises(SettingsError, match=words):
+        load(tmp_path / "settings.toml")
