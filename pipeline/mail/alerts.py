@@ -109,7 +109,8 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
 
 def _title(trouble: Trouble, words: AlertWording, mask: Callable[[str], str]) -> str:
     reason = one_line(mask(trouble.last_run.error), 100) if trouble.last_run is not None else ""
-    return words.titles[trouble.kind].format(spider=trouble.spider, n=trouble.failures, reason=reason)
+    title = words.failed_once if trouble.failures == 1 else words.titles[trouble.kind]
+    return title.format(spider=trouble.spider, n=trouble.failures, reason=reason)
 
 
 def _subject(started: Sequence[Trouble], over: Sequence[Alert], words: AlertWording, mask: Callable[[str], str]) -> str:

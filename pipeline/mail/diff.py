@@ -42,6 +42,13 @@ class Place:
         """Old → new as a whole, not word by word."""
         return all(span.kind != "same" for span in self.spans)
 
+    @property
+    def parted(self) -> list[tuple[Span, bool]]:
+        """Each span, and whether a blank goes before it: two words without one would read as one, and a tag inside a
+        word is what spam filters take for hiding."""
+        ends = ["", *(span.text for span in self.spans)]
+        return [(span, end[-1:].isalnum() and span.text[:1].isalnum()) for span, end in zip(self.spans, ends, strict=False)]
+
 
 def places(before: str, after: str) -> list[Place]:
     """Where two texts differ: line by line where one has lines, else one place. None when they only differ in blanks."""

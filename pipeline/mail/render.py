@@ -6,7 +6,7 @@ Templates get plain strings and are autoescaped and sandboxed; scraped text is d
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from types import MappingProxyType
@@ -34,12 +34,14 @@ HTML_LIMIT = 100_000
 """Bytes; above 102 kB Gmail clips a mail."""
 KEEP = 60
 """Changes of one kind a mail shows at most."""
+COMPACT_FROM = 12
+"""Of more changes of one kind than this, each item has its fields on one line."""
 _KEEPS = (KEEP, 40, 25, 15, 8, 4, 2, 1)
 _TITLES = ("title", "name", "headline", "subject", "标题", "名称")
 _LINKS = ("url", "link", "href", "链接")
 _MAX_TROUBLES = 20
 _MAX_PLACES = 12
-_MAX_RICH = 600
+_MAX_LINES = 12
 _MAX_REASONS = 3
 _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
 
@@ -48,7 +50,8 @@ _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, Ch
 class FieldView:
     """One field: its value as text, or for a changed one the places where it differs.
 
-    html: the value of a field of type "html", safe to show. more: how many places are not shown.
+    html, lines: the value of a field of type "html", safe to show, and what it says. more: how many places are not
+    shown.
     """
 
     name: str
@@ -56,16 +59,20 @@ class FieldView:
     link: str = ""
     places: list[Place] = field(default_factory=list)
     html: Markup | None = None
+    lines: list[str] = field(default_factory=list)
     more: str = ""
 
 
 @dataclass(frozen=True)
 class ItemView:
+    """compact: one of many, its fields on one line."""
+
     title: str
     link: str
     spider: str
     fields: list[FieldView]
     charts: Sequence[Chart] = ()
+    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,14 @@ class Section:
     count: int
     items: list[ItemView]
     more: str
+
+
+@dataclass(frozen=True)
+class TroubleView:
+    """What went wrong with a spider; spider is "" for what says how many more there are."""
+
+    spider: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,8 @@ def render(news: News, packed: Packed, *, name: str, subject: str | None, langua
     environment = _environment(templates)
     inliner = CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
     summary = summarise(news, words)
-    viewer = _Viewer(words, rich, several=len(news.spiders) > 1)
+    viewer = _Viewer(words, rich, several=len(news.spiders) > 1, many=frozenset(
+        kind for kind, count in news.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
     items = {kind: [viewer.item(change, charts.get(change.id, ())) for change in news.top[kind]] for kind in ORDER}
     view: dict[str, Any] = {}
     html = ""
@@ -240,18 +256,21 @@ def link_of(data: Mapping[str, Any], key: str) -> str:
 
 @dataclass(frozen=True)
 class _Viewer:
-    """Turns changes into what a template shows. rich: by spider, the fields that hold HTML."""
+    """Turns changes into what a template shows. rich: by spider, the fields that hold HTML; many: the kinds of which
+    there are so many that each item gets one line for its fields."""
 
     words: Wording
     rich: Mapping[str, Collection[str]]
     several: bool
+    many: Collection[ChangeKind]
 
     def item(self, change: Change, charts: Sequence[Chart]) -> ItemView:
         data = _data(change)
         title, link = self.title(change), link_of(data, change.key)
-        fields = self._changed(change) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link)
+        compact = change.kind in self.many
+        fields = self._changed(change) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link, compact=compact)
         return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
-                        change.spider if self.several else "", fields[:_MAX_FIELDS[change.kind]], charts)
+                        change.spider if self.several else "", fields[:_MAX_FIELDS[change.kind]], charts, compact)
 
     def title(self, change: Change) -> str:
         return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
@@ -275,16 +294,25 @@ class _Viewer:
                                    more=self.words.more.format(n=left) if left > 0 else ""))
         return views
 
-    def _plain(self, change: Change, title: str, link: str) -> list[FieldView]:
+    def _plain(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
         views = []
         for name, value in _data(change).items():
             whole = self._text(change, name, value)
-            is_rich = self._is_rich(change, name)
-            text, own_link = one_line(whole, _MAX_RICH if is_rich else 140), safe_link(value)
+            is_rich = self._is_rich(change, name) and not compact
+            text, own_link = one_line(whole, 40 if compact else 140), safe_link(value)
             if text and whole != title and (not link or own_link != link):
-                markup = "\n".join(value) if _is_texts(value) else shown(value)
-                views.append(FieldView(one_line(name, 40), text, own_link, html=sanitised(markup, base=link) if is_rich else None))
+                view = FieldView(one_line(name, 40), text, own_link)
+                if is_rich:
+                    markup = "\n".join(value) if _is_texts(value) else shown(value)
+                    view = replace(view, html=sanitised(markup, base=link), lines=_lines(whole))
+                views.append(view)
         return views
+
+
+def _lines(text: str) -> list[str]:
+    """The beginning of a text, line by line."""
+    found = [one_line(line, 300) for line in text.split("\n")]
+    return found if len(found) <= _MAX_LINES else [*found[:_MAX_LINES], "…"]
 
 
 def _data(change: Change) -> dict[str, Any]:
@@ -296,7 +324,7 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
-def _troubles(news: News, words: Wording) -> list[str]:
+def _troubles(news: News, words: Wording) -> list[TroubleView]:
     told = []
     for trouble in news.troubles:
         parts = []
@@ -307,21 +335,23 @@ def _troubles(news: News, words: Wording) -> list[str]:
                          words.failed_runs.format(n=trouble.bad, total=trouble.total))
         if trouble.recovered:
             parts.append(words.recovered)
-        line = trouble.spider + words.colon + words.comma.join(parts)
-        error = one_line(trouble.error, 300)
-        told.append(f"{line} — {error}" if error else line)
+        told.append(TroubleView(trouble.spider, _because(words.comma.join(parts), one_line(trouble.error, 300))))
     told += [_refused(refused, words) for refused in news.refused]
-    return told if len(told) <= _MAX_TROUBLES else [*told[:_MAX_TROUBLES - 1],
-                                                     words.more.format(n=len(told) - _MAX_TROUBLES + 1)]
+    left = len(told) - _MAX_TROUBLES
+    return [*told[:_MAX_TROUBLES], TroubleView("", words.more.format(n=left))] if left > 0 else told
 
 
-def _refused(refused: Refused, words: Wording) -> str:
+def _because(what: str, why: str) -> str:
+    return f"{what} — {why}" if why else what
+
+
+def _refused(refused: Refused, words: Wording) -> TroubleView:
     shown_reasons = [f"{one_line(one.reason, 120)} ({one.count})" for one in refused.reasons[:_MAX_REASONS]]
     left = refused.count - sum(one.count for one in refused.reasons[:_MAX_REASONS])
     if left > 0:
         shown_reasons.append(words.more.format(n=left))
-    line = refused.spider + words.colon + words.kept_aside_of.format(n=refused.count, spider=refused.spider)
-    return f"{line} — {words.comma.join(shown_reasons)}" if shown_reasons else line
+    return TroubleView(refused.spider, _because(words.kept_aside_of.format(n=refused.count, spider=refused.spider),
+                                                words.comma.join(shown_reasons)))
 
 
 def _downloads(news: News, packed: Packed, words: Wording, keep: int) -> list[FileView]:

@@ -48,17 +48,17 @@ class Wording:
 
 ENGLISH = Wording(
     lang="en",
-    counts={ChangeKind.NEW: "{n} new", ChangeKind.CHANGED: "{n} changed", ChangeKind.GONE: "{n} gone",
-            ChangeKind.BACK: "{n} back"},
+    counts={ChangeKind.NEW: "{n:,} new", ChangeKind.CHANGED: "{n:,} changed", ChangeKind.GONE: "{n:,} gone",
+            ChangeKind.BACK: "{n:,} back"},
     headings={ChangeKind.NEW: "New", ChangeKind.CHANGED: "Changed", ChangeKind.GONE: "Gone", ChangeKind.BACK: "Back"},
     comma=", ", colon=": ",
-    files="{n} downloaded",
+    files="{n:,} downloaded",
     failed="{spiders} failed",
     doubtful="{spiders} suspect",
     nothing="nothing new",
-    more="and {n} more",
+    more="and {n:,} more",
     unseen="changed, but not where it shows",
-    more_attached="and {n} more, all in the attached {name}",
+    more_attached="and {n:,} more, all in the attached {name}",
     downloads="Downloads",
     not_attached="not attached",
     kept_at="kept as {key}",
@@ -69,8 +69,8 @@ ENGLISH = Wording(
     failed_runs="{n} of {total} runs failed",
     recovered="the last one succeeded",
     suspect="suspect, so that nothing is reported gone",
-    kept_aside="{n} kept aside",
-    kept_aside_of="{n} items were kept aside, see `pipeline items {spider} --rejects`",
+    kept_aside="{n:,} kept aside",
+    kept_aside_of="{n:,} items were kept aside, see `pipeline items {spider} --rejects`",
     outcomes={Outcome.FAILED: "failed", Outcome.TIMED_OUT: "ran out of time", Outcome.KILLED: "was killed",
               Outcome.ABANDONED: "was cut short"},
     attachments="Attachments",
@@ -125,6 +125,7 @@ class AlertWording:
     lang: str
     alert: str
     titles: dict[AlertKind, str]
+    failed_once: str
     over: dict[AlertKind, str]
     since: str
     lasted: str
@@ -152,6 +153,7 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
                 AlertKind.SUSPECT: "{spider} is suspect: {reason}",
                 AlertKind.LATE: "{spider} is late: it was due and no run came of it",
                 AlertKind.LOGIN: "the login of {spider} ends soon"},
+        failed_once="{spider} failed",
         over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
               AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login"},
         since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
@@ -161,7 +163,7 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
                  "file that cookies.file names",
         by_itself="nothing, as long as the site lets it in by itself: it logs in again when this one has ended. "
                   "`pipeline login {spider}` tries it",
-        log="The end of its log", more="and {n} more",
+        log="The end of its log", more="and {n:,} more",
         footer="You receive this because [alerts] lists your address. There is one mail when trouble starts and one "
                "when it is over.", colon=": ", comma=", "),
     "zh": AlertWording(
@@ -169,6 +171,7 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 的结果可疑",
                 AlertKind.LATE: "{spider} 迟到：已到运行时间，却没有运行",
                 AlertKind.LOGIN: "{spider} 的登录即将失效"},
+        failed_once="{spider} 运行失败",
         over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 的结果恢复正常",
               AlertKind.LATE: "{spider} 不再迟到", AlertKind.LOGIN: "{spider} 已重新登录"},
         since="开始于", lasted="持续", last_good="最近一次成功", last_run="最近一次运行", run="第 {n} 次运行，{at}",

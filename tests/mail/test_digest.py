@@ -200,6 +200,7 @@ def test_items_kept_aside_are_counted_with_their_reasons_and_news_only_where_the
     mail = mail_of(store, built(store, settings, slot="s3"))
     assert mail["Subject"] == "[morning] 12 kept aside"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
+    assert "! Not everything went well\r\n  books: 12 items" in text_of(mail)
 
 
 def test_rendered_again_after_a_kill_the_message_is_the_same(store, site, settings_from):
@@ -355,7 +356,7 @@ def test_names_and_types_of_downloads_cannot_reach_outside_their_part(store, sit
 
 def test_thousands_of_changes_are_attached_whole_shown_in_part_and_never_held_in_memory(store, site, settings_from):
     settings = settings_from(digest='attach = ["csv"]')
-    site.run({f"https://books.test/{n}": {"title": f"Book {n}", "text": "x" * 1000} for n in range(5000)})
+    site.run({f"https://books.test/{n}": {"title": f"Book {n}", "text": "x" * 1000, "n": n} for n in range(5000)})
     claim = claimed(store, settings)
     tracemalloc.start()
     result = build(store, settings, claim, owner="me", now=NOW)
@@ -363,10 +364,11 @@ def test_thousands_of_changes_are_attached_whole_shown_in_part_and_never_held_in
     tracemalloc.stop()
     assert peak < 20_000_000
     mail = mail_of(store, result)
-    assert mail["Subject"].startswith("[morning] 5000 new: Book 0, Book 1, Book 2")
+    assert mail["Subject"].startswith("[morning] 5,000 new: Book 0, Book 1, Book 2")
     html = text_of(mail, "html")
     assert len(html.encode()) < 100_000
     assert "more, all in the attached morning-2026-11-22.csv" in html
+    assert re.search(r"\* Book 0\s+https://\S+\s+  text: x+… · n: 0\s", text_of(mail))  # one of many: its fields on one line
     found = attachments_of(store, result)["csv"]
     assert len(found.splitlines()) == 5001
 
