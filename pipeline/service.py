@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipeline.schedule.children import warm_up
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Due, Timetable
 from pipeline.settings import Settings, load
-from pipeline.store import Store, digests, open_store, outbox, pauses, runs
+from pipeline.store import Store, digests, open_store, outbox, pauses, retention, runs
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
@@ -42,6 +43,9 @@ DIGEST_RETRY_S = 60.0
 RESTART_S = 5.0
 ALERTS_EVERY_S = 30.0
 TIDY_EVERY_S = 600.0
+PRUNE_AFTER_S = 60.0
+PRUNE_EVERY_S = 3600.0
+PRUNE_PAUSE_S = 0.02
 CATCH_UP = timedelta(minutes=10)
 """So long after a start nobody is told that a spider is late: its missed slot is on its way."""
 ABORT_S = 5.0
@@ -165,7 +169,7 @@ class Service:
     async def _work(self) -> None:
         outbox_task = asyncio.create_task(self._kept(self._outbox.run))
         loops = [self._schedule, self._start_runs, self._recover, self._untold_digests, self._watch_alerts,
-                 self._tidy_downloads, self._outward.run]
+                 self._tidy_downloads, self._forget_the_past, self._outward.run]
         if self._show_progress:
             loops.append(self._report_progress)
         tasks = [outbox_task, *(asyncio.create_task(self._kept(loop)) for loop in loops)]
@@ -380,6 +384,24 @@ class Service:
                 over = tidied.over_bytes
             await asyncio.sleep(TIDY_EVERY_S)
 
+    async def _forget_the_past(self) -> None:
+        """Delete what the settings no longer keep, in small transactions with room between them for others."""
+        def go_on() -> bool:
+            time.sleep(PRUNE_PAUSE_S)
+            return not self._stop.is_set()
+
+        while True:
+            await asyncio.sleep(PRUNE_AFTER_S)
+            try:
+                pruned = await asyncio.to_thread(retention.prune, self._store, _kept(self.settings), now=utc_now(),
+                                                 go_on=go_on)
+            except (PipelineError, OSError) as error:
+                logger.error("retention: %s", error)  # noqa: TRY400
+            else:
+                if pruned:
+                    logger.info("retention: deleted %s", pruned)
+            await asyncio.sleep(PRUNE_EVERY_S)
+
     async def _late(self) -> list[Trouble] | None:
         """Spiders that are late as the heartbeat has it, and of which no run has failed: that is told otherwise.
 
@@ -444,6 +466,12 @@ class Service:
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.to_thread(question, self._store, *arguments)
+
+
+def _kept(settings: Settings) -> retention.Rules:
+    found = {name: retention.Keep(timedelta(seconds=table.age) if table.age is not None else None, table.count)
+             for name, table in settings.retention}
+    return retention.Rules(**found, waiting={name: digest.spiders for name, digest in settings.digests.items()})
 
 
 def _abandon_expired(store: Store) -> list[Run]:

@@ -39,6 +39,33 @@ class PipelineTable(Table):
     """How long SIGTERM waits for runs to checkpoint."""
 
 
+class KeepTable(Table):
+    """How much of something stays. `"30d"` is an age, `1000` a count, `{ age = "30d", count = 1000 }` both; `{}`: all."""
+
+    age: Duration | None = None
+    count: int | None = Field(None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_short(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"age": value}
+        return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class RetentionTable(Table):
+    """What a digest has yet to tell, or the outbox to send, stays whatever stands here."""
+
+    runs: KeepTable = KeepTable.model_validate("365d")
+    """Runs of each spider, with their changes and digests. The last 20 and the last success always stay."""
+    pages: KeepTable = KeepTable.model_validate({"age": "7d", "count": 1_000_000})
+    """Which pages were fetched, and pages saved for digests."""
+    messages: KeepTable = KeepTable.model_validate({"age": "90d", "count": 10_000})
+    """Messages that were sent or dropped."""
+    logs: KeepTable = KeepTable.model_validate({"age": "30d", "count": 10_000})
+    """Logs of runs, and of digests."""
+
+
 class HeartbeatTable(Table):
     host: str = "127.0.0.1"
     """Any other address needs allow_remote = true."""
@@ -121,6 +148,7 @@ class Settings(Table):
     mail: MailTable = MailTable.model_construct(from_="Pipeline <pipeline@localhost>")
     proxies: dict[str, Proxy] = Field(default_factory=dict)
     alerts: AlertsTable = AlertsTable()
+    retention: RetentionTable = RetentionTable()
     spiders: dict[str, SpiderTable] = Field(default_factory=dict)
     digests: dict[str, DigestTable] = Field(default_factory=dict)
     demo: DemoTable | None = None
