@@ -18,7 +18,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +31,6 @@ from pipeline import logs
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.crew import shares
 from pipeline.crawl.extract import Document
-from pipeline.crawl.manners import quiet_in_s, quiet_until
 from pipeline.crawl.mate import join
 from pipeline.crawl.run import PRELOAD, crawl, spider_class
 from pipeline.crawl.trial import try_spider
@@ -44,9 +44,9 @@ from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
-from pipeline.settings import Settings, SpiderTable, secrets
+from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until, secrets
 from pipeline.store import Store, logins, open_store
-from pipeline.store.runs import Ending, end_run, report_progress, work_left
+from pipeline.store.runs import QUIET, Ending, end_run, report_progress, work_left
 
 PROGRESS_EVERY_S = 1.0
 GC_OBJECTS = 25_000
@@ -148,12 +148,15 @@ class Stop:
 class CrawlRun:
     """One run: login, crawl, downloads, outcome."""
 
-    def __init__(self, store: Store, settings: Settings, run: Run, stop: Stop, mates: Sequence[socket.socket]) -> None:
+    def __init__(self, store: Store, settings: Settings, run: Run, stop: Stop, mates: Sequence[socket.socket] = (), *,
+                 clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
         self._settings = settings
         self._run = run
         self._stop = stop
         self._mates = mates
+        self._clock = clock
+        self._held_until: datetime | None = None
         self._progress = Progress()
         self._rehearsal = run.reason == REHEARSAL
         self._downloads: Downloads | None = None
@@ -179,11 +182,11 @@ class CrawlRun:
     def _attempt(self) -> Ending:
         spider = self._settings.spiders[self._run.spider]
         spidercls = spider_class(spider.spider, self._settings.folder)
-        here = datetime.now(self._settings.zone)
+        here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(spider.quiet, here)) is not None:
-            return Ending(Outcome.STOPPED, f"quiet hours until {until:%H:%M}", keep_open=True)
+            return Ending(Outcome.STOPPED, f"quiet hours until {until:%H:%M}", QUIET, keep_open=True)
         if (left_s := quiet_in_s(spider.quiet, here)) is not None:
-            evening = threading.Timer(left_s, self._stop.ask)
+            evening = threading.Timer(left_s, self._hold, [spider, here.astimezone(UTC) + timedelta(seconds=left_s)])
             evening.daemon = True
             evening.start()
         session = open_session(self._run.spider, spider, self._settings)
@@ -207,7 +210,15 @@ class CrawlRun:
             self._downloads.stop()
             session.jar.save()
             self._record_login(session)
-        return ending if self._rehearsal else self._with_downloads(ending)
+        ending = ending if self._rehearsal else self._with_downloads(ending)
+        if self._held_until is None or ending.outcome is not Outcome.STOPPED:
+            return ending
+        return replace(ending, error=f"quiet hours until {self._held_until:%H:%M}; {ending.error}", error_kind=QUIET)
+
+    def _hold(self, spider: SpiderTable, since: datetime) -> None:
+        """Quiet hours begin: a checkpoint. A service goes on with it when they are over."""
+        self._held_until = quiet_until(spider.quiet, since.astimezone(self._settings.zone))
+        self._stop.ask()
 
     def _record_login(self, session: Session) -> None:
         """When its login ends, for the alerts; a run does not fail for want of that."""

@@ -30,7 +30,7 @@ from pipeline.model import MessageState, Outcome, Run
 from pipeline.schedule.children import warm_up
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Due, Timetable
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings, load, quiet_until
 from pipeline.store import Store, digests, open_store, outbox, pauses, retention, runs
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
@@ -147,6 +147,7 @@ class Service:
         self._runner.settings = self.settings
         logger.info("settings reloaded from %s", self.settings.file)
         self._plan_changed.set()
+        self._runs_changed.set()
 
     def _look_for_damage(self) -> None:
         """After a kill or a power cut: is the database whole? And what was being written then is swept away."""
@@ -259,7 +260,7 @@ class Service:
             self._runs_changed.clear()
             try:
                 run = await asyncio.to_thread(runs.start_run, self._store, None, owner=self._store.owner,
-                                              now=utc_now(), limit=self.settings.pipeline.max_runs)
+                                              now=utc_now(), limit=self.settings.pipeline.max_runs, held=self._quiet())
             except PipelineError as error:
                 logger.error("runs: %s", error)  # noqa: TRY400
                 run = None
@@ -268,6 +269,11 @@ class Service:
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._runs_changed.wait(), RECOVER_EVERY_S)
+
+    def _quiet(self) -> set[str]:
+        """Spiders that are in their quiet hours: what is due waits for their end."""
+        here = utc_now().astimezone(self.settings.zone)
+        return {name for name, spider in self.settings.spiders.items() if quiet_until(spider.quiet, here) is not None}
 
     async def _perform(self, run: Run) -> None:
         if run.spider not in self.settings.spiders:
@@ -291,12 +297,15 @@ class Service:
         self._plan_changed.set()
 
     async def _recover(self) -> None:
-        """Take up the runs of processes that are gone."""
+        """Take up the runs of processes that are gone, and those that quiet hours stopped."""
         while True:
             await asyncio.sleep(RECOVER_EVERY_S)
             try:
                 for run in await self._ask(_abandon_expired):
                     logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id)
+                    self._runs_changed.set()
+                for run in await self._ask(_take_up_quiet):
+                    logger.info("%s run %d goes on when its quiet hours are over", run.spider, run.id)
                     self._runs_changed.set()
             except PipelineError as error:
                 logger.error("recovery: %s", error)  # noqa: TRY400
@@ -432,7 +441,8 @@ class Service:
     async def _finish_when_idle(self) -> None:
         """For `once`: end when no run waits or runs, every digest is told and the outbox has nothing due."""
         while not self._stop.is_set():
-            left = await asyncio.to_thread(runs.waiting_runs, self._store)
+            held = self._quiet()
+            left = [run for run in await asyncio.to_thread(runs.waiting_runs, self._store) if run.spider not in held]
             due = await asyncio.to_thread(outbox.next_due, self._store)
             if not left and not self._at_work and not self._digest_lock.locked() and (
                     due is None or due > utc_now() + timedelta(seconds=5)):
@@ -476,6 +486,10 @@ def _kept(settings: Settings) -> retention.Rules:
 
 def _abandon_expired(store: Store) -> list[Run]:
     return runs.abandon_expired(store, now=utc_now())
+
+
+def _take_up_quiet(store: Store) -> list[Run]:
+    return runs.take_up_stopped(store, now=utc_now(), quiet_only=True)
 
 
 def _shown(path: Path) -> str:

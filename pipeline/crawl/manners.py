@@ -1,4 +1,4 @@
-"""Good manners towards a site: Crawl-delay, Retry-After, pauses after a refusal, bans, and quiet hours."""
+"""Good manners towards a site: Crawl-delay, Retry-After, pauses after a refusal, and bans."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import email.utils
 import logging
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from scrapy import signals
@@ -172,26 +171,3 @@ def _date(value: str) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def quiet_until(spans: Sequence[str], now: datetime) -> datetime | None:
-    """When the quiet hours end that `now` (in the zone the spans are meant in) is within; None when it is not."""
-    ends = [end for span in spans for begin, end in _around(span, now) if begin <= now < end]
-    return max(ends, default=None)
-
-
-def quiet_in_s(spans: Sequence[str], now: datetime) -> float | None:
-    """Seconds until the next quiet hours begin; None without any."""
-    begins = [begin for span in spans for begin, _ in _around(span, now) if begin > now]
-    return min(((begin.astimezone(UTC) - now.astimezone(UTC)).total_seconds() for begin in begins), default=None)
-
-
-def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
-    """The span as it lies around now: yesterday's, today's and tomorrow's."""
-    first, last = (time.fromisoformat(text) for text in span.split("-"))
-    found = []
-    for offset in (-1, 0, 1):
-        day = now.date() + timedelta(days=offset)
-        end_day = day if last > first else day + timedelta(days=1)
-        found.append((datetime.combine(day, first, now.tzinfo), datetime.combine(end_day, last, now.tzinfo)))
-    return found

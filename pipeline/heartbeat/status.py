@@ -31,12 +31,13 @@ from pipeline.heartbeat.shape import (
 )
 from pipeline.heartbeat.text import for_people, visible
 from pipeline.model import Health, LoginCookie, Outcome, Run
-from pipeline.settings import Proxy, ProxyTable, Settings
+from pipeline.settings import Proxy, ProxyTable, Settings, quiet_between
 from pipeline.store import status as queries
 from pipeline.store.engine import Store
 from pipeline.store.logins import first_ends
 from pipeline.store.pauses import paused_since
 from pipeline.store.proxies import pool_file, read_pool
+from pipeline.store.runs import QUIET
 from pipeline.units import size_for_people
 
 RECENT = 20
@@ -130,13 +131,15 @@ def _spider(connection: Connection, settings: Settings, name: str, *, at_work: l
     recent = _masked(queries.recent(connection, name, RECENT), mask)
     success, failures = _success_and_failures(connection, name, recent)
     running = [run for run in at_work if run.spider == name]
+    last = recent[0] if recent else None
     grace = settings.heartbeat.late_after
     due = due_for_success(name, success, started_at, next_due, due_after)
+    begun = running or (last is not None and last.error_kind == QUIET)
     late = not paused and due is not None and is_late(
-        due, now, grace_s=grace if grace is not None else _grace_s(name, due, due_after),
-        time_limit_s=table.time_limit if running else 0.0)
+        due + quiet_between(table.quiet, due.astimezone(settings.zone), now), now,
+        grace_s=grace if grace is not None else _grace_s(name, due, due_after),
+        time_limit_s=table.time_limit if begun else 0.0)
     reasons = []
-    last = recent[0] if recent else None
     if failures:
         why = _quoted(next((run.error for run in recent if run.error), ""))
         reasons.append(("the last run failed" if failures == 1 else f"the last {failures} runs failed")
@@ -186,7 +189,7 @@ def due_for_success(name: str, success: Run | None, started_at: datetime, next_d
 
 
 def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
-    """Whether `due` passed with its grace. A run at work has its time limit on top, and no more."""
+    """Whether `due` passed with its grace. A run at work, or held by quiet hours, has its time limit on top, and no more."""
     return now > due + timedelta(seconds=grace_s + time_limit_s)
 
 

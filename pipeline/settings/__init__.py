@@ -16,6 +16,7 @@ from pipeline.settings.mail import (
     OAuth2Table,
     RecipientsTable,
 )
+from pipeline.settings.quiet import quiet_between, quiet_in_s, quiet_until
 from pipeline.settings.rules import DetailsTable, FieldTable, ItemsTable, PagesTable, SelectorTable, WatchTable
 from pipeline.settings.schedules import every_s, parse_cron
 from pipeline.settings.spiders import (
@@ -41,4 +42,4 @@ from pipeline.settings.values import Secret, Table, nearest
 __all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "Condition", "CookiesTable", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RequestTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "every_s", "load", "nearest",
-           "parse_cron", "schema", "secrets"]
+           "parse_cron", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets"]

@@ -7,7 +7,7 @@ pass gets a new run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,9 @@ PASS_MAX_AGE = timedelta(hours=24)
 """An open pass older than this tells nothing true about the site: the next slot starts afresh."""
 PASS_MAX_RUNS = 8
 """So many attempts at one pass without finishing it, and the next slot starts afresh."""
+
+QUIET = "QuietHours"
+"""The error_kind of a run that quiet hours stopped, or kept from beginning."""
 
 _PROGRESS = set(Progress.__dataclass_fields__)
 
@@ -61,7 +64,8 @@ def run_of(row: Row[Any]) -> Run:
 def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime) -> Run | None:
     """Claim one due time of one spider: its slot, its pass and a waiting run, in one transaction.
 
-    None when somebody has claimed it before. A spider that is still at work gets a run that says `skipped`.
+    None when somebody has claimed it before. A spider that is still at work gets a run that says `skipped`. Who asks by
+    hand is given a run that waits already, so that it does not wait for a service that is not there.
     """
     with store.write(durable=True) as connection:
         taken = select(slots.c.id).where(slots.c.spider == spider, slots.c.key == key)
@@ -69,12 +73,13 @@ def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason:
             return None
         slot_id = connection.execute(insert(slots).values(
             spider=spider, key=key, due_at=due_at, claimed_at=now, reason=reason).returning(slots.c.id)).scalar_one()
-        busy = connection.execute(select(runs.c.id, runs.c.pass_id).where(
-            runs.c.spider == spider, runs.c.ended_at.is_(None))).first()
+        busy = connection.execute(select(runs).where(runs.c.spider == spider, runs.c.ended_at.is_(None))).first()
+        if busy is not None and busy.started_at is None and reason == "manual":
+            return run_of(busy)
         if busy is not None:
             return _insert_run(connection, pass_id=busy.pass_id, spider=spider, reason=reason, due_at=due_at,
                                created_at=now, ended_at=now, outcome=Outcome.SKIPPED.value,
-                               error=f"run {busy.id} is still at work")
+                               error=f"run {busy.id} {'is still at work' if busy.started_at is not None else 'is yet to begin'}")
         return _insert_run(connection, pass_id=_pass_for(connection, spider, slot_id, now), spider=spider,
                            reason=reason, due_at=due_at, created_at=now)
 
@@ -99,8 +104,12 @@ def _insert_run(connection: Connection, **values: Any) -> Run:
     return run_of(connection.execute(insert(runs).values(progress={}, **values).returning(runs)).one())
 
 
-def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int) -> Run | None:
-    """Lease a waiting run (any, oldest first, when run_id is None) while fewer than `limit` are running."""
+def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int,
+              held: Collection[str] = ()) -> Run | None:
+    """Lease a waiting run (any, oldest first, when run_id is None) while fewer than `limit` are running.
+
+    held: spiders whose runs go on waiting.
+    """
     with store.write(durable=True) as connection:
         running = connection.execute(select(func.count()).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)).scalar_one()
@@ -109,6 +118,8 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
         waiting = and_(runs.c.started_at.is_(None), runs.c.ended_at.is_(None))
         if run_id is not None:
             waiting = and_(waiting, runs.c.id == run_id)
+        if held:
+            waiting = and_(waiting, runs.c.spider.not_in(sorted(held)))
         taken = leases.take(connection, runs, waiting, owner=owner, now=now, order_by=[runs.c.id])
         if not taken:
             return None
@@ -210,12 +221,23 @@ def abandon_expired(store: Store, *, now: datetime) -> list[Run]:
         return lost
 
 
-def take_up_stopped(store: Store, *, now: datetime) -> list[Run]:
-    """After a stop: new runs for passes that were cut short by it. Returns the waiting runs."""
+def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
+    """After a stop: new runs for passes that were cut short by it. Returns the waiting runs.
+
+    quiet_only: for those that quiet hours stopped lately.
+    """
+    last = select(func.max(runs.c.id)).where(_REAL).group_by(runs.c.pass_id)
+    wanted = and_(passes.c.closed_at.is_(None), runs.c.outcome == Outcome.STOPPED.value)
+    if quiet_only:
+        lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind == QUIET)
+        last = last.where(runs.c.pass_id.in_(lately))
+        wanted = and_(wanted, runs.c.error_kind == QUIET)
+        with store.read() as connection:  # asked again and again, and seldom is there any: no need to hold up writers
+            if connection.execute(lately.limit(1)).first() is None:
+                return []
     with store.write(durable=True) as connection:
-        last = select(func.max(runs.c.id)).where(_REAL).group_by(runs.c.pass_id)
         cut = connection.execute(select(runs).join(passes, passes.c.id == runs.c.pass_id).where(
-            passes.c.closed_at.is_(None), runs.c.id.in_(last), runs.c.outcome == Outcome.STOPPED.value))
+            wanted, runs.c.id.in_(last)))
         return [run for run in (_take_up(connection, run_of(row), now) for row in cut.all()) if run]
 
 

@@ -63,12 +63,15 @@ class Crawls:
             return run
         return runs.end_run(self.store, run, ending, context.progress, now=datetime.now(UTC))
 
-    def perform(self, name: str = "s") -> Run:
-        """One run as a child performs it: login, crawl and downloads."""
+    def perform(self, name: str = "s", *, clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+                on_stop: Callable[[], object] = lambda: None) -> Run:
+        """One run as a child performs it: login, crawl and downloads. on_stop: called when it is asked to stop."""
         run = self._claimed(name, self.store.owner)
         ours, theirs = multiprocessing.Pipe()
         with ours, theirs:
-            CrawlRun(self.store, self.settings, run, Stop(theirs)).perform()
+            stop = Stop(theirs)
+            stop.call(on_stop)
+            CrawlRun(self.store, self.settings, run, stop, clock=clock).perform()
         ended = runs.get_run(self.store, run.id)
         assert ended is not None
         return ended

@@ -13,7 +13,6 @@ from pipeline.model import Outcome
 from pipeline.store.runs import work_left
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
-from tests.servers.program import Program
 
 
 class Walled:
@@ -253,15 +252,3 @@ def test_files_that_stay_behind_a_wall_end_the_run(crawls: Crawls, site: PageSit
     run = crawls.perform()
     assert (run.outcome, "right after logging in again" in run.error) == (Outcome.FAILED, True)
     assert walled.logins == 2
-
-
-def test_a_run_in_quiet_hours_fetches_nothing_and_the_next_goes_on(program: Program, site: PageSite) -> None:
-    site.pages = {"/": "<p>x</p>"}
-    program.write(f'[spiders.s]\nstart = "{site.url}/"\nquiet = ["00:00-12:00", "12:00-00:00"]')
-    program.run("run", "s")
-    assert site.asked == []
-    (run,) = program.history()
-    assert (run["outcome"], run["error"][:17]) == ("stopped", "quiet hours until")
-    program.write(f'[spiders.s]\nstart = "{site.url}/"')
-    assert program.run("run", "s").returncode == 0
-    assert site.paths() == ["/"]

@@ -18,10 +18,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.crawl.manners import quiet_in_s, quiet_until, retry_after_s
+from pipeline.crawl.manners import retry_after_s
 from pipeline.crawl.revalidate import Kept, PageCache
+from pipeline.heartbeat import snapshot
 from pipeline.model import Outcome
 from pipeline.session.budget import HostBudget
+from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
+from pipeline.store import open_store, runs
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 
@@ -323,3 +326,57 @@ def test_quiet_hours_may_span_midnight() -> None:
     assert quiet_until(spans, at(6, 0)) is None
     assert quiet_in_s(spans, at(12, 0)) == 1800
     assert quiet_in_s((), at(12, 0)) is None
+    assert quiet_between(spans, at(21, 0), at(12, 45) + timedelta(days=1)) == timedelta(hours=8, minutes=15)
+    assert quiet_between(spans, at(23, 0), at(23, 30)) == timedelta(minutes=30)
+    assert quiet_between(spans, at(7, 0), at(8, 0)) == quiet_between((), at(7, 0), at(23, 0)) == timedelta()
+    june = datetime(2026, 6, 1, 1, 0, tzinfo=zone)
+    assert quiet_between(("00:00-12:00", "12:00-00:00"), june, june + timedelta(days=99)) == timedelta(days=30)
+    night = datetime(2026, 3, 28, 23, 0, tzinfo=zone)  # clocks go forward in it
+    assert quiet_between(spans, night, night + timedelta(hours=10)) == timedelta(hours=6)
+
+
+def test_a_run_that_quiet_hours_stop_goes_on_where_it_was(crawls: Crawls, site: PageSite) -> None:
+    begun = threading.Event()
+
+    def page(asked: Asked) -> Answer:
+        number = int(asked.path[1:])
+        if number == 2:
+            begun.wait(20)  # until the hours begin
+        return Answer(f"<p>{number}</p><a href=/{number + 1}>next</a>" if number < 5 else "<p>5</p>")
+    site.pages = {f"/{number}": page for number in range(6)}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nrobots = false\nquiet = ["22:00-06:00"]'
+                 f'\ntimeout = "30s"{ITEM}')
+    evening = datetime(2026, 3, 10, 21, 59, 59, 700_000, tzinfo=UTC)
+    first = crawls.perform(clock=lambda: evening, on_stop=begun.set)
+    assert (first.outcome, first.error_kind) == (Outcome.STOPPED, "QuietHours")
+    assert first.error.startswith("quiet hours until 06:00; stopped with")
+    now = datetime.now(UTC)
+    (waiting,) = runs.take_up_stopped(crawls.store, now=now, quiet_only=True)
+    assert (waiting.pass_id, waiting.reason) == (first.pass_id, "resume")
+    assert runs.take_up_stopped(crawls.store, now=now, quiet_only=True) == []
+    assert runs.start_run(crawls.store, None, owner="x", now=now, limit=9, held=["s"]) is None
+    # Who asks by hand, or is a schedule, meets the run that waits.
+    assert runs.claim_slot(crawls.store, "s", "by hand", due_at=now, reason="manual", now=now).id == waiting.id
+    skipped = runs.claim_slot(crawls.store, "s", "slot", due_at=now, reason="schedule", now=now)
+    assert skipped.error == f"run {waiting.id} is yet to begin"
+    second = crawls.perform(clock=lambda: datetime(2026, 3, 11, 6, 0, tzinfo=UTC))
+    assert (second.id, second.outcome, second.complete) == (waiting.id, Outcome.SUCCEEDED, True)
+    assert sorted(item["x"] for item in crawls.items().values()) == list("012345")
+    asked = site.paths()
+    assert len(asked) - len(set(asked)) <= 1  # the page under way
+
+
+def test_a_spider_that_its_quiet_hours_hold_is_not_late(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[spiders.s]\nstart = "http://a.example/"\nschedule = "every 1h"\n'
+                                            'quiet = ["22:00-06:00"]\n')
+    settings, store = load(tmp_path / "settings.toml"), open_store(tmp_path / "var")
+
+    def late(now: datetime) -> bool:
+        found = snapshot(store, settings, next_slots={}, started_at=NOW, now=now, version="1",
+                         due_after=lambda name, after: evening if after < evening else after + timedelta(hours=1))
+        return bool(found["spiders"]["s"]["late"])
+    evening = NOW.replace(hour=21, minute=50)
+    hours = timedelta(hours=1)
+    # Due at 21:50, half an hour of grace: ten minutes before the quiet hours, twenty after them.
+    assert [late(evening + after * hours) for after in (0.1, 2, 8, 8.4, 8.6, 24, 40)] == [False] * 4 + [True] * 3
+    store.close()

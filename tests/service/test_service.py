@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.model import Outcome
+from pipeline.store import open_store, runs
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program, alive, eventually
 
@@ -235,3 +237,22 @@ def test_after_a_kill_the_next_start_looks_for_damage_and_half_written_files(pro
     before = program.log().count("no clean one")
     assert program.run("serve", "--once").returncode == 0
     assert program.log().count("no clean one") == before == 1
+
+
+def test_what_is_due_in_quiet_hours_waits_and_begins_by_itself_when_they_are_over(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\nrobots = false\n'
+    program.write(f'{spider}quiet = ["00:00-12:00", "12:00-00:00"]\n{ITEMS}')
+    by_hand = program.run("run", "s")  # it stops at once; the service goes on with it
+    assert "quiet hours until" in by_hand.stdout + by_hand.stderr
+    program.serve()
+    store = open_store(program.data, migrate=False)
+    eventually(lambda: {run.outcome for run in runs.history(store)} == {None, Outcome.STOPPED, Outcome.SKIPPED})
+    assert program.status()["health"] == "ok"
+    assert site.asked == []
+    program.write(spider + ITEMS)  # they are over
+    os.kill(program.pid, signal.SIGHUP)
+    eventually(lambda: any(run.outcome is Outcome.SUCCEEDED for run in runs.history(store)))
+    assert len({run.pass_id for run in runs.history(store)}) == 1
+    assert site.paths() == ["/"]
+    store.close()
