@@ -113,9 +113,12 @@ class Crew:
 
     async def _log_in(self, mate: _Mate, epoch: int) -> None:
         """The one login of the run, on behalf of a mate that met an expired one."""
-        assert self._context.relogin is not None
+        relogin = self._context.relogin
+        assert relogin is not None
         try:
-            await self._context.relogin.renew(epoch)
+            while not relogin.standing.is_stale(epoch):
+                await relogin.renew(epoch)
+            await relogin.settled()
         except PipelineError as error:
             self._frontier.fatal(error)
         else:

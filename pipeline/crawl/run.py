@@ -77,7 +77,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     table = context.table
     settings = ScrapySettings({
         "CONCURRENT_ITEMS": 1,  # tasks for every response; the collector lets nothing through to them
-        "CONCURRENT_REQUESTS": max(16, table.concurrency),
+        "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
         "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
         "DOWNLOAD_DELAY": table.delay,
         "DOWNLOAD_DELAY_JITTER": 0,

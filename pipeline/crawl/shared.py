@@ -54,7 +54,7 @@ class Shared:
         session = self._context.session
         here = {_place(cookie): cookie for cookie in session.jar}
         news = News(
-            self._epoch, session.token,
+            session.standing.proved if session.standing is not None else 0, session.token,
             cookies=[cookie for place, cookie in here.items() if self._known.get(place) != _value(cookie)],
             removed=[place for place in self._known if place not in here],
             paused={host: until for host, until in self._context.paused.items() if until > self._paused.get(host, 0.0)})

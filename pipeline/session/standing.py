@@ -74,12 +74,18 @@ class Standing:
         self._where = where
         self._lock = threading.RLock()
         self._epoch = 0
+        self._proved = 0
         self._lost: PipelineError | None = None
 
     @property
     def epoch(self) -> int:
         """How many times the session was logged in again, a login under way included."""
         return self._epoch
+
+    @property
+    def proved(self) -> int:
+        """As epoch, without a login that is under way."""
+        return self._proved
 
     def is_stale(self, epoch: int) -> bool:
         """Whether what was sent at `epoch` belongs to a login that is over: its cookies must not be taken."""
@@ -106,11 +112,12 @@ class Standing:
             except PipelineError as error:
                 self._lost = error
                 raise
+            self._proved = self._epoch
 
     def adopt(self, epoch: int) -> None:
         """Another process of this run logged in for us all."""
         with self._lock:
-            self._epoch = max(self._epoch, epoch)
+            self._epoch = self._proved = max(self._epoch, epoch)
 
     def lost(self, url: str, reason: str) -> PipelineError:
         """The error that ends the run: a fresh login did not help. The same one for all who ask."""
