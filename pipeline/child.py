@@ -44,7 +44,8 @@ from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
-from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until, secrets
+from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
+from pipeline.settings.masking import Mask
 from pipeline.store import Store, logins, open_store
 from pipeline.store.runs import QUIET, Ending, end_run, report_progress, work_left
 
@@ -70,7 +71,8 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _redirect(Path(log_file))
-    logs.configure(sys.stderr, secrets=secrets(settings))
+    logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts,
+                   base=_about(work, *arguments))
     for chatty in ("scrapy.addons", "scrapy.middleware", "scrapy.crawler"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     stop = Stop(pipe)
@@ -93,6 +95,13 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
             _build_digest(store, settings, pipe, *arguments)
     finally:
         store.close()
+
+
+def _about(work: str, *arguments: Any) -> dict[str, str | int]:
+    """What every line of this child's log is about."""
+    if work in ("run", "mate"):
+        return {"run": arguments[0].id, "spider": arguments[0].spider}
+    return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
 
 
 def _give_way(nice: int) -> None:

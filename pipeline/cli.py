@@ -86,9 +86,9 @@ def serve(settings_file: str, *, once: bool) -> None:
 
     from pipeline import logs
     from pipeline.service import Service
-    from pipeline.settings import secrets
+    from pipeline.settings.masking import Mask
     settings = _load(settings_file)
-    logs.configure(sys.stderr, secrets=secrets(settings))
+    logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts)
     service = Service(settings, once=once, show_progress=sys.stderr.isatty())
     # uvloop answers twice as many questions for the same CPU time (benchmarks/heartbeat.py).
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

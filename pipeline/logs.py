@@ -1,4 +1,7 @@
-"""Log lines: for people on a terminal, as JSON elsewhere; secrets masked, scraped control characters shown."""
+"""Log lines: for people on a terminal, as JSON elsewhere; secrets masked, scraped control characters shown.
+
+What a line is about (which run, which digest) is said once, by `about`, and stands in every line written within it.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +9,98 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
-from pipeline.errors import UsageError
-from pipeline.settings import Secret
-
-MASK = "****"
 # C0 and C1 controls but tab and newline, and the marks that reorder text (UAX #9).
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("what log lines are about")
+_OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
+"""Parts whose loggers are not called pipeline.PART."""
+
+
+@contextmanager
+def about(**what: str | int) -> Iterator[None]:
+    """Put run=…, spider=… into every line written inside, also in the tasks and threads started there."""
+    token = _ABOUT.set({**_ABOUT.get({}), **what})
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
 
 
 def printable(text: str) -> str:
     """Text that cannot drive a terminal or forge a line: control and direction characters are escaped."""
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)  # as JSON has it
 
 
 class Masked(logging.Formatter):
-    """Formats as `inner` does, then masks every secret the settings refer to."""
+    """Formats as `inner` does, then makes it printable and masks it."""
 
-    def __init__(self, inner: logging.Formatter, secrets: Iterable[Secret] = ()) -> None:
+    def __init__(self, inner: logging.Formatter, mask: Callable[[str], str]) -> None:
         super().__init__()
         self._inner = inner
-        self._values = sorted({value for secret in secrets if (value := _revealed(secret))}, key=len, reverse=True)
+        self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        return self.mask(self._inner.format(record))
-
-    def mask(self, text: str) -> str:
-        """`text` printable and without the secrets, for what was not written through this formatter."""
-        text = printable(text)
-        for value in self._values:
-            text = text.replace(value, MASK)
-        return text
+        return self._mask(printable(self._inner.format(record)))
 
 
-def _revealed(secret: Secret) -> str:
-    try:
-        value = secret.reveal()
-    except UsageError:
-        return ""  # not there, so it cannot be in a line either
-    return value if len(value) >= 4 else ""  # masking "a" would mask half of every line
+class Lines(logging.Formatter):
+    """Time, how bad it is, and the message; its run, where the message does not say. More lines of one message are
+    indented, so that no scraped text looks like a line of ours. base: what all lines of this process are about."""
+
+    def __init__(self, base: Mapping[str, str | int]) -> None:
+        super().__init__()
+        self._base = base
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.name != "pipeline" and not record.name.startswith("pipeline."):
+            message = f"{record.name}: {message}"
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        run = _what(record, self._base).get("run")
+        whose = f" (run {run})" if run is not None and f"run {run}" not in message else ""
+        at = datetime.fromtimestamp(record.created).astimezone()
+        line = f"{at:%H:%M:%S} {level}{message}{whose}".replace("\n", "\n  ")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, part, message, and the traceback where there is one."""
+    """One JSON object a line: time (UTC), level, part, run and spider where there are, message, and the traceback.
+    base: what all lines of this process are about. mask: also what is JSON in a message is masked before it is JSON in
+    JSON."""
+
+    def __init__(self, base: Mapping[str, str | int], mask: Callable[[str], str]) -> None:
+        super().__init__()
+        self._base = base
+        self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-                "level": record.levelname.lower(), "part": record.name, "message": record.getMessage()}
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(), "part": record.name, **_what(record, self._base), "message": self._mask(record.getMessage())}
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = self._mask(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
 
-def configure(stream: TextIO = sys.stderr, *, secrets: Iterable[Secret] = (), level: int = logging.INFO) -> None:
-    """Send all log lines of this process to `stream`."""
-    plain: logging.Formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S") if stream.isatty() \
-        else JsonLines()
+def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str, str | int]:
+    """What a line is about: its process, where it was written, and its own word (`extra={"about": …}`)."""
+    return {**base, **_ABOUT.get({}), **getattr(record, "about", {})}
+
+
+def configure(stream: TextIO = sys.stderr, *, mask: Callable[[str], str], level: str = "info",
+              parts: Mapping[str, str] | None = None, base: Mapping[str, str | int] | None = None) -> None:
+    """Send all log lines of this process to `stream`. parts: levels of parts that differ, such as mail="debug"; base:
+    what every line of this process is about."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Masked(plain, secrets))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    handler.setFormatter(Masked(Lines(base or {}) if stream.isatty() else JsonLines(base or {}, mask), mask))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    for part, own in (parts or {}).items():
+        logging.getLogger(_OTHERS.get(part, f"pipeline.{part}")).setLevel(own.upper())

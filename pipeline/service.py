@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pipeline
+from pipeline import logs
 from pipeline.demo import DemoSite
 from pipeline.download.keeping import tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
@@ -55,7 +56,7 @@ OUTWARD_GRACE_S = 5.0
 LONGEST_SLEEP_S = 60.0
 """The scheduler looks at the clock at least so often, so that a clock that was set is noticed."""
 
-logger = logging.getLogger("pipeline")
+logger = logging.getLogger("pipeline.service")
 _T = TypeVar("_T")
 
 
@@ -163,9 +164,10 @@ class Service:
     def _recover_at_start(self) -> None:
         now = utc_now()
         for run in _abandon_expired(self._store):
-            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id)
+            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
         for run in runs.take_up_stopped(self._store, now=now):
-            logger.info("%s run %d goes on where the last one stopped", run.spider, run.id)
+            logger.info("%s run %d goes on where the last one stopped", run.spider, run.id,
+                        extra=_of(run))
 
     async def _work(self) -> None:
         outbox_task = asyncio.create_task(self._kept(self._outbox.run))
@@ -232,7 +234,7 @@ class Service:
                 run = await asyncio.to_thread(runs.claim_slot, self._store, name, due.key, due_at=due.at,
                                               reason=reason, now=now)
                 if run is not None and run.outcome is Outcome.SKIPPED:
-                    logger.info("%s: skipped: %s", name, run.error)
+                    logger.info("%s: skipped: %s", name, run.error, extra=_of(run))
                 self._runs_changed.set()
                 last = due.at
             self._next[name] = table.after(last, now)
@@ -276,6 +278,10 @@ class Service:
         return {name for name, spider in self.settings.spiders.items() if quiet_until(spider.quiet, here) is not None}
 
     async def _perform(self, run: Run) -> None:
+        with logs.about(run=run.id, spider=run.spider):
+            await self._see_to(run)
+
+    async def _see_to(self, run: Run) -> None:
         if run.spider not in self.settings.spiders:
             await asyncio.to_thread(runs.end_run, self._store, run, runs.Ending(
                 Outcome.FAILED, "its spider is no longer in the settings", "SpiderError"), None, now=utc_now())
@@ -302,10 +308,10 @@ class Service:
             await asyncio.sleep(RECOVER_EVERY_S)
             try:
                 for run in await self._ask(_abandon_expired):
-                    logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id)
+                    logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
                     self._runs_changed.set()
                 for run in await self._ask(_take_up_quiet):
-                    logger.info("%s run %d goes on when its quiet hours are over", run.spider, run.id)
+                    logger.info("%s run %d goes on when its quiet hours are over", run.spider, run.id, extra=_of(run))
                     self._runs_changed.set()
             except PipelineError as error:
                 logger.error("recovery: %s", error)  # noqa: TRY400
@@ -319,7 +325,7 @@ class Service:
                     line = progress_line(run)
                     if run.running and line != shown.get(run.id):
                         shown[run.id] = line
-                        logger.info("%s run %d: %s", run.spider, run.id, line)
+                        logger.info("%s run %d: %s", run.spider, run.id, line, extra=_of(run))
 
     # Digests and mail
 
@@ -476,6 +482,11 @@ class Service:
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.to_thread(question, self._store, *arguments)
+
+
+def _of(run: Run) -> dict[str, dict[str, str | int]]:
+    """`extra` for a line about a run that is written outside of it."""
+    return {"about": {"run": run.id, "spider": run.spider}}
 
 
 def _kept(settings: Settings) -> retention.Rules:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.leaks import leaks, secrets_of
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
 from tests.servers.postgres import Postgres
@@ -27,6 +28,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 if os.environ.get("CI"):
                     pytest.fail(reason)
                 pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """No log, page, mail or answer that a test left behind has a secret in it that its settings refer to."""
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if folder is None:
+        return
+    running = item.funcargs.get("program")  # type: ignore[attr-defined]
+    secrets = secrets_of(folder, os.environ | (running.environment if running is not None else {}))
+    if secrets and (found := leaks(folder, secrets)):
+        pytest.fail(f"secrets were written: {found}", pytrace=False)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from email.message import EmailMessage
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UsageError
-from pipeline.heartbeat.masking import Mask
 from pipeline.heartbeat.text import visible
 from pipeline.model import Change, Message, MessageState, RecipientResult, Run
 from pipeline.settings import Settings
+from pipeline.settings.masking import Mask
 from pipeline.store import Store, details, outbox, pauses, runs
 
 LOG_BYTES = 32 * 1024

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.heartbeat.masking import Mask
 from pipeline.heartbeat.shape import Snapshot
 from pipeline.heartbeat.systemd import Systemd
 from pipeline.heartbeat.text import visible
 from pipeline.heartbeat.words import health
 from pipeline.model import Outcome, Run
 from pipeline.settings import Secret, Settings
+from pipeline.settings.masking import Mask
 from pipeline.settings.values import is_loopback
 
 TIMEOUT_S = 10.0

@@ -8,20 +8,20 @@ writes down that it was told.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipeline.logs import Masked
+from pipeline.logs import printable
 from pipeline.mail import compose
 from pipeline.mail.dkim import signer_of
 from pipeline.mail.render import render_alert
 from pipeline.mail.text import one_line
 from pipeline.mail.wording import ALERT_WORDINGS, AlertWording
 from pipeline.model import DraftMessage
-from pipeline.settings import Settings, secrets
+from pipeline.settings import Settings
+from pipeline.settings.masking import Mask
 from pipeline.store import Store, alerts
 from pipeline.store.alerts import Alert, AlertKind, Told, Trouble
 
@@ -88,7 +88,11 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
     seed = "\0".join([*(f"{t.spider} {t.kind.value} {t.since.isoformat()}" for t in started),
                       *(f"over {alert.id} {alert.told_at.isoformat()}" for alert in over)])
     digest = hashlib.sha256(seed.encode()).hexdigest()[:24]
-    mask = Masked(logging.Formatter(), secrets(settings)).mask
+    secret = Mask.of(settings)
+
+    def mask(text: str) -> str:
+        return secret(printable(text))
+
     views = [_view(trouble, words, settings, mask, log_of) for trouble in started[:MAX_SHOWN]]
     ended = [_over_view(alert, words, settings, now) for alert in over[:MAX_SHOWN]]
     left = len(started) + len(over) - len(views) - len(ended)

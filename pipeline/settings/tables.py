@@ -53,6 +53,29 @@ class KeepTable(Table):
         return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class LogsTable(Table):
+    """How much is told. level: of everything; the others of one part."""
+
+    level: Level = "info"
+    service: Level | None = None
+    schedule: Level | None = None
+    crawl: Level | None = None
+    download: Level | None = None
+    session: Level | None = None
+    mail: Level | None = None
+    heartbeat: Level | None = None
+    store: Level | None = None
+    scrapy: Level | None = None
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The levels of parts that differ."""
+        return {name: level for name, level in self if name != "level" and level is not None}
+
+
 class RetentionTable(Table):
     """What a digest has yet to tell, or the outbox to send, stays whatever stands here."""
 
@@ -149,6 +172,7 @@ class Settings(Table):
     proxies: dict[str, Proxy] = Field(default_factory=dict)
     alerts: AlertsTable = AlertsTable()
     retention: RetentionTable = RetentionTable()
+    logs: LogsTable = LogsTable()
     spiders: dict[str, SpiderTable] = Field(default_factory=dict)
     digests: dict[str, DigestTable] = Field(default_factory=dict)
     demo: DemoTable | None = None

@@ -12,11 +12,11 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, SettingsError, StoreError, UsageError
 from pipeline.heartbeat import Outward, Probe, Switches, Systemd
-from pipeline.heartbeat.masking import Mask
 from pipeline.heartbeat.outward import post
 from pipeline.heartbeat.vitals import Vitals, judged
 from pipeline.model import Outcome, Run
 from pipeline.settings import Secret, load
+from pipeline.settings.masking import Mask
 from pipeline.store import open_store, pulse
 
 from .conftest import NOW, empty

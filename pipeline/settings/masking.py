@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from html import escape
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, secrets
-from pipeline.settings.tables import ProxyTable
+from pipeline.settings.load import secrets
+from pipeline.settings.tables import ProxyTable, Settings
 
 MASK = "****"
 _SHORTEST = 4
@@ -16,10 +17,10 @@ _SHORTEST = 4
 
 
 class Mask:
-    """Replaces every known secret, as it is, percent-encoded or HTML-escaped. Secrets are read once."""
+    """Replaces every known secret, as it is, percent-encoded, HTML-escaped or as JSON has it. Secrets are read once."""
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
-        forms = {form for value in values for form in (value, quote(value, safe=""), escape(value))}
+        forms = {form for value in values for form in _forms(value)}
         self._forms = sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True)
 
     @classmethod
@@ -33,16 +34,34 @@ class Mask:
         return text
 
 
+def _forms(value: str) -> Iterator[str]:
+    yield from (value, quote(value, safe=""), quote_plus(value), escape(value))
+    for ascii_only in (True, False):
+        yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+
+
 def _values(settings: Settings) -> Iterator[str]:
     for secret in secrets(settings):
         try:
-            yield secret.reveal()
+            value = secret.reveal()
         except UsageError:
             continue  # not there, so it cannot be in an answer either
+        yield value
+        yield from _password_in(value)
     for proxy in settings.proxies.values():
         for one in proxy if isinstance(proxy, tuple) else (proxy,):
-            password = urlsplit(one.url if isinstance(one, ProxyTable) else one).password
-            if password:
-                yield from {password, unquote(password)}
+            yield from _password_in(one.url if isinstance(one, ProxyTable) else one)
+    if isinstance(settings.pipeline.database, str):
+        yield from _password_in(settings.pipeline.database)
     beats = [settings.heartbeat.beat, *(spider.beat for spider in settings.spiders.values())]
     yield from (beat for beat in beats if isinstance(beat, str))
+
+
+def _password_in(url: str) -> Iterator[str]:
+    """The password of a URL, as it stands there and as it is meant."""
+    try:
+        password = urlsplit(url).password if "://" in url else None
+    except ValueError:
+        return
+    if password:
+        yield from {password, unquote(password)}

@@ -1,0 +1,69 @@
+"""Looks for secrets where none may be: in the logs, pages, mails and answers that a test left behind.
+
+conftest.py runs it after every test that wrote a settings.toml: the secrets are those that file refers to.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+KEPT = ("jars", "cookies", "sent")
+"""Folders where secrets belong: sessions are kept in one, and some tests have peers that keep what they were told."""
+SHORTEST = 6
+"""Shorter values turn up by chance."""
+LARGEST = 20_000_000
+
+
+def secrets_of(folder: Path, environment: Mapping[str, str]) -> dict[str, Path | None]:
+    """What the settings files in a folder refer to, and the file it is in, where it is in one."""
+    found: dict[str, Path | None] = {}
+    for file in [*folder.glob("*.toml"), *folder.glob("*/*.toml")]:
+        try:
+            table = tomllib.loads(file.read_text("utf-8"))
+        except (ValueError, OSError):
+            continue  # a test of broken settings
+        for kind, place in _references(table):
+            path = file.parent / place
+            if kind == "env" and place in environment:
+                found[environment[place].strip()] = None
+            elif kind == "file" and path.is_file():
+                found[path.read_text("utf-8", "replace").strip()] = path.resolve()
+    return {value: path for value, path in found.items() if len(value) >= SHORTEST}
+
+
+def _references(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        if len(value) == 1 and set(value) <= {"env", "file"} and all(isinstance(place, str) for place in value.values()):
+            yield from value.items()
+        for entry in value.values():
+            yield from _references(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _references(entry)
+
+
+def leaks(folder: Path, secrets: Mapping[str, Path | None]) -> list[str]:
+    """The files below a folder that have a secret in them, in any of the forms it may take on its way."""
+    own = {path for path in secrets.values() if path is not None}
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".toml" or not path.is_file() or path.is_symlink() or path.resolve() in own \
+                or set(path.relative_to(folder).parts[:-1]) & set(KEPT) or path.stat().st_size > LARGEST:
+            continue
+        content = path.read_bytes()
+        found += [f"{path.relative_to(folder)} has {value!r}" for value in secrets
+                  if any(form in content for form in _forms(value))]
+    return found
+
+
+def _forms(value: str) -> set[bytes]:
+    text = {value, quote(value, safe=""), escape(value)}
+    # Base64 has three ways to say it, by where it begins; what is sure of each are its middle characters.
+    coded = {b64encode(b"\0" * shift + value.encode())[4 * (shift > 0) + (shift > 0):-4] for shift in range(3)}
+    return {form.encode() for form in text} | {form for form in coded if len(form) >= 8}
