@@ -48,6 +48,7 @@ from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, logins, open_store
 from pipeline.store.runs import QUIET, Ending, end_run, report_progress, work_left
+from pipeline.store.sequels import Sequel
 
 PROGRESS_EVERY_S = 1.0
 GC_OBJECTS = 25_000
@@ -179,14 +180,15 @@ class CrawlRun:
             ending = self._attempt()
         except PipelineError as error:
             logger.error("%s", error)  # noqa: TRY400  one line: a user caused it, or can mend it
-            ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True)
+            ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True, retry=error.retry)
         except Exception as error:
             logger.exception("the run failed")
             ending = Ending(Outcome.FAILED, f"{type(error).__name__}: {error}", "SpiderError", keep_open=True)
         finally:
             self._ended.set()
             reporter.join()
-        end_run(self._store, self._run, ending, self._so_far(), now=datetime.now(UTC))
+        end_run(self._store, self._run, ending, self._so_far(), now=datetime.now(UTC),
+                sequel=Sequel.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
         spider = self._settings.spiders[self._run.spider]
@@ -270,11 +272,12 @@ class CrawlRun:
         assert self._downloads is not None
         fatal = self._downloads.fatal
         if fatal is not None and ending.outcome is Outcome.SUCCEEDED:
-            return Ending(Outcome.FAILED, str(fatal), type(fatal).__name__, keep_open=True)
+            return Ending(Outcome.FAILED, str(fatal), type(fatal).__name__, keep_open=True, retry=fatal.retry)
         files_left = work_left(self._store, self._run.pass_id)[1]
         if ending.outcome is Outcome.SUCCEEDED and files_left:
             outcome = Outcome.STOPPED if self._stop else Outcome.FAILED
-            return Ending(outcome, f"{files_left} files are still to be fetched", "DownloadError", keep_open=True)
+            return Ending(outcome, f"{files_left} files are still to be fetched", "DownloadError", keep_open=True,
+                          retry=True)
         return ending
 
     def _so_far(self) -> Progress:

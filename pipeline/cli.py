@@ -417,17 +417,19 @@ def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool
 @settings_option
 @json_option
 def next_slots(settings_file: str, *, as_json: bool) -> None:
-    """The next slot of each spider and digest."""
-    from pipeline.foreground import upcoming
+    """Each schedule in words, and when it is due next."""
+    from dataclasses import asdict
+
+    from pipeline.schedule.agenda import agenda
     settings = _load(settings_file)
-    found = upcoming(_open(settings), settings, now=datetime.now(UTC))
+    found = agenda(_open(settings), settings, now=datetime.now(UTC))
     if as_json:
-        click.echo(_json([{"kind": kind, "name": name, "schedule": schedule, "next": at}
-                          for kind, name, schedule, at in found]))
+        click.echo(_json([asdict(entry) for entry in found]))
         return
-    for kind, name, schedule, at in found:
-        when = f"{at.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if at else "by hand"
-        click.echo(f"{when}  {kind} {name}" + (f"  ({schedule})" if schedule else ""))
+    for entry in found:
+        when = "paused" if entry.paused else f"{entry.next.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if entry.next else "-"
+        written = f"  ({entry.schedule})" if entry.schedule else ""
+        click.echo(f"{when:<24}  {entry.kind} {entry.name}{written}  {entry.words}")
 
 
 @main.command()

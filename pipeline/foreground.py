@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +31,6 @@ from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Run
 from pipeline.schedule.children import warm_up
 from pipeline.schedule.runner import Runner
-from pipeline.schedule.timetable import Timetable
 from pipeline.session import open_session
 from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
@@ -60,7 +58,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
     claimed = []
     for name in names:
         waiting = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason=reason,
-                              now=now)
+                              now=now, overlap=settings.spiders[name].overlap)
         assert waiting is not None  # nobody else claims a slot of that key
         claimed.append(waiting)
     runner = Runner(store, settings)
@@ -259,26 +257,6 @@ def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> s
     if settings.mail.host is None and settings.mail.provider is None:
         return f"delivered to {address}, in the Maildir {settings.data_dir / settings.mail.maildir}"
     return f"accepted for {address}"
-
-
-# next
-
-
-def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[tuple[str, str, str | None, datetime | None]]:
-    """Kind, name, schedule and next due time of every spider and digest, the soonest first."""
-    found: list[tuple[str, str, str | None, datetime | None]] = []
-    for name, spider in settings.spiders.items():
-        found.append(("spider", name, spider.schedule, _next(spider.schedule, runs.last_slot(store, name),
-                                                                 settings.zone, now)))
-    for name, digest in settings.digests.items():
-        after_runs = digest.schedule or "after each run"
-        found.append(("digest", name, after_runs, _next(digest.schedule, digests.last_slot(store, name),
-                                                                 digest.zone(settings.zone), now)))
-    return sorted(found, key=lambda entry: (entry[3] is None, entry[3] or now))
-
-
-def _next(schedule: str | None, last: datetime | None, zone: ZoneInfo, now: datetime) -> datetime | None:
-    return max(now, Timetable(schedule, zone).after(last, now).at) if schedule else None
 
 
 # items

@@ -283,7 +283,10 @@ def together(transfers: Sequence[Transfer]) -> Transfer:
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt at a pass. transfers: files under way, as of its last report."""
+    """One attempt at a pass. reason: schedule, catch-up, after or manual as its slot's; resume or retry.
+
+    not_before: it waits until then. transfers: files under way, as of its last report.
+    """
 
     id: int
     pass_id: int
@@ -303,6 +306,8 @@ class Run:
     transfers: tuple[Transfer, ...] = ()
     lease_owner: str = ""
     lease_until: datetime | None = None
+    slot_id: int = 0
+    not_before: datetime | None = None
 
     @property
     def running(self) -> bool:

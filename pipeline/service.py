@@ -29,10 +29,12 @@ from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Outcome, Run
 from pipeline.schedule.children import warm_up
+from pipeline.schedule.claims import Plans, claim_due, open_plans
+from pipeline.schedule.plan import Plan, Planned
 from pipeline.schedule.runner import Runner
-from pipeline.schedule.timetable import Due, Timetable
+from pipeline.schedule.timetable import Timetable
 from pipeline.settings import Settings, load, quiet_until
-from pipeline.store import Store, digests, open_store, outbox, pauses, retention, runs
+from pipeline.store import Store, digests, open_store, outbox, retention, runs, slots
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
@@ -53,6 +55,9 @@ ABORT_S = 5.0
 """How long a delivery that is cut off may take to notice."""
 OUTWARD_GRACE_S = 5.0
 """How long a stop waits for the last beats to a dead-man's switch."""
+CLOCK_SET_BACK = timedelta(seconds=2)
+"""A clock that is set back further makes the plan anew."""
+STORE_RETRY_S = 1.0
 LONGEST_SLEEP_S = 60.0
 """The scheduler looks at the clock at least so often, so that a clock that was set is noticed."""
 
@@ -78,8 +83,7 @@ class Service:
         self._stop = asyncio.Event()
         self._plan_changed = asyncio.Event()
         self._runs_changed = asyncio.Event()
-        self._next: dict[str, Due] = {}
-        self._next_digests: dict[str, Due] = {}
+        self._plans: Plans | None = None
         self._at_work: set[asyncio.Task[None]] = set()
         self._digest_lock = asyncio.Lock()
         self._failed = False
@@ -206,53 +210,47 @@ class Service:
 
     async def _schedule(self) -> None:
         """Claim slots when they are due; what was missed while we were down is claimed once, for its newest time."""
+        looked_at = utc_now()
         while not self._stop.is_set():
             self._plan_changed.clear()
+            now = utc_now()
             try:
-                await self._claim_due()
+                if self._plans is None or self._plans.settings is not self.settings or now < looked_at - CLOCK_SET_BACK:
+                    self._plans = await asyncio.to_thread(open_plans, self._store, self.settings, now=now)
+                await self._claim_due(self._plans, now)
             except PipelineError as error:
                 logger.error("schedule: %s", error)  # noqa: TRY400
+                await asyncio.sleep(STORE_RETRY_S)
+            looked_at = now
             if self._once:
                 await self._finish_when_idle()
-            upcoming = [due.at for due in (*self._next.values(), *self._next_digests.values())]
-            wait_s = min([LONGEST_SLEEP_S, *((at - utc_now()).total_seconds() for at in upcoming)])
+            next_at = self._plans.next_at if self._plans is not None else None
+            wait_s = (next_at - utc_now()).total_seconds() if next_at is not None else LONGEST_SLEEP_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._plan_changed.wait(), max(0.01, wait_s))
+                await asyncio.wait_for(self._plan_changed.wait(), min(LONGEST_SLEEP_S, max(0.001, wait_s)))
 
-    async def _claim_due(self) -> None:
-        settings, zone, now = self.settings, self.settings.zone, utc_now()
-        self._next = {}
-        paused = await self._ask(pauses.paused_spiders)
-        for name, spider in settings.spiders.items():
-            if spider.schedule is None or name in paused:
-                continue
-            table = Timetable(spider.schedule, zone)
-            last = await self._ask(runs.last_slot, name)
-            due = table.latest(last if last is not None else None, now)
-            if due is not None:
-                reason = "schedule" if now - due.at < timedelta(seconds=LONGEST_SLEEP_S) else "catch-up"
-                run = await asyncio.to_thread(runs.claim_slot, self._store, name, due.key, due_at=due.at,
-                                              reason=reason, now=now)
-                if run is not None and run.outcome is Outcome.SKIPPED:
-                    logger.info("%s: skipped: %s", name, run.error, extra=_of(run))
-                self._runs_changed.set()
-                last = due.at
-            self._next[name] = table.after(last, now)
-        self._next_digests = {}
-        for name, digest in settings.digests.items():
-            if digest.schedule is None:
-                continue
-            table = Timetable(digest.schedule, digest.zone(zone))
-            last = await self._ask(digests.last_slot, name)
-            due = table.latest(last, now)
-            held = digest.quiet_until(now, zone)
-            if due is not None and held is not None:
-                self._next_digests[name] = Due(held, due.key)
-                continue
-            if due is not None:
-                self._spawn(self._tell(name, due.key, scheduled=True))
-                last = due.at
-            self._next_digests[name] = table.after(last, now)
+    async def _claim_due(self, plans: Plans, now: datetime) -> None:
+        for run in await asyncio.to_thread(claim_due, self._store, plans, now=now):
+            if run.outcome is Outcome.SKIPPED:
+                logger.info("%s: skipped: %s", run.spider, run.error, extra=_of(run))
+            self._runs_changed.set()
+        for entry in plans.digests.due(now):
+            held = plans.settings.digests[entry.name].quiet_until(now, plans.settings.zone)
+            if held is not None:
+                plans.digests.wait(entry, held)
+            else:
+                self._spawn(self._tell_due(plans.digests, entry))
+
+    async def _tell_due(self, plan: Plan, entry: Planned) -> None:
+        """A digest's slot: dealt with once its runs are claimed, and looked at again when they could not be."""
+        if entry.name not in self.settings.digests:
+            return
+        if await self._tell(entry.name, entry.due.key, scheduled=True):
+            await asyncio.to_thread(slots.move_cursor, self._store, "digest", entry.name, entry.schedule, entry.due.planned)
+            plan.advance(entry, utc_now())
+        else:
+            plan.wait(entry, utc_now() + timedelta(seconds=DIGEST_RETRY_S))
+        self._plan_changed.set()
 
     # Runs
 
@@ -298,7 +296,7 @@ class Service:
             return  # its digest is made at the next start
         await self._tell_alerts()
         for name, digest in self.settings.digests.items():
-            if digest.schedule is None and run.spider in digest.spiders:
+            if not digest.schedule and run.spider in digest.spiders:
                 await self._tell(name, f"after run {run.id}")
         self._plan_changed.set()
 
@@ -338,15 +336,19 @@ class Service:
                 logger.error("digests: %s", error)  # noqa: TRY400
                 unfinished = []
             for name, digest in self.settings.digests.items():
-                if name in unfinished or digest.schedule is None:
+                if name in unfinished or not digest.schedule:
                     await self._tell(name, "untold runs")
             await asyncio.sleep(DIGEST_RETRY_S)
 
-    async def _tell(self, name: str, slot_key: str, *, scheduled: bool = False) -> None:
-        """Build one digest of what it has not told yet; one at a time. In its quiet hours it waits."""
+    async def _tell(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
+        """Build one digest of what it has not told yet; one at a time. In its quiet hours it waits.
+
+        False: its runs could not be claimed. A claim that could not be rendered is taken up again.
+        """
         digest = self.settings.digests[name]
         if digest.quiet_until(utc_now(), self.settings.zone) is not None:
-            return
+            return False
+        claimed = False
         owner = f"{self._store.owner}:digest"
         async with self._digest_lock:
             try:
@@ -354,13 +356,15 @@ class Service:
                                                 now=utc_now(), scheduled=scheduled,
                                                 even_empty=scheduled and digest.empty == "send")
                 if claim is None:
-                    return
+                    return True
+                claimed = claim.slot_key == slot_key  # else one that was left unfinished comes first
                 await self._runner.build_digest(claim, owner)
             except PipelineError as error:
                 logger.error("digest %s: %s", name, error)  # noqa: TRY400
                 self._failed = True
             else:
                 self._outbox.wake()
+        return claimed
 
     async def _watch_alerts(self) -> None:
         """Lateness begins, and a mail that waited for `alerts.every` is due, without a run to tell it."""
@@ -460,14 +464,15 @@ class Service:
 
     async def status(self) -> Snapshot:
         """The truth, read from the store in a thread."""
-        upcoming: dict[str, datetime | None] = {name: due.at for name, due in self._next.items()}
+        upcoming: dict[str, datetime | None] = {**self._plans.spiders.upcoming()} if self._plans is not None else {}
         return await asyncio.to_thread(
             snapshot, self._store, self.settings, next_slots=upcoming, started_at=self._started_at, now=utc_now(),
             version=pipeline.__version__, due_after=self._due_after, mask=self._desk.mask)
 
     def _due_after(self, name: str, after: datetime) -> datetime | None:
-        schedule = self.settings.spiders[name].schedule
-        return Timetable(schedule, self.settings.zone).after(after, after).at if schedule is not None else None
+        tables = (Timetable.of(name, table, self.settings, self.settings.zone)
+                  for table in self.settings.spiders[name].schedule)
+        return min((due.at for table in tables if (due := table.after(after, after)) is not None), default=None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

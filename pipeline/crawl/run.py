@@ -211,16 +211,17 @@ def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> s
 def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     failures = context.failures
     if context.fatal is not None:
-        return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True)
+        return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
+                      retry=context.fatal.retry)
     states = store_crawl.counts(context.store, context.run.pass_id)
     left = states.get(FrontierState.WAITING, 0)
     if stopped and left:
         return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
     if left and not context.capped:
         return Ending(Outcome.FAILED, failures.first or f"ended with {left} pages to go", failures.first_kind or
-                      "SpiderError", keep_open=True)
+                      "SpiderError", keep_open=True, retry=bool(failures.transient))
     if failures.first and not states.get(FrontierState.DONE, 0):
-        return Ending(Outcome.FAILED, failures.first, failures.first_kind)
+        return Ending(Outcome.FAILED, failures.first, failures.first_kind, retry=bool(failures.transient))
     if not states and not context.progress.items:
         return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
     failed = failures.transient + failures.permanent

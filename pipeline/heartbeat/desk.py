@@ -134,7 +134,7 @@ class Desk:
         self._known(name)
         now = self._clock()
         run = runs.claim_slot(self._store, name, f"manual {now.isoformat()} {self._store.owner}", due_at=now,
-                              reason="manual", now=now)
+                              reason="manual", now=now, overlap=self._settings().spiders[name].overlap)
         if run is None:
             raise UsageError("this very slot was claimed by somebody else", where=name, fix="try again")
         return run

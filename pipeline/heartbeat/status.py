@@ -153,7 +153,7 @@ def _spider(connection: Connection, settings: Settings, name: str, *, at_work: l
     return {
         "health": "failing" if many else "degraded" if reasons else "ok",
         "reasons": reasons,
-        "schedule": table.schedule,
+        "schedule": "; ".join(entry.name for entry in table.schedule) or None,
         "proxy": table.proxy,
         "next_due": _iso(next_due, settings.zone) if next_due and not paused else None,
         "late": late,

@@ -16,6 +16,7 @@ from pipeline.schedule.children import Child
 from pipeline.settings import Settings
 from pipeline.store import Store, digests
 from pipeline.store.runs import Ending, end_run, get_run, keep_run
+from pipeline.store.sequels import Sequel
 
 WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 5.0
@@ -53,8 +54,9 @@ class Runner:
         spider = self.settings.spiders[run.spider]
         log_file = self.log_file("runs", run.id)
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
-        child = Child("run", self.settings, log_file, run, *(near for near, _ in pairs))
-        mates = [Child("mate", self.settings, log_file, run, far) for _, far in pairs]
+        settings = self.settings.for_run(run.spider)
+        child = Child("run", settings, log_file, run, *(near for near, _ in pairs))
+        mates = [Child("mate", settings, log_file, run, far) for _, far in pairs]
         try:
             await asyncio.to_thread(_start, child, mates, pairs)
             self._children.add(child)
@@ -85,28 +87,32 @@ class Runner:
             now = time.monotonic()
             if now >= renew_at:
                 renew_at = now + RENEW_EVERY_S
-                await asyncio.to_thread(self._keep, run)
+                if not await asyncio.to_thread(self._keep, run):
+                    child.kill()  # another run took its place, and the row says so
+                    return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
             memory = sum(each.memory_bytes() for each in (child, *mates))
             if memory > memory_limit_bytes:
                 child.kill()
                 return Ending(Outcome.KILLED, f"used {memory / 1e6:.0f} MB of memory; memory_limit is "
-                              f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True)
+                              f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True, retry=True)
             if now >= deadline:
                 child.kill()
                 return Ending(Outcome.TIMED_OUT, f"was not done after time_limit = {time_limit_s:.0f} s",
-                              "SpiderError", keep_open=True)
+                              "SpiderError", keep_open=True, retry=True)
             if stop_deadline is not None and now >= stop_deadline:
                 child.kill()
                 return Ending(Outcome.STOPPED, "was killed: it did not stop in time", keep_open=True)
         return None
 
-    def _keep(self, run: Run) -> None:
+    def _keep(self, run: Run) -> bool:
+        """Renew its lease; False when it is no longer ours."""
         try:
-            keep_run(self._store, run, now=datetime.now(UTC))
+            return keep_run(self._store, run, now=datetime.now(UTC))
         except PipelineError as error:
             logger.warning("%s run %d: its lease was not renewed: %s", run.spider, run.id, error)
+            return True
 
     def _ended(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
         found = get_run(self._store, run.id)
@@ -115,9 +121,10 @@ class Runner:
         if reason is None:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             reason = Ending(Outcome.KILLED, f"its process ended with {how} before the run did; see {log_file.name} "
-                            "in data_dir/logs/runs", "SpiderError", keep_open=True)
+                            "in data_dir/logs/runs", "SpiderError", keep_open=True, retry=True)
+        sequel = Sequel.of(self.settings, run.spider) if run.spider in self.settings.spiders else None
         try:
-            return end_run(self._store, run, reason, None, now=datetime.now(UTC))
+            return end_run(self._store, run, reason, None, now=datetime.now(UTC), sequel=sequel)
         except LeaseLostError:
             return get_run(self._store, run.id) or run
 

@@ -1,107 +1,187 @@
-"""When a schedule is due: APScheduler's triggers, with crontab(5)'s weekdays and one slot for a repeated hour.
+"""When a schedule is due: the calendar's days, clocks that change, and one slot for a repeated hour.
 
-APScheduler counts weekdays from Monday and fires a fixed hour twice when clocks go back; both are put right
-here. A slot's key is the wall-clock time for schedules with a fixed hour, so that the repeated hour is one
-slot, and the instant for all others, which go by elapsed time.
+Cron with a fixed hour goes by the clock on the wall: a time that clocks skip is due at the first minute after the
+gap, one that they repeat is due the first time, and its slot is named by wall time and zone. With every hour
+allowed, and for "every …", elapsed time decides: the slot is named by its instant.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.cron import CronTrigger
+from pipeline.settings import Cron, Days, Every, ScheduleTable, Settings, parse_when
 
-from pipeline.settings import every_s, parse_cron
+_DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
+_HORIZON = timedelta(days=41 * 366)
+"""29 February on one weekday comes within 40 years, a century without leap day included."""
 
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Due:
-    """One due time. key names its slot."""
+    """One due time: `at`, with jitter; planned, without; key names its slot."""
 
     at: datetime
+    planned: datetime
     key: str
 
 
 class Timetable:
-    """The due times of one schedule ("0 7 * * *" or "every 30m") in one zone."""
+    """The due times of one schedule.
 
-    def __init__(self, schedule: str, zone: ZoneInfo) -> None:
+    seed: whose they are, so that jitter differs between spiders; skip, first and last are days in `zone`.
+    """
+
+    def __init__(self, schedule: str, zone: ZoneInfo, *, seed: str = "", jitter_s: float = 0.0, skip: Days | None = None,
+                 first: date | None = None, last: date | None = None) -> None:
         self.schedule = schedule
-        self._zone = zone
-        seconds = every_s(schedule)
-        self._every = timedelta(seconds=seconds) if seconds is not None else None
-        if self._every is None:
-            minute, hour, day, month, weekday = parse_cron(schedule)
-            self._fixed_hour = len(hour) < 24
-            self._trigger = CronTrigger(
-                minute=_listed(minute), hour=_listed(hour), day=_listed(day), month=_listed(month),
-                day_of_week=",".join(_WEEKDAYS[value] for value in sorted(weekday)), timezone=zone)
+        self.zone = zone
+        self._when = parse_when(schedule)
+        self._seed = seed
+        self._jitter_s = jitter_s
+        self._skip = skip or Days()
+        self._first = first or date.min
+        self._last = last or date.max
 
-    def after(self, last: datetime | None, now: datetime) -> Due:
-        """The next due time after `last`, the slot claimed before (None: there was none).
+    @classmethod
+    def of(cls, name: str, table: ScheduleTable, settings: Settings, zone: ZoneInfo) -> Timetable:
+        """A schedule of settings.toml. name: of its spider or digest; zone: where the schedule names none."""
+        return cls(table.when, table.zone(zone), seed=name, jitter_s=table.jitter, skip=settings.days(table.skip),
+                   first=table.from_, last=table.until)
 
-        "every …" without a slot before is due now; cron is due at its next time after now.
+    def cursor_before(self, now: datetime) -> datetime:
+        """What to begin with: after it comes now for "every …", and the next time for cron."""
+        return now - timedelta(seconds=self._when.seconds) if isinstance(self._when, Every) else now
+
+    def after(self, planned: datetime | None, now: datetime) -> Due | None:
+        """The first due time whose planned time is later than that one (None: nothing was planned before).
+
+        "every …" without a slot before is due now; cron is due at its next time after now. None: never again.
         """
-        if self._every is not None:
-            at = now if last is None else last + self._every
-            return Due(at, at.astimezone(UTC).isoformat())
-        start = (last if last is not None else now).astimezone(self._zone)
-        return self._cron_after(start)
+        found = self._planned_after(planned, now)
+        if found is None or not self._jitter_s:
+            return found
+        following = self._planned_after(found.planned, now)
+        room_s = (following.planned - found.planned).total_seconds() if following else self._jitter_s
+        share = int.from_bytes(hashlib.sha256(f"{self._seed}\n{found.key}".encode()).digest()[:8]) / 2**64
+        return Due(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
 
-    def latest(self, last: datetime | None, now: datetime) -> Due | None:
-        """The newest time due up to now that has no slot yet: what was missed is caught up once. None: nothing."""
-        due = self.after(last, now)
-        if due.at > now:
+    def latest(self, planned: datetime | None, now: datetime) -> Due | None:
+        """The newest time after `planned` that is due by now: what was missed is caught up once. None: nothing is."""
+        due = self.after(planned, now)
+        if due is None or due.at > now:
             return None
-        if self._every is not None:
-            missed = (now - due.at) // self._every
-            at = due.at + missed * self._every
-            return Due(at, at.astimezone(UTC).isoformat())
-        # Every slot between would be caught up one by one; only the newest tells anything new.
-        step = timedelta(days=366)
-        while step > timedelta(minutes=1):
-            later = self._cron_after((now - step).astimezone(self._zone))
-            if due.at < later.at <= now:
+        # Looking back from now by less and less finds a late start; every slot between would tell nothing new.
+        step = now - due.planned
+        while step > _MINUTE:
+            later = self.after(self._aligned(now - step, due.planned), now)
+            if later is not None and due < later and later.at <= now:
                 due = later
             step /= 2
-        return self._newest(due, now)
-
-    def _newest(self, due: Due, now: datetime) -> Due:
-        while (later := self._cron_after(due.at.astimezone(self._zone))).at <= now:
+        while (later := self.after(due.planned, now)) is not None and later.at <= now:
             due = later
         return due
 
-    def _cron_after(self, start: datetime) -> Due:
-        found = self._trigger.get_next_fire_time(start, start)
-        assert found is not None  # a schedule has no end
-        at = found.astimezone(UTC)
-        if not self._fixed_hour:
-            return Due(at, at.isoformat(timespec="minutes"))
-        wall = found.astimezone(self._zone)
-        if wall.fold:  # the same wall time an hour later: that slot has been
-            return self._cron_after(found)
-        if at.astimezone(self._zone).replace(tzinfo=None) != wall.replace(tzinfo=None):  # a time clocks skip
-            at = _end_of_gap(wall, self._zone)
-            wall = at.astimezone(self._zone)
-        return Due(at, wall.replace(tzinfo=None).isoformat(timespec="minutes"))
+    def _aligned(self, moment: datetime, planned: datetime) -> datetime:
+        """For "every …": the last of its times up to that moment, counted from a planned one."""
+        if not isinstance(self._when, Every):
+            return moment
+        every = timedelta(seconds=self._when.seconds)
+        return planned + (moment - planned) // every * every
+
+    def _planned_after(self, planned: datetime | None, now: datetime) -> Due | None:
+        if isinstance(self._when, Every):
+            return self._every_after(self._when, planned, now)
+        start = planned if planned is not None else now
+        found = [due for cron in self._when if (due := self._cron_after(cron, start)) is not None]
+        return min(found, default=None)
+
+    def _allows(self, day: date) -> bool:
+        return self._first <= day <= self._last and day not in self._skip
+
+    # every …
+
+    def _every_after(self, every: Every, planned: datetime | None, now: datetime) -> Due | None:
+        step = timedelta(seconds=every.seconds)
+        at = planned + step if planned is not None else now
+        end = at + _HORIZON
+        while not self._allows(day := at.astimezone(self.zone).date()):
+            if day > self._last or at > end:
+                return None
+            # The first of its times on the next day that may be one.
+            at += -((at - _midnight(max(day + _DAY, self._first), self.zone)) // step) * step
+        return Due(at, at, _instant_key(at))
+
+    # cron
+
+    def _cron_after(self, cron: Cron, start: datetime) -> Due | None:
+        return self._by_the_wall(cron, start) if cron.fixed_hour else self._by_elapsed_time(cron, start)
+
+    def _by_the_wall(self, cron: Cron, start: datetime) -> Due | None:
+        wall = start.astimezone(self.zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)
+        day = max(wall.date(), self._first)
+        end = min(self._last, (wall + _HORIZON).date())
+        while day <= end:
+            if cron.has_day(day) and day not in self._skip:
+                for hour, minute in product(cron.hours, cron.minutes):
+                    found = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001  a wall time
+                    if found >= wall and (due := self._first_instant(found)).planned > start:
+                        return due
+            day += _DAY
+        return None
+
+    def _first_instant(self, wall: datetime) -> Due:
+        """When the clock shows it for the first time; the end of the gap for a time it never shows."""
+        at = _instant(wall, self.zone)
+        if at.astimezone(self.zone).replace(tzinfo=None) != wall:
+            at = _end_of_gap(wall, self.zone)
+            wall = at.astimezone(self.zone).replace(tzinfo=None)
+        return Due(at, at, f"{wall.isoformat(timespec='minutes')} {self.zone.key}")
+
+    def _by_elapsed_time(self, cron: Cron, start: datetime) -> Due | None:
+        """Through the instants after start: to the next allowed day, else to the next allowed minute."""
+        at = start.astimezone(UTC).replace(second=0, microsecond=0) + _MINUTE
+        end = at + _HORIZON
+        while at < end:
+            local = at.astimezone(self.zone)
+            day = local.date()
+            if day > self._last:
+                return None
+            if not (self._allows(day) and cron.has_day(day)):
+                at = _midnight(max(day + _DAY, self._first), self.zone)
+            elif local.minute in cron.minutes:
+                return Due(at, at, _instant_key(at))
+            else:
+                wait = min((minute - local.minute) % 60 for minute in cron.minutes)
+                at += timedelta(minutes=min(wait, 15 - at.minute % 15))  # clocks change on a quarter of an hour
+        return None
+
+
+def _instant(wall: datetime, zone: ZoneInfo, *, fold: int = 0) -> datetime:
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant of a day, whatever the clock then shows."""
+    return _instant(datetime.combine(day, datetime.min.time()), zone)
+
+
+def _instant_key(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
     """The first instant after the hour that clocks skip, for a wall time inside of it."""
-    after, before = wall.replace(fold=0).astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
+    after, before = _instant(wall, zone), _instant(wall, zone, fold=1)
     offset = before.astimezone(zone).utcoffset()
-    while after - before > timedelta(minutes=1):
+    while after - before > timedelta(seconds=1):
         middle = before + (after - before) / 2
         if middle.astimezone(zone).utcoffset() == offset:
             before = middle
         else:
             after = middle
-    return after.replace(second=0, microsecond=0)
-
-
-def _listed(values: frozenset[int]) -> str:
-    return ",".join(str(value) for value in sorted(values))
+    return after.replace(microsecond=0)

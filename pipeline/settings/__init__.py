@@ -18,7 +18,7 @@ from pipeline.settings.mail import (
 )
 from pipeline.settings.quiet import quiet_between, quiet_in_s, quiet_until
 from pipeline.settings.rules import DetailsTable, FieldTable, ItemsTable, PagesTable, SelectorTable, WatchTable
-from pipeline.settings.schedules import every_s, parse_cron
+from pipeline.settings.schedules import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
 from pipeline.settings.spiders import (
     AuthTable,
     CookiesTable,
@@ -39,7 +39,7 @@ from pipeline.settings.tables import (
 )
 from pipeline.settings.values import Secret, Table, nearest
 
-__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "Condition", "CookiesTable", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "FieldTable",
+__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
-           "ProxyTable", "RecipientsTable", "RequestTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "every_s", "load", "nearest",
-           "parse_cron", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets"]
+           "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "nearest",
+           "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets"]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import Problem, SettingsError
+from pipeline.settings.chains import calendar_problems, chain_problems, day_problems
 from pipeline.settings.mail import chosen
-from pipeline.settings.schedules import schedule_problem
 from pipeline.settings.spiders import SECRET_WORDS
 from pipeline.settings.tables import Settings
 from pipeline.settings.values import Secret, Table, nearest
@@ -72,23 +72,26 @@ def _secrets(value: object) -> Iterator[Secret]:
 
 def _cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
     """What one table says of another. Works on the raw file, so that it is said beside other problems."""
-    spiders, digests, proxies = (_tables(raw, name) for name in ("spiders", "digests", "proxies"))
+    spiders, digests, proxies, calendars = (_tables(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
             if not _NAME.fullmatch(name):
                 yield Problem(f"{section}.{name}", "names are letters, digits, - and _ (64 at most), starting with "
                               "a letter or digit")
+    for name, days in calendars.items():
+        yield from day_problems(f"calendars.{name}", days)
     for name, proxy in proxies.items():
         yield from _proxy_problems(name, proxy)
     for name, spider in spiders.items():
         if isinstance(spider, dict):
             if spider.get("proxy") != "environment":
                 yield from _reference_problems(f"spiders.{name}.proxy", "proxy", spider.get("proxy"), proxies)
-            yield from schedule_problem(f"spiders.{name}.schedule", spider.get("schedule"))
+            yield from calendar_problems(f"spiders.{name}.schedule", spider.get("schedule"), calendars)
+    yield from chain_problems(spiders)
     for name, digest in digests.items():
         if isinstance(digest, dict):
             yield from _reference_problems(f"digests.{name}.spiders", "spider", digest.get("spiders"), spiders)
-            yield from schedule_problem(f"digests.{name}.schedule", digest.get("schedule"))
+            yield from calendar_problems(f"digests.{name}.schedule", digest.get("schedule"), calendars)
             yield from _choice_problems(f"digests.{name}", digest, spiders)
 
 
@@ -171,7 +174,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
 
 _OWN_TYPES = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth",
               "encoding", "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network",
-              "condition", "quiet"}
+              "condition", "quiet", "schedule"}
 
 
 def _at(raw: object, location: tuple[str | int, ...]) -> object:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.conditions import ConditionText
+from pipeline.settings.schedules import Schedules
 from pipeline.settings.values import (
     Address,
     Duration,
@@ -230,8 +231,8 @@ class GroupTable(RecipientsTable):
 
 class DigestTable(RecipientsTable):
     groups: tuple[GroupTable, ...] = ()
-    schedule: str | None = None
-    """Cron or "every …"; without it a digest goes out right after a run."""
+    schedule: Schedules = ()
+    """As a spider's; without it a digest goes out right after a run."""
     timezone: ZoneName | None = None
     """Of the schedule, the quiet hours and the times in the mail; by default that of [pipeline]."""
     quiet: QuietHours | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.places import PathTemplate, item_fields
 from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_regexes
-from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, https_or_loopback, nearest
+from pipeline.settings.schedules import Schedules
+from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, duration_s, https_or_loopback, nearest
 
 SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api_?key|pin$", re.IGNORECASE)
 """Names whose values are secrets, and so are never written in the file."""
@@ -178,11 +179,37 @@ class DownloadsTable(Table):
     """The oldest files are deleted when this spider's take more; those that a digest has yet to send stay."""
 
 
+def _catch_up(value: object) -> object:
+    return None if value is True else 0.0 if value is False else duration_s(value)
+
+
+CatchUp = Annotated[float | None, BeforeValidator(_catch_up), WithJsonSchema({"type": ["boolean", "string"]})]
+
+
+class RetryTable(Table):
+    """A run that failed is tried again, where that can help: not for a wrong password, nor for a mistake in a rule."""
+
+    times: int = Field(0, ge=0, le=7)
+    """How often, for one slot."""
+    wait: Duration = 60.0
+    """Before the first time; then twice as long each time."""
+    max_wait: Duration = 3600.0
+    outcomes: tuple[Literal["failed", "timed_out", "killed"], ...] = ("failed", "timed_out", "killed")
+
+
 class SpiderTable(Table):
     spider: str = "crawl"
     tags: tuple[str, ...] = ()
     """Words by which digests and their groups choose spiders."""
-    schedule: str | None = None
+    schedule: Schedules = ()
+    """When it runs: one or several of cron, "every 30m", "daily at 07:00", or tables with a zone, jitter and days."""
+    after: tuple[str, ...] = ()
+    """Spiders: it runs once for each pass of theirs that succeeded."""
+    catch_up: CatchUp = None
+    """Whether a slot that was missed while no service ran is run late: true, false, or for how long after its time."""
+    overlap: Literal["skip", "queue", "kill"] = "skip"
+    """What becomes of a slot while the spider is at work: dropped, run when it is done, or run in its place."""
+    retry: RetryTable = RetryTable()
     start: tuple[Start, ...] = ()
     follow: tuple[Selector, ...] = ()
     download: tuple[Selector, ...] = ()
@@ -248,7 +275,7 @@ class SpiderTable(Table):
     def _beat_is_https(cls, value: str | Secret | None) -> str | Secret | None:
         return https_or_loopback(value)
 
-    @field_validator("start", mode="before")
+    @field_validator("start", "after", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, (str, dict)) else value

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.mail import AlertsTable, DigestTable, MailTable
+from pipeline.settings.schedules import Days, DayTexts, parse_days
 from pipeline.settings.spiders import SpiderTable
 from pipeline.settings.values import (
     Duration,
@@ -173,6 +174,8 @@ class Settings(Table):
     alerts: AlertsTable = AlertsTable()
     retention: RetentionTable = RetentionTable()
     logs: LogsTable = LogsTable()
+    calendars: dict[str, DayTexts] = Field(default_factory=dict)
+    """Days by name, for the `skip` of schedules."""
     spiders: dict[str, SpiderTable] = Field(default_factory=dict)
     digests: dict[str, DigestTable] = Field(default_factory=dict)
     demo: DemoTable | None = None
@@ -205,3 +208,16 @@ class Settings(Table):
     @cached_property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.pipeline.timezone)
+
+    def days(self, entries: tuple[str, ...]) -> Days:
+        """The days that a `skip` names, calendars spelled out."""
+        return parse_days([day for entry in entries for day in self.calendars.get(entry, (entry,))])
+
+    def followers(self, name: str) -> list[str]:
+        """The spiders that run after it."""
+        return [other for other, table in self.spiders.items() if name in table.after]
+
+    def for_run(self, name: str) -> Settings:
+        """What a run of that spider needs of them: with ten thousand spiders, all of it takes long to hand over."""
+        wanted = (name, *self.followers(name))
+        return self.model_copy(update={"spiders": {each: self.spiders[each] for each in wanted}, "digests": {}})

@@ -16,8 +16,8 @@ from pipeline.model import DraftMessage, LoginCookie, Outcome, Run
 from pipeline.store import logins, status
 from pipeline.store.engine import Store
 from pipeline.store.outbox import insert_message
-from pipeline.store.runs import run_of
 from pipeline.store.schema import alerts, runs
+from pipeline.store.slots import run_of
 
 
 class AlertKind(StrEnum):

@@ -15,8 +15,8 @@ from pipeline.store.engine import Store
 from pipeline.store.items import change_of
 from pipeline.store.outbox import insert_message
 from pipeline.store.paged import paged
-from pipeline.store.runs import run_of
 from pipeline.store.schema import changes, digest_runs, digests, download_files, rejects, runs
+from pipeline.store.slots import run_of
 
 CLAIM_TTL = timedelta(minutes=5)
 
@@ -77,12 +77,6 @@ def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[i
     """Ids of the runs that ended from `since` on, told or not."""
     with store.read() as connection:
         return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
-
-
-def last_slot(store: Store, name: str) -> datetime | None:
-    """When the digest was last due, whether there was news or not."""
-    with store.read() as connection:
-        return connection.execute(select(func.max(digests.c.created_at)).where(digests.c.name == name)).scalar()
 
 
 def unfinished(store: Store) -> list[str]:

@@ -203,7 +203,8 @@ class _Pruner:
         newest = select(func.max(slots.c.due_at)).where(slots.c.spider == spider).scalar_subquery()
         oldest_run = select(func.min(runs.c.created_at)).where(runs.c.spider == spider).scalar_subquery()
         self._delete(slots, and_(slots.c.spider == spider, slots.c.due_at < newest, slots.c.claimed_at < oldest_run,
-                                 ~exists().where(passes.c.slot_id == slots.c.id)))
+                                 ~exists().where(passes.c.slot_id == slots.c.id),
+                                 ~exists().where(runs.c.slot_id == slots.c.id)))
 
     def _last(self, connection: Connection, spider: str) -> list[int]:
         own = and_(runs.c.spider == spider, runs.c.ended_at.is_not(None))

@@ -1,43 +1,33 @@
-"""Slots, passes and runs: what was due, and each attempt at it.
+"""Runs: the attempts at what slots asked for (slots.py).
 
-A slot is claimed once; it opens a pass, or goes on with the one an earlier run left open. Runs wait
-(started_at NULL), run (leased) and end (outcome). A running one whose lease ran out is abandoned, and its
-pass gets a new run.
+Runs wait (started_at NULL), run (leased) and end (outcome). A running one whose lease ran out is abandoned, and
+its pass gets a new run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, func, insert, literal, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, literal, or_, select, update
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Outcome, Progress, Run, Transfer
 from pipeline.store import leases
 from pipeline.store.compare import Coverage
 from pipeline.store.engine import Store
-from pipeline.store.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs, slots
-
-PASS_MAX_AGE = timedelta(hours=24)
-"""An open pass older than this tells nothing true about the site: the next slot starts afresh."""
-PASS_MAX_RUNS = 8
-"""So many attempts at one pass without finishing it, and the next slot starts afresh."""
+from pipeline.store.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs
+from pipeline.store.sequels import Sequel
+from pipeline.store.slots import PASS_MAX_AGE, PASS_MAX_RUNS, REAL, Overlap, Wanted, claim, insert_run, pass_for, run_of
 
 QUIET = "QuietHours"
 """The error_kind of a run that quiet hours stopped, or kept from beginning."""
 
-_PROGRESS = set(Progress.__dataclass_fields__)
-
-
-_REAL = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
-"""A skipped run never was at work. A run that has not ended has no outcome."""
-
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. complete: the frontier ran empty with nothing missing; keep_open: the next run goes on.
+    """How a run ended. complete: the frontier ran empty with nothing missing; keep_open: the next run goes on;
+    retry: what it failed of may pass.
 
     coverage: by field, the share of items that must have it for the run not to be suspect; keep_unseen: what this
     pass did not see is still there (a feed names its newest entries only).
@@ -50,58 +40,14 @@ class Ending:
     keep_open: bool = False
     coverage: Mapping[str, float] = field(default_factory=dict)
     keep_unseen: bool = False
+    retry: bool = False
 
 
-def run_of(row: Row[Any]) -> Run:
-    """A row of `runs` as the record."""
-    values = row._asdict()
-    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
-    values["progress"] = Progress(**{k: v for k, v in (values["progress"] or {}).items() if k in _PROGRESS})
-    values["transfers"] = tuple(Transfer(**each) for each in values["transfers"] or ())
-    return Run(**values)
-
-
-def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime) -> Run | None:
-    """Claim one due time of one spider: its slot, its pass and a waiting run, in one transaction.
-
-    None when somebody has claimed it before. A spider that is still at work gets a run that says `skipped`. Who asks by
-    hand is given a run that waits already, so that it does not wait for a service that is not there.
-    """
+def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime,
+               overlap: Overlap = "skip") -> Run | None:
+    """Claim one slot: its pass and a waiting run, or a run that says why it was skipped. None: claimed before."""
     with store.write(durable=True) as connection:
-        taken = select(slots.c.id).where(slots.c.spider == spider, slots.c.key == key)
-        if connection.execute(taken).first() is not None:
-            return None
-        slot_id = connection.execute(insert(slots).values(
-            spider=spider, key=key, due_at=due_at, claimed_at=now, reason=reason).returning(slots.c.id)).scalar_one()
-        busy = connection.execute(select(runs).where(runs.c.spider == spider, runs.c.ended_at.is_(None))).first()
-        if busy is not None and busy.started_at is None and reason == "manual":
-            return run_of(busy)
-        if busy is not None:
-            return _insert_run(connection, pass_id=busy.pass_id, spider=spider, reason=reason, due_at=due_at,
-                               created_at=now, ended_at=now, outcome=Outcome.SKIPPED.value,
-                               error=f"run {busy.id} {'is still at work' if busy.started_at is not None else 'is yet to begin'}")
-        return _insert_run(connection, pass_id=_pass_for(connection, spider, slot_id, now), spider=spider,
-                           reason=reason, due_at=due_at, created_at=now)
-
-
-def _pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -> int:
-    """The spider's open pass, or a new one where there is none worth going on with."""
-    found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
-                               .order_by(passes.c.id.desc())).first()
-    if found is not None:
-        attempts = connection.execute(select(func.count()).where(
-            runs.c.pass_id == found.id, _REAL)).scalar_one()
-        if found.resumable and now - found.opened_at < PASS_MAX_AGE and attempts < PASS_MAX_RUNS:
-            return int(found.id)
-        connection.execute(update(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
-                           .values(closed_at=now))
-    return int(connection.execute(insert(passes).values(
-        spider=spider, slot_id=slot_id, opened_at=now, complete=False, resumable=True,
-    ).returning(passes.c.id)).scalar_one())
-
-
-def _insert_run(connection: Connection, **values: Any) -> Run:
-    return run_of(connection.execute(insert(runs).values(progress={}, **values).returning(runs)).one())
+        return claim(connection, Wanted(spider, key, due_at, reason, overlap), now=now)
 
 
 def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int,
@@ -109,22 +55,42 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
     """Lease a waiting run (any, oldest first, when run_id is None) while fewer than `limit` are running.
 
     held: spiders whose runs go on waiting.
+
+    A spider has one run at work and, but for retries, one waiting: the oldest first is fair between spiders.
     """
     with store.write(durable=True) as connection:
+        at_work = runs.alias()
         running = connection.execute(select(func.count()).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)).scalar_one()
         if running >= limit:
             return None
-        waiting = and_(runs.c.started_at.is_(None), runs.c.ended_at.is_(None))
+        busy = exists().where(at_work.c.spider == runs.c.spider, at_work.c.started_at.is_not(None),
+                              at_work.c.ended_at.is_(None))
+        waiting = and_(runs.c.started_at.is_(None), runs.c.ended_at.is_(None), ~busy,
+                       or_(runs.c.not_before.is_(None), runs.c.not_before <= now))
         if run_id is not None:
             waiting = and_(waiting, runs.c.id == run_id)
         if held:
             waiting = and_(waiting, runs.c.spider.not_in(sorted(held)))
-        taken = leases.take(connection, runs, waiting, owner=owner, now=now, order_by=[runs.c.id])
-        if not taken:
-            return None
-        row = connection.execute(update(runs).where(runs.c.id == taken[0]).values(started_at=now).returning(runs))
-        return run_of(row.one())
+        while taken := leases.take(connection, runs, waiting, owner=owner, now=now, order_by=[runs.c.id]):
+            row = connection.execute(update(runs).where(runs.c.id == taken[0]).values(started_at=now).returning(runs))
+            if (run := _with_open_pass(connection, run_of(row.one()), now)) is not None:
+                return run
+        return None
+
+
+def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | None:
+    """The run, on a pass that is open. One that queued up behind another may find that one's pass finished."""
+    closed_at = connection.execute(select(passes.c.closed_at).where(passes.c.id == run.pass_id)).scalar_one()
+    if closed_at is None:
+        return run
+    if run.reason in ("resume", "retry"):
+        leases.end(connection, runs, run.id, owner=run.lease_owner, started_at=None, ended_at=now,
+                   outcome=Outcome.SKIPPED.value, error="its pass was finished by another run")
+        return None
+    row = connection.execute(update(runs).where(runs.c.id == run.id).values(
+        pass_id=pass_for(connection, run.spider, run.slot_id, now)).returning(runs))
+    return run_of(row.one())
 
 
 def waiting_runs(store: Store) -> list[Run]:
@@ -144,7 +110,8 @@ def report_progress(store: Store, run: Run, progress: Progress, transfers: Seque
         return True
 
 
-def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime) -> Run:
+def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime,
+            sequel: Sequel | None = None) -> Run:
     """Write the outcome; where the pass is complete, what it no longer saw is gone. Raises LeaseLostError.
 
     A pass that found nothing where there were items, or lacks a field they all had, is suspect: nothing is marked
@@ -171,6 +138,9 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         leases.end(connection, runs, run.id, owner=run.lease_owner, ended_at=now, outcome=ending.outcome.value,
                    error=ending.error or doubt, error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
                    progress=asdict(progress), transfers=[])
+        if sequel is not None:
+            sequel.begin(connection, run, outcome=ending.outcome, open_pass=ending.keep_open, can_help=ending.retry,
+                         now=now)
         return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
 
 
@@ -226,8 +196,9 @@ def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) ->
 
     quiet_only: for those that quiet hours stopped lately.
     """
-    last = select(func.max(runs.c.id)).where(_REAL).group_by(runs.c.pass_id)
-    wanted = and_(passes.c.closed_at.is_(None), runs.c.outcome == Outcome.STOPPED.value)
+    open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
+    last = select(func.max(runs.c.id)).where(REAL, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
+    wanted = runs.c.outcome == Outcome.STOPPED.value
     if quiet_only:
         lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind == QUIET)
         last = last.where(runs.c.pass_id.in_(lately))
@@ -236,19 +207,20 @@ def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) ->
             if connection.execute(lately.limit(1)).first() is None:
                 return []
     with store.write(durable=True) as connection:
-        cut = connection.execute(select(runs).join(passes, passes.c.id == runs.c.pass_id).where(
-            wanted, runs.c.id.in_(last)))
+        cut = connection.execute(select(runs).where(wanted, runs.c.id.in_(last)))
         return [run for run in (_take_up(connection, run_of(row), now) for row in cut.all()) if run]
 
 
 def _take_up(connection: Connection, run: Run, now: datetime) -> Run | None:
     found = connection.execute(select(passes).where(passes.c.id == run.pass_id)).one()
     attempts = connection.execute(select(func.count()).where(
-        runs.c.pass_id == run.pass_id, _REAL)).scalar_one()
-    if found.closed_at is not None or attempts >= PASS_MAX_RUNS:
+        runs.c.pass_id == run.pass_id, REAL)).scalar_one()
+    waits = connection.execute(select(runs.c.id).where(
+        runs.c.spider == run.spider, runs.c.started_at.is_(None), runs.c.ended_at.is_(None))).first()
+    if found.closed_at is not None or attempts >= PASS_MAX_RUNS or waits is not None:
         return None
-    return _insert_run(connection, pass_id=run.pass_id, spider=run.spider, reason="resume", due_at=run.due_at,
-                       created_at=now)
+    return insert_run(connection, pass_id=run.pass_id, slot_id=run.slot_id, spider=run.spider, reason="resume",
+                      due_at=run.due_at, created_at=now)
 
 
 def get_run(store: Store, run_id: int) -> Run | None:
@@ -264,13 +236,6 @@ def history(store: Store, spider: str | None = None, *, limit: int = 20) -> list
         wanted = wanted.where(runs.c.spider == spider)
     with store.read() as connection:
         return [run_of(row) for row in connection.execute(wanted)]
-
-
-def last_slot(store: Store, spider: str) -> datetime | None:
-    """When the newest scheduled slot of the spider was due."""
-    with store.read() as connection:
-        return connection.execute(select(func.max(slots.c.due_at)).where(
-            slots.c.spider == spider, slots.c.reason != "manual")).scalar()
 
 
 def work_left(store: Store, pass_id: int) -> tuple[int, int]:

@@ -110,30 +110,43 @@ slots = Table(
     Column("key", String(120), nullable=False),  # the wall-clock due time, or what asked for it
     Column("due_at", Instant, nullable=False),
     Column("claimed_at", Instant, nullable=False),
-    Column("reason", String(20), nullable=False),  # schedule, catch-up, manual
+    Column("reason", String(20), nullable=False),  # schedule, catch-up, after, manual
     UniqueConstraint("spider", "key"),
+)
+
+cursors = Table(  # up to which time a schedule was dealt with
+    "cursors", metadata,
+    Column("kind", String(10), primary_key=True),  # spider, digest
+    Column("name", String(64), primary_key=True),
+    Column("schedule", Text, primary_key=True),
+    Column("planned", Instant, nullable=False),
 )
 
 passes = Table(
     "passes", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False, index=True),
-    Column("slot_id", ForeignKey("slots.id"), nullable=False),
+    Column("slot_id", ForeignKey("slots.id"), nullable=False, unique=True),  # one slot, one pass
     Column("opened_at", Instant, nullable=False),
     Column("closed_at", Instant),  # NULL: open, the next run goes on with it
     Column("complete", Boolean, nullable=False, default=False),
     Column("resumable", Boolean, nullable=False, default=True),
     Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
 )
+# Few are open, of very many.
+Index("ix_passes_open", passes.c.spider, sqlite_where=passes.c.closed_at.is_(None),
+      postgresql_where=passes.c.closed_at.is_(None))
 
 runs = Table(
     "runs", metadata,
     Column("id", Id, primary_key=True),
     Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
+    Column("slot_id", ForeignKey("slots.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False),
-    Column("reason", String(20), nullable=False),
+    Column("reason", String(20), nullable=False),  # that of its slot, resume or retry
     Column("due_at", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("not_before", Instant),
     Column("started_at", Instant),
     Column("ended_at", Instant),
     Column("outcome", String(20)),
@@ -147,6 +160,10 @@ runs = Table(
     Index(None, "spider", "ended_at"),
     Index(None, "ended_at"),
 )
+_waiting = runs.c.started_at.is_(None) & runs.c.ended_at.is_(None)
+Index("ix_runs_waiting", runs.c.id, sqlite_where=_waiting, postgresql_where=_waiting)
+_at_work = runs.c.started_at.is_not(None) & runs.c.ended_at.is_(None)
+Index("ix_runs_at_work", runs.c.spider, sqlite_where=_at_work, postgresql_where=_at_work)
 
 frontier = Table(
     "frontier", metadata,

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Select, cast, func, select
 
 from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
-from pipeline.store.runs import run_of
 from pipeline.store.schema import downloads, messages, runs
+from pipeline.store.slots import run_of
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 """Outcomes that count against a spider; stopped was asked for, skipped never began."""

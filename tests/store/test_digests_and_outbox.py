@@ -59,7 +59,9 @@ def test_an_unfinished_claim_is_taken_up_with_the_same_runs(store: Store) -> Non
 
 def test_a_scheduled_digest_with_nothing_to_tell_is_on_record(store: Store) -> None:
     assert digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW, scheduled=True) is None
-    assert digests.last_slot(store, "d") == NOW
+    ended_run(store, "1")
+    assert digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW, scheduled=True) is None
+    assert digests.claim(store, "d", ["shop"], "next", owner="me", now=NOW, scheduled=True) is not None
 
 
 def test_a_message_is_leased_by_one_at_a_time(store: Store) -> None:

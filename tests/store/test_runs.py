@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import LeaseLostError
 from pipeline.model import ChangeKind, Download, Item, Outcome, Page, Progress, Request, Run
-from pipeline.store import Store, crawl, digests, leases, runs
+from pipeline.store import Store, crawl, digests, leases, runs, slots
 from pipeline.store.leases import TTL
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -104,7 +104,7 @@ def test_a_run_that_reports_progress_keeps_its_lease(store: Store) -> None:
 def test_a_pass_is_given_up_after_so_many_runs(store: Store) -> None:
     now = NOW
     due(store, "k")
-    for _ in range(runs.PASS_MAX_RUNS):
+    for _ in range(slots.PASS_MAX_RUNS):
         started(store, now)
         now += TTL + timedelta(seconds=1)
         runs.abandon_expired(store, now=now)
@@ -127,7 +127,7 @@ def test_an_old_open_pass_is_not_gone_on_with(store: Store) -> None:
     due(store, "k")
     run = started(store)
     runs.end_run(store, run, runs.Ending(Outcome.FAILED, keep_open=True), Progress(), now=NOW)
-    soon, late = NOW + timedelta(hours=1), NOW + runs.PASS_MAX_AGE + timedelta(hours=1)
+    soon, late = NOW + timedelta(hours=1), NOW + slots.PASS_MAX_AGE + timedelta(hours=1)
     next_run = due(store, "k2", soon)
     assert next_run is not None
     assert next_run.pass_id == run.pass_id

@@ -23,6 +23,13 @@ def upgrade() -> None:
     with op.batch_alter_table('alerts', schema=None) as batch_op:
         batch_op.create_index('uq_alerts_open', ['spider', 'kind'], unique=True, sqlite_where=sa.text('over_at IS NULL'), postgresql_where=sa.text('over_at IS NULL'))
 
+    op.create_table('cursors',
+    sa.Column('kind', sa.String(length=10), nullable=False),
+    sa.Column('name', sa.String(length=64), nullable=False),
+    sa.Column('schedule', sa.Text(), nullable=False),
+    sa.Column('planned', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('kind', 'name', 'schedule', name=op.f('pk_cursors'))
+    )
     op.create_table('digests',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('name', sa.String(length=64), nullable=False),
@@ -156,9 +163,11 @@ def upgrade() -> None:
     sa.Column('resumable', sa.Boolean(), nullable=False),
     sa.Column('coverage', sa.JSON(), server_default='{}', nullable=False),
     sa.ForeignKeyConstraint(['slot_id'], ['slots.id'], name=op.f('fk_passes_slot_id')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_passes'))
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_passes')),
+    sa.UniqueConstraint('slot_id', name=op.f('uq_passes_slot_id'))
     )
     with op.batch_alter_table('passes', schema=None) as batch_op:
+        batch_op.create_index('ix_passes_open', ['spider'], unique=False, sqlite_where=sa.text('closed_at IS NULL'), postgresql_where=sa.text('closed_at IS NULL'))
         batch_op.create_index(batch_op.f('ix_passes_spider'), ['spider'], unique=False)
 
     op.create_table('deliveries',
@@ -206,10 +215,12 @@ def upgrade() -> None:
     op.create_table('runs',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('pass_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('slot_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('spider', sa.String(length=64), nullable=False),
     sa.Column('reason', sa.String(length=20), nullable=False),
     sa.Column('due_at', sa.BigInteger(), nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('not_before', sa.BigInteger(), nullable=True),
     sa.Column('started_at', sa.BigInteger(), nullable=True),
     sa.Column('ended_at', sa.BigInteger(), nullable=True),
     sa.Column('outcome', sa.String(length=20), nullable=True),
@@ -223,12 +234,16 @@ def upgrade() -> None:
     sa.Column('lease_until', sa.BigInteger(), nullable=True),
     sa.Column('attempt', sa.Integer(), server_default='0', nullable=False),
     sa.ForeignKeyConstraint(['pass_id'], ['passes.id'], name=op.f('fk_runs_pass_id')),
+    sa.ForeignKeyConstraint(['slot_id'], ['slots.id'], name=op.f('fk_runs_slot_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_runs'))
     )
     with op.batch_alter_table('runs', schema=None) as batch_op:
+        batch_op.create_index('ix_runs_at_work', ['spider'], unique=False, sqlite_where=sa.text('started_at IS NOT NULL AND ended_at IS NULL'), postgresql_where=sa.text('started_at IS NOT NULL AND ended_at IS NULL'))
         batch_op.create_index(batch_op.f('ix_runs_ended_at'), ['ended_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_runs_pass_id'), ['pass_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_runs_slot_id'), ['slot_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_runs_spider_ended_at'), ['spider', 'ended_at'], unique=False)
+        batch_op.create_index('ix_runs_waiting', ['id'], unique=False, sqlite_where=sa.text('started_at IS NULL AND ended_at IS NULL'), postgresql_where=sa.text('started_at IS NULL AND ended_at IS NULL'))
 
     op.create_table('changes',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),

@@ -1,0 +1,59 @@
+"""What comes: every schedule in words, with its next due time, as `pipeline next` tells it. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline.schedule.claims import digest_timetables, spider_timetables
+from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.words import after_in_words, in_words
+from pipeline.settings import ScheduleTable, Settings
+from pipeline.store import Store, pauses, slots
+
+
+@dataclass(frozen=True)
+class Entry:
+    """kind: spider or digest; schedule: as the settings write it, None without one; next: None when nobody knows."""
+
+    kind: str
+    name: str
+    schedule: str | None
+    words: str
+    next: datetime | None
+    paused: bool = False
+
+
+def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
+    """One entry for each schedule of each spider and digest, the soonest first."""
+    paused = pauses.paused_spiders(store)
+    cursors = slots.read_cursors(store, "spider")
+    times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
+             for name, schedule, table in spider_timetables(settings)}
+    found = []
+    for name, spider in settings.spiders.items():
+        off = name in paused
+        found += [_entry("spider", name, table, times, paused=off) for table in spider.schedule]
+        if spider.after:
+            found.append(Entry("spider", name, f"after {', '.join(spider.after)}", after_in_words(spider.after), None, off))
+        elif not spider.schedule:
+            found.append(Entry("spider", name, None, "by hand", None, off))
+    cursors = slots.read_cursors(store, "digest")
+    times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
+             for name, schedule, table in digest_timetables(settings)}
+    for name, digest in settings.digests.items():
+        found += [_entry("digest", name, table, times) for table in digest.schedule]
+        if not digest.schedule:
+            found.append(Entry("digest", name, None, "after each run with news", None))
+    return sorted(found, key=lambda entry: (entry.paused, entry.next is None, entry.next or now))
+
+
+def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, str], datetime | None], *,
+           paused: bool = False) -> Entry:
+    return Entry(kind, name, table.name, in_words(table), times[name, table.name], paused)
+
+
+def _next(table: Timetable, cursor: datetime | None, now: datetime) -> datetime | None:
+    """What is overdue is next now."""
+    due = table.after(min(cursor, now) if cursor is not None else table.cursor_before(now), now)
+    return max(now, due.at) if due is not None else None

@@ -1,0 +1,103 @@
+"""From schedules to slots: what is due is claimed in the store, once, whoever else looks at the same schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pipeline.errors import PipelineError
+from pipeline.model import Run
+from pipeline.schedule.plan import Plan, Planned, newest_of_each
+from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.words import duration
+from pipeline.settings import Settings, SpiderTable
+from pipeline.store import Store, pauses, slots
+
+ON_TIME = timedelta(seconds=60)
+"""A slot claimed later than this after its time was missed, and is caught up."""
+TRY_AGAIN = timedelta(seconds=1)
+BATCH = 100
+"""Slots claimed in one transaction, which nobody else can write beside."""
+
+
+def spider_timetables(settings: Settings) -> Iterator[tuple[str, str, Timetable]]:
+    """Each schedule of each spider: the spider, the schedule's name, when it is due."""
+    for name, spider in settings.spiders.items():
+        for table in spider.schedule:
+            yield name, table.name, Timetable.of(name, table, settings, settings.zone)
+
+
+def digest_timetables(settings: Settings) -> Iterator[tuple[str, str, Timetable]]:
+    for name, digest in settings.digests.items():
+        for table in digest.schedule:
+            yield name, table.name, Timetable.of(name, table, settings, digest.zone(settings.zone))
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What is due of the spiders and of the digests, as these settings have it."""
+
+    settings: Settings
+    spiders: Plan
+    digests: Plan
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When to look next; None: never."""
+        return min((at for at in (self.spiders.next_at, self.digests.next_at) if at is not None), default=None)
+
+
+def open_plans(store: Store, settings: Settings, *, now: datetime) -> Plans:
+    """All schedules, from where they were dealt with. Raises StoreError."""
+    return Plans(settings, _open(store, "spider", spider_timetables(settings), now),
+                 _open(store, "digest", digest_timetables(settings), now))
+
+
+def _open(store: Store, kind: Literal["spider", "digest"], timetables: Iterable[tuple[str, str, Timetable]],
+          now: datetime) -> Plan:
+    tables = list(timetables)
+    cursors = slots.read_cursors(store, kind)
+    fresh = [(name, schedule, table.cursor_before(now)) for name, schedule, table in tables
+             if (name, schedule) not in cursors]
+    if fresh:
+        slots.begin_cursors(store, kind, fresh)
+        cursors = slots.read_cursors(store, kind)  # another service may have begun them first
+    return Plan(tables, cursors, now=now)
+
+
+def claim_due(store: Store, plans: Plans, *, now: datetime) -> list[Run]:
+    """Claim what is due of the spiders: waiting runs, and skipped ones with their reason.
+
+    Slots of one spider that are due at once are one: the newest. Raises StoreError; nothing is lost then.
+    """
+    plan, spiders = plans.spiders, plans.settings.spiders
+    due = plan.due(now, paused=pauses.paused_spiders(store))
+    found: list[Run] = []
+    groups = list(newest_of_each(due))
+    try:
+        while groups:
+            batch = groups[:BATCH]
+            found += slots.claim_due(store, [_wanted(entry, spiders[entry.name], now) for entry, _ in batch],
+                                     now=now)
+            del groups[:BATCH]
+            for newest, others in batch:
+                for entry in (newest, *others):
+                    plan.advance(entry, now)
+    except PipelineError:
+        for newest, others in groups:
+            for entry in (newest, *others):
+                plan.wait(entry, now + TRY_AGAIN)
+        raise
+    return found
+
+
+def _wanted(entry: Planned, spider: SpiderTable, now: datetime) -> slots.Wanted:
+    late = now - entry.due.at
+    skip = ""
+    if late > ON_TIME and spider.catch_up is not None and late.total_seconds() > spider.catch_up:
+        skip = f"it was missed by {duration(late // timedelta(minutes=1) * 60)}; catch_up allows " + (
+            duration(spider.catch_up) if spider.catch_up else "none")
+    return slots.Wanted(entry.name, entry.due.key, entry.due.at, "schedule" if late <= ON_TIME else "catch-up",
+                        spider.overlap, entry.schedule, entry.due.planned, skip)
