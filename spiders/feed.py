@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,7 +74,17 @@ def read_feed(body: bytes, url: str, content_type: str = "") -> list[Entry]:
     found = feedparser.parse(io.BytesIO(body), response_headers={"content-type": content_type, "content-location": url})
     if not found.get("version") and not found.get("entries"):
         raise SpiderError("is no feed that can be read", where=url, fix="give the address of an RSS, Atom or JSON feed")
-    return [_entry(entry, url) for entry in found.entries]
+    return _told_apart([_entry(entry, url) for entry in found.entries])
+
+
+def _told_apart(entries: list[Entry]) -> list[Entry]:
+    """Entries without an id of their own that share a link, such as the notes of one page, by their titles, too."""
+    links = Counter(entry.item["id"] for entry in entries)
+    for entry in entries:
+        item = entry.item
+        if links[item["id"]] > 1 and item["id"] == item["url"]:
+            item["id"] += f"#{sha256(item['title'].encode('utf-8', 'replace')).hexdigest()[:16]}"
+    return entries
 
 
 def _entry(entry: Any, feed: str) -> Entry:

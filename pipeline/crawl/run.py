@@ -40,6 +40,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.middlewares.OwnHeaders": 390,
     "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
     "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
+    "pipeline.crawl.pdf.ReadPdf": 530,
     "pipeline.crawl.middlewares.Encoding": 540,
     "pipeline.crawl.expiry.SeeWalls": 545,
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": 550,

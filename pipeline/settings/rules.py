@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import cssselect
@@ -63,6 +64,13 @@ def check_regexes(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def check_extra(module: str, extra: str) -> None:
+    """Raises PydanticCustomError where an optional package is not installed."""
+    if find_spec(module) is None:
+        raise PydanticCustomError("extra", "needs the package {module}, which is not installed; "
+                                  "pip install 'crawl-to-inbox[{extra}]'", {"module": module, "extra": extra})
+
+
 _SOURCES = ("css", "xpath", "jmes", "header", "page")
 
 
@@ -89,6 +97,8 @@ class SelectorTable(Table):
     """text: blanks made one; raw: as it stands; url: absolute; json: the value as it is, for jmes."""
     format: str | None = None
     """Of a date, as strptime has it: "%d.%m.%Y". Without it ISO 8601 and RFC 5322 dates are read."""
+    guess: bool | tuple[str, ...] = False
+    """Of a date: as people write it, in any language, or in languages such as ["de", "fr"]. Needs the extra `dates`."""
     decimal: Literal[".", ","] | None = None
     """The decimal mark of a number; told from the number itself by default."""
     strip: str | None = None
@@ -116,6 +126,18 @@ class SelectorTable(Table):
                                           {"found": repr(value), "why": str(error)}) from error
         return value
 
+    @field_validator("guess")
+    @classmethod
+    def _languages(cls, value: bool | tuple[str, ...]) -> bool | tuple[str, ...]:
+        if value:
+            check_extra("dateparser", "dates")
+            from dateparser.data.languages_info import language_order  # noqa: PLC0415  an extra
+            for language in value if isinstance(value, tuple) else ():
+                if language not in language_order:
+                    raise PydanticCustomError("language", "{found} is no language that dates are read in; "
+                                              "write it as \"de\" or \"pt\"", {"found": repr(language)})
+        return value
+
     @model_validator(mode="after")
     def _one_source(self) -> SelectorTable:
         self._check_source()
@@ -123,6 +145,8 @@ class SelectorTable(Table):
             raise PydanticCustomError("selector", "give json or data, not both")
         if self.format is not None and self.type != "date":
             raise PydanticCustomError("selector", "format belongs to type = \"date\"")
+        if self.guess and (self.type != "date" or self.format is not None):
+            raise PydanticCustomError("selector", "guess belongs to type = \"date\" without a format")
         if self.decimal is not None and self.type != "number":
             raise PydanticCustomError("selector", "decimal belongs to type = \"number\"")
         if self.join is not None and self.many:

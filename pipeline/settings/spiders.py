@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.places import PathTemplate, item_fields
-from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_regexes
+from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_extra, check_regexes
 from pipeline.settings.schedules import Schedules
 from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, duration_s, https_or_loopback, nearest
 
@@ -252,6 +252,8 @@ class SpiderTable(Table):
     """Pages with an ETag or a date are kept (in data_dir/cache), and asked for only if they changed."""
     robots: bool = True
     encoding: str | None = None
+    pdf: bool = False
+    """PDFs are read as pages of their text: a section#page-N for each, a p for each line. Needs the extra `pdf`."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
     user_agent: str | None = None
     ca_file: str | None = None
@@ -300,6 +302,13 @@ class SpiderTable(Table):
             if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span):
                 raise PydanticCustomError("quiet", "{found} are no hours; write them as \"22:00-06:00\"",
                                           {"found": repr(span)})
+        return value
+
+    @field_validator("pdf")
+    @classmethod
+    def _pdf_reader(cls, value: bool) -> bool:
+        if value:
+            check_extra("pypdfium2", "pdf")
         return value
 
     _patterns = field_validator("allow", "deny")(check_regexes)

@@ -60,6 +60,9 @@ def test_the_decimal_mark_may_be_said() -> None:
     ({"css": "p", "type": "date"}, "<p>2001-02-03T04:05:06Z</p>", ["2001-02-03T04:05:06+00:00"]),
     ({"css": "p", "type": "date"}, "<p>Sat, 03 Feb 2001 04:05:06 +0100</p>", ["2001-02-03T04:05:06+01:00"]),
     ({"css": "p", "type": "date"}, "<p>2001-02-03</p>", ["2001-02-03"]),
+    ({"css": "p", "type": "date", "guess": ["de", "fr"]},
+     "<p>Montag, 3. März 2024</p><p>le 14 juillet 2023 à 15:30</p>", ["2024-03-03", "2023-07-14T15:30:00"]),
+    ({"css": "p", "type": "date", "guess": ["zh"]}, "<p>2024年3月5日</p>", ["2024-03-05"]),
     ({"css": "a", "type": "url"}, "<a>../up</a>", ["http://site.example/up"]),
     ({"css": "img::attr(src)"}, "<base href='http://cdn.example/x/'><img src=a.png>", ["http://cdn.example/x/a.png"]),
     ({"regex": "id=(\\d+)"}, "<a href='?id=12'>", ["12"]),
@@ -78,6 +81,8 @@ def test_the_decimal_mark_may_be_said() -> None:
     ({"data": "csv", "jmes": "[].price", "type": "number"}, "name;price\r\nPen;1,5\r\n\"a;b\";2\r\n", [1.5, 2]),
     ({"css": ":is(p"}, "<p>", "no CSS selector"),
     ({"css": "p", "format": "%d"}, "", "belongs to type"),
+    ({"css": "p", "guess": True}, "", "belongs to type"),
+    ({"css": "p", "type": "date", "guess": ["german"]}, "", "no language that dates are read in"),
     ({"css": "p", "json": "script"}, "", "is read with jmes"),
     ({"regex": "("}, "", "no regular expression"),
     ({"css": "p", "type": "date", "format": "%"}, "", "no date format"),
@@ -174,6 +179,12 @@ def test_a_page_of_20_mb_and_one_of_100_000_links() -> None:
     many = document("".join(f"<a href='/i/{n}'>x</a>" for n in range(100_000)))
     assert len(LinkRules([SelectorTable(css="a")], deny=["/99999$"]).links(many)) == 99_999
     assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("text", ["vor 3 Tagen", "Mai 2024", "gestern", "1" * 5000])
+def test_only_whole_dates_are_guessed(text: str) -> None:
+    with pytest.raises(RuleFailedError, match="no date that can be guessed"):
+        values({"css": "p", "type": "date", "guess": ["de"]}, f"<p>{text}</p>")
 
 
 def test_rules_that_do_not_fit_what_they_find_fail_with_a_reason() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, time
 from email.utils import parsedate_to_datetime
 
 import regex
@@ -20,6 +20,7 @@ REGEX_LIMIT_S = 0.1
 
 _NUMBER = re.compile(r"[-+−]?(?:\d[\d.,'’\u00a0\u202f ]*|[.,]\d+)(?:[eE][-+]?\d+)?")
 _BLANKS = re.compile(r"[\s'’\u00a0\u202f]")
+_LONGEST_DATE = 100  # characters; a guess takes longer the more there are
 _MANY_DIGITS = 400  # a float ends at 309
 
 Convert = Callable[[Json, Document], Json]
@@ -70,7 +71,8 @@ def _typed(rule: SelectorTable) -> Convert:
     if rule.type == "number" or rule.page == "status":
         return lambda found, document: _as_number(found, rule.decimal)
     if rule.type == "date":
-        return lambda found, document: _as_date(found, rule.format)
+        return (lambda found, document: _as_guessed_date(found, rule.guess)) if rule.guess else (
+            lambda found, document: _as_date(found, rule.format))
     if rule.type == "json":
         return lambda found, document: found
     if rule.type in ("html", "raw"):
@@ -139,6 +141,21 @@ def _as_date(found: Json, form: str | None) -> Json:
     # A date without a time of day stays one.
     day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
     return moment.date().isoformat() if day_only else moment.isoformat()
+
+
+def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
+    """Only whole dates: "3 days ago" and "in May" would be another day with every run."""
+    import dateparser  # noqa: PLC0415  an extra; settings that name it were refused without it
+
+    text = " ".join(as_text(found).split())
+    if not text:
+        return None
+    moment = None if len(text) > _LONGEST_DATE else dateparser.parse(
+        text, languages=None if languages is True else list(languages or ()),
+        settings={"REQUIRE_PARTS": ["day", "month", "year"], "PARSERS": ["absolute-time"], "RETURN_TIME_AS_PERIOD": True})
+    if moment is None:
+        raise RuleFailedError(f"{_short(text)} is no date that can be guessed")
+    return moment.date().isoformat() if moment.time() == time() else moment.isoformat()
 
 
 def _read_date(text: str, form: str | None) -> datetime | None:
