@@ -54,7 +54,7 @@ def fetch_in_this_process(urls: list[str], folder: Path, workers: int, chunk_byt
             session.verify = ca
         return session
 
-    limits = Limits(chunk_bytes=chunk_bytes, keep_free_bytes=0)
+    limits = Limits(chunk_bytes=chunk_bytes or None, keep_free_bytes=0)
     idle = _status_kb("VmRSS")
     started_s, cpu_s = time.perf_counter(), _cpu_s()
     made = Downloads(store, run, client=client, translate=translate, limits=limits, workers=workers, owner="bench",

@@ -11,26 +11,25 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from pipeline.download.body import Buffers
 from pipeline.download.limits import MIB
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
 _ALONE_BYTES = MIB
 """A thread costs more than it saves on less than this."""
 
-_AHEAD = 4
-"""Chunks that wait to be hashed: memory for each of many files at once."""
-
-
 class Hasher:
     """SHA-256 of a stream. Past the first MiB a second thread computes it: hashlib lets go of the GIL, so that
-    the network and the disk do not wait for it. Close it when the stream is given up."""
+    the network and the disk do not wait for it. Close it when the stream is given up.
 
-    def __init__(self) -> None:
+    buffers: what `update` is given goes back to them once it is hashed.
+    """
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
         self._hash = hashlib.sha256()
         self._seen_bytes = 0
-        # A SimpleQueue with a bound of its own: the locks of queue.Queue cost a tenth of the transfer.
-        self._chunks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._room = threading.Semaphore(_AHEAD)
+        self._filled: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def read_file(self, file: BinaryIO, length: int) -> None:
@@ -44,21 +43,23 @@ class Hasher:
             self._hash.update(buffer[:count])
             length -= count
 
-    def update(self, chunk: bytes) -> None:
-        self._seen_bytes += len(chunk)
+    def update(self, buffer: memoryview, count: int) -> None:
+        """Take in the first `count` bytes of a buffer, which is not ours any more."""
+        self._seen_bytes += count
         if self._thread is None:
             if self._seen_bytes <= _ALONE_BYTES:
-                self._hash.update(chunk)
+                self._hash.update(buffer[:count])
+                self._buffers.give(buffer)
                 return
             self._thread = threading.Thread(target=self._work, name="sha256", daemon=True)
             self._thread.start()
-        self._room.acquire()
-        self._chunks.put(chunk)
+        self._filled.put((buffer, count))
 
     def _work(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            self._hash.update(chunk)
-            self._room.release()
+        while (filled := self._filled.get()) is not None:
+            buffer, count = filled
+            self._hash.update(buffer[:count])
+            self._buffers.give(buffer)
 
     def hexdigest(self) -> str:
         """Of all that was taken in; waits for the thread."""
@@ -67,7 +68,7 @@ class Hasher:
 
     def close(self) -> None:
         if self._thread is not None:
-            self._chunks.put(None)
+            self._filled.put(None)
             self._thread.join()
             self._thread = None
 

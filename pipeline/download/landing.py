@@ -61,9 +61,8 @@ class Part:
     def file(self) -> io.FileIO:
         return self._file
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, view: memoryview) -> None:
         """Append. Raises DiskFullError, DownloadError."""
-        view = memoryview(chunk)
         try:
             while view:
                 count = self._file.write(view)

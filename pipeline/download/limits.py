@@ -13,6 +13,7 @@ class Limits:
 
     stall_s: how long a server may be silent, and how long it has for each `stall_bytes` of a body.
     sync_bytes: a kill or a power cut loses no more than this of one file (1 MiB of its beginning).
+    chunk_bytes: what is received at a time; None: as much as is good for the number of workers.
     patience_s: a retry that is further away than this is left to the next run.
     """
 
@@ -28,5 +29,10 @@ class Limits:
     backoff_s: float = 2.0
     backoff_max_s: float = 300.0
     patience_s: float = 120.0
-    chunk_bytes: int = 256 * 1024
+    chunk_bytes: int | None = None
     sync_bytes: int = 8 * MIB
+
+    def buffer_bytes(self, workers: int) -> int:
+        """The size of each worker's buffers: all of them together stay below 16 MiB, and far fewer than that are
+        touched while files are small."""
+        return self.chunk_bytes or min(MIB, max(MIB // 8, 4 * MIB // workers))

@@ -110,6 +110,8 @@ def media_type(header: str) -> str:
 
 def safe(said: str) -> str:
     """One harmless path component from any text; "" when nothing is left of it."""
+    if not said:
+        return ""
     name = unicodedata.normalize("NFC", said[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
     # Cc controls, Cf invisible and bidirectional marks, Cs lone surrogates, Co private, Cn unassigned, Zl and Zp.
     name = "".join(

@@ -29,6 +29,8 @@ class Places:
 
         The date is that on which the pass asked for the file, so that a retry after midnight changes nothing.
         """
+        if self.template == "{name}":
+            return (name,)
         stem, extension = names.split(name)
         at = wanted.requested_at.astimezone(self.zone)
         values = {"name": name, "stem": stem, "ext": extension, "date": f"{at:%Y-%m-%d}", "year": f"{at:%Y}",

@@ -18,6 +18,7 @@ from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
 from pipeline.download import answers, names
 from pipeline.download.answers import Translate, Validators
+from pipeline.download.body import Body, Buffers
 from pipeline.download.checksums import Hasher, announced, of_file
 from pipeline.download.folders import disk_full
 from pipeline.download.landing import Landing, Part, Taken
@@ -74,7 +75,7 @@ class NotModified:
     part_key: str = ""
 
 
-def fetch(client: requests.Session, wanted: QueuedDownload, landing: Landing, *, places: Places, limits: Limits,
+def fetch(client: requests.Session, wanted: QueuedDownload, landing: Landing, *, buffers: Buffers, places: Places, limits: Limits,
           translate: Translate, on_bytes: Callable[[int], None], note_part: NotePart, stopped: threading.Event,
           taken: Taken = lambda key: False, twins: Twins = lambda sha256, size_bytes: (),
           on_answer: OnAnswer = lambda response, offset, total: None,
@@ -86,7 +87,7 @@ def fetch(client: requests.Session, wanted: QueuedDownload, landing: Landing, *,
     file is. To stop a silent transfer set `stopped` and shut its socket down. Raises StoppedError, DiskFullError,
     DownloadError and what `translate` gives.
     """
-    return _Transfer(client=client, wanted=wanted, landing=landing, places=places, limits=limits, translate=translate,
+    return _Transfer(client=client, wanted=wanted, landing=landing, buffers=buffers, places=places, limits=limits, translate=translate,
                      on_bytes=on_bytes, on_answer=on_answer, note_part=note_part, stopped=stopped, taken=taken,
                      twins=twins).run()
 
@@ -98,6 +99,7 @@ class _Transfer:
     client: requests.Session
     wanted: QueuedDownload
     landing: Landing
+    buffers: Buffers
     places: Places
     limits: Limits
     translate: Translate
@@ -148,7 +150,7 @@ class _Transfer:
         if part.size == 0:
             return None
         ours = Validators(self.wanted.part_etag, self.wanted.part_last_modified)
-        hasher = Hasher()
+        hasher = Hasher(self.buffers)
         hasher.read_file(part.file, part.size)
         part.file.seek(part.size)
         with self._ask({"Range": f"bytes={part.size}-", "If-Range": ours.for_range}) as response:
@@ -181,7 +183,7 @@ class _Transfer:
             found = None
             try:
                 self.landing.remove_part(self.wanted.part_key)  # of a version that is gone
-                found = self._receive(response, part, Hasher(), total, fresh=True)
+                found = self._receive(response, part, Hasher(self.buffers), total, fresh=True)
             finally:
                 part.close()
                 if found is None and self.noted != part.key:
@@ -243,20 +245,14 @@ class _Transfer:
     def _body(self, response: requests.Response, part: Part, hasher: Hasher, total: int | None,
               strong: Validators) -> None:
         """All of the body into the part. What a server announces is never relied on: bytes are counted."""
-        limits, unpack = self.limits, answers.packed(response)
+        limits, body = self.limits, Body(response, unpack=answers.packed(response))
         window_at, window_bytes = time.monotonic(), 0
-        while chunk := self._read(response, part, total, unpack=unpack):
-            if part.size + len(chunk) > limits.max_bytes:
-                raise self._too_large("goes on and on")
-            if self.landing.free_bytes() - len(chunk) < limits.keep_free_bytes:
-                raise disk_full(self.where)
-            part.write(chunk)
-            hasher.update(chunk)
-            self.received_bytes += len(chunk)
-            self.on_bytes(len(chunk))
+        while count := self._chunk(body, part, hasher, total):
+            self.received_bytes += count
+            self.on_bytes(count)
             if self.stopped.is_set():
                 raise StoppedError("stopped", where=self.where, retry=True)
-            window_bytes += len(chunk)
+            window_bytes += count
             if (now := time.monotonic()) - window_at > limits.stall_s:
                 if window_bytes < limits.stall_bytes:
                     raise self._stalled()
@@ -268,9 +264,27 @@ class _Transfer:
         if self.stopped.is_set() or (total is not None and part.size != total):
             raise self._cut(part, total)
 
-    def _read(self, response: requests.Response, part: Part, total: int | None, *, unpack: bool) -> bytes:
+    def _chunk(self, body: Body, part: Part, hasher: Hasher, total: int | None) -> int:
+        """From the network onto the disk and on to the hash; how many bytes, 0 at the end of the body."""
+        limits, buffer = self.limits, self.buffers.take()
+        hashed = False
         try:
-            return response.raw.read1(self.limits.chunk_bytes, decode_content=unpack) or b""
+            count = self._fill(body, buffer, part, total)
+            if part.size + count > limits.max_bytes:
+                raise self._too_large("goes on and on")
+            if self.landing.free_bytes() - count < limits.keep_free_bytes:
+                raise disk_full(self.where)
+            part.write(buffer[:count])
+            hasher.update(buffer, count)
+            hashed = True
+            return count
+        finally:
+            if not hashed:
+                self.buffers.give(buffer)
+
+    def _fill(self, body: Body, buffer: memoryview, part: Part, total: int | None) -> int:
+        try:
+            return body.fill(buffer)
         except DecodeError as error:
             raise DownloadError("sent a packed body that cannot be unpacked", where=self.where, retry=True) from error
         except (ReadTimeoutError, TimeoutError) as error:

@@ -19,6 +19,7 @@ import requests
 
 from pipeline.download import names
 from pipeline.download.answers import Translate, TryLaterError
+from pipeline.download.body import Buffers
 from pipeline.download.landing import Landing
 from pipeline.download.limits import MIB, Limits
 from pipeline.download.pace import Pace
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 """How often idle workers look for retries that have come due."""
+_GATHER_S = 0.02
+"""How long files that have arrived wait for others, to be recorded together."""
 _PROGRESS_BYTES = MIB
 """An attempt that brought this much does not count against the number of attempts."""
 
@@ -219,6 +222,9 @@ class Downloads:
                 wait_s = min(self._hand_out(), self._renew_s)
                 with self._changed:
                     self._changed.wait_for(lambda: self._look or self._arrived or self._stopping, timeout=wait_s)
+                    # A transaction for many files costs little more than for one; nobody waits for it meanwhile.
+                    self._changed.wait_for(lambda: not self._handed or len(self._arrived) >= self._workers or self._stopping,
+                                           timeout=_GATHER_S)
         except PipelineError as error:
             self._give_up(error)
         except Exception as error:  # noqa: BLE001  a thread that dies unseen would leave the run hanging
@@ -228,8 +234,8 @@ class Downloads:
         """Lease what there is room for; returns the seconds until there may be more."""
         with self._changed:
             self._look = False
-            # One for each worker, and one each to go on with while the store is written.
-            room = 2 * self._workers - len(self._active)
+            # One for each worker, and two each to go on with while the store is written.
+            room = 3 * self._workers - len(self._active)
             hosts = Counter(queue.host_of(transfer.wanted.url) for transfer in self._active.values())
         if room <= 0:
             return self._renew_s
@@ -294,10 +300,11 @@ class Downloads:
 
     def _work(self) -> None:
         client: requests.Session | None = None
+        buffers = Buffers(self._limits.buffer_bytes(self._workers))
         try:
             while (transfer := self._next()) is not None:
                 client = client or self._client()
-                self._fetch(client, transfer)
+                self._fetch(client, buffers, transfer)
         except PipelineError as error:
             self._give_up(error)
         except Exception as error:  # noqa: BLE001  as above
@@ -315,14 +322,15 @@ class Downloads:
             transfer.begun = True
             return transfer
 
-    def _fetch(self, client: requests.Session, transfer: _InHand) -> None:
+    def _fetch(self, client: requests.Session, buffers: Buffers, transfer: _InHand) -> None:
         wanted = transfer.wanted
         landing = self._landing
         assert landing is not None  # closed after the last worker only
         try:
             with self._admit(wanted.url, transfer.stopped):
                 found = fetch(
-                    client, wanted, landing, places=self._places, limits=self._limits, translate=self._translate,
+                    client, wanted, landing, buffers=buffers, places=self._places, limits=self._limits,
+                    translate=self._translate,
                     on_bytes=lambda count: self._received(transfer, count), stopped=transfer.stopped,
                     note_part=lambda **part: queue.note_part(self._store, wanted.id, owner=self._owner, **part),
                     taken=self._recorded, twins=partial(queue.same_content, self._store, wanted.spider),

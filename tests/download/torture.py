@@ -43,9 +43,9 @@ from pipeline.store.engine import open_store
 from tests.servers.files import FileServer, Served, file_server, http_date
 
 KINDS = ("reset", "killed", "server", "proxy", "full", "changed")
-LIMITS = Limits(backoff_s=0.005, backoff_max_s=0.05, attempts=50, keep_free_bytes=0, sync_bytes=256 * 1024,
+LIMITS = Limits(backoff_s=0.005, backoff_max_s=0.05, attempts=50, keep_free_bytes=0, sync_bytes=256 * 1024, chunk_bytes=256 * 1024,
                 connect_s=5.0, stall_s=5.0)
-UNSYNCED = LIMITS.sync_bytes + LIMITS.chunk_bytes
+UNSYNCED = LIMITS.sync_bytes + 256 * 1024
 DONE, FULL, FAILED = 0, 6, 1
 DEADLINE_S = 60.0
 
