@@ -9,6 +9,7 @@ from __future__ import annotations
 import email
 import html
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -120,14 +121,14 @@ KINDS: dict[str, tuple[str, Fill]] = {
 }
 
 
-def settings_in(folder: Path) -> Settings:
+def settings_in(folder: Path, mail: str, to: str) -> Settings:
     spiders = [*KINDS, "login", "slow"]
-    toml = '[mail]\nfrom = "Pipeline <pipeline@example.com>"\n[alerts]\nto = ["ops@example.com"]\nafter = 1\nevery = "1s"\n'
+    toml = f'[mail]\n{mail}\n[alerts]\nto = ["{to}"]\nafter = 1\nevery = "1s"\n'
     toml += "".join(f'[spiders.{name}]\nstart = "https://site.example/"\n' for name in spiders)
     toml += '[spiders.html.items.fields]\ntitle = "h1"\nurl = "a::attr(href)"\nbody = { css = "article", type = "html" }\n'
     for name, (table, _) in KINDS.items():
         of = '"troubles", "login", "slow"' if name == "troubles" else f'"{name}"'
-        toml += f'[digests.{name}]\nspiders = [{of}]\nto = ["me@example.com"]\n{table}\n'
+        toml += f'[digests.{name}]\nspiders = [{of}]\nto = ["{to}"]\n{table}\n'
     (folder / "settings.toml").write_text(toml, "utf-8")
     return load(folder / "settings.toml")
 
@@ -177,34 +178,33 @@ def photograph(page: Path, target: Path, *, width: int, scheme: str) -> None:
                    check=True, capture_output=True, timeout=120)
 
 
+def html_of_all(folder: Path, mail: str = 'from = "Pipeline <pipeline@example.com>"', to: str = "me@example.com") -> dict[str, Path]:
+    """The HTML of every digest and alert, by name; the mails are in folder/Maildir. mail: the table [mail]; to: who gets them."""
+    settings = settings_in(folder, mail, to)
+    store = open_store(folder / "var")
+    pages = pages_of(store, settings, folder)
+    deliver_due(store, MaildirTransport(folder / "Maildir"), owner="me", now=Clock(NOW + timedelta(days=1)), max_age_s=1e9)
+    store.close()
+    for file in (folder / "Maildir" / "new").iterdir():
+        mail = email.message_from_bytes(file.read_bytes(), policy=default)
+        part = mail.get_body(("html",))
+        if "[alert]" in mail["Subject"] and part is not None:
+            name = "alert-over" if "no longer" in mail["Subject"] else "alert-start"
+            pages[name] = folder / f"{name}.html"
+            pages[name].write_text(part.get_content(), "utf-8")
+    return pages
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        settings = settings_in(Path(scratch))
-        store = open_store(Path(scratch) / "var")
-        pages = pages_of(store, settings, Path(scratch))
-        clock = Clock(NOW + timedelta(days=1))
-        deliver_due(store, MaildirTransport(folder / "Maildir"), owner="me", now=clock, max_age_s=1e9)
-        for kind in ("start", "over"):
-            pages[f"alert-{kind}"] = Path(scratch) / f"alert-{kind}.html"
-        _alert_pages(folder / "Maildir", pages)
-        for name, page in pages.items():
+        for name, page in html_of_all(Path(scratch)).items():
             for width in WIDTHS:
                 for scheme in SCHEMES:
                     photograph(page, folder / f"{name}-{width}-{scheme}.png", width=width, scheme=scheme)
             print(f"{name}: {page.stat().st_size} bytes of HTML")
-        store.close()
-
-
-def _alert_pages(maildir: Path, pages: dict[str, Path]) -> None:
-    for file in (maildir / "new").iterdir():
-        mail = email.message_from_bytes(file.read_bytes(), policy=default)
-        if "[alert]" in mail["Subject"]:
-            part = mail.get_body(("html",))
-            assert part is not None
-            kind = "over" if "no longer" in mail["Subject"] or "again" in mail["Subject"] else "start"
-            pages[f"alert-{kind}"].write_text(part.get_content(), "utf-8")
+        shutil.copytree(Path(scratch) / "Maildir", folder / "Maildir", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

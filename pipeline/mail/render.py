@@ -42,6 +42,7 @@ _LINKS = ("url", "link", "href", "链接")
 _MAX_TROUBLES = 20
 _MAX_PLACES = 12
 _MAX_LINES = 12
+_COMPACT = 80
 _MAX_REASONS = 3
 _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
 
@@ -270,7 +271,8 @@ class _Viewer:
         compact = change.kind in self.many
         fields = self._changed(change) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link, compact=compact)
         return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
-                        change.spider if self.several else "", fields[:_MAX_FIELDS[change.kind]], charts, compact)
+                        change.spider if self.several else "", fields[:0 if compact and change.kind is ChangeKind.GONE else _MAX_FIELDS[change.kind]],
+                        charts, compact)
 
     def title(self, change: Change) -> str:
         return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
@@ -299,7 +301,7 @@ class _Viewer:
         for name, value in _data(change).items():
             whole = self._text(change, name, value)
             is_rich = self._is_rich(change, name) and not compact
-            text, own_link = one_line(whole, 40 if compact else 140), safe_link(value)
+            text, own_link = one_line(whole, _COMPACT if compact else 140), safe_link(value)
             if text and whole != title and (not link or own_link != link):
                 view = FieldView(one_line(name, 40), text, own_link)
                 if is_rich:
