@@ -29,7 +29,7 @@ from pipeline.heartbeat.shape import Snapshot
 from pipeline.heartbeat.vitals import Thresholds, Vitals
 from pipeline.heartbeat.web import Web
 
-_BACKLOG = 1024
+_BACKLOG = 4096  # a connection that finds it full is tried again by its client's kernel after a second, then three
 _SWEEP_EVERY_S = 1.0
 _GOODBYE_S = 2.0
 _HANDSHAKE_S = 10.0

@@ -11,7 +11,7 @@ from pipeline.heartbeat import Limits
 
 from .conftest import empty, spider_status
 from .test_web import raw
-from .torture import assault, honest
+from .torture import assault, flood, honest
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -98,13 +98,9 @@ def honest_or_none(address):
 
 
 def test_thousands_of_connections_a_second_are_survived(heartbeat):
-    began = time.monotonic()
-    for _ in range(3000):
-        with socket.socket() as sock:
-            sock.setblocking(False)
-            sock.connect_ex(heartbeat.address)
+    report = flood(heartbeat.address, connects=3000)
+    assert report.honest > report.turned_away
     assert honest(heartbeat.address) == b"pong\n"
-    assert time.monotonic() - began < 20
 
 
 def test_an_endless_line_costs_no_more_than_a_line(heartbeat):

@@ -1,9 +1,10 @@
 """Hostile input for the port, seeded: the same seed sends the same bytes. The long run is a program of its own:
 
-    python -m tests.heartbeat.torture --inputs 1000000
+    python -m tests.heartbeat.torture --inputs 1000000 --connects 400000
 
 Each input is one connection's worth of bytes or one of several inputs on a connection; now and then an honest
-client asks and must be answered, and the memory of the service must stay where it is.
+client asks and must be answered, and the memory of the service must stay where it is. Before that, other processes
+connect as fast as they can, ten thousand times a second and more, and say nothing, something or half of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import resource
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+
+import uvloop
 
 from pipeline.heartbeat import Heartbeat, Limits, Snapshot, unreadable
 
@@ -102,6 +106,41 @@ def honest(address: tuple[str, int]) -> bytes:
         return answers.readline()
 
 
+@dataclass
+class Flood:
+    connects: int = 0
+    seconds: float = 0.0
+    honest: int = 0
+    turned_away: int = 0
+    slowest_s: float = 0.0
+
+
+def flood(address: tuple[str, int], *, connects: int, processes: int = 1) -> Flood:
+    """Connect from other processes as fast as they can, `connects` times in all; an honest client asks meanwhile.
+
+    Raises AssertionError when that gets no answer, neither `pong` nor the word that the port is full.
+    """
+    report = Flood(connects=connects)
+    program = Path(__file__).with_name("flood.py")
+    crowd = [subprocess.Popen([sys.executable, program, *map(str, (*address, connects // processes, number))])
+             for number in range(processes)]
+    began = time.monotonic()
+    while any(one.poll() is None for one in crowd):
+        asked = time.monotonic()
+        try:
+            answer = honest(address)
+        except ConnectionResetError:  # it was told that the port is full, and asked all the same
+            answer = b""
+        assert answer == b"pong\n" or not answer or b"try again later" in answer, answer
+        report.turned_away += answer != b"pong\n"
+        report.honest += answer == b"pong\n"
+        report.slowest_s = max(report.slowest_s, time.monotonic() - asked)
+        time.sleep(0.01)
+    report.seconds = time.monotonic() - began
+    assert all(one.returncode == 0 for one in crowd)
+    return report
+
+
 class Quiet:
     async def status(self) -> Snapshot:
         now = datetime.now(UTC)
@@ -111,14 +150,20 @@ class Quiet:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--connects", type=int, default=400_000)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     heartbeat = Heartbeat(host="127.0.0.1", port=0, answer=Quiet(), limits=Limits(quiet_s=0.01, drain_s=0.1))
     asyncio.run_coroutine_threadsafe(heartbeat.start(), loop).result(10)
     assault(heartbeat.address, seed=options.seed - 1, number=min(20_000, options.inputs))  # caches fill up first
-    before, began, done = _memory(), time.monotonic(), 0
+    before = _memory()
+    found = flood(heartbeat.address, connects=options.connects, processes=2)
+    print(f"{found.connects} connects in {found.seconds:.1f} s, {found.connects / found.seconds:.0f} a second; {found.honest} honest "
+          f"questions answered, {found.turned_away} told to try again, slowest {found.slowest_s * 1000:.0f} ms, memory "
+          f"{(_memory() - before) / 1e6:+.1f} MB", flush=True)
+    began, done = time.monotonic(), 0
     while done < options.inputs:
         number = min(50_000, options.inputs - done)
         report = assault(heartbeat.address, seed=options.seed + done, number=number)
