@@ -69,7 +69,7 @@ class CrawlSpider(scrapy.Spider):
             found.links = [_details_request(item, link, headers=referer, depth=depth) for item, link in listed if link]
         if not self._max_depth or depth <= self._max_depth:
             found.links += [Request(url, depth=depth, headers=referer)
-                            for url in self._follow.links(document) if urlsplit(url).netloc in self._hosts]
+                            for url in self._follow.links(document) if url.split("/", 3)[2] in self._hosts]  # they are absolute
         if following is not None:
             found.links.append(following)
         found.downloads = self._files(document)

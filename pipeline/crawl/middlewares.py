@@ -7,6 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.cookies import WrappedRequest, WrappedResponse
 
@@ -66,6 +67,11 @@ def _pairs(cookies: Any) -> dict[str, str]:
 class DeclaredStart(_Middleware):
     """Fills in what a declared start sends: body, headers and secrets, which the store never sees."""
 
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        if all(start == PreparedStart("GET", start.url) for start in self._context.starts):
+            raise NotConfigured
+
     def process_request(self, request: Request) -> Request | None:
         index = request.meta.get(START)
         if index is None or index >= len(self._context.starts):
@@ -83,6 +89,11 @@ class DeclaredStart(_Middleware):
 class DigestAuth(_Middleware):
     """Answers the challenge of a start that has a user and password for digest auth (RFC 7616), once."""
 
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        if not any(start.auth for start in self._context.starts):
+            raise NotConfigured
+
     def process_response(self, request: Request, response: Response) -> Request | Response:
         index = request.meta.get(START)
         start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None
@@ -99,6 +110,12 @@ class DigestAuth(_Middleware):
 
 class OwnHeaders(_Middleware):
     """The spider's own headers and the token of its login, sent to the hosts the settings name and to no other."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        login = self._context.table.login
+        if not self._context.session.headers and (login is None or login.token is None):
+            raise NotConfigured
 
     def process_request(self, request: Request) -> None:
         session = self._context.session
@@ -132,6 +149,11 @@ def _remove(request: Request, headers: Mapping[str, str]) -> None:
 
 class Encoding(_Middleware):
     """The encoding set by hand wins over what a page says of itself."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        if not (self._context.table.encoding or any(start.encoding for start in self._context.table.start)):
+            raise NotConfigured
 
     def process_response(self, request: Request, response: Response) -> Response:
         index = request.meta.get(START)

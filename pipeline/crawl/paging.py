@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import quote_plus
 
 from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
 from scrapy.http import Request as ScrapyRequest
 from scrapy.http import Response
 
@@ -58,7 +59,10 @@ class NumberedPage:
     """Puts the page's number into the form or JSON that its start sends; after DeclaredStart has filled that in."""
 
     def __init__(self, crawler: Crawler) -> None:
-        self._pages = context_of(crawler).table.pages
+        pages = context_of(crawler).table.pages
+        if pages is None or pages.where == "query":
+            raise NotConfigured
+        self._pages = pages
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -66,7 +70,7 @@ class NumberedPage:
 
     def process_request(self, request: ScrapyRequest) -> ScrapyRequest | None:
         here = request.meta.get(PAGE)
-        if self._pages is None or self._pages.where == "query" or here is None or _FILLED in request.meta:
+        if here is None or _FILLED in request.meta:
             return None
         body = with_field(request.body, self._pages.param, here["value"]) if self._pages.where == "form" else \
             with_member(request.body, self._pages.param, here["value"])

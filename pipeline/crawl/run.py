@@ -62,9 +62,12 @@ _SPIDER_MIDDLEWARES = {
     "scrapy.spidermiddlewares.depth.DepthMiddleware": 900,
 }
 
-_FOR_SCRAPY_REQUESTS = frozenset({
-    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware"})
-"""What only looks at scrapy.Requests among a callback's output: the built-in spiders yield none."""
+_FOR_PYTHON_SPIDERS = frozenset({
+    "scrapy.spidermiddlewares.start.StartSpiderMiddleware",
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware",
+    "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware",
+    "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
+"""What looks at scrapy.Requests among a callback's output, or at a spider's attributes: the built-in ones have neither."""
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handler.SessionHandler",
            "scrapy.core.downloader.handlers.http11",  # RETRY_EXCEPTIONS names some of it
@@ -76,6 +79,7 @@ PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handl
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     """Everything Scrapy is told. What keeps a run safe outranks a spider's custom_settings."""
     table = context.table
+    left_out = _FOR_PYTHON_SPIDERS if table.spider in BUILT_IN else frozenset()
     settings = ScrapySettings({
         "CONCURRENT_ITEMS": 1,  # tasks for every response; the collector lets nothing through to them
         "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
@@ -90,10 +94,9 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "STATS_DUMP": False,
     }, priority="project")
     settings.setdict({
-        "DOWNLOADER_MIDDLEWARES_BASE": _DOWNLOADER_MIDDLEWARES,
-        "SPIDER_MIDDLEWARES_BASE": {
-            name: place for name, place in _SPIDER_MIDDLEWARES.items()
-            if table.spider not in BUILT_IN or name not in _FOR_SCRAPY_REQUESTS},
+        "DOWNLOADER_MIDDLEWARES_BASE": {
+            name: place for name, place in _DOWNLOADER_MIDDLEWARES.items() if name not in left_out},
+        "SPIDER_MIDDLEWARES_BASE": {name: place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
         "EXTENSIONS_BASE": {"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {},
         "AUTOTHROTTLE_ENABLED": table.throttle,
         "AUTOTHROTTLE_START_DELAY": max(table.delay, 1.0),
@@ -206,7 +209,7 @@ async def _nothing(spider: Spider) -> AsyncIterator[scrapy.Request]:
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
     """A start as the frontier keeps it: its body, headers and secrets are filled in when it is sent."""
     plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
-    return scrapy.Request(start.url, meta={} if plain else {START: index}, dont_filter=True)
+    return scrapy.Request(start.url, meta={"is_start_request": True} | ({} if plain else {START: index}), dont_filter=True)
 
 
 def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:

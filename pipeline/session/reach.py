@@ -18,6 +18,7 @@ from pipeline.session.shown import clean
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PORTS = {"http": 80, "https": 443}
+_MOST_FINE = 10_000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
@@ -26,6 +27,7 @@ class Reach:
 
     def __init__(self, places: Iterable[str] = ()) -> None:
         self._places: set[tuple[str, int]] = set()
+        self._fine: set[tuple[str, str]] = set()  # scheme and host of URLs that were checked before
         for place in places:
             self.allow(place)
 
@@ -50,12 +52,16 @@ class Reach:
     def check_url(self, url: str) -> None:
         """What can be said before a name is resolved: addresses as such, and localhost. Raises FetchError."""
         parts = urlsplit(url)
+        if (parts.scheme, parts.netloc) in self._fine:
+            return
         if parts.scheme not in _PORTS:
             raise FetchError(f"leads to an address that is not fetched: {clean(parts.scheme, 20)}:",
                              where=clean(url, 100), fix="only http and https URLs are")
         host = _bare(parts.hostname)
         if literal := _literal(host):
             self.check_address(host, parts.port or _PORTS[parts.scheme], literal)
+        if len(self._fine) < _MOST_FINE:
+            self._fine.add((parts.scheme, parts.netloc))
 
 
 def is_public(address: str) -> bool:
