@@ -36,6 +36,8 @@ HOSTILE = [
     ('attachment; filename="..."', "given"),
     ('attachment; filename=""', "given"),
     ("inline", "given"),
+    (f'attachment; filename="{"n" * 300}.pdf"', "n" * 146 + ".pdf"),
+    (f"attachment; filename*=UTF-8''{'%E5%BD%95' * 300}.tar.gz", "录" * 47 + ".tar.gz"),
 ]
 
 

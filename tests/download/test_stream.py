@@ -151,6 +151,20 @@ def test_an_archive_called_gzip_encoded_stays_as_it_is(bench: Bench) -> None:
     assert bench.names == ["a.tar.gz"]
 
 
+def test_what_nothing_here_unpacks_is_not_taken_for_the_file(bench: Bench) -> None:
+    url = bench.server.put("/a.csv", BODY, headers={"Content-Encoding": "compress"})
+    bench.get(url)
+    assert "came packed as compress" in str(bench.row(url)["error"])
+    assert bench.names == []
+    assert len(bench.server.asked) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "none", "aws-chunked", "identity"])
+def test_an_encoding_that_is_none_leaves_the_body_as_it_is(bench: Bench, encoding: str) -> None:
+    bench.get(bench.server.put("/a.csv", BODY, headers={"Content-Encoding": encoding}))
+    assert bench.content(bench.files[0]) == BODY
+
+
 def test_a_gzip_bomb_meets_the_cap(bench: Bench) -> None:
     url = bench.server.put("/a.csv", bytes(60_000_000), packed=True, content_type="text/csv")
     done = bench.get(url, max_bytes=1_000_000)
