@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import PipelineError, UsageError
+from pipeline.text import printable
 
 if TYPE_CHECKING:
     from pipeline.model import Run
@@ -26,11 +28,16 @@ class Pipeline(click.Group):
         try:
             return super().invoke(ctx)
         except PipelineError as error:
-            click.echo(str(error), err=True)
+            click.echo(printable(str(error)), err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:  # whoever read us has read enough
             sys.stderr.close()
             ctx.exit(0)
+        except OSError as error:  # of a path that somebody named; one of our own has a place where it is translated
+            if error.filename is None:
+                raise
+            click.echo(printable(f"{os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}"), err=True)
+            ctx.exit(UsageError.exit_code)
 
 
 @click.group(cls=Pipeline, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -323,7 +330,7 @@ def outbox_list(settings: Settings) -> None:
 
 
 @outbox.command("show")
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_show(settings: Settings, number: int) -> None:
     """One message: its recipients and every attempt."""
@@ -341,7 +348,7 @@ def outbox_show(settings: Settings, number: int) -> None:
 
 
 @outbox.command("retry")
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_retry(settings: Settings, number: int) -> None:
     """Try a waiting or parked message again now."""
@@ -354,7 +361,7 @@ def outbox_retry(settings: Settings, number: int) -> None:
 
 
 @outbox.command("drop")
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_drop(settings: Settings, number: int) -> None:
     """Give up on a message."""
@@ -376,7 +383,10 @@ def mail() -> None:
 def mail_test(settings_file: str, address: str, *, debug: bool) -> None:
     """Send a test message."""
     from pipeline.foreground import send_test
+    from pipeline.settings.values import is_address
     settings = _load(settings_file)
+    if not is_address(address):
+        raise UsageError(f"{address!r} is no e-mail address", where="--to")
     click.echo(send_test(settings, address, dialogue=sys.stderr if debug else None))
 
 

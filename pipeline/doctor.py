@@ -68,12 +68,12 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
         return
     yield Finding("settings", State.OK, f"{settings.file}: {len(settings.spiders)} spiders, "
                   f"{len(settings.digests)} digests")
-    yield from _secrets(settings)
-    yield from _permissions(settings)
-    yield from _disk(settings)
-    yield from _clock()
-    yield from _database(settings, now)
-    yield from _service(settings)
+    for name, look in (("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
+                       ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
+        try:
+            yield from look
+        except OSError as error:
+            yield Finding(name, State.PROBLEM, f"{error.filename or name}: {error.strerror}", "change [pipeline] data_dir")
     if connect:
         for what, failed in try_connections(settings):
             if settings.demo is not None and what == "spiders.demo.login":
@@ -132,6 +132,9 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
 
 def _permissions(settings: Settings) -> Iterator[Finding]:
     data_dir = settings.data_dir
+    if data_dir.exists() and not data_dir.is_dir():
+        yield Finding("permissions", State.PROBLEM, f"{data_dir} is no folder", "change [pipeline] data_dir")
+        return
     if not data_dir.exists():
         yield Finding("permissions", State.OK, f"{data_dir} is not there yet; the first start makes it")
         return

@@ -26,6 +26,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pipeline.text import one_line
+
 
 class PipelineError(Exception):
     """Something a user can act on; shown as one line, never as a traceback.
@@ -67,7 +69,7 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}" if self.key else self.text
+        return one_line(f"{self.key}: {self.text}" if self.key else self.text)
 
 
 class SettingsError(UsageError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-# C0 and C1 controls but tab and newline, and the marks that reorder text (UAX #9).
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+from pipeline.text import printable
+
 _ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("what log lines are about")
 _OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
 """Parts whose loggers are not called pipeline.PART."""
@@ -30,11 +29,6 @@ def about(**what: str | int) -> Iterator[None]:
         yield
     finally:
         _ABOUT.reset(token)
-
-
-def printable(text: str) -> str:
-    """Text that cannot drive a terminal or forge a line: control and direction characters are escaped."""
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)  # as JSON has it
 
 
 class Masked(logging.Formatter):

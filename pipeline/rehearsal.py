@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
-from pipeline.errors import SpiderError
+from pipeline.errors import SpiderError, UsageError
 from pipeline.foreground import demo_site, run_now
 from pipeline.model import REHEARSAL, Json, Run
 from pipeline.schedule.children import Child, warm_up
@@ -69,6 +70,8 @@ def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
 
     Raises the child's error: of the login, the fetch, or the rules.
     """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise UsageError(f"{url!r} is no http(s) URL", where="try")
     open_store(settings.data_dir, settings.database_url).close()  # a child never makes or changes tables
     with tempfile.TemporaryDirectory(prefix="pipeline-try-") as folder:
         report, log_file = Path(folder, "report.json"), Path(folder, "log")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,15 +30,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(reason)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """No log, page, mail or answer that a test left behind has a secret in it that its settings refer to."""
-    folder = getattr(item, "funcargs", {}).get("tmp_path")
-    if folder is None:
-        return
-    running = item.funcargs.get("program")  # type: ignore[attr-defined]
-    secrets = secrets_of(folder, os.environ | (running.environment if running is not None else {}))
-    if secrets and (found := leaks(folder, secrets)):
+    known = getattr(item, "funcargs", {})
+    folder, running = known.get("tmp_path"), known.get("program")
+    # Before the fixtures end: the environment is still the test's.
+    secrets = secrets_of(folder, os.environ | (running.environment if running is not None else {})) if folder else {}
+    found = leaks(folder, secrets) if secrets else []
+    yield
+    if found:
         pytest.fail(f"secrets were written: {found}", pytrace=False)
 
 

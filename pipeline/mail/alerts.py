@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipeline.logs import printable
 from pipeline.mail import compose
 from pipeline.mail.dkim import signer_of
 from pipeline.mail.render import render_alert
@@ -24,6 +23,7 @@ from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, alerts
 from pipeline.store.alerts import Alert, AlertKind, Told, Trouble
+from pipeline.text import printable
 
 RELAPSE = timedelta(hours=1)
 """What starts again is not told sooner than this after it was last told to start."""

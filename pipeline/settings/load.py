@@ -72,6 +72,7 @@ def _secrets(value: object) -> Iterator[Secret]:
 
 def _cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
     """What one table says of another. Works on the raw file, so that it is said beside other problems."""
+    yield from _nul_problems(raw, "")
     spiders, digests, proxies, calendars = (_tables(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
@@ -93,6 +94,14 @@ def _cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
             yield from _reference_problems(f"digests.{name}.spiders", "spider", digest.get("spiders"), spiders)
             yield from calendar_problems(f"digests.{name}.schedule", digest.get("schedule"), calendars)
             yield from _choice_problems(f"digests.{name}", digest, spiders)
+
+
+def _nul_problems(value: object, key: str) -> Iterator[Problem]:
+    """No path, address or selector has U+0000 in it, and what is told to the system ends there."""
+    if isinstance(value, str) and "\0" in value:
+        yield Problem(key, "has the character U+0000 in it")
+    for name, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _nul_problems(entry, f"{key}[{name}]" if isinstance(name, int) else f"{key}.{name}".lstrip("."))
 
 
 def _tables(raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -163,7 +172,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
         elif kind == "missing":
             text = "is missing"
         else:
-            text = detail["msg"].removeprefix("Value error, ")
+            text = _IN_OUR_WORDS.get(kind) or detail["msg"].removeprefix("Value error, ")
             text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
             found = _at(raw, detail["loc"])
             shown = isinstance(found, (str, int, float, bool)) and not SECRET_WORDS.search(key)
@@ -172,6 +181,12 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(key, text)
 
 
+_IN_OUR_WORDS = {"model_type": "should be a table", "model_attributes_type": "should be a table", "dict_type": "should be a table",
+                 "tuple_type": "should be a list", "list_type": "should be a list", "string_type": "should be text",
+                 "bool_type": "should be true or false", "bool_parsing": "should be true or false",
+                 "int_type": "should be a whole number", "int_parsing": "should be a whole number",
+                 "int_from_float": "should be a whole number", "float_type": "should be a number",
+                 "float_parsing": "should be a number"}
 _OWN_TYPES = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth",
               "encoding", "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network",
               "condition", "quiet", "schedule"}

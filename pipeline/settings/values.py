@@ -145,11 +145,15 @@ def _zone(value: object) -> object:
 ZoneName = Annotated[str, BeforeValidator(_zone)]
 
 
+def is_address(text: str) -> bool:
+    """Whether it is an e-mail address, with or without a name before it."""
+    bare = re.fullmatch(r"[^<>\r\n]*<([^<>]+)>|([^<>\r\n]+)", text.strip())
+    return bool(bare and _ADDRESS.fullmatch((bare[1] or bare[2]).strip()))
+
+
 def _address(value: object) -> object:
-    if isinstance(value, str):
-        bare = re.fullmatch(r"[^<>\r\n]*<([^<>]+)>|([^<>\r\n]+)", value.strip())
-        if not bare or not _ADDRESS.fullmatch((bare[1] or bare[2]).strip()):
-            raise PydanticCustomError("address", "{found} is no e-mail address", {"found": repr(value)})
+    if isinstance(value, str) and not is_address(value):
+        raise PydanticCustomError("address", "{found} is no e-mail address", {"found": repr(value)})
     return value
 
 

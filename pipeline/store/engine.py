@@ -119,7 +119,11 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
         raise StoreError("a restore was cut short: what is here is half of it", where=str(data_dir),
                          fix="start `pipeline restore` again")
     if store.kind == "sqlite" and store.engine.url.database:
-        Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
+        try:
+            Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
+        except OSError as error:
+            raise StoreError(f"cannot be written: {error.strerror}", where=store.where,
+                             fix="change [pipeline] database or data_dir, or its owner") from error
     found = migrate_.revision(store)
     if found == migrate_.HEAD:
         return store

@@ -60,7 +60,8 @@ class Program:
                         os.kill(pid, signal.SIGABRT)
                 out, err = process.communicate(timeout=10)
                 raise AssertionError(f"{arguments} still ran after {timeout_s} s\n{out}\n{err}") from None
-        self._keep(out + err)
+        if arguments[:1] != ("items",):  # what a site shows, secrets it was told among them, is shown as it is
+            self._keep(out + err)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def _keep(self, answer: str) -> None:
