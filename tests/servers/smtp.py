@@ -73,6 +73,7 @@ class SmtpServer:
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     logins: list[str] = field(default_factory=list)
+    steps: int = 0
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -131,18 +132,39 @@ class SmtpServer:
 
     def take(self, stage: str, address: str = "") -> Fault | None:
         """The fault to play at this stage, counted."""
+        self._step()
         for fault in self.faults:
             if fault.stage == stage and fault.times != 0 and fault.address in ("", address):
                 fault.times -= 1
                 return fault
         return None
 
+    def _step(self) -> None:
+        with self._changed:
+            self.steps += 1
+            self._changed.notify_all()
+
+    def wait_for_step(self, number: int, *, within_s: float = 60.0) -> None:
+        """Until clients have taken so many steps in all: each command of a stage, and each end of data."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.steps >= number, within_s), f"step {number} was not reached within {within_s} s"
+
     def keep(self, envelope: Envelope) -> None:
         assert isinstance(envelope.content, bytes)
+        self._step()
         with self._changed:
             self.received.append(Received(envelope.mail_from or "", tuple(envelope.rcpt_tos), envelope.content,
                                           tuple(envelope.mail_options)))
             self._changed.notify_all()
+
+    def wait_until_idle(self, *, within_s: float = 20.0) -> None:
+        """Until no connection is open: what a client that was killed had still sent has been dealt with."""
+        deadline = time.monotonic() + within_s
+        with self._changed:
+            while self._open:
+                left = deadline - time.monotonic()
+                assert left > 0, f"{len(self._open)} connections are open after {within_s} s"
+                self._changed.wait(min(left, 0.05))
 
     def wait_for(self, count: int, *, within_s: float = 20.0) -> list[Received]:
         """The messages, once there are `count`."""
