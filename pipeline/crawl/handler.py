@@ -26,7 +26,7 @@ from scrapy.utils.httpobj import urlparse_cached
 
 from pipeline.crawl.context import HostPausedError, context_of
 from pipeline.errors import FetchError
-from pipeline.session.proxies import shown_proxy
+from pipeline.session.proxies import refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 
 PROXY = "pipeline_proxy"
@@ -88,7 +88,7 @@ class SessionHandler(AiohttpDownloadHandler):
         self._ssl_context = self._trust(request.url, proxy)
         try:
             async with super()._make_request(request, timeout) as response:
-                if response.status == 407 and proxy is not None and not proxy.startswith("socks"):
+                if proxy is not None and not proxy.startswith("socks") and refuses_us(response.status, response.headers):
                     raise DownloadConnectionRefusedError("the proxy wants a user and password") from _refused(response)
                 yield response
         except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
@@ -132,7 +132,7 @@ def is_of_proxy(error: BaseException) -> bool:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
-            return cause.status == 407
+            return cause.status in (401, 407)  # to a CONNECT, so that it is the proxy's own
         if isinstance(cause, ProxyError):  # else it is the proxy's word on the site
             return any(word in str(cause).lower() for word in _SOCKS_AUTH)
         if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError)):

@@ -20,8 +20,9 @@ from scrapy.utils.httpobj import urlparse_cached
 from pipeline.crawl.context import NOT_BEFORE, HostPausedError, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.handler import PROXY
-from pipeline.errors import FetchError, ProxyError
+from pipeline.errors import FetchError
 from pipeline.session.answer import Answer
+from pipeline.session.client import proxy_banned
 from pipeline.session.pages import Page
 from pipeline.session.shown import shown_url
 
@@ -137,8 +138,7 @@ class Bans:
         if self._context.session.change_proxy(proxy):
             logger.warning("%s is banned by %s: it rests", proxy, urlparse_cached(request).netloc)
             return request.replace(dont_filter=True)
-        raise ProxyError(f"the proxy is banned by {shown_url(response.url)}", where=proxy,
-                         fix="wait, or add another to its pool in [proxies]", retry=True)
+        raise proxy_banned(response.url, proxy)
 
     def _banned(self, response: Response) -> bool:
         if response.status in self._rules.status:

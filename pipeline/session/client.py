@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ssl
 import time
 import warnings
@@ -14,26 +13,27 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from pipeline.errors import FetchError
+from pipeline.errors import FetchError, ProxyError
 from pipeline.session.answer import Answer
 from pipeline.session.connections import pool_classes
 from pipeline.session.faults import is_of_proxy, translate
+from pipeline.session.first_look import banned as is_banned
+from pipeline.session.first_look import expired
 from pipeline.session.jar import Jar, host_cookies
 from pipeline.session.prepare import basic
-from pipeline.session.proxies import credentials_of
+from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.shown import shown_url
+from pipeline.settings import BannedTable
 
 if TYPE_CHECKING:
-    from pipeline.session.standing import Expiry, Standing
+    from pipeline.session.standing import Standing
 
 MAX_REDIRECTS = 20
 _CONNECT_S = 30.0
 _CHUNK_BYTES = 64 * 1024
-_HEAD_BYTES = 256 * 1024  # of a page where a file was expected: enough to see that it is the login form
 
 ContextFor = Callable[[str | None], ssl.SSLContext]
 """The TLS context for a host."""
@@ -43,7 +43,7 @@ class Client(requests.Session):
     """For one thread. Redirects are bounded, the environment is ignored, the jar is shared with other clients.
 
     route: the proxy for a URL, None for none. change_proxy: told of a proxy that failed; whether there is another.
-    standing: what keeps it logged in; None for a client that logs in itself. before: called ahead of each request.
+    banned: how an answer shows that the proxy is. standing: what keeps it logged in; None for a client that logs in itself. before: called ahead of each request.
     """
 
     def __init__(self, *, jar: Jar, route: Callable[[str], str | None], headers: Mapping[str, str], timeout_s: float,
@@ -51,11 +51,13 @@ class Client(requests.Session):
                  own_hosts: frozenset[str] = frozenset(), insecure_hosts: frozenset[str] = frozenset(),
                  login_headers: Callable[[str], Mapping[str, str]] = lambda url: {},
                  change_proxy: Callable[[str | None], bool] = lambda failed: False,
-                 standing: Standing | None = None, before: Callable[[str], None] = lambda url: None) -> None:
+                 banned: BannedTable | None = None, standing: Standing | None = None,
+                 before: Callable[[str], None] = lambda url: None) -> None:
         super().__init__()
         self._login_headers = login_headers
         self._route = route
         self._change_proxy = change_proxy
+        self._banned = banned
         self._standing = standing
         self._before = before
         self._epoch = 0
@@ -97,7 +99,7 @@ class Client(requests.Session):
             return self._send_by_proxy(method, url, kwargs)
         self._epoch = standing.settled()
         response = self._send_by_proxy(method, url, kwargs)
-        if not (reason := _expired(standing.expiry, response, url)):
+        if not (reason := expired(standing.expiry, response, url)):
             return response
         response.close()
         standing.renew(self._epoch)
@@ -105,7 +107,7 @@ class Client(requests.Session):
             raise not_replayed(url, reason, method)
         self._epoch = standing.settled()
         response = self._send_by_proxy(method, url, kwargs)
-        if reason := _expired(standing.expiry, response, url):
+        if reason := expired(standing.expiry, response, url):
             response.close()
             raise standing.lost(url, reason)
         return response
@@ -116,10 +118,16 @@ class Client(requests.Session):
             self.proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
             self._before(url)
             try:
-                return super().request(method, url, **kwargs)
+                response = super().request(method, url, **kwargs)
             except requests.RequestException as error:
                 if self.proxy is None or not is_of_proxy(error) or not self._change_proxy(self.proxy):
                     raise
+                continue
+            if self.proxy is None or self._banned is None or not is_banned(self._banned, response):
+                return response
+            response.close()
+            if not self._change_proxy(self.proxy):
+                raise proxy_banned(response.url, shown_proxy(self.proxy))
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As requests does it, with cookies matched as browsers match them (host-only, values as they came)."""
@@ -181,7 +189,7 @@ class _Adapter(HTTPAdapter):
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         kwargs["verify"] = urlsplit(request.url or "").hostname not in self._insecure_hosts
         response = super().send(request, *args, **{**kwargs, "proxies": self._proxies})
-        if response.status_code == 407 and self._proxy and self._proxy.startswith("http"):
+        if self._proxy and self._proxy.startswith("http") and refuses_us(response.status_code, response.headers):
             response.close()
             raise requests.exceptions.ProxyError("407 Proxy Authentication Required", request=request)
         if response.is_redirect:
@@ -249,60 +257,9 @@ def not_replayed(url: str, reason: str, method: str) -> FetchError:
                       fix="set login.expired.safe_to_replay if that does no harm", retry=True)
 
 
-def _expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
-    """Why an answer, its body unread, shows that the login has expired; "" when it does not."""
-    for hop in (*response.history, response):
-        if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
-            return reason
-    if response.history and expiry.is_login_page(response.url, asked=asked):
-        return "leads back to the login page"
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    packed = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-    if not expiry.reads_pages or kind not in ("text/html", "application/xhtml+xml") or packed:
-        return ""
-    head = _peek(response)
-    return expiry.of_head(response.url, response.status_code, response.headers, head)
-
-
-def _peek(response: requests.Response) -> bytes:
-    """The beginning of a body, which is then read from its start all the same."""
-    rest: HTTPResponse = response.raw
-    head = rest.read(_HEAD_BYTES, decode_content=False)
-    response.raw = HTTPResponse(_Rejoined(head, rest), headers=rest.headers, status=rest.status,
-                                reason=rest.reason, preload_content=False, request_method=response.request.method)
-    return head
-
-
-class _Rejoined(io.RawIOBase):
-    """What was read of a body, then the rest of it."""
-
-    def __init__(self, head: bytes, rest: HTTPResponse) -> None:
-        self._head = head
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or size < 0:
-            head, self._head = self._head, b""
-            return head + self._rest.read(decode_content=False)
-        if self._head:
-            head, self._head = self._head[:size], self._head[size:]
-            return head
-        return self._rest.read(size, decode_content=False)
-
-    def read1(self, size: int = -1) -> bytes:
-        if self._head:
-            return self.read(size if size >= 0 else len(self._head))
-        return self._rest.read1(size if size >= 0 else None, decode_content=False)
-
-    def fileno(self) -> int:
-        return self._rest.fileno()
-
-    def close(self) -> None:
-        self._rest.close()
-        super().close()
+def proxy_banned(url: str, proxy: str) -> ProxyError:
+    return ProxyError(f"the proxy is banned by {shown_url(url)}", where=proxy,
+                      fix="wait, or add another to its pool in [proxies]", retry=True)
 
 
 def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ _CERTIFICATE_FIXES = {
     64: "check the address; the certificate is another host's",
 }
 _OWN_AUTHORITY = "if the site has its own authority, name its certificate in ca_file"
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # an answer to CONNECT is the proxy's own
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
               requests.exceptions.InvalidHeader)
 
@@ -52,7 +54,7 @@ def is_of_proxy(error: requests.RequestException) -> bool:
     if not isinstance(error, requests.exceptions.ProxyError):
         return False
     tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
-    return not tunnel or " 407 " in f"{tunnel} "
+    return not tunnel or _TUNNEL_REFUSED.search(tunnel) is not None
 
 
 def _failed_url(error: requests.RequestException, url: str) -> str:
@@ -86,7 +88,7 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
     shown = shown_proxy(proxy)
     text = " ".join(str(cause) for cause in chain)
     if any(isinstance(cause, (socks.SOCKS5AuthError, socks.SOCKS4Error)) for cause in chain) or (
-            "authentication" in text.lower() and ("407" in text or "SOCKS5" in text)):
+            "authentication" in text.lower() and ("407" in text or "SOCKS5" in text)) or _TUNNEL_REFUSED.search(text):
         return ProxyError("the proxy refused the user name or password", where=shown,
                           fix="correct this proxy's user and password in [proxies]")
     if any(isinstance(cause, socks.SOCKS5Error) for cause in chain):

@@ -78,6 +78,14 @@ def credentials_of(proxy: str) -> tuple[str, str] | None:
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
+def refuses_us(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer is the proxy's own: it wants another user or password (RFC 9110, 15.5.8).
+
+    tinyproxy says 401 where it means 407, to a password that is wrong.
+    """
+    return status == 407 or (status == 401 and 'realm="tinyproxy"' in headers.get("WWW-Authenticate", "").lower())
+
+
 def shown_proxy(proxy: str) -> str:
     """scheme://host:port, for messages."""
     parts = urlsplit(proxy)

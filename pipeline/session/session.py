@@ -27,7 +27,7 @@ from pipeline.session.private_file import write_private
 from pipeline.session.proxies import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.standing import Expiry, Standing
-from pipeline.settings import LoginTable, Settings, SpiderTable
+from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
 from pipeline.store.proxies import pool_file
 
 
@@ -47,7 +47,7 @@ class Session:
                  insecure_hosts: frozenset[str] = frozenset(), timeout_s: float = 60.0,
                  max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
                  environment: EnvironmentProxies | None = None, login_cookie_names: tuple[str, ...] = (),
-                 clock: Callable[[], float] = time.time) -> None:
+                 banned: BannedTable | None = None, clock: Callable[[], float] = time.time) -> None:
         self.name = name
         self.jar = jar
         self._clock = clock
@@ -67,6 +67,7 @@ class Session:
         self._token_file = jars / f"{name}.token"
         self._token = _read_line(self._token_file) if login is not None and login.token is not None else ""
         self._way_file = _way_file(jars, name)
+        self._banned = banned
         self._login_cookie_names = login_cookie_names
         self._page_file = pages / f"login-{name}.html"
         self.reach = reach or Reach()
@@ -102,7 +103,7 @@ class Session:
         return Client(jar=self.jar, route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
                       context_for=self.ssl_context, reach=self.reach, own_headers=self.headers,
                       own_hosts=self.own_hosts, insecure_hosts=self._insecure_hosts, login_headers=self.login_headers,
-                      **more)
+                      banned=self._banned, **more)
 
     def login_headers(self, url: str) -> dict[str, str]:
         """The header an API's login asks for, for URLs of its own site; {} for all others."""
@@ -272,9 +273,9 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
         user_agent=spider.user_agent or user_agent,
         headers={key: reveal(value) for key, value in spider.headers.items()},
         ca_file=settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None,
-        own_hosts=_named_hosts(spider), insecure_hosts=_named_hosts(spider) if spider.insecure_tls else frozenset(),
+        own_hosts=_named_hosts(spider), insecure_hosts=_insecure_hosts(spider),
         timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding,
-        login_cookie_names=spider.login_cookies)
+        login_cookie_names=spider.login_cookies, banned=spider.banned)
 
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -326,6 +327,12 @@ def _reach(spider: SpiderTable) -> Reach:
     if spider.login is not None:
         places += [spider.login.url, spider.login.check_url or spider.login.url]
     return Reach(places)
+
+
+def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:
+    if isinstance(spider.insecure_tls, bool):
+        return _named_hosts(spider) if spider.insecure_tls else frozenset()
+    return frozenset(host.lower().strip("[]") for host in spider.insecure_tls)
 
 
 def _named_hosts(spider: SpiderTable) -> frozenset[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import LoginError, PipelineError
-from pipeline.session.answer import Answer
 from pipeline.session.pages import Page
 from pipeline.session.shown import shown_url
 from pipeline.settings import LoginTable
@@ -56,10 +55,6 @@ class Expiry:
         if not file and self._rules.missing is not None and not page.matches(self._rules.missing):
             return "lacks what login.expired.missing names"
         return ""
-
-    def of_head(self, url: str, status: int, headers: Mapping[str, str], head: bytes) -> str:
-        """As of_page, for the beginning of a file that claims to be a page."""
-        return self.of_page(Page(Answer(url, status, headers, head)), file=True)
 
 
 class Standing:

@@ -21,6 +21,7 @@ from pipeline.settings.rules import DetailsTable, FieldTable, ItemsTable, PagesT
 from pipeline.settings.schedules import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
 from pipeline.settings.spiders import (
     AuthTable,
+    BannedTable,
     CookiesTable,
     DownloadsTable,
     LoginStepTable,
@@ -39,7 +40,7 @@ from pipeline.settings.tables import (
 )
 from pipeline.settings.values import Secret, Table, nearest
 
-__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
+__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "nearest",
            "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets"]

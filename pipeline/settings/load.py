@@ -143,42 +143,65 @@ def _texts(table: object, name: str) -> list[str]:
 
 
 def _proxy_problems(name: str, proxy: object) -> Iterator[Problem]:
-    for entry in proxy if isinstance(proxy, list) else [proxy]:
+    if name == "environment":
+        yield Problem(f"proxies.{name}", "this name stands for http_proxy and no_proxy; choose another")
+    if proxy == []:
+        yield Problem(f"proxies.{name}", "no proxy in it; give at least one URL")
+    for number, entry in enumerate(proxy if isinstance(proxy, list) else [proxy]):
+        key = f"proxies.{name}[{number}]" if isinstance(proxy, list) else f"proxies.{name}"
         url = entry.get("url") if isinstance(entry, dict) else entry
         if isinstance(url, str) and not _is_proxy_url(url):
-            yield Problem(f"proxies.{name}", f"not a proxy URL; write it as \"http://host:port\" "
-                          f"({', '.join(PROXY_SCHEMES)})")
+            yield Problem(key, f"not a proxy URL; write it as \"http://host:port\" ({', '.join(PROXY_SCHEMES)})")
+        elif isinstance(entry, dict) and isinstance(url, str):
+            if "user" in entry and "@" in url:
+                yield Problem(key, "has a user twice; give it in url or as user, not both")
+            if "password" in entry and "user" not in entry:
+                yield Problem(key, "has a password without a user")
 
 
 def _is_proxy_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        port = parts.port
     except ValueError:
         return False
-    return parts.scheme in PROXY_SCHEMES and bool(parts.hostname)
+    return (parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and port != 0 and parts.path in ("", "/")
+            and not (parts.query or parts.fragment or re.search(r"[\s\x00-\x1f]", url)))
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
     """pydantic's findings in our words: dotted path, what was found, what is known."""
-    for detail in error.errors(include_url=False, include_context=True):
-        location = _shown(detail["loc"], raw)
-        key = ".".join(location)
-        kind = detail["type"]
-        if kind == "extra_forbidden":
-            known = _known_keys(detail["loc"][:-1])
-            name = str(detail["loc"][-1])
-            text = f"unknown key{nearest(name, known)}; known: {', '.join(known)}" if known else "unknown key"
-        elif kind == "missing":
-            text = "is missing"
-        else:
-            text = _IN_OUR_WORDS.get(kind) or detail["msg"].removeprefix("Value error, ")
-            text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
-            found = _at(raw, detail["loc"])
-            shown = isinstance(found, (str, int, float, bool)) and not SECRET_WORDS.search(key)
-            if kind not in _OWN_TYPES and shown:
-                text += f", found {found!r}"
-        yield Problem(key, text)
+    found = [(".".join(_shown(detail["loc"], raw, missing=detail["type"] == "missing")), detail)
+             for detail in error.errors(include_url=False, include_context=True)]
+    told = [key for key, detail in found if detail["type"] not in _TYPES]
+    merged: dict[str, list[str]] = {}
+    for key, detail in found:
+        if detail["type"] in _TYPES:
+            merged.setdefault(key, []).append(_IN_OUR_WORDS[detail["type"]].removeprefix("should be "))
+    for key, detail in found:
+        if detail["type"] not in _TYPES:
+            yield Problem(key, _told(key, detail, raw))
+        # Where a value may be of several types, each that it is not of complains.
+        elif not any(other == key or other.startswith((f"{key}.", f"{key}[")) for other in told) and key in merged:
+            *first, last = dict.fromkeys(merged.pop(key))
+            yield Problem(key, _told(key, detail, raw, f"should be {', '.join(first)} or {last}" if first else ""))
+
+
+_TYPES = ("string_type", "tuple_type", "dict_type", "model_type", "bool_type", "bool_parsing")
+
+
+def _told(key: str, detail: Any, raw: dict[str, Any], text: str = "") -> str:
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(detail["loc"][:-1])
+        return f"unknown key{nearest(str(detail['loc'][-1]), known)}; known: {', '.join(known)}" if known else "unknown key"
+    if kind == "missing":
+        return "is missing"
+    text = text or _IN_OUR_WORDS.get(kind) or detail["msg"].removeprefix("Value error, ")
+    text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
+    found = _at(raw, detail["loc"])
+    shown = isinstance(found, (str, int, float, bool)) and not SECRET_WORDS.search(key)
+    return f"{text}, found {found!r}" if kind not in _OWN_TYPES and shown else text
 
 
 _IN_OUR_WORDS = {"model_type": "should be a table", "model_attributes_type": "should be a table", "dict_type": "should be a table",
@@ -189,7 +212,8 @@ _IN_OUR_WORDS = {"model_type": "should be a table", "model_attributes_type": "sh
                  "float_parsing": "should be a number"}
 _OWN_TYPES = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth",
               "encoding", "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network",
-              "condition", "quiet", "schedule"}
+              "condition", "quiet", "schedule", "host", "header", "login",
+              "status"}
 
 
 def _at(raw: object, location: tuple[str | int, ...]) -> object:
@@ -200,8 +224,8 @@ def _at(raw: object, location: tuple[str | int, ...]) -> object:
     return raw
 
 
-def _shown(location: tuple[str | int, ...], raw: object) -> list[str]:
-    """The path as the file has it: pydantic's own union and model tags left out."""
+def _shown(location: tuple[str | int, ...], raw: object, *, missing: bool) -> list[str]:
+    """The path as the file has it: pydantic's own union and model tags left out. missing: its last step is not there."""
     path: list[str] = []
     for position, step in enumerate(location):
         last = position == len(location) - 1
@@ -211,7 +235,7 @@ def _shown(location: tuple[str | int, ...], raw: object) -> list[str]:
         elif isinstance(raw, list) and isinstance(step, int):
             raw = raw[step] if step < len(raw) else None
             path[-1:] = [f"{path[-1]}[{step}]"] if path else [f"[{step}]"]
-        elif last and isinstance(raw, dict) and isinstance(step, str) and re.fullmatch(r"[a-z_]+", step):
+        elif last and missing and isinstance(step, str):
             path.append(step)
     return path
 

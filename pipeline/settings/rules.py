@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.settings.values import Table, nearest
 
 
-def _check_css(value: str | None) -> str | None:
+def check_css(value: str | None) -> str | None:
     if value is not None:
         try:
             cssselect.parse(value)
@@ -109,7 +109,7 @@ class SelectorTable(Table):
     required: bool = False
     """An item without it is kept aside as rejected."""
 
-    _css = field_validator("css", "json_")(_check_css)
+    _css = field_validator("css", "json_")(check_css)
     _xpath = field_validator("xpath")(_check_xpath)
     _jmes = field_validator("jmes")(_check_jmes)
     _regex = field_validator("regex")(_check_regex)

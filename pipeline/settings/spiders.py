@@ -4,20 +4,62 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.places import PathTemplate, item_fields
-from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_extra, check_regexes
+from pipeline.settings.rules import ItemsTable, PagesTable, Selector, WatchTable, check_css, check_extra, check_regexes
 from pipeline.settings.schedules import Schedules
 from pipeline.settings.values import Duration, HttpUrl, Secret, Size, Table, duration_s, https_or_loopback, nearest
 
-SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api_?key|pin$", re.IGNORECASE)
+SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin$", re.IGNORECASE)
 """Names whose values are secrets, and so are never written in the file."""
 
 
 Pairs = dict[str, Any] | tuple[tuple[str, Any], ...]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_OURS = ("connection", "content-length", "host", "transfer-encoding")
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+
+
+def _check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise PydanticCustomError("header", "{found} is no header's name; letters, digits and - only",
+                                      {"found": repr(name)})
+        if name.lower() in _OURS:
+            raise PydanticCustomError("header", "the header {name} is set by the request itself; take it out", {"name": name})
+        if isinstance(value, str) and (name.lower() in _SECRET_HEADERS or SECRET_WORDS.search(name)):
+            raise PydanticCustomError("secret", "the value of {name} is a secret and is never written here; "
+                                      "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
+        if isinstance(value, str) and _CONTROL.search(value):
+            raise PydanticCustomError("header", "the value of {name} has a line break or control character in it; take it out",
+                                      {"name": name})
+    return headers
+
+
+def _check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
+    for status in value:
+        if not 100 <= status <= 599:
+            raise PydanticCustomError("status", "{found} is no HTTP status; they are 100 to 599", {"found": status})
+    return value
+
+
+def _check_place(place: str) -> str:
+    """A host, and a port if need be."""
+    try:
+        parts = urlsplit(f"//{place}")
+        good = parts.port != 0 and bool(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d+)?", place))
+    except ValueError:
+        good = False
+    if not good:
+        raise PydanticCustomError("host", "{found} is no host; write it as \"files.lan\" or \"files.lan:8090\"",
+                                  {"found": repr(place)})
+    return place
 
 
 class RequestTable(Table):
@@ -38,6 +80,25 @@ class RequestTable(Table):
     @classmethod
     def _codec(cls, value: str | None) -> str | None:
         return _known_codec(value)
+
+    _headers = field_validator("headers")(_check_headers)
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, value: str | None) -> str | None:
+        if value is not None and not _TOKEN.fullmatch(value):
+            raise PydanticCustomError("request", "{found} is no method, such as GET or POST", {"found": repr(value)})
+        return value
+
+    @field_validator("cookies")
+    @classmethod
+    def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
+        for name, value in cookies.items():
+            if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
+                raise PydanticCustomError("cookies", "{found} is no cookie's name", {"found": repr(name)})
+            if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
+                raise PydanticCustomError("cookies", "the value of {name} has a ; or a control character in it", {"name": name})
+        return cookies
 
     @model_validator(mode="after")
     def _one_body(self) -> RequestTable:
@@ -61,6 +122,8 @@ class AuthTable(Table):
             raise PydanticCustomError("auth", "bearer auth needs a token")
         if self.type != "bearer" and (self.user is None or self.password is None):
             raise PydanticCustomError("auth", "{type} auth needs user and password", {"type": self.type})
+        if self.user is not None and ":" in self.user:  # RFC 7617, 2
+            raise PydanticCustomError("auth", "a user's name has no colon")
         return self
 
 
@@ -86,6 +149,8 @@ class LoginStepTable(Table):
     form: str | None = None
     """CSS of the form, where the page has several and the right one is not plain."""
 
+    _form = field_validator("form")(check_css)
+
     @field_validator("fields", mode="after")
     @classmethod
     def _no_plain_passwords(cls, fields: dict[str, str | Secret]) -> dict[str, str | Secret]:
@@ -94,6 +159,12 @@ class LoginStepTable(Table):
                 raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
                                           "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
         return fields
+
+    @model_validator(mode="after")
+    def _something_to_send(self) -> LoginStepTable:
+        if not (self.fields or self.totp or self.form):
+            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only")
+        return self
 
 
 class ExpiredTable(Table):
@@ -109,6 +180,8 @@ class ExpiredTable(Table):
     """Something that every page has for those logged in, such as the link to log out."""
     safe_to_replay: bool = False
     """Requests other than GET and HEAD, too, are sent again after the new login."""
+
+    _statuses = field_validator("status")(_check_statuses)
 
 
 class LoginTable(LoginStepTable):
@@ -133,6 +206,14 @@ class LoginTable(LoginStepTable):
                                       {"found": repr(value), "place": "{token}"})
         return value
 
+    @model_validator(mode="after")
+    def _of_a_piece(self) -> LoginTable:
+        if self.json_ and (self.steps or self.totp or self.form):
+            raise PydanticCustomError("login", "json = true posts the fields to an API: steps, totp and form are for forms")
+        if self.token is None and "token_header" in self.model_fields_set:
+            raise PydanticCustomError("login", "token_header needs token: where the answer has it")
+        return self
+
 
 class CookiesTable(Table):
     file: str | None = None
@@ -152,6 +233,8 @@ class BannedTable(Table):
 
     status: tuple[int, ...] = ()
     present: Selector | None = None
+
+    _statuses = field_validator("status")(_check_statuses)
 
 
 class DownloadsTable(Table):
@@ -213,7 +296,7 @@ class SpiderTable(Table):
     start: tuple[Start, ...] = ()
     follow: tuple[Selector, ...] = ()
     download: tuple[Selector, ...] = ()
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[Annotated[str, AfterValidator(_check_place)], ...] = ()
     """Hosts (with their port, if any) that links are followed to, beside those of `start`."""
     allow: tuple[str, ...] = ()
     """Regular expressions: only links that match one of them are followed."""
@@ -258,8 +341,8 @@ class SpiderTable(Table):
     user_agent: str | None = None
     ca_file: str | None = None
     """Certificates to trust beside the system's, for a site with its own authority."""
-    insecure_tls: bool = False
-    """TLS is not verified for the start hosts. Say why in a comment."""
+    insecure_tls: bool | tuple[str, ...] = False
+    """Hosts of which TLS is not verified; true: those of start and login. Say why in a comment."""
     timeout: Duration = 60.0
     """Of one request, in all."""
     retries: int = Field(2, ge=0, le=20)
@@ -295,11 +378,20 @@ class SpiderTable(Table):
     def _codec(cls, value: str | None) -> str | None:
         return _known_codec(value)
 
+    @field_validator("insecure_tls")
+    @classmethod
+    def _bare_hosts(cls, value: bool | tuple[str, ...]) -> bool | tuple[str, ...]:
+        for host in value if isinstance(value, tuple) else ():
+            if not re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
+                raise PydanticCustomError("host", "{found} is no host; write its name alone, such as \"files.lan\"",
+                                          {"found": repr(host)})
+        return value
+
     @field_validator("quiet")
     @classmethod
     def _spans(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for span in value:
-            if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span):
+            if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span) or span[:5] == span[6:]:
                 raise PydanticCustomError("quiet", "{found} are no hours; write them as \"22:00-06:00\"",
                                           {"found": repr(span)})
         return value
@@ -312,6 +404,14 @@ class SpiderTable(Table):
         return value
 
     _patterns = field_validator("allow", "deny")(check_regexes)
+    _own_headers = field_validator("headers")(_check_headers)
+
+    @field_validator("user_agent")
+    @classmethod
+    def _one_line(cls, value: str | None) -> str | None:
+        if value is not None and _CONTROL.search(value):
+            raise PydanticCustomError("header", "has a line break or control character in it; take it out")
+        return value
 
     @model_validator(mode="after")
     def _processes_share(self) -> SpiderTable:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from pipeline.model import Outcome
+from pipeline.store.details import downloads_of
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
-from tests.servers.proxies import free_port, start_http_proxy
+from tests.servers.proxies import free_port, start_tinyproxy
 from tests.servers.wsgi import start_wsgi
 
 ITEM = '\n[spiders.s.items.fields]\nx = "p"'
 PAGES = {"/": "<p>start</p><a href=/1>1</a><a href=/2>2</a>", "/1": "<p>one</p>", "/2": "<p>two</p>"}
 
 
+@pytest.mark.needs("tinyproxy")
 @pytest.mark.parametrize("kind", ["http", "socks5h"])
 def test_a_crawl_goes_on_with_the_pools_next_proxy(crawls: Crawls, site: PageSite, kind: str) -> None:
     site.pages = dict(PAGES)
     dead = [f"{kind}://me:geheim@127.0.0.1:{free_port()}" for _ in range(4)]
-    with start_http_proxy("me:geheim") as place:
+    with start_tinyproxy("me", "geheim") as place:
         pool = json.dumps([*dead, f"http://me:geheim@{place}"])
         crawls.write(f'[proxies]\np = {pool}\n[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nproxy = "p"\nretries = 0{ITEM}')
         run = crawls.run()
@@ -31,9 +34,10 @@ def test_a_crawl_goes_on_with_the_pools_next_proxy(crawls: Crawls, site: PageSit
     assert health["current"] == f"http://{place}"
 
 
+@pytest.mark.needs("tinyproxy")
 def test_a_proxy_that_refuses_us_gives_way_to_the_next(crawls: Crawls, site: PageSite) -> None:
     site.pages = dict(PAGES)
-    with start_http_proxy("me:other") as strict, start_http_proxy("me:geheim") as place:
+    with start_tinyproxy("me", "other") as strict, start_tinyproxy("me", "geheim") as place:
         pool = json.dumps([f"http://me:geheim@{strict}", f"http://me:geheim@{place}"])
         crawls.write(f'[proxies]\np = {pool}\n[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nproxy = "p"{ITEM}')
         assert crawls.run().complete
@@ -48,24 +52,71 @@ def test_a_pool_that_is_down_leaks_nothing(crawls: Crawls, site: PageSite) -> No
     assert (run.outcome, run.error_kind, site.asked) == (Outcome.FAILED, "ProxyError", [])
 
 
-@pytest.mark.parametrize("rule", ["status = [403]", 'present = "#banned"'])
-def test_a_banned_proxy_rests_and_the_page_comes_through_another(crawls: Crawls, site: PageSite, rule: str) -> None:
-    with start_http_proxy("one:geheim") as first, start_http_proxy("two:geheim") as second:
-        count = 0
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
 
-        def page(asked: Asked) -> Answer:
-            nonlocal count
-            count += 1
-            banned = Answer("<b id=banned>no</b>", 403 if "status" in rule else 200)
-            return banned if count == 1 else Answer("<p>yes</p>")
-        site.pages = {"/": page}
-        crawls.write(f'[proxies]\np = ["http://one:geheim@{first}", "http://two:geheim@{second}"]\n[spiders.s]\n'
-                     f'start = "{site.url}/"\nproxy = "p"\nrobots = false\nbanned = {{ {rule} }}{ITEM}')
-        run = crawls.run()
-        assert (run.outcome, count) == (Outcome.SUCCEEDED, 2)
-        assert [item["x"] for item in crawls.items().values()] == ["yes"]
-        health = json.loads((crawls.folder / "data/jars/s.proxy").read_text())
-        assert (list(health["health"]), health["current"]) == ([f"http://{first}"], f"http://{second}")
+
+@pytest.fixture(scope="module")
+def two_proxies() -> Iterator[tuple[str, str]]:
+    with start_tinyproxy("one", "geheim") as first, start_tinyproxy("two", "geheim") as second:
+        yield first, second
+
+
+@pytest.mark.needs("tinyproxy")
+@pytest.mark.parametrize("rule", ["status = [403]", 'present = "#banned"'])
+@pytest.mark.parametrize("where", ["/", "/login", "/file"])
+def test_a_banned_proxy_rests_and_pages_logins_and_files_come_through_another(
+        crawls: Crawls, site: PageSite, two_proxies: tuple[str, str], where: str, rule: str) -> None:
+    first, second = two_proxies
+    met = False
+
+    def banned_once(asked: Asked) -> Answer:
+        nonlocal met
+        if asked.path == where and not met and (where != "/login" or asked.method == "POST"):
+            met = True
+            return Answer("<b id=banned>no</b>", 403 if "status" in rule else 200)
+        if asked.path == "/file":
+            return Answer(b"%PDF-1.7 the file", headers={"Content-Type": "application/pdf"})
+        form = "<form method=post><input name=user><input type=password name=pass></form>"
+        return Answer(form if asked.path == "/login" and asked.method == "GET" else
+                      "<p>yes</p><a href=/logout>out</a><a class=d href=/file>f</a>")
+    site.pages = dict.fromkeys(["/", "/login", "/file"], banned_once)
+    crawls.write(f"""
+        [proxies]
+        p = ["http://one:geheim@{first}", "http://two:geheim@{second}"]
+        [spiders.s]
+        start = "{site.url}/"
+        download = [".d"]
+        proxy = "p"
+        robots = false
+        banned = {{ {rule} }}
+        items.fields.x = "p"
+        [spiders.s.login]
+        url = "{site.url}/login"
+        check = "a[href*=logout]"
+        fields = {{ user = "me", pass = {{ env = "SITE_PASSWORD" }} }}
+        """)
+    run = crawls.perform()
+    assert (run.outcome, met, run.progress.downloads) == (Outcome.SUCCEEDED, True, 1), run.error
+    assert [item["x"] for item in crawls.items().values()] == ["yes"]
+    again = {"/": ["/", "/"], "/file": ["/file", "/file"], "/login": ["/login"] * 4}[where]  # a login as a whole
+    assert [path for path in site.paths() if path == where] == again
+    assert "#banned" not in str(list((crawls.store.data_dir / "downloads/s").iterdir()))
+    health = json.loads((crawls.folder / "data/jars/s.proxy").read_text())
+    assert health["current"] == f"http://{second}"
+
+
+@pytest.mark.needs("tinyproxy")
+def test_a_banned_proxy_without_another_fails_the_file_and_says_so(crawls: Crawls, site: PageSite,
+                                                                   two_proxies: tuple[str, str]) -> None:
+    site.pages = {"/": "<p>x</p><a class=d href=/file>f</a>", "/file": Answer("no", 403)}
+    crawls.write(f'[proxies]\np = "http://one:geheim@{two_proxies[0]}"\n[spiders.s]\nstart = "{site.url}/"\nproxy = "p"\n'
+                 f'download = [".d"]\nrobots = false\nbanned.status = [403]\ndownloads.attempts = 1{ITEM}')
+    run = crawls.perform()
+    assert run.progress.downloads_failed == 1
+    (row,) = downloads_of(crawls.store, "s")
+    assert f"the proxy is banned by {site.url}/file" in row.error
 
 
 def test_the_environments_proxies_are_used_when_told(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,8 +152,8 @@ def test_malformed_rules_are_named(site: Site, open_with: OpenSession, line: str
 
 
 def test_a_malformed_form_is_named(site: Site, open_with: OpenSession) -> None:
-    error = refused(open_with(site.url, login=f'url = "{site.url}/login"\nform = "a[["'))
-    assert "login.form: no valid CSS" in str(error)
+    with pytest.raises(SettingsError, match=r"login\.form: 'a\[\[' is no CSS selector"):
+        open_with(site.url, login=f'url = "{site.url}/login"\nform = "a[["')
 
 
 def test_the_password_is_in_no_repr_and_no_error(site: Site, open_with: OpenSession) -> None:
@@ -165,7 +165,8 @@ def test_the_password_is_in_no_repr_and_no_error(site: Site, open_with: OpenSess
                                              ("circle", "redirects in circles"), ("cut", "broke off the answer"),
                                              ("bomb", "is larger than 1000000 bytes")])
 def test_a_login_page_without_end_is_bounded(site: Site, open_with: OpenSession, page: str, words: str) -> None:
-    session = open_with(site.url, 'timeout = "500ms"\nmax_page_size = "1MB"', login=f'url = "{site.url}/{page}"')
+    timeout = "20s" if page == "bomb" else "500ms"  # the site packs it while we wait
+    session = open_with(site.url, f'timeout = "{timeout}"\nmax_page_size = "1MB"', login=f'url = "{site.url}/{page}"')
     with pytest.raises(FetchError, match=words):
         session.ensure_login()
 

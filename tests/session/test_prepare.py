@@ -62,7 +62,7 @@ def test_headers_of_the_table_win_in_any_case(monkeypatch: pytest.MonkeyPatch) -
     start = prepared(json={}, headers={"content-type": "application/x+json", "X-Api": Secret("env", "API_TOKEN")})
     assert start.headers == (("content-type", "application/x+json"), ("X-Api", "t0ken"))
     auth = {"type": "bearer", "token": Secret("env", "API_TOKEN")}
-    assert prepared(headers={"authorization": "mine"}, auth=auth).headers == (("Authorization", "Bearer t0ken"),)
+    assert prepared(headers={"authorization": Secret("env", "API_TOKEN")}, auth=auth).headers == (("Authorization", "Bearer t0ken"),)
 
 
 def test_credentials_in_the_url_become_a_header() -> None:

@@ -18,7 +18,7 @@ from pipeline.settings import ProxyTable, Secret
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
-from tests.servers.proxies import free_port, start_http_proxy, start_socks_proxy
+from tests.servers.proxies import free_port, start_http_proxy, start_socks_proxy, start_tinyproxy
 from tests.servers.site import Site, start_site
 from tests.session.conftest import OpenSession
 
@@ -76,6 +76,16 @@ def test_a_wrong_proxy_password_is_told(authority: Authority, open_with: OpenSes
                               "correct this proxy's user and password in [proxies]")
         assert isinstance(error, ProxyError)
         assert not error.retry
+        assert site.log == []
+
+
+@pytest.mark.needs("tinyproxy")
+@pytest.mark.parametrize("tls", [False, True])
+def test_tinyproxys_own_way_to_refuse_a_password_is_understood(authority: Authority, open_with: OpenSession, tls: bool,
+                                                               ) -> None:
+    with start_site(server_context(authority) if tls else None) as site, start_tinyproxy("me", "other") as proxy:
+        session = open_with(site.url, 'proxy = "p"', before=tables(f"http://me:geheim@{proxy}"))
+        assert "the proxy refused the user name or password" in str(fault(session, site.url))
         assert site.log == []
 
 

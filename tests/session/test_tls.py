@@ -66,6 +66,14 @@ def test_only_the_named_host_goes_unverified(authority: Authority, open_with: Op
         assert session.ssl_context("localhost").verify_mode is ssl.CERT_REQUIRED
 
 
+def test_hosts_that_go_unverified_can_be_named(authority: Authority, open_with: OpenSession) -> None:
+    with start_site(context(authority.issue(host="other.example"))) as site:
+        named = open_with(site.url, 'insecure_tls = ["localhost"]')
+        assert isinstance(fault(named, site.url), TlsError)  # a start is none of them
+        with named.client() as client:
+            assert client.get(site.url.replace("127.0.0.1", "localhost")).ok
+
+
 def test_plain_http_on_a_tls_port_is_told(site: Site, open_with: OpenSession) -> None:
     url = site.url.replace("http:", "https:")
     assert "does not speak TLS on that port" in str(fault(open_with(url), url))
