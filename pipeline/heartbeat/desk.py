@@ -124,13 +124,14 @@ class Desk:
         html = str(PurePosixPath(key).with_suffix(".html"))
         if self._store.files.exists(html):
             with self._store.files.path(html).open("rb") as file:
-                return file.read(BODY_BYTES).decode("utf-8", "replace"), "text/html"
-        return _body_of(self._store.files.path(key)) if self._store.files.exists(key) else None
+                return self.mask(file.read(BODY_BYTES).decode("utf-8", "replace")), "text/html"
+        shown = _body_of(self._store.files.path(key)) if self._store.files.exists(key) else None
+        return (self.mask(shown[0]), shown[1]) if shown is not None else None
 
     # Doing
 
     def run_now(self, name: str) -> Run:
-        """A waiting run, or one that says it was skipped, since the spider is at work. Raises UsageError."""
+        """A waiting run, or one that says why it was skipped. Raises UsageError."""
         self._known(name)
         now = self._clock()
         run = runs.claim_slot(self._store, name, f"manual {now.isoformat()} {self._store.owner}", due_at=now,

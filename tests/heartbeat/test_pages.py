@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from datetime import timedelta
 from html import escape
@@ -15,6 +16,8 @@ from sqlalchemy import insert, update
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat import Access, Desk, Token, kept_token, snapshot
 from pipeline.heartbeat.access import TOKEN_FILE
+from pipeline.heartbeat.client import Way
+from pipeline.heartbeat.words import WORDS
 from pipeline.model import DraftMessage, MessageState, Outcome, Progress
 from pipeline.settings import load
 from pipeline.store import open_store, outbox, pauses, runs
@@ -127,10 +130,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(tmp_path_factory, monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    world = World(tmp_path)
+    world = World(tmp_path_factory.mktemp("planted"))  # tmp_path is searched for secrets, and here some are planted
     yield world
     world.store.close()
 
@@ -306,12 +309,15 @@ def test_a_spider_that_left_the_settings_still_shows_what_it_did(browser, world)
 # The buttons
 
 
-def test_run_now_makes_a_waiting_run_and_wakes_the_service(browser, world):
+def test_run_now_makes_a_waiting_run_once_and_wakes_the_service(browser, world):
     answer = press(browser, "/spiders/books", "/spiders/books/run")
     waiting, = runs.waiting_runs(world.store)
     assert (waiting.spider, waiting.reason) == ("books", "manual")
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/runs/{waiting.id}")
     assert world.woken == ["run"]
+    world.now += timedelta(seconds=1)
+    assert press(browser, "/spiders/books", "/spiders/books/run").headers["Location"] == f"/runs/{waiting.id}"
+    runs.start_run(world.store, waiting.id, owner=world.store.owner, now=world.now, limit=9)
     world.now += timedelta(seconds=1)
     skipped = press(browser, "/spiders/books", "/spiders/books/run").headers["Location"]
     assert "is still at work" in page(browser, skipped).text_content()
@@ -380,19 +386,33 @@ def test_a_script_with_the_token_needs_no_form(port, world):
 # Secrets
 
 
-def test_no_configured_secret_is_in_any_answer(browser, world, port):
+def test_no_configured_secret_is_in_any_answer(start, world):
+    """Of any page there is, of any line and datagram; and of what is refused."""
     first, failed = world.fill()
     world.run("live", 5, None, pages=3)
-    answers = [browser.get(browser.base + path, timeout=10).text for path in (
-        "/", "/spiders/books", "/spiders/idle", f"/runs/{first.id}", f"/runs/{failed.id}", "/digests", "/outbox",
-        f"/messages/{world.sent}", f"/messages/{world.parked}", "/healthz", "/livez", "/readyz", "/status.json",
-        "/metrics", "/style.css", "/live.js")]
-    with browser.get(f"{browser.base}/runs/{failed.id}/events", stream=True, timeout=10) as events:
-        answers.append(events.text)
-    from pipeline.heartbeat.client import ask
-    from pipeline.heartbeat.words import WORDS
-    answers += [ask("127.0.0.1", port, line) for line in [*WORDS, "spider books", "help", "time"]]
-    assert "****" in answers[1], "something was there to be masked"
+    leaking = world.message("[books] as it was sent", f"<p>{escape(LEAK)}</p>")
+    heartbeat = start(answer=world, desk=world.desk, access=Access(world.token), udp=True)
+    places = {"name": ["books", "idle", "nobody"], "id": [first.id, failed.id, world.sent, world.parked, leaking, 999]}
+    routes = {route.resource.canonical for route in heartbeat.web._runner.app.router.routes()}
+    paths = {re.sub("{.*}", str(value), route) for route in routes
+             for value in next((places[name] for name in places if f"{{{name}}}" in route), [""])}
+    assert len(paths) > 40
+    bearer = {"Authorization": f"Bearer {world.token.reveal()}"}
+    answers = []
+    with requests.Session() as session:
+        session.trust_env = False
+        for path in sorted(paths):
+            for method, headers in (("GET", bearer), ("GET", {}), ("GET", {"Host": f"{LEAK.split()[0]}.example"}), ("POST", bearer)):
+                if method == "POST" and path.endswith("/events"):
+                    continue
+                with session.request(method, f"http://127.0.0.1:{heartbeat.address[1]}{path}", headers=headers, timeout=10,
+                                     stream=True, allow_redirects=False) as found:
+                    answers.append(f"{found.headers} {found.text}")
+    way = Way(*heartbeat.address)
+    lines = [*WORDS, "spider books", "spider nobody", "help", "time", "watch", "token x"]
+    answers += [way.ask(line) for line in lines]
+    answers += [way.ask_datagram(line) for line in ("health", "spiders", "runs")]
+    assert sum("****" in answer for answer in answers) > 8, "something was there to be masked"
     for answer in answers:
         for secret in (*EVERY_SECRET, world.token.reveal(), world.token.cookie):
             assert secret not in answer
