@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, cast, func, select
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, func, select
 
 from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
 from pipeline.store.schema import downloads, messages, runs
@@ -16,6 +15,17 @@ FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED
 """Outcomes that count against a spider; stopped was asked for, skipped never began."""
 
 _FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
+
+# Made once: to put such a statement together takes longer than to run it, and each is run for every spider.
+_ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
+    runs.c.ended_at.desc(), runs.c.id.desc())
+_RECENT = _ENDED.where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
+_LAST_SUCCESS = _ENDED.where(runs.c.outcome == Outcome.SUCCEEDED).limit(1)
+_RUNNING = select(runs).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.id)
+_DAY = select(
+    runs.c.spider, runs.c.outcome, func.count().label("ended"),
+    *(func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in _FIGURES),
+).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).group_by(runs.c.spider, runs.c.outcome)
 
 
 @dataclass(frozen=True)
@@ -38,18 +48,16 @@ class Outbox:
 
 def running(connection: Connection) -> list[Run]:
     """Runs that have started and not ended, whoever works on them, oldest first."""
-    wanted = select(runs).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.id)
-    return [run_of(row) for row in connection.execute(wanted)]
+    return [run_of(row) for row in connection.execute(_RUNNING)]
 
 
 def recent(connection: Connection, spider: str, limit: int) -> list[Run]:
     """The last ended runs of a spider that began, newest first."""
-    wanted = _ended(spider).where(runs.c.outcome != Outcome.SKIPPED).limit(limit)
-    return [run_of(row) for row in connection.execute(wanted)]
+    return [run_of(row) for row in connection.execute(_RECENT, {"spider": spider, "rows": limit})]
 
 
 def last_success(connection: Connection, spider: str) -> Run | None:
-    row = connection.execute(_ended(spider).where(runs.c.outcome == Outcome.SUCCEEDED).limit(1)).first()
+    row = connection.execute(_LAST_SUCCESS, {"spider": spider}).first()
     return None if row is None else run_of(row)
 
 
@@ -64,11 +72,8 @@ def failures_since(connection: Connection, spider: str, since: datetime | None) 
 
 def day(connection: Connection, since: datetime) -> dict[str, Day]:
     """By spider: outcomes and summed figures of the runs that ended after `since`."""
-    sums = [func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in _FIGURES]
-    wanted = select(runs.c.spider, runs.c.outcome, func.count().label("ended"), *sums).where(
-        runs.c.ended_at > since).group_by(runs.c.spider, runs.c.outcome)
     found: dict[str, Day] = {}
-    for row in connection.execute(wanted):
+    for row in connection.execute(_DAY, {"since": since}):
         entry = found.setdefault(row.spider, Day({}, dict.fromkeys(_FIGURES, 0)))
         entry.outcomes[row.outcome] = row.ended
         for name in _FIGURES:
@@ -93,8 +98,3 @@ def download_counts(connection: Connection) -> dict[str, int]:
     wanted = select(downloads.c.state, func.count().label("number")).where(
         downloads.c.state.in_((DownloadState.WAITING, DownloadState.FAILED))).group_by(downloads.c.state)
     return {row.state: row.number for row in connection.execute(wanted)}
-
-
-def _ended(spider: str) -> Select[Any]:
-    return select(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None)).order_by(
-        runs.c.ended_at.desc(), runs.c.id.desc())
