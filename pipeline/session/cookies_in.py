@@ -19,6 +19,7 @@ from pipeline.settings import CookiesTable
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None", "no_restriction": "None"}
 _MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
 
 
@@ -129,7 +130,8 @@ def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
     if isinstance(host_only, bool):
         domain = domain.lstrip(".") if host_only else f".{domain.lstrip('.')}"
     return make_cookie(domain=domain, name=name, value=value, path=path, secure=entry.get("secure") is True,
-                       expires=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True)
+                       expires=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True,
+                       same_site=_SAME_SITE.get(str(entry.get("sameSite") or "").lower(), ""))
 
 
 def _json_expiry(entry: dict[str, Any], where: str) -> int | None:

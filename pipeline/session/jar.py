@@ -25,6 +25,8 @@ from pipeline.session.shown import clean
 HEADER = "# Netscape HTTP Cookie File"
 MAX_FILE_BYTES = 16 * 2**20
 _HTTP_ONLY = "#HttpOnly_"
+_SAME_SITE = "# SameSite="
+"""The format has no column for it: a comment ahead of the cookie's line, which every other reader skips."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LATEST_S = 253402300799  # the end of year 9999, which datetime can still hold
 
@@ -138,6 +140,7 @@ def describe(jar: Jar, now: datetime) -> list[CookieLine]:
         flags = [name for name, there in (("secure", cookie.secure), ("httponly", is_http_only(cookie)),
                                           ("host-only", not cookie.domain.startswith(".")),
                                           ("session", cookie.expires is None)) if there]
+        flags += [f"samesite={value.lower()}"] if (value := same_site(cookie)) else []
         expires = None if cookie.expires is None else datetime.fromtimestamp(min(cookie.expires, LATEST_S), UTC)
         size = len(cookie.value or "")
         lines.append(CookieLine(
@@ -148,15 +151,18 @@ def describe(jar: Jar, now: datetime) -> list[CookieLine]:
 
 
 def make_cookie(*, domain: str, name: str, value: str | None, path: str = "/", secure: bool = False,
-                expires: int | None = None, http_only: bool = False) -> Cookie:
-    """A version 0 cookie. domain: with a leading dot for subdomains too, without for that host alone."""
+                expires: int | None = None, http_only: bool = False, same_site: str = "") -> Cookie:
+    """A version 0 cookie. domain: with a leading dot for subdomains too, without for that host alone.
+
+    same_site: Strict, Lax or None as its source says, "" where it does not.
+    """
     if domain and "." not in domain.removeprefix(".") and not domain.startswith("."):
         domain += ".local"
     dotted = domain.startswith(".")
     return Cookie(version=0, name=name, value=value, port=None, port_specified=False, domain=domain.lower(),
                   domain_specified=dotted, domain_initial_dot=dotted, path=path or "/", path_specified=True,
                   secure=secure, expires=expires, discard=expires is None, comment=None, comment_url=None,
-                  rest={"HttpOnly": ""} if http_only else {})
+                  rest=({"HttpOnly": ""} if http_only else {}) | ({"SameSite": same_site} if same_site else {}))
 
 
 def host_cookies(url: str, pairs: dict[str, str]) -> list[Cookie]:
@@ -168,6 +174,13 @@ def host_cookies(url: str, pairs: dict[str, str]) -> list[Cookie]:
 
 def is_http_only(cookie: Cookie) -> bool:
     return any(cookie.has_nonstandard_attr(name) for name in ("HttpOnly", "httponly", "HTTPOnly", "HttpONLY"))
+
+
+def same_site(cookie: Cookie) -> str:
+    """Strict, Lax or None; "" where nobody said, or what nobody knows."""
+    found = next((value for name in ("SameSite", "samesite", "Samesite", "SAMESITE")
+                  if (value := cookie.get_nonstandard_attr(name))), "") or ""
+    return found.capitalize() if found.lower() in ("strict", "lax", "none") else ""
 
 
 def read_text(path: Path) -> str:
@@ -193,7 +206,10 @@ def read_netscape(text: str, where: str) -> Iterator[Cookie]:
 
     Raises CookieError naming the line, never its content.
     """
+    site = ""
     for number, raw in enumerate(text.split("\n"), 1):
+        if raw.startswith(_SAME_SITE):
+            site = raw.removeprefix(_SAME_SITE).strip()
         http_only = raw.startswith(_HTTP_ONLY)
         line = raw.removesuffix("\r").removeprefix(_HTTP_ONLY)
         if not line.strip() or (line.lstrip().startswith(("#", "$")) and not http_only):
@@ -204,10 +220,11 @@ def read_netscape(text: str, where: str) -> Iterator[Cookie]:
         if len(fields) != 7:
             raise CookieError(f"{len(fields)} field(s) between tabs instead of seven", where=f"{where}:{number}",
                               fix="export the file again, and keep its tabs; or delete that line")
-        yield _netscape_cookie(fields, f"{where}:{number}", http_only=http_only)
+        yield _netscape_cookie(fields, f"{where}:{number}", http_only=http_only, same_site=site)
+        site = ""
 
 
-def _netscape_cookie(fields: list[str], where: str, *, http_only: bool) -> Cookie:
+def _netscape_cookie(fields: list[str], where: str, *, http_only: bool, same_site: str) -> Cookie:
     domain, subdomains, path, secure, expiry, name, value = fields
     for label, flag in (("second", subdomains), ("fourth", secure)):
         if flag.upper() not in ("TRUE", "FALSE"):
@@ -224,7 +241,8 @@ def _netscape_cookie(fields: list[str], where: str, *, http_only: bool) -> Cooki
     if subdomains.upper() == "TRUE" and not domain.startswith("."):
         domain = f".{domain}"
     return make_cookie(domain=domain, name=name or value, value=value if name else None, path=path,
-                       secure=secure.upper() == "TRUE", expires=expires if expires > 0 else None, http_only=http_only)
+                       secure=secure.upper() == "TRUE", expires=expires if expires > 0 else None, http_only=http_only,
+                       same_site=same_site)
 
 
 def write_netscape(cookies: Jar | tuple[Cookie, ...]) -> str:
@@ -235,6 +253,8 @@ def write_netscape(cookies: Jar | tuple[Cookie, ...]) -> str:
             continue
         domain = _file_domain(cookie)
         name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
+        if site := same_site(cookie):
+            lines.append(f"{_SAME_SITE}{site}")
         lines.append("\t".join((
             (_HTTP_ONLY if is_http_only(cookie) else "") + domain, _flag(domain.startswith(".")), cookie.path,
             _flag(cookie.secure), str(int(cookie.expires or 0)), name, value)))

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import CookieError, UsageError
 from pipeline.session import Jar, read_cookies
+from pipeline.session.jar import same_site
 from tests.session.conftest import OpenSession
 
 URL = "https://www.a.example/start"
@@ -37,6 +38,7 @@ def test_browser_extensions_json_is_read() -> None:
     assert read(text) == [(".a.example", "one", "1", True, SOON), ("a.example", "two", "", False, None),
                           (".a.example", "three", "3", False, SOON)]
     assert read_cookies(text, "f", url=URL)[0].has_nonstandard_attr("HttpOnly")
+    assert [same_site(cookie) for cookie in read_cookies(text, "f", url=URL)] == ["Lax", "", ""]
 
 
 def test_playwrights_storage_state_is_read() -> None:

@@ -228,3 +228,20 @@ def test_curl_reads_the_jar_and_writes_one_back(site: Site, open_with: OpenSessi
     assert {(line.name, *line.flags) for line in describe(back, datetime.now(UTC))} == {
         ("session", "httponly", "host-only", "session"), ("lasting", "host-only"),
         ("fromcurl", "httponly", "host-only", "session")}
+
+
+def test_same_site_is_kept_in_a_comment_that_other_readers_skip(site: Site, open_with: OpenSession, tmp_path: Path) -> None:
+    session = open_with(site.url)
+    with session.client() as client:
+        client.get(f"{site.url}/cookies/set?strict=1&attributes=Path=/;SameSite=STRICT")
+        client.get(f"{site.url}/cookies/set?odd=1&attributes=Path=/;SameSite=whatever")
+    session.jar.set_cookie(make_cookie(domain="a.example", name="lax", value="1", same_site="Lax"))
+    session.jar.save()
+    assert session.jar.path is not None
+    again = Jar.open(session.jar.path)
+    flags = {line.name: [flag for flag in line.flags if flag.startswith("samesite")] for line in describe(again, datetime.now(UTC))}
+    assert flags == {"strict": ["samesite=strict"], "odd": [], "lax": ["samesite=lax"]}
+    assert again.save() is False
+    standard = http.cookiejar.MozillaCookieJar(session.jar.path)
+    standard.load(ignore_discard=True, ignore_expires=True)
+    assert {cookie.name for cookie in standard} == {"strict", "odd", "lax"}
