@@ -78,7 +78,7 @@ class Program:
         with self._log.open("a") as log:
             self._service = subprocess.Popen([sys.executable, "-m", "pipeline", "serve"], cwd=self.folder,
                                              stdout=log, stderr=log, text=True, env=self.variables())
-        eventually(self._answers)
+        eventually(self._answers, within_s=90)
 
     def _answers(self) -> bool:
         assert self._service is not None
