@@ -60,7 +60,7 @@ def _secrets(value: object) -> Iterator[Secret]:
     if isinstance(value, Secret):
         yield value
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
+        for name in value.model_fields_set:  # no default is a secret, and most fields are left at theirs
             yield from _secrets(getattr(value, name))
     elif isinstance(value, dict):
         for entry in value.values():

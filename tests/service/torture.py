@@ -179,26 +179,29 @@ class Clock:
         fresh.replace(self._file)
 
 
-def torture(folder: Path, rounds: int, seed: int, *, disk: bool = False, clock: bool = False) -> Tally:
+def torture(folder: Path, rounds: int, seed: int, *, child_kills: int = 2, disk: bool = False,
+            clock: bool = False) -> Tally:
     """The rounds, the calm after them, and the proof. Raises AssertionError where something was lost or told twice.
 
-    disk: it fills up now and then (root on Linux only); clock: it jumps (needs libfaketime).
+    child_kills: so many of them at most before the service itself ends; disk: it fills up now and then (root on Linux only); clock: it jumps (needs libfaketime).
     """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     program = Program(folder, port)
     if not disk:
-        return _torture(program, rounds, seed, None, Clock(folder, program) if clock else None)
+        return _torture(program, rounds, seed, child_kills, disk=None, clock=Clock(folder, program) if clock else None)
     program.data.mkdir(mode=0o700)
     assert mount(program.data, DISK_BYTES)
     try:
-        return _torture(program, rounds, seed, Disk(program.data), Clock(folder, program) if clock else None)
+        return _torture(program, rounds, seed, child_kills, disk=Disk(program.data),
+                        clock=Clock(folder, program) if clock else None)
     finally:
         subprocess.run(["umount", "--lazy", str(program.data)], check=True)
 
 
-def _torture(program: Program, rounds: int, seed: int, disk: Disk | None, clock: Clock | None) -> Tally:
+def _torture(program: Program, rounds: int, seed: int, child_kills: int, *, disk: Disk | None,
+             clock: Clock | None) -> Tally:
     rng = random.Random(seed)
     tally = Tally()
     changing = ChangingSite(random.Random(seed + 1))
@@ -210,7 +213,7 @@ def _torture(program: Program, rounds: int, seed: int, disk: Disk | None, clock:
                 server.faults[:] = [_fault(rng)] if rng.random() < 0.3 else []
                 program.serve()
                 _odd(rng, disk, clock, tally)
-                for _ in range(rng.randint(0, 3)):
+                for _ in range(rng.randint(0, child_kills)):
                     time.sleep(rng.uniform(0.0, 1.0))
                     started |= program.descendants() | {program.pid}
                     tally.ends["child killed"] += _kill_a_child(program, rng)
@@ -369,6 +372,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--child-kills", type=int, default=6, help="in a round, at most")
     given = parser.parse_args()
     began = time.monotonic()
     disk, clock = can_mount(), Clock.library() is not None
@@ -378,7 +382,7 @@ def main() -> None:
         print("the clock does not jump: libfaketime is not installed")
     with tempfile.TemporaryDirectory() as folder:
         try:
-            tally = torture(Path(folder), given.rounds, given.seed, disk=disk, clock=clock)
+            tally = torture(Path(folder), given.rounds, given.seed, child_kills=given.child_kills, disk=disk, clock=clock)
         except AssertionError as error:
             print(f"seed {given.seed}: {error}")
             traceback.print_exc()
