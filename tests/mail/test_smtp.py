@@ -134,54 +134,6 @@ def test_a_server_that_is_down_is_said_with_its_address(body, message_to):
     assert caught.value.retry
 
 
-def connected(server: SmtpServer, authority: Any, **options: Any) -> SmtpTransport:
-    return SmtpTransport("127.0.0.1", server.port, security="starttls", user="me", password=lambda: "right",
-                         ca_file=str(authority.ca_file), **{"timeout_s": 5.0, **options})
-
-
-@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "STARTTLS", "AUTH"])
-@pytest.mark.parametrize("reply", ["421 4.3.0 go away", "454 4.7.0 not now", "554 5.7.0 never"])
-def test_a_refusal_before_the_message_leaves_it_waiting(stage, reply, authority, body, message_to):
-    with SmtpServer(users={"me": "right"}, tls=authority.context()) as server:
-        server.faults.append(Fault(stage, reply, times=6))
-        with pytest.raises(MailError) as caught:
-            connected(server, authority).deliver(message_to("a@example.com"), body)
-        assert caught.value.retry
-        server.faults.clear()
-        transport = connected(server, authority)
-        assert transport.deliver(message_to("a@example.com"), body)[0].accepted
-        transport.close()
-
-
-@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "END"])
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_server_that_hangs_up_or_falls_silent_leaves_the_message_waiting(stage, silent, authority, body, message_to):
-    with SmtpServer(users={"me": "right"}, tls=authority.context()) as server:
-        server.faults.append(Fault(stage, hang_up=not silent, times=1))
-        transport = connected(server, authority, timeout_s=0.3, final_reply_s=0.3)
-        with pytest.raises(MailError, match=r"no answer within|closed the connection|gave up|answer was lost|TLS failed"
-                                            "|no STARTTLS|reset") as caught:
-            transport.deliver(message_to("a@example.com"), body)
-        assert caught.value.retry
-        transport = connected(server, authority)
-        assert transport.deliver(message_to("a@example.com"), body)[0].accepted  # and the same message goes now
-        transport.close()
-        assert len(server.received) == 1
-
-
-@pytest.mark.parametrize("stage", ["MAIL", "DATA", "END"])
-@pytest.mark.parametrize(("reply", "retry"), [("451 4.3.0 later", True), ("552 5.3.4 too big", False)])
-def test_what_the_server_says_of_the_message_is_said_of_each_recipient(stage, reply, retry, body, message_to):
-    with SmtpServer() as server:
-        server.faults.append(Fault(stage, reply))
-        transport = plain(server)
-        results = transport.deliver(message_to("a@example.com", "b@example.com"), body)
-        transport.close()
-    assert [(r.address, r.accepted, r.code, r.retry) for r in results] == [
-        ("a@example.com", False, int(reply[:3]), retry), ("b@example.com", False, int(reply[:3]), retry)]
-    assert not server.received
-
-
 def test_each_recipient_gets_a_word_of_its_own(body, message_to):
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.1 greylisted", address="grey@example.com"),

@@ -57,7 +57,8 @@ class SmtpServer:
     """Listens on 127.0.0.1 once entered; `port` 0 takes a free one and keeps it for the next start.
 
     users: who may send, empty for everybody; tokens: the same by OAuth2. delay_s: before each answer to MAIL, RCPT
-    and the end of data. tls: certificate; implicit: from the first byte, else STARTTLS.
+    and the end of data. tls: certificate; implicit: from the first byte, else STARTTLS. seven_bits: knows no
+    8BITMIME, and refuses bodies that need it.
     """
 
     users: Mapping[str, str] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class SmtpServer:
     port: int = 0
     max_bytes: int = 33_554_432
     utf8: bool = True
+    seven_bits: bool = False
     host: str = "127.0.0.1"
     faults: list[Fault] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
@@ -226,6 +228,11 @@ class _Session(SMTP):
         if not await self.play("EHLO"):
             await super().smtp_EHLO(hostname)
 
+    async def push(self, status: Any) -> None:
+        if self._owner_server.seven_bits and b"8BITMIME" in (status if isinstance(status, bytes) else status.encode()):
+            status = "250-ENHANCEDSTATUSCODES"
+        await super().push(status)
+
     async def smtp_STARTTLS(self, arg: str) -> None:
         if not await self.play("STARTTLS"):
             await super().smtp_STARTTLS(arg)
@@ -259,6 +266,8 @@ class _Handler:
 
     async def handle_DATA(self, server: _Session, session: Any, envelope: Envelope) -> str | None:
         await asyncio.sleep(self._owner.delay_s)
+        if self._owner.seven_bits and not envelope.content.isascii():  # type: ignore[union-attr]
+            return "554 5.6.3 8-bit characters in a 7-bit message"
         ahead = next((f for f in self._owner.faults if f.stage == "END" and f.times != 0), None)
         if ahead is None or ahead.keep:
             self._owner.keep(envelope)

@@ -163,17 +163,23 @@ class SmtpTransport:
                 smtp_starttls={"context": context} if self._security == "starttls" else False,
                 smtp_skip_login=password is None, soft_email_validation=False, **options)
             client.set_logging(None)
+            smtp: smtplib.SMTP | None
             try:
                 client.login()
                 if self._token is not None:
                     self._log_in_with(client.smtp, self._token())
-            except BaseException:
-                if client.smtp is not None:
-                    client.smtp.close()
+            except BaseException as error:
+                smtp = client.smtp
+                if smtp is not None:
+                    smtp.close()
+                # Where EHLO is refused smtplib says HELO, and then that there is no STARTTLS and no AUTH.
+                if isinstance(error, smtplib.SMTPException) and smtp is not None and smtp.ehlo_resp and not smtp.does_esmtp:
+                    raise self._error(f"the server refused EHLO: {reply_text(smtp.ehlo_resp)}", "tried again later") from error
                 raise
             finally:
                 client.is_closed = True  # or its finaliser says QUIT on a connection that is ours
-            smtp: smtplib.SMTP = client.smtp
+            smtp = client.smtp
+            assert smtp is not None
             smtp.ehlo_or_helo_if_needed()
             if smtp.sock is not None:
                 # Each command waits for its answer: without this it also waits 40 ms for an ACK.
