@@ -33,6 +33,9 @@ class Limits:
     sync_bytes: int = 8 * MIB
 
     def buffer_bytes(self, workers: int) -> int:
-        """The size of each worker's buffers: all of them together stay below 16 MiB, and far fewer than that are
-        touched while files are small."""
-        return self.chunk_bytes or min(MIB, max(MIB // 8, 4 * MIB // workers))
+        """The size of each worker's buffers: all of them together stay below 32 MiB, and far fewer than that are
+        touched while files are small. Under a slow rate they are smaller, so that nothing comes by fits and starts."""
+        if self.chunk_bytes is not None:
+            return self.chunk_bytes
+        size = min(MIB, max(MIB // 8, 4 * MIB // workers))
+        return size if self.rate_bytes_s is None else min(size, max(MIB // 64, int(self.rate_bytes_s / 8)))

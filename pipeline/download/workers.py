@@ -125,6 +125,7 @@ class Downloads:
         self._clock = clock
         self._pace = Pace(limits.rate_bytes_s)
         self._changed = threading.Condition()
+        self._closing = threading.Lock()
         self._handed: deque[_InHand] = deque()
         self._active: dict[int, _InHand] = {}
         self._arrived: list[tuple[QueuedDownload, Fetched | NotModified]] = []
@@ -182,6 +183,11 @@ class Downloads:
         deadline = time.monotonic() + grace_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        with self._closing:  # a stop may come while a drain is on its way out
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Record what arrived, give back the rest, close the folder once nobody works in it."""
         try:
             self._record_arrived()
             with self._changed:

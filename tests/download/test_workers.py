@@ -12,6 +12,7 @@ import pytest
 import requests
 import trustme
 
+from pipeline.download.limits import Limits
 from pipeline.errors import DiskFullError, LeaseLostError, ProxyError
 from pipeline.model import Download, DownloadState
 from pipeline.store import downloads as queue
@@ -325,3 +326,30 @@ def test_a_server_that_went_away_is_tried_again_when_it_is_back(bench: Bench) ->
     assert bench.get(Download(url), backoff_s=0.2, attempts=9).figures().done == 1
     assert bench.content(bench.files[0]) == BODY
     back[0].stop()
+
+
+def test_a_stop_and_a_drain_at_the_same_time_end_well(bench: Bench) -> None:
+    urls = [bench.server.put(f"/{number}", BODY) for number in range(20)]
+    run = bench.new_run()
+    bench.ask_for(run, *urls)
+    came = threading.Event()
+    made = bench.workers(run, workers=4, on_change=came.set)
+    made.start()
+    draining = threading.Thread(target=made.drain)
+    draining.start()
+    assert came.wait(DEADLINE_S)
+    stops = [threading.Thread(target=made.stop) for _ in range(3)]
+    for each in stops:
+        each.start()
+    for each in (*stops, draining):
+        each.join(DEADLINE_S)
+        assert not each.is_alive()
+    assert made.fatal is None
+    assert bench.row(urls[-1])["lease_owner"] == ""
+    assert made.figures().done == len(bench.files)
+
+
+def test_buffers_are_small_where_there_are_many_workers_or_little_may_come() -> None:
+    assert Limits().buffer_bytes(4) == 1024 * 1024
+    assert all(4 * workers * Limits().buffer_bytes(workers) <= 32 * 1024 * 1024 for workers in range(1, 65))
+    assert Limits(rate_bytes_s=1_000_000).buffer_bytes(4) == 125_000
