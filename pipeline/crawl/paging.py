@@ -49,6 +49,8 @@ class Pages:
             value = self._table.first + number * self._table.step
         url = here.get("url") or meta.get("redirect_urls", [response.url])[0]
         following = {"number": number, "value": value, "url": url, "had": had}
+        if self._table.state is not None:
+            following["state"] = _hidden_fields(document, self._table.state)
         kept = {START: meta[START]} if START in meta else {}
         if self._table.where == "query":
             return Request(with_param(url, self._table.param, str(value)), meta={**kept, PAGE: following})
@@ -72,9 +74,23 @@ class NumberedPage:
         here = request.meta.get(PAGE)
         if here is None or _FILLED in request.meta:
             return None
-        body = with_field(request.body, self._pages.param, here["value"]) if self._pages.where == "form" else \
-            with_member(request.body, self._pages.param, here["value"])
-        return request.replace(body=body, meta={**request.meta, _FILLED: True})
+        meta = {**request.meta, _FILLED: True}
+        if self._pages.where == "json":
+            return request.replace(body=with_member(request.body, self._pages.param, here["value"]), meta=meta)
+        body = request.body
+        for name, value in (*here.get("state", ()), (self._pages.param, here["value"])):
+            body = with_field(body, name, value)
+        if request.method == "POST":
+            return request.replace(body=body, meta=meta)
+        # The start itself was no form: its page has one.
+        headers = {**request.headers, "Content-Type": "application/x-www-form-urlencoded"}
+        return request.replace(method="POST", body=body, headers=headers, meta=meta)
+
+
+def _hidden_fields(document: Document, form: str) -> list[list[str]]:
+    """Names and values of the hidden fields of the first form that CSS matches; none where there is no such form."""
+    found = document.parsel.css(form)[:1].css("input[type=hidden][name]")
+    return [[field.attrib["name"], field.attrib.get("value", "")] for field in found]
 
 
 def with_param(url: str, name: str, value: str) -> str:

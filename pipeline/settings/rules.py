@@ -277,8 +277,18 @@ class PagesTable(Table):
     """1 for page numbers, the page size for offsets."""
     cursor: Selector | None = None
     """Where a page names the next one."""
+    state: str | None = None
+    """CSS of the form whose hidden fields a page hands on to the next, as ASP.NET's __VIEWSTATE; with where = "form"."""
     limit: int = Field(0, ge=0)
     """At most so many pages of each start; 0: no limit."""
+
+    _state = field_validator("state")(check_css)
+
+    @model_validator(mode="after")
+    def _state_is_of_a_form(self) -> PagesTable:
+        if self.state is not None and self.where != "form":
+            raise PydanticCustomError("pages", "state belongs to where = \"form\"")
+        return self
 
 
 class WatchTable(Table):

@@ -443,7 +443,7 @@ class SpiderTable(Table):
                                               {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
             raise PydanticCustomError("items", "pages needs items (the first page without any is the last) or a cursor")
-        if self.pages is not None and self.pages.where != "query" and any(
+        if self.pages is not None and self.pages.where != "query" and self.pages.state is None and any(
                 getattr(start, "form" if self.pages.where == "form" else "json_") is None for start in self.start):
             raise PydanticCustomError("start", "every start needs {where} = …, for pages to put its number in",
                                       {"where": self.pages.where})

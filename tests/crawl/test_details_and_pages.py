@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 
@@ -97,6 +97,33 @@ def test_pages_by_cursor_in_posted_json_keep_the_secret_out_of_the_store(
     assert {(asked.method, asked.headers["X-Key"]) for asked in posted} == {("POST", "s3cret-key")}
     database = b"".join(path.read_bytes() for path in (crawls.folder / "data").glob("pipeline.sqlite3*"))
     assert b"s3cret-key" not in database
+
+
+def test_pages_whose_form_hands_on_a_state(crawls: Crawls, site: PageSite) -> None:
+    """As ASP.NET does it: the first page is asked for plainly, the others post what the one before gave."""
+    def grid(asked: Asked) -> Answer:
+        sent = dict(parse_qsl(asked.body.decode()))
+        number = int(sent.get("page", 1))
+        if number > 1 and sent.get("__STATE") != f"<{number - 1}> +&":
+            return Answer("the state is lost", 400)
+        rows = "".join(f"<li><b>{number}-{n}</b></li>" for n in range(2) if number < 4)
+        return Answer(f"<form><input type=hidden name=__STATE value='wrong'></form><form id=grid>{rows}"
+                      f"<input type=hidden name=__STATE value='&lt;{number}&gt; +&amp;'></form>")
+
+    site.pages = {"/": grid}
+    crawls.write(f"""
+        [spiders.s]
+        start = "{site.url}/"
+        pages = {{ param = "page", where = "form", state = "form#grid" }}
+        [spiders.s.items]
+        each = "li"
+        key = ["id"]
+        fields = {{ id = "b" }}
+    """)
+    run = crawls.run()
+    assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), run.error
+    assert sorted(crawls.items()) == [f"{page}-{n}" for page in (1, 2, 3) for n in (0, 1)]
+    assert [asked.method for asked in site.asked if asked.path == "/"] == ["GET", "POST", "POST", "POST"]
 
 
 def test_pages_in_a_form(crawls: Crawls, site: PageSite) -> None:
