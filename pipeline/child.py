@@ -44,6 +44,7 @@ from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
+from pipeline.session.robots import Robots
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, logins, open_store
@@ -205,10 +206,11 @@ class CrawlRun:
         self._record_login(session)
         budget = _budget(self._settings, spider)
         self._stop.call(budget.close)
-        self._downloads = self._open_downloads(session, budget)
+        robots = _robots(session, budget, spider) if spider.robots else None
+        self._downloads = self._open_downloads(session, budget, robots)
         context = CrawlContext(
             store=self._store, run=self._run, table=_share(spider, mate=False), session=session, progress=self._progress,
-            starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget,
+            starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget, robots=robots,
             keep_pages=not self._rehearsal and self._settings.keeps_pages(self._run.spider))
         if not self._rehearsal:
             self._downloads.start()
@@ -254,10 +256,15 @@ class CrawlRun:
             return Ending(Outcome.STOPPED, "stopped while pages were under way", keep_open=True)
         return crawling.result()
 
-    def _open_downloads(self, session: Session, budget: HostBudget) -> Downloads:
+    def _open_downloads(self, session: Session, budget: HostBudget, robots: Robots | None) -> Downloads:
+        def before(url: str) -> None:
+            if robots is not None:
+                robots.check(url)
+            budget.wait(url)
+
         table = self._settings.spiders[self._run.spider].downloads
         downloads = Downloads(
-            self._store, self._run, client=partial(session.client, before=budget.wait), admit=budget.place_for_file,
+            self._store, self._run, client=partial(session.client, before=before), admit=budget.place_for_file,
             translate=translate,
             limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
                           keep_free_bytes=self._settings.pipeline.keep_free, stall_s=table.timeout,
@@ -307,6 +314,13 @@ class CrawlRun:
 
 def _budget(settings: Settings, spider: SpiderTable) -> HostBudget:
     return HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
+
+
+def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots:
+    def slow_down(url: str, delay_s: float) -> None:
+        if delay_s > spider.delay:
+            budget.slow_down(url, min(delay_s, spider.patience))
+    return Robots(session.look, on_delay=slow_down)
 
 
 def _share(spider: SpiderTable, *, mate: bool) -> SpiderTable:

@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Page, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.budget import HostBudget
+from pipeline.session.robots import Robots
 from pipeline.settings import SpiderTable
 from pipeline.store import Store
 
@@ -96,6 +97,7 @@ class CrawlContext:
     failures: Failures = field(default_factory=Failures)
     committer: Writer = field(init=False)
     budget: HostBudget = field(default_factory=HostBudget)
+    robots: Robots | None = None  # told what is read of robots.txt, for files
     paused: dict[str, float] = field(default_factory=dict)  # until when (event loop's time), by host and port
     relogin: Relogin | None = None
     crew: Crew | None = None  # the run's other processes, in the one that leads them

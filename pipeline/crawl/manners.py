@@ -24,10 +24,8 @@ from pipeline.errors import FetchError
 from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
 from pipeline.session.pages import Page
+from pipeline.session.robots import ROBOT
 from pipeline.session.shown import shown_url
-
-ROBOT = "crawl-to-inbox"
-"""Our name in robots.txt."""
 
 _TRY_LATER = frozenset({429, 503})
 _FIRST_PAUSE_S = 1.0
@@ -104,7 +102,9 @@ class Pauses:
         logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
 
     def _robots(self, robotparser: Any, request: Request) -> None:
-        """Crawl-delay: Scrapy parses it, and applies it nowhere."""
+        """Crawl-delay: Scrapy parses it, and applies it nowhere. What else it says is for files, too."""
+        if self._context.robots is not None:
+            self._context.robots.learn(request.url, lambda url: bool(robotparser.allowed(url, ROBOT)))
         asked_s = robotparser.crawl_delay(ROBOT)
         if not asked_s or asked_s <= self._context.table.delay:
             return

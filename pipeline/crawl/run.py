@@ -23,6 +23,7 @@ from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Outcome
 from pipeline.session import PreparedStart
+from pipeline.session.robots import ROBOT
 from pipeline.store import crawl as store_crawl
 from pipeline.store.runs import Ending
 
@@ -113,7 +114,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "DOWNLOAD_MAXSIZE": table.max_page_size,
         "DOWNLOAD_WARNSIZE": 0,
         "ROBOTSTXT_OBEY": table.robots,
-        "ROBOTSTXT_USER_AGENT": "crawl-to-inbox",
+        "ROBOTSTXT_USER_AGENT": ROBOT,
         "HTTPPROXY_ENABLED": False,
     }, priority="cmdline")
     return settings

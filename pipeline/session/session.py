@@ -17,6 +17,7 @@ import pipeline
 from pipeline.errors import CookieError, ProxyError, SessionError, UsageError
 from pipeline.model import LoginCookie
 from pipeline.session import way_in
+from pipeline.session.answer import Answer
 from pipeline.session.client import Client, fetch
 from pipeline.session.cookies_in import bring_in, import_cookies
 from pipeline.session.jar import Jar, read_text
@@ -29,6 +30,8 @@ from pipeline.session.reach import Reach
 from pipeline.session.standing import Expiry, Standing
 from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
 from pipeline.store.proxies import pool_file
+
+_LOOK_BYTES = 512_000  # RFC 9309, 2.5: no less of a robots.txt
 
 
 class Session:
@@ -196,6 +199,11 @@ class Session:
         """The status of a page asked for through one proxy. Raises ProxyError when that fails, else FetchError."""
         with self._client(lambda _: proxy) as client:
             return fetch(client, "GET", url, max_bytes=self._max_page_bytes, timeout_s=self.timeout_s).status
+
+    def look(self, url: str) -> Answer:
+        """A small page such as robots.txt, of which nothing is concluded. Raises ProxyError, TlsError or FetchError."""
+        with self._client(self.proxy_for, change_proxy=self.change_proxy) as client:
+            return fetch(client, "GET", url, max_bytes=_LOOK_BYTES, timeout_s=self.timeout_s)
 
     def proxy_worked(self) -> None:
         """An answer came through the proxy in use: what it did before is forgotten."""

@@ -115,24 +115,25 @@ def test_cookies_are_carried_and_kept_for_the_next_run(crawls: Crawls, site: Pag
     assert jar.stat().st_mode & 0o777 == 0o600
 
 
-def test_encodings_are_right_by_header_by_meta_and_by_hand(crawls: Crawls, site: PageSite) -> None:
-    page = "<meta charset={}><p>价格 ¥5</p>"
+@pytest.mark.parametrize(("encoding", "text"), [("gbk", "价格 5元"), ("gb18030", "价格 ¥5 \U0001f4b0"), ("shift_jis", "価格 5円")])
+def test_encodings_are_right_by_header_by_meta_and_by_hand(crawls: Crawls, site: PageSite, encoding: str, text: str) -> None:
+    page = f"<meta charset={{}}><p>{text}</p>"
     site.pages = {
-        "/header": Answer("<p>价格 ¥5</p>".encode("gb18030"), headers={"Content-Type": "text/html; charset=gb18030"}),
-        "/meta": Answer(page.format("gb18030").encode("gb18030"), headers={"Content-Type": "text/html"}),
-        "/hand": Answer(page.format("utf-8").encode("gb18030"), headers={"Content-Type": "text/html; charset=utf-8"}),
-        "/gzip": Answer(gzip.compress("<p>价格 ¥5</p>".encode()), headers={"Content-Encoding": "gzip"}),
+        "/header": Answer(f"<p>{text}</p>".encode(encoding), headers={"Content-Type": f"text/html; charset={encoding}"}),
+        "/meta": Answer(page.format(encoding).encode(encoding), headers={"Content-Type": "text/html"}),
+        "/hand": Answer(page.format("utf-8").encode(encoding), headers={"Content-Type": "text/html; charset=utf-8"}),
+        "/gzip": Answer(gzip.compress(f"<p>{text}</p>".encode()), headers={"Content-Encoding": "gzip"}),
     }
     crawls.write(f"""
         [spiders.s]
         start = ["{site.url}/header", "{site.url}/meta", "{site.url}/gzip",
-                 {{ url = "{site.url}/hand", encoding = "gb18030" }}]
+                 {{ url = "{site.url}/hand", encoding = "{encoding}" }}]
         [spiders.s.items.fields]
         url = {{ page = "url" }}
         text = "p"
     """)
     crawls.run()
-    assert {item["text"] for item in crawls.items().values()} == {"价格 ¥5"}
+    assert {item["text"] for item in crawls.items().values()} == {text}
     assert len(crawls.items()) == 4
 
 

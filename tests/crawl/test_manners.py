@@ -25,6 +25,7 @@ from pipeline.model import Outcome
 from pipeline.session.budget import HostBudget
 from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
 from pipeline.store import open_store, runs
+from pipeline.store.details import downloads_of
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 
@@ -380,3 +381,24 @@ def test_a_spider_that_its_quiet_hours_hold_is_not_late(tmp_path: Path) -> None:
     # Due at 21:50, half an hour of grace: ten minutes before the quiet hours, twenty after them.
     assert [late(evening + after * hours) for after in (0.1, 2, 8, 8.4, 8.6, 24, 40)] == [False] * 4 + [True] * 3
     store.close()
+
+
+def test_robots_txt_holds_for_files_too_of_this_host_and_of_others(crawls: Crawls, site: PageSite) -> None:
+    text = {"Content-Type": "text/plain"}
+    with PageSite({"/robots.txt": Answer("User-agent: crawl-to-inbox\nDisallow: /no", headers=text), "/no": "x", "/yes": "y"}) as other:
+        site.pages = {"/robots.txt": Answer("User-agent: *\nDisallow: /no", headers=text), "/no": "x", "/yes": "y",
+                      "/": "<p>x</p>" + "".join(f"<a class=d href={place}/{name}>f</a>" for place in ("", other.url)
+                                                for name in ("no", "yes"))}
+        spider = (f'[spiders.s]\nstart = "{site.url}/"\ndownload = [".d"]\nhosts = ["{other.host}"]\n'
+                  f'downloads.attempts = 1{ITEM}')
+        crawls.write(spider)
+        run = crawls.perform()
+        assert (run.progress.downloads, run.progress.downloads_failed) == (2, 2)
+        for each in (site, other):
+            assert sorted(set(each.paths()) - {"/"}) == ["/yes"]
+            assert [asked.path for asked in each.asked].count("/robots.txt") == 1
+        errors = {row.error for row in downloads_of(crawls.store, "s") if row.error}
+        assert all("robots.txt forbids it; set robots = false" in error for error in errors), errors
+        crawls.write(spider.replace("download =", "robots = false\ndownload ="))
+        assert crawls.perform().progress.downloads_failed == 0
+        assert "/no" in other.paths()
