@@ -229,6 +229,31 @@ def test_downloads_are_queued_with_the_page(crawls: Crawls, site: PageSite) -> N
     assert site.paths() == ["/"]
 
 
+def test_a_download_belongs_to_the_item_that_has_its_address_or_is_alone_on_its_page(crawls: Crawls, site: PageSite) -> None:
+    rows = "".join(f"<li><b>{name}</b><a href='/f/{name}.pdf'>x</a></li>" for name in ("one", "two"))
+    site.pages = {"/": f"<ul>{rows}</ul><a href='/f/terms.pdf'>x</a><p><a href=/only>x</a></p>",
+                  "/only": "<ul><li><b>alone</b></li></ul><a href='/f/three.pdf'>x</a>"}
+    site.pages |= {f"/f/{name}.pdf": name for name in ("one", "two", "terms", "three")}
+    crawls.write(f"""
+        [spiders.s]
+        start = "{site.url}/"
+        follow = ["p a"]
+        download = ["a[href$='.pdf']"]
+        [spiders.s.items]
+        each = "li"
+        key = ["title"]
+        [spiders.s.items.fields]
+        title = "b"
+        file = "a::attr(href)"
+        [spiders.s.downloads]
+        path = "{{item.title}}/{{name}}"
+    """)
+    assert crawls.perform().progress.downloads == 4
+    landed = crawls.store.data_dir / "downloads" / "s"
+    assert sorted(str(path.relative_to(landed)) for path in landed.rglob("*.pdf")) == [
+        "alone/three.pdf", "one/one.pdf", "two/two.pdf", "unsorted/terms.pdf"]
+
+
 def test_headers_of_a_spider_go_to_its_own_hosts_only(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "s3cret-key")
     with PageSite({"/there": "<p>there</p>"}) as other:
