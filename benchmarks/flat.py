@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.crawl import CONCURRENCY, HERE, SETTINGS, generate, nginx
 
-SHORT = 4000
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -82,12 +81,13 @@ def cost_ms(samples: list[Sample], begin: float, end: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=100_000)
+    parser.add_argument("--short", type=int, default=4000, help="pages of the crawl it is compared with")
     given = parser.parse_args()
     if shutil.which("nginx") is None:
         print("skipped: nginx is not installed")
         return
     peaks = []
-    for pages in (SHORT, given.pages):
+    for pages in (given.short, given.pages):
         with TemporaryDirectory(prefix="bench-") as name:
             folder = Path(name)
             (folder / "page").mkdir()

@@ -28,6 +28,7 @@ from typing import Any
 import uvloop
 
 from pipeline import logs
+from pipeline.crawl import pdf
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.crew import shares
 from pipeline.crawl.extract import Document
@@ -362,7 +363,8 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
             page = FetchedPage(fetch(client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout),
                                spider.encoding)
         answer = page.answer
-        document = Document(url=answer.url, status=answer.status, text=page.text, headers=answer.headers)
+        text = asyncio.run(pdf.page_of(answer.body, answer.url)).decode() if spider.pdf and pdf.is_one(answer.body) else page.text
+        document = Document(url=answer.url, status=answer.status, text=text, headers=answer.headers)
         found = try_spider(spider, document)
         Path(report).write_text(json.dumps(found, default=str), "utf-8")
     except PipelineError as failed:

@@ -32,10 +32,14 @@ class ReadPdf:
         return cls(crawler)
 
     async def process_response(self, request: Request, response: Response) -> Response:
-        if b"%PDF-" not in response.body[:_HEAD_BYTES]:
+        if not is_one(response.body):
             return response
         page = await page_of(response.body, shown_url(response.url))
         return HtmlResponse(url=response.url, status=response.status, body=page, encoding="utf-8", request=request)
+
+
+def is_one(data: bytes) -> bool:
+    return b"%PDF-" in data[:_HEAD_BYTES]
 
 
 async def page_of(data: bytes, where: str) -> bytes:

@@ -213,7 +213,7 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
             if found.setdefault(storable_key(item.key), item.data) is not item.data:
                 progress.duplicates += 1
             elif page.file_key:
-                files[item.key] = page.file_key
+                files[storable_key(item.key)] = page.file_key
     if not found:
         return set()
     compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)

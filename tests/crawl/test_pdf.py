@@ -14,6 +14,7 @@ from pipeline.model import Outcome
 from pipeline.settings import load, rules
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
+from tests.servers.program import Program
 
 PDFS = [path for path in Path("/usr/share/doc").rglob("*.pdf") if path.stat().st_size < 3e6][:5]
 PDF = Answer(headers={"Content-Type": "application/pdf"})
@@ -52,6 +53,18 @@ def test_a_pdf_gives_items_and_is_watched_page_by_page(crawls: Crawls, site: Pag
     assert list(crawls.items().values()) == [{"title": "A title", "price": 12.5, "stock": "<b>Stock</b>: 3"}]
     crawls.run("w")
     assert [item["text"] for item in crawls.items("w").values()] == ["<b>Stock</b>: 3"]
+
+
+def test_its_rules_can_be_tried(program: Program, site: PageSite) -> None:
+    site.pages = {"/r": Answer(a_pdf("Price: 12.50 EUR"), headers=PDF.headers)}
+    program.write(f"""
+        [spiders.s]
+        start = "{site.url}/r"
+        pdf = true
+        items.fields = {{ price = {{ css = "#page-1 p", type = "number" }} }}
+    """)
+    tried = program.run("try", "s", f"{site.url}/r")
+    assert "12.5" in tried.stdout, tried.stderr
 
 
 def test_one_that_cannot_be_read_fails_its_page_alone(crawls: Crawls, site: PageSite) -> None:
