@@ -17,6 +17,8 @@ KEPT = ("jars", "cookies", "sent")
 """Folders where secrets belong: sessions are kept in one, and some tests have peers that keep what they were told."""
 FOUND = (".sqlite3", ".sqlite3-wal", ".sqlite3-shm")
 """What a site shows is kept as it is: httpbin shows each request's secrets. Whether we put any there, tests of their own ask."""
+OURS = ("pipeline.sqlite3", "serve.lock", "heartbeat-token")
+"""A folder with one of these is a data_dir."""
 SHORTEST = 6
 """Shorter values turn up by chance."""
 LARGEST = 20_000_000
@@ -50,18 +52,26 @@ def _references(value: Any) -> Iterator[tuple[str, str]]:
             yield from _references(entry)
 
 
+def _written(folder: Path) -> Iterator[Path]:
+    """What the program wrote: its data_dirs, the log of a service, and what commands answered."""
+    for mark in OURS:
+        for data_dir in {path.parent for path in folder.rglob(mark)}:
+            yield from data_dir.rglob("*")
+    yield from (path for name in ("serve.log", ".answers") for path in folder.rglob(name))
+
+
 def leaks(folder: Path, secrets: Mapping[str, Path | None]) -> list[str]:
     """The files below a folder that have a secret in them, in any of the forms it may take on its way."""
     own = {path for path in secrets.values() if path is not None}
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_written(folder)):
         if path.suffix in (".toml", *FOUND) or not path.is_file() or path.is_symlink() or path.resolve() in own \
                 or set(path.relative_to(folder).parts[:-1]) & set(KEPT) or path.stat().st_size > LARGEST:
             continue
         content = path.read_bytes()
         found += [f"{path.relative_to(folder)} has {value!r}" for value in secrets
                   if any(form in content for form in _forms(value))]
-    return found
+    return sorted(set(found))
 
 
 def _forms(value: str) -> set[bytes]:

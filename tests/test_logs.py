@@ -173,6 +173,7 @@ def test_the_search_for_secrets_finds_them(tmp_path: Path) -> None:
     assert set(secrets) == {"from&a<variable", "from-a-file"}
     assert leaks(tmp_path, secrets) == []
     (tmp_path / "var" / "logs").mkdir(parents=True)
+    (tmp_path / "var" / "pipeline.sqlite3").touch()
     (tmp_path / "var" / "logs" / "1.log").write_text("x from-a-file y")
     (tmp_path / "var" / "page.html").write_text("from&amp;a&lt;variable")
     from base64 import b64encode

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Row, Select, exists, func, insert, select
 
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
 from pipeline.store import leases
@@ -64,7 +64,7 @@ def _ended(spiders: Sequence[str]) -> Select[Any]:
 
 
 def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
-    return _ended(spiders).where(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name)))
+    return _ended(spiders).where(~exists().where(digest_runs.c.name == name, digest_runs.c.run_id == runs.c.id))
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:

@@ -35,7 +35,10 @@ def open_engine(url: URL) -> Engine:
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
     """Start the transaction: BEGIN IMMEDIATE where it writes, so that no writer fails half-way with SQLITE_BUSY."""
     if write:
-        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        level = "FULL" if durable else "NORMAL"
+        if connection.info.get("synchronous") != level:
+            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+            connection.info["synchronous"] = level
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.exec_driver_sql("BEGIN")

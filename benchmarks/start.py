@@ -1,0 +1,96 @@
+"""How long a start takes: `pipeline --help` (goal: under 150 ms), `serve` to its first answer (goal: under 1 s).
+
+    python -m benchmarks.start
+
+Beside each the same for a Python that does nothing, and the CPU time, which the neighbours of a busy machine leave alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROGRAM = [sys.executable, "-m", "pipeline"]
+ROUNDS = 4
+
+
+def command(words: list[str], folder: Path) -> tuple[float, float]:
+    """Wall and CPU milliseconds of a command."""
+    cpu = os.times().children_user + os.times().children_system
+    began = time.perf_counter()
+    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables())
+    took = time.perf_counter() - began
+    return took * 1000, (os.times().children_user + os.times().children_system - cpu) * 1000
+
+
+def serve(folder: Path) -> tuple[float, float]:
+    """Wall and CPU milliseconds from the start of a service to its first answer."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    (folder / "settings.toml").write_text(f"[heartbeat]\nport = {port}\n")
+    began = time.perf_counter()
+    service = subprocess.Popen([*PROGRAM, "serve"], cwd=folder, stderr=subprocess.DEVNULL, env=variables())
+    try:
+        while not answers(port):
+            assert service.poll() is None
+            time.sleep(0.002)
+        took = time.perf_counter() - began
+        fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
+        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    finally:
+        service.terminate()
+        service.wait(30)
+    return took * 1000, cpu * 1000
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"hello\n")
+            return bool(connection.recv(100))
+    except ConnectionRefusedError:
+        return False
+
+
+def variables() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def fresh(folder: Path) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        return serve(Path(own))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subjects: dict[str, Callable[[], tuple[float, float]]] = {
+            "python -c pass": lambda: command([sys.executable, "-c", "pass"], folder),
+            "pipeline --help": lambda: command([*PROGRAM, "--help"], folder),
+            "serve to its first answer": lambda: serve(folder),
+            "the same with tables to make": lambda: fresh(folder),
+        }
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
+        for number in range(ROUNDS + 1):
+            for subject, measure in subjects.items():
+                if number:  # the first round writes .pyc files
+                    found[subject].append(measure())
+                else:
+                    measure()
+        print(f"{ROUNDS} rounds in turn, ms: min / median / max wall, median CPU")
+        for subject, times in found.items():
+            wall = sorted(time for time, _ in times)
+            cpu = statistics.median(cpu for _, cpu in times)
+            print(f"{subject}: {wall[0]:.0f} / {statistics.median(wall):.0f} / {wall[-1]:.0f}, {cpu:.0f}")
+
+
+if __name__ == "__main__":
+    main()
