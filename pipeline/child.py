@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,6 +40,7 @@ from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.mail import digest as mail_digest
 from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
+from pipeline.run_log import Capture, RunLog
 from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
@@ -73,11 +73,22 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _redirect(Path(log_file))
-    logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts,
-                   base=_about(work, *arguments))
+    mask = Mask.of(settings)
+    log = RunLog(Path(log_file), settings.logs.max_size)
+    capture = Capture(log, mask)
+    logs.configure(log, mask=mask, level=settings.logs.level, parts=settings.logs.parts, base=_about(work, *arguments))
     for chatty in ("scrapy.addons", "scrapy.middleware", "scrapy.crawler"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        _perform(work, settings, pipe, *arguments)
+    except Exception as error:
+        logger.exception("it ended before it could say why elsewhere")
+        raise SystemExit(1) from error
+    finally:
+        capture.end()
+
+
+def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -> None:
     stop = Stop(pipe)
     threading.Thread(target=stop.watch, name="parent", daemon=True).start()
     store = open_store(settings.data_dir, settings.database_url, migrate=False)

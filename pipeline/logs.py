@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from io import TextIOBase
 from typing import Any, TextIO
 
 from pipeline.text import printable
@@ -87,7 +88,7 @@ def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str,
     return {**base, **_ABOUT.get({}), **getattr(record, "about", {})}
 
 
-def configure(stream: TextIO = sys.stderr, *, mask: Callable[[str], str], level: str = "info",
+def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str], str], level: str = "info",
               parts: Mapping[str, str] | None = None, base: Mapping[str, str | int] | None = None) -> None:
     """Send all log lines of this process to `stream`. parts: levels of parts that differ, such as mail="debug"; base:
     what every line of this process is about."""

@@ -70,11 +70,13 @@ class LogsTable(Table):
     heartbeat: Level | None = None
     store: Level | None = None
     scrapy: Level | None = None
+    max_size: Size = Field(10 * 10**6, validate_default=False)
+    """A run's log that is larger begins anew; what was before is kept as NAME.log.1."""
 
     @property
     def parts(self) -> dict[str, str]:
         """The levels of parts that differ."""
-        return {name: level for name, level in self if name != "level" and level is not None}
+        return {name: level for name, level in self if name not in ("level", "max_size") and level is not None}
 
 
 class RetentionTable(Table):

@@ -11,6 +11,7 @@ round has a schema of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import tempfile
@@ -41,13 +42,11 @@ def service(pipe: Connection, barrier: Any) -> None:
     while (order := pipe.recv()) is not None:
         folder, url = order
         barrier.wait(60)
-        store = open_store(folder / "data", url)
         try:
-            pipe.send(_serve(store, folder))
+            with contextlib.closing(open_store(folder / "data", url)) as store:
+                pipe.send(_serve(store, folder))
         except Exception as error:  # noqa: BLE001  told by the other end
             pipe.send(error)
-        finally:
-            store.close()
 
 
 def _serve(store: Store, folder: Path) -> tuple[list[tuple[str, str]], list[int]]:

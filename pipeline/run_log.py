@@ -1,0 +1,89 @@
+"""The log of one run: what its processes print and log, masked, and never larger than two files of a set size."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.text import printable
+
+_LINE_BYTES = 65536
+
+
+class RunLog(io.TextIOBase):
+    """Appends to a file. One that is full is kept as NAME.1, and begun anew; several processes may write at once."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = path
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            if os.fstat(self._descriptor).st_size >= self._max_bytes:
+                self._begin_anew()
+            os.write(self._descriptor, text.encode("utf-8", "replace"))
+        return len(text)
+
+    def _begin_anew(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # let go with the descriptor
+        if self._is_current():  # nobody else has put it aside meanwhile
+            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        os.close(self._descriptor)
+        self._descriptor = self._open()
+
+    def _is_current(self) -> bool:
+        try:
+            return self._path.stat().st_ino == os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+class Capture:
+    """Takes what this process prints, and what it starts prints, line by line through the mask into the log.
+
+    Python's own lines of a crash go there, too. end() waits for the last of it, 2 s at most.
+    """
+
+    def __init__(self, log: RunLog, mask: Callable[[str], str]) -> None:
+        self._log = log
+        self._mask = mask
+        reader, writer = os.pipe()
+        for standard in (1, 2):
+            os.dup2(writer, standard)
+        os.close(writer)
+        faulthandler.enable(log.fileno())
+        self._pump = threading.Thread(target=self._copy, args=(reader,), name="output", daemon=True)
+        self._pump.start()
+
+    def _copy(self, reader: int) -> None:
+        with open(reader, "rb") as lines:
+            while line := lines.readline(_LINE_BYTES):
+                # A disk without room costs the line, not the run: a full pipe would hold it up for good.
+                with contextlib.suppress(OSError):
+                    text = printable(line.decode("utf-8", "replace").rstrip("\n"))
+                    self._log.write(f"{self._mask(text)}\n")
+
+    def end(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for standard in (1, 2):
+            os.dup2(nowhere, standard)
+        os.close(nowhere)
+        self._pump.join(2.0)
