@@ -239,7 +239,7 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
     transport = open_transport(settings, settings.data_dir)
     try:
         attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now,
-                               max_age_s=settings.mail.max_age, per_hour=settings.mail.per_hour,
+                               max_age_s=settings.mail.max_age, max_attempts=settings.mail.max_attempts, per_hour=settings.mail.per_hour,
                                on_attempt=lambda attempt: say(str(attempt)))
     finally:
         transport.close()

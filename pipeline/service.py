@@ -97,7 +97,7 @@ class Service:
             self._handle_signals()
             self._runner = Runner(self._store, settings)
             self._transport = open_transport(settings, settings.data_dir)
-            self._outbox = Outbox(self._store, self._transport, max_age_s=settings.mail.max_age,
+            self._outbox = Outbox(self._store, self._transport, max_age_s=settings.mail.max_age, max_attempts=settings.mail.max_attempts,
                                   per_hour=settings.mail.per_hour, now=utc_now,
                                   on_event=self._delivered, on_error=lambda error: logger.error("%s", error))
             self._desk = Desk(self._store, lambda: self.settings, utc_now, on_run=self._runs_changed.set,

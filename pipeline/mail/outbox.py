@@ -1,7 +1,7 @@
 """The outbox at work: messages that are due are leased, delivered, and only then marked.
 
 `deliver_due` is all of it, in the caller's thread; `Outbox` runs it beside an asyncio loop whenever a message
-is due. Trying again waits a minute, then twice as long each time up to an hour, for `max_age` in all.
+is due. Trying again waits a minute, then twice as long each time up to an hour, for `max_age` or `max_attempts` in all.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipeline.store import outbox as stored
 FIRST_RETRY_S = 60.0
 LAST_RETRY_S = 3600.0
 HOUR = timedelta(hours=1)
+MAX_ATTEMPTS = 200
 _POLL_S = 30.0
 """How long a message that another process enqueued may lie before it is seen."""
 _PAUSE_S = 5.0
@@ -73,7 +74,7 @@ def backoff_s(attempt: int, rng: random.Random) -> float:
 
 
 def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, max_age_s: float,
-                per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
+                max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
                 on_attempt: Callable[[Attempt], None] = lambda attempt: None,
                 stop: Callable[[], bool] = lambda: False) -> list[Attempt]:
     """Deliver what is due, one message after the other over one connection; what each attempt came to.
@@ -90,7 +91,8 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, m
         leased = stored.lease(store, owner=owner, now=now())
         if not leased:
             break
-        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s, rng=rng)
+        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s,
+                           max_attempts=max_attempts, rng=rng)
         if attempt is None:
             continue
         attempts.append(attempt)
@@ -109,7 +111,7 @@ def free_from(store: Store, per_hour: int | None, now: datetime) -> datetime | N
 
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, max_age_s: float,
-             rng: random.Random) -> Attempt | None:
+             max_attempts: int, rng: random.Random) -> Attempt | None:
     """One attempt, recorded; None when the message was taken up by someone else meanwhile."""
     results: list[RecipientResult] = []
     error, retry = "", True
@@ -120,14 +122,18 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
             error, retry = str(failure), failure.retry
     at = now()
     again: datetime | None = at + timedelta(seconds=backoff_s(message.attempt, rng))
-    if not retry or at - message.created_at > timedelta(seconds=max_age_s):
+    age = at - message.created_at
+    given_up = age > timedelta(seconds=max_age_s) or message.attempt >= max_attempts
+    if not retry or given_up:
         again = None
     said = error or "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
+    if given_up and said:
+        said = f"given up after {age.total_seconds() / 3600:.0f} hours and {message.attempt} attempts: {said}"
     try:
         done = stored.record(store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
     except LeaseLostError:
         return None
-    return Attempt(message, done.state, tuple(results), error, bool(error) and retry,
+    return Attempt(message, done.state, tuple(results), error and said, bool(error) and retry,
                    again if done.state is MessageState.WAITING else None, done.accepted, done.refused,
                    done.waiting)
 
@@ -159,12 +165,14 @@ class Outbox:
     on_event: told of every attempt, in the loop. on_error: told of what keeps the outbox itself from working.
     """
 
-    def __init__(self, store: Store, transport: Transport, *, max_age_s: float, now: Clock, per_hour: int | None = None,
+    def __init__(self, store: Store, transport: Transport, *, max_age_s: float, now: Clock,
+                 max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None,
                  on_event: Callable[[Attempt], None], on_error: Callable[[StoreError], None],
                  rng: random.Random | None = None) -> None:
         self._store = store
         self._transport = transport
         self._max_age_s = max_age_s
+        self._max_attempts = max_attempts
         self._per_hour = per_hour
         self._now = now
         self._on_event = on_event
@@ -222,7 +230,7 @@ class Outbox:
         try:
             attempts = await asyncio.to_thread(
                 deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
-                max_age_s=self._max_age_s, per_hour=self._per_hour, rng=self._rng, on_attempt=tell, stop=self._stopped.is_set)
+                max_age_s=self._max_age_s, max_attempts=self._max_attempts, per_hour=self._per_hour, rng=self._rng, on_attempt=tell, stop=self._stopped.is_set)
         except StoreError as error:
             self._on_error(error)
             self._failures += 1

@@ -115,6 +115,8 @@ class MailTable(Table):
     """At most so many messages in any hour; the rest waits."""
     max_age: Duration = 5 * 86400.0
     """A message older than this is parked instead of tried again."""
+    max_attempts: int = Field(200, ge=1)
+    """A message tried so often is parked, too."""
     maildir: str = "mail"
     """Where messages land when there is no host: a Maildir, relative to data_dir."""
     dkim: DkimTable | None = None

@@ -133,7 +133,7 @@ def retry(store: Store, message_id: int, *, now: datetime) -> bool:
     with store.write(durable=True) as connection:
         changed = connection.execute(update(messages).where(
             messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
-        ).values(state=MessageState.WAITING.value, next_attempt_at=now, created_at=now)).rowcount
+        ).values(state=MessageState.WAITING.value, next_attempt_at=now, created_at=now, attempt=0)).rowcount
         if changed:
             connection.execute(update(recipients).where(
                 recipients.c.message_id == message_id, recipients.c.state == RecipientState.REFUSED.value,

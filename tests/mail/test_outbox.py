@@ -104,7 +104,24 @@ def test_a_message_older_than_max_age_is_parked(store, enqueue, clock):
     clock.forward(seconds=DAY_S + 1)
     attempt, = deliver(store, plain(server), clock, max_age_s=DAY_S)
     assert attempt.state is MessageState.PARKED
-    assert stored.list_messages(store)[0].last_error.startswith(f"127.0.0.1:{server.port}: nothing listens there")
+    assert stored.list_messages(store)[0].last_error.startswith(
+        f"given up after 24 hours and 1 attempts: 127.0.0.1:{server.port}: nothing listens there")
+
+
+def test_a_message_tried_too_often_is_parked_and_a_retry_begins_to_count_anew(store, enqueue, clock):
+    message_id = enqueue()
+    with SmtpServer() as server:
+        server.faults.append(Fault("RCPT", "450 4.2.1 later", times=6))
+        transport = plain(server)
+        for state in (MessageState.WAITING, MessageState.WAITING, MessageState.PARKED):
+            attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=1e9, max_attempts=3)
+            assert attempt.state is state
+            clock.forward(hours=2)
+        assert stored.list_messages(store)[0].last_error == "given up after 4 hours and 3 attempts: me@example.com: 450 4.2.1 later"
+        assert stored.retry(store, message_id, now=clock())
+        attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=1e9, max_attempts=3)
+        assert attempt.state is MessageState.WAITING
+        transport.close()
 
 
 def test_a_message_whose_file_is_gone_is_parked_and_holds_up_nobody(store, enqueue, clock):
