@@ -247,12 +247,12 @@ def test_what_is_due_in_quiet_hours_waits_and_begins_by_itself_when_they_are_ove
     assert "quiet hours until" in by_hand.stdout + by_hand.stderr
     program.serve()
     store = open_store(program.data, migrate=False)
-    eventually(lambda: {run.outcome for run in runs.history(store)} == {None, Outcome.STOPPED, Outcome.SKIPPED})
+    eventually(lambda: {run.outcome for run in runs.history(store)} == {None, Outcome.STOPPED, Outcome.SKIPPED}, within_s=60)
     assert program.status()["health"] == "ok"
     assert site.asked == []
     program.write(spider + ITEMS)  # they are over
     os.kill(program.pid, signal.SIGHUP)
-    eventually(lambda: any(run.outcome is Outcome.SUCCEEDED for run in runs.history(store)))
+    eventually(lambda: any(run.outcome is Outcome.SUCCEEDED for run in runs.history(store)), within_s=60)
     assert len({run.pass_id for run in runs.history(store)}) == 1
     assert site.paths() == ["/"]
     store.close()

@@ -158,7 +158,7 @@ def test_a_service_mails_that_the_cookies_brought_in_end_soon(program: Program) 
             items.fields.x = "p"
             """)
         program.serve()
-        (message,) = eventually(lambda: list(mailbox.Maildir(program.data / "mail")))
+        (message,) = eventually(lambda: list(mailbox.Maildir(program.data / "mail")), within_s=60)
         assert message["Subject"] == "[alert] the login of s ends soon"
         text = next(part for part in message.walk() if part.get_content_type() == "text/plain").get_payload(decode=True).decode()
         assert "Cookie: session (127.0.0.1)" in text
