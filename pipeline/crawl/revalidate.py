@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import os
 import time
-import zlib
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from scrapy import signals
@@ -25,6 +19,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
+from pipeline.crawl.page_cache import Kept, PageCache
 
 MAX_BYTES = 200 * 10**6
 """Of one spider's kept pages; the ones used longest ago go first."""
@@ -32,68 +27,10 @@ MAX_AGE_S = 30 * 86400.0
 
 _CONDITIONS = ("If-None-Match", "If-Modified-Since")
 _OURS = "pipeline_revalidated"
+_WHOLE = "pipeline_whole"
+"""The meta key of a request that is sent again without conditions."""
 _PERSONAL = ("cookie", "authorization", "accept-language")
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "connection"})
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An answer as it came over the wire. varied: what it depended on of the request (Vary)."""
-
-    headers: list[tuple[str, str]]
-    varied: str
-    body: bytes
-
-
-class PageCache:
-    """The kept answers of one spider, a file each; losing one costs a full fetch."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def get(self, url: str) -> Kept | None:
-        try:
-            data = self._path(url).read_bytes()
-            head, _, body = data.partition(b"\n")
-            found = json.loads(head)
-            if found["url"] != url or zlib.crc32(body) != found["crc"]:
-                return None
-            return Kept([(name, value) for name, value in found["headers"]], found["varied"], body)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def put(self, url: str, kept: Kept) -> None:
-        path = self._path(url)
-        head = {"url": url, "headers": kept.headers, "varied": kept.varied, "crc": zlib.crc32(kept.body)}
-        temporary = path.with_suffix(f".{os.getpid()}")
-        with suppress(OSError):  # no room, no right: then nothing is kept
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(json.dumps(head).encode() + b"\n" + kept.body)
-            os.replace(temporary, path)
-
-    def touch(self, url: str) -> None:
-        with suppress(OSError):
-            os.utime(self._path(url))
-
-    def prune(self, max_bytes: int, max_age_s: float, now_s: float) -> None:
-        """Remove what was not used for long, and the oldest beyond max_bytes."""
-        found = []
-        for path in self._folder.glob("*/*"):
-            with suppress(OSError):
-                status = path.stat()
-                found.append((status.st_mtime, status.st_size, path))
-        total = 0
-        for used_s, size, path in sorted(found, reverse=True):
-            total += size
-            if total > max_bytes or used_s < now_s - max_age_s:
-                with suppress(OSError):
-                    path.unlink()
-
-    def _path(self, url: str) -> Path:
-        name = hashlib.sha256(url.encode()).hexdigest()
-        return self._folder / name[:2] / name[2:40]
 
 
 class Revalidate:
@@ -103,7 +40,7 @@ class Revalidate:
         context = context_of(crawler)
         if not context.table.revalidate:
             raise NotConfigured
-        self._cache = PageCache(context.store.data_dir / "cache" / context.run.spider)
+        self._cache = PageCache(context.store.data_dir / "cache" / f"{context.run.spider}.sqlite3")
         crawler.signals.connect(self._closed, signal=signals.spider_closed)
 
     @classmethod
@@ -114,9 +51,9 @@ class Revalidate:
         if request.meta.pop(_OURS, False):
             for name in _CONDITIONS:
                 request.headers.pop(name, None)
-        if not _may_be_kept(request) or any(name in request.headers for name in _CONDITIONS):
+        if not _may_be_kept(request) or request.meta.get(_WHOLE) or any(name in request.headers for name in _CONDITIONS):
             return
-        kept = self._cache.get(request.url)
+        kept = self._cache.head(request.url)
         if kept is None:
             return
         headers = Headers(kept.headers)
@@ -127,13 +64,14 @@ class Revalidate:
                 request.headers[name] = value
         request.meta[_OURS] = True
 
-    def process_response(self, request: Request, response: Response) -> Response:
+    def process_response(self, request: Request, response: Response) -> Request | Response:
         if response.status == 304 and request.meta.get(_OURS):
             kept = self._cache.get(request.url)
-            if kept is not None:
-                self._cache.touch(request.url)
-                return _rebuilt(kept, response)
-        elif response.status == 200 and _may_be_kept(request) and _has_validator(response):
+            if kept is None:  # damaged, or just pruned
+                return request.replace(dont_filter=True, meta={**request.meta, _WHOLE: True})
+            self._cache.touch(request.url)
+            return _rebuilt(kept, response)
+        if response.status == 200 and _may_be_kept(request) and _has_validator(response):
             varied = _varied(response.headers, request)
             if varied is not None:
                 self._cache.put(request.url, Kept(_pairs(response.headers), varied, response.body))
@@ -141,6 +79,7 @@ class Revalidate:
 
     async def _closed(self) -> None:
         await asyncio.to_thread(self._cache.prune, MAX_BYTES, MAX_AGE_S, time.time())
+        self._cache.close()
 
 
 def _may_be_kept(request: Request) -> bool:
