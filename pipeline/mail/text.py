@@ -17,6 +17,7 @@ _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _SPACE = re.compile(r"\s+")
 _SCHEME = re.compile(r"https?://[^\s<>\"'`\\]+", re.IGNORECASE)
 MAX_URL = 2000
+_EXACT = 10.0**15
 
 
 def clean(text: str) -> str:
@@ -33,11 +34,13 @@ def one_line(text: str, limit: int = 0) -> str:
 
 
 def shown(value: Any) -> str:
-    """A field's value as text: strings as they are, lists of scalars with commas, the rest as JSON."""
+    """A field's value as text: strings as they are, 130.0 as 130, lists of scalars with commas, the rest as JSON."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
     if isinstance(value, list) and all(isinstance(entry, (str, int, float)) for entry in value):
         return ", ".join(str(entry) for entry in value)
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
