@@ -23,7 +23,7 @@ from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program, alive, eventually
 
 PAGES = 40
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def page(number: int) -> str:
@@ -104,7 +104,7 @@ def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would
         crawls.write(settings(site))
 
         def both_at_work(leader: int) -> None:
-            eventually(lambda: site.in_hand == 4)  # two each
+            eventually(lambda: site.in_hand == 4, within_s=WAIT_S)  # two each
             assert len(children()) == 2
             site.go.set()
 
@@ -121,9 +121,9 @@ def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, victim
         crawls.write(settings(site))
 
         def kill(leader: int) -> None:
-            eventually(lambda: site.in_hand == 4)
+            eventually(lambda: site.in_hand == 4, within_s=WAIT_S)
             Program.kill_process(leader if victim == "leader" else (children() - {leader}).pop())
-            eventually(lambda: len(children()) == (0 if victim == "leader" else 1))
+            eventually(lambda: len(children()) == (0 if victim == "leader" else 1), within_s=WAIT_S)
             site.go.set()
 
         run = perform(crawls, kill)
