@@ -30,6 +30,8 @@ SCHEDULES = 10_000
 A_SECOND = 50
 LEAD_S = 8.0
 """From the start of the process to the first due time."""
+SETTLE_S = 3.0
+"""After the first answer the forkserver still loads Scrapy."""
 
 PEER = """
 import asyncio, json, sys, time
@@ -88,7 +90,8 @@ def ours(seconds: float) -> dict[str, object]:
                                    env=program.variables())
         try:
             start_s = _answers(program) - began
-            late = _watch(folder, began + LEAD_S + seconds)
+            settled = time.time() + SETTLE_S
+            late = _watch(folder, settled, time.monotonic() + max(LEAD_S - start_s, SETTLE_S) + seconds)
             status = Path(f"/proc/{service.pid}/status").read_text()
         finally:
             service.terminate()
@@ -107,15 +110,15 @@ def _answers(program: Program) -> float:
             return time.monotonic()
 
 
-def _watch(folder: Path, until: float) -> list[float]:
-    """How late each slot was when it could be seen."""
+def _watch(folder: Path, since: float, until: float) -> list[float]:
+    """How late each slot that was due after `since` was when it could be seen."""
     late: list[float] = []
     newest = 0
     with sqlite3.connect(folder / "var" / "pipeline.sqlite3", isolation_level=None) as connection:
         while time.monotonic() < until:
             rows = connection.execute("SELECT id, due_at FROM slots WHERE id > ?", (newest,)).fetchall()
             now = time.time()
-            late += [now - due_at / 1e6 for _, due_at in rows]
+            late += [now - due_at / 1e6 for _, due_at in rows if due_at / 1e6 > since]
             newest = max((row[0] for row in rows), default=newest)
             time.sleep(0.005)
     return late
