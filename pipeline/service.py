@@ -38,6 +38,7 @@ from pipeline.store import Store, digests, open_store, outbox, retention, runs, 
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
+from pipeline.store.sequels import is_tried_again
 from pipeline.units import size_for_people
 
 RECOVER_EVERY_S = 5.0
@@ -295,9 +296,10 @@ class Service:
         if self._stop.is_set():
             return  # its digest is made at the next start
         await self._tell_alerts()
-        for name, digest in self.settings.digests.items():
-            if not digest.schedule and run.spider in digest.spiders:
-                await self._tell(name, f"after run {run.id}")
+        if not await self._ask(is_tried_again, run):
+            for name, digest in self.settings.digests.items():
+                if not digest.schedule and run.spider in digest.spiders:
+                    await self._tell(name, f"after run {run.id}")
         self._plan_changed.set()
 
     async def _recover(self) -> None:

@@ -89,6 +89,14 @@ def test_a_password_written_in_the_file_is_refused_and_not_repeated(tmp_path: Pa
     ('[mail]\nhost = "h"\nuser = "me"\nsecurity = "none"\npassword = { env = "X" }\n', "allow_plaintext_auth"),
     ('[spiders.s]\nstart = "http://x/"\nencoding = "utf-9"\n', "no encoding named 'utf-9'"),
     ("[heartbeat]\nport = 99999\n", "found 99999"),
+    ('[spiders.s]\nstart = "http://x/"\nschedule = ["0 7 * * *", "0 25 * * *"]\n', "spiders.s.schedule[1]: hour '25'"),
+    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", untl = 3 }\n', "did you mean 'until'?"),
+    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", skip = ["works"] }\n', "'works' is no day"),
+    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", from = 2026-12-02, until = 2026-12-01 }\n', "before from"),
+    ('[calendars]\nworks = ["2026-02-30"]\n', "no day of the calendar"),
+    ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n[spiders.t]\nstart = "http://x/"\nafter = ["s"]\n', "s after t after s"),
+    ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n', "no spider named 't'"),
+    ('[spiders.s]\nstart = "http://x/"\ncatch_up = 3\n', "3 is no duration"),
 ])
 def test_a_mistake_gets_its_fix(tmp_path: Path, text: str, words: str) -> None:
     assert words in problem(tmp_path, text)

@@ -10,8 +10,16 @@ from sqlalchemy import Connection, func, select, update
 
 from pipeline.model import Outcome, Run
 from pipeline.settings import Settings
+from pipeline.store.engine import Store
 from pipeline.store.schema import passes, runs, slots
 from pipeline.store.slots import PASS_MAX_RUNS, REAL, Overlap, claim_after, insert_run
+
+
+def is_tried_again(store: Store, run: Run) -> bool:
+    """Whether another attempt at its slot waits: what came of it is told when that is over."""
+    with store.read() as connection:
+        return connection.execute(select(runs.c.id).where(
+            runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from pipeline.model import Outcome, Progress, Run
 from pipeline.store import Store, pauses, runs, slots
 from pipeline.store.leases import TTL
-from pipeline.store.sequels import Sequel
+from pipeline.store.sequels import Sequel, is_tried_again
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -129,6 +129,14 @@ def test_only_what_trying_again_can_help_is_tried_again(store: Store, outcome: O
     due(store, "1")
     end(store, started(store), outcome, RETRY, **ending)
     assert waiting(store) == ([("shop", "retry")] if again else [])
+
+
+def test_a_run_that_is_tried_again_is_told_when_that_is_over(store: Store) -> None:
+    due(store, "1")
+    first = end(store, started(store), Outcome.FAILED, RETRY, retry=True)
+    assert is_tried_again(store, first)
+    last = end(store, started(store, NOW + MINUTE), now=NOW + MINUTE)
+    assert not is_tried_again(store, last)
 
 
 def test_a_run_by_hand_is_tried_again_by_hand(store: Store) -> None:
