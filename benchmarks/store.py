@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.heartbeat.pages import Pages
-from pipeline.heartbeat.status import snapshot
+from pipeline.heartbeat.status import RECENT, snapshot
 from pipeline.mail.digest import build
 from pipeline.model import Item, Outcome, Page, Request
 from pipeline.settings import Settings, load
@@ -81,9 +81,9 @@ to = ["me@example.com"]
 """
 
 
-def fill(database: Path, *, item_count: int, change_count: int) -> None:
-    """What a thousand runs of ten spiders leave behind, by SQL."""
-    values = {"spiders": SPIDERS, "runs": RUNS, "now": int(NOW.timestamp() * 1e6), "changes": change_count}
+def fill(database: Path, *, item_count: int, change_count: int, run_count: int = RUNS) -> None:
+    """What so many runs of each of ten spiders leave behind, by SQL."""
+    values = {"spiders": SPIDERS, "runs": run_count, "now": int(NOW.timestamp() * 1e6), "changes": change_count}
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.executescript(FILL.format(**values))
         each = item_count // SPIDERS
@@ -100,6 +100,7 @@ class Subject:
         self.store = store
         self.settings = settings
         self.times: dict[str, list[float]] = {name: [] for name in LEARNED}
+        self.cpu: dict[str, list[float]] = {name: [] for name in LEARNED}
         self._round = 0
         self._pages = Pages()
 
@@ -111,9 +112,10 @@ class Subject:
         self._time(LEARNED[2], self._overview)
 
     def _time(self, name: str, work: Callable[[], None]) -> None:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         work()
         self.times[name].append((time.perf_counter() - began) * 1000)
+        self.cpu[name].append((time.process_time() - cpu) * 1000)
 
     def _run(self) -> None:
         """Fifty pages of twenty items, all of which changed, as a crawl commits them."""
@@ -157,7 +159,7 @@ def main() -> None:
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         small, large = Path(temporary, "empty"), wanted.keep or Path(temporary, "full")
-        for folder in (small, large):
+        for folder in (small, large, Path(temporary, "young")):
             folder.mkdir(exist_ok=True)
         empty = opened(small)
         is_new = not (large / "var").exists()
@@ -167,16 +169,24 @@ def main() -> None:
             began = time.monotonic()
             fill(database, item_count=wanted.items, change_count=wanted.changes)
             print(f"filled in {time.monotonic() - began:.0f} s: {database.stat().st_size / 1e9:.2f} GB", flush=True)
+        young = opened(Path(temporary, "young"))
+        fill(young.settings.data_dir / "pipeline.sqlite3", item_count=0, change_count=0, run_count=RECENT)
         for number in range(wanted.rounds + 2):
-            for subject in (empty, full) if number % 2 else (full, empty):
+            for subject in (empty, young, full) if number % 2 else (full, young, empty):
                 subject.turn()
         print(f"{wanted.items} items and {wanted.changes} changes beside none, {wanted.rounds} rounds in turn; min / median / max")
-        for name in LEARNED:
-            first, second = (sorted(subject.times[name][2:]) for subject in (empty, full))  # two rounds to warm up
+        beside = {**dict.fromkeys(LEARNED, empty), "the overview page": young}
+        for name, other in beside.items():
+            first, second = (sorted(subject.times[name][2:]) for subject in (other, full))  # two rounds to warm up
             ratio = statistics.median(second) / statistics.median(first)
-            print(f"{name}: empty {_three(first)} ms, full {_three(second)} ms, ratio of medians {ratio:.2f} (goal: 1.5)")
-        empty.store.close()
-        full.store.close()
+            cpu = [statistics.median(subject.cpu[name][2:]) for subject in (other, full)]
+            what = "the same runs shown and nothing else" if other is young else "empty"
+            print(f"{name}: {what} {_three(first)} ms, full {_three(second)} ms, ratio of medians {ratio:.2f} (goal: 1.5); "
+                  f"CPU {cpu[0]:.1f} and {cpu[1]:.1f} ms, {cpu[1] / cpu[0]:.2f}")
+        page = statistics.median(empty.times[LEARNED[2]][2:])
+        print(f"the overview page of a store without a run: {page:.1f} ms")
+        for subject in (empty, young, full):
+            subject.store.close()
 
 
 def _three(found: list[float]) -> str:

@@ -234,7 +234,8 @@ class _Pruner:
         if not keep:
             return
         over = exists().where(passes.c.id == pages.c.pass_id, passes.c.closed_at.is_not(None))
-        self._done.pages += self._delete(pages, and_(over, self._beyond(keep, pages.c.fetched_at, pages.c.id, over)))
+        old = self._beyond(keep, pages.c.fetched_at, pages.c.id, pages.c.id > 0)
+        self._done.pages += self._delete(pages, and_(over, old))
         if keep.age is not None:
             closed = select(passes.c.id).where(passes.c.closed_at < self._now - keep.age)
             self._delete(frontier, frontier.c.pass_id.in_(closed))

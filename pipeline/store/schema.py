@@ -185,7 +185,7 @@ pages = Table(
     "pages", metadata,
     Column("id", Id, primary_key=True),
     Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
-    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("url", Words, nullable=False),
     Column("status", Integer, nullable=False),
     Column("fetched_at", Instant, nullable=False),
@@ -290,14 +290,14 @@ digests = Table(
 digest_runs = Table(
     "digest_runs", metadata,
     Column("name", String(64), primary_key=True),
-    Column("run_id", ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    Column("run_id", ForeignKey("runs.id"), primary_key=True, autoincrement=False, index=True),
     Column("digest_id", ForeignKey("digests.id"), nullable=False, index=True),
 )
 
 messages = Table(
     "messages", metadata,
     Column("id", Id, primary_key=True),
-    Column("digest_id", ForeignKey("digests.id")),
+    Column("digest_id", ForeignKey("digests.id"), index=True),
     Column("message_id", String(255), nullable=False, unique=True),
     _text("subject"),
     Column("sender", Words, nullable=False),

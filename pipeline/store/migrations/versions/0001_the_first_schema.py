@@ -151,6 +151,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('message_id', name=op.f('uq_messages_message_id'))
     )
     with op.batch_alter_table('messages', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_messages_digest_id'), ['digest_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_messages_state_next_attempt_at'), ['state', 'next_attempt_at'], unique=False)
 
     op.create_table('passes',
@@ -272,6 +273,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('digest_runs', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_digest_runs_digest_id'), ['digest_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_digest_runs_run_id'), ['run_id'], unique=False)
 
     op.create_table('download_files',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -312,6 +314,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('pages', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_pages_pass_id'), ['pass_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_pages_run_id'), ['run_id'], unique=False)
 
     op.create_table('rejects',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
