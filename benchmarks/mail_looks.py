@@ -1,7 +1,7 @@
 """Pictures of digests and alerts as a phone and a desk see them, light and dark, for looking at; and the messages
 themselves in a Maildir, for text clients.
 
-    python -m benchmarks.mail_looks FOLDER          # needs chromium
+    python -m benchmarks.mail_looks FOLDER          # needs chromium; without FOLDER: var/looks
 """
 
 from __future__ import annotations
@@ -196,7 +196,10 @@ def html_of_all(folder: Path, mail: str = 'from = "Pipeline <pipeline@example.co
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    if shutil.which("chromium") is None:
+        print("skipped: needs chromium")
+        return
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "var/looks")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for name, page in html_of_all(Path(scratch)).items():

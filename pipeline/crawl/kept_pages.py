@@ -6,6 +6,7 @@ the two leaves a file that nothing names.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -39,7 +40,9 @@ class KeptPages:
 
     def _saved(self, page: Page) -> Page:
         key = f"{FOLDER}/{self._spider}/{sha256(page.body).hexdigest()[:32]}-{slug(page.url)}"
-        if not self._files.exists(key):
+        try:
+            os.utime(self._files.path(key))  # it is young again: what is old is tidied away
+        except FileNotFoundError:
             self._files.write(key, page.body)
             self._written.add(key)
         return replace(page, body=b"", file_key=key)
