@@ -212,7 +212,7 @@ _IN_OUR_WORDS = {"model_type": "should be a table", "model_attributes_type": "sh
                  "float_parsing": "should be a number"}
 _OWN_TYPES = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth",
               "encoding", "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network",
-              "condition", "quiet", "schedule", "host", "header", "login",
+              "condition", "quiet", "schedule", "host", "header", "login", "path",
               "status"}
 
 
