@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROGRAM = [sys.executable, "-m", "pipeline"]
-ROUNDS = 4
+ROUNDS = 10
 
 
 def command(words: list[str], folder: Path) -> tuple[float, float]:
