@@ -131,7 +131,7 @@ class Program:
 
     def children_at_work(self) -> set[int]:
         """The processes that crawl or render: each leads a session of its own, which the service's helpers do not."""
-        return {pid for pid in self.descendants() if os.getsid(pid) == pid} if self._alive() else set()
+        return {pid for pid in self.descendants() if _leads_a_session(pid)} if self._alive() else set()
 
     def _alive(self) -> bool:
         return self._service is not None and self._service.poll() is None
@@ -160,6 +160,13 @@ class Program:
     def close(self) -> None:
         if self._service is not None and self._service.poll() is None:
             self.kill()
+
+
+def _leads_a_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:  # just gone
+        return False
 
 
 def alive(pids: set[int]) -> set[int]:
