@@ -145,4 +145,5 @@ class _Mate:
 
     def send(self, rows: list[Queued]) -> None:
         self.rows |= {row.id: row for row in rows}
-        self.writer.write(packed(Message(self.shared.news(), rows=rows)))
+        with contextlib.suppress(RuntimeError, ConnectionError):  # it is just gone: whoever listens gives its rows back
+            self.writer.write(packed(Message(self.shared.news(), rows=rows)))
