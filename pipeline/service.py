@@ -231,10 +231,13 @@ class Service:
             looked_at = now
             if self._once:
                 await self._finish_when_idle()
-            next_at = self._plans.next_at if self._plans is not None else None
-            wait_s = (next_at - utc_now()).total_seconds() if next_at is not None else LONGEST_SLEEP_S
+            wait_s = self._next_slot_s() if self._plans is not None else STORE_RETRY_S
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._plan_changed.wait(), min(LONGEST_SLEEP_S, max(0.001, wait_s)))
+
+    def _next_slot_s(self) -> float:
+        next_at = self._plans.next_at if self._plans is not None else None
+        return (next_at - utc_now()).total_seconds() if next_at is not None else LONGEST_SLEEP_S
 
     async def _claim_due(self, plans: Plans, now: datetime) -> None:
         for run in await asyncio.to_thread(claim_due, self._store, plans, now=now):

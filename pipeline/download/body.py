@@ -1,36 +1,19 @@
 """The bytes of an answer, into buffers that are used again and again.
 
 A body that comes as it is (no chunks, no packing) is received straight into them, below urllib3: no bytes object a
-chunk, no copy. Buffers go round between the network, the disk and the hash, which may lag behind by all but one.
+chunk, no copy.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
-import queue
 import time
 
 import requests
 
 _FULL_ENOUGH_S = 0.1
 """What came in this time goes on to the disk, full buffer or not."""
-
-
-class Buffers:
-    """A few buffers of one size, taken and given back by any thread."""
-
-    def __init__(self, size_bytes: int, count: int = 4) -> None:
-        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        for _ in range(count):
-            self._free.put(memoryview(bytearray(size_bytes)))
-
-    def take(self) -> memoryview:
-        """Waits for one that is free."""
-        return self._free.get()
-
-    def give(self, buffer: memoryview) -> None:
-        self._free.put(buffer)
 
 
 class Body:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from pipeline.download.body import Buffers
+from pipeline.download.buffers import Buffers
 from pipeline.download.limits import MIB
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}

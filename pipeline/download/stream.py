@@ -18,7 +18,8 @@ from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
 from pipeline.download import answers, names
 from pipeline.download.answers import Translate, Validators
-from pipeline.download.body import Body, Buffers
+from pipeline.download.body import Body
+from pipeline.download.buffers import Buffers
 from pipeline.download.checksums import Hasher, announced, of_file
 from pipeline.download.folders import disk_full
 from pipeline.download.landing import Landing, Part, Taken

@@ -19,7 +19,7 @@ import requests
 
 from pipeline.download import names
 from pipeline.download.answers import Translate, TryLaterError
-from pipeline.download.body import Buffers
+from pipeline.download.buffers import Buffers
 from pipeline.download.landing import Landing
 from pipeline.download.limits import MIB, Limits
 from pipeline.download.pace import Pace

@@ -19,13 +19,15 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime, parseaddr
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from pipeline.errors import MailError
-from pipeline.mail.attachments import Attachment
 from pipeline.mail.dkim import Signer
 from pipeline.mail.text import one_line
+
+if TYPE_CHECKING:  # writing sheets takes long to import, and the service only sends
+    from pipeline.mail.attachments import Attachment
 
 _LINE = 57  # bytes that become one line of 76 base64 characters
 _CHUNK = _LINE * 1024

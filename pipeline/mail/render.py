@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from css_inline import CSSInliner
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
@@ -18,7 +18,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from pipeline.errors import UsageError
-from pipeline.mail.attachments import Attachment, Packed
 from pipeline.mail.charts import Chart
 from pipeline.mail.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.diff import Place, places
@@ -29,6 +28,9 @@ from pipeline.mail.wording import WORDINGS, AlertWording, Wording
 from pipeline.model import Change, ChangeKind, StoredFile
 from pipeline.settings import Language
 from pipeline.units import size_for_people
+
+if TYPE_CHECKING:  # writing sheets takes long to import, and the service only renders alerts
+    from pipeline.mail.attachments import Attachment, Packed
 
 HTML_LIMIT = 100_000
 """Bytes; above 102 kB Gmail clips a mail."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.model import Outcome, Run
+from pipeline.model import ChangeKind, Outcome, Run
 from pipeline.schedule.children import Child, warm_up
 from pipeline.schedule.runner import Runner
 from pipeline.session.jar import Jar
 from pipeline.settings import load
-from pipeline.store import runs
+from pipeline.store import items, runs
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program, alive, eventually
@@ -69,11 +70,27 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] = lambda leader: No
     return ended
 
 
-def children() -> set[int]:
-    """Our processes that crawl."""
+Children = Callable[[], set[int]]
+
+
+@pytest.fixture
+def children() -> Children:
+    """Our processes that crawl: those that were there before, such as servers of other tests, do not."""
     here = Program(Path(), 0)
     here.watch(os.getpid())
-    return {pid for pid in alive(here.descendants() - {os.getpid()}) if os.getsid(pid) == pid}
+
+    def leaders() -> set[int]:
+        return {pid for pid in alive(here.descendants()) if _leads(pid)}
+
+    before = leaders()
+    return lambda: leaders() - before
+
+
+def _leads(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:  # it ended between
+        return False
 
 
 class HeldSite(PageSite):
@@ -99,7 +116,7 @@ class HeldSite(PageSite):
         return Answer(page(int(asked.path[1:])))
 
 
-def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would(crawls: Crawls) -> None:
+def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would(crawls: Crawls, children: Children) -> None:
     with HeldSite(free=5) as site:
         crawls.write(settings(site))
 
@@ -116,7 +133,7 @@ def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would
 
 
 @pytest.mark.parametrize("victim", ["mate", "leader"])
-def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, victim: str) -> None:
+def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, children: Children, victim: str) -> None:
     with HeldSite(free=9) as site:
         crawls.write(settings(site))
 
@@ -135,6 +152,37 @@ def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, victim
         assert sorted(crawls.items(), key=int) == [str(number) for number in range(PAGES)]
         assert len([change for change in crawls.changes(run) if change.kind == "new"]) <= PAGES
         assert len(site.paths()) <= PAGES + 8  # what the dead one had in hand, and what it had not handed over
+
+
+MANY = 200
+
+
+@pytest.mark.parametrize("seed", [6])
+def test_killed_at_random_moments_every_page_is_told_once(crawls: Crawls, children: Children, seed: int) -> None:
+    chance = random.Random(seed)
+    pages = {f"/{number}": f"<p>{number}</p>" + "".join(
+        f"<a href=/{link}>" for link in range(4 * number + 1, 4 * number + 5) if link < MANY) for number in range(MANY)}
+    with PageSite(pages) as site:
+        crawls.write(settings(site))
+
+        def kill(leader: int) -> None:
+            goal, any_of_them = len(site.paths()) + chance.randrange(5, 60), chance.random() < 0.5
+            victim = leader
+            while len(site.paths()) < goal and (here := children()):
+                victim = leader if any_of_them else next(iter(here - {leader}), leader)
+            Program.kill_process(victim)
+
+        run = perform(crawls, kill)
+        for _ in range(5):
+            if not run.complete:
+                run = perform(crawls, kill)
+        if not run.complete:
+            run = perform(crawls)
+        assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), run.error
+        assert len(crawls.items()) == MANY
+        told = list(items.changes(crawls.store, "s"))
+        assert len(told) == MANY
+        assert {change.kind for change in told} == {ChangeKind.NEW}
 
 
 def test_max_pages_is_of_all_processes_together(crawls: Crawls, site: PageSite) -> None:
