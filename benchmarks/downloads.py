@@ -40,7 +40,7 @@ from pipeline.download.workers import Downloads
 from pipeline.model import Download, Page
 from pipeline.session.faults import translate
 from pipeline.store import crawl, runs
-from pipeline.store.engine import open_store
+from pipeline.store.opening import open_store
 
 Cost = tuple[float, float]
 """Seconds on the clock and of CPU."""

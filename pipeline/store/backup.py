@@ -26,9 +26,10 @@ from sqlalchemy import delete, select, update
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.model import MessageState
 from pipeline.store import leases, migrate, postgresql
-from pipeline.store.engine import UNFINISHED_RESTORE as UNFINISHED
-from pipeline.store.engine import Store, open_store, prepare_store
+from pipeline.store.engine import Store, prepare_store
 from pipeline.store.files import sync_folder
+from pipeline.store.opening import UNFINISHED_RESTORE as UNFINISHED
+from pipeline.store.opening import open_store
 from pipeline.store.schema import messages, metadata, pulse, runs
 
 FORMAT = 1

@@ -1,4 +1,4 @@
-"""Opening the store: one database by URL, its files beside it, and two kinds of transaction.
+"""One database by URL, its files beside it, and two kinds of transaction.
 
 `read()` sees one consistent snapshot; `write()` takes the one write lock at once, so that nothing read inside it
 can change before it commits, and no writer fails half-way. How, each database says: sqlite.py, postgresql.py.
@@ -16,13 +16,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pipeline.errors import DiskFullError, StoreError
-from pipeline.store import migrate as migrate_
 from pipeline.store import postgresql, sqlite
 from pipeline.store.files import FileStore
 from pipeline.store.leases import new_owner
 
-UNFINISHED_RESTORE = "restore-unfinished"
-"""A file in data_dir while a restore moves things into place: what is there is half of what was, half of what will be."""
 BACKENDS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
@@ -107,32 +104,6 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) -> Store:
-    """Open the store of `data_dir`, creating or migrating it when asked.
-
-    url: an SQLAlchemy URL; SQLite in data_dir by default. Raises StoreError.
-    """
-    store = prepare_store(data_dir, url)
-    if (data_dir / UNFINISHED_RESTORE).exists():
-        raise StoreError("a restore was cut short: what is here is half of it", where=str(data_dir),
-                         fix="start `pipeline restore` again")
-    if store.kind == "sqlite" and store.engine.url.database:
-        try:
-            Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
-        except OSError as error:
-            raise StoreError(f"cannot be written: {error.strerror}", where=store.where,
-                             fix="change [pipeline] database or data_dir, or its owner") from error
-    found = migrate_.revision(store)
-    if found == migrate_.HEAD:
-        return store
-    if migrate:
-        migrate_.refuse_newer(found, store.where)
-        migrate_.upgrade(store)
-    else:
-        migrate_.refuse_other(found, store.where)
-    return store
 
 
 def prepare_store(data_dir: Path, url: str | None = None) -> Store:

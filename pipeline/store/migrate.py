@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect
 
 from pipeline.errors import StoreError
-
-if TYPE_CHECKING:
-    from pipeline.store.engine import Store
+from pipeline.store.engine import Store
 
 HEAD = "0001"
 """The migration this code is written for; a test holds it against migrations/."""

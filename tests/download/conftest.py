@@ -17,7 +17,8 @@ from pipeline.download.workers import Downloads
 from pipeline.model import Download, Item, Page, Run, StoredFile
 from pipeline.session.faults import translate
 from pipeline.store import crawl, runs
-from pipeline.store.engine import Store, open_store
+from pipeline.store.engine import Store
+from pipeline.store.opening import open_store
 from pipeline.store.schema import download_files, downloads
 from tests.servers.files import FileServer, file_server
 

@@ -39,7 +39,7 @@ from pipeline.model import Download, Page
 from pipeline.session.faults import translate
 from pipeline.settings import load
 from pipeline.store import crawl, runs, versions
-from pipeline.store.engine import open_store
+from pipeline.store.opening import open_store
 from tests.servers.files import Asked, FileServer, Served, file_server, http_date
 
 KINDS = ("reset", "killed", "server", "proxy", "full", "changed")

@@ -16,7 +16,7 @@ from pipeline.heartbeat.status import is_late, snapshot, worst
 from pipeline.heartbeat.words import WORDS, answered, health
 from pipeline.model import Outcome, Progress, Transfer
 from pipeline.settings import Secret, load
-from pipeline.store.engine import open_store
+from pipeline.store.opening import open_store
 from pipeline.store.runs import Ending, claim_slot, end_run, report_progress, start_run
 from pipeline.store.schema import downloads, messages, runs
 
