@@ -19,8 +19,6 @@ from pipeline.store import open_store, pulse
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
 
-NOW = datetime.now(UTC)
-
 
 def write(folder: Path, toml: str = "") -> str:
     path = folder / "settings.toml"
@@ -29,7 +27,7 @@ def write(folder: Path, toml: str = "") -> str:
 
 
 def wrong(settings_file: str, *, connect: bool = False) -> list[Finding]:
-    return [finding for finding in doctor.examine(settings_file, now=NOW, connect=connect)
+    return [finding for finding in doctor.examine(settings_file, now=datetime.now(UTC), connect=connect)
             if finding.state is not State.OK and "keeps this machine's clock" not in finding.found
             and finding.found != "no service answers"]
 
@@ -91,7 +89,7 @@ def test_a_damaged_database_is_told_with_the_way_back(tmp_path: Path) -> None:
 
 def test_a_clock_behind_the_store_is_told(tmp_path: Path) -> None:
     store = open_store(tmp_path / "var")
-    pulse.beat(store, now=NOW + timedelta(hours=1))
+    pulse.beat(store, now=datetime.now(UTC) + timedelta(hours=1))
     store.close()
     (finding,) = wrong(write(tmp_path))
     assert (finding.check, finding.state) == ("clock", State.PROBLEM)
