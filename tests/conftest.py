@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -41,6 +42,22 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     yield
     if found:
         pytest.fail(f"secrets were written: {found}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _levels() -> Iterator[None]:
+    """A test that sets up logging sets it up for itself alone."""
+    root, before = logging.getLogger(), _levels_of_loggers()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for name in _levels_of_loggers():
+        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+
+
+def _levels_of_loggers() -> dict[str, int]:
+    return {name: found.level for name, found in logging.root.manager.loggerDict.items()
+            if isinstance(found, logging.Logger)}
 
 
 @pytest.fixture

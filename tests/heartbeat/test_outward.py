@@ -113,7 +113,7 @@ def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplo
             beats.started(RUN)
             await beats.drained(5)
             assert len(board.told) == 3
-            assert not caplog.records
+            assert not [record for record in caplog.records if record.name.startswith("pipeline")]
             for status, number in ((500, 3), (404, 1), (302, 1)):
                 board.told.clear()
                 board.answers = [status] * 3
