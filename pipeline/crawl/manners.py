@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import logging
-import re
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -24,6 +22,7 @@ from pipeline.errors import FetchError
 from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
 from pipeline.session.pages import Page
+from pipeline.session.retry_after import retry_after_s
 from pipeline.session.robots import ROBOT
 from pipeline.session.shown import shown_url
 
@@ -147,27 +146,3 @@ class Bans:
             return False
         page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
         return page.matches(self._rules.present)
-
-
-def retry_after_s(headers: Any, now: datetime) -> float | None:
-    """RFC 9110, 10.2.3: seconds, or a date; None when there is none, or none that is understood."""
-    value = _header(headers, "Retry-After")
-    if re.fullmatch(r"\d{1,9}", value):
-        return float(value)
-    at = _date(value)
-    if at is None:
-        return None
-    # By the server's own clock where it tells: ours may differ.
-    return max(0.0, (at - (_date(_header(headers, "Date")) or now)).total_seconds())
-
-
-def _header(headers: Any, name: str) -> str:
-    return next((str(value).strip() for key, value in headers.items() if key.lower() == name.lower()), "")
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        found = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from urllib3.response import HTTPResponse
 from pipeline.download.limits import Limits
 from pipeline.errors import DownloadError, PipelineError
 from pipeline.model import QueuedDownload
+from pipeline.session.retry_after import http_date, retry_after_s
 from pipeline.session.shown import clean, shown_url
 
 Translate = Callable[[requests.RequestException, str, str | None], PipelineError]
@@ -110,28 +110,9 @@ def _refusal(response: requests.Response, url: str) -> DownloadError:
     reason = clean(response.reason or "", 60)
     what = f"the server answered {status} {reason}".rstrip()
     where = shown_url(url)
-    if status in _RETRY_AFTER and (after_s := _retry_after_s(response.headers)) is not None:
-        return TryLaterError(what, where=where, after_s=after_s)
+    if status in _RETRY_AFTER and (after_s := retry_after_s(response.headers, datetime.now(UTC))) is not None:
+        return TryLaterError(what, where=where, after_s=min(after_s, _RETRY_AFTER_MAX_S))
     return DownloadError(what, where=where, fix=_FIXES.get(status, ""), retry=status in _TRANSIENT or status == 202)
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """RFC 9110, 10.2.3: seconds or a date; at most a day."""
-    value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}", value):
-        return min(float(value), _RETRY_AFTER_MAX_S)
-    at = _date(value)
-    if at is None:
-        return None
-    return min(max(0.0, (at - (_date(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()), _RETRY_AFTER_MAX_S)
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        found = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def validators(headers: Mapping[str, str]) -> Validators:
@@ -143,7 +124,7 @@ def validators(headers: Mapping[str, str]) -> Validators:
 def strong_validators(headers: Mapping[str, str]) -> Validators:
     """Only those that name bytes: an ETag without W/, a date at least a second before Date (RFC 9110, 8.8.2.2)."""
     found = validators(headers)
-    modified, sent = _date(found.last_modified), _date(headers.get("Date", ""))
+    modified, sent = http_date(found.last_modified), http_date(headers.get("Date", ""))
     date_is_strong = modified is not None and sent is not None and (sent - modified).total_seconds() >= 1
     return Validators(found.etag if not found.etag.startswith("W/") else "",
                       found.last_modified if date_is_strong else "")

@@ -19,7 +19,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.crawl.manners import retry_after_s
 from pipeline.crawl.page_cache import Kept, PageCache
 from pipeline.heartbeat import snapshot
 from pipeline.model import Outcome
@@ -48,15 +47,6 @@ class Timed:
     @property
     def gaps(self) -> list[float]:
         return [later - earlier for earlier, later in pairwise(self.at)]
-
-
-@pytest.mark.parametrize(("headers", "seconds"), [
-    ({"Retry-After": "120"}, 120), ({"retry-after": "0"}, 0), ({}, None), ({"Retry-After": "soon"}, None),
-    ({"Retry-After": "-1"}, None), ({"Retry-After": format_datetime(NOW + timedelta(seconds=90), usegmt=True)}, 90),
-    ({"Retry-After": "Sun, 01 Mar 2026 10:00:30 GMT", "Date": "Sun, 01 Mar 2026 10:00:00 GMT"}, 30),
-    ({"Retry-After": "Sun, 01 Mar 2020 10:00:30 GMT"}, 0)])
-def test_retry_after_is_read_as_seconds_and_as_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers, NOW) == seconds
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -1,0 +1,33 @@
+"""When a server asks to be left alone: until when, by its Retry-After."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """RFC 9110, 10.2.3: seconds, or a date; None when there is none, or none that is understood."""
+    value = _header(headers, "Retry-After")
+    if re.fullmatch(r"\d{1,9}", value):
+        return float(value)
+    at = http_date(value)
+    if at is None:
+        return None
+    # By the server's own clock where it tells: ours may differ.
+    return max(0.0, (at - (http_date(_header(headers, "Date")) or now)).total_seconds())
+
+
+def http_date(value: str) -> datetime | None:
+    """A date of a header (RFC 9110, 5.6.7), aware; None for what is none."""
+    try:
+        found = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((str(value).strip() for key, value in headers.items() if key.lower() == name.lower()), "")
