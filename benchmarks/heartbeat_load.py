@@ -35,25 +35,18 @@ ON_A_PAGE = 500
 FILES = 16
 BLOCK = bytes(256 * 1024)
 
-SETTINGS = """
-[spiders.one]
-start = "http://127.0.0.1:{site}/crawl/1/0"
-schedule = "every 12h"
+CRAWL = """
+[spiders.{name}]
+start = "http://127.0.0.1:{site}{start}"
+{schedule}
 follow = ["a"]
 concurrency = 8
 robots = false
 items.each = "li"
 items.key = ["name"]
 items.fields = {{ name = "b", price = "i" }}
-[spiders.two]
-start = "http://127.0.0.1:{site}/crawl/2/0"
-schedule = "every 12h"
-follow = ["a"]
-concurrency = 8
-robots = false
-items.each = "li"
-items.key = ["name"]
-items.fields = {{ name = "b", price = "i" }}
+"""
+REST = """
 [spiders.files]
 start = "http://127.0.0.1:{site}/files"
 schedule = "every 12h"
@@ -61,19 +54,18 @@ download = ["a"]
 robots = false
 downloads.workers = {files}
 downloads.per_host = {files}
-[spiders.big]
-start = "http://127.0.0.1:{site}/big/0"
-follow = ["a"]
-concurrency = 8
-robots = false
-items.each = "li"
-items.key = ["name"]
-items.fields = {{ name = "b", price = "i" }}
 [digests.big]
 spiders = ["big"]
 to = ["me@localhost"]
 attach = ["xlsx"]
 """
+
+
+def settings(site: int) -> str:
+    endless = 'schedule = "every 12h"'
+    crawls = (("one", "/crawl/1/0", endless), ("two", "/crawl/2/0", endless), ("big", "/big/0", ""))
+    return "".join(CRAWL.format(name=name, site=site, start=start, schedule=schedule)
+                   for name, start, schedule in crawls) + REST.format(site=site, files=FILES)
 
 
 def serve_site(pipe: Connection) -> None:
@@ -156,7 +148,7 @@ def main() -> None:
         free.close()
         program.write("")
         text = (program.folder / "settings.toml").read_text("utf-8").replace("[pipeline]", "[pipeline]\nmax_runs = 4")
-        (program.folder / "settings.toml").write_text(text + SETTINGS.format(site=ours.recv(), files=FILES), "utf-8")
+        (program.folder / "settings.toml").write_text(text + settings(ours.recv()), "utf-8")
         try:
             report(program, options.seconds)
         finally:

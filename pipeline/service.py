@@ -35,7 +35,7 @@ from pipeline.schedule.plan import Plan, Planned
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
 from pipeline.settings import Settings, load, quiet_until
-from pipeline.store import Store, digests, open_store, outbox, retention, runs, slots
+from pipeline.store import digests, open_store, outbox, retention, runs, slots
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
@@ -114,7 +114,7 @@ class Service:
                 warm_up()
                 if unclean:
                     await asyncio.to_thread(self._look_for_damage)
-                await asyncio.to_thread(self._recover_at_start)
+                await asyncio.to_thread(self._take_up, quiet_only=False)
                 self._outward.ready()
                 await self._work()
                 await self._outward.drained(OUTWARD_GRACE_S)
@@ -172,14 +172,6 @@ class Service:
         logger.info("the last stop was no clean one: the database is whole (looked through in %.1f s)%s",
                     (utc_now() - began).total_seconds(), f"; {swept} files left half written are gone" if swept else "")
 
-    def _recover_at_start(self) -> None:
-        now = utc_now()
-        for run in _abandon_expired(self._store):
-            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
-        for run in runs.take_up_stopped(self._store, now=now):
-            logger.info("%s run %d goes on where the last one stopped", run.spider, run.id,
-                        extra=_of(run))
-
     async def _work(self) -> None:
         outbox_task = asyncio.create_task(self._kept(self._outbox.run))
         loops = [self._schedule, self._start_runs, self._recover, self._untold_digests, self._watch_alerts,
@@ -224,20 +216,16 @@ class Service:
             try:
                 if self._plans is None or self._plans.settings is not self.settings or now < looked_at - CLOCK_SET_BACK:
                     self._plans = await asyncio.to_thread(open_plans, self._store, self.settings, now=now)
+                looked_at = now
                 await self._claim_due(self._plans, now)
+                wait_s = _until_s(self._plans.next_at)
             except PipelineError as error:
                 logger.error("schedule: %s", error)  # noqa: TRY400
-                await asyncio.sleep(STORE_RETRY_S)
-            looked_at = now
+                wait_s = STORE_RETRY_S
             if self._once:
                 await self._finish_when_idle()
-            wait_s = self._next_slot_s() if self._plans is not None else STORE_RETRY_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._plan_changed.wait(), min(LONGEST_SLEEP_S, max(0.001, wait_s)))
-
-    def _next_slot_s(self) -> float:
-        next_at = self._plans.next_at if self._plans is not None else None
-        return (next_at - utc_now()).total_seconds() if next_at is not None else LONGEST_SLEEP_S
+                await asyncio.wait_for(self._plan_changed.wait(), wait_s)
 
     async def _claim_due(self, plans: Plans, now: datetime) -> None:
         for run in await asyncio.to_thread(claim_due, self._store, plans, now=now):
@@ -312,29 +300,36 @@ class Service:
         self._plan_changed.set()
 
     async def _recover(self) -> None:
-        """Take up the runs of processes that are gone, and those that quiet hours stopped."""
         while True:
             await asyncio.sleep(RECOVER_EVERY_S)
             try:
-                for run in await self._ask(_abandon_expired):
-                    logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
-                    self._runs_changed.set()
-                for run in await self._ask(_take_up_quiet):
-                    logger.info("%s run %d goes on when its quiet hours are over", run.spider, run.id, extra=_of(run))
+                if await asyncio.to_thread(self._take_up, quiet_only=True):
                     self._runs_changed.set()
             except PipelineError as error:
                 logger.error("recovery: %s", error)  # noqa: TRY400
+
+    def _take_up(self, *, quiet_only: bool) -> bool:
+        """Runs of processes that are gone, and those that a stop (or quiet hours only) cut short. Were there any?"""
+        now = utc_now()
+        abandoned = runs.abandon_expired(self._store, now=now)
+        for run in abandoned:
+            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
+        going_on = runs.take_up_stopped(self._store, now=now, quiet_only=quiet_only)
+        how = "when its quiet hours are over" if quiet_only else "where the last one stopped"
+        for run in going_on:
+            logger.info("%s run %d goes on %s", run.spider, run.id, how, extra=_of(run))
+        return bool(abandoned or going_on)
 
     async def _report_progress(self) -> None:
         shown: dict[int, str] = {}
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
             with contextlib.suppress(PipelineError):  # told by the heartbeat
-                for run in await asyncio.to_thread(runs.history, self._store, None, limit=20):
-                    line = progress_line(run)
-                    if run.running and line != shown.get(run.id):
-                        shown[run.id] = line
-                        logger.info("%s run %d: %s", run.spider, run.id, line, extra=_of(run))
+                found = [run for run in await asyncio.to_thread(runs.history, self._store, None, limit=20) if run.running]
+                said, shown = shown, {run.id: progress_line(run) for run in found}
+                for run in found:
+                    if shown[run.id] != said.get(run.id):
+                        logger.info("%s run %d: %s", run.spider, run.id, shown[run.id], extra=_of(run))
 
     # Digests and mail
 
@@ -500,6 +495,12 @@ class Service:
         return await asyncio.to_thread(question, self._store, *arguments)
 
 
+def _until_s(at: datetime | None) -> float:
+    """How long the scheduler may sleep: until then (None: nothing is planned), but never for long."""
+    left_s = (at - utc_now()).total_seconds() if at is not None else LONGEST_SLEEP_S
+    return min(LONGEST_SLEEP_S, max(0.001, left_s))
+
+
 def _of(run: Run) -> dict[str, dict[str, str | int]]:
     """`extra` for a line about a run that is written outside of it."""
     return {"about": {"run": run.id, "spider": run.spider}}
@@ -509,14 +510,6 @@ def _kept(settings: Settings) -> retention.Rules:
     found = {name: retention.Keep(timedelta(seconds=table.age) if table.age is not None else None, table.count)
              for name, table in settings.retention}
     return retention.Rules(**found, waiting={name: digest.spiders for name, digest in settings.digests.items()})
-
-
-def _abandon_expired(store: Store) -> list[Run]:
-    return runs.abandon_expired(store, now=utc_now())
-
-
-def _take_up_quiet(store: Store) -> list[Run]:
-    return runs.take_up_stopped(store, now=utc_now(), quiet_only=True)
 
 
 def _shown(path: Path) -> str:

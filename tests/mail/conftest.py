@@ -3,15 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.crawl.kept_pages import KeptPages
-from pipeline.model import DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
+from pipeline.mail.digest import Built, build
+from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
-from pipeline.store import Store, crawl, open_store, outbox
+from pipeline.store import Store, crawl, digests, open_store, outbox
 from pipeline.store.runs import Ending, claim_slot, end_run, start_run
 from pipeline.store.schema import download_files, downloads
 
@@ -140,3 +142,20 @@ def message_to() -> Callable[..., Message]:
                        NOW, NOW, None, "")
 
     return made
+
+
+def claimed(store: Store, settings: Settings, *, slot: str = "s1", now: datetime = NOW) -> DigestClaim:
+    """A claim of the digest `morning` on what it has not told yet."""
+    claim = digests.claim(store, "morning", settings.digests["morning"].spiders, slot, owner="me", now=now)
+    assert claim is not None
+    return claim
+
+
+def built(store: Store, settings: Settings, **options: Any) -> Built:
+    return build(store, settings, claimed(store, settings, **options), owner="me", now=NOW)
+
+
+def text_of(mail: EmailMessage, kind: str = "plain") -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return part.get_content()

@@ -20,36 +20,20 @@ from pipeline.errors import LeaseLostError, UsageError
 from pipeline.mail.digest import Built, build, preview
 from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
-from pipeline.model import ChangeKind, DigestClaim, Outcome, Reject
+from pipeline.model import ChangeKind, Outcome, Reject
 from pipeline.store import digests
 from pipeline.store import outbox as stored
-from tests.mail.conftest import NOW
+from tests.mail.conftest import NOW, built, claimed, text_of
 from tests.servers.smtp import SmtpServer
 
 BOOK = {"title": "A Light in the Attic", "price": "£51.77", "url": "https://books.test/1"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
 
-def claimed(store, settings, *, slot="s1", now=NOW) -> DigestClaim:
-    claim = digests.claim(store, "morning", settings.digests["morning"].spiders, slot, owner="me", now=now)
-    assert claim is not None
-    return claim
-
-
-def built(store, settings, **options) -> Built:
-    return build(store, settings, claimed(store, settings, **options), owner="me", now=NOW)
-
-
 def mail_of(store, result: Built) -> EmailMessage:
     message_id, = result.message_ids
     message, _, _ = stored.get(store, message_id)
     return email.message_from_bytes(store.files.path(message.file_key).read_bytes(), policy=default)
-
-
-def text_of(mail: EmailMessage, kind: str = "plain") -> str:
-    part = mail.get_body((kind,))
-    assert part is not None
-    return part.get_content()
 
 
 def test_what_arrives_is_what_was_rendered_attachments_and_names_included(store, site, settings_from, clock):

@@ -16,24 +16,14 @@ from hypothesis import strategies as st
 from pipeline.errors import SettingsError, UsageError
 from pipeline.mail.digest import Built, build, preview
 from pipeline.mail.filters import number, passes
-from pipeline.model import Change, ChangeKind, DigestClaim, Outcome
+from pipeline.model import Change, ChangeKind, Outcome
 from pipeline.settings import GroupTable
 from pipeline.store import digests
 from pipeline.store import outbox as stored
-from tests.mail.conftest import NOW
+from tests.mail.conftest import NOW, built, text_of
 
 BOOKS = {"1": {"title": "Three-Body", "price": "£51.77", "url": "https://books.test/1"},
          "2": {"title": "Python Cookbook", "price": "£9.50", "url": "https://books.test/2"}}
-
-
-def claimed(store, settings, *, slot="s1", now=NOW) -> DigestClaim:
-    claim = digests.claim(store, "morning", settings.digests["morning"].spiders, slot, owner="me", now=now)
-    assert claim is not None
-    return claim
-
-
-def built(store, settings, **options) -> Built:
-    return build(store, settings, claimed(store, settings, **options), owner="me", now=NOW)
 
 
 def mails(store, result: Built) -> list[tuple[EmailMessage, tuple[str, ...]]]:
@@ -44,12 +34,6 @@ def mails(store, result: Built) -> list[tuple[EmailMessage, tuple[str, ...]]]:
         content = store.files.path(message.file_key).read_bytes()
         found.append((email.message_from_bytes(content, policy=default), message.recipients))
     return found
-
-
-def text_of(mail: EmailMessage, kind: str = "plain") -> str:
-    part = mail.get_body((kind,))
-    assert part is not None
-    return part.get_content()
 
 
 def test_groups_get_mails_of_their_own_with_what_passes_their_filter(store, site, settings_from):

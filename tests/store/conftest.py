@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,21 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = open_store(tmp_path / "data", url)
     yield opened
     opened.close()
+
+
+def failures_of_four_at_once(act: Callable[[], None]) -> list[BaseException]:
+    """What four threads raise that do the same at the same time."""
+    failures: list[BaseException] = []
+
+    def acting() -> None:
+        try:
+            act()
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=acting) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures

@@ -16,6 +16,7 @@ from pipeline.errors import StoreError
 from pipeline.store import Store, open_store, runs
 from pipeline.store.migrate import HEAD
 from pipeline.store.schema import metadata
+from tests.store.conftest import failures_of_four_at_once
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -32,20 +33,7 @@ def test_a_second_opening_finds_it_made(tmp_path: Path) -> None:
 
 
 def test_many_who_open_it_first_at_once_make_it_once(tmp_path: Path) -> None:
-    failures: list[BaseException] = []
-
-    def opening() -> None:
-        try:
-            open_store(tmp_path).close()
-        except BaseException as error:  # noqa: BLE001
-            failures.append(error)
-
-    threads = [threading.Thread(target=opening) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    assert failures_of_four_at_once(lambda: open_store(tmp_path).close()) == []
 
 
 def test_a_newer_schema_is_refused_with_the_fix(tmp_path: Path) -> None:

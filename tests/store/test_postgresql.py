@@ -12,6 +12,7 @@ import pytest
 from pipeline.errors import StoreError
 from pipeline.store import Store, open_store, runs
 from tests.servers.postgres import Postgres
+from tests.store.conftest import failures_of_four_at_once
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -21,20 +22,7 @@ pytestmark = pytest.mark.needs("postgres")
 
 def test_many_who_open_it_first_at_once_make_it_once(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.new_database()
-    failures: list[BaseException] = []
-
-    def opening() -> None:
-        try:
-            open_store(tmp_path, url).close()
-        except BaseException as error:  # noqa: BLE001
-            failures.append(error)
-
-    threads = [threading.Thread(target=opening) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    assert failures_of_four_at_once(lambda: open_store(tmp_path, url).close()) == []
 
 
 @pytest.mark.parametrize(("change", "said"), [
