@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pipeline.crawl.context import CrawlContext
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 FINISH_S = 5.0
 """How long a stopped run waits for the pages its mates have under way."""
+ROOM = 64
+"""Rows a mate holds at most: what it works on while the leader is busy, and what is fetched again when it is gone."""
+BACKLOG = 400
+"""Pages of mates that may wait for the store before they get no more rows."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +40,11 @@ def shares(concurrency: int, processes: int) -> tuple[int, int]:
 
 
 class Crew:
-    """The leader's side. room: rows a mate holds at most, so that neither it nor its socket ever fills."""
+    """The leader's side."""
 
-    def __init__(self, context: CrawlContext, room: int) -> None:
+    def __init__(self, context: CrawlContext) -> None:
         self._context = context
-        self._room = room
+        self._uncommitted = 0
         self._mates: list[_Mate] = []
         self._frontier: FrontierScheduler
         self._tasks: list[asyncio.Task[None]] = []
@@ -47,9 +52,9 @@ class Crew:
         self._closing = False
 
     @classmethod
-    async def open(cls, context: CrawlContext, sockets: Sequence[socket.socket], *, room: int) -> Self:
+    async def open(cls, context: CrawlContext, sockets: Sequence[socket.socket]) -> Self:
         """sockets: one for each mate, which waits at the other end for its first message."""
-        crew = cls(context, room)
+        crew = cls(context)
         for each in sockets:
             reader, writer = await asyncio.open_connection(sock=each)
             crew._mates.append(_Mate(reader, writer, Shared(context)))
@@ -65,13 +70,15 @@ class Crew:
 
     @property
     def at_work(self) -> bool:
-        return any(mate.rows for mate in self._mates)
+        return bool(self._uncommitted) or any(mate.rows for mate in self._mates)
 
     def feed(self) -> None:
-        """Give rows to the mates that have room. A little at a time is not worth a message."""
+        """Give rows to the mates that have room, each its share of few. A little at a time is not worth a message."""
+        if self._uncommitted >= BACKLOG:
+            return
         for mate in self._mates:
-            if len(mate.rows) <= self._room // 2:
-                rows = self._frontier.take(self._room - len(mate.rows))
+            if len(mate.rows) <= ROOM // 2:
+                rows = self._frontier.take(min(ROOM, -(-self._frontier.ready // (len(self._mates) + 1))) - len(mate.rows))
                 if rows:
                     mate.send(rows)
 
@@ -98,18 +105,24 @@ class Crew:
                 break
             if message.expired is not None:
                 await self._log_in(mate, message.expired)
-            posted = [self._context.committer.post(page) for page in message.pages]
-            if posted and any(await asyncio.gather(*posted, return_exceptions=True)):
-                break  # the committer has said so, and the run ends
             for page in message.pages:
                 assert page.frontier_id is not None
                 mate.rows.pop(page.frontier_id, None)
-                self._frontier.committed(page.frontier_id)
+                self._uncommitted += 1
+                self._context.committer.post(page).add_done_callback(partial(self._committed, page.frontier_id))
             self.feed()
             self._frontier.wake_engine()
             self._heard.set()
         self._lose(mate)
         self._heard.set()
+
+    def _committed(self, frontier_id: int, page: asyncio.Future[None]) -> None:
+        self._uncommitted -= 1
+        if page.exception() is None:  # else the committer has said so, and the run ends
+            self._frontier.committed(frontier_id)
+        if not self._uncommitted:
+            self._frontier.wake_engine()
+            self._heard.set()
 
     async def _log_in(self, mate: _Mate, epoch: int) -> None:
         """The one login of the run, on behalf of a mate that met an expired one."""

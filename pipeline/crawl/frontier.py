@@ -64,6 +64,7 @@ class FrontierScheduler(RowScheduler):
                     context.session.reach.allow(request.url)
             self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
+
     async def finish(self) -> None:
         """Write what still waits. Not Scrapy's close(), which cannot be awaited without a Deferred."""
         if self._refilling is not None:
@@ -115,12 +116,17 @@ class FrontierScheduler(RowScheduler):
             return self._memory.popleft()
         return None
 
+    @property
+    def ready(self) -> int:
+        """Rows that may be issued at once."""
+        return len(self._window)
+
     def take(self, count: int) -> list[Queued]:
         """Up to so many rows to be fetched elsewhere: each is told of with committed(), or given back."""
         slot = self._crawler.engine._slot
         if slot is None or slot.closing:
             return []
-        return list(itertools.islice(iter(self._next_row, None), count))
+        return list(itertools.islice(iter(self._next_row, None), max(0, count)))
 
     def give_back(self, rows: Sequence[Queued]) -> None:
         """Rows whose process is gone; what it fetched and did not hand over is fetched again."""

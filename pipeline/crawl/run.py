@@ -157,7 +157,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     """
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
     if mates:
-        context.crew = await Crew.open(context, mates, room=2 * context.table.concurrency)
+        context.crew = await Crew.open(context, mates)
     crawler = make_crawler(context, spidercls)
 
     def start_failed(failure: Failure, response: Any) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 _TRACKING = re.compile(r"utm_\w+|mtm_\w+|pk_(?:campaign|kwd|source|medium)|gclid|gbraid|wbraid|dclid|fbclid|msclkid"
                        r"|yclid|twclid|igshid|mc_[ce]id|_hsenc|_hsmi|vero_id|ref_src", re.IGNORECASE)
-_PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::[1-5]?\d{1,4})?/[^\s#]*")
+_PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::(?:[1-5]?\d{1,4}|6[0-4]\d{3}))?/[^\s#]*")
 _ROOTED = re.compile(r"/(?!/)[^\s#\\]*")
 _FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 _BLANKS = re.compile(r"[\t\r\n]")
