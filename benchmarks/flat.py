@@ -43,9 +43,9 @@ def crawl(url: str, folder: Path) -> tuple[float, list[Sample]]:
             try:
                 status = Path(f"/proc/{pid}/status").read_text()
                 ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-            except OSError:
-                continue  # just gone
-            peak = max(peak, int(status.partition("VmHWM:")[2].split()[0]) / 1e3)
+                peak = max(peak, int(status.partition("VmHWM:")[2].split()[0]) / 1e3)
+            except (OSError, IndexError):
+                continue  # just gone, or not yet reaped
             samples.append(Sample(pages_of(folder), sum(map(int, ticks)) * TICK_S))
     assert process.stdout is not None
     run = json.loads(process.stdout.read())[0]

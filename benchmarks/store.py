@@ -20,6 +20,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipeline.heartbeat import Past
 from pipeline.heartbeat.pages import Pages
 from pipeline.heartbeat.status import RECENT, snapshot
 from pipeline.mail.digest import build
@@ -103,6 +104,7 @@ class Subject:
         self.cpu: dict[str, list[float]] = {name: [] for name in LEARNED}
         self._round = 0
         self._pages = Pages()
+        self._past = Past()
 
     def turn(self) -> None:
         self._round += 1
@@ -140,8 +142,8 @@ class Subject:
 
     def _overview(self) -> None:
         now = NOW + timedelta(minutes=self._round)
-        self._pages.overview(snapshot(self.store, self.settings, next_slots={}, started_at=NOW, now=now, version="1"),
-                             inside=True)
+        self._pages.overview(snapshot(self.store, self.settings, next_slots={}, started_at=NOW, now=now, version="1",
+                                      past=self._past), inside=True)
 
 
 def opened(folder: Path) -> Subject:

@@ -22,7 +22,7 @@ from pipeline import logs
 from pipeline.demo import DemoSite
 from pipeline.download.keeping import tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
-from pipeline.heartbeat import Desk, Outward, Snapshot, announce, heartbeat_of, snapshot
+from pipeline.heartbeat import Desk, Outward, Past, Snapshot, announce, heartbeat_of, snapshot
 from pipeline.heartbeat.status import due_for_success
 from pipeline.live import progress_line
 from pipeline.mail import alerts
@@ -86,6 +86,7 @@ class Service:
         self._once = once
         self._show_progress = show_progress
         self._started_at = utc_now()
+        self._past = Past()
         self._stop = asyncio.Event()
         self._plan_changed = asyncio.Event()
         self._runs_changed = asyncio.Event()
@@ -473,7 +474,7 @@ class Service:
         upcoming: dict[str, datetime | None] = {**self._plans.spiders.upcoming()} if self._plans is not None else {}
         return await asyncio.to_thread(
             snapshot, self._store, self.settings, next_slots=upcoming, started_at=self._started_at, now=utc_now(),
-            version=pipeline.__version__, due_after=self._due_after, mask=self._desk.mask)
+            version=pipeline.__version__, due_after=self._due_after, mask=self._desk.mask, past=self._past)
 
     def _due_after(self, name: str, after: datetime) -> datetime | None:
         tables = (Timetable.of(name, table, self.settings, self.settings.zone)

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup
 
 from pipeline.heartbeat.feeds import xml_text
 from pipeline.heartbeat.shape import PastRun, Snapshot
@@ -20,6 +21,8 @@ from pipeline.units import size_for_people
 _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
+_CHARTS = 500
+"""Drawn charts that are kept: those of 250 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
            "waiting")
 
@@ -29,9 +32,10 @@ class Pages:
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
+        self._charts: dict[tuple[str, int, int, int], Markup] = {}
         self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
-        self._templates.filters |= {"span": for_people, "size": size_for_people, "bars": bars, "took": took,
+        self._templates.filters |= {"span": for_people, "size": size_for_people, "bars": self._bars, "took": took,
                                     "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "named": named}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
@@ -53,6 +57,15 @@ class Pages:
         return {"state": named(run), "took": took(run),
                 "figures": {name: getattr(run.progress, name) for name in FIGURES}
                 | {"size": size_for_people(run.progress.download_bytes)}}
+
+    def _bars(self, runs: list[PastRun], figure: str) -> Markup:
+        """A chart of a spider's last runs, newest first, drawn once: they do not change any more."""
+        key = (figure, runs[0]["id"], runs[-1]["id"], len(runs))
+        if key not in self._charts:
+            if len(self._charts) >= _CHARTS:
+                self._charts.clear()
+            self._charts[key] = bars(runs, figure)
+        return self._charts[key]
 
     def _at(self, moment: datetime | None) -> str:
         return stamp(moment, self._zone) if moment is not None else "–"
@@ -92,12 +105,15 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE - 1] + "…"
 
 
-def bars(runs: list[PastRun], figure: str) -> list[tuple[float, float, float, str]]:
-    """A sparkline: x, y and height of each run's bar, oldest first, and the outcome. figure: "items" or "duration_s"."""
-    runs = runs[::-1]
-    values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in runs]
+def bars(runs: list[PastRun], figure: str) -> Markup:
+    """The bars of a sparkline as SVG, oldest first, each of the class of its run's outcome. figure: "items" or
+    "duration_s"."""
+    values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in reversed(runs)]
     top = max(values, default=0) or 1.0
     step = _WIDTH / max(len(runs), RECENT)
-    heights = [max(1.0, _HEIGHT * value / top) for value in values]
-    return [(round(index * step, 2), round(_HEIGHT - height, 2), round(height, 2), str(run["outcome"]))
-            for index, (height, run) in enumerate(zip(heights, runs, strict=True))]
+    drawn = []
+    for index, (run, value) in enumerate(zip(reversed(runs), values, strict=True)):
+        height = max(1.0, _HEIGHT * value / top)
+        drawn.append(Markup('<rect class="{}" x="{:g}" y="{:g}" width="3.8" height="{:g}"/>').format(
+            run["outcome"], round(index * step, 2), round(_HEIGHT - height, 2), round(height, 2)))
+    return Markup("").join(drawn)

@@ -17,19 +17,19 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from pipeline.errors import PipelineError
+from pipeline.heartbeat.past import Past, Reading, duration_s
 from pipeline.heartbeat.shape import (
     SCHEMA,
     DiskStatus,
     HealthWord,
     OutboxStatus,
-    PastRun,
     RestingProxy,
     RunStatus,
     Snapshot,
     SpiderStatus,
     TransferStatus,
 )
-from pipeline.heartbeat.text import for_people, visible
+from pipeline.heartbeat.text import for_people, iso, quoted
 from pipeline.model import Health, LoginCookie, Outcome, Run
 from pipeline.settings import Proxy, ProxyTable, Settings, quiet_between
 from pipeline.store import status as queries
@@ -42,8 +42,6 @@ from pipeline.units import size_for_people
 
 RECENT = 20
 """Ended runs of each spider in a snapshot: enough for a sparkline."""
-LONGEST_TEXT = 500
-"""Characters of a stored error that a snapshot quotes."""
 
 DueAfter = Callable[[str, datetime], datetime | None]
 """The first due time of a spider after a moment; None when it has no schedule."""
@@ -51,28 +49,32 @@ DueAfter = Callable[[str, datetime], datetime | None]
 
 def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datetime | None], started_at: datetime,
              now: datetime, version: str, due_after: DueAfter | None = None,
-             mask: Callable[[str], str] = str) -> Snapshot:
+             mask: Callable[[str], str] = str, past: Past | None = None) -> Snapshot:
     """All facts at `now`. Blocks on the store: call it off the loop. Raises nothing for a store that cannot be read.
 
     next_slots: the next due time by spider. due_after: tells lateness; without it a spider is late once its
-    entry in next_slots is overdue. mask: takes secrets out of errors. shape.py documents what comes back.
+    entry in next_slots is overdue. mask: takes secrets out of errors. past: what the snapshot before this one read;
+    given it, a spider costs the same whatever its history. shape.py documents what comes back.
     """
     zone = settings.zone
+    past = past or Past()
+    ended = past.reading(settings, mask)
     try:
         with store.read() as connection:
             at_work = _masked(queries.running(connection), mask)
             paused = paused_since(connection)
             logins = first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before))
-            days = queries.day(connection, now - timedelta(days=1))
-            spiders = {name: _spider(connection, settings, name, at_work=at_work, next_due=next_slots.get(name),
+            days = ended.day(connection, now - timedelta(days=1))
+            spiders = {name: _spider(connection, settings, name, ended=ended, at_work=at_work, next_due=next_slots.get(name),
                                      day=days.get(name), started_at=started_at, now=now, due_after=due_after,
-                                     paused=name in paused, login=logins.get(name), mask=mask)
+                                     paused=name in paused, login=logins.get(name))
                        for name in settings.spiders}
             outbox = _outbox(queries.outbox(connection), now, mask)
             downloads = queries.download_counts(connection)
             size_bytes = store.size_bytes(connection)
     except PipelineError as error:
         return unreadable(str(error), started_at=started_at, now=now, version=version, zone=zone)
+    past.keep(ended)
     disk = _disk(store.data_dir, settings.pipeline.keep_free)
     below = settings.heartbeat.disk_below
     reasons = [f"{name}: {reason}" for name, found in spiders.items() for reason in found["reasons"]]
@@ -97,7 +99,7 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
 def unreadable(why: str, *, started_at: datetime, now: datetime, version: str,
                zone: tzinfo | None = None) -> Snapshot:
     """What is true when the store cannot be read: failing, and why."""
-    why = _quoted(why)
+    why = quoted(why)
     return {
         **_frame("failing", [f"store: {why}"], started_at=started_at, now=now, version=version, zone=zone),
         "store": {"readable": False, "writable": False, "error": why, "size_bytes": None},
@@ -113,7 +115,7 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
            zone: tzinfo | None) -> Snapshot:
     """A snapshot of nothing, to be filled."""
     return {
-        "schema": SCHEMA, "at": _iso(now, zone), "version": version, "started_at": _iso(started_at, zone),
+        "schema": SCHEMA, "at": iso(now, zone), "version": version, "started_at": iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
         "spiders": {}, "runs": [], "outbox": {"waiting": 0, "oldest_age_s": None, "parked": 0, "last_error": ""},
         "downloads": {"waiting": 0, "failed": 0, "active": []}, "proxies": {},
@@ -124,11 +126,12 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
     }
 
 
-def _spider(connection: Connection, settings: Settings, name: str, *, at_work: list[Run], next_due: datetime | None,
-            day: queries.Day | None, started_at: datetime, now: datetime,
-            due_after: DueAfter | None, paused: bool, login: LoginCookie | None, mask: Callable[[str], str]) -> SpiderStatus:
+def _spider(connection: Connection, settings: Settings, name: str, *, ended: Reading, at_work: list[Run],
+            next_due: datetime | None, day: queries.Day | None, started_at: datetime, now: datetime,
+            due_after: DueAfter | None, paused: bool, login: LoginCookie | None) -> SpiderStatus:
     table = settings.spiders[name]
-    recent = _masked(queries.recent(connection, name, RECENT), mask)
+    told = ended.recent(connection, name, RECENT)
+    recent = [each.run for each in told]
     success, failures = _success_and_failures(connection, name, recent)
     running = [run for run in at_work if run.spider == name]
     last = recent[0] if recent else None
@@ -141,30 +144,30 @@ def _spider(connection: Connection, settings: Settings, name: str, *, at_work: l
         time_limit_s=table.time_limit if begun else 0.0)
     reasons = []
     if failures:
-        why = _quoted(next((run.error for run in recent if run.error), ""))
+        why = quoted(next((run.error for run in recent if run.error), ""))
         reasons.append(("the last run failed" if failures == 1 else f"the last {failures} runs failed")
                        + (f" ({why})" if why else ""))
     if late and due is not None:
-        reasons.append(f"late: due {_iso(due, settings.zone)}, last success "
-                       + (_iso(success.ended_at, settings.zone) if success and success.ended_at else "never"))
+        reasons.append(f"late: due {iso(due, settings.zone)}, last success "
+                       + (iso(success.ended_at, settings.zone) if success and success.ended_at else "never"))
     if last is not None and last.suspect:
-        reasons.append(f"run {last.id} is suspect" + (f" ({_quoted(last.error)})" if last.error else ""))
+        reasons.append(f"run {last.id} is suspect" + (f" ({quoted(last.error)})" if last.error else ""))
     many = failures >= settings.alerts.after
     return {
         "health": "failing" if many else "degraded" if reasons else "ok",
         "reasons": reasons,
         "schedule": "; ".join(entry.name for entry in table.schedule) or None,
         "proxy": table.proxy,
-        "next_due": _iso(next_due, settings.zone) if next_due and not paused else None,
+        "next_due": iso(next_due, settings.zone) if next_due and not paused else None,
         "late": late,
         "paused": paused,
-        "last_success": _iso(success.ended_at, settings.zone) if success and success.ended_at else None,
+        "last_success": iso(success.ended_at, settings.zone) if success and success.ended_at else None,
         "failures_in_a_row": failures,
         "running": [run.id for run in running],
         "last_run": _run(last, now, settings.zone) if last else None,
-        "recent": [_past(run, settings.zone) for run in recent],
+        "recent": [each.shown for each in told],
         "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
-        "login_ends": _iso(login.ends_at, settings.zone) if login else None,
+        "login_ends": iso(login.ends_at, settings.zone) if login else None,
     }
 
 
@@ -215,7 +218,7 @@ def _transfers(at_work: list[Run], mask: Callable[[str], str]) -> list[TransferS
 def _outbox(found: queries.Outbox, now: datetime, mask: Callable[[str], str]) -> OutboxStatus:
     age = (now - found.oldest_at).total_seconds() if found.oldest_at else None
     return {"waiting": found.waiting, "oldest_age_s": None if age is None else round(max(0.0, age), 1),
-            "parked": found.parked, "last_error": _quoted(mask(found.last_error))}
+            "parked": found.parked, "last_error": quoted(mask(found.last_error))}
 
 
 def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
@@ -256,27 +259,13 @@ def _disk_reasons(disk: DiskStatus, below: int) -> list[str]:
 
 def _run(run: Run, now: datetime, zone: tzinfo) -> RunStatus:
     return {
-        "id": run.id, "spider": run.spider, "reason": run.reason, "due_at": _iso(run.due_at, zone),
-        "started_at": _iso(run.started_at, zone) if run.started_at else None,
-        "ended_at": _iso(run.ended_at, zone) if run.ended_at else None,
-        "duration_s": _duration_s(run, run.ended_at or now),
+        "id": run.id, "spider": run.spider, "reason": run.reason, "due_at": iso(run.due_at, zone),
+        "started_at": iso(run.started_at, zone) if run.started_at else None,
+        "ended_at": iso(run.ended_at, zone) if run.ended_at else None,
+        "duration_s": duration_s(run, run.ended_at or now),
         "outcome": run.outcome.value if run.outcome else None, "complete": run.complete, "suspect": run.suspect,
-        "error": _quoted(run.error), "progress": dict(vars(run.progress)),
+        "error": quoted(run.error), "progress": dict(vars(run.progress)),
     }
-
-
-def _past(run: Run, zone: tzinfo) -> PastRun:
-    assert run.ended_at is not None
-    assert run.outcome is not None
-    return {
-        "id": run.id, "ended_at": _iso(run.ended_at, zone), "outcome": run.outcome.value,
-        "duration_s": _duration_s(run, run.ended_at), "pages": run.progress.pages, "items": run.progress.items,
-        "error": _quoted(run.error),
-    }
-
-
-def _duration_s(run: Run, until: datetime) -> float | None:
-    return round((until - run.started_at).total_seconds(), 3) if run.started_at else None
 
 
 def _pool(proxy: Proxy) -> tuple[str | ProxyTable, ...]:
@@ -297,17 +286,7 @@ def _resting(data_dir: Path, settings: Settings, now: datetime) -> list[RestingP
             pool = read_pool(pool_file(data_dir, name))
         except OSError:
             continue
-        found += [{"spider": name, "proxy": _quoted(proxy), "failures": each.failures,
-                   "until": _iso(datetime.fromtimestamp(each.resting_until_s, UTC), settings.zone)}
+        found += [{"spider": name, "proxy": quoted(proxy), "failures": each.failures,
+                   "until": iso(datetime.fromtimestamp(each.resting_until_s, UTC), settings.zone)}
                   for proxy, each in pool.health.items() if each.resting_until_s > now.timestamp()]
     return found
-
-
-def _quoted(text: str) -> str:
-    """Text of somebody else, short and on one line."""
-    text = visible(" ".join(text.split()))
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT - 1] + "…"
-
-
-def _iso(moment: datetime, zone: tzinfo | None) -> str:
-    return moment.astimezone(zone).isoformat(timespec="seconds") if zone else moment.isoformat(timespec="seconds")

@@ -14,17 +14,21 @@ from pipeline.store.slots import run_of
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 """Outcomes that count against a spider; stopped was asked for, skipped never began."""
 
-_FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
+FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
+"""Of a run's progress, those that can be added up."""
 
 # Made once: to put such a statement together takes longer than to run it, and each is run for every spider.
 _ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
     runs.c.ended_at.desc(), runs.c.id.desc())
-_RECENT = _ENDED.where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
+_RECENT = _ENDED.with_only_columns(runs.c.id).where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
 _LAST_SUCCESS = _ENDED.where(runs.c.outcome == Outcome.SUCCEEDED).limit(1)
+_THESE = select(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
+_SINCE = select(runs.c.id).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).limit(
+    bindparam("rows", type_=Integer))
 _RUNNING = select(runs).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.id)
 _DAY = select(
     runs.c.spider, runs.c.outcome, func.count().label("ended"),
-    *(func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in _FIGURES),
+    *(func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in FIGURES),
 ).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).group_by(
     runs.c.spider.concat(""), runs.c.outcome, runs.c.spider)  # by an expression: SQLite else scans all runs, in that order
 
@@ -52,9 +56,19 @@ def running(connection: Connection) -> list[Run]:
     return [run_of(row) for row in connection.execute(_RUNNING)]
 
 
-def recent(connection: Connection, spider: str, limit: int) -> list[Run]:
-    """The last ended runs of a spider that began, newest first."""
-    return [run_of(row) for row in connection.execute(_RECENT, {"spider": spider, "rows": limit})]
+def recent(connection: Connection, spider: str, limit: int) -> list[int]:
+    """The ids of the last ended runs of a spider that began, newest first."""
+    return [*connection.execute(_RECENT, {"spider": spider, "rows": limit}).scalars().all()]
+
+
+def ended_since(connection: Connection, since: datetime, limit: int) -> list[int]:
+    """The ids of up to so many runs that ended after `since`, in no order."""
+    return [*connection.execute(_SINCE, {"since": since, "rows": limit}).scalars().all()]
+
+
+def runs_of(connection: Connection, ids: list[int]) -> list[Run]:
+    """These runs, in no order; at most some thousands."""
+    return [run_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
 
 
 def last_success(connection: Connection, spider: str) -> Run | None:
@@ -75,9 +89,9 @@ def day(connection: Connection, since: datetime) -> dict[str, Day]:
     """By spider: outcomes and summed figures of the runs that ended after `since`."""
     found: dict[str, Day] = {}
     for row in connection.execute(_DAY, {"since": since}):
-        entry = found.setdefault(row.spider, Day({}, dict.fromkeys(_FIGURES, 0)))
+        entry = found.setdefault(row.spider, Day({}, dict.fromkeys(FIGURES, 0)))
         entry.outcomes[row.outcome] = row.ended
-        for name in _FIGURES:
+        for name in FIGURES:
             entry.progress[name] += int(getattr(row, name) or 0)  # PostgreSQL sums into decimals
     return found
 

@@ -311,3 +311,35 @@ def test_the_schema_file_is_the_shape():
         file.write_text(wanted)
     assert file.read_text() == wanted, "WRITE_SCHEMA=1 writes it; count SCHEMA up if a name went or changed"
     assert SCHEMA == 1
+
+
+def test_what_was_read_for_the_last_snapshot_tells_the_same_and_misses_no_new_run(tell, ran):
+    past = heartbeat.Past()
+    for hours_ago, outcome in ((30, Outcome.SUCCEEDED), (20, Outcome.FAILED), (10, Outcome.SUCCEEDED)):
+        ran(hours_ago, outcome, "why" if outcome is Outcome.FAILED else "", {"pages": hours_ago})
+        for _ in range(2):  # the second finds what the first has read
+            assert tell(past=past) == tell()
+    books = tell(past=past)["spiders"]["books"]
+    assert [run["outcome"] for run in books["recent"]] == ["succeeded", "failed", "succeeded"]
+    assert (books["day"]["runs"], books["day"]["progress"]["pages"]) == ({"failed": 1, "succeeded": 1}, 30)
+    assert tell(now=NOW + timedelta(days=2), past=past)["spiders"]["books"]["day"]["runs"] == {}
+
+
+def test_new_settings_mask_what_was_read_before_them(store, settings, ran):
+    ran(1, Outcome.FAILED, "it said hush")
+    past = heartbeat.Past()
+
+    def told(settings, mask):
+        found = snapshot(store, settings, next_slots={}, started_at=STARTED, now=NOW, version="1", mask=mask, past=past)
+        return found["spiders"]["books"]["recent"][0]["error"]
+
+    assert told(settings, str) == "it said hush"
+    assert told(load(settings.file), lambda text: text.replace("hush", "***")) == "it said ***"
+
+
+def test_a_day_with_more_runs_than_are_kept_is_summed_all_the_same(tell, ran, monkeypatch):
+    ran(3, figures={"pages": 3})
+    ran(2, figures={"pages": 2})
+    usual = tell()
+    monkeypatch.setattr("pipeline.heartbeat.past.ROOM", 1)
+    assert tell() == usual
