@@ -10,16 +10,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store import leases
+from pipeline.store.bulk import Each, Ready, insert_rows, ready
 from pipeline.store.compare import Comparison, Coverage
 from pipeline.store.engine import Store
 from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs, storable_key
@@ -28,6 +30,8 @@ from pipeline.store.schema import changes, downloads, frontier, items, pages, pa
 _CHUNK = 500
 _T = TypeVar("_T")
 _PLAIN = Comparison()
+_NOTHING: dict[str, Json] = {}
+_EXTRAS = ("encoding", "callback", "errback", "meta", "cb_kwargs", "cookies")
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,16 @@ def _canonical(url: str) -> str:
     return f"{head}?{'&'.join(sorted(query.split('&')))}" if mark else url
 
 
-def _to_row(pass_id: int, request: Request, *, unique: bytes = b"") -> dict[str, Any]:
-    extra: dict[str, Json] = {}
-    for name in ("method", "encoding", "callback", "errback", "meta", "cb_kwargs", "cookies"):
-        value = getattr(request, name)
-        if value != Request.__dataclass_fields__[name].default and value not in ({}, None):
-            extra[name] = value
+def _extra(request: Request) -> dict[str, Json]:
+    """What differs from a plain GET."""
+    extra: dict[str, Json] = {name: value for name in _EXTRAS if (value := getattr(request, name))}
+    if request.method != "GET":
+        extra["method"] = request.method
     if request.headers:
         extra["headers"] = [list(pair) for pair in request.headers]
     if request.body:
         extra["body"] = base64.b64encode(request.body).decode()
-    return {"pass_id": pass_id, "fingerprint": unique or fingerprint(request), "url": request.url,
-            "request": extra, "priority": -request.priority, "depth": request.depth,
-            "state": FrontierState.WAITING.value}
+    return extra
 
 
 def _from_row(row: Row[Any]) -> Queued:
@@ -89,19 +90,19 @@ def _from_row(row: Row[Any]) -> Queued:
 
 def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request]) -> list[Queued]:
     """Queue what this pass has not seen yet; returns the rows that are new."""
-    rows: dict[bytes, dict[str, Any]] = {}
+    wanted: dict[bytes, Request] = {}
     for request in requests:
         # A request that asks for no filtering is a page of its own each time.
-        unique = os.urandom(20) if request.dont_filter else b""
-        row = _to_row(pass_id, request, unique=unique)
-        rows.setdefault(row["fingerprint"], row)
-    queued: list[Queued] = []
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    for chunk in _chunks(list(rows.values())):
-        statement = dialect.insert(frontier).on_conflict_do_nothing().returning(
-            frontier.c.id, frontier.c.url, frontier.c.request, frontier.c.priority, frontier.c.depth)
-        queued += [_from_row(row) for row in connection.execute(statement, chunk)]
-    return queued
+        wanted.setdefault(os.urandom(20) if request.dont_filter else fingerprint(request), request)
+    last = connection.execute(select(func.max(frontier.c.id))).scalar_one() or 0
+    insert_rows(connection, frontier, len(wanted), new_only=True, pass_id=pass_id, fingerprint=Each(wanted),
+                url=Each(request.url for request in wanted.values()),
+                request=Each(map(_extra, wanted.values())),
+                priority=Each(-request.priority for request in wanted.values()),
+                depth=Each(request.depth for request in wanted.values()), state=FrontierState.WAITING.value)
+    # Whoever holds the run is the only one that adds to its pass, and ids only grow.
+    added = connection.execute(select(frontier.c.id, frontier.c.fingerprint, frontier.c.pass_id).where(frontier.c.id > last))
+    return [Queued(row.id, wanted[row.fingerprint]) for row in added if row.pass_id == pass_id]
 
 
 def enqueue(store: Store, run: Run, requests: Iterable[Request]) -> list[Queued]:
@@ -171,11 +172,10 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
 
 def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress) -> None:
     fetched = [page for page in batch if page.url]  # items of start() and errbacks come on a page of no URL
-    if fetched:
-        connection.execute(insert(pages), [
-            {"pass_id": run.pass_id, "run_id": run.id, "url": page.url, "status": page.status,
-             "fetched_at": page.fetched_at, "size_bytes": page.size_bytes, "items": len(page.items)}
-            for page in fetched])
+    insert_rows(connection, pages, len(fetched), pass_id=run.pass_id, run_id=run.id,
+                url=Each(page.url for page in fetched), status=Each(page.status for page in fetched),
+                fetched_at=Each(page.fetched_at for page in fetched),
+                size_bytes=Each(page.size_bytes for page in fetched), items=Each(len(page.items) for page in fetched))
     ends = [{"row": page.frontier_id, "end_status": page.status, "end_error": page.error,
              "end_state": (FrontierState.FAILED if page.error else FrontierState.DONE).value}
             for page in batch if page.frontier_id is not None]
@@ -187,15 +187,23 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
     progress.pages_failed += sum(1 for page in batch if page.error)
 
 
+class _Told(NamedTuple):
+    """A change to be written."""
+
+    key: str
+    kind: ChangeKind
+    before: dict[str, Json]
+    after: dict[str, Json]
+
+
 @dataclass
 class _Compared:
-    """Rows to write, sorted by what became of each item."""
+    """What to write, sorted by what became of each item."""
 
-    new: list[dict[str, Any]] = field(default_factory=list)
     altered: list[dict[str, Any]] = field(default_factory=list)
     quiet: list[dict[str, Any]] = field(default_factory=list)
     unchanged: list[int] = field(default_factory=list)
-    changes: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[_Told] = field(default_factory=list)
     duplicates: int = 0
     seen: list[dict[str, Json]] = field(default_factory=list)
 
@@ -217,17 +225,15 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
     if not found:
         return set()
     compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
-    if files:
-        for change in compared.changes:
-            change["page_key"] = files.get(change["key"], "")
     _write_items(connection, run, compared, now)
+    _write_changes(connection, run, compared.changes, files, now)
     _add_coverage(connection, run, compared.seen)
     progress.duplicates += compared.duplicates
     progress.unchanged += len(compared.unchanged) + len(compared.quiet)
     progress.items += len(compared.seen)
-    for change in compared.changes:
-        setattr(progress, change["kind"], getattr(progress, change["kind"]) + 1)
-    return {change["page_key"] for change in compared.changes if "page_key" in change}
+    for kind, count in Counter(change.kind for change in compared.changes).items():
+        setattr(progress, kind.value, getattr(progress, kind.value) + count)
+    return {files[change.key] for change in compared.changes if change.key in files}
 
 
 def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:
@@ -241,15 +247,13 @@ def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any],
     compared = _Compared()
     for key, data in found.items():
         row = known.get(key)
-        before: dict[str, Json] = {}
+        before = _NOTHING
         if row is not None and row.pass_id == run.pass_id:
             compared.duplicates += 1
             continue
         compared.seen.append(data)
         if row is None:
             kind = ChangeKind.NEW
-            compared.new.append({"spider": run.spider, "key": key, "data": data, "present": True,
-                                 "first_seen_at": now, "changed_at": now, "pass_id": run.pass_id})
         else:
             reported = row.data if row.reported is None else row.reported
             if row.present and comparison.same(reported, data):
@@ -261,14 +265,11 @@ def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any],
             kind = ChangeKind.CHANGED if row.present else ChangeKind.BACK
             before = comparison.before(reported, data)
             compared.altered.append({"row": row.id, "new_data": data})
-        compared.changes.append({"run_id": run.id, "spider": run.spider, "key": key, "kind": kind.value,
-                                 "at": now, "before": before, "after": data})
+        compared.changes.append(_Told(key, kind, before, data))
     return compared
 
 
 def _write_items(connection: Connection, run: Run, compared: _Compared, now: datetime) -> None:
-    if compared.new:
-        connection.execute(insert(items), compared.new)
     if compared.altered:
         connection.execute(update(items).where(items.c.id == bindparam("row")).values(
             data=bindparam("new_data", type_=items.c.data.type), reported=None, present=True, changed_at=now,
@@ -279,8 +280,18 @@ def _write_items(connection: Connection, run: Run, compared: _Compared, now: dat
             reported=bindparam("kept", type_=items.c.reported.type)), compared.quiet)
     for ids in _chunks(compared.unchanged):
         connection.execute(update(items).where(items.c.id.in_(ids)).values(pass_id=run.pass_id))
-    if compared.changes:
-        connection.execute(insert(changes), compared.changes)
+
+
+def _write_changes(connection: Connection, run: Run, told: Sequence[_Told], files: Mapping[str, str], now: datetime) -> None:
+    """The changes, and the items that are new. files: keys of the pages they were found on, by item."""
+    after = ready(connection, changes.c.after, (change.after for change in told))
+    insert_rows(connection, changes, len(told), run_id=run.id, spider=run.spider, at=now,
+                key=Each(change.key for change in told), kind=Each(change.kind.value for change in told),
+                before=Each(change.before for change in told) if any(change.before for change in told) else _NOTHING, after=after,
+                page_key=Each(files.get(change.key, "") for change in told) if files else "")
+    new = [(change.key, data) for change, data in zip(told, after, strict=True) if change.kind is ChangeKind.NEW]
+    insert_rows(connection, items, len(new), spider=run.spider, key=Each(key for key, _ in new),
+                data=Ready(data for _, data in new), present=True, first_seen_at=now, changed_at=now, pass_id=run.pass_id)
 
 
 def _add_coverage(connection: Connection, run: Run, seen: list[dict[str, Json]]) -> None:
