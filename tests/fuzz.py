@@ -11,6 +11,7 @@ import math
 import random
 import tempfile
 import tomllib
+from copy import deepcopy
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,14 @@ def _change(rng: random.Random, table: dict[str, Any]) -> None:
     where, key = rng.choice(places)
     what = rng.random()
     if what < 0.6:
-        where[key] = rng.choice(ODD)
+        where[key] = deepcopy(rng.choice(ODD))  # else the next change is one of all that follow
     elif what < 0.75:
         other, its = rng.choice(places)
         where[key] = json.loads(json.dumps(other[its], default=str))
     elif what < 0.85:
         del where[key]
     elif isinstance(where, dict):
-        where[rng.choice((str(key)[:-1], "x", f"{key}s", "", "a b", "é", "file", "__class__", "\x1b[2J\nforged"))] = rng.choice(ODD)
+        where[rng.choice((str(key)[:-1], "x", f"{key}s", "", "a b", "é", "file", "__class__", "\x1b[2J\nforged"))] = deepcopy(rng.choice(ODD))
 
 
 def _places(value: Any) -> Any:

@@ -51,8 +51,6 @@ def _values(settings: Settings) -> Iterator[str]:
     for proxy in settings.proxies.values():
         for one in proxy if isinstance(proxy, tuple) else (proxy,):
             yield from _password_in(one.url if isinstance(one, ProxyTable) else one)
-    if isinstance(settings.pipeline.database, str):
-        yield from _password_in(settings.pipeline.database)
     beats = [settings.heartbeat.beat, *(spider.beat for spider in settings.spiders.values())]
     yield from (beat for beat in beats if isinstance(beat, str))
 

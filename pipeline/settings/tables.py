@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +26,8 @@ from pipeline.settings.values import (
     is_loopback,
 )
 
+_PASSWORD_IN_URL = re.compile(r"://[^:/?#@]*:[^@]+@|[?&](ssl)?password=[^&]")
+
 
 class PipelineTable(Table):
     data_dir: str = "var"
@@ -32,12 +35,21 @@ class PipelineTable(Table):
     max_runs: int = Field(2, ge=1, le=64)
     contact: str = ""
     database: str | Secret | None = None
+    """Where the store is; by default SQLite in data_dir. A URL with a password is a secret."""
     keep_free: Size = Field(200 * 10**6, validate_default=False)
     """Bytes of disk that downloads leave free."""
     downloads_quota: Size | None = Field(None, validate_default=False)
     """The oldest downloaded files of all spiders are deleted when they take more together."""
     shutdown_grace: Duration = 20.0
     """How long SIGTERM waits for runs to checkpoint."""
+
+    @field_validator("database")
+    @classmethod
+    def _no_plain_password(cls, database: str | Secret | None) -> str | Secret | None:
+        if isinstance(database, str) and _PASSWORD_IN_URL.search(database):
+            raise PydanticCustomError("secret", "has a password in it, which is never written here; put the whole URL "
+                                      "where { env = \"NAME\" } or { file = \"path\" } says")
+        return database
 
 
 class KeepTable(Table):

@@ -107,13 +107,6 @@ def runs_of(store: Store, run_ids: Sequence[int]) -> list[Run]:
             select(runs).where(runs.c.id.in_(list(run_ids))).order_by(runs.c.id))]
 
 
-def change_counts(store: Store, run_ids: Sequence[int]) -> dict[ChangeKind, int]:
-    with store.read() as connection:
-        rows = connection.execute(select(changes.c.kind, func.count()).where(
-            changes.c.run_id.in_(list(run_ids))).group_by(changes.c.kind))
-        return {ChangeKind(kind): count for kind, count in rows}
-
-
 def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None = None) -> Iterator[Change]:
     """The changes of these runs in the order they were found, read in batches, so that any number fits."""
     wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)))

@@ -18,7 +18,18 @@ from pipeline.store.compare import Coverage
 from pipeline.store.engine import Store
 from pipeline.store.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs
 from pipeline.store.sequels import Sequel
-from pipeline.store.slots import PASS_MAX_AGE, PASS_MAX_RUNS, REAL, Overlap, Wanted, claim, insert_run, pass_for, run_of
+from pipeline.store.slots import (
+    ATTEMPT,
+    PASS_MAX_AGE,
+    PASS_MAX_RUNS,
+    REAL,
+    Overlap,
+    Wanted,
+    claim,
+    insert_run,
+    pass_for,
+    run_of,
+)
 
 QUIET = "QuietHours"
 """The error_kind of a run that quiet hours stopped, or kept from beginning."""
@@ -214,7 +225,7 @@ def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) ->
 def _take_up(connection: Connection, run: Run, now: datetime) -> Run | None:
     found = connection.execute(select(passes).where(passes.c.id == run.pass_id)).one()
     attempts = connection.execute(select(func.count()).where(
-        runs.c.pass_id == run.pass_id, REAL)).scalar_one()
+        runs.c.pass_id == run.pass_id, ATTEMPT)).scalar_one()
     waits = connection.execute(select(runs.c.id).where(
         runs.c.spider == run.spider, runs.c.started_at.is_(None), runs.c.ended_at.is_(None))).first()
     if found.closed_at is not None or attempts >= PASS_MAX_RUNS or waits is not None:

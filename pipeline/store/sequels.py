@@ -12,7 +12,7 @@ from pipeline.model import Outcome, Run
 from pipeline.settings import Settings
 from pipeline.store.engine import Store
 from pipeline.store.schema import passes, runs, slots
-from pipeline.store.slots import PASS_MAX_RUNS, REAL, Overlap, claim_after, insert_run
+from pipeline.store.slots import ATTEMPT, PASS_MAX_RUNS, Overlap, claim_after, insert_run
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
@@ -53,7 +53,7 @@ class Sequel:
     def _again(self, connection: Connection, run: Run, *, open_pass: bool, now: datetime) -> None:
         of_slot = select(func.count()).where(runs.c.slot_id == run.slot_id, runs.c.reason == "retry")
         tried = connection.execute(of_slot).scalar_one()
-        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, REAL)).scalar_one()
+        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, ATTEMPT)).scalar_one()
         by_hand = connection.execute(select(slots.c.reason).where(slots.c.id == run.slot_id)).scalar_one() == "manual"
         others = connection.execute(select(runs.c.id).where(
             runs.c.spider == run.spider, runs.c.ended_at.is_(None), runs.c.id != run.id)).first()

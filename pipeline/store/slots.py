@@ -20,7 +20,7 @@ from pipeline.store.schema import cursors, passes, paused, runs, slots
 PASS_MAX_AGE = timedelta(hours=24)
 """An open pass older than this tells nothing true about the site: the next slot starts afresh."""
 PASS_MAX_RUNS = 8
-"""So many attempts at one pass without finishing it, and the next slot starts afresh."""
+"""So many attempts at one pass that were cut short, and the next slot starts afresh."""
 KILL_GRACE = timedelta(seconds=2)
 """How long the run that takes a killed one's place waits: within it, a child anywhere has seen that it lost its lease."""
 
@@ -28,6 +28,9 @@ Overlap = Literal["skip", "queue", "kill"]
 
 REAL = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
 """A skipped run never was at work. A run that has not ended has no outcome."""
+
+ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
+"""What counts towards PASS_MAX_RUNS. Who was told to stop, by us or by quiet hours, does not show that a pass never ends."""
 
 _PROGRESS = set(Progress.__dataclass_fields__)
 
@@ -133,7 +136,7 @@ def pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -
     found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
                                .order_by(passes.c.id.desc())).first()
     if found is not None:
-        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == found.id, REAL)).scalar_one()
+        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == found.id, ATTEMPT)).scalar_one()
         if found.resumable and now - found.opened_at < PASS_MAX_AGE and attempts < PASS_MAX_RUNS:
             return int(found.id)
         connection.execute(update(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from email.header import decode_header, make_header
 from pathlib import Path
 
@@ -61,8 +63,16 @@ def test_a_service_without_scrapy_in_it_delivers_the_demo_digest(program: Progra
     assert "42 new" in str(make_header(decode_header(message["Subject"])))
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A temporary folder whose name is short: a socket's path has 107 bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def test_a_killed_service_leaves_no_child_and_the_next_one_goes_on_with_the_pass(
-        program: Program, site: PageSite) -> None:
+        program: Program, site: PageSite, temporary: Path) -> None:
+    program.environment["TMPDIR"] = str(temporary)
     gate = threading.Event()
     chain(site, 12, gate)
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}')
@@ -72,6 +82,7 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_goes_on_with_the_pass
     assert started
     program.kill()
     eventually(lambda: not alive(started), within_s=5)
+    left = set(temporary.iterdir())
 
     gate.set()
     program.serve()
@@ -82,6 +93,10 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_goes_on_with_the_pass
     assert runs[0]["complete"]
     assert len(program.run("items", "s").stdout.splitlines()) == 12
     assert sorted(site.paths().count(f"/{n}") for n in range(12)) == [1] * 11 + [2]
+    assert left
+    assert not left & set(temporary.iterdir())  # what the killed one could not tidy
+    assert program.stop() == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_sigterm_checkpoints_a_run_and_the_next_start_goes_on_at_once(program: Program, site: PageSite) -> None:

@@ -123,6 +123,16 @@ def test_a_stopped_run_goes_on_at_the_next_start(store: Store) -> None:
     assert runs.take_up_stopped(store, now=NOW) == []
 
 
+def test_a_pass_goes_on_however_often_its_runs_were_told_to_stop(store: Store) -> None:
+    due(store, "k")
+    for _ in range(slots.PASS_MAX_RUNS + 1):
+        run = started(store)
+        runs.end_run(store, run, runs.Ending(Outcome.STOPPED, "quiet hours until 06:00", runs.QUIET, keep_open=True), Progress(),
+                     now=NOW)
+        (again,) = runs.take_up_stopped(store, now=NOW, quiet_only=True)
+        assert again.pass_id == run.pass_id
+
+
 def test_an_old_open_pass_is_not_gone_on_with(store: Store) -> None:
     due(store, "k")
     run = started(store)
