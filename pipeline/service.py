@@ -113,8 +113,8 @@ class Service:
             async with contextlib.AsyncExitStack() as stack:
                 await self._open_doors(stack)
                 warm_up()
-                if unclean:
-                    await asyncio.to_thread(self._look_for_damage)
+                if unclean or self._store.shared:
+                    await asyncio.to_thread(self._look_for_damage, unclean=bool(unclean))
                 await asyncio.to_thread(self._take_up, quiet_only=False)
                 self._outward.ready()
                 await self._work()
@@ -162,13 +162,18 @@ class Service:
         self._plan_changed.set()
         self._runs_changed.set()
 
-    def _look_for_damage(self) -> None:
-        """After a kill or a power cut: is the database whole? And what was being written then is swept away."""
+    def _look_for_damage(self, *, unclean: bool) -> None:
+        """After a kill or a power cut: is the database whole? And what was being written then is swept away.
+
+        A shared database is asked at each start: how the last service ended nobody knows, and it costs milliseconds.
+        """
         began = utc_now()
         faults = self._store.check()
         if faults:
             raise StoreError(f"the database is damaged: {faults[0]}", where=self._store.where,
                              fix="restore a backup (`pipeline restore FILE --replace`)")
+        if not unclean:
+            return
         swept = self._store.files.sweep()
         logger.info("the last stop was no clean one: the database is whole (looked through in %.1f s)%s",
                     (utc_now() - began).total_seconds(), f"; {swept} files left half written are gone" if swept else "")

@@ -70,11 +70,21 @@ def test_a_secret_that_is_not_there_says_what_to_do(secret: Secret, words: str) 
 @pytest.mark.parametrize("text", [
     '[mail]\nuser = "me"\npassword = "hunter2hunter2"\n',
     '[spiders.s]\nstart = "http://x/"\n[spiders.s.login]\nurl = "http://x/"\ncheck = "a"\nfields = { user = "me", password = "hunter2hunter2" }\n',
-    '[spiders.s]\nstart = { url = "http://x/", auth = { user = "me", password = "hunter2hunter2" } }\n'])
+    '[spiders.s]\nstart = { url = "http://x/", auth = { user = "me", password = "hunter2hunter2" } }\n',
+    '[pipeline]\ndatabase = "postgresql://me:hunter2/hunter2@db/x"\n',
+    '[pipeline]\ndatabase = "postgresql://db/x?user=me&password=hunter2hunter2"\n'])
 def test_a_password_written_in_the_file_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
     said = problem(tmp_path, text)
     assert "{ env" in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("url", ["postgresql://me@db/x", "postgresql://db:5432/x", "postgresql:///x?host=/run/postgresql",
+                                 "sqlite:////srv/a:b@c.sqlite3"])
+def test_a_database_without_a_password_may_stand_in_the_file(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f'[pipeline]\ndatabase = "{url}"\n')
+    assert load(path).database_url == url
 
 
 @pytest.mark.parametrize(("text", "words"), [

@@ -108,10 +108,19 @@ def _listed(columns: list[str]) -> str:
 
 
 def faults(connection: Connection) -> Iterator[str]:
-    """The server looks after its own files; what a table of ours lacks shows when it is read."""
+    """What the server knows to be wrong. It recovers its own files after a crash before it lets anybody in; reading
+    every page, as SQLite's check does, is its checksums' business (initdb --data-checksums) and pg_amcheck's."""
     for table in metadata.sorted_tables:
         connection.execute(select(table).limit(1)).all()
-    yield from ()
+    failed = connection.exec_driver_sql(
+        "SELECT checksum_failures, checksum_last_failure FROM pg_stat_database WHERE datname = current_database()").one()
+    if failed.checksum_failures:
+        yield f"{failed.checksum_failures} pages failed their checksum, the last on {failed.checksum_last_failure:%Y-%m-%d %H:%M %Z}" \
+            " (once that is mended, pg_stat_reset() forgets it)"
+    broken = connection.exec_driver_sql(
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
+        " WHERE relnamespace = current_schema()::regnamespace AND NOT indisvalid ORDER BY 1").scalars()
+    yield from (f"the index {name} is not valid: REINDEX it" for name in broken)
 
 
 _BY_STATE = {

@@ -95,3 +95,13 @@ def test_a_slot_is_claimed_once_by_many_at_once(postgres: Postgres, migrated: st
     assert sorted(claimed) == list(range(20))
     for store in stores:
         store.close()
+
+
+def test_what_the_server_knows_to_be_damaged_is_told(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+    url = postgres.new_database(migrated)
+    store = open_store(tmp_path, url)
+    assert store.check() == []
+    postgres.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pk_slots'::regclass",
+                     url.rpartition("/")[2])
+    assert store.check() == ["the index pk_slots is not valid: REINDEX it"]
+    store.close()
