@@ -115,8 +115,8 @@ def faults(connection: Connection) -> Iterator[str]:
     failed = connection.exec_driver_sql(
         "SELECT checksum_failures, checksum_last_failure FROM pg_stat_database WHERE datname = current_database()").one()
     if failed.checksum_failures:
-        yield f"{failed.checksum_failures} pages failed their checksum, the last on {failed.checksum_last_failure:%Y-%m-%d %H:%M %Z}" \
-            " (once that is mended, pg_stat_reset() forgets it)"
+        yield (f"{failed.checksum_failures} pages failed their checksum, the last at "
+               f"{failed.checksum_last_failure:%Y-%m-%d %H:%M %Z} (once that is mended, pg_stat_reset() forgets it)")
     broken = connection.exec_driver_sql(
         "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
         " WHERE relnamespace = current_schema()::regnamespace AND NOT indisvalid ORDER BY 1").scalars()
