@@ -38,7 +38,6 @@ from pipeline.download.limits import Limits
 from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
-from pipeline.mail import digest as mail_digest
 from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
 from pipeline.run_log import Capture, RunLog
 from pipeline.session import Session, open_session, prepare, translate
@@ -385,6 +384,7 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
 
 def _build_digest(store: Store, settings: Settings, pipe: Connection, claim: DigestClaim, owner: str) -> None:
     """Render a digest into the outbox; what went wrong is the parent's to tell."""
+    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  a crawl needs none of it; a service preloads it
     try:
         mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC))
         error: PipelineError | None = None

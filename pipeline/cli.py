@@ -110,13 +110,15 @@ def serve(settings_file: str, *, once: bool) -> None:
 @json_option
 def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: bool, as_json: bool) -> None:
     """Run spiders now, in the foreground, with live progress."""
-    import asyncio
-
-    from pipeline.foreground import run_now
-    from pipeline.service import ended_line
-    settings = _load(settings_file)
     if bool(spiders) == every:
         raise UsageError("name the spiders to run, or --all", where="run")
+    from pipeline.schedule.forkserver import warm_up
+    warm_up()  # first: a run waits for it; should the settings be wrong, it ends with us
+    import asyncio
+
+    from pipeline.by_hand import run_now
+    from pipeline.live import ended_line
+    settings = _load(settings_file)
     names = list(settings.spiders) if every else [_spider(settings, name) for name in dict.fromkeys(spiders)]
     if dry_run:
         from pipeline.rehearsal import dry_run as rehearse
@@ -409,7 +411,7 @@ def mail_login(settings_file: str) -> None:
 @json_option
 def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool) -> None:
     """Past runs, the newest first."""
-    from pipeline.service import ended_line
+    from pipeline.live import ended_line
     from pipeline.store import runs
     settings = _load(settings_file)
     if spider is not None:

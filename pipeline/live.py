@@ -15,10 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.heartbeat.text import for_people
 from pipeline.model import DownloadState, Run, Transfer, together
 from pipeline.store import Store, downloads, runs
-from pipeline.units import size_for_people
+from pipeline.units import size_for_people, span_for_people
 
 WATCH_EVERY_S = 0.3
 PLAIN_EVERY_S = 2.0
@@ -102,7 +101,7 @@ def _add_bars(bars: Table, run: Run, counts: Counts) -> None:
 
 def _speed(rate_bytes_s: float, seconds: float | None) -> tuple[str, str]:
     return (f"{size_for_people(rate_bytes_s)}/s" if rate_bytes_s else "",
-            f"{for_people(seconds)} left" if seconds is not None else "")
+            f"{span_for_people(seconds)} left" if seconds is not None else "")
 
 
 def left_s(run: Run, counts: Counts) -> float | None:
@@ -134,6 +133,15 @@ def progress_line(run: Run) -> str:
     if run.transfers:
         parts.append(_under_way(run.transfers))
     return ", ".join(parts)
+
+
+def ended_line(run: Run) -> str:
+    """How a run ended, in one line."""
+    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else 0.0
+    outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
+    flags = ", suspect" if run.suspect else ""
+    reason = f": {run.error}" if run.error else ""
+    return f"{run.spider} run {run.id}: {outcome} after {took:.1f} s ({progress_line(run)}{flags}){reason}"
 
 
 def _under_way(transfers: Sequence[Transfer]) -> str:

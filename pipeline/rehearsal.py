@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
+from pipeline.by_hand import demo_site, run_now
 from pipeline.errors import SpiderError, UsageError
-from pipeline.foreground import demo_site, run_now
 from pipeline.model import REHEARSAL, Json, Run
-from pipeline.schedule.children import Child, warm_up
+from pipeline.schedule.children import Child
+from pipeline.schedule.forkserver import warm_up
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store
 from pipeline.store import items as stored_items

@@ -24,13 +24,13 @@ from pipeline.download.keeping import tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
 from pipeline.heartbeat import Desk, Outward, Past, Snapshot, announce, heartbeat_of, snapshot
 from pipeline.heartbeat.status import due_for_success
-from pipeline.live import progress_line
+from pipeline.live import ended_line, progress_line
 from pipeline.mail import alerts
 from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Outcome, Run
-from pipeline.schedule.children import warm_up
 from pipeline.schedule.claims import Plans, claim_due, open_plans
+from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.plan import Plan, Planned
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
@@ -112,7 +112,7 @@ class Service:
                               on_plan=self._plan_changed.set, on_mail=self._outbox.wake)
             async with contextlib.AsyncExitStack() as stack:
                 await self._open_doors(stack)
-                warm_up()
+                warm_up("pipeline.mail.digest")
                 if unclean or self._store.shared:
                     await asyncio.to_thread(self._look_for_damage, unclean=bool(unclean))
                 await asyncio.to_thread(self._take_up, quiet_only=False)
@@ -524,12 +524,3 @@ def _shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def ended_line(run: Run) -> str:
-    """How a run ended, in one line."""
-    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else 0.0
-    outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
-    flags = ", suspect" if run.suspect else ""
-    reason = f": {run.error}" if run.error else ""
-    return f"{run.spider} run {run.id}: {outcome} after {took:.1f} s ({progress_line(run)}{flags}){reason}"

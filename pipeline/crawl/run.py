@@ -14,6 +14,7 @@ import scrapy
 from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.settings import Settings as ScrapySettings
+from scrapy.settings.default_settings import RETRY_EXCEPTIONS
 from scrapy.spiders import Spider
 from twisted.python.failure import Failure
 
@@ -63,6 +64,9 @@ _SPIDER_MIDDLEWARES = {
     "scrapy.spidermiddlewares.depth.DepthMiddleware": 900,
 }
 
+_RETRIED = [each for each in RETRY_EXCEPTIONS if "handlers.http11" not in str(each)]
+"""What is raised by Scrapy's own handler, which takes its share of a start to load, is never raised by ours."""
+
 _FOR_PYTHON_SPIDERS = frozenset({
     "scrapy.spidermiddlewares.start.StartSpiderMiddleware",
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware",
@@ -71,7 +75,6 @@ _FOR_PYTHON_SPIDERS = frozenset({
 """What looks at scrapy.Requests among a callback's output, or at a spider's attributes: the built-in ones have neither."""
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handler.SessionHandler",
-           "scrapy.core.downloader.handlers.http11",  # RETRY_EXCEPTIONS names some of it
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
            "scrapy.logformatter", "scrapy.robotstxt", "scrapy.pipelines", "pipeline.crawl.extract")
 """What a crawl loads by name: imported before the fork, so that a run starts in tens of milliseconds."""
@@ -89,6 +92,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "DOWNLOAD_DELAY_JITTER": 0,
         "DEPTH_LIMIT": table.max_depth,
         "RETRY_TIMES": table.retries,
+        "RETRY_EXCEPTIONS": _RETRIED,
         "RETRY_GIVE_UP_LOG_LEVEL": "INFO",
         "WARN_ON_GENERATOR_RETURN_VALUE": False,
         "USER_AGENT": context.session.user_agent,

@@ -29,7 +29,9 @@ def page_text(html: str) -> str:
     line: list[str] = []
 
     def end_line() -> None:
-        text = _BLANKS.sub(" ", "".join(line)).strip(" |")
+        if not line:
+            return
+        text = " ".join("".join(line).split()).strip(" |")
         line.clear()
         if text:
             lines.append(text)
@@ -43,7 +45,7 @@ def page_text(html: str) -> str:
             continue
         tag = node.tag
         if tag == "-text":
-            line.append(node.text(deep=False) or "")
+            line.append(node.text_content or "")
             continue
         if tag is None or tag in _UNSEEN or tag.startswith("-"):
             continue

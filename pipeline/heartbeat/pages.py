@@ -14,9 +14,9 @@ from markupsafe import Markup
 from pipeline.heartbeat.feeds import xml_text
 from pipeline.heartbeat.shape import PastRun, Snapshot
 from pipeline.heartbeat.status import RECENT
-from pipeline.heartbeat.text import for_people, stamp, visible
+from pipeline.heartbeat.text import stamp, visible
 from pipeline.model import Change, Run
-from pipeline.units import size_for_people
+from pipeline.units import size_for_people, span_for_people
 
 _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
@@ -35,7 +35,7 @@ class Pages:
         self._charts: dict[tuple[str, int, int, int], Markup] = {}
         self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
-        self._templates.filters |= {"span": for_people, "size": size_for_people, "bars": self._bars, "took": took,
+        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took,
                                     "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "named": named}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
@@ -81,7 +81,7 @@ def named(run: Run) -> str:
 def took(run: Run) -> str:
     if run.started_at is None:
         return "–"
-    return for_people(((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds())
+    return span_for_people(((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds())
 
 
 @pass_context

@@ -29,7 +29,7 @@ from pipeline.heartbeat.shape import (
     SpiderStatus,
     TransferStatus,
 )
-from pipeline.heartbeat.text import for_people, iso, quoted
+from pipeline.heartbeat.text import iso, quoted
 from pipeline.model import Health, LoginCookie, Outcome, Run
 from pipeline.settings import Proxy, ProxyTable, Settings, quiet_between
 from pipeline.store import status as queries
@@ -38,7 +38,7 @@ from pipeline.store.logins import first_ends
 from pipeline.store.pauses import paused_since
 from pipeline.store.proxies import pool_file, read_pool
 from pipeline.store.runs import QUIET
-from pipeline.units import size_for_people
+from pipeline.units import size_for_people, span_for_people
 
 RECENT = 20
 """Ended runs of each spider in a snapshot: enough for a sparkline."""
@@ -225,7 +225,7 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
     reasons = []
     if outbox["oldest_age_s"] is not None and outbox["oldest_age_s"] > after_s:
         why = f" ({outbox['last_error']})" if outbox["last_error"] else ""
-        reasons.append(f"outbox: the oldest message waits for {for_people(outbox['oldest_age_s'])}{why}")
+        reasons.append(f"outbox: the oldest message waits for {span_for_people(outbox['oldest_age_s'])}{why}")
     if outbox["parked"]:
         reasons.append(f"outbox: {outbox['parked']} parked; see `pipeline outbox`")
     return reasons

@@ -41,15 +41,3 @@ def stamp(now: datetime, zone: tzinfo) -> str:
 def iso(moment: datetime, zone: tzinfo | None) -> str:
     """`2026-11-22T23:16:41+08:00`, in `zone`; None: in its own."""
     return moment.astimezone(zone).isoformat(timespec="seconds") if zone else moment.isoformat(timespec="seconds")
-
-
-def for_people(seconds: float) -> str:
-    """A span in its two largest units: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
-    return f"{whole // 60} min"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.heartbeat.shape import LoopStatus, Snapshot
-from pipeline.heartbeat.text import for_people
+from pipeline.units import span_for_people
 
 LAG_S = 5.0
 """A loop that was held up for longer is a reason to be degraded; everything else in the service waited, too."""
@@ -57,10 +57,10 @@ def judged(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: float = LAG_S, 
     """The snapshot with what the service says of itself. unwritable: why the database takes no write."""
     reasons = []
     if loop["lag_s"] > lag_after_s:
-        reasons.append(f"service: its loop was held up for {for_people(loop['lag_s'])}")
+        reasons.append(f"service: its loop was held up for {span_for_people(loop['lag_s'])}")
     if loop["clock_jump_s"]:
         way = "forward" if loop["clock_jump_s"] > 0 else "back"
-        reasons.append(f"service: the clock jumped {way} by {for_people(abs(loop['clock_jump_s']))}")
+        reasons.append(f"service: the clock jumped {way} by {span_for_people(abs(loop['clock_jump_s']))}")
     found: Snapshot = {**snapshot, "loop": loop, "reasons": snapshot["reasons"] + reasons}
     if reasons and found["health"] == "ok":
         found["health"] = "degraded"

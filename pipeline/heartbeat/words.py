@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.heartbeat.shape import PastRun, RunStatus, Snapshot, SpiderStatus, TransferStatus
-from pipeline.heartbeat.text import for_people, visible
+from pipeline.heartbeat.text import visible
 from pipeline.settings import nearest
-from pipeline.units import size_for_people
+from pipeline.units import size_for_people, span_for_people
 
 _MOST_FILES = 8
 """Files under way that one answer names."""
@@ -74,12 +74,12 @@ def _figures(run: RunStatus) -> str:
     text = f"{done['pages']} pages, {done['items']} items, {done['downloads']} downloads"
     if done["download_bytes"]:
         text += f" ({size_for_people(done['download_bytes'])})"
-    return f"{text} in {for_people(run['duration_s'])}" if run["duration_s"] is not None else text
+    return f"{text} in {span_for_people(run['duration_s'])}" if run["duration_s"] is not None else text
 
 
 def _in_short(run: PastRun) -> str:
     text = f"{run['pages']} pages, {run['items']} items"
-    return f"{text} in {for_people(run['duration_s'])}" if run["duration_s"] is not None else text
+    return f"{text} in {span_for_people(run['duration_s'])}" if run["duration_s"] is not None else text
 
 
 def _runs(snapshot: Snapshot, argument: str) -> str:
@@ -97,7 +97,7 @@ def _outbox(snapshot: Snapshot, argument: str) -> str:
     outbox = snapshot["outbox"]
     text = f"{outbox['waiting']} waiting, {outbox['parked']} parked"
     if outbox["oldest_age_s"] is not None:
-        text += f", oldest {for_people(outbox['oldest_age_s'])}"
+        text += f", oldest {span_for_people(outbox['oldest_age_s'])}"
     return f"{text}; last error: {outbox['last_error']}" if outbox["last_error"] else text
 
 
@@ -121,7 +121,7 @@ def _transfer(file: TransferStatus) -> str:
     if file["total_bytes"] is not None:
         text += f" of {size_for_people(file['total_bytes'])}"
     text += f" at {size_for_people(file['rate_bytes_s'])}/s"
-    return f"{text}, {for_people(file['left_s'])} left" if file["left_s"] is not None else text
+    return f"{text}, {span_for_people(file['left_s'])} left" if file["left_s"] is not None else text
 
 
 def _proxies(snapshot: Snapshot, argument: str) -> str:

@@ -8,55 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import importlib
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.schedule.forkserver import ENTRY
 from pipeline.settings import Settings
 
-ENTRY = "pipeline.child"
-_MARK = "crawl-to-inbox"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def warm_up() -> None:
-    """Start the forkserver; it loads Scrapy while we go on."""
-    _sweep(Path(tempfile.gettempdir()))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([ENTRY, "pipeline.cli"])
-    forkserver.ensure_running()
-    _hold(Path(get_temp_dir()))
-
-
-def _hold(folder: Path) -> None:
-    """Mark the folder with the forkserver's socket as ours, and in use for as long as this process lives."""
-    if (folder / _MARK).exists():  # warmed up before
-        return
-    descriptor = os.open(folder / "mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # never closed: see above
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.rename(folder / "mark", folder / _MARK)  # locked before anybody else sees it
-
-
-def _sweep(temporary: Path) -> None:
-    """Delete such folders of ours whose process was killed and could not do it."""
-    for folder in temporary.glob("pymp-*"):
-        try:
-            with (folder / _MARK).open("rb+") as mark:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if folder.stat(follow_symlinks=False).st_uid == os.geteuid():
-                    shutil.rmtree(folder)
-        except OSError:  # in use, or somebody else's
-            continue
 
 
 def _begin(work: str, settings: Settings, log_file: str, pipe: Connection, arguments: tuple[Any, ...]) -> None:

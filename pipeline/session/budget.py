@@ -92,12 +92,13 @@ class HostBudget:
         if self._folder is None or not self._concurrency:
             return None
         with self._lock:
-            found = self._places.setdefault(host, _Places(partial(self._open, _name(host)), self._concurrency))
+            if host not in self._places:
+                self._places[host] = _Places(partial(self._open, _name(host)), self._concurrency)
+                for other in list(self._places)[:max(0, len(self._places) - _OPEN_HOSTS)]:
+                    if self._places[other].close():
+                        del self._places[other]
             self._places.move_to_end(host)
-            for other in list(self._places)[:max(0, len(self._places) - _OPEN_HOSTS)]:
-                if self._places[other].close():
-                    del self._places[other]
-            return found
+            return self._places[host]
 
     def _next_turn_s(self, host: str) -> float:
         """Take the host's next turn; the seconds until it comes. The clock is one for all processes, and never set."""

@@ -14,7 +14,8 @@ import pytest
 
 from pipeline.errors import SettingsError
 from pipeline.model import ChangeKind, Outcome, Run
-from pipeline.schedule.children import Child, warm_up
+from pipeline.schedule.children import Child
+from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.runner import Runner
 from pipeline.session.jar import Jar
 from pipeline.settings import load
