@@ -34,6 +34,7 @@ from pipeline.crawl.extract import Document
 from pipeline.crawl.mate import join
 from pipeline.crawl.run import PRELOAD, crawl, spider_class
 from pipeline.crawl.trial import try_spider
+from pipeline.download.answers import TryLaterError
 from pipeline.download.limits import Limits
 from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
@@ -45,6 +46,7 @@ from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
 from pipeline.session.robots import Robots
+from pipeline.session.shown import shown_url
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, logins, open_store
@@ -268,15 +270,20 @@ class CrawlRun:
         return crawling.result()
 
     def _open_downloads(self, session: Session, budget: HostBudget, robots: Robots | None) -> Downloads:
+        spider = self._settings.spiders[self._run.spider]
+        table = spider.downloads
+
         def before(url: str) -> None:
             if robots is not None:
                 robots.check(url)
+            if (left_s := budget.left_alone_s(url)) > spider.patience:
+                raise TryLaterError(f"its host asks to be left alone for {left_s:.0f} s", where=shown_url(url),
+                                    fix="let the next run fetch it, or raise patience", after_s=left_s)
             budget.wait(url)
 
-        table = self._settings.spiders[self._run.spider].downloads
         downloads = Downloads(
             self._store, self._run, client=partial(session.client, before=before), admit=budget.place_for_file,
-            translate=translate,
+            leave_alone=budget.leave_alone, translate=translate,
             limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
                           keep_free_bytes=self._settings.pipeline.keep_free, stall_s=table.timeout,
                           attempts=table.attempts),

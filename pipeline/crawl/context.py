@@ -98,7 +98,6 @@ class CrawlContext:
     committer: Writer = field(init=False)
     budget: HostBudget = field(default_factory=HostBudget)
     robots: Robots | None = None  # told what is read of robots.txt, for files
-    paused: dict[str, float] = field(default_factory=dict)  # until when (event loop's time), by host and port
     relogin: Relogin | None = None
     crew: Crew | None = None  # the run's other processes, in the one that leads them
     mate: bool = False  # whether this is one of the others

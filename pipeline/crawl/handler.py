@@ -48,7 +48,6 @@ class SessionHandler(AiohttpDownloadHandler):
         context = context_of(crawler)
         self._pipeline_session = context.session
         self._budget = context.budget
-        self._paused = context.paused
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
         self._clients: dict[str | None, aiohttp.ClientSession] = {}
@@ -60,8 +59,7 @@ class SessionHandler(AiohttpDownloadHandler):
         session = self._pipeline_session
         # Without a reactor, Scrapy's own count of what is under way lags behind: this one is exact.
         async with self._gates[urlparse_cached(request).netloc], self._budget.turn(request.url):
-            if self._paused and request.callback is not NO_CALLBACK and (
-                    self._paused.get(urlparse_cached(request).netloc, 0.0) > asyncio.get_running_loop().time()):
+            if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
                 raise HostPausedError  # while it waited for its turn
             while True:
                 proxy = session.proxy_for(request.url)

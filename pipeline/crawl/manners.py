@@ -44,7 +44,7 @@ class Pauses:
         self._crawler = crawler
         self._context = context_of(crawler)
         self._patience_s = self._context.table.patience
-        self._until = self._context.paused
+        self._budget = self._context.budget
         self._refusals: dict[str, int] = {}
         crawler.signals.connect(self._robots, signal=signals.robots_parsed)
         crawler.signals.connect(self._downloaded, signal=signals.response_downloaded)
@@ -54,8 +54,8 @@ class Pauses:
         return cls(crawler)
 
     async def process_request(self, request: Request) -> Request | None:
-        wait_s = self._wait_s(request)
-        if wait_s <= 0:
+        wait_s = self._budget.left_alone_s(request.url)
+        if not wait_s:
             return None
         if wait_s > self._patience_s:
             raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
@@ -73,18 +73,16 @@ class Pauses:
             return response
         again = None
         assert self._crawler.spider is not None
-        if self._wait_s(request) <= self._patience_s and not request.meta.get(_DONT_RETRY):
+        if self._budget.left_alone_s(request.url) <= self._patience_s and not request.meta.get(_DONT_RETRY):
             again = get_retry_request(request, spider=self._crawler.spider, reason=f"status {response.status}")
         if again is None:
             request.meta[_DONT_RETRY] = True  # Scrapy's own retry, next in line, would go at once
             return response
         return self._later(again)
 
-    def _wait_s(self, request: Request) -> float:
-        return self._until.get(urlparse_cached(request).netloc, 0.0) - asyncio.get_running_loop().time()
-
     def _later(self, request: Request) -> Request:
-        return request.replace(meta={**request.meta, NOT_BEFORE: self._until[urlparse_cached(request).netloc]})
+        not_before = asyncio.get_running_loop().time() + self._budget.left_alone_s(request.url)
+        return request.replace(meta={**request.meta, NOT_BEFORE: not_before})
 
     def _downloaded(self, response: Response, request: Request) -> None:
         """Told before the next request of the host is sent; process_response would come one too late."""
@@ -96,8 +94,7 @@ class Pauses:
         if wait_s is None:
             failures = self._refusals[host] = self._refusals.get(host, 0) + 1
             wait_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
-        until = asyncio.get_running_loop().time() + wait_s
-        self._until[host] = max(until, self._until.get(host, 0.0))
+        self._budget.leave_alone(request.url, wait_s)
         logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
 
     def _robots(self, robotparser: Any, request: Request) -> None:

@@ -20,7 +20,7 @@ _Value = tuple[object, ...]
 
 @dataclass
 class News:
-    """What one process tells another of the session. epoch, token: of its login; paused: as in CrawlContext."""
+    """What one process tells another of the session. epoch, token: of its login; paused: as in HostBudget."""
 
     epoch: int = 0
     token: str = ""
@@ -57,7 +57,7 @@ class Shared:
             session.standing.proved if session.standing is not None else 0, session.token,
             cookies=[cookie for place, cookie in here.items() if self._known.get(place) != _value(cookie)],
             removed=[place for place in self._known if place not in here],
-            paused={host: until for host, until in self._context.paused.items() if until > self._paused.get(host, 0.0)})
+            paused={host: until for host, until in list(self._context.budget.paused.items()) if until > self._paused.get(host, 0.0)})
         self._known = {place: _value(cookie) for place, cookie in here.items()}
         self._paused |= news.paused
         return news
@@ -65,8 +65,8 @@ class Shared:
     def take(self, news: News) -> None:
         """Make it so here; what belongs to a login that is over stays out."""
         session = self._context.session
+        self._context.budget.pause(news.paused)
         for host, until in news.paused.items():
-            self._context.paused[host] = max(until, self._context.paused.get(host, 0.0))
             self._paused[host] = max(until, self._paused.get(host, 0.0))
         if news.epoch < self._epoch:
             return

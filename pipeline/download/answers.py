@@ -22,7 +22,7 @@ Translate = Callable[[requests.RequestException, str, str | None], PipelineError
 """pipeline.session.faults.translate, or one like it: (error, url, proxy) to an error with `retry` set."""
 
 _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
-_RETRY_AFTER = frozenset({429, 503})
+_TRY_LATER = frozenset({429, 503})
 _RETRY_AFTER_MAX_S = 24 * 3600.0
 _PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 _FIXES = {401: "the site wants a login: add one to the spider", 403: "the site wants a login, or does not want us",
@@ -33,7 +33,7 @@ _OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "a
 
 
 class TryLaterError(DownloadError):
-    """The server said when to come back. after_s: seconds from now."""
+    """The server wants no more requests for now. after_s: when it wants them again, in seconds from now; 0: it did not say."""
 
     def __init__(self, what: str, *, where: str = "", fix: str = "", retry: bool = True, after_s: float = 0.0) -> None:
         super().__init__(what, where=where, fix=fix, retry=retry)
@@ -110,7 +110,8 @@ def _refusal(response: requests.Response, url: str) -> DownloadError:
     reason = clean(response.reason or "", 60)
     what = f"the server answered {status} {reason}".rstrip()
     where = shown_url(url)
-    if status in _RETRY_AFTER and (after_s := retry_after_s(response.headers, datetime.now(UTC))) is not None:
+    if status in _TRY_LATER:
+        after_s = retry_after_s(response.headers, datetime.now(UTC)) or 0.0
         return TryLaterError(what, where=where, after_s=min(after_s, _RETRY_AFTER_MAX_S))
     return DownloadError(what, where=where, fix=_FIXES.get(status, ""), retry=status in _TRANSIENT or status == 202)
 

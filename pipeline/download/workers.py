@@ -102,13 +102,15 @@ class Downloads:
     """Fetches what is waiting in the run's pass, from `start()` until `drain()` has returned or `stop()`.
 
     client: makes the requests.Session of one thread; owner: in whose name rows are leased; per_host: at most so
-    many at one host; admit: waits until a file may be fetched, and holds its place; on_change: called from any thread
-    after every file; renew_s: how often leases are renewed; clock: aware, UTC.
+    many at one host; admit: waits until a file may be fetched, and holds its place; leave_alone: told a URL whose host
+    wants no requests for so many seconds; on_change: called from any thread after every file; renew_s: how often leases
+    are renewed; clock: aware, UTC.
     """
 
     def __init__(self, store: Store, run: Run, *, client: Callable[[], requests.Session], translate: Translate,
                  limits: Limits, workers: int, owner: str, on_change: Callable[[], None], per_host: int | None = None,
-                 places: Places | None = None, admit: Admit = lambda url, stopped: contextlib.nullcontext(), renew_s: float = leases.TTL.total_seconds() / 3,
+                 places: Places | None = None, admit: Admit = lambda url, stopped: contextlib.nullcontext(),
+                 leave_alone: Callable[[str, float], None] = lambda url, seconds: None, renew_s: float = leases.TTL.total_seconds() / 3,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
         self._run = run
@@ -116,6 +118,7 @@ class Downloads:
         self._translate = translate
         self._limits = limits
         self._admit = admit
+        self._leave_alone = leave_alone
         self._places = places or Places()
         self._workers = workers
         self._owner = owner
@@ -377,7 +380,10 @@ class Downloads:
 
     def _failure(self, transfer: _InHand, error: PipelineError) -> None:
         wanted = transfer.wanted
-        retry_at = self._clock() + self._backoff(wanted, error) if error.retry else None
+        wait_s = self._backoff_s(wanted, error)
+        if isinstance(error, TryLaterError):
+            self._leave_alone(wanted.url, error.after_s or wait_s)
+        retry_at = self._clock() + timedelta(seconds=wait_s) if error.retry else None
         try:
             state = queue.fail(self._store, wanted.id, owner=self._owner, error=str(error), retry_at=retry_at,
                                attempts=self._limits.attempts, progressed=transfer.received >= _PROGRESS_BYTES)
@@ -391,14 +397,14 @@ class Downloads:
         else:
             _log.info("download to be tried again: %s", error)
 
-    def _backoff(self, wanted: QueuedDownload, error: PipelineError) -> timedelta:
+    def _backoff_s(self, wanted: QueuedDownload, error: PipelineError) -> float:
         """Doubling with up to a quarter of jitter; what the server asked for where it did."""
         failures = queue.failures(self._store, wanted.id)
-        wait_s = min(self._limits.backoff_s * 2 ** min(failures, 30), self._limits.backoff_max_s)
+        wait_s: float = min(self._limits.backoff_s * 2 ** min(failures, 30), self._limits.backoff_max_s)
         wait_s *= random.uniform(1.0, 1.25)  # noqa: S311  it spreads retries, nothing secret
         if isinstance(error, TryLaterError):
             wait_s = max(wait_s, error.after_s)
-        return timedelta(seconds=wait_s)
+        return wait_s
 
     def _over(self, wanted: QueuedDownload) -> None:
         with self._changed:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from hashlib import sha256
@@ -31,12 +31,14 @@ class HostBudget:
     """folder: shared by all runs (made when needed). delay_s: between two requests to one host; concurrency: at a time.
 
     0 is no limit. Of spiders that name different figures for one host, each keeps its own. Threads and tasks may share it.
+    paused: hosts of this run that asked to be left alone, and until when (time.monotonic(), as the event loop's).
     """
 
     def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0) -> None:
         self._folder = folder
         self._delay_s = delay_s
         self._concurrency = concurrency
+        self.paused: dict[str, float] = {}
         self._slower: dict[str, float] = {}
         self._places: OrderedDict[str, _Places] = OrderedDict()
         self._lock = threading.Lock()
@@ -46,6 +48,19 @@ class HostBudget:
     def slow_down(self, url: str, delay_s: float) -> None:
         """The host of `url` asks for at least so long between two requests."""
         self._slower[_host(url)] = delay_s
+
+    def leave_alone(self, url: str, seconds: float) -> None:
+        """The host of `url` asks for no request, for a page or a file, for so long."""
+        self.pause({_host(url): time.monotonic() + seconds})
+
+    def pause(self, until: Mapping[str, float]) -> None:
+        """What another process of the run was asked for, as its `paused` has it."""
+        with self._lock:
+            self.paused |= {host: max(at, self.paused.get(host, 0.0)) for host, at in until.items()}
+
+    def left_alone_s(self, url: str) -> float:
+        """The seconds until the host of `url` may be asked again; 0.0: now."""
+        return max(0.0, self.paused.get(_host(url), 0.0) - time.monotonic()) if self.paused else 0.0
 
     @asynccontextmanager
     async def turn(self, url: str) -> AsyncIterator[None]:
@@ -78,7 +93,11 @@ class HostBudget:
                 places.give_back(place)
 
     def wait(self, url: str) -> None:
-        """Take the next turn at the host of `url` and wait for it, in a thread; no longer than until `close`."""
+        """Wait until the host of `url` may be asked again, and for the next turn at it; no longer than until `close`.
+
+        For a thread; a task learns from `left_alone_s` what else to do meanwhile.
+        """
+        self._closed.wait(self.left_alone_s(url))
         self._closed.wait(self._next_turn_s(_host(url)))
 
     def close(self) -> None:

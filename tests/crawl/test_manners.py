@@ -77,6 +77,34 @@ def test_a_host_that_says_when_to_come_back_is_left_alone_until_then(crawls: Cra
     assert all(each >= 0.9 for each in waited), waited  # the whole host, not that page alone
 
 
+def test_a_file_that_is_refused_for_now_pauses_the_pages_of_its_host(crawls: Crawls, site: PageSite) -> None:
+    pages = Timed(Answer(""))
+
+    def page(asked: Asked) -> Answer:
+        pages(asked)
+        over = len(pages.at) > 200 or (len(pages.at) > 1 and pages.gaps[-1] > 1.5)
+        file = "" if len(pages.at) > 1 else "<a class=file href=/file.bin>f</a>"
+        return Answer(f"<p>{len(pages.at)}</p>{file}" + ("" if over else f"<a class=next href=/{len(pages.at)}>n</a>"))
+    site.pages = {"/file.bin": Timed(Answer("later", 429, headers={"Retry-After": "2"}), Answer("file"))}
+    site.pages |= {f"/{number or ''}": page for number in range(201)}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a.next"]\ndownload = ["a.file"]\nrobots = false{ITEM}')
+    run = crawls.perform()
+    assert (run.outcome, run.progress.downloads) == (Outcome.SUCCEEDED, 1)
+    assert max(pages.gaps) > 1.5, len(pages.at)
+
+
+def test_what_a_host_asked_for_holds_for_files_and_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    budget = HostBudget(tmp_path)
+    budget.leave_alone("http://shop.test/a", 3600)
+    assert 3500 < budget.left_alone_s("http://shop.test:80/b") <= 3600
+    assert budget.left_alone_s("http://other.test/") == 0.0
+    waiting = threading.Thread(target=budget.wait, args=("http://shop.test/file",))
+    waiting.start()
+    budget.close()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
 def test_a_pause_longer_than_our_patience_fails_the_page_for_this_run(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer("later", 503, headers={"Retry-After": "86400"})}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}')

@@ -64,13 +64,12 @@ class Bench:
 
     def workers(self, run: Run, *, workers: int = 2, on_change: Callable[[], None] = lambda: None,
                 client: Callable[[], requests.Session] = session, owner: str = "me", per_host: int | None = None,
-                places: Places = PLAIN, renew_s: float = 5.0,
+                places: Places = PLAIN, renew_s: float = 5.0, leave_alone: Callable[[str, float], None] = lambda url, seconds: None,
                 clock: Callable[[], datetime] = lambda: datetime.now(UTC), **limits: object) -> Downloads:
         return Downloads(self.store, run, client=client, translate=translate,
                          limits=replace(self.limits, **limits),  # type: ignore[arg-type]
                          workers=workers, owner=owner, on_change=on_change, per_host=per_host, places=places,
-                         renew_s=renew_s,
-                         clock=clock)
+                         renew_s=renew_s, leave_alone=leave_alone, clock=clock)
 
     def get(self, *wanted: Download | str, **limits: object) -> Downloads:
         """One whole run: ask, fetch, end."""

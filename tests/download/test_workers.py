@@ -160,6 +160,24 @@ def test_attempts_that_get_nowhere_run_out_and_those_that_get_on_do_not(bench: B
     assert len(bench.server.asked_for("/on")) == 5
 
 
+@pytest.mark.parametrize(("status", "headers", "asked"), [
+    (429, {"Retry-After": "3600"}, [3600.0]), (503, {"Retry-After": "3600"}, [3600.0]), (500, {}, [])])
+def test_a_host_that_wants_no_more_requests_is_told_of(bench: Bench, status: int, headers: dict[str, str],
+                                                       asked: list[float]) -> None:
+    url = bench.server.put("/a.bin", BODY, statuses=[status], headers=headers)
+    told: list[tuple[str, float]] = []
+    bench.get(url, leave_alone=lambda *word: told.append(word))
+    assert told == [(url, seconds) for seconds in asked]
+
+
+def test_one_that_does_not_say_for_how_long_is_left_alone_until_the_next_attempt(bench: Bench) -> None:
+    url = bench.server.put("/a.bin", BODY, statuses=[429, 429])
+    told: list[float] = []
+    done = bench.get(url, leave_alone=lambda url, seconds: told.append(seconds))
+    assert done.figures().done == 1
+    assert [seconds > 0 for seconds in told] == [True, True]
+
+
 def test_a_failed_download_is_tried_anew_by_the_next_pass(bench: Bench) -> None:
     url = bench.server.put("/a", BODY, statuses=[500, 500])
     assert bench.get(url, attempts=2).figures().failed == 1
