@@ -381,7 +381,7 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
                                spider.encoding)
         answer = page.answer
         text = asyncio.run(pdf.page_of(answer.body, answer.url)).decode() if spider.pdf and pdf.is_one(answer.body) else page.text
-        document = Document(url=answer.url, status=answer.status, text=text, headers=answer.headers)
+        document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: answer.headers)
         found = try_spider(spider, document)
         Path(report).write_text(json.dumps(found, default=str), "utf-8")
     except PipelineError as failed:

@@ -99,7 +99,8 @@ def document_of(response: Response) -> Document | None:
     """A response as rules see it; None for one that is no text."""
     if not isinstance(response, TextResponse):
         return None
-    return Document(url=response.url, status=response.status, text=response.text, headers=header_map(response.headers))
+    return Document(url=response.url, status=response.status, text=response.text,
+                    headers=lambda: header_map(response.headers))
 
 
 def bare(url: str) -> str:

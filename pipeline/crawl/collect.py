@@ -260,7 +260,8 @@ def as_json(value: Any) -> Any:
         return value if math.isfinite(value) else None
     try:
         if isinstance(value, dict):
-            return {_storable(str(name)): as_json(entry) for name, entry in value.items()}
+            return {_storable(str(name)): _storable(entry) if type(entry) is str else as_json(entry)
+                    for name, entry in value.items()}
         if isinstance(value, (list, tuple, set, frozenset, Iterator)):
             return [as_json(entry) for entry in value]
         if isinstance(value, (datetime, date)):

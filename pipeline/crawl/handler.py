@@ -20,7 +20,7 @@ from scrapy.core.downloader.handlers._aiohttp import AiohttpDownloadHandler, _Cl
 from scrapy.core.downloader.handlers._base_streaming import BaseStreamingDownloadHandler
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DownloadConnectionRefusedError, DownloadFailedError
-from scrapy.http import Response
+from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
 
@@ -116,6 +116,12 @@ class SessionHandler(AiohttpDownloadHandler):
         if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
             return self._pipeline_session.ssl_context(parts.hostname)
         return True
+
+    @staticmethod
+    def _request_headers(request: Request) -> Headers:
+        """A copy only where something is left out of it."""
+        headers = request.headers
+        return AiohttpDownloadHandler._request_headers(request) if b"Proxy-Authorization" in headers else headers
 
     def _extract_proxy_url_with_creds(self, request: Request) -> str | None:
         return None if self._proxy is None or self._proxy.startswith("socks") else self._proxy

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from pipeline.crawl.context import START, CrawlContext
 from pipeline.crawl.crew import Crew
+from pipeline.crawl.engine import HeardSignals
 from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Outcome
@@ -74,6 +75,9 @@ _FOR_PYTHON_SPIDERS = frozenset({
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
 """What looks at scrapy.Requests among a callback's output, or at a spider's attributes: the built-in ones have neither."""
 
+_FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.engine.RefererOnRedirects"}
+"""Their links say themselves where they come from."""
+
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
            "scrapy.logformatter", "scrapy.robotstxt", "scrapy.pipelines", "pipeline.crawl.extract")
@@ -84,6 +88,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     """Everything Scrapy is told. What keeps a run safe outranks a spider's custom_settings."""
     table = context.table
     left_out = _FOR_PYTHON_SPIDERS if table.spider in BUILT_IN else frozenset()
+    replaced = _FOR_BUILT_IN if table.spider in BUILT_IN else {}
     settings = ScrapySettings({
         "CONCURRENT_ITEMS": 1,  # tasks for every response; the collector lets nothing through to them
         "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
@@ -101,7 +106,8 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     settings.setdict({
         "DOWNLOADER_MIDDLEWARES_BASE": {
             name: place for name, place in _DOWNLOADER_MIDDLEWARES.items() if name not in left_out},
-        "SPIDER_MIDDLEWARES_BASE": {name: place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
+        "SPIDER_MIDDLEWARES_BASE": {
+            replaced.get(name, name): place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
         "EXTENSIONS_BASE": {"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {},
         "AUTOTHROTTLE_ENABLED": table.throttle,
         "AUTOTHROTTLE_START_DELAY": max(table.delay, 1.0),
@@ -109,6 +115,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.handler.SessionHandler",
                                    "https": "pipeline.crawl.handler.SessionHandler"},
         "SCHEDULER": f"pipeline.crawl.{'mate.MateScheduler' if context.mate else 'frontier.FrontierScheduler'}",
+        "DOWNLOADER": "pipeline.crawl.engine.DirectDownloader",
         "ITEM_PROCESSOR": "pipeline.crawl.collect.ItemKeeper",
         "TWISTED_REACTOR_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
@@ -149,6 +156,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     """Scrapy, told everything, with the context where its components look for it."""
     crawler = Crawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
+    crawler.signals = HeardSignals(crawler)
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
 

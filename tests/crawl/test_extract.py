@@ -27,7 +27,7 @@ URL = "http://site.example/dir/page"
 
 
 def document(text: str, **more: Any) -> Document:
-    return Document(url=more.pop("url", URL), status=200, text=text, headers=more)
+    return Document(url=more.pop("url", URL), status=200, text=text, headers=lambda: more)
 
 
 def values(rule: dict[str, Any], text: str) -> list[Any]:

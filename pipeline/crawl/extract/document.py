@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urljoin
@@ -16,13 +16,19 @@ from pipeline.model import Json
 
 
 class Document:
-    """url: what relative links start from unless the page says otherwise; text: its body, decoded."""
+    """url: what relative links start from unless the page says otherwise; text: its body, decoded. headers: looked at
+    when a rule asks for one."""
 
-    def __init__(self, *, url: str, status: int, text: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, *, url: str, status: int, text: str, headers: Callable[[], Mapping[str, str]]) -> None:
         self.url = url
         self.status = status
         self.text = text
-        self.headers = {name.lower(): value for name, value in headers.items()}
+        self._headers = headers
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """By their names in small letters."""
+        return {name.lower(): value for name, value in self._headers().items()}
 
     @cached_property
     def lexbor(self) -> LexborNode:
