@@ -74,12 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", nargs="*", default=["urlwatch", "webchanges"], help="webchanges takes a minute a round")
     given = parser.parse_args()
     if shutil.which("nginx") is None:
         print("skipped: nginx is not installed")
         return
-    peers = [name for name in ("urlwatch", "webchanges") if PEERS.with_name(name).exists()]
-    for name in {"urlwatch", "webchanges"}.difference(peers):
+    peers = [name for name in given.beside if PEERS.with_name(name).exists()]
+    for name in set(given.beside).difference(peers):
         print(f"{name} is left out: see the first lines of benchmarks/crawl.py")
     times: dict[str, list[float]] = {}
     with TemporaryDirectory(prefix="bench-") as name:

@@ -382,7 +382,7 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
         answer = page.answer
         text = asyncio.run(pdf.page_of(answer.body, answer.url)).decode() if spider.pdf and pdf.is_one(answer.body) else page.text
         document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: answer.headers)
-        found = try_spider(spider, document)
+        found = try_spider(spider, document, answer.body, spider_class(spider.spider, settings.folder))
         Path(report).write_text(json.dumps(found, default=str), "utf-8")
     except PipelineError as failed:
         error = failed

@@ -122,6 +122,8 @@ def progress_line(run: Run) -> str:
     progress = run.progress
     parts = [f"{progress.pages} pages", f"{progress.items} items"]
     parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
+    if progress.rejected:
+        parts.append(f"{progress.rejected} set aside")
     if progress.pages_failed:
         parts.append(f"{progress.pages_failed} failed")
     if progress.downloads or progress.download_bytes:

@@ -22,6 +22,7 @@ from pipeline.store import Store, open_store
 from pipeline.store import items as stored_items
 
 TRY_LIMIT_S = 300.0
+_LINES = 30
 
 
 def dry_run(settings: Settings, names: Sequence[str], *, out: Callable[[str], None], show: TextIO) -> list[Run]:
@@ -112,11 +113,23 @@ def trial_lines(found: dict[str, Any]) -> Iterator[str]:
             continue
         matched = f"{rule['count']} match{'' if rule['count'] == 1 else 'es'}"
         yield f"{head}\n    {matched}" + "".join(f"\n    {value}" for value in rule["first"])
-    for name, values in (("items", found["items"]), ("rejected", found["rejected"])):
+    for name, values in (("links to follow", found["links"]), ("items", found["items"]), ("rejected", found["rejected"])):
         if values or name == "items":
             yield f"{name}: {len(values)}"
         for value in values[:3]:
-            yield "    " + json.dumps(value, ensure_ascii=False)
+            yield "    " + (value if isinstance(value, str) else _one_line(value))
+        if len(values) > 3:
+            yield f"    … and {len(values) - 3} more"
+
+
+def _one_line(value: dict[str, Any]) -> str:
+    """An item; the text of a watched page by its lines."""
+    text = value.get("text")
+    if set(value) != {"url", "name", "text"} or not isinstance(text, str):
+        return json.dumps(value, ensure_ascii=False)
+    lines = text.splitlines()
+    more = [f"… and {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
+    return "\n        ".join([json.dumps(value["name"], ensure_ascii=False), *lines[:_LINES], *more])
 
 
 NEW_SPIDER = '''"""Say what this spider is for."""

@@ -45,7 +45,12 @@ class CrawlSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        return super().from_crawler(crawler, *args, table=context_of(crawler).table, **kwargs)
+        return super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+
+    @classmethod
+    def arguments(cls, table: SpiderTable) -> dict[str, Any]:
+        """Its own, from its settings."""
+        return {"table": table}
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         document = document_of(response)

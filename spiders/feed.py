@@ -23,6 +23,7 @@ from pipeline.crawl.extract import absolute
 from pipeline.crawl.text import page_text
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
+from pipeline.settings import SpiderTable
 
 _MOMENTS = ("published", "updated", "created")
 
@@ -53,8 +54,12 @@ class FeedSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        table = context_of(crawler).table
-        return super().from_crawler(crawler, *args, files=bool(table.args.get("files")), encoding=table.encoding, **kwargs)
+        return super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+
+    @classmethod
+    def arguments(cls, table: SpiderTable) -> dict[str, Any]:
+        """Its own, from its settings."""
+        return {"files": bool(table.args.get("files")), "encoding": table.encoding}
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         body, content_type = response.body, (response.headers.get("Content-Type") or b"").decode("latin-1")

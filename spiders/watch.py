@@ -13,7 +13,7 @@ from pipeline.crawl.collect import Found
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Reader, Refused, RuleFailedError
 from pipeline.crawl.text import Noise, page_text
-from pipeline.settings import SelectorTable, WatchTable
+from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
 
 
@@ -35,7 +35,12 @@ class WatchSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        return super().from_crawler(crawler, *args, table=context_of(crawler).table.watch, **kwargs)
+        return super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+
+    @classmethod
+    def arguments(cls, table: SpiderTable) -> dict[str, Any]:
+        """Its own, from its settings."""
+        return {"table": table.watch}
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         """A page whose part is missing is refused: it is not the page we watch, and not a change of it."""

@@ -2,34 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
+
+import regex
+import scrapy
+from scrapy.http import Response
+from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
-from pipeline.crawl.extract.scopes import finder, kind_for, parts, root
-from pipeline.crawl.extract.values import converter
+from pipeline.crawl.extract.scopes import Kind, Scope, finder, kind_for, parts, root
+from pipeline.crawl.extract.values import converter, search
+from pipeline.crawl.text import page_text
 from pipeline.model import Json
-from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable
+from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable, WatchTable
 
 SHOWN = 5
 _LENGTH = 120
 
 
-def try_spider(table: SpiderTable, document: Document) -> dict[str, Json]:
-    """Each rule's matches on one page (the first few), and the items the page gives."""
-    rules = [*_links("follow", table.follow, document), *_links("download", table.download, document)]
+def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any]) -> dict[str, Json]:
+    """Each rule's matches on one page (the first few), and the items the page gives.
+
+    body: as it came, which is what feeds and sitemaps are read from. Raises SpiderError for a page that is none.
+    """
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
-                              "rules": rules, "items": [], "rejected": []}
+                              "rules": [], "links": [], "items": [], "rejected": []}
+    rules = found["rules"]
+    if table.spider == "watch":
+        rules += _watched(table.watch, document)
+    if table.spider in ("watch", "feed") or (table.spider == "sitemap" and table.items is None):
+        _add_yield(table, document, body, spidercls, found)
+        return found
+    rules += [*_links("follow", table.follow, document), *_links("download", table.download, document)]
+    if table.follow:
+        found["links"] = _followed(table, document)
     if table.pages is not None and table.pages.cursor is not None:
         cursor = table.pages.cursor
         rules.append(_report("pages.cursor", cursor, lambda: Reader(cursor).values(document)))
     if table.items is not None:
-        rules += _fields("items.fields", table.items.fields, table.items.each, document)
+        rules += _fields("items", table.items.fields, table.items.each, document)
         if table.items.details is not None:
             # The page tried may be a listing or a details page: both sets of rules are shown.
-            rules += _fields("items.details.fields", table.items.details.fields, None, document)
+            rules += _fields("items.details", table.items.details.fields, None, document)
         _add_items(table.items, document, found)
     return found
+
+
+def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any], found: dict[str, Json]) -> None:
+    """What a spider without item rules makes of the page, by letting it."""
+    made: type[Response] = responsetypes.from_args(
+        headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
+    options: dict[str, Any] = {"headers": dict(document.headers)}
+    if issubclass(made, scrapy.http.TextResponse):
+        body, options["encoding"] = document.text.encode("utf-8", "replace"), "utf-8"
+    response = made(document.url, status=document.status, body=body, request=scrapy.Request(document.url), **options)
+    for page in spidercls(**spidercls.arguments(table)).parse(response):
+        found["items"] += page.items
+        found["links"] += [link.url for link in page.links]
+        found["rejected"] += [{"reason": refused.reason, "data": refused.data} for refused in page.refused]
+
+
+def _watched(table: WatchTable, document: Document) -> Iterator[dict[str, Json]]:
+    """The part, what is named after, and the lines in which each pattern finds noise."""
+    for name, rule in (("watch.part", table.part), ("watch.name", table.name)):
+        if rule is not None:
+            yield _report(name, rule, lambda rule=rule: Reader(rule).values(document))
+    part = Reader(table.part.model_copy(update={"type": "html"})) if table.part is not None else None
+    try:
+        lines = page_text("\n".join(map(str, part.values(document))) if part is not None else document.text).splitlines()
+    except RuleFailedError:  # told above
+        lines = []
+    for place, written in enumerate(table.ignore):
+        yield _report(f"watch.ignore[{place}]", written, lambda written=written: [
+            noise for line in lines if (noise := search(regex.compile(f"(?:{written})"), line)) is not None])
+
+
+def _followed(table: SpiderTable, document: Document) -> list[str]:
+    """What is left of the links after allow, deny and hosts."""
+    hosts = {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
+    rules = LinkRules(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params)
+    try:
+        return [url for url in rules.links(document) if urlsplit(url).netloc in hosts]
+    except RuleFailedError:  # told with its rule
+        return []
 
 
 def _add_items(table: ItemsTable, document: Document, found: dict[str, Json]) -> None:
@@ -46,38 +103,49 @@ def _links(name: str, rules: tuple[SelectorTable, ...], document: Document) -> l
             for place, rule in enumerate(rules)]
 
 
-def _fields(name: str, fields: dict[str, FieldTable], each: SelectorTable | None,
+def _fields(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None,
             document: Document) -> Iterator[dict[str, Json]]:
-    flat = dict(_flat(fields))
-    outer = kind_for([*([each] if each is not None else []), *flat.values()])
-    scopes = [root(document, outer)]
-    inner = outer
+    outer = kind_for([*([each] if each is not None else []), *_flat(fields)])
+    yield from _group(name, fields, each, scopes=[root(document, outer)], kind=outer, document=document)
+
+
+def _group(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None, *, scopes: Sequence[Scope],
+           kind: Kind, document: Document) -> Iterator[dict[str, Json]]:
+    """Fields in the scopes of their record, and records within it in theirs."""
     if each is not None:
-        inner, find = parts(each, outer)
-        each_report = _report(name.replace("fields", "each"), each, lambda: find(scopes[0], document), shown=0)
-        yield each_report
-        scopes = find(scopes[0], document) if not each_report["error"] else []
-    for field, rule in flat.items():
-        if "." in field:
-            continue  # shown within the items: its scope is the match of another rule
-        yield _report(f"{name}.{field}", rule, lambda rule=rule: [
-            converter(rule)(value, document) for scope in scopes for value in finder(rule, inner)(scope, document)])
+        inner: list[Scope] = []
+        kind, find = parts(each, kind)
 
+        def matches() -> list[Scope]:
+            inner.extend(match for scope in scopes for match in find(scope, document))
+            return inner
 
-def _flat(fields: dict[str, FieldTable], prefix: str = "") -> Iterator[tuple[str, FieldTable]]:
-    for name, rule in fields.items():
+        yield _report(f"{name}.each", each, matches, shown=0)
+        scopes = inner
+    for field, rule in fields.items():
         if rule.fields:
-            yield from _flat(rule.fields, f"{prefix}{name}.")
+            yield from _group(f"{name}.fields.{field}", rule.fields, rule.each, scopes=scopes, kind=kind, document=document)
         else:
-            yield prefix + name, rule
+            yield _report(f"{name}.fields.{field}", rule, lambda rule=rule: [
+                converter(rule)(value, document) for scope in scopes for value in finder(rule, kind)(scope, document)])
 
 
-def _report(name: str, rule: SelectorTable, values: Any, *, shown: int = SHOWN) -> dict[str, Json]:
+def _flat(fields: Mapping[str, FieldTable]) -> Iterator[SelectorTable]:
+    for rule in fields.values():
+        if rule.fields:
+            if rule.each is not None:
+                yield rule.each
+            yield from _flat(rule.fields)
+        else:
+            yield rule
+
+
+def _report(name: str, rule: SelectorTable | str, values: Any, *, shown: int = SHOWN) -> dict[str, Json]:
     try:
         found, error = values(), ""
     except RuleFailedError as reason:
         found, error = [], str(reason)
-    return {"name": name, "rule": _written(rule), "count": len(found), "error": error,
+    return {"name": name, "rule": rule if isinstance(rule, str) else _written(rule), "count": len(found), "error": error,
             "first": [_short(value) for value in found[:shown]]}
 
 

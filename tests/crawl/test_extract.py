@@ -69,6 +69,8 @@ def test_the_decimal_mark_may_be_said() -> None:
     ({"css": "p", "regex": "(\\d+) of"}, "<p>3 of 4</p><p>none</p>", ["3"]),
     ({"jmes": "a.b"}, '{"a": {"b": [1, 2]}}', ["1", "2"]),
     ({"jmes": "a", "type": "json"}, '{"a": {"b": [1, 2]}}', [{"b": [1, 2]}]),
+    ({"jmes": "a.b", "type": "json"}, '{"a": {"b": [1, [2]]}}', [[1, [2]]]),
+    ({"jmes": "a.b", "type": "json", "many": True}, '{"a": {"b": [1, [2]]}}', [1, [2]]),
     ({"json": "script#__NEXT_DATA__", "jmes": "props.n", "type": "number"},
      '<script id="__NEXT_DATA__" type="application/json">{"props": {"n": 3}}</script>', [3]),
     ({"json": "script", "jmes": "a"}, "<script>window.__STATE__ = {\"a\": \"x\"}; more();</script>", ["x"]),

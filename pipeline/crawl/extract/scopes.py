@@ -74,7 +74,7 @@ def finder(rule: SelectorTable, kind: Kind) -> Find:
     if rule.page is not None or rule.header is not None:
         return lambda scope, document: _of_page(rule, document)
     if rule.is_json:
-        return _json_values(rule, kind)
+        return _json_values(rule, kind, whole=rule.type == "json" and not rule.many)
     if rule.css is None and rule.xpath is None:
         return lambda scope, document: [document.text]
     if kind == "lexbor":
@@ -172,8 +172,8 @@ def _parsel_texts(scope: parsel.Selector, rule: SelectorTable) -> list[str]:
     return found
 
 
-def _json_values(rule: SelectorTable, kind: Kind) -> Find:
-    """Lists are spread out: a rule that finds a list has found its entries."""
+def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Find:
+    """Lists are spread out: a rule that finds a list has found its entries. whole: they are values as they are."""
     expression = jmespath.compile(rule.jmes or "@")
     where = _json_source(rule, kind)
 
@@ -184,7 +184,7 @@ def _json_values(rule: SelectorTable, kind: Kind) -> Find:
                 match = expression.search(value)
             except (JMESPathError, RecursionError) as error:
                 raise RuleFailedError(f"{rule.jmes!r}: {str(error).partition(chr(10))[0]}") from error
-            found += match if isinstance(match, list) else [] if match is None else [match]
+            found += match if isinstance(match, list) and not whole else [] if match is None else [match]
         return [entry for entry in found if entry is not None]
 
     return find
