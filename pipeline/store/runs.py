@@ -156,10 +156,13 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
 
 
 def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
-    """What this pass lacks of the fields the last whole one had; a second pass without them is not sudden any more."""
+    """What this pass lacks of the fields the last whole one had; a second pass without them is not sudden any more.
+
+    One that found nothing says nothing of fields.
+    """
     own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
     before = connection.execute(select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
-        passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete,
+        passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete, passes.c.coverage["items"].as_integer() > 0,
     ).order_by(passes.c.id.desc()).limit(1)).scalar()
     return Coverage.of_row(own).lacking(Coverage.of_row(before), wanted)
 

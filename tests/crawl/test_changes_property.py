@@ -79,9 +79,9 @@ class World:
 
     def _is_suspect(self, seen: set[str], state: dict[str, dict[str, Any]]) -> bool:
         coverage = {name: sum(state[key][name] is not None for key in seen) for name in ("price", "title", "views")}
-        before, self.coverage = getattr(self, "coverage", ({}, 0)), (coverage, len(seen))
         if not seen:
             return bool(self.stored)
+        before, self.coverage = getattr(self, "coverage", ({}, 0)), (coverage, len(seen))
         return any(count and count == before[1] and not coverage[name] for name, count in before[0].items())
 
     def _begin(self) -> Run:
@@ -180,6 +180,16 @@ def test_a_field_that_all_items_had_and_none_has_now_makes_the_run_suspect_once(
         assert (last.suspect, last.error) == (True, "no item has 'price', which all 2 had in the pass before")
         world.run(bare, "complete", 0, 1)
         assert {item.key for item in items.present(store, "s")} == {"a"}
+
+
+def test_a_pass_that_found_nothing_does_not_make_the_lack_of_a_field_usual() -> None:
+    with a_store() as store:
+        world = World(store, Comparison())
+        world.run({key: {"price": 1, "title": "x", "views": 0} for key in "ab"}, "complete", 0, 1)
+        world.run({}, "complete", 0, 1)
+        world.run({"a": {"price": None, "title": "x", "views": 0}}, "complete", 0, 1)
+        assert [run.suspect for run in runs.history(store, "s")] == [True, True, False]
+        assert {item.key for item in items.present(store, "s")} == {"a", "b"}
 
 
 def test_a_share_of_items_without_a_field_below_its_coverage_makes_the_run_suspect() -> None:
