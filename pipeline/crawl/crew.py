@@ -27,8 +27,10 @@ FINISH_S = 5.0
 """How long a stopped run waits for the pages its mates have under way."""
 ROOM = 64
 """Rows a mate holds at most: what it works on while the leader is busy, and what is fetched again when it is gone."""
-BACKLOG = 400
-"""Pages of mates that may wait for the store before they get no more rows."""
+BACKLOG_BYTES = 20 * 10**6
+"""What of mates' pages may wait for the store before they get no more rows."""
+LEAST_BYTES = 50_000
+"""What a page counts at least."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class Crew:
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
-        self._uncommitted = 0
+        self._uncommitted_bytes = 0
         self._mates: list[_Mate] = []
         self._frontier: FrontierScheduler
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,11 +72,11 @@ class Crew:
 
     @property
     def at_work(self) -> bool:
-        return bool(self._uncommitted) or any(mate.rows for mate in self._mates)
+        return bool(self._uncommitted_bytes) or any(mate.rows for mate in self._mates)
 
     def feed(self) -> None:
         """Give rows to the mates that have room, each its share of few. A little at a time is not worth a message."""
-        if self._uncommitted >= BACKLOG:
+        if self._uncommitted_bytes >= BACKLOG_BYTES:
             return
         for mate in self._mates:
             if len(mate.rows) <= ROOM // 2:
@@ -108,19 +110,20 @@ class Crew:
             for page in message.pages:
                 assert page.frontier_id is not None
                 mate.rows.pop(page.frontier_id, None)
-                self._uncommitted += 1
-                self._context.committer.post(page).add_done_callback(partial(self._committed, page.frontier_id))
+                size_bytes = max(page.size_bytes, LEAST_BYTES)
+                self._uncommitted_bytes += size_bytes
+                self._context.committer.post(page).add_done_callback(partial(self._committed, page.frontier_id, size_bytes))
             self.feed()
             self._frontier.wake_engine()
             self._heard.set()
         self._lose(mate)
         self._heard.set()
 
-    def _committed(self, frontier_id: int, page: asyncio.Future[None]) -> None:
-        self._uncommitted -= 1
+    def _committed(self, frontier_id: int, size_bytes: int, page: asyncio.Future[None]) -> None:
+        self._uncommitted_bytes -= size_bytes
         if page.exception() is None:  # else the committer has said so, and the run ends
             self._frontier.committed(frontier_id)
-        if not self._uncommitted:
+        if not self._uncommitted_bytes:
             self._frontier.wake_engine()
             self._heard.set()
 

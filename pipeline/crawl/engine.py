@@ -10,9 +10,28 @@ from typing import Any
 from pydispatch import dispatcher  # type: ignore[import-untyped]
 from scrapy import signals
 from scrapy.core.downloader import Downloader
+from scrapy.core.engine import ExecutionEngine
+from scrapy.core.scraper import Scraper
+from scrapy.crawler import Crawler
 from scrapy.http import Request, Response
 from scrapy.signalmanager import SignalManager
 from scrapy.spidermiddlewares.referer import RefererMiddleware
+from scrapy.utils.asyncgen import as_async_generator
+from scrapy.utils.defer import aiter_errback
+from twisted.python.failure import Failure
+
+
+class PageCrawler(Crawler):
+    """A crawler with the parts below."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.signals = HeardSignals(self)
+
+    def _create_engine(self) -> ExecutionEngine:
+        engine = super()._create_engine()
+        engine.scraper.__class__ = InTurnScraper  # the engine makes its own, and none may be made twice
+        return engine
 
 
 class HeardSignals(SignalManager):
@@ -45,6 +64,15 @@ class DirectDownloader(Downloader):
             return await self._download(slot, request)
         finally:
             slot.active.remove(request)
+
+
+class InTurnScraper(Scraper):
+    """What a page gives is dealt with in turn: the collector lets next to nothing through, for which Scrapy starts two
+    tasks and a queue."""
+
+    async def handle_spider_output_async(self, result: Any, request: Request, response: Response | Failure) -> None:
+        async for output in aiter_errback(as_async_generator(result), self.handle_spider_error, request, response):
+            await self._process_spidermw_output_async(output, response)
 
 
 class RefererOnRedirects(RefererMiddleware):

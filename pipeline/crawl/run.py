@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from pipeline.crawl.context import START, CrawlContext
 from pipeline.crawl.crew import Crew
-from pipeline.crawl.engine import HeardSignals
+from pipeline.crawl.engine import PageCrawler
 from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Outcome
@@ -155,8 +155,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     """Scrapy, told everything, with the context where its components look for it."""
-    crawler = Crawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
-    crawler.signals = HeardSignals(crawler)
+    crawler = PageCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
 
