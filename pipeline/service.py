@@ -115,7 +115,7 @@ class Service:
                 warm_up("pipeline.mail.digest")
                 if unclean or self._store.shared:
                     await asyncio.to_thread(self._look_for_damage, unclean=bool(unclean))
-                await asyncio.to_thread(self._take_up, quiet_only=False)
+                await self._recovered()
                 self._outward.ready()
                 await self._work()
                 await self._outward.drained(OUTWARD_GRACE_S)
@@ -177,6 +177,20 @@ class Service:
         swept = self._store.files.sweep()
         logger.info("the last stop was no clean one: the database is whole (looked through in %.1f s)%s",
                     (utc_now() - began).total_seconds(), f"; {swept} files left half written are gone" if swept else "")
+
+    async def _recovered(self) -> None:
+        """Take up what was cut short. Where there is no room to write that down, the heartbeat says so until there is."""
+        while not self._stop.is_set():
+            try:
+                await asyncio.to_thread(self._take_up, quiet_only=False)
+            except PipelineError as error:
+                if not error.retry:
+                    raise
+                logger.error("recovery: %s", error)  # noqa: TRY400
+            else:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), STORE_RETRY_S)
 
     async def _work(self) -> None:
         outbox_task = asyncio.create_task(self._kept(self._outbox.run))
@@ -317,7 +331,7 @@ class Service:
     def _take_up(self, *, quiet_only: bool) -> bool:
         """Runs of processes that are gone, and those that a stop (or quiet hours only) cut short. Were there any?"""
         now = utc_now()
-        abandoned = runs.abandon_expired(self._store, now=now)
+        abandoned = runs.abandon_expired(self._store, now=now, performing=frozenset(self._runner.performing))
         for run in abandoned:
             logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
         going_on = runs.take_up_stopped(self._store, now=now, quiet_only=quiet_only)

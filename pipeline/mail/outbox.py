@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
-from pipeline.errors import LeaseLostError, MailError, StoreError
+from pipeline.errors import LeaseLostError, MailError, PipelineError
 from pipeline.mail.text import one_line
 from pipeline.mail.transports import Transport
 from pipeline.model import Message, MessageState, RecipientResult
@@ -29,6 +31,7 @@ _POLL_S = 30.0
 """How long a message that another process enqueued may lie before it is seen."""
 _PAUSE_S = 5.0
 _MAX_PAUSE_S = 60.0
+_NOTE_AGAIN_S = 0.5
 
 Clock = Callable[[], datetime]
 
@@ -76,11 +79,13 @@ def backoff_s(attempt: int, rng: random.Random) -> float:
 def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, max_age_s: float,
                 max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
                 on_attempt: Callable[[Attempt], None] = lambda attempt: None,
+                on_error: Callable[[PipelineError], None] = lambda error: None,
                 stop: Callable[[], bool] = lambda: False) -> list[Attempt]:
     """Deliver what is due, one message after the other over one connection; what each attempt came to.
 
     Ends early when the server cannot be reached or has taken `per_hour` messages within an hour: what is left stays
-    due. stop: asked between messages. Raises StoreError.
+    due. stop: asked between messages. on_error: told why what a server said cannot be written down yet; that is tried
+    until it is, or `stop`. Raises StoreError, DiskFullError.
     """
     attempts: list[Attempt] = []
     # Jitter only spreads load.
@@ -92,7 +97,7 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, m
         if not leased:
             break
         attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s,
-                           max_attempts=max_attempts, rng=rng)
+                           max_attempts=max_attempts, rng=rng, on_error=on_error, stop=stop)
         if attempt is None:
             continue
         attempts.append(attempt)
@@ -106,12 +111,13 @@ def free_from(store: Store, per_hour: int | None, now: datetime) -> datetime | N
     """When the next message may leave, with `per_hour` of them in any hour; None: now."""
     if per_hour is None:
         return None
-    taken = stored.accepted_since(store, now - HOUR)
+    taken = stored.accepted_between(store, now - HOUR, now)
     return taken[-per_hour] + HOUR if len(taken) >= per_hour else None
 
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, max_age_s: float,
-             max_attempts: int, rng: random.Random) -> Attempt | None:
+             max_attempts: int, rng: random.Random, on_error: Callable[[PipelineError], None],
+             stop: Callable[[], bool]) -> Attempt | None:
     """One attempt, recorded; None when the message was taken up by someone else meanwhile."""
     results: list[RecipientResult] = []
     error, retry = "", True
@@ -120,22 +126,41 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
             results = transport.deliver(message, store.files.path(message.file_key))
         except MailError as failure:
             error, retry = str(failure), failure.retry
-    at = now()
-    again: datetime | None = at + timedelta(seconds=backoff_s(message.attempt, rng))
-    age = at - message.created_at
-    given_up = age > timedelta(seconds=max_age_s) or message.attempt >= max_attempts
-    if not retry or given_up:
-        again = None
-    said = error or "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
-    if given_up and said:
-        said = f"given up after {age.total_seconds() / 3600:.0f} hours and {message.attempt} attempts: {said}"
-    try:
-        done = stored.record(store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
-    except LeaseLostError:
-        return None
+        at = now()
+        again: datetime | None = at + timedelta(seconds=backoff_s(message.attempt, rng))
+        age = at - message.created_at
+        given_up = age > timedelta(seconds=max_age_s) or message.attempt >= max_attempts
+        if not retry or given_up:
+            again = None
+        said = error or "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
+        if given_up and said:
+            said = f"given up after {age.total_seconds() / 3600:.0f} hours and {message.attempt} attempts: {said}"
+        note = partial(stored.record, store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
+        try:
+            done = _noted(note, on_error=on_error, stop=stop)
+        except LeaseLostError:
+            return None
     return Attempt(message, done.state, tuple(results), error and said, bool(error) and retry,
                    again if done.state is MessageState.WAITING else None, done.accepted, done.refused,
                    done.waiting)
+
+
+def _noted(note: Callable[[], stored.Delivered], *, on_error: Callable[[PipelineError], None],
+           stop: Callable[[], bool]) -> stored.Delivered:
+    """What a server said, written down, however long the disk is full: what it accepted must not be sent again."""
+    told = False
+    while True:
+        try:
+            return note()
+        except LeaseLostError:
+            raise
+        except PipelineError as error:
+            if stop():
+                raise
+            if not told:
+                on_error(error)
+            told = True
+        time.sleep(_NOTE_AGAIN_S)
 
 
 @contextmanager
@@ -147,7 +172,7 @@ def _kept(store: Store, message: Message, *, owner: str, now: Clock) -> Iterator
     def renew() -> None:
         while not over.wait(every_s):
             # A store that is busy for a moment is asked again; one that stays so shows when the result is recorded.
-            with suppress(StoreError):
+            with suppress(PipelineError):
                 stored.renew(store, message.id, owner=owner, now=now())
 
     keeper = threading.Thread(target=renew, name=f"lease-of-message-{message.id}", daemon=True)
@@ -167,7 +192,7 @@ class Outbox:
 
     def __init__(self, store: Store, transport: Transport, *, max_age_s: float, now: Clock,
                  max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None,
-                 on_event: Callable[[Attempt], None], on_error: Callable[[StoreError], None],
+                 on_event: Callable[[Attempt], None], on_error: Callable[[PipelineError], None],
                  rng: random.Random | None = None) -> None:
         self._store = store
         self._transport = transport
@@ -202,7 +227,7 @@ class Outbox:
         try:
             while not self._stopped.is_set():
                 self._woken.clear()
-                await self._round()
+                await self._round(self._stopped.is_set)
                 await self._wait()
         except asyncio.CancelledError:
             self.abort()
@@ -214,24 +239,31 @@ class Outbox:
 
         For the end of `run --send` and the like; not beside `run`.
         """
-        while not self._stopped.is_set() and self._now() < deadline:
+        def over() -> bool:
+            return self._stopped.is_set() or self._now() >= deadline
+
+        while not over():
             due = await asyncio.to_thread(stored.next_due, self._store)
-            if due is None or due > self._now() or not await self._round():
+            if due is None or due > self._now() or not await self._round(over):
                 break
         await asyncio.to_thread(self._transport.close)
         return len(await asyncio.to_thread(stored.list_messages, self._store, (MessageState.WAITING,)))
 
-    async def _round(self) -> int:
+    async def _round(self, stop: Callable[[], bool]) -> int:
         loop = asyncio.get_running_loop()
 
         def tell(attempt: Attempt) -> None:
             loop.call_soon_threadsafe(self._on_event, attempt)
 
+        def complain(error: PipelineError) -> None:
+            loop.call_soon_threadsafe(self._on_error, error)
+
         try:
             attempts = await asyncio.to_thread(
                 deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
-                max_age_s=self._max_age_s, max_attempts=self._max_attempts, per_hour=self._per_hour, rng=self._rng, on_attempt=tell, stop=self._stopped.is_set)
-        except StoreError as error:
+                max_age_s=self._max_age_s, max_attempts=self._max_attempts, per_hour=self._per_hour, rng=self._rng, on_attempt=tell,
+                on_error=complain, stop=stop)
+        except PipelineError as error:
             self._on_error(error)
             self._failures += 1
             return 0
@@ -251,7 +283,7 @@ class Outbox:
         try:
             due = await asyncio.to_thread(stored.next_due, self._store)
             free = await asyncio.to_thread(free_from, self._store, self._per_hour, self._now())
-        except StoreError as error:
+        except PipelineError as error:
             self._on_error(error)
             due = free = None
         if due is not None and free is not None:

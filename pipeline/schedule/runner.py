@@ -22,6 +22,7 @@ WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
 """How long a stopped child may take to checkpoint before it is killed."""
+WRITE_AGAIN_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +46,21 @@ class Runner:
         self.settings = settings
         self._children: set[Child] = set()
         self._stopping = False
+        self.performing: set[int] = set()
+        """The ids of the runs whose end will be written from here."""
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
 
     async def perform(self, run: Run, on_start: Callable[[Child], None] | None = None) -> Run:
         """Perform a leased run in a child and return it ended, whatever became of the child."""
+        self.performing.add(run.id)
+        try:
+            return await self._perform(run, on_start)
+        finally:
+            self.performing.discard(run.id)
+
+    async def _perform(self, run: Run, on_start: Callable[[Child], None] | None) -> Run:
         spider = self.settings.spiders[run.spider]
         log_file = self.log_file("runs", run.id)
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
@@ -73,7 +83,7 @@ class Runner:
                 each.kill()  # what it started and left behind
         for each in (child, *mates):
             await asyncio.to_thread(each.close)
-        return await asyncio.to_thread(self._ended, run, reason, code, log_file)
+        return await self._end(run, reason, code, log_file)
 
     async def _watch(self, run: Run, child: Child, mates: Sequence[Child], *, time_limit_s: float, memory_limit_bytes: int) -> Ending | None:
         """Wait for the child, and kill it past its limits; the ending it then has.
@@ -113,6 +123,20 @@ class Runner:
         except PipelineError as error:
             logger.warning("%s run %d: its lease was not renewed: %s", run.spider, run.id, error)
             return True
+
+    async def _end(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
+        """Write down how it ended, however long the disk is full: a run without an end would keep its spider for ever."""
+        told = False
+        while True:
+            try:
+                return await asyncio.to_thread(self._ended, run, reason, code, log_file)
+            except PipelineError as error:
+                if self._stopping or not error.retry:
+                    raise
+                if not told:
+                    logger.error("%s run %d: its end cannot be written down yet: %s", run.spider, run.id, error)  # noqa: TRY400
+                told = True
+            await asyncio.sleep(WRITE_AGAIN_S)
 
     def _ended(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
         found = get_run(self._store, run.id)

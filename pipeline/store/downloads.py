@@ -65,7 +65,7 @@ def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_h
     """
     due = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
                downloads.c.state == DownloadState.WAITING.value,
-               or_(downloads.c.not_before.is_(None), downloads.c.not_before <= now))
+               or_(downloads.c.not_before.is_(None), downloads.c.not_before <= now, downloads.c.requested_at > now))
     with store.write() as connection:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
         candidates = connection.execute(select(downloads.c.id, downloads.c.url).where(

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from pipeline.errors import StoreError
 
-_TEMPORARY = re.compile(r"\..*\.(\d+)(?:-\d+)?(?:\.database)?\.tmp")
+_TEMPORARY = re.compile(r"\..*\.(\d+)(?:-\w+)?(?:\.database)?\.tmp")
 
 
 class FileStore:

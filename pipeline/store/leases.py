@@ -3,6 +3,9 @@
 A row belongs to `lease_owner` until `lease_until`; who dies lets it run out, and whoever comes next takes it.
 Every write of a result checks the lease in the same transaction, so that one who was given up for dead and
 wakes up changes nothing.
+
+Clocks are set. Forward, every lease has run out at once: who is alive on this machine keeps it. Back, it would run for
+ever: one that ends further ahead than any lasts has run out.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import socket
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, update
@@ -20,11 +24,21 @@ from pipeline.errors import LeaseLostError
 
 TTL = timedelta(seconds=15)
 """Long enough to miss a few renewals on a busy machine, short enough that work does not lie about."""
+LONGEST = timedelta(minutes=10)
+"""No lease is given for longer."""
 
 
 def new_owner() -> str:
-    """A name for whose leases these are: machine, process id, and which opening of the store."""
-    return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    """A name for whose leases these are: machine, process id with its start, and which opening of the store."""
+    return f"{_machine()}:{os.getpid()}{_start_of(os.getpid())}:{uuid.uuid4().hex[:8]}"
+
+
+def _start_of(pid: int) -> str:
+    """When a process began, in ticks since the machine did (proc(5)), as ".TICKS"; "" where the system does not say."""
+    try:
+        return "." + Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _machine() -> str:
@@ -41,12 +55,12 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
     """Whether the process that an owner names still runs; None when that cannot be told from here.
 
     own: our own name. Another opening of the store by our process id is a process that is gone: in a container
-    the number comes back.
+    the number comes back. Elsewhere it does, too: a process that began at another time is another one.
     """
     if owner.startswith(own):
         return True
     machine, _, rest = owner.partition(":")
-    number = rest.partition(":")[0]
+    number, dot, start = rest.partition(":")[0].partition(".")
     if machine != own.partition(":")[0] or not number.isdigit():
         return None
     if int(number) == os.getpid():
@@ -56,8 +70,8 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not dot or _start_of(int(number)) in ("", f".{start}")
 
 
 def release_gone(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
@@ -73,13 +87,22 @@ def release_gone(connection: Connection, tables: Sequence[Table], *, own: str, n
 
 
 def free(table: Table, now: datetime) -> ColumnElement[bool]:
-    return or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
+    return or_(table.c.lease_until.is_(None), table.c.lease_until <= now, table.c.lease_until > now + LONGEST)
 
 
 def take(connection: Connection, table: Table, where: ColumnElement[bool], *, owner: str, now: datetime,
          ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1) -> list[int]:
-    """Lease up to `limit` free rows that match, and say which. Their attempt counts one up."""
-    wanted = select(table.c.id).where(where, free(table, now)).order_by(*order_by).limit(limit)
+    """Lease up to `limit` free rows that match, and say which. Their attempt counts one up.
+
+    Those of other processes of this machine that are alive are not free, whatever the clock says.
+    """
+    takeable = and_(where, free(table, now))
+    own = ":".join(owner.split(":")[:3])
+    held = connection.execute(select(table.c.lease_owner).where(takeable, table.c.lease_owner != "").distinct()).scalars()
+    living = [other for other in held if not other.startswith(own) and owner_is_alive(other, own)]
+    if living:
+        takeable = and_(takeable, table.c.lease_owner.not_in(living))
+    wanted = select(table.c.id).where(takeable).order_by(*order_by).limit(limit)
     if connection.dialect.name == "postgresql":
         wanted = wanted.with_for_update(skip_locked=True)
     rows = connection.execute(

@@ -15,6 +15,8 @@ from pipeline.store.engine import Store
 from pipeline.store.schema import deliveries, messages, recipients
 
 LEASE_TTL = timedelta(minutes=2)
+LONGEST_WAIT = timedelta(hours=2)
+"""No message waits longer for its next attempt: one that seems to was put off before the clock was set back."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
 def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1) -> list[Message]:
     """Lease messages that are due, the oldest first."""
     with store.write(durable=True) as connection:
-        due = (messages.c.state == MessageState.WAITING.value) & (messages.c.next_attempt_at <= now)
+        due = (messages.c.state == MessageState.WAITING.value) & (
+            (messages.c.next_attempt_at <= now) | (messages.c.next_attempt_at > now + LONGEST_WAIT))
         ids = leases.take(connection, messages, due, owner=owner, now=now, ttl=ttl,
                           order_by=[messages.c.next_attempt_at, messages.c.id], limit=limit)
         return [_message(connection, row) for row in connection.execute(
@@ -60,11 +63,11 @@ def renew(store: Store, message_id: int, *, owner: str, now: datetime, ttl: time
         return leases.renew(connection, messages, message_id, owner=owner, now=now, ttl=ttl)
 
 
-def accepted_since(store: Store, since: datetime) -> list[datetime]:
-    """When a server took a message, from `since` on, the oldest first."""
+def accepted_between(store: Store, since: datetime, until: datetime) -> list[datetime]:
+    """When a server took a message, the oldest first."""
     with store.read() as connection:
         return list(connection.execute(select(deliveries.c.at).where(
-            deliveries.c.at >= since, deliveries.c.accepted > 0).order_by(deliveries.c.at)).scalars())
+            deliveries.c.at.between(since, until), deliveries.c.accepted > 0).order_by(deliveries.c.at)).scalars())
 
 
 def record(store: Store, message: Message, results: Sequence[RecipientResult], *, owner: str, now: datetime,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, exists, func, insert, literal, or_, select, update
 
@@ -31,6 +31,8 @@ from pipeline.store.slots import (
     run_of,
 )
 
+CLOCK_SET_BACK = timedelta(minutes=1)
+"""A run that was made so far in the future was made before the clock was set back: what it waited for is over."""
 QUIET = "QuietHours"
 """The error_kind of a run that quiet hours stopped, or kept from beginning."""
 
@@ -78,7 +80,8 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
         busy = exists().where(at_work.c.spider == runs.c.spider, at_work.c.started_at.is_not(None),
                               at_work.c.ended_at.is_(None))
         waiting = and_(runs.c.started_at.is_(None), runs.c.ended_at.is_(None), ~busy,
-                       or_(runs.c.not_before.is_(None), runs.c.not_before <= now))
+                       or_(runs.c.not_before.is_(None), runs.c.not_before <= now,
+                           runs.c.created_at > now + CLOCK_SET_BACK))
         if run_id is not None:
             waiting = and_(waiting, runs.c.id == run_id)
         if held:
@@ -186,23 +189,30 @@ def keep_run(store: Store, run: Run, *, now: datetime) -> bool:
         return leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now)
 
 
-def abandon_expired(store: Store, *, now: datetime) -> list[Run]:
+def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] | None = None) -> list[Run]:
     """End every running run whose lease ran out, and give its pass a new waiting run. Returns the ended ones.
 
     Owners of this machine that are gone are not waited for, and those that are there after all
-    (the clock jumped, the machine slept) are spared.
+    (the clock jumped, the machine slept) are spared. performing: the ids of those of our own that somebody still sees
+    to; None: all.
     """
     with store.write(durable=True) as connection:
         leases.release_gone(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
         expired = [run_of(row) for row in connection.execute(select(runs).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
-        lost = [run for run in expired if not leases.owner_is_alive(run.lease_owner, store.owner)]
+        lost = [run for run in expired if not _is_seen_to(run, store.owner, performing)]
         for run in lost:
             connection.execute(update(runs).where(runs.c.id == run.id).values(
                 ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None, transfers=[],
                 error="its process was gone before it ended"))
             _take_up(connection, run, now)
         return lost
+
+
+def _is_seen_to(run: Run, own: str, performing: Collection[int] | None) -> bool:
+    if run.lease_owner == own and performing is not None:
+        return run.id in performing
+    return bool(leases.owner_is_alive(run.lease_owner, own))
 
 
 def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:

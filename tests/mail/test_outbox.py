@@ -190,8 +190,8 @@ def test_killed_while_delivering_the_next_one_takes_it_up_after_the_lease(stage,
                 reached.set()
             return fault
 
-        def keep(self, envelope):
-            super().keep(envelope)
+        def keep(self, envelope, **how):
+            super().keep(envelope, **how)
             reached.set()
 
     with Watched() as server:

@@ -44,12 +44,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Received:
-    """A message as it came: content has CRLF and single dots."""
+    """A message as it came: content has CRLF and single dots. answered: its client was told; at: by the monotonic clock."""
 
     sender: str
     recipients: tuple[str, ...]
     content: bytes
     options: tuple[str, ...]
+    answered: bool = True
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -151,12 +153,12 @@ class SmtpServer:
         with self._changed:
             assert self._changed.wait_for(lambda: self.steps >= number, within_s), f"step {number} was not reached within {within_s} s"
 
-    def keep(self, envelope: Envelope) -> None:
+    def keep(self, envelope: Envelope, *, answered: bool = True) -> None:
         assert isinstance(envelope.content, bytes)
         self._step()
         with self._changed:
             self.received.append(Received(envelope.mail_from or "", tuple(envelope.rcpt_tos), envelope.content,
-                                          tuple(envelope.mail_options)))
+                                          tuple(envelope.mail_options), answered))
             self._changed.notify_all()
 
     def wait_until_idle(self, *, within_s: float = 20.0) -> None:
@@ -270,7 +272,7 @@ class _Handler:
             return "554 5.6.3 8-bit characters in a 7-bit message"
         ahead = next((f for f in self._owner.faults if f.stage == "END" and f.times != 0), None)
         if ahead is None or ahead.keep:
-            self._owner.keep(envelope)
+            self._owner.keep(envelope, answered=ahead is None)
         if ahead is not None:
             ahead.times -= 1
             if ahead.hang_up:

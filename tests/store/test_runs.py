@@ -244,6 +244,15 @@ def test_a_run_whose_owner_is_there_after_all_is_not_abandoned(store: Store) -> 
     assert runs.keep_run(store, run, now=later)
 
 
+def test_a_run_of_ours_that_nobody_sees_to_any_more_is_abandoned_all_the_same(store: Store) -> None:
+    due(store, "k")
+    run = started(store, owner=store.owner)
+    later = NOW + TTL + timedelta(seconds=1)
+    assert runs.abandon_expired(store, now=later, performing={run.id}) == []
+    assert runs.abandon_expired(store, now=NOW, performing=()) == []
+    assert [lost.id for lost in runs.abandon_expired(store, now=later, performing=())] == [run.id]
+
+
 def test_nobody_waits_for_the_lease_of_a_process_that_is_gone(store: Store, gone: int) -> None:
     due(store, "k")
     run = started(store, owner=process(gone))

@@ -1,0 +1,88 @@
+"""Clocks are set, forward and back: what is leased stays with the living and comes back from the dead, nothing waits for years."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.model import DraftMessage, Outcome, Progress
+from pipeline.store import Store, digests, leases, outbox, runs
+from pipeline.store.sequels import Sequel
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there",), "messages/1-1.eml", 100)
+DAYS = timedelta(days=3)
+HOURS = timedelta(hours=5)
+
+
+def neighbour(*, began: str | None = None) -> str:
+    """The owner that another process of this machine, which is alive, would be; or one before it of the same id."""
+    machine, _, opening = leases.new_owner().split(":")
+    return f"{machine}:{os.getppid()}{leases._start_of(os.getppid()) if began is None else began}:{opening}"
+
+
+def a_run(store: Store, owner: str, now: datetime = NOW) -> int:
+    runs.claim_slot(store, "shop", now.isoformat(), due_at=now, reason="schedule", now=now)
+    run = runs.start_run(store, None, owner=owner, now=now, limit=9)
+    assert run is not None
+    return run.id
+
+
+@pytest.mark.parametrize("moved", [DAYS, -HOURS])
+def test_a_message_that_a_living_process_delivers_is_left_to_it_when_the_clock_is_set(store: Store, moved: timedelta) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    assert outbox.lease(store, owner=f"{neighbour()}:outbox", now=NOW)
+    assert outbox.lease(store, owner=f"{store.owner}:outbox", now=NOW + moved) == []
+
+
+@pytest.mark.parametrize("moved", [DAYS, -HOURS])
+def test_a_message_of_a_process_that_is_gone_is_taken_up_when_the_clock_is_set(store: Store, moved: timedelta) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    assert outbox.lease(store, owner=neighbour(began=".1"), now=NOW)
+    assert outbox.lease(store, owner=store.owner, now=NOW + moved)
+
+
+def test_a_claim_given_up_on_another_machine_is_taken_up_when_the_clock_was_set_back(store: Store) -> None:
+    run_id = a_run(store, "me")
+    run = runs.get_run(store, run_id)
+    assert run is not None
+    runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW)
+    killed = digests.claim(store, "d", ["shop"], "k", owner="another-machine:1:x", now=NOW)
+    again = digests.claim(store, "d", ["shop"], "k", owner=store.owner, now=NOW - HOURS)
+    assert killed is not None
+    assert again is not None
+    assert again.id == killed.id
+
+
+def test_a_process_id_that_came_back_holds_nothing(store: Store) -> None:
+    """After a restart of the machine a daemon may have the id that a run's process had: its pass must go on."""
+    number = a_run(store, neighbour(began=".1"))
+    later = NOW + leases.TTL + timedelta(seconds=1)
+    assert [lost.id for lost in runs.abandon_expired(store, now=later)] == [number]
+
+
+def test_a_message_put_off_before_the_clock_was_set_back_is_due(store: Store) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    assert outbox.lease(store, owner="me", now=NOW - timedelta(minutes=1)) == []
+    assert outbox.lease(store, owner="me", now=NOW - HOURS)
+
+
+def test_what_was_sent_before_the_clock_was_set_back_does_not_count_as_sent_within_the_hour(store: Store) -> None:
+    outbox.enqueue(store, DRAFT, now=NOW)
+    (message,) = outbox.lease(store, owner="me", now=NOW)
+    outbox.record(store, message, [outbox.RecipientResult("a@there", accepted=True)], owner="me", now=NOW, next_attempt_at=None)
+    hour = timedelta(hours=1)
+    assert outbox.accepted_between(store, NOW - hour, NOW) == [NOW]
+    assert outbox.accepted_between(store, NOW - HOURS - hour, NOW - HOURS) == []
+
+
+def test_a_retry_put_off_before_the_clock_was_set_back_begins(store: Store) -> None:
+    run = runs.get_run(store, a_run(store, "me"))
+    assert run is not None
+    sequel = Sequel(times=1, wait_s=600.0, outcomes=frozenset({Outcome.FAILED}))
+    runs.end_run(store, run, runs.Ending(Outcome.FAILED, "the site is down", keep_open=True, retry=True), Progress(), now=NOW,
+                 sequel=sequel)
+    assert runs.start_run(store, None, owner="me", now=NOW + timedelta(minutes=1), limit=9) is None
+    assert runs.start_run(store, None, owner="me", now=NOW - HOURS, limit=9) is not None
