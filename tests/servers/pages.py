@@ -23,11 +23,12 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What to say. A str body is sent as UTF-8 HTML."""
+    """What to say. A str body is sent as UTF-8 HTML. cut: hang up after so many bytes of it."""
 
     body: bytes | str = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
 
 
 class _Server(ThreadingHTTPServer):
@@ -66,7 +67,8 @@ class PageSite:
                 for name, value in (headers | answer.headers).items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[:answer.cut])
+                self.close_connection = self.close_connection or answer.cut is not None
 
             do_GET = do_POST = do_HEAD = _answer  # noqa: N815
 

@@ -75,14 +75,28 @@ class Program:
 
     def serve(self) -> None:
         """Start the service; returns once its heartbeat answers."""
+        self.start()
+        eventually(self._answers, within_s=90)
+
+    def start(self) -> None:
+        """Start the service and do not wait for it."""
         with self._log.open("a") as log:
             self._service = subprocess.Popen([sys.executable, "-m", "pipeline", "serve"], cwd=self.folder,
                                              stdout=log, stderr=log, text=True, env=self.variables())
-        eventually(self._answers, within_s=90)
+
+    def answers_or_ends(self, *, within_s: float = 90.0) -> int | None:
+        """Until the service that was started answers (None) or has ended by itself (its exit code)."""
+        service = self._service
+        assert service is not None
+        eventually(lambda: service.poll() is not None or self._is_heard(), within_s=within_s)
+        return service.poll()
 
     def _answers(self) -> bool:
         assert self._service is not None
         assert self._service.poll() is None, self.log()
+        return self._is_heard()
+
+    def _is_heard(self) -> bool:
         try:
             ask("127.0.0.1", self.port, "ping")
         except HeartbeatError:

@@ -1,0 +1,180 @@
+"""What has to be true of a store, its files and the mails that arrived, whatever was done to the service."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from pipeline.store import Store, open_store
+from pipeline.store import items as stored_items
+from pipeline.store.digests import untold
+from pipeline.store.schema import digests, download_files, downloads, items, messages, passes, runs, slots
+from tests.servers.smtp import Received
+from tests.service.hostile import FILES, ChangingSite
+
+TOLD_BY = {"d": "s", "e": "t"}
+"""Which digest tells of which spider."""
+WINDOW_S = 3.0
+"""How long a service may take, on a busy machine, from a server's acceptance to its own note of it."""
+
+
+@dataclass
+class Told:
+    """What arrived. lost_notes, lost_answers: second copies, because the service was killed between the acceptance and
+    its note of it, or because the server never said that it accepted."""
+
+    digests: int = 0
+    changes: int = 0
+    lost_notes: int = 0
+    lost_answers: int = 0
+    runs: Counter[str] = field(default_factory=Counter)
+
+
+def prove(data: Path, changing: ChangingSite, received: Sequence[Received], *, kills: Sequence[float]) -> Told:
+    """All of it. kills: when the service was killed, by the monotonic clock. Raises AssertionError."""
+    told = Told()
+    store = open_store(data)
+    try:
+        stored = {(name, item.key): item.data["value"] for name in TOLD_BY.values()
+                  for item in stored_items.present(store, name)}
+        with store.read() as connection:
+            order = [(row.name, row.message_id) for row in connection.execute(
+                select(digests.c.name, messages.c.message_id).join(digests).order_by(messages.c.id))]
+            _every_item_is_stored(connection, changing)
+            _slots_and_leases(connection)
+            told.runs.update(connection.execute(select(runs.c.outcome)).scalars())
+        assert stored == {(name, key): value for name in TOLD_BY.values() for key, value in changing.shown.items()}, \
+            "the store is not what the site shows"
+        contents = _accepted_once(received, told, kills)
+        assert set(contents) == {name for _, name in order}, "a message is missing, or came from nowhere"
+        _told_once(order, contents, stored, told)
+        for name, spider in TOLD_BY.items():
+            assert not untold(store, name, [spider]), f"runs that digest {name} never told of"
+        _files_are_whole(store, changing)
+        _every_file_is_accounted_for(store)
+    finally:
+        store.close()
+    left = [path.name for path in data.iterdir() if path.name.endswith(("-wal", "-shm", "-journal"))]
+    assert not left, f"files of an open database are left: {left}"
+    _no_lock_is_held(data)
+    return told
+
+
+def _every_item_is_stored(connection: Connection, changing: ChangingSite) -> None:
+    for spider in TOLD_BY.values():
+        known = set(connection.execute(select(items.c.key).where(items.c.spider == spider)).scalars())
+        assert changing.ever <= known, f"{spider} never saw {sorted(changing.ever - known)}"
+
+
+def _accepted_once(received: Sequence[Received], told: Told, kills: Sequence[float]) -> dict[str, bytes]:
+    """By Message-ID what it said; every second copy to one recipient has its excuse."""
+    contents: dict[str, bytes] = {}
+    accepted: dict[tuple[str, str], Received] = {}
+    for one in received:
+        name = str(_parsed(one.content)["Message-ID"])
+        assert contents.setdefault(name, one.content) == one.content, "a message was sent again, but not the same"
+        for recipient in one.recipients:
+            first = accepted.get((name, recipient))
+            accepted[name, recipient] = one
+            if first is None:
+                continue
+            if not first.answered:
+                told.lost_answers += 1
+            else:
+                killed = any(first.at <= at <= min(one.at, first.at + WINDOW_S) for at in kills)
+                assert killed, f"{name} was accepted for {recipient} and sent again {one.at - first.at:.1f} s later"
+                told.lost_notes += 1
+    everybody = {name: {to for of, to in accepted if of == name} for name in contents}
+    wanted = {"you@example.com", "other@example.com"}
+    assert all(to == wanted for to in everybody.values()), "a recipient was left out"
+    return contents
+
+
+def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], stored: dict[tuple[str, str], Any],
+               told: Told) -> None:
+    """The digests of one name link up: what one says an item was is what the one before said it had become."""
+    last: dict[tuple[str, str], Any] = {}
+    for digest, name in order:
+        for change in changes_in(contents[name]):
+            key, before, after = (digest, change["key"]), change["before"], change["after"]
+            assert before == last.get(key, {}), f"{key}: told {before} after {last.get(key)}"
+            last[key] = after
+            told.changes += 1
+    told.digests = len(order)
+    believed = {(TOLD_BY[digest], key): item["value"] for (digest, key), item in last.items() if item}
+    assert believed == stored, "a change was never told"
+
+
+def _slots_and_leases(connection: Connection) -> None:
+    """Each pass that succeeded was followed once; no slot has two passes; nothing is leased to anybody, or unended."""
+    succeeded = connection.execute(select(runs.c.pass_id).where(
+        runs.c.spider == "s", runs.c.outcome == "succeeded")).scalars().all()
+    followed = connection.execute(select(slots.c.key).where(slots.c.spider == "t", slots.c.reason == "after")).scalars().all()
+    assert sorted(followed) == sorted(f"after s pass {number}" for number in succeeded)
+    taken = connection.execute(select(passes.c.slot_id)).scalars().all()
+    assert len(taken) == len(set(taken))
+    for table in (runs, downloads, digests, messages):
+        held = connection.execute(select(table.c.id).where(table.c.lease_owner != "", table.c.lease_until.is_not(None))).all()
+        assert not held, f"{table.name}: leases are left: {held}"
+    at_work = connection.execute(select(runs.c.id).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None))).all()
+    assert not at_work, f"runs never ended: {at_work}"
+
+
+def _files_are_whole(store: Store, changing: ChangingSite) -> None:
+    with store.read() as connection:
+        rows = connection.execute(select(download_files).where(download_files.c.doomed_at.is_(None)).order_by(
+            download_files.c.id)).all()
+    newest: dict[str, str] = {}
+    for row in rows:
+        found = hashlib.sha256(store.files.path(row.key).read_bytes()).hexdigest()
+        assert found == row.sha256, f"{row.key} is not what was recorded"
+        newest[row.url] = found
+    for number in range(FILES):
+        served = changing.versions(number)
+        url = f"{changing.site.url}/f{number}"
+        assert {row.sha256 for row in rows if row.url == url} <= set(served), "a file of bytes that nobody served"
+        assert newest[url] == served[-1], f"{url}: its newest version is missing"
+
+
+def _every_file_is_accounted_for(store: Store) -> None:
+    """Nothing in data_dir that was only on the way, or belongs to nothing."""
+    with store.read() as connection:
+        known = {str(key) for key in connection.execute(select(download_files.c.key)).scalars()}
+        known |= {str(key) for key in connection.execute(select(messages.c.file_key)).scalars()}
+        known |= {f"logs/runs/{number}.log" for number in connection.execute(select(runs.c.id)).scalars()}
+        known |= {f"logs/digests/{number}.log" for number in connection.execute(select(digests.c.id)).scalars()}
+    known |= {key.removesuffix(".eml") + ".html" for key in known if key.endswith(".eml")}
+    always = re.compile(r"pipeline\.sqlite3(-wal|-shm)?|serve\.lock|heartbeat-token|jars/[st]\.(txt|json|lock)|hosts/[0-9a-f]+"
+                        r"(\.\d+)?|cache/[st]\.sqlite3")
+    left = [key for path in store.data_dir.rglob("*") if not path.is_dir()
+            if (key := path.relative_to(store.data_dir).as_posix()) not in known and not always.fullmatch(key)]
+    assert not left, f"files that belong to nothing: {sorted(left)}"
+
+
+def _no_lock_is_held(data: Path) -> None:
+    ours = {path.stat().st_ino for path in data.rglob("*")}
+    held = [line for line in Path("/proc/locks").read_text().splitlines() if int(line.split()[5].split(":")[2]) in ours]
+    assert not held, f"locks are held: {held}"
+
+
+def _parsed(content: bytes) -> EmailMessage:
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def changes_in(content: bytes) -> Iterator[dict[str, Any]]:
+    for part in _parsed(content).iter_attachments():
+        if str(part.get_filename()).endswith(".jsonl"):
+            yield from map(json.loads, part.get_payload(decode=True).decode().splitlines())

@@ -1,0 +1,14 @@
+"""A disk that is really full while the service runs, where we may mount one; more moments in `make torture`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.download.torture import can_mount
+from tests.servers.program import Program
+from tests.service.full_disk import fill_at
+
+
+@pytest.mark.skipif(not can_mount(), reason="a tmpfs can be mounted by root on Linux only")
+def test_a_disk_that_is_full_for_a_while_costs_nothing_and_nothing_is_told_twice(program: Program) -> None:
+    fill_at(program, ["a run begins", "a mail is accepted"])
