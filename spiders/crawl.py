@@ -110,5 +110,7 @@ def document_of(response: Response) -> Document | None:
 
 def bare(url: str) -> str:
     """A URL fit for a Referer (RFC 9110, section 10.1.3): no fragment, no credentials."""
+    if "#" not in url and "@" not in url:
+        return url
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()

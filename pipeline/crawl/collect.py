@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Self
 
@@ -87,7 +88,7 @@ class PageCollector:
         return
         yield
 
-    @property
+    @cached_property
     def _scheduler(self) -> RowScheduler:
         scheduler = self._crawler.engine.scheduler
         assert isinstance(scheduler, RowScheduler)

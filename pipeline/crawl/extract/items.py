@@ -128,7 +128,14 @@ class _Field:
 
     def read(self, scope: Scope, document: Document, problems: list[str]) -> Json:
         try:
-            value = self._first(scope, document) if self._is_single else self._all(scope, document, problems)
+            if self._is_single:
+                value = self.rule.default
+                for entry in self._find(scope, document):
+                    if (found := self._convert(entry, document)) is not None:
+                        value = found
+                        break
+            else:
+                value = self._all(scope, document, problems)
         except RuleFailedError as reason:
             if self.rule.default is not None:
                 return self.rule.default
@@ -137,13 +144,6 @@ class _Field:
         if self.rule.required and value in _EMPTY:
             problems.append(f"{self._name}: is required and was not found")
         return value
-
-    def _first(self, scope: Scope, document: Document) -> Json:
-        for entry in self._find(scope, document):
-            value = self._convert(entry, document)
-            if value is not None:
-                return value
-        return self.rule.default
 
     def _all(self, scope: Scope, document: Document, problems: list[str]) -> Json:
         rule = self.rule

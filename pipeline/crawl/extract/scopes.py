@@ -14,7 +14,7 @@ from typing import Any, Literal
 import jmespath
 import parsel
 from jmespath.exceptions import JMESPathError
-from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
+from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
 from pipeline.crawl.extract import embedded
 from pipeline.crawl.extract.document import Document
@@ -140,15 +140,12 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
         return lambda scope, document: [
             value for node in scope.css(css) if (value := node.attributes.get(attr)) is not None]
     if text:
-        return lambda scope, document: [part for node in scope.css(css) for part in _own_text(node)]
+        return lambda scope, document: [
+            text for node in scope.css(css) for child in node.iter(include_text=True)
+            if child.tag == "-text" and (text := child.text(deep=False)).strip()]
     if rule.type == "html":
         return lambda scope, document: [node.html or "" for node in scope.css(css)]
     return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
-
-
-def _own_text(node: LexborNode) -> list[str]:
-    return [text for child in node.iter(include_text=True)
-            if child.tag == "-text" and (text := child.text(deep=False)).strip()]
 
 
 def _select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:

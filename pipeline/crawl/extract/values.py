@@ -83,7 +83,7 @@ def _typed(rule: SelectorTable) -> Convert:
 
 
 def _as_line(found: Json, document: Document) -> Json:
-    return " ".join(as_text(found).split())
+    return " ".join((found if isinstance(found, str) else as_text(found)).split())  # nearly all are, and there are many
 
 
 def _as_url(found: Json, document: Document) -> Json:
