@@ -25,12 +25,13 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
           scheduled: bool = False, even_empty: bool = False, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
     """Claim every ended run of the spiders that this digest has not told of yet.
 
-    A claim left unfinished is taken up first, with the same id and runs. None when there is nothing to tell;
+    A claim left unfinished is taken up first, with the same id and runs; one that this owner could not finish at once,
+    so that the next one does not overtake it. None when there is nothing to tell;
     scheduled: then its due time is on record all the same, once. even_empty: a claim of no runs is one, too.
     """
     with store.write(durable=True) as connection:
         unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
-                                 owner=owner, now=now, ttl=ttl, order_by=[digests.c.id])
+                                 owner=owner, now=now, ttl=ttl, order_by=[digests.c.id], own_too=True)
         if unfinished:
             row = connection.execute(select(digests).where(digests.c.id == unfinished[0])).one()
             run_ids = connection.execute(select(digest_runs.c.run_id).where(

@@ -91,12 +91,14 @@ def free(table: Table, now: datetime) -> ColumnElement[bool]:
 
 
 def take(connection: Connection, table: Table, where: ColumnElement[bool], *, owner: str, now: datetime,
-         ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1) -> list[int]:
+         ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1, own_too: bool = False) -> list[int]:
     """Lease up to `limit` free rows that match, and say which. Their attempt counts one up.
+
+    own_too: those that this owner holds already, too; it works on one at a time, and on none now.
 
     Those of other processes of this machine that are alive are not free, whatever the clock says.
     """
-    takeable = and_(where, free(table, now))
+    takeable = and_(where, or_(free(table, now), table.c.lease_owner == owner) if own_too else free(table, now))
     own = ":".join(owner.split(":")[:3])
     held = connection.execute(select(table.c.lease_owner).where(takeable, table.c.lease_owner != "").distinct()).scalars()
     living = [other for other in held if not other.startswith(own) and owner_is_alive(other, own)]

@@ -57,6 +57,19 @@ def test_an_unfinished_claim_is_taken_up_with_the_same_runs(store: Store) -> Non
     assert len(outbox.list_messages(store)) == 1
 
 
+def test_a_claim_that_its_owner_could_not_finish_comes_before_what_happened_since(store: Store) -> None:
+    ended_run(store, "1")
+    failed = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
+    second = ended_run(store, "2")
+    again = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
+    assert again == failed
+    assert failed is not None
+    digests.close(store, failed.id, [], owner="me", now=NOW)
+    following = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
+    assert following is not None
+    assert following.run_ids == (second,)
+
+
 def test_a_scheduled_digest_with_nothing_to_tell_is_on_record(store: Store) -> None:
     assert digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW, scheduled=True) is None
     ended_run(store, "1")
