@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import sqlite3
 import statistics
@@ -90,6 +91,7 @@ def ours(seconds: float) -> dict[str, object]:
                                    env=program.variables())
         try:
             start_s = _answers(program) - began
+            ticks = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
             settled = time.time() + SETTLE_S
             late = _watch(folder, settled, time.monotonic() + max(LEAD_S - start_s, SETTLE_S) + seconds)
             status = Path(f"/proc/{service.pid}/status").read_text()
@@ -97,7 +99,7 @@ def ours(seconds: float) -> dict[str, object]:
             service.terminate()
             service.wait(60)
     memory = {line.split()[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("Vm")}
-    return {"start_s": start_s, "late_s": late, "memory_bytes": memory["VmRSS:"], "peak_bytes": memory["VmHWM:"]}
+    return {"start_s": start_s, "start_cpu_s": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), "late_s": late, "memory_bytes": memory["VmRSS:"], "peak_bytes": memory["VmHWM:"]}
 
 
 def _answers(program: Program) -> float:
@@ -135,7 +137,8 @@ def told(name: str, found: dict[str, object]) -> str:
     late = sorted(value * 1000 for value in found["late_s"])  # type: ignore[attr-defined]
     p99 = late[int(len(late) * 0.99)]
     peak = f" (peak {found['peak_bytes'] / 1e6:.0f})" if "peak_bytes" in found else ""  # type: ignore[operator]
-    return (f"  {name:<12} start {found['start_s']:.2f} s, {len(late)} slots late by min {late[0]:.1f}, median "
+    cpu = f" (CPU {found['start_cpu_s']:.2f})" if "start_cpu_s" in found else ""
+    return (f"  {name:<12} start {found['start_s']:.2f} s{cpu}, {len(late)} slots late by min {late[0]:.1f}, median "
             f"{statistics.median(late):.1f}, p99 {p99:.1f}, max {late[-1]:.1f} ms, {found['memory_bytes'] / 1e6:.0f} MB{peak}")  # type: ignore[operator]
 
 

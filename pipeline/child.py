@@ -72,6 +72,8 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     to its leader), "digest" (a DigestClaim and its owner) or "try"
     (a spider's name, a URL and the file for what was found)."""
     os.setsid()
+    gc.freeze()  # what was loaded before the fork is not looked through again
+    gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     mask = Mask.of(settings)
@@ -96,8 +98,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
     try:
         if work in ("run", "mate"):
             _give_way(NICE)
-            # A crawl makes many objects and few cycles. What was loaded before the fork is not looked through again.
-            gc.freeze()
+            # A crawl makes many objects and few cycles.
             gc.set_threshold(GC_OBJECTS, 20, 20)
             if work == "run":
                 CrawlRun(store, settings, arguments[0], stop, arguments[1:]).perform()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import signal
 import sys
@@ -236,6 +237,7 @@ class Service:
             try:
                 if self._plans is None or self._plans.settings is not self.settings or now < looked_at - CLOCK_SET_BACK:
                     self._plans = await asyncio.to_thread(open_plans, self._store, self.settings, now=now)
+                    gc.freeze()  # thousands of schedules stay, too
                 looked_at = now
                 await self._claim_due(self._plans, now)
                 wait_s = _until_s(self._plans.next_at)

@@ -22,7 +22,7 @@ def warm_up(*also: str) -> None:
     """Start the forkserver; it loads Scrapy while we go on. also: further modules, of use to more than one child."""
     _sweep(Path(tempfile.gettempdir()))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([ENTRY, "pipeline.cli", "pipeline.schedule.last_words", *also])
+    context.set_forkserver_preload(["pipeline.schedule.in_forkserver", ENTRY, "pipeline.cli", *also])
     forkserver.ensure_running()
     _hold(Path(get_temp_dir()))
 

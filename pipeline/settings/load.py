@@ -18,6 +18,8 @@ from pipeline.settings.spiders import SECRET_WORDS
 from pipeline.settings.tables import Settings
 from pipeline.settings.values import Secret, Table, nearest
 
+_NUL = re.compile(r"\\[uU]0000")
+"""How U+0000 may stand in TOML; in ten thousand tables it is not looked for without need."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -26,7 +28,8 @@ def load(path: str | Path) -> Settings:
     """Read, validate and cross-check a settings file. Raises SettingsError with every problem in it."""
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        raw = tomllib.loads(text)
     except FileNotFoundError as error:
         raise SettingsError(str(path), [Problem("", "no such file; `pipeline init` writes one")]) from error
     except OSError as error:
@@ -43,6 +46,8 @@ def load(path: str | Path) -> Settings:
         problems += _explain(error, raw)
     if "file" in raw:
         problems.append(Problem("file", "unknown key"))
+    if _NUL.search(text):
+        problems += _nul_problems(raw, "")
     problems += _cross_check(raw)
     if problems or settings is None:
         raise SettingsError(path.name, sorted(set(problems), key=lambda p: (p.key, p.text)))
@@ -72,7 +77,6 @@ def _secrets(value: object) -> Iterator[Secret]:
 
 def _cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
     """What one table says of another. Works on the raw file, so that it is said beside other problems."""
-    yield from _nul_problems(raw, "")
     spiders, digests, proxies, calendars = (_tables(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
