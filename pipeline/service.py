@@ -535,8 +535,6 @@ def _kept(settings: Settings) -> retention.Rules:
 
 
 def _shown(path: Path) -> str:
-    """A path as a person wants to read it: relative to where they are, when it is below."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """A path as a person wants to read it: relative to where they are, when it is below; all is below the root."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if here != Path(here.anchor) and path.is_relative_to(here) else path)
