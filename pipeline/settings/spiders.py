@@ -317,7 +317,9 @@ class SpiderTable(Table):
     """A name in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
     banned: BannedTable = BannedTable()
     max_pages: int = Field(0, ge=0)
+    """Of one pass. 0: no limit; a run that meets it is not complete."""
     max_depth: int = Field(0, ge=0)
+    """Links away from a start. 0: no limit; what is further away does not belong to the site as this spider sees it."""
     max_time: Duration | None = None
     """No page is begun after this; the run then ends well, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
