@@ -13,7 +13,7 @@ from pipeline.crawl.kept_pages import KeptPages
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import Page, Progress, Request
 from pipeline.store.compare import Comparison
-from pipeline.store.crawl import Committed, Queued, commit_pages, enqueue
+from pipeline.store.crawl import Committed, Queued, Seen, commit_pages, enqueue
 
 MAX_BATCH = 200
 """Pages in one transaction at the most: what a reader waits for, and what a kill can cost."""
@@ -34,6 +34,7 @@ class Committer:
         self._closing = False
         items = context.table.items
         self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
+        self._seen = Seen()
         self._kept = KeptPages(context.store.files, context.run.spider)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._task = asyncio.create_task(self._work())
@@ -98,7 +99,7 @@ class Committer:
             raise StoreError(f"a page cannot be kept: {error.strerror}", where=str(context.store.data_dir),
                              fix="free some disk space, or take \"pages\" out of the digests' attach") from error
         done = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
-                            comparison=self._comparison) if pages else Committed()
+                            comparison=self._comparison, seen=self._seen) if pages else Committed()
         self._kept.settle(done.news)
         if requests:
             done.queued += enqueue(context.store, context.run, requests)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import scrapy
 from scrapy.spiders import Spider
@@ -18,7 +19,7 @@ from pipeline.crawl.shared import Message, Shared, packed, received
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.model import Page, Request
 from pipeline.session.standing import Standing
-from pipeline.store.crawl import Queued
+from pipeline.store.crawl import Queued, Seen
 
 
 class Postman:
@@ -30,6 +31,7 @@ class Postman:
         self._writer = writer
         self._shared = Shared(context)
         self._pages: list[Page] = []
+        self._seen = Seen()
         self._expired: int | None = None
         self.rows: deque[Queued] = deque()
         self.said = asyncio.Event()
@@ -59,7 +61,9 @@ class Postman:
         loop = asyncio.get_running_loop()
         if not self._pages:
             loop.call_soon(self._send)
-        self._pages.append(page)
+        links = self._seen.besides(page.links)
+        self._seen.add(links)  # committed with this page, or the run ends
+        self._pages.append(replace(page, links=tuple(links)))
         done = loop.create_future()
         done.set_result(None)
         return done

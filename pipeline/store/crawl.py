@@ -30,6 +30,8 @@ from pipeline.store.schema import changes, downloads, frontier, items, pages, pa
 _CHUNK = 500
 _T = TypeVar("_T")
 _PLAIN = Comparison()
+_MOST_SEEN = 50_000
+_LONGEST_SEEN = 300
 _NOTHING: dict[str, Json] = {}
 _EXTRAS = ("encoding", "callback", "errback", "meta", "cb_kwargs", "cookies")
 
@@ -50,6 +52,30 @@ class Committed:
     progress: Progress = field(default_factory=Progress)
     queued: list[Queued] = field(default_factory=list)
     news: set[str] = field(default_factory=set)
+
+
+class Seen:
+    """Requests known to be in the frontier of a pass, as far as fits in memory: most links of a site are on all its pages.
+
+    Only plain ones, which their URL tells apart.
+    """
+
+    def __init__(self) -> None:
+        self._urls: set[str] = set()
+
+    def besides(self, requests: Iterable[Request]) -> list[Request]:
+        """The requests that may be new."""
+        return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """These are in the frontier."""
+        for request in requests:
+            if len(self._urls) < _MOST_SEEN and len(request.url) <= _LONGEST_SEEN and _is_plain(request):
+                self._urls.add(request.url)
+
+
+def _is_plain(request: Request) -> bool:
+    return request.method == "GET" and not (request.meta or request.body or request.dont_filter)
 
 
 def fingerprint(request: Request) -> bytes:
@@ -155,18 +181,23 @@ def not_resumable(store: Store, run: Run) -> None:
 
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
-                 comparison: Comparison = _PLAIN) -> Committed:
-    """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError."""
+                 comparison: Comparison = _PLAIN, seen: Seen | None = None) -> Committed:
+    """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
+
+    seen: links that need not be looked for, if it is kept from one call to the next.
+    """
     done = Committed()
+    seen = seen or Seen()
+    links = seen.besides(link for page in batch for link in page.links)
     with store.write() as connection:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
         done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
         _keep_rejects(connection, run, batch, done.progress, now=now)
-        links = [link for page in batch for link in page.links]
         if links:
             done.queued = add_to_frontier(connection, run.pass_id, links)
         _queue_downloads(connection, run, batch, now)
         _finish_pages(connection, run, batch, done.progress)
+    seen.add(links)
     return done
 
 

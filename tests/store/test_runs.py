@@ -206,6 +206,19 @@ def test_a_page_is_queued_once_a_pass_and_keeps_its_request(store: Store) -> Non
     assert crawl.waiting(store, run.pass_id, limit=9) == [queued]
 
 
+def test_what_was_seen_is_queued_once_and_what_only_looks_like_it_too(store: Store) -> None:
+    due(store, "k")
+    run = started(store)
+    seen = crawl.Seen()
+    plain, posted = Request("http://shop/1"), Request("http://shop/1", method="POST", body=b"page=2")
+    batches = [[plain], [plain, posted], [Request("http://shop/1", meta={"pipeline_part": "item 1"}), posted, plain]]
+    for number, links in enumerate(batches):
+        page = Page(f"http://shop/from/{number}", 200, NOW, links=tuple(links))
+        queued = crawl.commit_pages(store, run, [page], now=NOW, seen=seen).queued
+        assert len(queued) == 1
+    assert len(crawl.waiting(store, run.pass_id, limit=9)) == 3
+
+
 def test_the_most_urgent_page_comes_first(store: Store) -> None:
     due(store, "k")
     run = started(store)
