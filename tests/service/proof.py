@@ -108,6 +108,8 @@ def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], sto
     for digest, name in order:
         for change in changes_in(contents[name]):
             key, before, after = (digest, change["key"]), change["before"], change["after"]
+            if change["change"] == "back":  # what it was before it went
+                before = {}
             assert before == last.get(key, {}), f"{key}: told {before} after {last.get(key)}"
             last[key] = after
             told.changes += 1

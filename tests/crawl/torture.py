@@ -1,0 +1,207 @@
+"""The site's true history, through processes that are really killed: `python -m tests.crawl.torture --histories 300`.
+
+Each history is a sequence of states of a real site. A crawl of each, as the service performs it (a child, its pages
+committed as they come), is killed with -9 at random moments, stopped, or fails for want of a page, while the site may
+change in between; then a run takes the pass to its end. What is stored then is what the site showed last on each page,
+all changes told add up to it, each following from the one before, and no page was fetched again once it was committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from pipeline.model import ChangeKind, Outcome, Run
+from pipeline.schedule.children import Child
+from pipeline.schedule.forkserver import warm_up
+from pipeline.schedule.runner import Runner
+from pipeline.settings import load
+from pipeline.store import Store, items, open_store, runs
+from pipeline.store.schema import pages
+from tests.servers.pages import Answer, Asked, PageSite
+
+SETTINGS = """
+[spiders.s]
+start = "{url}/"
+follow = ["a"]
+robots = false
+retries = 0
+concurrency = 3
+[spiders.s.items]
+each = "p"
+key = ["id"]
+[spiders.s.items.fields]
+id = "b"
+value = "i"
+"""
+PAGES = 8
+KEYS_A_PAGE = 3
+FATES = ("complete", "killed", "killed", "killed", "stopped", "failed")
+WITHIN_S = 60.0
+
+State = dict[int, dict[str, str]]
+"""By page its items: key and value."""
+
+
+class Site:
+    """Shows one state at a time and remembers what it last showed on each page."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._lock = threading.Lock()
+        self.state: State = {}
+        self.down: set[int] = set()
+        self.shown: State = {}
+        self.site = PageSite({"/": self._home} | {f"/{page}": self._page for page in range(PAGES)})
+
+    def _home(self, asked: Asked) -> Answer:
+        return Answer("".join(f"<a href=/{page}>{page}</a>" for page in range(PAGES)))
+
+    def _page(self, asked: Asked) -> Answer:
+        page = int(asked.path[1:])
+        with self._lock:
+            dawdle_s = self._dice.choice((0.0, 0.0, 0.01, 0.03))
+            if page in self.down:
+                return Answer("down", 503)
+            found = self.shown[page] = dict(self.state.get(page, {}))
+        time.sleep(dawdle_s)
+        return Answer("".join(f"<p><b>{key}</b><i>{value}</i></p>" for key, value in found.items()))
+
+    def change(self) -> None:
+        """Items come, change and go; one always stays, since a site of nothing is suspect."""
+        with self._lock:
+            self.state = {page: {f"{page}-{n}": str(self._dice.randrange(3)) for n in range(KEYS_A_PAGE) if self._dice.random() < 0.7}
+                          for page in range(PAGES)}
+            self.state[0]["0-stays"] = str(self._dice.randrange(3))
+
+
+class History:
+    """One store, one site, and the runs between them."""
+
+    def __init__(self, folder: Path, seed: str) -> None:
+        self._dice = random.Random(seed)
+        self._folder = folder
+        self.site = Site(random.Random(f"{seed}/site"))
+        self.ends: Counter[str] = Counter()
+        self._slots = itertools.count()
+
+    def play(self, steps: int) -> None:
+        with self.site.site as site, _opened(self._folder) as store:
+            (self._folder / "settings.toml").write_text(SETTINGS.format(url=site.url), "utf-8")
+            runner = Runner(store, load(self._folder / "settings.toml"))
+            for _ in range(steps):
+                self.site.change()
+                fate = self._dice.choice(FATES)
+                for _ in range({"killed": self._dice.randint(1, 3), "stopped": 1, "failed": 1}.get(fate, 0)):
+                    asyncio.run(self._run(store, runner, fate))
+                    if self._dice.random() < 0.5:
+                        self.site.change()
+                ended = asyncio.run(self._run(store, runner, "complete"))
+                assert ended.outcome is Outcome.SUCCEEDED, ended
+                assert ended.complete, ended
+                self._check(store)
+
+    async def _run(self, store: Store, runner: Runner, fate: str) -> Run:
+        """One run through to its end, whatever that is."""
+        self.site.down = {self._dice.randrange(1, PAGES)} if fate == "failed" else set()
+        now = datetime.now(UTC)
+        runs.claim_slot(store, "s", f"slot {next(self._slots)}", due_at=now, reason="manual", now=now)
+        run = runs.start_run(store, None, owner=store.owner, now=now, limit=9)
+        assert run is not None
+        begun: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        performing = asyncio.create_task(runner.perform(run, begun.set_result))
+        if fate in ("killed", "stopped"):
+            child = await begun
+            pid = child.pid
+            await self._moment(performing)
+            if fate == "stopped":
+                child.stop()
+            elif pid is not None and not performing.done():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        ended = await asyncio.wait_for(performing, WITHIN_S)
+        self.ends[str(ended.outcome.value if ended.outcome else None)] += 1
+        return ended
+
+    async def _moment(self, performing: asyncio.Task[Run]) -> None:
+        """Any: before its first page, between two, while the last ones are committed, after the end."""
+        asked = self.site.site.asked
+        wanted = len(asked) + self._dice.randint(0, PAGES + 1)
+        while len(asked) < wanted and not performing.done():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(self._dice.choice((0.0, self._dice.uniform(0.0, 0.06))))
+
+    def _check(self, store: Store) -> None:
+        shown = {key: value for found in self.site.shown.values() for key, value in found.items()}
+        stored = {item.key: item.data["value"] for item in items.present(store, "s")}
+        assert stored == shown, f"stored {stored}, shown {shown}"
+        told: dict[str, object] = {}
+        for change in items.changes(store, "s"):
+            before = None if change.kind is ChangeKind.BACK else change.before.get("value")
+            assert before == told.get(change.key), f"{change} after {told.get(change.key)}"
+            assert change.kind is ChangeKind.BACK or change.before != change.after
+            if change.kind is ChangeKind.GONE:
+                del told[change.key]
+            else:
+                told[change.key] = change.after["value"]
+        assert told == stored
+        with store.read() as connection:
+            twice = connection.execute(select(pages.c.pass_id, pages.c.url).where(pages.c.status == 200).group_by(
+                pages.c.pass_id, pages.c.url).having(func.count() > 1)).all()
+        assert not twice, f"fetched again after they were committed: {twice}"
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Store]:
+    store = open_store(folder / "var")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def torture(folder: Path, histories: int, seed: int, *, steps: int = 4) -> Counter[str]:
+    """How the runs ended. Raises AssertionError, naming the history, where the truth was lost."""
+    warm_up()
+    ends: Counter[str] = Counter()
+    for number in range(histories):
+        place = folder / str(number)
+        place.mkdir()
+        history = History(place, f"{seed}/{number}")
+        try:
+            history.play(steps)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, history {number}: {error}") from error
+        ends += history.ends
+    return ends
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--histories", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        ends = torture(Path(folder), given.histories, given.seed)
+    figures = ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))
+    print(f"{given.histories} histories, {ends.total()} runs ({figures}) in {time.monotonic() - began:.0f} s, seed {given.seed}: "
+          "all stored, all told, no page twice")
+
+
+if __name__ == "__main__":
+    main()
