@@ -19,6 +19,7 @@ from pipeline.store.compare import Comparison
 from pipeline.store.crawl import commit_pages
 from pipeline.store.leases import TTL
 from pipeline.store.runs import Ending
+from tests.crawl.torture import torture
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = "abcde"
@@ -155,6 +156,12 @@ def test_stored_items_and_all_changes_together_equal_the_history_of_the_site(his
 @given(st.lists(steps, max_size=5))
 def test_so_they_do_with_ignored_fields_and_a_minimum_change(history: list[Any]) -> None:
     _check(history, Comparison(frozenset({"views"}), {"price": (5, True)}))
+
+
+def test_so_they_do_through_processes_that_are_really_killed(tmp_path: Path) -> None:
+    """A sample; hundreds of them by `make torture`."""
+    ends = torture(tmp_path, histories=1, seed=6, steps=2)
+    assert ends.total() >= 5
 
 
 def test_small_steps_add_up_to_a_change() -> None:

@@ -1,6 +1,6 @@
 """The real service, killed and stopped at random moments, against a site and a mail server that fail at random.
 
-    python -m tests.service.torture --rounds 500 --seed 1
+    python -m tests.service.torture --rounds 200 --seed 1
 
 Two spiders, one after the other; two digests to two people; files of many versions; where the machine allows it a disk
 of its own that fills up and empties, and a clock that jumps (libfaketime). The service is killed while it starts, while
@@ -36,6 +36,7 @@ from pipeline.store.runs import history
 from tests.download.torture import can_mount, mount
 from tests.servers.program import Program, eventually
 from tests.servers.smtp import SmtpServer
+from tests.service.full_disk import MOMENTS, fill_at
 from tests.service.hostile import ChangingSite, Clock, Disk, mail_faults, marked, soon
 from tests.service.proof import TOLD_BY, Told, prove
 
@@ -134,10 +135,7 @@ def torture(folder: Path, rounds: int, seed: int, *, child_kills: int = 1, disk:
     child_kills: so many of them at most in a round, beside those that go with the service; disk: it fills up now and
     then (root on Linux only); clock: it jumps (needs libfaketime).
     """
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    program = Program(folder, port)
+    program = Program(folder, free_port())
     faked = Clock(folder, program) if clock else None
     if not disk:
         return _Torture(program, seed, child_kills, disk=None, clock=faked).run(rounds)
@@ -147,6 +145,13 @@ def torture(folder: Path, rounds: int, seed: int, *, child_kills: int = 1, disk:
         return _Torture(program, seed, child_kills, disk=Disk(program.data), clock=faked).run(rounds)
     finally:
         subprocess.run(["umount", "--lazy", str(program.data)], check=True)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 class _Torture:
@@ -323,7 +328,7 @@ class _Torture:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child-kills", type=int, default=4, help="in a round, at most")
     parser.add_argument("--keep", type=Path, help="a folder for what is left of a failure")
@@ -345,6 +350,10 @@ def main() -> None:
             if given.keep is not None:
                 shutil.copytree(folder, given.keep, dirs_exist_ok=True)
             sys.exit(1)
+    if disk:
+        with tempfile.TemporaryDirectory() as name:
+            fill_at(Program(Path(name), free_port()), list(MOMENTS))
+        print(f"a full disk: {', '.join(MOMENTS)}: nothing lost, nothing told twice")
     print(f"{given.rounds} rounds, {tally.kills} kills, in {time.monotonic() - began:.0f} s, seed {given.seed}\n{tally}")
 
 
