@@ -70,7 +70,7 @@ ENGLISH = Wording(
     recovered="the last one succeeded",
     suspect="suspect, so that nothing is reported gone",
     kept_aside="{n:,} kept aside",
-    kept_aside_of="{n:,} items were kept aside, see `pipeline items {spider} --rejects`",
+    kept_aside_of="items kept aside: {n:,}, see `pipeline items {spider} --rejects`",
     outcomes={Outcome.FAILED: "failed", Outcome.TIMED_OUT: "ran out of time", Outcome.KILLED: "was killed",
               Outcome.ABANDONED: "was cut short"},
     attachments="Attachments",

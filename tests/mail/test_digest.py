@@ -176,7 +176,7 @@ def test_items_kept_aside_are_counted_with_their_reasons_and_news_only_where_the
     site.run({"1": BOOK}, rejects=refused)
     mail = mail_of(store, built(store, settings))
     assert mail["Subject"] == "[morning] 1 new, 3 kept aside: A Light in the Attic"
-    assert ("books: 3 items were kept aside, see `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
+    assert ("books: items kept aside: 3, see `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
             in text_of(mail))
     assert "&lt;b&gt;no&lt;/b&gt; title" in text_of(mail, "html")
     site.run({"1": BOOK}, rejects=refused)
@@ -185,7 +185,7 @@ def test_items_kept_aside_are_counted_with_their_reasons_and_news_only_where_the
     mail = mail_of(store, built(store, settings, slot="s3"))
     assert mail["Subject"] == "[morning] 12 kept aside"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
-    assert "! Not everything went well\r\n  books: 12 items" in text_of(mail)
+    assert "! Not everything went well\r\n  books: items kept aside: 12," in text_of(mail)
 
 
 def test_rendered_again_after_a_kill_the_message_is_the_same(store, site, settings_from):
