@@ -1,4 +1,4 @@
-"""The composition root of the commands that look after a store: backup and restore."""
+"""The composition root of the commands that look after a store: backup, restore and prune."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pipeline
 from pipeline.settings import Settings
-from pipeline.store import backup, open_store
+from pipeline.store import backup, open_store, retention
 from pipeline.store.alone import sole_service
 from pipeline.units import size_for_people
 
@@ -39,3 +39,13 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
     if done.lost:
         yield f"the files of {done.lost} unsent messages are missing"
     yield "what the sites have changed since then is found, and told, at the next runs"
+
+
+def prune(settings: Settings) -> str:
+    """Delete what [retention] no longer keeps; a line that says what that was. Raises StoreError, DiskFullError."""
+    store = open_store(settings.data_dir, settings.database_url)
+    try:
+        done = retention.prune(store, retention.Rules.of(settings), now=datetime.now(UTC))
+    finally:
+        store.close()
+    return f"deleted {done}" if done else "nothing is beyond what [retention] keeps"

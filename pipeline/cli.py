@@ -528,6 +528,14 @@ def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> N
         click.echo(line)
 
 
+@main.command()
+@settings_option
+def prune(settings_file: str) -> None:
+    """Delete what [retention] no longer keeps, as the service does once an hour."""
+    from pipeline.care import prune as prune_store
+    click.echo(prune_store(_load(settings_file)))
+
+
 # Sessions
 
 

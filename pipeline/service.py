@@ -440,7 +440,7 @@ class Service:
         while True:
             await asyncio.sleep(PRUNE_AFTER_S)
             try:
-                pruned = await asyncio.to_thread(retention.prune, self._store, _kept(self.settings), now=utc_now(),
+                pruned = await asyncio.to_thread(retention.prune, self._store, retention.Rules.of(self.settings), now=utc_now(),
                                                  go_on=go_on)
             except (PipelineError, OSError) as error:
                 logger.error("retention: %s", error)  # noqa: TRY400
@@ -526,12 +526,6 @@ def _until_s(at: datetime | None) -> float:
 def _of(run: Run) -> dict[str, dict[str, str | int]]:
     """`extra` for a line about a run that is written outside of it."""
     return {"about": {"run": run.id, "spider": run.spider}}
-
-
-def _kept(settings: Settings) -> retention.Rules:
-    found = {name: retention.Keep(timedelta(seconds=table.age) if table.age is not None else None, table.count)
-             for name, table in settings.retention}
-    return retention.Rules(**found, waiting={name: digest.spiders for name, digest in settings.digests.items()})
 
 
 def _shown(path: Path) -> str:

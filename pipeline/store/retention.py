@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from pipeline.model import MessageState, Outcome
+from pipeline.settings import Settings
 from pipeline.store.engine import Store
 from pipeline.store.schema import (
     alerts,
@@ -74,6 +75,12 @@ class Rules:
     messages: Keep = field(default_factory=Keep)
     logs: Keep = field(default_factory=Keep)
     waiting: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        keep = {name: Keep(timedelta(seconds=table.age) if table.age is not None else None, table.count)
+                for name, table in settings.retention}
+        return cls(**keep, waiting={name: digest.spiders for name, digest in settings.digests.items()})
 
 
 @dataclass

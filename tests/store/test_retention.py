@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Table, func, select
 
+from pipeline import care
 from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, RecipientResult, Request, Run
+from pipeline.settings import load
 from pipeline.store import Store, crawl, digests, outbox, retention, runs, schema, status
 from pipeline.store.retention import Keep, Pruned, Rules
 
@@ -177,3 +180,17 @@ def test_without_rules_everything_stays(store: Store) -> None:
         tell(store, NOW - age * DAY)
     assert not prune(store, Rules())
     assert len(runs.history(store)) == 6
+
+
+def test_pruning_by_hand_goes_by_the_settings_and_says_what_it_did(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[retention]\nlogs = "30d"\n')
+    settings = load(tmp_path / "settings.toml")
+    logs = settings.data_dir / "logs" / "runs"
+    logs.mkdir(parents=True)
+    for number, age in enumerate((1 * DAY, 31 * DAY)):
+        (logs / f"{number}.log").touch()
+        at = (datetime.now(UTC) - age).timestamp()
+        os.utime(logs / f"{number}.log", (at, at))
+    assert care.prune(settings) == "deleted 1 files"
+    assert [path.name for path in logs.iterdir()] == ["0.log"]
+    assert care.prune(settings) == "nothing is beyond what [retention] keeps"
