@@ -108,9 +108,13 @@ def serve(settings_file: str, *, once: bool) -> None:
         from pipeline import logs
         from pipeline.service import Service
         from pipeline.settings.masking import Mask
+
+        def configure_logs(settings: Settings) -> None:
+            logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts)
+
         settings = _load(settings_file)
-        logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts)
-        service = Service(settings, once=once, show_progress=sys.stderr.isatty())
+        configure_logs(settings)
+        service = Service(settings, once=once, show_progress=sys.stderr.isatty(), configure_logs=configure_logs)
     # uvloop answers twice as many questions for the same CPU time (benchmarks/heartbeat.py).
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         raise SystemExit(runner.run(service.run()))

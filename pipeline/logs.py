@@ -89,13 +89,13 @@ def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str,
 
 
 def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str], str], level: str = "info",
-              parts: Mapping[str, str] | None = None, base: Mapping[str, str | int] | None = None) -> None:
-    """Send all log lines of this process to `stream`. parts: levels of parts that differ, such as mail="debug"; base:
-    what every line of this process is about."""
+              parts: Mapping[str, str | None] | None = None, base: Mapping[str, str | int] | None = None) -> None:
+    """Send all log lines of this process to `stream`. parts: levels of parts that differ, such as mail="debug"; None:
+    it no longer does; base: what every line of this process is about."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Masked(Lines(base or {}) if stream.isatty() else JsonLines(base or {}, mask), mask))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for part, own in (parts or {}).items():
-        logging.getLogger(_OTHERS.get(part, f"pipeline.{part}")).setLevel(own.upper())
+        logging.getLogger(_OTHERS.get(part, f"pipeline.{part}")).setLevel(own.upper() if own else logging.NOTSET)

@@ -36,6 +36,7 @@ from pipeline.schedule.plan import Plan, Planned
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
 from pipeline.settings import Settings, load, quiet_until
+from pipeline.settings.restart import refuse_what_takes_a_restart
 from pipeline.store import digests, open_store, outbox, retention, runs, slots
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
@@ -79,11 +80,13 @@ def utc_now() -> datetime:
 class Service:
     """The composition root of `serve`. once: perform what is due, deliver what came of it, and end.
 
-    show_progress: log the figures of runs while they run, for a terminal.
+    show_progress: log the figures of runs while they run, for a terminal. configure_logs: told of reloaded settings.
     """
 
-    def __init__(self, settings: Settings, *, once: bool = False, show_progress: bool = False) -> None:
+    def __init__(self, settings: Settings, *, once: bool = False, show_progress: bool = False,
+                 configure_logs: Callable[[Settings], None] = lambda settings: None) -> None:
         self.settings = settings
+        self._configure_logs = configure_logs
         self._once = once
         self._show_progress = show_progress
         self._started_at = utc_now()
@@ -94,6 +97,7 @@ class Service:
         self._plans: Plans | None = None
         self._at_work: set[asyncio.Task[None]] = set()
         self._digest_lock = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
         self._failed = False
 
     async def run(self) -> int:
@@ -143,7 +147,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
 
     def _asked_to_stop(self, number: int) -> None:
         logger.info("%s: stopping; what is under way is checkpointed", signal.Signals(number).name)
@@ -151,15 +155,18 @@ class Service:
         self._runs_changed.set()
         self._plan_changed.set()
 
-    def _reload(self) -> None:
-        """All or nothing: a file with a problem changes nothing. Ports and data_dir take a restart."""
-        try:
-            self.settings = load(self.settings.file)
-        except SettingsError as error:
-            logger.error("settings not reloaded:\n%s", error)  # noqa: TRY400
-            return
-        self._runner.settings = self.settings
-        logger.info("settings reloaded from %s", self.settings.file)
+    async def _reload(self) -> None:
+        """All or nothing: a file with a problem changes nothing, nor does one whose changes take a restart."""
+        async with self._reload_lock:
+            try:
+                fresh = await asyncio.to_thread(load, self.settings.file)
+                refuse_what_takes_a_restart(self.settings, fresh)
+            except SettingsError as error:
+                logger.error("settings not reloaded:\n%s", error)  # noqa: TRY400
+                return
+            self._configure_logs(fresh)
+            self.settings = self._runner.settings = fresh
+        logger.info("settings reloaded from %s", fresh.file)
         self._plan_changed.set()
         self._runs_changed.set()
 

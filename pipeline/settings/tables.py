@@ -86,9 +86,9 @@ class LogsTable(Table):
     """A run's log that is larger begins anew; what was before is kept as NAME.log.1."""
 
     @property
-    def parts(self) -> dict[str, str]:
-        """The levels of parts that differ."""
-        return {name: level for name, level in self if name not in ("level", "max_size") and level is not None}
+    def parts(self) -> dict[str, str | None]:
+        """The level of each part; None: that of everything."""
+        return {name: level for name, level in self if name not in ("level", "max_size")}
 
 
 class RetentionTable(Table):

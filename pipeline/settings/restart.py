@@ -1,0 +1,32 @@
+"""What a service takes from its settings when it starts, and a reload cannot change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.errors import Problem, SettingsError
+from pipeline.settings.tables import HeartbeatTable, Settings
+from pipeline.settings.values import Table
+
+_PIPELINE = ("data_dir", "database", "timezone")
+_LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
+"""Of the heartbeat, what is asked for each time; the rest says where it listens, and to whom."""
+
+
+def refuse_what_takes_a_restart(old: Settings, new: Settings) -> None:
+    """Raises SettingsError naming each key of `new` that differs from what the service started with."""
+    pairs: tuple[tuple[str, Table, Table, tuple[str, ...]], ...] = (
+        ("pipeline", old.pipeline, new.pipeline, _PIPELINE),
+        ("heartbeat", old.heartbeat, new.heartbeat, tuple(name for name in HeartbeatTable.model_fields if name not in _LIVE)),
+        ("mail", old.mail, new.mail, tuple(type(new.mail).model_fields)))
+    changed = [key for table, was, now, names in pairs for key in _changed(table, was, now, names)]
+    if old.demo != new.demo:
+        changed.append("demo")
+    if changed:
+        raise SettingsError(new.file.rpartition("/")[2], [Problem(key, "takes a restart to change") for key in changed])
+
+
+def _changed(table: str, was: Table, now: Table, names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        if getattr(was, name) != getattr(now, name):
+            yield f"{table}.{type(now).model_fields[name].alias or name}"
