@@ -79,12 +79,12 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, m
                 max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
                 on_attempt: Callable[[Attempt], None] = lambda attempt: None,
                 on_error: Callable[[PipelineError], None] = lambda error: None,
-                stop: Callable[[], bool] = lambda: False) -> list[Attempt]:
+                stop: Callable[[], bool] = lambda: False, give_up: Callable[[], bool] = lambda: False) -> list[Attempt]:
     """Deliver what is due, one message after the other over one connection; what each attempt came to.
 
     Ends early when the server cannot be reached or has taken `per_hour` messages within an hour: what is left stays
     due. stop: asked between messages. on_error: told why what a server said cannot be written down yet; that is tried
-    until it is, or `stop`. Raises StoreError, DiskFullError.
+    until it is, or `give_up`. Raises StoreError, DiskFullError.
     """
     attempts: list[Attempt] = []
     # Jitter only spreads load.
@@ -96,7 +96,7 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, m
         if not leased:
             break
         attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s,
-                           max_attempts=max_attempts, rng=rng, on_error=on_error, stop=stop)
+                           max_attempts=max_attempts, rng=rng, on_error=on_error, give_up=give_up)
         if attempt is None:
             continue
         attempts.append(attempt)
@@ -116,7 +116,7 @@ def free_from(store: Store, per_hour: int | None, now: datetime) -> datetime | N
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, max_age_s: float,
              max_attempts: int, rng: random.Random, on_error: Callable[[PipelineError], None],
-             stop: Callable[[], bool]) -> Attempt | None:
+             give_up: Callable[[], bool]) -> Attempt | None:
     """One attempt, recorded; None when the message was taken up by someone else meanwhile."""
     results: list[RecipientResult] = []
     error, retry = "", True
@@ -136,7 +136,7 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
             said = f"given up after {age.total_seconds() / 3600:.0f} hours and {message.attempt} attempts: {said}"
         note = partial(stored.record, store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
         try:
-            done = _noted(note, on_error=on_error, stop=stop)
+            done = _noted(note, on_error=on_error, give_up=give_up)
         except LeaseLostError:
             return None
     return Attempt(message, done.state, tuple(results), error and said, bool(error) and retry,
@@ -145,7 +145,7 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
 
 
 def _noted(note: Callable[[], stored.Delivered], *, on_error: Callable[[PipelineError], None],
-           stop: Callable[[], bool]) -> stored.Delivered:
+           give_up: Callable[[], bool]) -> stored.Delivered:
     """What a server said, written down, however long the disk is full: what it accepted must not be sent again."""
     told, never = False, threading.Event()
     while True:
@@ -154,7 +154,7 @@ def _noted(note: Callable[[], stored.Delivered], *, on_error: Callable[[Pipeline
         except LeaseLostError:
             raise
         except PipelineError as error:
-            if stop():
+            if give_up():
                 raise
             if not told:
                 on_error(error)
@@ -205,6 +205,7 @@ class Outbox:
         self._owner = f"{store.owner}:outbox"
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._aborted = threading.Event()
         self._failures = 0
 
     def wake(self) -> None:
@@ -219,6 +220,7 @@ class Outbox:
     def abort(self) -> None:
         """Cut off the delivery in progress, which will be tried again, and end `run`."""
         self.stop()
+        self._aborted.set()
         self._transport.abort()
 
     async def run(self) -> None:
@@ -226,7 +228,7 @@ class Outbox:
         try:
             while not self._stopped.is_set():
                 self._woken.clear()
-                await self._round(self._stopped.is_set)
+                await self._round(self._stopped.is_set, self._aborted.is_set)
                 await self._wait()
         except asyncio.CancelledError:
             self.abort()
@@ -243,12 +245,12 @@ class Outbox:
 
         while not over():
             due = await asyncio.to_thread(stored.next_due, self._store)
-            if due is None or due > self._now() or not await self._round(over):
+            if due is None or due > self._now() or not await self._round(over, over):
                 break
         await asyncio.to_thread(self._transport.close)
         return len(await asyncio.to_thread(stored.list_messages, self._store, (MessageState.WAITING,)))
 
-    async def _round(self, stop: Callable[[], bool]) -> int:
+    async def _round(self, stop: Callable[[], bool], give_up: Callable[[], bool]) -> int:
         loop = asyncio.get_running_loop()
 
         def tell(attempt: Attempt) -> None:
@@ -261,7 +263,7 @@ class Outbox:
             attempts = await asyncio.to_thread(
                 deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
                 max_age_s=self._max_age_s, max_attempts=self._max_attempts, per_hour=self._per_hour, rng=self._rng, on_attempt=tell,
-                on_error=complain, stop=stop)
+                on_error=complain, stop=stop, give_up=give_up)
         except PipelineError as error:
             self._on_error(error)
             self._failures += 1

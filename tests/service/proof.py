@@ -41,8 +41,22 @@ class Told:
     runs: Counter[str] = field(default_factory=Counter)
 
 
-def prove(data: Path, changing: ChangingSite, received: Sequence[Received], *, kills: Sequence[float]) -> Told:
-    """All of it. kills: when the service was killed, by the monotonic clock. Raises AssertionError."""
+@dataclass(frozen=True)
+class Excuses:
+    """When the service was ended, and from when to when the disk was full, which keeps a note from being written; by the
+    monotonic clock."""
+
+    ends: Sequence[float]
+    full: Sequence[tuple[float, float]]
+
+    def lost_note(self, first_s: float, again_s: float) -> bool:
+        """Whether it was ended between an acceptance and its own note of it."""
+        noted_s = max((end for begin, end in self.full if begin <= first_s + WINDOW_S and first_s <= end), default=first_s)
+        return any(first_s <= at <= min(again_s, noted_s + WINDOW_S) for at in self.ends)
+
+
+def prove(data: Path, changing: ChangingSite, received: Sequence[Received], excuses: Excuses) -> Told:
+    """All of it. Raises AssertionError."""
     told = Told()
     store = open_store(data)
     try:
@@ -56,7 +70,7 @@ def prove(data: Path, changing: ChangingSite, received: Sequence[Received], *, k
             told.runs.update(connection.execute(select(runs.c.outcome)).scalars())
         assert stored == {(name, key): value for name in TOLD_BY.values() for key, value in changing.shown.items()}, \
             "the store is not what the site shows"
-        contents = _accepted_once(received, told, kills)
+        contents = _accepted_once(received, told, excuses)
         assert set(contents) == {name for _, name in order}, "a message is missing, or came from nowhere"
         _told_once(order, contents, stored, told)
         for name, spider in TOLD_BY.items():
@@ -77,7 +91,7 @@ def _every_item_is_stored(connection: Connection, changing: ChangingSite) -> Non
         assert changing.ever <= known, f"{spider} never saw {sorted(changing.ever - known)}"
 
 
-def _accepted_once(received: Sequence[Received], told: Told, kills: Sequence[float]) -> dict[str, bytes]:
+def _accepted_once(received: Sequence[Received], told: Told, excuses: Excuses) -> dict[str, bytes]:
     """By Message-ID what it said; every second copy to one recipient has its excuse."""
     contents: dict[str, bytes] = {}
     accepted: dict[tuple[str, str], Received] = {}
@@ -92,8 +106,7 @@ def _accepted_once(received: Sequence[Received], told: Told, kills: Sequence[flo
             if not first.answered:
                 told.lost_answers += 1
             else:
-                killed = any(first.at <= at <= min(one.at, first.at + WINDOW_S) for at in kills)
-                assert killed, f"{name} was accepted for {recipient} and sent again {one.at - first.at:.1f} s later"
+                assert excuses.lost_note(first.at, one.at), f"{name} was accepted for {recipient} and sent again {one.at - first.at:.1f} s later"
                 told.lost_notes += 1
     everybody = {name: {to for of, to in accepted if of == name} for name in contents}
     wanted = {"you@example.com", "other@example.com"}
@@ -166,7 +179,8 @@ def _every_file_is_accounted_for(store: Store) -> None:
 
 def _no_lock_is_held(data: Path) -> None:
     ours = {path.stat().st_ino for path in data.rglob("*")}
-    held = [line for line in Path("/proc/locks").read_text().splitlines() if int(line.split()[5].split(":")[2]) in ours]
+    held = [line for line in Path("/proc/locks").read_text().splitlines()
+            if (file := re.search(r" [0-9a-f]+:[0-9a-f]+:(\d+) ", line)) and int(file[1]) in ours]
     assert not held, f"locks are held: {held}"
 
 

@@ -38,7 +38,7 @@ from tests.servers.program import Program, eventually
 from tests.servers.smtp import SmtpServer
 from tests.service.full_disk import MOMENTS, fill_at
 from tests.service.hostile import ChangingSite, Clock, Disk, mail_faults, marked, soon
-from tests.service.proof import TOLD_BY, Told, prove
+from tests.service.proof import TOLD_BY, Excuses, Told, prove
 
 SETTINGS = """
 [pipeline]
@@ -103,6 +103,7 @@ FULL = 6
 class Tally:
     """What the rounds did and what came of it."""
 
+    rounds: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     odds: Counter[str] = field(default_factory=Counter)
     mail: Counter[str] = field(default_factory=Counter)
@@ -129,20 +130,21 @@ def _figures(counts: Counter[str]) -> str:
 
 
 def torture(folder: Path, rounds: int, seed: int, *, child_kills: int = 1, disk: bool = False,
-            clock: bool = False) -> Tally:
+            clock: bool = False, minutes: float = float("inf")) -> Tally:
     """The rounds, the calm after them, and the proof. Raises AssertionError where something was lost or told twice.
 
     child_kills: so many of them at most in a round, beside those that go with the service; disk: it fills up now and
-    then (root on Linux only); clock: it jumps (needs libfaketime).
+    then (root on Linux only); clock: it jumps (needs libfaketime); minutes: no round begins after them.
     """
     program = Program(folder, free_port())
+    until_s = time.monotonic() + 60 * minutes
     faked = Clock(folder, program) if clock else None
     if not disk:
-        return _Torture(program, seed, child_kills, disk=None, clock=faked).run(rounds)
+        return _Torture(program, seed, child_kills, disk=None, clock=faked).run(rounds, until_s)
     program.data.mkdir(mode=0o700)
     assert mount(program.data, DISK_BYTES)
     try:
-        return _Torture(program, seed, child_kills, disk=Disk(program.data), clock=faked).run(rounds)
+        return _Torture(program, seed, child_kills, disk=Disk(program.data), clock=faked).run(rounds, until_s)
     finally:
         subprocess.run(["umount", "--lazy", str(program.data)], check=True)
 
@@ -167,28 +169,32 @@ class _Torture:
         self.changing = ChangingSite(random.Random(seed + 1))
         self.site = self.changing.site
         self.server = SmtpServer()
-        self.kills: list[float] = []
+        self.ended: list[float] = []
         self.mark = f"TORTURE={uuid.uuid4().hex}"
         program.environment["TORTURE"] = self.mark.partition("=")[2]
 
-    def run(self, rounds: int) -> Tally:
+    def run(self, rounds: int, until_s: float) -> Tally:
         with self.site, self.server:
             (self.program.folder / "settings.toml").write_text(SETTINGS.format(port=self.program.port, mail=self.server.port, url=self.site.url), "utf-8")
             try:
                 before = set[tuple[int, str]]()
                 for number in range(rounds):
+                    if time.monotonic() > until_s:
+                        break
                     if number and number % 20 == 0:
                         print(f"{number} rounds, {self.tally.kills} kills", flush=True)
                     self._round(random.Random(f"{self.seed}/{number}"))
                     assert soon(lambda before=before: not before & marked(self.mark), within_s=GONE_WITHIN_S), \
                         f"round {number}: processes of the service before are still there"
                     before = marked(self.mark)
+                    self.tally.rounds += 1
                 self._settle()
             finally:
                 self.program.close()
             assert soon(lambda: not marked(self.mark), within_s=GONE_WITHIN_S), "processes are left"
             self.tally.site = self.changing.faults
-            self.tally.told = prove(self.program.data, self.changing, self.server.received, kills=self.kills)
+            self.tally.told = prove(self.program.data, self.changing, self.server.received,
+                                    Excuses(self.ended, self.disk.spans if self.disk is not None else ()))
         return self.tally
 
     # A round
@@ -232,6 +238,8 @@ class _Torture:
         kind = dice.choice(("killed at work", "killed at work", "killed with a child", "stopped"))
         self._moment(dice)
         if kind == "stopped":
+            if self.disk is not None and self.disk.full_since is not None:
+                self.ended.append(time.monotonic())
             code = self.program.stop()
             assert code == 0, f"exit code {code} of a stop\n{self.program.log()[-2000:]}"
             self.tally.ends[kind] += 1
@@ -243,7 +251,7 @@ class _Torture:
         self._kill(kind)
 
     def _kill(self, kind: str) -> None:
-        self.kills.append(time.monotonic())
+        self.ended.append(time.monotonic())
         self.program.kill()
         self.tally.ends[kind] += 1
 
@@ -331,6 +339,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child-kills", type=int, default=4, help="in a round, at most")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no round after them")
     parser.add_argument("--keep", type=Path, help="a folder for what is left of a failure")
     given = parser.parse_args()
     began = time.monotonic()
@@ -342,7 +351,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            tally = torture(folder, given.rounds, given.seed, child_kills=given.child_kills, disk=disk, clock=clock)
+            tally = torture(folder, given.rounds, given.seed, child_kills=given.child_kills, disk=disk, clock=clock,
+                            minutes=given.minutes)
         except AssertionError as error:
             print(f"seed {given.seed}: {error}")
             traceback.print_exc()
@@ -354,7 +364,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             fill_at(Program(Path(name), free_port()), list(MOMENTS))
         print(f"a full disk: {', '.join(MOMENTS)}: nothing lost, nothing told twice")
-    print(f"{given.rounds} rounds, {tally.kills} kills, in {time.monotonic() - began:.0f} s, seed {given.seed}\n{tally}")
+    print(f"{tally.rounds} rounds, {tally.kills} kills, in {time.monotonic() - began:.0f} s, seed {given.seed}\n{tally}")
 
 
 if __name__ == "__main__":
