@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, SpiderError
 from pipeline.schedule.forkserver import ENTRY
 from pipeline.settings import Settings
 
@@ -38,8 +38,15 @@ class Child:
             target=_begin, args=(work, settings, str(log_file), self._far_end, arguments), daemon=False)
 
     def start(self) -> None:
-        """Blocks for some milliseconds, longer while the forkserver is still loading."""
-        self._process.start()
+        """Blocks for some milliseconds, longer while the forkserver is still loading.
+
+        Raises SpiderError where there is none to be had: a signal to all of a group's processes ends it, too.
+        """
+        try:
+            self._process.start()
+        except (EOFError, OSError) as error:
+            raise SpiderError(f"its process could not be started ({type(error).__name__})", fix="it is tried again",
+                              retry=True) from error
         self._far_end.close()
 
     @property

@@ -8,11 +8,12 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, SpiderError
 from pipeline.model import ChangeKind, Outcome, Run
 from pipeline.schedule.children import Child
 from pipeline.schedule.forkserver import warm_up
@@ -69,6 +70,19 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] = lambda leader: No
     ended = asyncio.run(work())
     threads[0].join()
     return ended
+
+
+def test_a_process_that_cannot_be_started_is_told_in_a_line(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(settings(site))
+    warm_up()
+    (socket,) = Path(get_temp_dir()).glob("listener-*")
+    away = socket.rename(socket.with_name("away"))
+    try:
+        with pytest.raises(SpiderError, match="could not be started"):
+            perform(crawls)
+    finally:
+        away.rename(socket)
+    assert site.asked == []
 
 
 Children = Callable[[], set[int]]
