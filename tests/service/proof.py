@@ -6,6 +6,7 @@ import email
 import email.policy
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -178,9 +179,9 @@ def _every_file_is_accounted_for(store: Store) -> None:
 
 
 def _no_lock_is_held(data: Path) -> None:
-    ours = {path.stat().st_ino for path in data.rglob("*")}
-    held = [line for line in Path("/proc/locks").read_text().splitlines()
-            if (file := re.search(r" [0-9a-f]+:[0-9a-f]+:(\d+) ", line)) and int(file[1]) in ours]
+    found = [path.stat() for path in data.rglob("*")]
+    ours = {f"{os.major(one.st_dev):02x}:{os.minor(one.st_dev):02x}:{one.st_ino}" for one in found}
+    held = [line for line in Path("/proc/locks").read_text().splitlines() if ours & set(line.split())]
     assert not held, f"locks are held: {held}"
 
 
