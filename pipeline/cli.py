@@ -15,7 +15,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import PipelineError, UsageError
-from pipeline.text import printable
+from pipeline.text import counted, printable
 
 if TYPE_CHECKING:
     from pipeline.model import Run
@@ -216,7 +216,7 @@ def _run_json(entry: Run) -> dict[str, Any]:
 def check(settings_file: str, *, connect: bool) -> None:
     """Report every problem of the settings at once."""
     settings = _load(settings_file)
-    click.echo(f"{settings.file}: {len(settings.spiders)} spiders, {len(settings.digests)} digests: no problems")
+    click.echo(f"{settings.file}: {counted(len(settings.spiders), 'spider')}, {counted(len(settings.digests), 'digest')}: no problems")
     if connect:
         from pipeline.foreground import try_connections
         failures = 0
@@ -507,7 +507,7 @@ def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
         click.echo(_json({"problems": problems, "findings": [vars(finding) for finding in found]}))
     else:
         warnings = sum(finding.state is State.WARNING for finding in found)
-        click.echo(f"{problems} problems, {warnings} warnings")
+        click.echo(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
     raise SystemExit(1 if problems else 0)
 
 

@@ -28,6 +28,7 @@ from pipeline.settings import Settings, load, secrets
 from pipeline.store import Store, open_store
 from pipeline.store.engine import BACKENDS
 from pipeline.store.schema import pulse, runs
+from pipeline.text import counted
 from pipeline.units import size_for_people
 
 DISTRIBUTION = "crawl-to-inbox"
@@ -66,8 +67,8 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
         for problem in error.problems:
             yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "`pipeline schema` has all that may stand there")
         return
-    yield Finding("settings", State.OK, f"{settings.file}: {len(settings.spiders)} spiders, "
-                  f"{len(settings.digests)} digests")
+    yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
+                  f"{counted(len(settings.digests), 'digest')}")
     for name, look in (("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
                        ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
         try:

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made fit to be shown."""
+"""Text made fit to be shown."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The same on one line."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 spider", "2 spiders" """
+    return f"{number} {what}" + ("" if number == 1 else "s")
