@@ -125,7 +125,7 @@ def while_it_claims(world: World) -> None:
 def while_it_renders(world: World) -> None:
     folder = world.program.data / "logs" / "digests"
     before = set(folder.iterdir()) if folder.exists() else set()
-    eventually(lambda: folder.exists() and set(folder.iterdir()) - before)
+    eventually(lambda: folder.exists() and set(folder.iterdir()) - before, within_s=120)
     world.disk.fill()
 
 
@@ -133,9 +133,9 @@ def while_a_run_begins(world: World) -> None:
     """Its process can write nothing, not even how it ended; nor can the service, for a while."""
     folder = world.program.data / "logs" / "runs"
     before = set(folder.iterdir())
-    eventually(lambda: set(folder.iterdir()) - before)
+    eventually(lambda: set(folder.iterdir()) - before, within_s=120)
     world.disk.fill()
-    eventually(lambda: not world.program.children_at_work())
+    eventually(lambda: not world.program.children_at_work(), within_s=120)
 
 
 def while_it_is_backed_up(world: World) -> None:
@@ -153,7 +153,7 @@ def while_it_is_backed_up(world: World) -> None:
 def at(moment: str) -> Callable[[World], None]:
     def fill(world: World) -> None:
         filled = world.on[moment] = threading.Event()
-        assert filled.wait(30), f"there was no {moment}"
+        assert filled.wait(120), f"there was no {moment}"
     return fill
 
 
@@ -193,14 +193,14 @@ def fill_at(program: Program, moments: list[str]) -> None:
 
 
 def _fill_once(world: World, moment: str) -> None:
-    eventually(lambda: world.told()[str(world.value)], within_s=60)
+    eventually(lambda: world.told()[str(world.value)], within_s=120)
     world.value += 1
     MOMENTS[moment](world)
     if world.disk.full_since is not None:
-        eventually(lambda: any(reason.startswith("disk") for reason in world.reasons()), within_s=30)
+        eventually(lambda: any(reason.startswith("disk") for reason in world.reasons()), within_s=120)
         world.disk.empty()
     try:
-        eventually(lambda: world.told()[str(world.value)], within_s=60)
+        eventually(lambda: world.told()[str(world.value)], within_s=120)
     except AssertionError:
         at_work = [log.read_text("utf-8") for log in (world.program.data / "logs/runs").iterdir()][-1:]
         raise AssertionError("\n".join((f"the disk was full while {moment}, and it did not go on", *world.reasons(),

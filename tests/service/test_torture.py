@@ -10,7 +10,7 @@ from tests.service.torture import torture
 
 
 def test_nothing_is_lost_and_nothing_told_twice_under_kills_and_faults(tmp_path: Path) -> None:
-    tally = torture(tmp_path, rounds=2, seed=5, child_kills=2)
+    tally = torture(tmp_path, rounds=2, seed=5, child_kills=1)
     assert tally.kills
     assert tally.told.changes >= 20
 
