@@ -167,6 +167,8 @@ class Runner:
         try:
             error: PipelineError | None = child.answer()
         except EOFError:
+            if not self._store.shared:
+                await asyncio.to_thread(self._store.files.sweep, "messages")  # it may have been killed while it wrote one
             error = SpiderError("its process ended before it was rendered", where=f"digests.{claim.name}",
                                 fix=f"see {log_file.name} in data_dir/logs/digests; it is tried again", retry=True)
         await asyncio.to_thread(child.close)

@@ -56,10 +56,10 @@ class FileStore:
         with self.writing(key, mode=mode) as file:
             file.write(content)
 
-    def sweep(self) -> int:
+    def sweep(self, under: str = "") -> int:
         """Delete what writers that are gone left half written; how many there were. One machine's data_dir only."""
         swept = 0
-        for folder, _, names in os.walk(self.root):
+        for folder, _, names in os.walk(self.root / under):
             for name in names:
                 found = _TEMPORARY.fullmatch(name)
                 if found and not _is_alive(int(found[1])):

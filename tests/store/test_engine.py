@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from pipeline.errors import StoreError
-from pipeline.store import Store, open_store, runs
+from pipeline.store import FileStore, Store, open_store, runs
 from pipeline.store.migrate import HEAD
 from pipeline.store.schema import metadata
 from tests.store.conftest import failures_of_four_at_once
@@ -89,3 +91,17 @@ def test_a_file_is_written_whole_or_not_at_all(store: Store) -> None:
     assert store.files.path("a/b.txt").read_bytes() == b"first"
     assert [path.name for path in store.files.path("a").iterdir()] == ["b.txt"]
     assert store.files.path("a/b.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_writer_left_half_written_is_swept_where_it_was_at_work(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    files = FileStore(tmp_path)
+    left, elsewhere, alive = (tmp_path / key for key in (
+        f"messages/.2-1.eml.{gone.pid}-1.tmp", f"jars/.s.txt.{gone.pid}.tmp", f"messages/.3-1.eml.{os.getpid()}-1.tmp"))
+    for path in (left, elsewhere, alive):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert files.sweep("messages") == 1
+    assert [path.exists() for path in (left, elsewhere, alive)] == [False, True, True]
+    assert (files.sweep(), elsewhere.exists(), alive.exists()) == (1, False, True)
