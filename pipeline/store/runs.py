@@ -33,6 +33,8 @@ from pipeline.store.slots import (
 
 CLOCK_SET_BACK = timedelta(minutes=1)
 """A run that was made so far in the future was made before the clock was set back: what it waited for is over."""
+_PASSES_BACK = 100
+"""How far the last pass that found something is looked for."""
 QUIET = "QuietHours"
 """The error_kind of a run that quiet hours stopped, or kept from beginning."""
 
@@ -164,10 +166,12 @@ def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> s
     One that found nothing says nothing of fields.
     """
     own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
-    before = connection.execute(select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
-        passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete, passes.c.coverage["items"].as_integer() > 0,
-    ).order_by(passes.c.id.desc()).limit(1)).scalar()
-    return Coverage.of_row(own).lacking(Coverage.of_row(before), wanted)
+    # Not asked of the database: PostgreSQL looks into no JSON whose names hold what scraped text holds.
+    earlier = connection.execute(select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
+        passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete,
+    ).order_by(passes.c.id.desc()).limit(_PASSES_BACK)).scalars()
+    before = next((found for found in map(Coverage.of_row, earlier) if found.items), Coverage())
+    return Coverage.of_row(own).lacking(before, wanted)
 
 
 def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
