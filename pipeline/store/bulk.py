@@ -6,12 +6,13 @@ takes several times as long as the database does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice, repeat
 from typing import Any
 
-from sqlalchemy import Column, Connection, Dialect, Table
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, Table, any_, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
@@ -41,6 +42,14 @@ def insert_rows(connection: Connection, table: Table, count: int, *, new_only: b
     values = [_for_driver(columns.get(name, _default(table.c[name])), table.c[name], connection.dialect) for name in names]
     rows = islice(zip(*values, strict=False), count)
     connection.exec_driver_sql(text, list(rows) if positional else [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether a column is one of the values, in one parameter: IN has one for each, and is written anew each time."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(literal(values, postgresql.ARRAY(column.type)))
+    listed = func.json_each(json.dumps(values)).table_valued("value")
+    return column.in_(select(listed.c.value))
 
 
 @lru_cache(maxsize=32)

@@ -14,21 +14,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store import leases
-from pipeline.store.bulk import Each, Ready, insert_rows, ready
+from pipeline.store.bulk import Each, Ready, insert_rows, is_one_of, ready
 from pipeline.store.compare import Comparison, Coverage
 from pipeline.store.engine import Store
 from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs, storable_key
 
-# SQLite takes 32,766 parameters in one statement; this stays far below with any table here.
-_CHUNK = 500
-_T = TypeVar("_T")
 _PLAIN = Comparison()
 _MOST_SEEN = 50_000
 _LONGEST_SEEN = 300
@@ -269,8 +266,8 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
 
 def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:
     wanted = select(items.c.id, items.c.key, items.c.data, items.c.reported, items.c.present, items.c.pass_id)
-    return {row.key: row for chunk in _chunks(list(keys))
-            for row in connection.execute(wanted.where(items.c.spider == spider, items.c.key.in_(chunk)))}
+    return {row.key: row for row in connection.execute(
+        wanted.where(items.c.spider == spider, is_one_of(connection, items.c.key, list(keys))))}
 
 
 def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any], now: datetime,
@@ -309,8 +306,8 @@ def _write_items(connection: Connection, run: Run, compared: _Compared, now: dat
         connection.execute(update(items).where(items.c.id == bindparam("row")).values(
             data=bindparam("new_data", type_=items.c.data.type), pass_id=run.pass_id,
             reported=bindparam("kept", type_=items.c.reported.type)), compared.quiet)
-    for ids in _chunks(compared.unchanged):
-        connection.execute(update(items).where(items.c.id.in_(ids)).values(pass_id=run.pass_id))
+    if compared.unchanged:
+        connection.execute(update(items).where(is_one_of(connection, items.c.id, compared.unchanged)).values(pass_id=run.pass_id))
 
 
 def _write_changes(connection: Connection, run: Run, told: Sequence[_Told], files: Mapping[str, str], now: datetime) -> None:
@@ -359,7 +356,3 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
          "referer": d.referer, "headers": [list(pair) for pair in d.headers], "sha256_wanted": d.sha256,
          "state": DownloadState.WAITING.value, "requested_at": now}
         for d in wanted.values()])
-
-
-def _chunks(values: list[_T]) -> Iterable[list[_T]]:
-    return (values[start:start + _CHUNK] for start in range(0, len(values), _CHUNK))
