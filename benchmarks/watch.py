@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.crawl import HERE, PEERS, give_way, nginx, spread, timed
 
 AT_A_TIME = 10
+TWO = "ours, 2 processes"
 SETTINGS = """
 [pipeline]
 data_dir = "var"
@@ -27,6 +28,7 @@ start = {urls}
 robots = false
 revalidate = false
 concurrency = 10
+processes = {processes}
 watch = {{ part = "#main" }}
 """
 
@@ -40,9 +42,9 @@ def generate(folder: Path, pages: int, version: int) -> None:
             f"<!doctype html><title>Page {number}</title><nav>menu</nav><div id=main><h1>{edition}</h1>{text}</div>")
 
 
-def ours(folder: Path, urls: list[str]) -> float:
+def ours(folder: Path, urls: list[str], *, processes: int = 1) -> float:
     folder.mkdir(exist_ok=True)
-    (folder / "settings.toml").write_text(SETTINGS.format(urls=json.dumps(urls)))
+    (folder / "settings.toml").write_text(SETTINGS.format(urls=json.dumps(urls), processes=processes))
     printed, whole_s, _ = timed([sys.executable, "-m", "pipeline", "run", "w", "--json"], folder,
                                 env={"PYTHONPATH": str(HERE), "PATH": "/usr/bin:/bin", "HOME": str(folder)})
     run = json.loads(printed)[0]
@@ -91,13 +93,14 @@ def main() -> None:
             urls = [first.replace("/0.html", f"/{number}.html") for number in range(given.pages)]
             for number in range(given.rounds + 1):
                 generate(folder / "page", given.pages, number)
-                measured = {each: peer(each, folder / each, urls) for each in peers} | {"ours": ours(folder / "ours", urls)}
+                measured = {each: peer(each, folder / each, urls) for each in peers} | {
+                    "ours": ours(folder / "ours", urls), TWO: ours(folder / "two", urls, processes=2)}
                 for label, whole_s in measured.items() if number else ():  # the first run has nothing to compare with
                     times.setdefault(label, []).append(whole_s)
     print(f"{given.pages} pages, {given.rounds} rounds; seconds of the whole process, min / median / max; load {os.getloadavg()[0]:.1f}")
     for label, seconds in times.items():
-        ratios = [s / own for s, own in zip(seconds, times["ours"], strict=True)]
-        print(f"{label:12} {spread(seconds, '7.2f')}   / ours: {spread(ratios, '5.2f')}")
+        ratios = [[s / own for s, own in zip(seconds, times[own_label], strict=True)] for own_label in ("ours", TWO)]
+        print(f"{label:19} {spread(seconds, '7.2f')}   / ours: {spread(ratios[0], '5.2f')}   / with two: {spread(ratios[1], '5.2f')}")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ class CrawlContext:
     fatal: PipelineError | None = None
     capped: bool = False
     capped_by: str = ""
+    first: tuple[Request, ...] = ()  # put into the frontier at once, instead of one by one by the spider's start()
     keep_unseen: bool = False
     keep_pages: bool = False
 

@@ -28,7 +28,7 @@ from pipeline.model import FrontierState
 from pipeline.store import crawl as store_crawl
 from pipeline.store.crawl import Queued
 
-WINDOW = 400
+WINDOW = 1000
 LOW = 100
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ class FrontierScheduler(RowScheduler):
                     context.session.reach.allow(request.url)
             self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
+        for request in context.first:
+            context.committer.enqueue(request)
 
     async def finish(self) -> None:
         """Write what still waits. Not Scrapy's close(), which cannot be awaited without a Deferred."""

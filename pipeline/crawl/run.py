@@ -17,13 +17,14 @@ from scrapy.settings import Settings as ScrapySettings
 from scrapy.settings.default_settings import RETRY_EXCEPTIONS
 from scrapy.spiders import Spider
 from twisted.python.failure import Failure
+from w3lib.url import safe_url_string
 
-from pipeline.crawl.context import START, CrawlContext
+from pipeline.crawl.context import BEGUN, START, CrawlContext
 from pipeline.crawl.crew import Crew
 from pipeline.crawl.engine import PageCrawler
 from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
-from pipeline.model import FrontierState, Outcome
+from pipeline.model import FrontierState, Json, Outcome, Request
 from pipeline.session import PreparedStart
 from pipeline.session.robots import ROBOT
 from pipeline.store import crawl as store_crawl
@@ -169,6 +170,8 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
     if mates:
         context.crew = await Crew.open(context, mates)
+    if context.table.spider in BUILT_IN and spidercls.start is Spider.start:
+        context.first = tuple(_first(context, index) for index in range(len(context.starts)))
     crawler = make_crawler(context, spidercls)
 
     def start_failed(failure: Failure, response: Any) -> None:
@@ -202,7 +205,7 @@ async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
     """The class under the name the settings give it, and with their starts where it has none of its own."""
     attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
-    if context.mate:
+    if context.mate or context.first:
         attributes["start"] = _nothing
     elif context.starts and spidercls.start is Spider.start:
         async def start(self: Spider) -> AsyncIterator[scrapy.Request]:
@@ -213,15 +216,26 @@ def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Sp
 
 
 async def _nothing(spider: Spider) -> AsyncIterator[scrapy.Request]:
-    """The start of a mate: its leader says what to fetch."""
+    """The start of who finds all in the frontier."""
     return
     yield
 
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
     """A start as the frontier keeps it: its body, headers and secrets are filled in when it is sent."""
+    return scrapy.Request(start.url, meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
+
+
+def _first(context: CrawlContext, index: int) -> Request:
+    """The same in the frontier's own form."""
+    return Request(safe_url_string(context.starts[index].url), meta={BEGUN: True} | _start_meta(context, index))
+
+
+def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
+    """Which start a request is, where it is more than a URL."""
+    start = context.starts[index]
     plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
-    return scrapy.Request(start.url, meta={"is_start_request": True} | ({} if plain else {START: index}), dont_filter=True)
+    return {} if plain else {START: index}
 
 
 def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
