@@ -17,10 +17,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from pipeline.model import RecipientState
 from pipeline.store import Store, open_store
 from pipeline.store import items as stored_items
 from pipeline.store.digests import untold
-from pipeline.store.schema import digests, download_files, downloads, items, messages, passes, runs, slots
+from pipeline.store.schema import digests, download_files, downloads, items, messages, passes, recipients, runs, slots
 from tests.servers.smtp import Received
 from tests.service.hostile import FILES, ChangingSite
 
@@ -68,10 +69,13 @@ def prove(data: Path, changing: ChangingSite, received: Sequence[Received], excu
                 select(digests.c.name, messages.c.message_id).join(digests).order_by(messages.c.id))]
             _every_item_is_stored(connection, changing)
             _slots_and_leases(connection)
+            refused = {(row.message_id, row.address) for row in connection.execute(
+                select(messages.c.message_id, recipients.c.address).join(recipients).where(
+                    recipients.c.state == RecipientState.REFUSED.value))}
             told.runs.update(connection.execute(select(runs.c.outcome)).scalars())
         assert stored == {(name, key): value for name in TOLD_BY.values() for key, value in changing.shown.items()}, \
             "the store is not what the site shows"
-        contents = _accepted_once(received, told, excuses)
+        contents = _accepted_once(received, refused, told, excuses)
         assert set(contents) == {name for _, name in order}, "a message is missing, or came from nowhere"
         _told_once(order, contents, stored, told)
         for name, spider in TOLD_BY.items():
@@ -92,8 +96,9 @@ def _every_item_is_stored(connection: Connection, changing: ChangingSite) -> Non
         assert changing.ever <= known, f"{spider} never saw {sorted(changing.ever - known)}"
 
 
-def _accepted_once(received: Sequence[Received], told: Told, excuses: Excuses) -> dict[str, bytes]:
-    """By Message-ID what it said; every second copy to one recipient has its excuse."""
+def _accepted_once(received: Sequence[Received], refused: set[tuple[str, str]], told: Told, excuses: Excuses) -> dict[str, bytes]:
+    """By Message-ID what it said; every second copy to one recipient has its excuse. refused: for good, by Message-ID and
+    address."""
     contents: dict[str, bytes] = {}
     accepted: dict[tuple[str, str], Received] = {}
     for one in received:
@@ -109,7 +114,7 @@ def _accepted_once(received: Sequence[Received], told: Told, excuses: Excuses) -
             else:
                 assert excuses.lost_note(first.at, one.at), f"{name} was accepted for {recipient} and sent again {one.at - first.at:.1f} s later"
                 told.lost_notes += 1
-    everybody = {name: {to for of, to in accepted if of == name} for name in contents}
+    everybody = {name: {to for of, to in {*accepted, *refused} if of == name} for name in contents}
     wanted = {"you@example.com", "other@example.com"}
     assert all(to == wanted for to in everybody.values()), "a recipient was left out"
     return contents
