@@ -21,17 +21,13 @@ from pipeline.settings import Settings
 from pipeline.store import Store, runs
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
                   reason: str = "manual") -> list[Run]:
     """Run spiders through the same door as the service; the ended runs, in the order of the names.
 
     A run that a service on the same store starts first is watched to its end instead.
     """
-    now = utc_now()
+    now = datetime.now(UTC)
     for run in runs.abandon_expired(store, now=now):
         show.write(f"{run.spider} run {run.id} was abandoned: its process was gone\n")
     claimed = []
@@ -61,7 +57,7 @@ def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
     """Keep downloads within their limits; that this fails is no fault of the runs."""
     from pipeline.download.keeping import tidy  # noqa: PLC0415  not before the run
     try:
-        tidy(store, settings, now=utc_now())
+        tidy(store, settings, now=datetime.now(UTC))
     except PipelineError as error:
         show.write(f"downloads: {error}\n")
 
@@ -69,7 +65,7 @@ def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
 async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:
     """Wait for a place, perform the run, and say how it ended."""
     while run.outcome is None:
-        leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=utc_now(),
+        leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=datetime.now(UTC),
                                          limit=settings.pipeline.max_runs)
         if leased is not None:
             return await runner.perform(leased)

@@ -33,8 +33,7 @@ class CrawlSpider(scrapy.Spider):
 
     def __init__(self, table: SpiderTable, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._hosts = {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
-        self._follow = LinkRules(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params)
+        self._follow = LinkRules.to_follow(table)
         self._download = LinkRules(table.download, for_files=True)
         items = table.items
         details = items.details if items is not None else None
@@ -73,8 +72,7 @@ class CrawlSpider(scrapy.Spider):
             found.items = [item for item, link in listed if not link]
             found.links = [_details_request(item, link, headers=referer, depth=depth) for item, link in listed if link]
         if not self._max_depth or depth <= self._max_depth:
-            found.links += [Request(url, depth=depth, headers=referer)
-                            for url in self._follow.links(document) if url.split("/", 3)[2] in self._hosts]  # they are absolute
+            found.links += [Request(url, depth=depth, headers=referer) for url in self._follow.links(document)]
         if following is not None:
             found.links.append(following)
         found.downloads = self._files(document)

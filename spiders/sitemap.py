@@ -14,7 +14,7 @@ from scrapy.http import Response
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.extract import absolute
-from pipeline.crawl.extract.links import Allowed
+from pipeline.crawl.extract.links import Allowed, hosts_of
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
 from pipeline.settings import SpiderTable
@@ -51,6 +51,7 @@ class SitemapSpider(CrawlSpider):
         self._max_bytes = table.max_page_size
         self._fetches = table.items is not None
         self._allowed = Allowed(table.allow, table.deny)
+        self._hosts = hosts_of(table)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         nesting = response.meta.get(_SITEMAP, None if response.meta.get("depth") else 0)

@@ -22,11 +22,10 @@ from pipeline.errors import FetchError
 from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
 from pipeline.session.pages import Page
-from pipeline.session.retry_after import retry_after_s
+from pipeline.session.retry_after import TRY_LATER, retry_after_s
 from pipeline.session.robots import ROBOT
 from pipeline.session.shown import shown_url
 
-_TRY_LATER = frozenset({429, 503})
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _DONT_RETRY = "dont_retry"
@@ -69,7 +68,7 @@ class Pauses:
         return self._later(request) if isinstance(exception, HostPausedError) else None
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
-        if response.status not in _TRY_LATER:
+        if response.status not in TRY_LATER:
             return response
         again = None
         assert self._crawler.spider is not None
@@ -87,7 +86,7 @@ class Pauses:
     def _downloaded(self, response: Response, request: Request) -> None:
         """Told before the next request of the host is sent; process_response would come one too late."""
         host = urlparse_cached(request).netloc
-        if response.status not in _TRY_LATER:
+        if response.status not in TRY_LATER:
             self._refusals.pop(host, None)
             return
         wait_s = retry_after_s(header_map(response.headers), datetime.now(UTC))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import regex
 import scrapy
@@ -12,6 +11,7 @@ from scrapy.http import Response
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
+from pipeline.crawl.extract.items import all_rules
 from pipeline.crawl.extract.scopes import Kind, Scope, finder, kind_for, parts, root
 from pipeline.crawl.extract.values import converter, search
 from pipeline.crawl.text import page_text
@@ -81,10 +81,8 @@ def _watched(table: WatchTable, document: Document) -> Iterator[dict[str, Json]]
 
 def _followed(table: SpiderTable, document: Document) -> list[str]:
     """What is left of the links after allow, deny and hosts."""
-    hosts = {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
-    rules = LinkRules(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params)
     try:
-        return [url for url in rules.links(document) if urlsplit(url).netloc in hosts]
+        return LinkRules.to_follow(table).links(document)
     except RuleFailedError:  # told with its rule
         return []
 
@@ -105,7 +103,7 @@ def _links(name: str, rules: tuple[SelectorTable, ...], document: Document) -> l
 
 def _fields(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None,
             document: Document) -> Iterator[dict[str, Json]]:
-    outer = kind_for([*([each] if each is not None else []), *_flat(fields)])
+    outer = kind_for(all_rules(fields, each))
     yield from _group(name, fields, each, scopes=[root(document, outer)], kind=outer, document=document)
 
 
@@ -128,16 +126,6 @@ def _group(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | No
         else:
             yield _report(f"{name}.fields.{field}", rule, lambda rule=rule: [
                 converter(rule)(value, document) for scope in scopes for value in finder(rule, kind)(scope, document)])
-
-
-def _flat(fields: Mapping[str, FieldTable]) -> Iterator[SelectorTable]:
-    for rule in fields.values():
-        if rule.fields:
-            if rule.each is not None:
-                yield rule.each
-            yield from _flat(rule.fields)
-        else:
-            yield rule
 
 
 def _report(name: str, rule: SelectorTable | str, values: Any, *, shown: int = SHOWN) -> dict[str, Json]:

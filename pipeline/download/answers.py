@@ -15,14 +15,13 @@ from urllib3.response import HTTPResponse
 from pipeline.download.limits import Limits
 from pipeline.errors import DownloadError, PipelineError
 from pipeline.model import QueuedDownload
-from pipeline.session.retry_after import http_date, retry_after_s
+from pipeline.session.retry_after import TRY_LATER, http_date, retry_after_s
 from pipeline.session.shown import clean, shown_url
 
 Translate = Callable[[requests.RequestException, str, str | None], PipelineError]
 """pipeline.session.faults.translate, or one like it: (error, url, proxy) to an error with `retry` set."""
 
 _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
-_TRY_LATER = frozenset({429, 503})
 _RETRY_AFTER_MAX_S = 24 * 3600.0
 _PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 _FIXES = {401: "the site wants a login: add one to the spider", 403: "the site wants a login, or does not want us",
@@ -110,7 +109,7 @@ def _refusal(response: requests.Response, url: str) -> DownloadError:
     reason = clean(response.reason or "", 60)
     what = f"the server answered {status} {reason}".rstrip()
     where = shown_url(url)
-    if status in _TRY_LATER:
+    if status in TRY_LATER:
         after_s = retry_after_s(response.headers, datetime.now(UTC)) or 0.0
         return TryLaterError(what, where=where, after_s=min(after_s, _RETRY_AFTER_MAX_S))
     return DownloadError(what, where=where, fix=_FIXES.get(status, ""), retry=status in _TRANSIENT or status == 202)

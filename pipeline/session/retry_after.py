@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+TRY_LATER = frozenset({429, 503})
+"""The statuses that ask for it."""
+
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """RFC 9110, 10.2.3: seconds, or a date; None when there is none, or none that is understood."""

@@ -39,7 +39,7 @@ class ItemRules:
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None = None,
                  link: SelectorTable | None = None) -> None:
         """link: to the details page of an item, looked for where its fields are."""
-        outer = kind_for([*_all_rules(fields, each), *([link] if link is not None else [])])
+        outer = kind_for([*all_rules(fields, each), *([link] if link is not None else [])])
         self._record = _Record(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
 
@@ -83,12 +83,13 @@ class ItemRules:
         return Extracted(refused=[Refused(whole, "; ".join(problems))]) if problems else Extracted(items=[whole])
 
 
-def _all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:
+def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:
+    """Every rule of a group of fields, those of nested records too."""
     if each is not None:
         yield each
     for rule in fields.values():
         if rule.fields:
-            yield from _all_rules(rule.fields, rule.each)
+            yield from all_rules(rule.fields, rule.each)
         else:
             yield rule
 

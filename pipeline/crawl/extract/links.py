@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Self
+from urllib.parse import urlsplit
 
 import regex
 
@@ -10,7 +12,7 @@ from pipeline.crawl.extract.document import Document
 from pipeline.crawl.extract.scopes import Reader
 from pipeline.crawl.extract.urls import absolute, ftp, without_tracking
 from pipeline.crawl.extract.values import search
-from pipeline.settings import SelectorTable
+from pipeline.settings import SelectorTable, SpiderTable
 
 
 class Allowed:
@@ -27,17 +29,28 @@ class Allowed:
         return not any(search(pattern, url) is not None for pattern in self._deny)
 
 
+def hosts_of(table: SpiderTable) -> set[str]:
+    """The hosts a spider may go to: those of its starts, and those it names."""
+    return {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
+
+
 class LinkRules:
     """`follow` or `download`: rules whose matches are links. allow, deny: regular expressions on the whole URL.
 
-    for_files: of downloads, whose URLs keep all their parameters."""
+    hosts: where links may lead; None: anywhere. for_files: of downloads, whose URLs keep all their parameters."""
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
-                 drop: Iterable[str] = (), for_files: bool = False) -> None:
+                 drop: Iterable[str] = (), hosts: Iterable[str] | None = None, for_files: bool = False) -> None:
         self._readers = [Reader(rule) for rule in rules]
         self._allowed = Allowed(allow, deny)
         self._drop = frozenset(drop)
+        self._hosts = None if hosts is None else frozenset(hosts)
         self._for_files = for_files
+
+    @classmethod
+    def to_follow(cls, table: SpiderTable) -> Self:
+        """`follow` of a spider, with all that limits it."""
+        return cls(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params, hosts=hosts_of(table))
 
     def links(self, document: Document) -> list[str]:
         """Absolute http(s) URLs (of files also ftp, to be refused with a reason) without fragments, each once, in the order of the page. Raises RuleFailedError."""
@@ -49,4 +62,4 @@ class LinkRules:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
                     found[url] = None
-        return list(found)
+        return [url for url in found if self._hosts is None or url.split("/", 3)[2] in self._hosts]
