@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
+import sqlite3
 
 import pytest
 
@@ -163,6 +166,32 @@ def test_max_depth_bounds_how_far_links_are_followed(crawls: Crawls, site: PageS
     site.pages = {f"/{number}": f"<p>{number}</p><a href=/{number + 1}>n</a>" for number in range(9)}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nmax_depth = 2\n[spiders.s.items.fields]\nx = "p"')
     assert crawls.run().progress.pages == 3
+
+
+def test_a_stop_as_early_as_it_can_come_fetches_nothing(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": SHOP}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS)
+
+    async def at_once(stop: asyncio.Event) -> None:
+        stop.set()
+
+    run = crawls.run(while_running=at_once)
+    assert (run.outcome, run.error) == (Outcome.STOPPED, "stopped with 1 pages to go")
+    assert not site.paths()
+    assert crawls.run().complete
+
+
+def test_a_store_that_fails_at_the_first_write_fails_the_run_and_does_not_hang_it(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": SHOP}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS)
+    broken = sqlite3.connect(crawls.store.data_dir / "pipeline.sqlite3", isolation_level=None)
+    with contextlib.closing(broken):
+        broken.execute("CREATE TRIGGER full BEFORE INSERT ON frontier BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        run = crawls.run()
+        broken.execute("DROP TRIGGER full")
+    assert run.outcome is Outcome.FAILED
+    assert "no room" in run.error
+    assert crawls.run().complete
 
 
 def test_robots_txt_is_obeyed_and_said(crawls: Crawls, site: PageSite) -> None:

@@ -195,13 +195,13 @@ def fill_at(program: Program, moments: list[str]) -> None:
 def _fill_once(world: World, moment: str) -> None:
     eventually(lambda: world.told()[str(world.value)], within_s=120)
     world.value += 1
-    MOMENTS[moment](world)
-    if world.disk.full_since is not None:
-        eventually(lambda: any(reason.startswith("disk") for reason in world.reasons()), within_s=120)
-        world.disk.empty()
     try:
+        MOMENTS[moment](world)
+        if world.disk.full_since is not None:
+            eventually(lambda: any(reason.startswith("disk") for reason in world.reasons()), within_s=120)
+            world.disk.empty()
         eventually(lambda: world.told()[str(world.value)], within_s=120)
-    except AssertionError:
-        at_work = [log.read_text("utf-8") for log in (world.program.data / "logs/runs").iterdir()][-1:]
-        raise AssertionError("\n".join((f"the disk was full while {moment}, and it did not go on", *world.reasons(),
-                                        world.program.log()[-3000:], *at_work))) from None
+    except AssertionError as error:
+        last = max((world.program.data / "logs/runs").iterdir(), key=lambda log: log.stat().st_mtime)
+        raise AssertionError("\n".join((f"the disk was full while {moment}: {error}", *world.reasons(),
+                                        world.program.log()[-3000:], last.read_text("utf-8")))) from None
