@@ -133,6 +133,7 @@ class Downloads:
         self._active: dict[int, _InHand] = {}
         self._arrived: list[tuple[QueuedDownload, Fetched | NotModified]] = []
         self._look = True
+        self._any = False
         self._drained = False
         self._stopping = False
         self._done = self._unchanged = self._failed = self._bytes = 0
@@ -249,6 +250,11 @@ class Downloads:
         if room <= 0:
             return self._renew_s
         now = self._clock()
+        if not self._any:  # as in most runs: asked more cheaply than by taking them
+            left = queue.left(self._store, self._run)
+            self._any = bool(left.waiting)
+            if not self._any:
+                return self._nothing_to_take(left, now)
         taken = queue.take(self._store, self._run, owner=self._owner, now=now, limit=room, per_host=self._per_host,
                            busy_hosts=hosts)
         if taken:
@@ -260,10 +266,9 @@ class Downloads:
                         transfer.stop()
                 self._changed.notify_all()
             return _LOOK_S
-        return self._nothing_to_take(now)
+        return self._nothing_to_take(queue.left(self._store, self._run), now)
 
-    def _nothing_to_take(self, now: datetime) -> float:
-        left = queue.left(self._store, self._run)
+    def _nothing_to_take(self, left: queue.Left, now: datetime) -> float:
         wait_s = self._renew_s if left.due_at is None else (left.due_at - now).total_seconds()
         with self._changed:
             if not self._active and not self._look and (not left.waiting or wait_s > self._limits.patience_s):
@@ -309,10 +314,11 @@ class Downloads:
 
     def _work(self) -> None:
         client: requests.Session | None = None
-        buffers = Buffers(self._limits.buffer_bytes(self._workers))
+        buffers: Buffers | None = None
         try:
             while (transfer := self._next()) is not None:
                 client = client or self._client()
+                buffers = buffers or Buffers(self._limits.buffer_bytes(self._workers))
                 self._fetch(client, buffers, transfer)
         except PipelineError as error:
             self._give_up(error)

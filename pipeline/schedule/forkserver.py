@@ -9,7 +9,9 @@ import fcntl
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
+from importlib.util import find_spec
 from multiprocessing import forkserver
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
@@ -22,9 +24,18 @@ def warm_up(*also: str) -> None:
     """Start the forkserver; it loads Scrapy while we go on. also: further modules, of use to more than one child."""
     _sweep(Path(tempfile.gettempdir()))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.schedule.in_forkserver", ENTRY, "pipeline.cli", *also])
+    context.set_forkserver_preload(["pipeline.schedule.in_forkserver", ENTRY, *also])
+    _spare_the_script()
     forkserver.ensure_running()
     _hold(Path(get_temp_dir()))
+
+
+def _spare_the_script() -> None:
+    """Every child would run the script we were started by, `pipeline`, to have what it defines; `python -m pipeline` it
+    leaves alone."""
+    script = sys.modules["__main__"]
+    if script.__spec__ is None:
+        script.__spec__ = find_spec("pipeline.__main__")
 
 
 def _hold(folder: Path) -> None:

@@ -117,7 +117,8 @@ class Secret:
 class Table(BaseModel):
     """A table of settings.toml: unknown keys are errors, values are frozen, inputs stay out of messages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True)
+    # Built when first asked to validate: the children's processes are handed settings that are valid.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True, defer_build=True)
 
 
 def _http_url(value: str) -> str:

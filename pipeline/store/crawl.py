@@ -17,11 +17,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store import leases
-from pipeline.store.bulk import Each, Ready, insert_rows, is_one_of, ready
+from pipeline.store.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
 from pipeline.store.compare import Comparison, Coverage
 from pipeline.store.engine import Store
 from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs, storable_key
@@ -343,8 +342,7 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
     wanted = {download.url: download for page in batch for download in page.downloads}
     if not wanted:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(downloads)
+    statement = insert_of(connection)(downloads)
     statement = statement.on_conflict_do_update(
         index_elements=["spider", "url_sha1"],
         where=downloads.c.pass_id < run.pass_id,
