@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -59,11 +59,21 @@ class PageCollector:
         return cls(crawler)
 
     async def process_spider_output(self, response: Response, result: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        await self.collect(response, result)
+        return
+        yield  # makes this an async generator, as Scrapy asks
+
+    async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
+        """Commit the page with all that its callback gives. Raises CloseSpider, and what kept it out of the store."""
         page = _Gathered()
         self._gathering.add(id(response))
         try:
-            async for entry in result:
-                await self._gather(page, entry)
+            if isinstance(entries, AsyncIterator):
+                async for entry in entries:
+                    await self._gather(page, entry)
+            else:
+                for entry in entries:
+                    await self._gather(page, entry)
         except CloseSpider:
             self._context.capped = True
             await self._commit(response, page)
@@ -74,8 +84,6 @@ class PageCollector:
             await self._commit(response, page)
         finally:
             self._gathering.discard(id(response))
-        return
-        yield  # makes this an async generator, as Scrapy asks
 
     def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
         """A callback that failed before it yielded anything; a later failure reaches process_spider_output."""

@@ -50,7 +50,7 @@ class SessionHandler(AiohttpDownloadHandler):
         self._budget = context.budget
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
-        self._clients: dict[str | None, aiohttp.ClientSession] = {}
+        self._clients: dict[str | None, _Client] = {}
         self._proxy: str | None = None
         self._worked: str | None = None
 
@@ -82,7 +82,7 @@ class SessionHandler(AiohttpDownloadHandler):
         session.reach.check_url(request.url)
         # Read by super() before it first awaits, so that requests do not see each other's.
         self._proxy = proxy = session.proxy_for(request.url)
-        self._session = self._client(proxy)
+        self._session = self._client(proxy)  # type: ignore[assignment]
         self._ssl_context = self._trust(request.url, proxy)
         try:
             async with super()._make_request(request, timeout) as response:
@@ -94,11 +94,11 @@ class SessionHandler(AiohttpDownloadHandler):
         except aiohttp.ClientHttpProxyError as error:
             raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
 
-    def _client(self, proxy: str | None) -> aiohttp.ClientSession:
+    def _client(self, proxy: str | None) -> _Client:
         if proxy not in self._clients:
-            self._clients[proxy] = aiohttp.ClientSession(
+            self._clients[proxy] = _Client(aiohttp.ClientSession(
                 connector=self._connector(proxy), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
-                response_class=_ClientResponse, skip_auto_headers=_OURS_TO_SEND)
+                response_class=_ClientResponse, skip_auto_headers=_OURS_TO_SEND))
         return self._clients[proxy]
 
     def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:
@@ -129,6 +129,18 @@ class SessionHandler(AiohttpDownloadHandler):
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()
+
+
+class _Client:
+    """aiohttp's session, told of no body where there is none: for an empty one it sends `Content-Length: 0` with a GET,
+    which no browser does, and starts a task."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.close = session.close
+
+    def request(self, method: str, url: Any, *, data: bytes, **options: Any) -> Any:
+        return self._session.request(method, url, data=data or None, **options)
 
 
 def is_of_proxy(error: BaseException) -> bool:

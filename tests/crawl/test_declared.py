@@ -83,13 +83,14 @@ def test_json_is_read_with_jmespath(crawls: Crawls, site: PageSite) -> None:
 
 def test_requests_are_sent_as_the_course_sends_them(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret-token")
-    site.pages = dict.fromkeys(("/get", "/form", "/json", "/auth"), "<p>ok</p>")
+    site.pages = dict.fromkeys(("/get", "/form", "/json", "/empty", "/auth"), "<p>ok</p>")
     crawls.write(f"""
         [spiders.s]
         start = [
             {{ url = "{site.url}/get", params = {{ a = "1", none = "", list = ["x", "y"] }}, cookies = {{ k = "v" }} }},
             {{ url = "{site.url}/form", method = "POST", form = [["a", "1"], ["a", "2"], ["ü", "é"]] }},
             {{ url = "{site.url}/json", method = "POST", json = {{ a = [1, 2] }}, headers = {{ X-Own = "yes" }} }},
+            {{ url = "{site.url}/empty", method = "POST" }},
             {{ url = "{site.url}/auth", auth = {{ type = "bearer", token = {{ env = "TOKEN" }} }} }},
         ]
         [spiders.s.items.fields]
@@ -99,11 +100,13 @@ def test_requests_are_sent_as_the_course_sends_them(crawls: Crawls, site: PageSi
     by_path = {asked.path.partition("?")[0]: asked for asked in site.asked}
     assert by_path["/get"].path == "/get?a=1&list=x&list=y"
     assert by_path["/get"].headers["Cookie"] == "k=v"
+    assert "Content-Length" not in by_path["/get"].headers
+    assert by_path["/empty"].headers["Content-Length"] == "0"
     assert (by_path["/form"].method, by_path["/form"].body) == ("POST", b"a=1&a=2&%C3%BC=%C3%A9")
     assert by_path["/json"].body in (b'{"a": [1, 2]}', b'{"a":[1,2]}')
     assert by_path["/json"].headers["X-Own"] == "yes"
     assert by_path["/auth"].headers["Authorization"] == "Bearer s3cret-token"
-    assert run.progress.pages == 4
+    assert run.progress.pages == 5
     database = b"".join(path.read_bytes() for path in (crawls.folder / "data").glob("pipeline.sqlite3*"))
     assert b"s3cret-token" not in database
 
