@@ -265,8 +265,8 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
 
 def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:
     wanted = select(items.c.id, items.c.key, items.c.data, items.c.reported, items.c.present, items.c.pass_id)
-    return {row.key: row for row in connection.execute(
-        wanted.where(items.c.spider == spider, is_one_of(connection, items.c.key, list(keys))))}
+    found = connection.execute(wanted.where(items.c.spider == spider, is_one_of(connection, items.c.key, list(keys))))
+    return {row.key: row for row in found.all()}
 
 
 def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any], now: datetime,
