@@ -137,7 +137,9 @@ class DirectDownloader(Downloader):
 
     def needs_backout(self) -> bool:
         """Also while there is but one host, and it is busy: what would wait in its queue waits in the frontier instead."""
-        return super().needs_backout() or (len(self.slots) == 1 and 0 < self.domain_concurrency <= len(self.active))
+        if len(self.slots) == 1 and len(self.active) >= next(iter(self.slots.values())).concurrency:
+            return True
+        return super().needs_backout()
 
     async def _enqueue_request(self, request: Request) -> Response:
         key, slot = self._get_slot(request)
