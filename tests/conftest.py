@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import trustme
 
 from tests.leaks import leaks, secrets_of
+from tests.servers import ports
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
 from tests.servers.postgres import Postgres
@@ -62,11 +62,7 @@ def _levels_of_loggers() -> dict[str, int]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that was free a moment ago, for programs that must be told one."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    return ports.free_port()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import site
-import socket
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -69,10 +70,7 @@ def test_it_runs_from_an_empty_folder_without_the_repository(installed: Path, tm
                 "print(m.entry_points(group='console_scripts')['pipeline'].load().name)")
     assert str(installed.parent.parent) in where.stdout, where.stdout + where.stderr
     assert run(installed, tmp_path, "-m", "pipeline", "init").returncode == 0
-    with socket.socket() as one, socket.socket() as other:
-        for sock in (one, other):
-            sock.bind(("127.0.0.1", 0))
-        heartbeat, demo = one.getsockname()[1], other.getsockname()[1]
+    heartbeat, demo = free_port(), free_port()
     settings = tmp_path / "settings.toml"
     text = settings.read_text("utf-8").replace("8000", str(heartbeat)).replace("8081", str(demo))
     settings.write_text(text.replace("max_pages = 200", "max_pages = 2\ndelay = \"0s\""), "utf-8")

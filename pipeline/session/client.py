@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from pipeline.errors import FetchError, ProxyError
 from pipeline.session.answer import Answer
 from pipeline.session.connections import pool_classes
-from pipeline.session.faults import is_of_proxy, translate
+from pipeline.session.faults import is_of_proxy, translate, was_dropped
 from pipeline.session.first_look import banned as is_banned
 from pipeline.session.first_look import expired
 from pipeline.session.jar import Jar, host_cookies
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 20
 _CONNECT_S = 30.0
 _CHUNK_BYTES = 64 * 1024
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110, 9.2.2: idempotent
 
 ContextFor = Callable[[str | None], ssl.SSLContext]
 """The TLS context for a host."""
@@ -173,6 +174,7 @@ class _Adapter(HTTPAdapter):
         self._context_for = context_for
         self._insecure_hosts = insecure_hosts
         self._reach = reach
+        self._answered = False
         super().__init__()
         self.poolmanager.pool_classes_by_scheme = pool_classes(reach, timeout_s)
         self._proxied_pools = pool_classes(None, timeout_s)
@@ -188,12 +190,28 @@ class _Adapter(HTTPAdapter):
             request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # bytes are sent as they are
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         kwargs["verify"] = urlsplit(request.url or "").hostname not in self._insecure_hosts
-        response = super().send(request, *args, **{**kwargs, "proxies": self._proxies})
+        response = self._send(request, *args, **{**kwargs, "proxies": self._proxies})
         if self._proxy and self._proxy.startswith("http") and refuses_us(response.status_code, response.headers):
             response.close()
             raise requests.exceptions.ProxyError("407 Proxy Authentication Required", request=request)
         if response.is_redirect:
             _discard_body(response)
+        return response
+
+    def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """On a connection kept from before, which the other end may just be closing: what may be sent twice is then sent
+        once more, and what may not begins with a new one."""
+        kept, repeatable = self._answered, request.method in _REPEATABLE
+        if kept and not repeatable:
+            self.close()
+        try:
+            response = super().send(request, *args, **kwargs)
+        except requests.ConnectionError as error:
+            if not kept or not repeatable or not was_dropped(error):
+                raise
+            self.close()
+            response = super().send(request, *args, **kwargs)
+        self._answered = True
         return response
 
     def build_connection_pool_key_attributes(self, request: requests.PreparedRequest, verify: Any,

@@ -57,6 +57,11 @@ def is_of_proxy(error: requests.RequestException) -> bool:
     return not tunnel or _TUNNEL_REFUSED.search(tunnel) is not None
 
 
+def was_dropped(error: requests.RequestException) -> bool:
+    """Whether the connection ended before there was an answer, without a word."""
+    return any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in _chain(error))
+
+
 def _failed_url(error: requests.RequestException, url: str) -> str:
     """The URL that failed: where a redirect led to another host, that one."""
     request = getattr(error, "request", None)
@@ -108,7 +113,7 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
         reason = "its name is not known"
     else:
-        reason = _system_reason(chain) or "no answer in time"
+        reason = _system_reason(chain) or ("it hung up" if was_dropped(error) else "no answer in time")
     return ProxyError(f"the proxy is down: {reason}; nothing was sent around it", where=shown,
                       fix="start it, or change this spider's proxy", retry=True)
 

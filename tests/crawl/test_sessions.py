@@ -12,7 +12,8 @@ from pipeline.model import Outcome
 from pipeline.store.details import downloads_of
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
-from tests.servers.proxies import free_port, start_tinyproxy
+from tests.servers.ports import free_port
+from tests.servers.proxies import start_tinyproxy
 from tests.servers.wsgi import start_wsgi
 
 ITEM = '\n[spiders.s.items.fields]\nx = "p"'

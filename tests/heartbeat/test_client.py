@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import ask, ping_lines
+from tests.servers.ports import free_port
 
 STAMP = "[2026-11-22 23:16:41]"
 
@@ -37,9 +38,7 @@ def test_each_line_is_answered_before_the_next_is_taken(heartbeat):
 
 
 def test_nobody_there_is_one_clear_message():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     with pytest.raises(HeartbeatError) as caught:
         ask("127.0.0.1", port, "ping")
     assert str(caught.value) == (f"127.0.0.1:{port}: cannot be reached: Connection refused; "

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.servers.proxies import free_port, running
+from tests.servers.ports import free_port
+from tests.servers.proxies import running
 
 PASSWORD = "Fil3 & <pass> é"
 FOLDERS = 12

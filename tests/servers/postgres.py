@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from contextlib import closing
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.servers.ports import free_port
 from tests.servers.program import eventually
 
 
@@ -35,9 +35,7 @@ class Postgres:
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._user = {"user": account.pw_uid, "group": account.pw_gid}
         self._databases = 0
-        with closing(socket.socket()) as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
+        self.port = free_port()
         self._command(program("initdb"), "-D", str(self._data), "-U", "pipeline", "-A", "trust", "-E", "UTF8",
                       "--no-sync", "--no-instructions", "--locale=C.UTF-8")
         self.start()

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers.ports import free_port
+
 OUTGOING = "127.0.0.2"
 
 
@@ -89,13 +91,6 @@ def start_socks_proxy(user: str = "", password: str = "") -> Iterator[str]:
         command += ["-u", user, "-P", password]
     with running(command, port):
         yield f"127.0.0.1:{port}"
-
-
-def free_port() -> int:
-    """A port nobody listens on: also the address of a server that is down."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

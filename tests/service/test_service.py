@@ -19,6 +19,7 @@ import pytest
 from pipeline.model import Outcome
 from pipeline.store import open_store, runs
 from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.ports import free_port
 from tests.servers.program import Program, alive, eventually
 
 ITEMS = """
@@ -41,12 +42,9 @@ def chain(site: PageSite, length: int, gate: threading.Event | None = None, gate
     site.pages = {f"/{number}": page for number in range(length)}
 
 
-def test_a_service_without_scrapy_in_it_delivers_the_demo_digest(program: Program, free_port: int) -> None:
+def test_a_service_without_scrapy_in_it_delivers_the_demo_digest(program: Program) -> None:
     shipped = (Path(__file__).parents[2] / "settings.toml").read_text("utf-8")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        demo_port = found.getsockname()[1]
-    text = shipped.replace("8081", str(demo_port)).replace("port = 8000", f"port = {program.port}")
+    text = shipped.replace("8081", str(free_port())).replace("port = 8000", f"port = {program.port}")
     (program.folder / "settings.toml").write_text(text, "utf-8")
     script = ("import asyncio, sys\nfrom pipeline.service import Service\nfrom pipeline.settings import load\n"
               "code = asyncio.run(Service(load('settings.toml'), once=True).run())\n"

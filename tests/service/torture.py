@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from pipeline.errors import HeartbeatError
 from pipeline.store import Store, open_store, outbox
 from pipeline.store.runs import history
 from tests.download.torture import can_mount, mount
+from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
 from tests.servers.smtp import SmtpServer
 from tests.service.full_disk import MOMENTS, fill_at
@@ -147,13 +147,6 @@ def torture(folder: Path, rounds: int, seed: int, *, child_kills: int = 1, disk:
         return _Torture(program, seed, child_kills, disk=Disk(program.data), clock=faked).run(rounds, until_s)
     finally:
         subprocess.run(["umount", "--lazy", str(program.data)], check=True)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class _Torture:

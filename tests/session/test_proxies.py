@@ -17,8 +17,9 @@ from pipeline.session.proxies import proxy_url
 from pipeline.settings import ProxyTable, Secret
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
+from tests.servers.ports import free_port
 from tests.servers.program import Program
-from tests.servers.proxies import free_port, start_http_proxy, start_socks_proxy, start_tinyproxy
+from tests.servers.proxies import start_http_proxy, start_socks_proxy, start_tinyproxy
 from tests.servers.site import Site, start_site
 from tests.session.conftest import OpenSession
 

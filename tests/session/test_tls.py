@@ -10,7 +10,7 @@ import trustme
 from pipeline.errors import PipelineError, TlsError, UsageError
 from pipeline.session import Session, translate
 from tests.servers.authority import Authority
-from tests.servers.proxies import free_port
+from tests.servers.ports import free_port
 from tests.servers.site import Site, start_site
 from tests.session.conftest import OpenSession
 

@@ -1,0 +1,70 @@
+"""A connection that is kept for the next request may be closed by the other end at the very moment it is used."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.errors import FetchError, ProxyError
+from pipeline.session.client import fetch
+from tests.servers.raw import start_raw
+from tests.session.conftest import OpenSession
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class OneAnswer:
+    """Says that it keeps connections, and hangs up when it is asked a second thing on one."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.hung_up: list[bytes] = []
+        self.url = ""
+
+    def say(self, connection: socket.socket, stopping: threading.Event) -> None:
+        self.connections += 1
+        connection.sendall(ANSWER)
+        if second := connection.recv(65536):
+            self.hung_up.append(second.split()[0])
+
+
+@pytest.fixture
+def site() -> Iterator[OneAnswer]:
+    server = OneAnswer()
+    with start_raw(server.say) as server.url:
+        yield server
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_what_may_be_sent_twice_is_sent_again(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
+    url = "http://site.example" if proxied else site.url
+    session = open_with(url, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{site.url}"' if proxied else "")
+    with session.client() as client:
+        for method in ("GET", "GET", "PUT"):
+            assert fetch(client, method, url, max_bytes=99, timeout_s=5).body == b"ok"
+    assert (site.hung_up, site.connections) == ([b"GET", b"PUT"], 3)
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_what_may_not_be_sent_twice_begins_with_a_new_connection(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
+    url = "http://site.example" if proxied else site.url
+    session = open_with(url, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{site.url}"' if proxied else "")
+    with session.client() as client:
+        for method in ("GET", "POST", "POST"):
+            assert fetch(client, method, url, body=b"x=1" if method == "POST" else b"", max_bytes=99, timeout_s=5).body == b"ok"
+    assert (site.hung_up, site.connections) == ([], 3)
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_who_hangs_up_on_a_new_connection_is_told_of_at_once(open_with: OpenSession, proxied: bool) -> None:
+    asked: list[None] = []
+    with start_raw(lambda connection, stopping: asked.append(None)) as url:
+        wanted = "http://site.example" if proxied else url
+        session = open_with(wanted, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{url}"' if proxied else "")
+        with session.client() as client, pytest.raises(ProxyError if proxied else FetchError) as caught:
+            fetch(client, "GET", wanted, max_bytes=99, timeout_s=5)
+    assert len(asked) == 1
+    assert ("it hung up" if proxied else "broke off the answer") in str(caught.value)
