@@ -25,9 +25,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from socket import socket
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from tests.servers.ports import free_port
 
 HERE = Path(__file__).parents[1]
 PEERS = HERE / ".venv-peers" / "bin" / "python"
@@ -163,9 +164,7 @@ def generate(folder: Path, pages: int) -> None:
 @contextmanager
 def nginx(folder: Path) -> Iterator[str]:
     """nginx serving folder/page on a free port; ended by its own process id."""
-    with socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     config = folder / "nginx.conf"
     config.write_text(f"""daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
         events {{}} http {{ access_log off; types {{ text/html html; }} client_body_temp_path {folder}/b;

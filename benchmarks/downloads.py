@@ -41,6 +41,7 @@ from pipeline.model import Download, Page
 from pipeline.session.faults import translate
 from pipeline.store import crawl, runs
 from pipeline.store.opening import open_store
+from tests.servers.ports import free_port
 
 Cost = tuple[float, float]
 """Seconds on the clock and of CPU."""
@@ -200,7 +201,7 @@ def timed(command: str, folder: Path) -> Cost:
 @contextmanager
 def nginx(root: Path, ca: trustme.CA) -> Iterator[tuple[str, str]]:
     """nginx serving `root`/www over http and https; yields both base URLs."""
-    plain, tls = _free_port(), _free_port()
+    plain, tls = free_port(), free_port()
     certificate = ca.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(root / "server.pem")
     temporary = "".join(f"{kind}_temp_path {root}/t-{kind};" for kind in
@@ -230,12 +231,6 @@ def _process(command: list[str], port: int) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def serve_small(port: int, delay_s: float) -> None:
@@ -330,7 +325,7 @@ def memory(root: Path, plain: str) -> None:
 
 def small_files(root: Path, count: int, rounds: int) -> None:
     for delay_s in (0.02, 0.0):
-        port = _free_port()
+        port = free_port()
         serve = [sys.executable, "-c", f"from benchmarks.downloads import serve_small; serve_small({port}, {delay_s})"]
         with _process(serve, port):
             urls = [f"http://127.0.0.1:{port}/{number}.bin" for number in range(count)]
@@ -373,7 +368,7 @@ def heartbeat_meanwhile(root: Path, *, questions: int = 1500) -> None:
     folder = root / "service"
     folder.mkdir()
     with nginx(root, ca) as (plain, _):
-        port = _free_port()
+        port = free_port()
         (folder / "settings.toml").write_text(HEARTBEAT.format(port=port, base=plain))
         with _process([sys.executable, "-m", "pipeline", "serve", "--settings", str(folder / "settings.toml")], port):
             subprocess.run([sys.executable, "-m", "pipeline", "ping"], cwd=folder, check=True, capture_output=True)

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.heartbeat import percentile
+from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
 
 QUESTIONS = {
@@ -142,10 +143,8 @@ def main() -> None:
     ours, theirs = multiprocessing.Pipe()
     site = multiprocessing.Process(target=serve_site, args=(theirs,), daemon=True)
     site.start()
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        program = Program(Path(folder), free.getsockname()[1])
-        free.close()
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(Path(folder), free_port())
         program.write("")
         text = (program.folder / "settings.toml").read_text("utf-8").replace("[pipeline]", "[pipeline]\nmax_runs = 4")
         (program.folder / "settings.toml").write_text(text + settings(ours.recv()), "utf-8")

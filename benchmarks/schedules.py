@@ -25,6 +25,7 @@ from pathlib import Path
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import ask
 from pipeline.store import open_store, slots
+from tests.servers.ports import free_port
 from tests.servers.program import Program
 
 SCHEDULES = 10_000
@@ -60,9 +61,7 @@ asyncio.run(main())
 
 def prepared(folder: Path, url: str) -> Program:
     """A folder with the settings and a store that knows when each schedule was due last: each at a time of its own."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        program = Program(folder, found.getsockname()[1])
+    program = Program(folder, free_port())
     every_s = SCHEDULES // A_SECOND
     program.write("".join(f'[spiders.s{number}]\nstart = "{url}"\nrobots = false\nschedule = "every {every_s}s"\n'
                           for number in range(SCHEDULES)))

@@ -30,19 +30,13 @@ import dns.rrset
 
 from benchmarks._digests import ten
 from benchmarks.mail_looks import html_of_all
+from tests.servers.ports import free_port
 
 CLIENT = {"IP": "203.0.113.25", "Helo": "mail.example.org", "Hostname": "mail.example.org",
           "From": "pipeline@mail.example.org", "Rcpt": "reader@example.net"}
 """What a receiving server knows of ours: rspamd is told, as it would be by Postfix."""
 SPAM_GOAL, RSPAMD_GOAL = 0.0, 0.5
 _RULE = re.compile(r"\s*(-?\d+\.\d+) ([A-Z][A-Z0-9_]+)\s")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.servers.ports import free_port
+
 PROGRAM = [sys.executable, "-m", "pipeline"]
 ROUNDS = 10
 
@@ -32,9 +34,7 @@ def command(words: list[str], folder: Path) -> tuple[float, float]:
 
 def serve(folder: Path) -> tuple[float, float]:
     """Wall and CPU milliseconds from the start of a service to its first answer."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     (folder / "settings.toml").write_text(f"[heartbeat]\nport = {port}\n")
     began = time.perf_counter()
     service = subprocess.Popen([*PROGRAM, "serve"], cwd=folder, stderr=subprocess.DEVNULL, env=variables())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from pipeline.errors import FetchError, ProxyError
-from pipeline.session.client import fetch
+from pipeline.session.client import Client, fetch
 from tests.servers.raw import start_raw
 from tests.session.conftest import OpenSession
 
@@ -38,11 +39,18 @@ def site() -> Iterator[OneAnswer]:
         yield server
 
 
+@contextmanager
+def client_of(open_with: OpenSession, server: str, proxied: bool) -> Iterator[tuple[Client, str]]:
+    """A client, and what to ask for: a page of the server, or of a site that it is the proxy for."""
+    url = "http://site.example" if proxied else server
+    session = open_with(url, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{server}"' if proxied else "")
+    with session.client() as client:
+        yield client, url
+
+
 @pytest.mark.parametrize("proxied", [False, True])
 def test_what_may_be_sent_twice_is_sent_again(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
-    url = "http://site.example" if proxied else site.url
-    session = open_with(url, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{site.url}"' if proxied else "")
-    with session.client() as client:
+    with client_of(open_with, site.url, proxied) as (client, url):
         for method in ("GET", "GET", "PUT"):
             assert fetch(client, method, url, max_bytes=99, timeout_s=5).body == b"ok"
     assert (site.hung_up, site.connections) == ([b"GET", b"PUT"], 3)
@@ -50,9 +58,7 @@ def test_what_may_be_sent_twice_is_sent_again(site: OneAnswer, open_with: OpenSe
 
 @pytest.mark.parametrize("proxied", [False, True])
 def test_what_may_not_be_sent_twice_begins_with_a_new_connection(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
-    url = "http://site.example" if proxied else site.url
-    session = open_with(url, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{site.url}"' if proxied else "")
-    with session.client() as client:
+    with client_of(open_with, site.url, proxied) as (client, url):
         for method in ("GET", "POST", "POST"):
             assert fetch(client, method, url, max_bytes=99, timeout_s=5).body == b"ok"
     assert (site.hung_up, site.connections) == ([], 3)
@@ -61,10 +67,9 @@ def test_what_may_not_be_sent_twice_begins_with_a_new_connection(site: OneAnswer
 @pytest.mark.parametrize("proxied", [False, True])
 def test_who_hangs_up_on_a_new_connection_is_told_of_at_once(open_with: OpenSession, proxied: bool) -> None:
     asked: list[None] = []
-    with start_raw(lambda connection, stopping: asked.append(None)) as url:
-        wanted = "http://site.example" if proxied else url
-        session = open_with(wanted, 'proxy = "p"' if proxied else "", before=f'[proxies]\np = "{url}"' if proxied else "")
-        with session.client() as client, pytest.raises(ProxyError if proxied else FetchError) as caught:
-            fetch(client, "GET", wanted, max_bytes=99, timeout_s=5)
+    with start_raw(lambda connection, stopping: asked.append(None)) as server, \
+            client_of(open_with, server, proxied) as (client, url), \
+            pytest.raises(ProxyError if proxied else FetchError) as caught:
+        fetch(client, "GET", url, max_bytes=99, timeout_s=5)
     assert len(asked) == 1
     assert ("it hung up" if proxied else "broke off the answer") in str(caught.value)
