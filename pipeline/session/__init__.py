@@ -1,8 +1,8 @@
 """Jar, login and proxies of one spider: a requests.Session that persists."""
 
-from pipeline.session.cookies_in import read_cookies
+from pipeline.session.cookies.importers import read_cookies
+from pipeline.session.cookies.jar import CookieLine, Jar, describe
 from pipeline.session.faults import translate
-from pipeline.session.jar import CookieLine, Jar, describe
 from pipeline.session.prepare import PreparedStart, prepare
 from pipeline.session.session import Session, open_session
 from pipeline.session.shown import clean, shown_url

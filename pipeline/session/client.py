@@ -18,10 +18,10 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from pipeline.errors import FetchError, ProxyError
 from pipeline.session.answer import Answer
 from pipeline.session.connections import pool_classes
+from pipeline.session.cookies.jar import Jar, host_cookies
 from pipeline.session.faults import is_of_proxy, translate, was_dropped
 from pipeline.session.first_look import banned as is_banned
 from pipeline.session.first_look import expired
-from pipeline.session.jar import Jar, host_cookies
 from pipeline.session.prepare import basic
 from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach

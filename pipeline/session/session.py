@@ -16,11 +16,11 @@ import certifi
 import pipeline
 from pipeline.errors import CookieError, ProxyError, SessionError, UsageError
 from pipeline.model import LoginCookie
-from pipeline.session import way_in
 from pipeline.session.answer import Answer
 from pipeline.session.client import Client, fetch
-from pipeline.session.cookies_in import bring_in, import_cookies
-from pipeline.session.jar import Jar, read_text
+from pipeline.session.cookies import login_state
+from pipeline.session.cookies.importers import bring_in, import_cookies
+from pipeline.session.cookies.jar import Jar, read_text
 from pipeline.session.login import Login
 from pipeline.session.pool import ProxyPool
 from pipeline.session.prepare import reveal
@@ -69,7 +69,7 @@ class Session:
         self._landing_file = jars / f"{name}.landing"
         self._token_file = jars / f"{name}.token"
         self._token = _read_line(self._token_file) if login is not None and login.token is not None else ""
-        self._way_file = _way_file(jars, name)
+        self._login_state_file = _login_state_file(jars, name)
         self._banned = banned
         self._login_cookie_names = login_cookie_names
         self._page_file = pages / f"login-{name}.html"
@@ -169,16 +169,16 @@ class Session:
             text = read_text(file)
         except FileNotFoundError as error:
             raise CookieError("no such file", where=str(file), fix="name the file you exported") from error
-        return bring_in(self.jar, text, str(file), url=url, way=self._way_file, now_s=self._clock())
+        return bring_in(self.jar, text, str(file), url=url, login_state=self._login_state_file, now_s=self._clock())
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
         """When the session got in last, and the cookies of it that end some day; None when it never did."""
-        way = way_in.last(self._way_file)
-        if way is None:
+        last = login_state.last(self._login_state_file)
+        if last is None:
             return None
         hosts = self.own_hosts | ({urlsplit(self._login.url).hostname or ""} if self._login is not None else set())
-        return (datetime.fromtimestamp(way.at_s, UTC),
-                way_in.ending(self.jar, way, hosts=hosts, names=self._login_cookie_names))
+        return (datetime.fromtimestamp(last.at_s, UTC),
+                login_state.ending(self.jar, last, hosts=hosts, names=self._login_cookie_names))
 
     def change_proxy(self, failed: str | None) -> bool:
         """The proxy `failed` is down or banned: it rests, and clients made from now on use another.
@@ -218,7 +218,7 @@ class Session:
                 if not (unless_it_holds and self._holds(login, table)):
                     before = self.jar.copy()
                     self._remember_landing(login.log_in())
-                    way_in.remember(self._way_file, way_in.fresh(before, self.jar), brought_in=False,
+                    login_state.remember(self._login_state_file, login_state.fresh(before, self.jar), brought_in=False,
                                     now_s=self._clock())
             finally:
                 self.jar.save()
@@ -271,7 +271,7 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     if spider.cookies is not None:
         default = spider.start[0].url if spider.start else spider.login.url if spider.login else ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported",
-                       way=_way_file(jars, name), now_s=time.time())
+                       login_state=_login_state_file(jars, name), now_s=time.time())
     contact = settings.pipeline.contact.strip()
     user_agent = f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else "")
     return Session(
@@ -302,7 +302,7 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _way_file(jars: Path, name: str) -> Path:
+def _login_state_file(jars: Path, name: str) -> Path:
     return jars / f"{name}.way"
 
 

@@ -18,7 +18,7 @@ from pipeline.model import ChangeKind, Outcome, Run
 from pipeline.schedule.children import Child
 from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.runner import Runner
-from pipeline.session.jar import Jar
+from pipeline.session.cookies.jar import Jar
 from pipeline.settings import load
 from pipeline.store import items, runs
 from tests.crawl.conftest import Crawls

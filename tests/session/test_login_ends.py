@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.mail.alerts import check
 from pipeline.session import Session
-from pipeline.session.jar import Jar, make_cookie
+from pipeline.session.cookies.jar import Jar, make_cookie
 from pipeline.settings import Settings, load
 from pipeline.store import Store, logins, open_store, outbox
 from tests.servers.pages import Answer, Asked, PageSite

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import CookieError
 from pipeline.session import Jar, describe
-from pipeline.session.jar import make_cookie, read_netscape, write_netscape
+from pipeline.session.cookies.jar import make_cookie, read_netscape, write_netscape
 from tests.servers.site import Site
 from tests.session.conftest import OpenSession
 

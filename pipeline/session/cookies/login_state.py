@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import SessionError
 from pipeline.model import LoginCookie
-from pipeline.session.jar import LATEST_S, Jar, is_http_only
+from pipeline.session.cookies.jar import LATEST_S, Jar, is_http_only
 from pipeline.session.private_file import write_private
 from pipeline.session.shown import clean
 
@@ -20,7 +20,7 @@ _Identity = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class WayIn:
+class LastLogin:
     """How a session got in last: when, whether by cookies brought in, and which cookies that brought."""
 
     at_s: float
@@ -39,16 +39,16 @@ def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
 
 
 def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
-    """Write down a way in; no values. Raises SessionError."""
+    """Write down the last login; no values. Raises SessionError."""
     found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(identity(cookie) for cookie in cookies)}
     write_private(file, json.dumps(found).encode())
 
 
-def last(file: Path) -> WayIn | None:
+def last(file: Path) -> LastLogin | None:
     """The last one written down. None where there is none, or nothing to be made of it: all it costs is a warning."""
     try:
         found = json.loads(file.read_text("utf-8"))
-        return WayIn(float(found["at"]), bool(found["brought_in"]),
+        return LastLogin(float(found["at"]), bool(found["brought_in"]),
                      frozenset((str(domain), str(path), str(name)) for domain, path, name in found["cookies"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -56,8 +56,8 @@ def last(file: Path) -> WayIn | None:
         raise SessionError(f"cannot be read: {error.strerror}", where=str(file), fix="check its owner and mode") from error
 
 
-def ending(jar: Jar, way: WayIn, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:
-    """The cookies of that way in that end some day, as the jar has them now.
+def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:
+    """The cookies of that login that end some day, as the jar has them now.
 
     names: what the settings say they are called. Else those that pages' scripts cannot read, where there are any: a
     login's cookies are HttpOnly on all but careless sites, those that count visitors never are. hosts: the spider's own.
@@ -66,11 +66,11 @@ def ending(jar: Jar, way: WayIn, *, hosts: frozenset[str], names: tuple[str, ...
     if names:
         chosen = [cookie for cookie in mine if cookie.name in names]
     else:
-        came = [cookie for cookie in mine if identity(cookie) in way.cookies]
+        came = [cookie for cookie in mine if identity(cookie) in login.cookies]
         chosen = [cookie for cookie in came if is_http_only(cookie)] or came
-    login_at = datetime.fromtimestamp(way.at_s, UTC)
+    login_at = datetime.fromtimestamp(login.at_s, UTC)
     return [LoginCookie(clean(cookie.name, 80), clean(cookie.domain.removeprefix(".").removesuffix(".local"), 100), login_at,
-                        way.brought_in, datetime.fromtimestamp(min(cookie.expires or 0, LATEST_S), UTC))
+                        login.brought_in, datetime.fromtimestamp(min(cookie.expires or 0, LATEST_S), UTC))
             for cookie in chosen]
 
 

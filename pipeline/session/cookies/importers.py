@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import CookieError
-from pipeline.session.jar import HEADER, Jar, make_cookie, read_netscape, read_text
+from pipeline.session.cookies.jar import HEADER, Jar, make_cookie, read_netscape, read_text
+from pipeline.session.cookies.login_state import remember
 from pipeline.session.private_file import write_private
-from pipeline.session.way_in import remember
 from pipeline.settings import CookiesTable
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
@@ -23,12 +23,12 @@ _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None", "no_restriction"
 _MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
 
 
-def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, way: Path,
+def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, login_state: Path,
                    now_s: float) -> None:
     """Bring the cookies of the settings into the jar and save it, unless they were before.
 
-    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. way: the one
-    of the way in (way_in.py). A deleted jar gets them again. Raises CookieError, and UsageError when the secret
+    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. login_state:
+    the file of login_state.py. A deleted jar gets them again. Raises CookieError, and UsageError when the secret
     cannot be had.
     """
     url = cookies.url or default_url
@@ -46,11 +46,11 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
     digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
     if _remembered(mark) == digest and (jar.path is None or jar.path.exists()):
         return
-    bring_in(jar, text, where, url=url, way=way, now_s=now_s)
+    bring_in(jar, text, where, url=url, login_state=login_state, now_s=now_s)
     write_private(mark, f"{digest}\n".encode())
 
 
-def bring_in(jar: Jar, text: str, where: str, *, url: str, way: Path, now_s: float) -> int:
+def bring_in(jar: Jar, text: str, where: str, *, url: str, login_state: Path, now_s: float) -> int:
     """Put the cookies of `text` into the jar and save it; how many. Raises CookieError when none of them is of use."""
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.is_expired()]
@@ -60,7 +60,7 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, way: Path, now_s: flo
     for cookie in alive:
         jar.set_cookie(cookie)
     jar.save()
-    remember(way, alive, brought_in=True, now_s=now_s)
+    remember(login_state, alive, brought_in=True, now_s=now_s)
     return len(alive)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import CookieError, UsageError
 from pipeline.session import Jar, read_cookies
-from pipeline.session.jar import same_site
+from pipeline.session.cookies.jar import same_site
 from tests.session.conftest import OpenSession
 
 URL = "https://www.a.example/start"
