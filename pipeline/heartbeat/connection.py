@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from aiohttp import web
 
 from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.http_detection import BareLineFeeds
 from pipeline.heartbeat.limits import Limits
 from pipeline.heartbeat.lines import Lines, Replies
 from pipeline.heartbeat.web import Web
@@ -38,7 +39,7 @@ class Connection(asyncio.Protocol):
     place already, and comes from the lobby with what it said there and what is owed to it; first: no answer before.
     """
 
-    __slots__ = ("_early", "_fed", "_first", "_http", "_lines", "_owed", "_patience", "_port", "_seated", "_serving",
+    __slots__ = ("_bare_line_feeds", "_early", "_fed", "_first", "_http", "_lines", "_owed", "_patience", "_port", "_seated", "_serving",
                  "_since", "_stalled", "_transport", "ended", "secure", "trusted")
 
     def __init__(self, port: Port, *, seated: bool = False, said: bytes = b"", owed: bytes = b"",
@@ -47,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._lines: Lines | None = None
         self._http: web.RequestHandler | None = None
+        self._bare_line_feeds: BareLineFeeds | None = None
         self._patience: asyncio.Handle | None = None
         self._seated = seated
         self._first = first
@@ -112,8 +114,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
-            self._fed = True
-            self._http.data_received(data)
+            self._feed_http(data)
         elif self._lines is not None:
             self._lines.fed(data)
         elif self._transport is not None:  # at the door: what it came to ask is kept, and no more is read
@@ -154,6 +155,11 @@ class Connection(asyncio.Protocol):
         elif self._lines is not None:
             self._lines.read_again()
 
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether the request under way is the last of this connection."""
+        return self.ended or self._bare_line_feeds is not None
+
     def request_began(self) -> None:
         self._serving = True
 
@@ -186,5 +192,13 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._http = self._port.web.serve(self._transport, self)
         self._since = asyncio.get_running_loop().time()
+        self._bare_line_feeds = BareLineFeeds() if BareLineFeeds.begin(data) else None
+        self._feed_http(data)
+
+    def _feed_http(self, data: bytes) -> None:
+        assert self._http is not None
         self._fed = True
-        self._http.data_received(data)
+        if self._bare_line_feeds is not None:
+            data = self._bare_line_feeds.fed(data)
+        if data:
+            self._http.data_received(data)

@@ -17,10 +17,11 @@ COOKIE_AGE_S = 365 * 86400
 
 
 class Visit(Protocol):
-    """The connection a request came by. ended: the client sends no more; trusted: its address needs no token for
-    the status; secure: TLS."""
+    """The connection a request came by. takes_no_more: no request follows on it; trusted: its address needs no
+    token for the status; secure: TLS."""
 
-    ended: bool
+    @property
+    def takes_no_more(self) -> bool: ...
     trusted: bool
     secure: bool
 

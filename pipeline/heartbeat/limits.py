@@ -13,7 +13,8 @@ _OTHER_FILES = 256
 class Limits:
     """connections: at once; beyond it a client waits door_s for a place and then reads one line that says so. line_bytes: of one line.
 
-    quiet_s: a line without its newline is answered after this much silence. idle_s: silence after which a
+    quiet_s: a line without its newline is answered after this much silence; request_line_s: where it may be the
+    beginning of an HTTP request. idle_s: silence after which a
     connection is closed (a `watch` is never idle). stalled_s: how long answers may wait for a client that
     does not read. http_idle_s: for a whole HTTP request to arrive, and between requests. drain_s: what a
     refused client still sends is read for this long, so that the refusal reaches it. fresh_s: how old a snapshot
@@ -26,6 +27,7 @@ class Limits:
     door_s: float = 0.2
     line_bytes: int = 8192
     quiet_s: float = 0.2
+    request_line_s: float = 3.0
     idle_s: float = 600.0
     stalled_s: float = 30.0
     http_idle_s: float = 15.0

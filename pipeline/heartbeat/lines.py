@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 
 from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.http_detection import Beginning, beginning_of, is_request_line
 from pipeline.heartbeat.latest import Latest
 from pipeline.heartbeat.limits import Limits
 from pipeline.heartbeat.text import decoded, stamp, visible
 from pipeline.heartbeat.words import HELP, Word, answered, changes, health, parsed
 
 _log = logging.getLogger(__name__)
-_REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/\d+(?:\.\d+)?")
 _OF_THE_CONNECTION = {"quit", "watch"}
 _AT_A_TIME = 128
 """Lines answered before other clients have their turn."""
@@ -59,8 +58,11 @@ class Replies:
         return found[0] if found else f"[{self.stamp()}] {visible(text)}"
 
     def to_line(self, line: bytes) -> str | None:
-        """The answer to a line that neither the connection nor the snapshot is needed for; None for all others."""
-        if _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")):
+        """The answer to a line that neither the connection nor the snapshot is needed for; None for all others.
+
+        A blank line is among the others: an HTTP request may follow it.
+        """
+        if not line.strip(b"\r") or is_request_line(line):
             return None
         text = decoded(line.removesuffix(b"\r"))
         word = text.strip()
@@ -80,13 +82,13 @@ class Lines:
     """The state of one connection: what came in, what is being worked out, what was not read yet.
 
     fed, ended, stalled, read_again, lost and swept are the connection's events. One answer is worked out at a time;
-    while it is, and while the client does not read, nothing more is taken from the socket. A first line that
-    is an HTTP request line is handed, with all that came after it, to `as_http`. trusted: words that tell of
+    while it is, and while the client does not read, nothing more is taken from the socket. An HTTP request line
+    before any text is handed, with all that came after it, to `as_http`. trusted: words that tell of
     the pipeline are answered without the token. first: nothing was said before.
     """
 
     __slots__ = ("_answers", "_as_http", "_buffer", "_ended", "_first", "_last_active", "_limits", "_loop", "_replies",
-                 "_stalled", "_swallow", "_task", "_timer", "_transport", "_trusted", "_watch", "closing")
+                 "_stalled", "_swallow", "_task", "_timer", "_transport", "_trusted", "_undecided", "_watch", "closing")
 
     def __init__(self, transport: asyncio.Transport, replies: Replies, limits: Limits,
                  as_http: Callable[[bytes], None], *, trusted: bool, first: bool = True) -> None:
@@ -102,6 +104,7 @@ class Lines:
         self._task: asyncio.Task[str] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._first = first
+        self._undecided = False
         self._swallow = False
         self._ended = False
         self._stalled = False
@@ -170,13 +173,14 @@ class Lines:
             return
         if self._task is not None or self._stalled:
             self._transport.pause_reading()
-        elif self._buffer and (self._ended or b"\n" in self._buffer):
+        elif self._buffer and not self._undecided and (self._ended or b"\n" in self._buffer):
             self._transport.pause_reading()
             self._timer = self._loop.call_soon(self._advance)
         else:
             self._transport.resume_reading()
             if self._buffer:
-                self._timer = self._loop.call_later(self._limits.quiet_s, self._fell_quiet)
+                quiet_s = self._limits.request_line_s if self._undecided else self._limits.quiet_s
+                self._timer = self._loop.call_later(quiet_s, self._fell_quiet)
             elif self._ended:
                 self._transport.close()
 
@@ -189,15 +193,22 @@ class Lines:
         if (end if end >= 0 else len(self._buffer)) > self._limits.line_bytes:
             self._close(f"error: a line is {self._limits.line_bytes} bytes at most; closing")
             return None
+        if self._first and self._is_request():
+            return None
         if end < 0:
             return self._rest() if self._ended and self._buffer else None
-        if self._first and _REQUEST_LINE.fullmatch(self._buffer[:end].removesuffix(b"\r")):
-            self._hand_over()
-            return None
         self._first = False
         line = bytes(self._buffer[:end])
         del self._buffer[:end + 1]
         return line.removesuffix(b"\r")
+
+    def _is_request(self) -> bool:
+        """Whether what came is HTTP, which is handed over, or may still become HTTP, which is waited for."""
+        beginning = beginning_of(self._buffer) if self._buffer else Beginning.LINES
+        self._undecided = beginning is Beginning.UNDECIDED and not self._ended
+        if beginning is Beginning.HTTP:
+            self._hand_over()
+        return self._undecided or beginning is Beginning.HTTP
 
     def _drop_late_newline(self) -> None:
         """A newline that comes after its line was answered belongs to that line."""
@@ -217,6 +228,10 @@ class Lines:
 
     def _fell_quiet(self) -> None:
         self._timer = None
+        self._first = self._undecided = False
+        if b"\n" in self._buffer:  # blank lines that no request followed
+            self._advance()
+            return
         self._answer(self._rest())
         self._swallow = True
         self._send()
@@ -312,7 +327,7 @@ class Lines:
     def _hand_over(self) -> None:
         self.closing = True
         self._cancel_timer()
-        self._as_http(bytes(self._buffer))
+        self._as_http(bytes(self._buffer.lstrip(b"\r\n")))
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

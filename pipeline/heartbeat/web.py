@@ -110,7 +110,7 @@ class Web:
             response = web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",
                                     headers={"Allow": error.headers["Allow"]} if "Allow" in error.headers else None)
         if visit is not None:
-            if visit.ended:
+            if visit.takes_no_more:
                 response.force_close()
             visit.request_answered()
         return response

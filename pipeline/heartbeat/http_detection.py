@@ -1,0 +1,75 @@
+"""Tell an HTTP request from lines of text by the first bytes of a connection (RFC 9112, 2.2 and 3)."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+_REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/\d+(?:\.\d+)?")
+_MOST_BLANKS = 64
+"""Bytes of blank lines before a request line."""
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT ")
+_UNFINISHED = re.compile(rb"[A-Z]+ \S*(?: (?:H(?:T(?:T(?:P(?:/[\d.]*)?)?)?)?)?)?\r?")
+_LONGEST_HEAD = 16 * 1024
+_LINE_END = re.compile(rb"\r?\n")
+_HAS_BODY = re.compile(rb"\n(?:content-length|transfer-encoding):", re.IGNORECASE)
+_HEAD_END = re.compile(rb"\n\r?\n")
+
+
+class Beginning(Enum):
+    """What the first bytes of a connection are."""
+
+    HTTP = auto()
+    LINES = auto()
+    UNDECIDED = auto()  # blank lines, or the beginning of a request line: the next packet tells
+
+
+def is_request_line(line: bytes | bytearray) -> bool:
+    """line: with or without its carriage return."""
+    return _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")) is not None
+
+
+def beginning_of(data: bytes | bytearray) -> Beginning:
+    """What a connection that began with `data` speaks. Blank lines before a request line are skipped (RFC 9112, 2.2)."""
+    line, newline, _ = (rest := data.lstrip(b"\r\n")).partition(b"\n")
+    if len(data) - len(rest) > _MOST_BLANKS:
+        return Beginning.LINES
+    if newline:
+        return Beginning.HTTP if is_request_line(line) else Beginning.LINES
+    if line.startswith(_METHODS):
+        unfinished = _UNFINISHED.fullmatch(line) is not None
+    else:  # the beginning of a method, or nothing yet
+        unfinished = any(method.startswith(line) for method in _METHODS)
+    return Beginning.UNDECIDED if unfinished else Beginning.LINES
+
+
+class BareLineFeeds:
+    """Gives the head of a request whose lines end in a bare LF the CRLF that aiohttp's parser insists on.
+
+    Only a request line that itself ends in a bare LF begins this, and the connection takes one request: a proxy in
+    front that ends lines in CRLF reads a request as we do.
+    """
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._whole = False
+        self._has_body = False
+
+    @staticmethod
+    def begin(data: bytes) -> bool:
+        line, newline, _ = data.partition(b"\n")
+        return bool(newline) and not line.endswith(b"\r")
+
+    def fed(self, data: bytes) -> bytes:
+        """What the parser gets: nothing until the head is whole, then the head, then the body if there is one."""
+        if self._whole:
+            return data if self._has_body else b""
+        self._head += data
+        end = _HEAD_END.search(self._head)
+        if end is None and len(self._head) <= _LONGEST_HEAD:
+            return b""
+        self._whole = True
+        at = end.end() if end is not None else len(self._head)
+        head, rest = bytes(self._head[:at]), bytes(self._head[at:])
+        self._has_body = _HAS_BODY.search(head) is not None
+        return _LINE_END.sub(b"\r\n", head) + (rest if self._has_body else b"")
