@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from lxml import etree  # type: ignore[import-untyped]
 from scrapy.http import Response
@@ -69,7 +68,7 @@ class SitemapSpider(CrawlSpider):
         yield Found(items=[] if self._fetches else pages, links=links)
 
     def _is_here(self, url: str) -> bool:
-        return urlsplit(url).netloc in self._hosts
+        return url in self._hosts
 
 
 def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:

@@ -22,10 +22,10 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import DownloadConnectionRefusedError, DownloadFailedError
 from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
-from scrapy.utils.httpobj import urlparse_cached
 
 from pipeline.crawl.context import HostPausedError, context_of
 from pipeline.errors import FetchError
+from pipeline.hosts import place_of
 from pipeline.session.proxies import refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 
@@ -58,7 +58,7 @@ class SessionHandler(AiohttpDownloadHandler):
         """One request, when its host's budget lets it; through the pool's next proxy when one fails."""
         session = self._pipeline_session
         # Without a reactor, Scrapy's own count of what is under way lags behind: this one is exact.
-        async with self._gates[urlparse_cached(request).netloc], self._budget.turn(request.url):
+        async with self._gates[place_of(request.url)], self._budget.turn(request.url):
             if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
                 raise HostPausedError  # while it waited for its turn
             while True:

@@ -19,6 +19,7 @@ from pipeline.crawl.context import NOT_BEFORE, HostPausedError, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.handler import PROXY
 from pipeline.errors import FetchError
+from pipeline.hosts import place_of
 from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
 from pipeline.session.pages import Page
@@ -85,7 +86,7 @@ class Pauses:
 
     def _downloaded(self, response: Response, request: Request) -> None:
         """Told before the next request of the host is sent; process_response would come one too late."""
-        host = urlparse_cached(request).netloc
+        host = place_of(request.url)
         if response.status not in TRY_LATER:
             self._refusals.pop(host, None)
             return

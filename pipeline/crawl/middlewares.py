@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
@@ -13,6 +12,7 @@ from scrapy.http.cookies import WrappedRequest, WrappedResponse
 
 from pipeline.crawl.context import START, context_of
 from pipeline.crawl.expiry import EPOCH
+from pipeline.hosts import host_of
 from pipeline.session import PreparedStart
 from pipeline.session.prepare import digest_answer
 
@@ -78,7 +78,7 @@ class DeclaredStart(_Middleware):
             return None
         start: PreparedStart = self._context.starts[index]
         if request.meta.get(_FILLED):
-            if _host(request.url) != _host(start.url):  # redirected elsewhere: what was for this site stays here
+            if host_of(request.url) != host_of(start.url):  # redirected elsewhere: what was for this site stays here
                 _remove(request, dict(start.headers))
             return None
         return request.replace(method=start.method, body=start.body, cookies=start.cookies,
@@ -98,7 +98,7 @@ class DigestAuth(_Middleware):
         index = request.meta.get(START)
         start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None
         if response.status != 401 or start is None or start.auth is None or request.meta.get(_CHALLENGED) \
-                or _host(request.url) != _host(start.url):
+                or host_of(request.url) != host_of(start.url):
             return response
         for challenge in response.headers.getlist("WWW-Authenticate"):
             answer = digest_answer(start.auth, challenge.decode("latin-1"), request.method, request.url)
@@ -119,7 +119,7 @@ class OwnHeaders(_Middleware):
 
     def process_request(self, request: Request) -> None:
         session = self._context.session
-        if _host(request.url) in session.own_hosts:
+        if host_of(request.url) in session.own_hosts:
             for name, value in session.headers.items():
                 request.headers.setdefault(name, value)
         else:
@@ -135,10 +135,6 @@ class OwnHeaders(_Middleware):
 _CHALLENGED = "pipeline_challenged"
 _FILLED = "pipeline_filled"
 _TOKEN = "pipeline_token_headers"  # noqa: S105  a key of meta
-
-
-def _host(url: str) -> str | None:
-    return urlsplit(url).hostname
 
 
 def _remove(request: Request, headers: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from pipeline.download.pace import Pace
 from pipeline.download.places import Places
 from pipeline.download.stream import Fetched, NotModified, StoppedError, fetch
 from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
+from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run, Transfer
 from pipeline.session.shown import shown_url
 from pipeline.store import downloads as queue
@@ -246,7 +247,7 @@ class Downloads:
             self._look = False
             # One for each worker, and two each to go on with while the store is written.
             room = 3 * self._workers - len(self._active)
-            hosts = Counter(queue.host_of(transfer.wanted.url) for transfer in self._active.values())
+            hosts = Counter(place_of(transfer.wanted.url) for transfer in self._active.values())
         if room <= 0:
             return self._renew_s
         now = self._clock()

@@ -13,12 +13,12 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pipeline.errors import SessionError
+from pipeline.hosts import host_and_port
 
 _LOOK_S = 0.02
 _OPEN_HOSTS = 64
@@ -198,13 +198,8 @@ class _Places:
 
 
 def _host(url: str) -> str:
-    return _host_of("/".join(url.split("/", 3)[:3]))
-
-
-@lru_cache(maxsize=1000)
-def _host_of(origin: str) -> str:
-    parts = urlsplit(origin)
-    return f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme, 0)}"
+    host, port = host_and_port(url)
+    return f"{host}:{port}"
 
 
 def _name(host: str) -> str:

@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from pipeline.errors import FetchError, ProxyError
+from pipeline.hosts import host_of
 from pipeline.session.answer import Answer
 from pipeline.session.connections import pool_classes
 from pipeline.session.cookies.jar import Jar, host_cookies
@@ -181,7 +182,7 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         self._reach.check_url(request.url or "")
-        if urlsplit(request.url or "").hostname not in self._own_hosts:
+        if host_of(request.url or "") not in self._own_hosts:
             for name, value in self._own_headers.items():
                 if request.headers.get(name) == value:
                     del request.headers[name]
@@ -189,7 +190,7 @@ class _Adapter(HTTPAdapter):
         for name, value in request.headers.items():
             request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # bytes are sent as they are
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
-        kwargs["verify"] = urlsplit(request.url or "").hostname not in self._insecure_hosts
+        kwargs["verify"] = host_of(request.url or "") not in self._insecure_hosts
         response = self._send(request, *args, **{**kwargs, "proxies": self._proxies})
         if self._proxy and self._proxy.startswith("http") and refuses_us(response.status_code, response.headers):
             response.close()

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from pipeline.errors import FetchError
+from pipeline.hosts import PORTS, host_and_port, host_of, normal_host
 from pipeline.session.shown import clean
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_PORTS = {"http": 80, "https": 443}
 _MOST_FINE = 10_000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
@@ -33,17 +33,13 @@ class Reach:
 
     def allow(self, place: str) -> None:
         """Let a place be private."""
-        parts = urlsplit(place if "://" in place else f"//{place}")
-        try:
-            host, port = _bare(parts.hostname), parts.port
-        except ValueError:
-            return  # nothing that could be reached either
-        ports = [port] if port is not None else [_PORTS[parts.scheme]] if parts.scheme in _PORTS else [80, 443]
-        self._places |= {(host, each) for each in ports}
+        host, port = host_and_port(place if "://" in place else f"//{place}")
+        if host:
+            self._places |= {(host, each) for each in ([port] if port else PORTS.values())}
 
     def check_address(self, host: str, port: int, address: str) -> None:
         """`host` leads to `address`. Raises FetchError when it is private and the place is not allowed."""
-        if (_bare(host), port) not in self._places and not is_public(address):
+        if (normal_host(host), port) not in self._places and not is_public(address):
             where = clean(host, 100)
             raise FetchError(f"leads to {'the private address' if where == address else 'a private address,'} "
                              f"{address}, which is not fetched", where=f"{where}:{port}",
@@ -54,12 +50,14 @@ class Reach:
         parts = urlsplit(url)
         if (parts.scheme, parts.netloc) in self._fine:
             return
-        if parts.scheme not in _PORTS:
+        if parts.scheme not in PORTS:
             raise FetchError(f"leads to an address that is not fetched: {clean(parts.scheme, 20)}:",
                              where=clean(url, 100), fix="only http and https URLs are")
-        host = _bare(parts.hostname)
+        host = host_of(url)
+        if not host:
+            raise FetchError("leads to an address that is not fetched: its host is not valid", where=clean(url, 100))
         if literal := _literal(host):
-            self.check_address(host, parts.port or _PORTS[parts.scheme], literal)
+            self.check_address(host, parts.port or PORTS[parts.scheme], literal)
         if len(self._fine) < _MOST_FINE:
             self._fine.add((parts.scheme, parts.netloc))
 
@@ -90,7 +88,3 @@ def _literal(host: str) -> str:
         return socket.inet_ntoa(socket.inet_aton(host))
     except OSError:
         return ""
-
-
-def _bare(host: str | None) -> str:
-    return (host or "").lower().rstrip(".")

@@ -15,6 +15,7 @@ import certifi
 
 import pipeline
 from pipeline.errors import CookieError, ProxyError, SessionError, UsageError
+from pipeline.hosts import host_and_port, host_of, normal_host
 from pipeline.model import LoginCookie
 from pipeline.session.answer import Answer
 from pipeline.session.client import Client, fetch
@@ -76,7 +77,7 @@ class Session:
         self.reach = reach or Reach()
         self._environment = environment
         self.standing = None if login is None else Standing(
-            Expiry(login, own_hosts | {urlsplit(login.url).hostname or ""}), self._log_in_anew,
+            Expiry(login, own_hosts | {host_of(login.url)}), self._log_in_anew,
             where=f"spiders.{name}.login")
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._contexts_lock = threading.Lock()
@@ -120,7 +121,7 @@ class Session:
 
         Without a host: unverified when there are any. Raises UsageError for a ca_file that cannot be read.
         """
-        insecure = bool(self._insecure_hosts) if host is None else host in self._insecure_hosts
+        insecure = bool(self._insecure_hosts) if host is None else normal_host(host) in self._insecure_hosts
         with self._contexts_lock:
             if insecure not in self._contexts:
                 self._contexts[insecure] = _unverified_context() if insecure else verified_context(self._ca_file)
@@ -176,7 +177,7 @@ class Session:
         last = login_state.last(self._login_state_file)
         if last is None:
             return None
-        hosts = self.own_hosts | ({urlsplit(self._login.url).hostname or ""} if self._login is not None else set())
+        hosts = self.own_hosts | ({host_of(self._login.url)} if self._login is not None else set())
         return (datetime.fromtimestamp(last.at_s, UTC),
                 login_state.ending(self.jar, last, hosts=hosts, names=self._login_cookie_names))
 
@@ -316,10 +317,9 @@ def _read_line(path: Path) -> str:
         raise SessionError(f"cannot be read: {error.strerror}", where=str(path), fix="check its owner and mode") from error
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _origin(url: str) -> tuple[str, str, int]:
     """RFC 6454, 4."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return url.partition(":")[0].lower(), *host_and_port(url)
 
 
 def _unverified_context() -> ssl.SSLContext:
@@ -340,7 +340,7 @@ def _reach(spider: SpiderTable) -> Reach:
 def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:
     if isinstance(spider.insecure_tls, bool):
         return _named_hosts(spider) if spider.insecure_tls else frozenset()
-    return frozenset(host.lower().strip("[]") for host in spider.insecure_tls)
+    return frozenset(normal_host(host) for host in spider.insecure_tls)
 
 
 def _named_hosts(spider: SpiderTable) -> frozenset[str]:
@@ -348,4 +348,4 @@ def _named_hosts(spider: SpiderTable) -> frozenset[str]:
     urls = [start.url for start in spider.start]
     if spider.login is not None:
         urls += [spider.login.url, spider.login.check_url or spider.login.url]
-    return frozenset(host for url in urls if (host := urlsplit(url).hostname))
+    return frozenset(host for url in urls if (host := host_of(url)))

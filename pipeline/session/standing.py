@@ -7,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import LoginError, PipelineError
+from pipeline.hosts import host_and_port, host_of
 from pipeline.session.pages import Page
 from pipeline.session.shown import shown_url
 from pipeline.settings import LoginTable
@@ -34,7 +35,7 @@ class Expiry:
 
     def of_status(self, url: str, status: int, location: str = "") -> str:
         """Why an answer shows that the login has expired, "" when it does not. location: where a redirect leads."""
-        if urlsplit(url).hostname not in self._hosts:
+        if host_of(url) not in self._hosts:
             return ""
         if status in self._rules.status:
             return f"answers with status {status}"
@@ -48,7 +49,7 @@ class Expiry:
 
     def of_page(self, page: Page, *, file: bool = False) -> str:
         """As of_status, by what is on a page. file: a download, which may well lack what every page of the site has."""
-        if page.answer.status >= 400 or urlsplit(page.answer.url).hostname not in self._hosts:
+        if page.answer.status >= 400 or host_of(page.answer.url) not in self._hosts:
             return ""
         if self._rules.present is not None and page.matches(self._rules.present):
             return "shows what login.expired.present names"
@@ -124,8 +125,7 @@ class Standing:
             return self._lost
 
 
-def _place(url: str) -> tuple[str | None, int | None, str]:
+def _place(url: str) -> tuple[str, int, str]:
     """Host, port and path; http and https of one host are one place."""
-    parts = urlsplit(url)
-    port = None if parts.port in (None, 80, 443) else parts.port
-    return parts.hostname, port, parts.path.rstrip("/")
+    host, port = host_and_port(url)
+    return host, 80 if port == 443 else port, urlsplit(url).path.rstrip("/")

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, case, delete, func, insert, or_, select, update
 
+from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run
 from pipeline.store import leases
 from pipeline.store.engine import Store
@@ -46,14 +46,6 @@ class Arrived:
     content_type: str = ""
     etag: str = ""
     last_modified: str = ""
-
-
-def host_of(url: str) -> str:
-    """Whose budget a URL counts against: host and port, in lower case; "" where there is none."""
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:
-        return ""
 
 
 def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_host: int | None = None,
@@ -88,7 +80,7 @@ def _with_room(rows: Sequence[tuple[int, str]], limit: int, per_host: int | None
     taken = Counter(busy)
     chosen: list[int] = []
     for row_id, url in rows:
-        host = host_of(url)
+        host = place_of(url)
         if len(chosen) < limit and (per_host is None or taken[host] < per_host):
             taken[host] += 1
             chosen.append(row_id)

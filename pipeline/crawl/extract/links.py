@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Self
-from urllib.parse import urlsplit
 
 import regex
 
@@ -12,6 +11,7 @@ from pipeline.crawl.extract.document import Document
 from pipeline.crawl.extract.scopes import Reader
 from pipeline.crawl.extract.urls import absolute, ftp, without_tracking
 from pipeline.crawl.extract.values import search
+from pipeline.hosts import HostSet
 from pipeline.settings import SelectorTable, SpiderTable
 
 
@@ -29,9 +29,9 @@ class Allowed:
         return not any(search(pattern, url) is not None for pattern in self._deny)
 
 
-def hosts_of(table: SpiderTable) -> set[str]:
+def hosts_of(table: SpiderTable) -> HostSet:
     """The hosts a spider may go to: those of its starts, and those it names."""
-    return {urlsplit(start.url).netloc for start in table.start} | set(table.hosts)
+    return HostSet([*(start.url for start in table.start), *table.hosts])
 
 
 class LinkRules:
@@ -40,11 +40,11 @@ class LinkRules:
     hosts: where links may lead; None: anywhere. for_files: of downloads, whose URLs keep all their parameters."""
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
-                 drop: Iterable[str] = (), hosts: Iterable[str] | None = None, for_files: bool = False) -> None:
+                 drop: Iterable[str] = (), hosts: HostSet | None = None, for_files: bool = False) -> None:
         self._readers = [Reader(rule) for rule in rules]
         self._allowed = Allowed(allow, deny)
         self._drop = frozenset(drop)
-        self._hosts = None if hosts is None else frozenset(hosts)
+        self._hosts = hosts
         self._for_files = for_files
 
     @classmethod
@@ -62,4 +62,4 @@ class LinkRules:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
                     found[url] = None
-        return [url for url in found if self._hosts is None or url.split("/", 3)[2] in self._hosts]
+        return [url for url in found if self._hosts is None or url in self._hosts]
