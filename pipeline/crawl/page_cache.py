@@ -13,11 +13,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from backports import zstd
 
 MAX_UNWRITTEN = 16
 """Pages in one transaction, and what a killed process loses."""
 MAX_UNWRITTEN_BYTES = 4 * 10**6
 _BUSY_S = 2.0
+_SLACK = 1.25
+"""During a run the file may be so many times max_bytes: which pages go is known at the run's end only."""
+_MIN_PACKED = 512
 _REMOVE_UNUSED = "DELETE FROM pages WHERE used_at < ?"
 _REMOVE_OLDEST = """DELETE FROM pages WHERE url IN (
     SELECT url FROM (SELECT url, sum(length(body) + length(head)) OVER (ORDER BY used_at DESC, url) AS total FROM pages)
@@ -37,11 +43,18 @@ class Kept:
 
 
 class PageCache:
-    """Pages are written some at a time; those of a killed process are fetched whole once more. Without a file that can
-    be written nothing is kept. One thread at a time uses it; several processes may."""
+    """Pages are compressed (zstd) and written some at a time; those of a killed process are fetched whole once more.
+    Without a file that can be written nothing is kept. One thread at a time uses it; several processes may.
 
-    def __init__(self, file: Path) -> None:
+    max_bytes: of all pages as they are stored. When the file is full, pages that are not in it yet stay out, and
+    `left_out` counts them: to remove what this run has not come to yet would cost more than it gains.
+    """
+
+    def __init__(self, file: Path, max_bytes: int) -> None:
         self._file = file
+        self._max_bytes = max_bytes
+        self._full = False
+        self.left_out = 0
         self._unwritten: dict[str, Kept] = {}
         self._unwritten_bytes = 0
         self._used: set[str] = set()
@@ -59,10 +72,15 @@ class PageCache:
         """What is kept of a page; None when there is nothing whole."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
-        row = self._first("SELECT head, crc, body FROM pages WHERE url = ?", url)
-        return None if row is None or zlib.crc32(row[2]) != row[1] else _kept(row[0], row[2])
+        row = self._first("SELECT head, crc, body, packed FROM pages WHERE url = ?", url)
+        if row is None or zlib.crc32(row[2]) != row[1]:
+            return None
+        return _kept(row[0], zstd.decompress(row[2]) if row[3] else row[2])
 
     def put(self, url: str, kept: Kept) -> None:
+        if self._full and self.head(url) is None:
+            self.left_out += 1
+            return
         self._unwritten[url] = kept
         self._unwritten_bytes += len(kept.body)
         if len(self._unwritten) >= MAX_UNWRITTEN or self._unwritten_bytes >= MAX_UNWRITTEN_BYTES:
@@ -77,17 +95,18 @@ class PageCache:
     def flush(self) -> None:
         """Write what was put and touched."""
         now = time.time()
-        pages = [(url, json.dumps([kept.headers, kept.varied]), zlib.crc32(kept.body), now, kept.body)
-                 for url, kept in self._unwritten.items()]
+        pages = [(url, json.dumps([kept.headers, kept.varied]), zlib.crc32(body), now, body, body is not kept.body)
+                 for url, kept, body in ((url, kept, _packed(kept.body)) for url, kept in self._unwritten.items())]
         used = [(now, url) for url in self._used]
         self._unwritten, self._unwritten_bytes, self._used = {}, 0, set()
-        self._write([("INSERT OR REPLACE INTO pages (url, head, crc, used_at, body) VALUES (?, ?, ?, ?, ?)", pages),
+        self._write([("INSERT OR REPLACE INTO pages (url, head, crc, used_at, body, packed) VALUES (?, ?, ?, ?, ?, ?)", pages),
                      ("UPDATE pages SET used_at = ? WHERE url = ?", used)])
+        self._full = bool(pages) and self._size_bytes() > _SLACK * self._max_bytes
 
-    def prune(self, max_bytes: int, max_age_s: float, now_s: float) -> None:
-        """Remove what was not used for long, and the oldest beyond max_bytes."""
+    def prune(self, max_age_s: float, now_s: float) -> None:
+        """Remove what was not used for long, and what was used longest ago beyond max_bytes."""
         self.flush()
-        self._write([(_REMOVE_UNUSED, [(now_s - max_age_s,)]), (_REMOVE_OLDEST, [(max_bytes,)])])
+        self._write([(_REMOVE_UNUSED, [(now_s - max_age_s,)]), (_REMOVE_OLDEST, [(self._max_bytes,)])])
 
     def close(self) -> None:
         self.flush()
@@ -95,12 +114,16 @@ class PageCache:
             self._database.close()
             self._database = None
 
-    def _first(self, query: str, url: str) -> tuple[str, int, bytes] | None:
+    def _size_bytes(self) -> int:
+        found = self._first("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+        return found[0] if found else 0
+
+    def _first(self, query: str, *values: str) -> tuple[Any, ...] | None:
         if self._database is None:
             return None
         with self._lock:
             try:
-                found: tuple[str, int, bytes] | None = self._database.execute(query, [url]).fetchone()
+                found: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
             except sqlite3.Error as error:
                 logger.warning("a kept page cannot be read: %s", error)
                 return None
@@ -135,12 +158,22 @@ class PageCache:
             database.execute("PRAGMA synchronous = OFF")  # after a power cut its checksums tell what is whole
             database.execute("CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, head TEXT NOT NULL, "
                              "crc INTEGER NOT NULL, used_at REAL NOT NULL, body BLOB NOT NULL)")
+            if "packed" not in [row[1] for row in database.execute("PRAGMA table_info(pages)")]:
+                database.execute("ALTER TABLE pages ADD COLUMN packed INTEGER NOT NULL DEFAULT 0")
         except sqlite3.Error as error:
             logger.warning("the kept pages are damaged: %s", error)
             with suppress(sqlite3.Error):
                 database.close()
             return None
         return database
+
+
+def _packed(body: bytes) -> bytes:
+    """The body compressed; itself where that saves nothing, as of one that came compressed."""
+    if len(body) < _MIN_PACKED:
+        return body
+    packed = zstd.compress(body)
+    return packed if len(packed) < 0.9 * len(body) else body
 
 
 def _kept(head: str, body: bytes = b"") -> Kept:

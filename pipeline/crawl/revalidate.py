@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from typing import Self
 
@@ -20,9 +21,8 @@ from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.page_cache import Kept, PageCache
+from pipeline.units import size_for_people
 
-MAX_BYTES = 200 * 10**6
-"""Of one spider's kept pages; the ones used longest ago go first."""
 MAX_AGE_S = 30 * 86400.0
 
 _CONDITIONS = ("If-None-Match", "If-Modified-Since")
@@ -32,6 +32,8 @@ _WHOLE = "pipeline_whole"
 _PERSONAL = ("cookie", "authorization", "accept-language")
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "connection"})
 
+logger = logging.getLogger(__name__)
+
 
 class Revalidate:
     """Next to the wire, where bodies are still packed: asks with conditions, and fills in for a 304."""
@@ -40,7 +42,8 @@ class Revalidate:
         context = context_of(crawler)
         if not context.table.revalidate:
             raise NotConfigured
-        self._cache = PageCache(context.store.data_dir / "cache" / f"{context.run.spider}.sqlite3")
+        self._max_bytes = context.table.page_cache
+        self._cache = PageCache(context.store.data_dir / "cache" / f"{context.run.spider}.sqlite3", self._max_bytes)
         crawler.signals.connect(self._closed, signal=signals.spider_closed)
 
     @classmethod
@@ -78,8 +81,11 @@ class Revalidate:
         return response
 
     async def _closed(self) -> None:
-        await asyncio.to_thread(self._cache.prune, MAX_BYTES, MAX_AGE_S, time.time())
+        await asyncio.to_thread(self._cache.prune, MAX_AGE_S, time.time())
         self._cache.close()
+        if self._cache.left_out:
+            logger.warning("%d pages were not kept for conditional requests: the page cache has %s; raise page_cache",
+                           self._cache.left_out, size_for_people(self._max_bytes))
 
 
 def _may_be_kept(request: Request) -> bool:

@@ -335,6 +335,8 @@ class SpiderTable(Table):
     """Hours without requests, such as "22:00-06:00", in the pipeline's time zone; a run then checkpoints and stops."""
     revalidate: bool = True
     """Pages with an ETag or a date are kept (in data_dir/cache), and asked for only if they changed."""
+    page_cache: Size = Field(10**9, ge=10**6, validate_default=False)
+    """How much disk the kept pages of this spider take, compressed; those used longest ago go first."""
     robots: bool = True
     encoding: str | None = None
     pdf: bool = False

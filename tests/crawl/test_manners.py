@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -328,15 +332,55 @@ def test_pages_that_vary_or_must_not_be_stored_are_not_kept(crawls: Crawls, site
 
 
 def test_kept_pages_are_bounded_in_size_and_age(tmp_path: Path) -> None:
-    cache = PageCache(tmp_path / "cache.sqlite3")
+    cache = PageCache(tmp_path / "cache.sqlite3", 5000)
     for number in range(10):
-        cache.put(f"http://a.example/{number}", Kept([("ETag", '"1"')], "", b"x" * 1000))
+        cache.put(f"http://a.example/{number}", Kept([("ETag", '"1"')], "", random.Random(number).randbytes(1000)))
     now = time.time()
-    cache.prune(5000, 1e6, now)
+    cache.prune(1e6, now)
     assert 3 <= sum(cache.get(f"http://a.example/{number}") is not None for number in range(10)) <= 5
-    cache.prune(10**9, 10, now + 100)
+    cache.prune(10, now + 100)
     assert not any(cache.get(f"http://a.example/{number}") for number in range(10))
     cache.close()
+
+
+def test_kept_pages_are_compressed_and_come_back_as_they_were(tmp_path: Path) -> None:
+    bodies = {"text": b"<p>some words</p>" * 10_000, "packed": gzip.compress(random.Random(1).randbytes(10_000)), "": b"", "short": b"x"}
+    cache = PageCache(tmp_path / "cache.sqlite3", 10**6)
+    for name, body in bodies.items():
+        cache.put(name, Kept([], "", body))
+    cache.flush()
+    assert {name: cache.get(name) for name in bodies} == {name: Kept([], "", body) for name, body in bodies.items()}
+    cache.close()
+    assert (tmp_path / "cache.sqlite3").stat().st_size < 50_000
+
+
+def test_pages_kept_by_an_earlier_version_are_read_as_they_are(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite3")) as database, database:
+        database.execute("CREATE TABLE pages (url TEXT PRIMARY KEY, head TEXT NOT NULL, crc INTEGER NOT NULL, used_at REAL NOT NULL, "
+                         "body BLOB NOT NULL)")
+        database.execute("INSERT INTO pages VALUES ('u', '[[], \"\"]', ?, 0, ?)", [zlib.crc32(b"<p>x</p>"), b"<p>x</p>"])
+    cache = PageCache(tmp_path / "cache.sqlite3", 10**6)
+    assert cache.get("u") == Kept([], "", b"<p>x</p>")
+    cache.close()
+
+
+def test_what_does_not_fit_into_the_page_cache_is_fetched_whole_and_said(
+        crawls: Crawls, site: PageSite, caplog: pytest.LogCaptureFixture) -> None:
+    def page(asked: Asked) -> Answer:
+        if "If-None-Match" in asked.headers:
+            return Answer(status=304)
+        noise = base64.b64encode(random.Random(asked.path).randbytes(100_000)).decode()
+        return Answer(f"<p>x</p><!-- {noise} -->", headers={"ETag": '"1"'})
+    site.pages = {f"/{number}": page for number in range(40)}
+    starts = [f"{site.url}/{number}" for number in range(40)]
+    crawls.write(f'[spiders.s]\nstart = {starts}\nrobots = false\npage_cache = "1MB"{ITEM}')
+    first = crawls.run()
+    size = (crawls.folder / "data/cache/s.sqlite3").stat().st_size
+    again = crawls.run()
+    assert size < 1_200_000
+    assert (first.progress.pages, again.progress.pages, again.progress.unchanged) == (40, 40, 1)
+    assert 5 <= sum("If-None-Match" in asked.headers for asked in site.asked) < 40
+    assert "raise page_cache" in caplog.text
 
 
 def test_without_a_place_for_kept_pages_the_crawl_goes_on(crawls: Crawls, site: PageSite) -> None:
