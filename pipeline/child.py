@@ -393,11 +393,15 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
     pipe.send(error)
 
 
-def _build_digest(store: Store, settings: Settings, pipe: Connection, claim: DigestClaim, owner: str) -> None:
-    """Render a digest into the outbox; what went wrong is the parent's to tell."""
+def _build_digest(store: Store, settings: Settings, pipe: Connection, claim: DigestClaim, owner: str, *less: Any) -> None:
+    """Render a digest into the outbox; what went wrong is the parent's to tell.
+
+    less: where earlier processes died of it, the first of its presentations to try, and why not an earlier one.
+    """
+    first, problem = less or (0, "")
     from pipeline.mail import digest as mail_digest  # noqa: PLC0415  a crawl needs none of it; a service preloads it
     try:
-        mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC))
+        mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem)
         error: PipelineError | None = None
     except PipelineError as failed:
         error = failed

@@ -154,6 +154,8 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
         say(f"{name}: nothing new")
         return 0
     say(f"{name}: {built.subject}")
+    if built.problem:
+        say(f"it shows less than its settings ask for: {built.problem}")
     for key in built.html_keys:
         say(f"look at it: {store.files.path(key)}")
     return deliver_now(store, settings, say=say)

@@ -316,13 +316,17 @@ class Run:
 
 @dataclass(frozen=True)
 class DigestClaim:
-    """The runs one digest tells of. slot_key names the due time, id makes its Message-IDs stable."""
+    """The runs one digest tells of. slot_key names the due time, id makes its Message-IDs stable.
+
+    attempt: how many times it was taken up, this one included.
+    """
 
     id: int
     name: str
     slot_key: str
     created_at: datetime
     run_ids: tuple[int, ...]
+    attempt: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import logging
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,7 @@ from pipeline.live import ended_line, progress_line
 from pipeline.mail import alerts
 from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
-from pipeline.model import MessageState, Outcome, Run
+from pipeline.model import DigestClaim, MessageState, Outcome, Run
 from pipeline.schedule.claims import Plans, claim_due, open_plans
 from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.plan import Plan, Planned
@@ -41,12 +42,15 @@ from pipeline.store import digests, open_store, outbox, retention, runs, slots
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
+from pipeline.store.leases import LONGEST
 from pipeline.store.sequels import is_tried_again
 from pipeline.units import size_for_people
 
 RECOVER_EVERY_S = 5.0
 PROGRESS_EVERY_S = 2.0
 DIGEST_RETRY_S = 60.0
+DIGESTS_AT_ONCE = 2
+"""One that takes long does not hold the others back."""
 RESTART_S = 5.0
 ALERTS_EVERY_S = 30.0
 TIDY_EVERY_S = 600.0
@@ -96,7 +100,8 @@ class Service:
         self._runs_changed = asyncio.Event()
         self._plans: Plans | None = None
         self._at_work: set[asyncio.Task[None]] = set()
-        self._digest_lock = asyncio.Lock()
+        self._digest_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._digest_places = asyncio.Semaphore(DIGESTS_AT_ONCE)
         self._reload_lock = asyncio.Lock()
         self._failed = False
 
@@ -321,11 +326,11 @@ class Service:
         self._runs_changed.set()
         if self._stop.is_set():
             return  # its digest is made at the next start
-        await self._tell_alerts()
         if not await self._ask(is_tried_again, run):
             for name, digest in self.settings.digests.items():
                 if not digest.schedule and run.spider in digest.spiders:
                     await self._tell(name, f"after run {run.id}")
+        await self._tell_alerts()
         self._plan_changed.set()
 
     async def _recover(self) -> None:
@@ -376,7 +381,7 @@ class Service:
             await asyncio.sleep(DIGEST_RETRY_S)
 
     async def _tell(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
-        """Build one digest of what it has not told yet; one at a time. In its quiet hours it waits.
+        """Build one digest of what it has not told yet. In its quiet hours it waits.
 
         False: its runs could not be claimed. A claim that could not be rendered is taken up again.
         """
@@ -385,7 +390,8 @@ class Service:
             return False
         claimed = False
         owner = f"{self._store.owner}:digest"
-        async with self._digest_lock:
+        async with self._digest_locks[name], self._digest_places:
+            claim = None
             try:
                 claim = await asyncio.to_thread(digests.claim, self._store, name, digest.spiders, slot_key, owner=owner,
                                                 now=utc_now(), scheduled=scheduled,
@@ -397,9 +403,19 @@ class Service:
             except PipelineError as error:
                 logger.error("digest %s: %s", name, error)  # noqa: TRY400
                 self._failed = True
+                if claim is not None:
+                    await self._put_off(claim, error, owner)
             else:
                 self._outbox.wake()
         return claimed
+
+    async def _put_off(self, claim: DigestClaim, error: PipelineError, owner: str) -> None:
+        """Leave a digest that could not be rendered alone for a while; for less where trying again is likely to help."""
+        at_most = timedelta(seconds=DIGEST_RETRY_S) if error.retry else LONGEST
+        try:
+            await asyncio.to_thread(digests.put_off, self._store, claim, str(error), owner=owner, now=utc_now(), at_most=at_most)
+        except PipelineError as failed:
+            logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  it is ours until its lease runs out
 
     async def _watch_alerts(self) -> None:
         """Lateness begins, and a mail that waited for `alerts.every` is due, without a run to tell it."""
@@ -489,7 +505,7 @@ class Service:
             held = self._quiet()
             left = [run for run in await asyncio.to_thread(runs.waiting_runs, self._store) if run.spider not in held]
             due = await asyncio.to_thread(outbox.next_due, self._store)
-            if not left and not self._at_work and not self._digest_lock.locked() and (
+            if not left and not self._at_work and not any(lock.locked() for lock in self._digest_locks.values()) and (
                     due is None or due > utc_now() + timedelta(seconds=5)):
                 self._stop.set()
                 return

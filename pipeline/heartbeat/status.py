@@ -70,6 +70,7 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
                                      paused=name in paused, login=logins.get(name))
                        for name in settings.spiders}
             outbox = _outbox(queries.outbox(connection), now, mask)
+            digests = [queries.digest_problem(connection, name) for name in settings.digests]
             downloads = queries.download_counts(connection)
             size_bytes = store.size_bytes(connection)
     except PipelineError as error:
@@ -79,6 +80,7 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
     below = settings.heartbeat.disk_below
     reasons = [f"{name}: {reason}" for name, found in spiders.items() for reason in found["reasons"]]
     reasons += _outbox_reasons(outbox, settings.heartbeat.outbox_after)
+    reasons += [_digest_reason(problem, mask, zone) for problem in digests if problem is not None]
     reasons += _disk_reasons(disk, settings.pipeline.keep_free if below is None else below)
     health = worst([*(found["health"] for found in spiders.values()), "degraded" if reasons else "ok"])
     if not _is_writable(store.data_dir):
@@ -229,6 +231,12 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
     if outbox["parked"]:
         reasons.append(f"outbox: {outbox['parked']} parked; see `pipeline outbox`")
     return reasons
+
+
+def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], zone: tzinfo) -> str:
+    again = "sent with less than its settings ask for" if problem.next_at is None else \
+        f"not rendered, tried again {iso(problem.next_at, zone)}"
+    return f"digest {problem.name}: {again} ({quoted(mask(problem.error))})"
 
 
 def _is_writable(folder: Path) -> bool:

@@ -57,6 +57,7 @@ def check(store: Store, settings: Settings, *, late: Iterable[Trouble], log_of: 
     ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
     current = {(trouble.spider, trouble.kind): trouble for trouble in (*late, *ending)
                if trouble.spider in settings.spiders}
+    current |= {(trouble.spider, trouble.kind): trouble for trouble in alerts.digests_that_fail(store, list(settings.digests))}
     for spider in settings.spiders:
         current |= {(spider, trouble.kind): trouble for trouble in alerts.troubles(store, spider, after=table.after)}
     started = _started(current, told, now)
@@ -135,6 +136,8 @@ def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Calla
                                    (words.ends, at(trouble.cookie.ends_at)),
                                    (words.what_to_do, (words.bring_in if trouble.cookie.brought_in else words.by_itself)
                                     .format(spider=trouble.spider))])
+    if trouble.kind is AlertKind.DIGEST:
+        return TroubleView(title, [(words.since, at(trouble.since)), (words.message, one_line(mask(trouble.error), 600))])
     success, run = trouble.last_success, trouble.last_run
     facts = [(words.since, at(trouble.since)), (words.last_good, at(success.ended_at if success is not None else None))]
     if success is not None:

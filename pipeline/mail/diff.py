@@ -21,6 +21,8 @@ REACH = 200_000
 """Of a longer text only the beginning is compared."""
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
+_MAX_SPANS = 24
+"""A place that would alternate more often is shown as a whole: it is easier to read, and costs a mail less."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ class Place:
         return [(span, end[-1:].isalnum() and span.text[:1].isalnum()) for span, end in zip(self.spans, ends, strict=False)]
 
 
-def places(before: str, after: str) -> list[Place]:
-    """Where two texts differ: line by line where one has lines, else one place. None when they only differ in blanks."""
+def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> tuple[list[Place], int]:
+    """Where two texts differ: line by line where one has lines, else one place. None when they only differ in blanks.
+
+    The first `most` places, and how many more there are. limit: characters that each side of a place may have.
+    """
     if before.strip() and after.strip() and ("\n" in before or "\n" in after):
         old, new = _lines(before), _lines(after)
         start = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new)))
@@ -59,30 +64,38 @@ def places(before: str, after: str) -> list[Place]:
         end = next((at for at in range(rest) if old[-1 - at] != new[-1 - at]), rest)
         old, new = old[start:len(old) - end], new[start:len(new) - end]
         if _pairs(old, new) <= _MAX_PAIRS:
-            return list(_by_line(old, new))
-    found = spans(before, after)
-    return [Place(found)] if found else []
+            pairs = list(_changed_lines(old, new))
+            return [_place(*pair, limit) for pair in pairs[:most]], max(0, len(pairs) - most)
+    found = spans(before, after, limit=limit)
+    return ([Place(found)], 0) if found else ([], 0)
 
 
 def _lines(text: str) -> list[str]:
     return [line for line in map(one_line, clean(text[:REACH]).split("\n")) if line]
 
 
-def _by_line(old: list[str], new: list[str]) -> Iterator[Place]:
+def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Each line that changed: what it was, and what it is; None for neither."""
     for op, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if op == "equal":
             continue
         both = min(i2 - i1, j2 - j1)
         for at in range(both):
-            yield Place(spans(old[i1 + at], new[j1 + at]))
+            yield old[i1 + at], new[j1 + at]
         for line in old[i1 + both:i2]:
-            yield Place([Span("old", _beginning(line))])
+            yield line, None
         for line in new[j1 + both:j2]:
-            yield Place([Span("new", _beginning(line))])
+            yield None, line
 
 
-def _beginning(line: str) -> str:
-    return line if len(line) <= LIMIT else f"{line[:LIMIT - 1]}…"
+def _place(old: str | None, new: str | None, limit: int) -> Place:
+    if old is not None and new is not None:
+        return Place(spans(old, new, limit=limit))
+    return Place([Span("old", _beginning(old, limit))] if old is not None else [Span("new", _beginning(new or "", limit))])
+
+
+def _beginning(line: str, limit: int) -> str:
+    return line if len(line) <= limit else f"{line[:limit - 1]}…"
 
 
 def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
@@ -97,7 +110,9 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
         old, new = _TOKEN.findall(before), _TOKEN.findall(after)
         matcher = SequenceMatcher(None, old, new, autojunk=False)
         if _pairs(old, new) <= _MAX_PAIRS and matcher.quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE:
-            return _by_word(matcher, old, new)
+            found = _by_word(matcher, old, new)
+            if len(found) <= _MAX_SPANS:
+                return found
     return [span for span in (Span("old", before), Span("new", after)) if span.text]
 
 

@@ -7,22 +7,25 @@ the claim, so that a build that was killed is simply done again over its own rem
 from __future__ import annotations
 
 import base64
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import LeaseLostError, MailError, UsageError
+from pipeline.errors import LeaseLostError, MailError, PipelineError, UsageError
 from pipeline.mail import compose
 from pipeline.mail.attachments import Attachment, Columns, Packed, Packer
 from pipeline.mail.charts import charts_of
 from pipeline.mail.dkim import signer_of
 from pipeline.mail.filters import Filtered
 from pipeline.mail.news import NetChanges, News, gather, refusals
-from pipeline.mail.render import KEEP, Rendered, numbered, render, render_part
+from pipeline.mail.render import COUNTS_ONLY, DETAILS, KEEP, Detail, Rendered, numbered, render, render_part
+from pipeline.mail.text import one_line
 from pipeline.mail.wording import WORDINGS
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
@@ -31,12 +34,34 @@ from pipeline.store import digests as stored
 
 FOLDER = "messages"
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How much of what the settings ask for goes into the mails of a digest.
+
+    as_set: the user's templates, charts, HTML fields and attachments; else our own template, without them. table: a
+    CSV of all changes is attached.
+    """
+
+    as_set: bool
+    table: bool
+    details: tuple[Detail, ...]
+
+
+PRESENTATIONS = (Presentation(as_set=True, table=False, details=DETAILS),
+                 Presentation(as_set=False, table=True, details=DETAILS),
+                 Presentation(as_set=False, table=False, details=COUNTS_ONLY))
+"""From what the settings ask for to what always works: a digest that cannot be rendered falls back, it is not held back."""
+
 
 @dataclass(frozen=True)
 class Built:
     """What a claim came to. message_ids: rows of the outbox, none when there was nothing worth telling.
 
     html_keys: the same mails as HTML files, for a look without a mail client. subject, counts: of the first mail.
+    problem: why it was not rendered as the settings ask for, "" when it was.
     """
 
     digest_id: int
@@ -44,6 +69,7 @@ class Built:
     html_keys: tuple[str, ...] = ()
     subject: str = ""
     counts: dict[ChangeKind, int] | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,19 +90,39 @@ class _Mail:
     attachments: Sequence[Attachment]
 
 
-def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, now: datetime) -> Built:
+def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, now: datetime,
+          first: int = 0, problem: str = "") -> Built:
     """Render what the claimed runs found, put it into the outbox and close the claim.
 
-    Raises LeaseLostError when somebody else took the claim up, UsageError for a template that fails,
-    MailError for addresses no mail can have, StoreError.
+    What cannot be rendered as the settings ask for (a template that fails, contents no writer takes) is rendered
+    with less; the mail, the log and the digest's row say why. first, problem: the first of PRESENTATIONS to try, and
+    why not an earlier one. Raises LeaseLostError when somebody else took the claim up, MailError for addresses no mail
+    can have, StoreError.
     """
+    for presentation in PRESENTATIONS[first:-1]:
+        try:
+            return _build(store, settings, claim, presentation, problem, owner=owner, now=now)
+        except UsageError as error:
+            problem = str(error)
+            logger.error("digest %s: %s; it is rendered without", claim.name, error)  # noqa: TRY400  a user's mistake
+        except (PipelineError, OSError):
+            raise  # of the store, the disk or the addresses: less content changes nothing
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            logger.exception("digest %s could not be rendered; it is tried with less", claim.name)
+    return _build(store, settings, claim, PRESENTATIONS[-1], problem, owner=owner, now=now)
+
+
+def _build(store: Store, settings: Settings, claim: DigestClaim, presentation: Presentation, problem: str, *, owner: str,
+           now: datetime) -> Built:
     table = settings.digests.get(claim.name)
     sources = _sources(store, table, claim.run_ids) if table is not None else []
     if table is None or not sources:
         # A digest taken out of the settings has nobody left to tell.
         stored.close(store, claim.id, [], owner=owner, now=now)
         return Built(claim.id)
-    composer = _Composer(store, settings, claim.name, table, digest_id=claim.id, now=claim.created_at)
+    composer = _Composer(store, settings, claim.name, table, digest_id=claim.id, now=claim.created_at,
+                         presentation=presentation, problem=problem)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with _scratch(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
@@ -95,8 +141,8 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
                 sender=compose.bare_address(settings.mail.envelope_sender),
                 recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.recipients.everyone))),
                 file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size))
-    ids = stored.close(store, claim.id, drafts, owner=owner, now=now)
-    return Built(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, sources[0].news.counts)
+    ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
+    return Built(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, sources[0].news.counts, problem)
 
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
@@ -177,7 +223,7 @@ class _Composer:
     """Makes the mails of one digest."""
 
     def __init__(self, store: Store, settings: Settings, name: str, table: DigestTable, *, digest_id: int,
-                 now: datetime) -> None:
+                 now: datetime, presentation: Presentation = PRESENTATIONS[0], problem: str = "") -> None:
         self._store = store
         self._settings = settings
         self._name = name
@@ -186,6 +232,8 @@ class _Composer:
         self._now = now
         self._zone = table.zone(settings.zone)
         self._signer = signer_of(settings)
+        self._presentation = presentation
+        self._problem = problem
 
     def mails(self, sources: Sequence[_Source], *, scratch: Path, keep_under: str) -> Iterator[_Mail]:
         """Each mail, in the order in which they are numbered."""
@@ -202,20 +250,32 @@ class _Composer:
                 yield _Mail(source.recipients, part, attachments)
 
     def _render(self, source: _Source, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
+        table, news, as_set = self._table, source.news, self._presentation.as_set
+        attach = table.attach if as_set else ("csv",) if self._presentation.table else ()
+        packed = self._packed(source, attach, scratch=scratch, keep_under=keep_under)
+        charts = {}
+        if table.charts and as_set:
+            charts = charts_of(self._store, news.top[ChangeKind.CHANGED], table.charts, words=WORDINGS[table.language],
+                               zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
+        templates = self._settings.folder / table.templates if table.templates and as_set else None
+        rich = {spider: html_fields(own) for spider, own in self._settings.spiders.items()} if as_set else {}
+        notice = WORDINGS[table.language].rendered_with_less.format(why=one_line(self._problem, 300)) if self._problem else ""
+        rendering = partial(render, news, name=self._name, subject=table.subject, language=table.language, zone=self._zone,
+                            now=self._now, templates=templates, charts=charts, rich=rich,
+                            details=self._presentation.details, notice=notice)
+        rendered = rendering(packed)
+        if not rendered.shows_items and not packed.table and self._presentation.details is not COUNTS_ONLY:
+            packed = self._packed(source, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
+            rendered = rendering(packed)
+        return rendered, packed
+
+    def _packed(self, source: _Source, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
         table, news = self._table, source.news
         packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(self._zone):%Y-%m-%d}", scratch=scratch,
                         keep_under=keep_under, limit_bytes=table.attach_limit, oversize=table.oversize,
                         csv_bom=table.csv_bom)
-        packed = packer.pack(table.attach, changes=source.changes, total=news.total, files=news.files,
-                             columns=Columns(news.fields, frozenset(news.fields_changed)))
-        charts = {}
-        if table.charts:
-            charts = charts_of(self._store, news.top[ChangeKind.CHANGED], table.charts, words=WORDINGS[table.language],
-                               zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
-        templates = self._settings.folder / table.templates if table.templates else None
-        rich = {spider: html_fields(own) for spider, own in self._settings.spiders.items()}
-        return render(news, packed, name=self._name, subject=table.subject, language=table.language, zone=self._zone,
-                      now=self._now, templates=templates, charts=charts, rich=rich), packed
+        return packer.pack(attach, changes=source.changes, total=news.total, files=news.files,
+                           columns=Columns(news.fields, frozenset(news.fields_changed)))
 
     def envelope(self, mail: _Mail, *, number: int) -> compose.Envelope:
         settings, table = self._settings.mail, self._table

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from markupsafe import Markup
 from pipeline.errors import UsageError
 from pipeline.mail.charts import Chart
 from pipeline.mail.compose import SUBJECT_LENGTH, Picture
-from pipeline.mail.diff import Place, places
+from pipeline.mail.diff import LIMIT, Place, places
 from pipeline.mail.markup import plain, sanitised
 from pipeline.mail.news import ORDER, News, Refused
 from pipeline.mail.text import clean, one_line, safe_link, shown
@@ -38,7 +39,6 @@ KEEP = 60
 """Changes of one kind a mail shows at most."""
 COMPACT_FROM = 12
 """Of more changes of one kind than this, each item has its fields on one line."""
-_KEEPS = (KEEP, 40, 25, 15, 8, 4, 2, 1)
 _TITLES = ("title", "name", "headline", "subject", "标题", "名称")
 _LINKS = ("url", "link", "href", "链接")
 _MAX_TROUBLES = 20
@@ -47,6 +47,22 @@ _MAX_LINES = 12
 _COMPACT = 80
 _MAX_REASONS = 3
 _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much one attempt at a mail shows. items: changes of each kind; places: of each changed field; length:
+    characters of each side of a place."""
+
+    items: int
+    places: int = _MAX_PLACES
+    length: int = LIMIT
+
+
+DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4), Detail(4, places=4, length=120), Detail(1),
+           Detail(1, places=3, length=120), Detail(0))
+"""From all that fits into most mails down to counts only: the first that stays under HTML_LIMIT is sent."""
+COUNTS_ONLY = (Detail(0),)
 
 
 @dataclass(frozen=True)
@@ -105,20 +121,25 @@ class FileView:
 
 @dataclass(frozen=True)
 class Rendered:
+    """A mail's content. shows_items: False where there was room for counts only."""
+
     subject: str
     text: str
     html: str
     pictures: list[Picture]
+    shows_items: bool = True
 
 
 def render(news: News, packed: Packed, *, name: str, subject: str | None, language: Language, zone: tzinfo,
            now: datetime, templates: Path | None = None, charts: Mapping[int, Sequence[Chart]] = MappingProxyType({}),
-           rich: Mapping[str, Collection[str]] = MappingProxyType({})) -> Rendered:
-    """Render a digest, with as many items as stay under `HTML_LIMIT`.
+           rich: Mapping[str, Collection[str]] = MappingProxyType({}), details: Sequence[Detail] = DETAILS,
+           notice: str = "") -> Rendered:
+    """Render a digest with the most detail that stays under `HTML_LIMIT`.
 
     subject: the user's own, where {name}, {date} and {summary} are filled in. templates: a folder whose
-    digest.html or digest.txt go before ours. charts: by id of a change. rich: by spider, the fields that hold HTML. Raises UsageError when a template of the
-    user's fails.
+    digest.html or digest.txt go before ours. charts: by id of a change. rich: by spider, the fields that hold HTML.
+    details: what to try, in this order. notice: told first among what went wrong. Raises UsageError when a template of
+    the user's fails.
     """
     words = WORDINGS[language]
     environment = _environment(templates)
@@ -126,28 +147,35 @@ def render(news: News, packed: Packed, *, name: str, subject: str | None, langua
     summary = summarise(news, words)
     viewer = _Viewer(words, rich, several=len(news.spiders) > 1, many=frozenset(
         kind for kind, count in news.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
-    items = {kind: [viewer.item(change, charts.get(change.id, ())) for change in news.top[kind]] for kind in ORDER}
+
+    @cache
+    def item(kind: ChangeKind, place: int, places_shown: int, length: int) -> ItemView:
+        change = news.top[kind][place]
+        return viewer.item(change, charts.get(change.id, ()), Detail(1, places_shown, length))
+
     view: dict[str, Any] = {}
     html = ""
-    for keep in _KEEPS:
+    for detail in details:
+        items = {kind: [item(kind, place, detail.places, detail.length) for place in range(min(detail.items, len(news.top[kind])))]
+                 for kind in ORDER}
         view = {
             "lang": words.lang, "words": words, "name": name, "summary": summary,
             "period": _period(news, words, zone),
-            "sections": _sections(news, items, words, keep, packed.table),
-            "troubles": _troubles(news, words), "downloads": _downloads(news, packed, words, keep),
+            "sections": _sections(news, items, words, packed.table),
+            "troubles": _troubles(news, words, notice), "downloads": _downloads(news, packed, words, max(detail.items, 1)),
             "attachments": _attachments(packed, words), "footer": words.footer.format(name=name),
         }
         html = inliner.inline(_run(environment, "digest.html", view))
         if len(html.encode()) < HTML_LIMIT:
             break
     if len(html.encode()) >= HTML_LIMIT:
-        raise UsageError(f"its HTML has {len(html.encode())} bytes with one item of a kind; {HTML_LIMIT} is the limit",
+        raise UsageError(f"its HTML has {len(html.encode())} bytes without any item; {HTML_LIMIT} is the limit",
                          where=f"digest {name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
     titles = [one_line(viewer.title(change), 40) for kind in ORDER for change in news.top[kind][:3]][:3]
     own = _subject(subject, name, titles, summary, words, date=f"{now.astimezone(zone):%Y-%m-%d}")
     shown_charts = [chart.picture for drawn in charts.values() for chart in drawn if chart.cid in html]
-    return Rendered(own, text, html, shown_charts)
+    return Rendered(own, text, html, shown_charts, shows_items=bool(detail.items or not news.total))
 
 
 def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number: int, total: int,
@@ -227,14 +255,13 @@ def _period(news: News, words: Wording, zone: tzinfo) -> str:
     return words.period.format(start=shown_start, end=end.strftime(words.date))
 
 
-def _sections(news: News, views: dict[ChangeKind, list[ItemView]], words: Wording, keep: int,
-              table: str) -> list[Section]:
+def _sections(news: News, views: dict[ChangeKind, list[ItemView]], words: Wording, table: str) -> list[Section]:
     found = []
     for kind in ORDER:
         count = news.counts.get(kind, 0)
         if not count:
             continue
-        items = views[kind][:keep]
+        items = views[kind]
         left = count - len(items)
         more = words.more_attached.format(n=left, name=table) if table else words.more.format(n=left)
         found.append(Section(kind.value, words.headings[kind], count, items, more if left else ""))
@@ -267,11 +294,11 @@ class _Viewer:
     several: bool
     many: Collection[ChangeKind]
 
-    def item(self, change: Change, charts: Sequence[Chart]) -> ItemView:
+    def item(self, change: Change, charts: Sequence[Chart], detail: Detail) -> ItemView:
         data = _data(change)
         title, link = self.title(change), link_of(data, change.key)
         compact = change.kind in self.many
-        fields = self._changed(change) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link, compact=compact)
+        fields = self._changed(change, detail) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link, compact=compact)
         return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
                         change.spider if self.several else "", fields[:0 if compact and change.kind is ChangeKind.GONE else _MAX_FIELDS[change.kind]],
                         charts, compact)
@@ -288,14 +315,14 @@ class _Viewer:
     def _is_rich(self, change: Change, name: str) -> bool:
         return name in self.rich.get(change.spider, ())
 
-    def _changed(self, change: Change) -> list[FieldView]:
+    def _changed(self, change: Change, detail: Detail) -> list[FieldView]:
         views = []
-        for name in change.fields:
-            found = places(*(self._text(change, name, data.get(name)) for data in (change.before, change.after)))
-            left = len(found) - _MAX_PLACES
-            views.append(FieldView(one_line(name, 40), places=found[:_MAX_PLACES],
+        for name in change.fields[:_MAX_FIELDS[ChangeKind.CHANGED]]:
+            found, left = places(*(self._text(change, name, data.get(name)) for data in (change.before, change.after)),
+                                 most=detail.places, limit=detail.length)
+            views.append(FieldView(one_line(name, 40), places=found,
                                    value="" if found else self.words.unseen,
-                                   more=self.words.more.format(n=left) if left > 0 else ""))
+                                   more=self.words.more.format(n=left) if left else ""))
         return views
 
     def _plain(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
@@ -328,8 +355,8 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
-def _troubles(news: News, words: Wording) -> list[TroubleView]:
-    told = []
+def _troubles(news: News, words: Wording, notice: str) -> list[TroubleView]:
+    told = [TroubleView("", notice)] if notice else []
     for trouble in news.troubles:
         parts = []
         if trouble.suspect:

@@ -24,6 +24,7 @@ class Wording:
     nothing: str
     more: str
     unseen: str
+    rendered_with_less: str
     more_attached: str
     downloads: str
     not_attached: str
@@ -58,6 +59,7 @@ ENGLISH = Wording(
     nothing="nothing new",
     more="and {n:,} more",
     unseen="changed, but not where it shows",
+    rendered_with_less="This digest could not be rendered as its settings ask for, and shows less: {why}",
     more_attached="and {n:,} more, all in the attached {name}",
     downloads="Downloads",
     not_attached="not attached",
@@ -93,6 +95,7 @@ CHINESE = Wording(
     nothing="没有新内容",
     more="另有 {n} 项",
     unseen="有变化，但不在可见的文字中",
+    rendered_with_less="本摘要无法按设置生成，因此内容有所减少：{why}",
     more_attached="另有 {n} 项，完整内容见附件 {name}",
     downloads="下载的文件",
     not_attached="未附上",
@@ -152,10 +155,12 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         titles={AlertKind.FAILING: "{spider} failed {n} times in a row",
                 AlertKind.SUSPECT: "{spider} is suspect: {reason}",
                 AlertKind.LATE: "{spider} is late: it was due and no run came of it",
-                AlertKind.LOGIN: "the login of {spider} ends soon"},
+                AlertKind.LOGIN: "the login of {spider} ends soon",
+                AlertKind.DIGEST: "the digest {spider} cannot be rendered as its settings ask for"},
         failed_once="{spider} failed",
         over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
-              AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login"},
+              AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login",
+              AlertKind.DIGEST: "the digest {spider} is rendered as its settings ask for again"},
         since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
         never="never", message="Message",
         cookie="Cookie", ends="Ends", what_to_do="What to do",
@@ -170,10 +175,11 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         lang="zh", alert="告警",
         titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 的结果可疑",
                 AlertKind.LATE: "{spider} 迟到：已到运行时间，却没有运行",
-                AlertKind.LOGIN: "{spider} 的登录即将失效"},
+                AlertKind.LOGIN: "{spider} 的登录即将失效", AlertKind.DIGEST: "摘要 {spider} 无法按设置生成"},
         failed_once="{spider} 运行失败",
         over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 的结果恢复正常",
-              AlertKind.LATE: "{spider} 不再迟到", AlertKind.LOGIN: "{spider} 已重新登录"},
+              AlertKind.LATE: "{spider} 不再迟到", AlertKind.LOGIN: "{spider} 已重新登录",
+              AlertKind.DIGEST: "摘要 {spider} 已恢复按设置生成"},
         since="开始于", lasted="持续", last_good="最近一次成功", last_run="最近一次运行", run="第 {n} 次运行，{at}",
         never="从未", message="信息",
         cookie="Cookie", ends="失效时间", what_to_do="怎么办",

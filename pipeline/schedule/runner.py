@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,10 @@ RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
 """How long a stopped child may take to checkpoint before it is killed."""
 WRITE_AGAIN_S = 1.0
+DIGEST_LIMIT_S = 600.0
+"""How long the rendering of a digest may take before it is killed."""
+DEATHS_A_PRESENTATION = 3
+"""So many of its processes ended before a digest was rendered: it is then tried with less content."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,8 @@ class Runner:
         self._stopping = False
         self.performing: set[int] = set()
         """The ids of the runs whose end will be written from here."""
+        self._deaths: Counter[int] = Counter()
+        """By the id of a digest's claim: how many of its processes ended before it was rendered."""
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
@@ -155,18 +162,25 @@ class Runner:
     async def build_digest(self, claim: DigestClaim, owner: str) -> None:
         """Render a claimed digest in a child. Raises what went wrong; the claim stays and is taken up again."""
         log_file = self.log_file("digests", claim.id)
-        child = Child("digest", self.settings, log_file, claim, owner)
+        deaths = self._deaths[claim.id]
+        less = (min(deaths // DEATHS_A_PRESENTATION, 2),
+                f"{deaths} of its processes ended before it was rendered; see {log_file.name} in data_dir/logs/digests",
+                ) if deaths >= DEATHS_A_PRESENTATION else ()
+        child = Child("digest", self.settings, log_file, claim, owner, *less)
+        deadline = time.monotonic() + DIGEST_LIMIT_S
         try:
             await asyncio.to_thread(child.start)
             self._children.add(child)
-            while await child.wait(30.0) is None:
+            while await child.wait(min(30.0, max(0.0, deadline - time.monotonic()))) is None and time.monotonic() < deadline:
                 await asyncio.to_thread(digests.renew, self._store, claim.id, owner=owner, now=datetime.now(UTC))
         finally:
             self._children.discard(child)
             child.kill()
+        await child.wait()
         try:
             error: PipelineError | None = child.answer()
         except EOFError:
+            self._deaths[claim.id] += 1
             if not self._store.shared:
                 await asyncio.to_thread(self._store.files.sweep, "messages")  # it may have been killed while it wrote one
             error = SpiderError("its process ended before it was rendered", where=f"digests.{claim.name}",
@@ -174,6 +188,7 @@ class Runner:
         await asyncio.to_thread(child.close)
         if error is not None:
             raise error
+        self._deaths.pop(claim.id, None)
 
     def stop(self) -> None:
         """Ask every child for a checkpoint; perform() then returns soon."""

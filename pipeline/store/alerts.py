@@ -22,18 +22,22 @@ from pipeline.store.slots import run_of
 
 class AlertKind(StrEnum):
     """failing: failed several times in a row; suspect: what it found cannot be right; late: its slot passed and no
-    run came of it; login: a cookie of its login ends soon."""
+    run came of it; login: a cookie of its login ends soon; digest: it could not be rendered as its settings ask for."""
 
     FAILING = "failing"
     SUSPECT = "suspect"
     LATE = "late"
     LOGIN = "login"
+    DIGEST = "digest"
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that is wrong now. last_run: the run that shows it; last_success: the last good run;
-    cookie: the one that ends."""
+    """Something that is wrong now with a spider, or with the digest that `spider` then names.
+
+    last_run: the run that shows it; last_success: the last good run; cookie: the one that ends; error: why a digest
+    could not be rendered.
+    """
 
     spider: str
     kind: AlertKind
@@ -42,6 +46,7 @@ class Trouble:
     last_run: Run | None = None
     last_success: Run | None = None
     cookie: LoginCookie | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,13 @@ def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Tro
             for spider, cookie in found.items() if now >= cookie.ends_at - before]
 
 
+def digests_that_fail(store: Store, names: Sequence[str]) -> list[Trouble]:
+    """Digests that could not be rendered, or only with less than their settings ask for."""
+    with store.read() as connection:
+        found = [status.digest_problem(connection, name) for name in names]
+    return [Trouble(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
+
+
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
     """How often a spider failed since its last success, and that success."""
     with store.read() as connection:
@@ -136,7 +148,7 @@ def tell(store: Store, started: Sequence[Trouble], over: Sequence[Alert], draft:
         for trouble in started:
             connection.execute(insert(alerts).values(
                 spider=trouble.spider, kind=trouble.kind.value, since=trouble.since, told_at=now,
-                error=(trouble.last_run.error if trouble.last_run else "")[:2000]))
+                error=(trouble.last_run.error if trouble.last_run else trouble.error)[:2000]))
         if over:
             connection.execute(update(alerts).where(alerts.c.id.in_([alert.id for alert in over])).values(over_at=now))
         return insert_message(connection, draft, now=now, digest_id=None)

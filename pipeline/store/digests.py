@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, func, insert, select
+from sqlalchemy import Row, Select, exists, func, insert, select, update
 
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
 from pipeline.store import leases
@@ -19,14 +19,16 @@ from pipeline.store.schema import changes, digest_runs, digests, download_files,
 from pipeline.store.slots import run_of
 
 CLAIM_TTL = timedelta(minutes=5)
+FIRST_PAUSE = timedelta(seconds=15)
+"""How long a claim that could not be rendered is left alone at first."""
 
 
 def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
           scheduled: bool = False, even_empty: bool = False, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
     """Claim every ended run of the spiders that this digest has not told of yet.
 
-    A claim left unfinished is taken up first, with the same id and runs; one that this owner could not finish at once,
-    so that the next one does not overtake it. None when there is nothing to tell;
+    A claim left unfinished is taken up first, with the same id and runs; one that this owner left, at once. One that was
+    put off waits, and what ended since is claimed apart from it. None when there is nothing to tell;
     scheduled: then its due time is on record all the same, once. even_empty: a claim of no runs is one, too.
     """
     with store.write(durable=True) as connection:
@@ -56,7 +58,7 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
 
 
 def _claim(row: Row[Any], run_ids: Sequence[int]) -> DigestClaim:
-    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids))
+    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids), row.attempt)
 
 
 def _ended(spiders: Sequence[str]) -> Select[Any]:
@@ -92,13 +94,25 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
         return leases.renew(connection, digests, digest_id, owner=owner, now=now, ttl=ttl)
 
 
-def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime) -> list[int]:
-    """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
+def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime, at_most: timedelta = leases.LONGEST) -> None:
+    """Write down why a claim could not be closed, and leave it alone for a while: longer each time, up to at_most.
 
-    No drafts: there was nothing worth telling, and these runs are done with.
+    What its spiders find meanwhile is claimed by a digest of its own. Nothing happens when somebody else took it up.
     """
     with store.write(durable=True) as connection:
-        leases.end(connection, digests, digest_id, owner=owner, closed_at=now)
+        connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
+            error=error[:2000], lease_owner="", lease_until=now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), at_most)))
+
+
+def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime,
+          error: str = "") -> list[int]:
+    """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
+
+    No drafts: there was nothing worth telling, and these runs are done with. error: why the messages show less than
+    the settings ask for.
+    """
+    with store.write(durable=True) as connection:
+        leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error[:2000])
         return [insert_message(connection, draft, now=now, digest_id=digest_id) for draft in drafts]
 
 

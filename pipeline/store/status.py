@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, func, select
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, exists, func, select
 
 from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
-from pipeline.store.schema import downloads, messages, runs
+from pipeline.store.schema import digests, downloads, messages, runs
 from pipeline.store.slots import run_of
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
@@ -94,6 +94,27 @@ def day(connection: Connection, since: datetime) -> dict[str, Day]:
         for name in FIGURES:
             entry.progress[name] += int(getattr(row, name) or 0)  # PostgreSQL sums into decimals
     return found
+
+
+@dataclass(frozen=True)
+class DigestProblem:
+    """A digest that could not be rendered, or only with less than its settings ask for. next_at: when it is tried again,
+    None once it was rendered with less."""
+
+    name: str
+    since: datetime
+    error: str
+    next_at: datetime | None
+
+
+def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
+    """What is wrong with a digest now: with its oldest unfinished claim that failed, else with the last one it sent."""
+    of_it = select(digests).where(digests.c.name == name).limit(1)
+    row = connection.execute(of_it.where(digests.c.closed_at.is_(None), digests.c.error != "").order_by(digests.c.id)).first()
+    if row is None:
+        sent = exists().where(messages.c.digest_id == digests.c.id)
+        row = connection.execute(of_it.where(digests.c.closed_at.is_not(None), sent).order_by(digests.c.id.desc())).first()
+    return DigestProblem(name, row.created_at, row.error, row.lease_until) if row is not None and row.error else None
 
 
 def outbox(connection: Connection) -> Outbox:

@@ -152,7 +152,7 @@ def test_very_many_places_are_cut_and_counted(site, mail_of):
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=12), st.lists(st.sampled_from("abcdef"), max_size=12))
 def test_the_places_of_two_texts_tell_of_every_line_that_differs(old, new):
-    found = places("\n".join(["same", *old, "end"]), "\n".join(["same", *new, "end"]))
+    found, _ = places("\n".join(["same", *old, "end"]), "\n".join(["same", *new, "end"]))
     assert (found == []) == (old == new)
     gone = [span.text for place in found for span in place.spans if span.kind == "old"]
     came = [span.text for place in found for span in place.spans if span.kind == "new"]
@@ -165,6 +165,8 @@ def test_the_places_of_two_texts_tell_of_every_line_that_differs(old, new):
 
 
 def test_texts_that_differ_in_blanks_only_differ_nowhere():
-    assert places("a  b\nc", "a b \n\n c") == []
-    assert places("", "") == []
-    assert places("one", "two") == [Place([Span("old", "one"), Span("new", "two")])]
+    assert places("a  b\nc", "a b \n\n c") == ([], 0)
+    assert places("", "") == ([], 0)
+    assert places("one", "two") == ([Place([Span("old", "one"), Span("new", "two")])], 0)
+    assert places("one\ntwo\nthree", "1\n2\n3", most=2) == (
+        [Place([Span("old", "one"), Span("new", "1")]), Place([Span("old", "two"), Span("new", "2")])], 1)

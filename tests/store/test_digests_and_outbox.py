@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import LeaseLostError
 from pipeline.model import DraftMessage, MessageState, Outcome, Progress, RecipientResult
-from pipeline.store import Store, digests, outbox, runs
+from pipeline.store import Store, digests, outbox, runs, status
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there", "b@there"), "messages/1-1.eml", 100)
@@ -68,6 +68,44 @@ def test_a_claim_that_its_owner_could_not_finish_comes_before_what_happened_sinc
     following = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
     assert following is not None
     assert following.run_ids == (second,)
+
+
+def test_a_claim_that_was_put_off_waits_longer_each_time_and_holds_back_nothing_else(store: Store) -> None:
+    ended_run(store, "1")
+    failed = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
+    assert failed is not None
+    digests.put_off(store, failed, "it broke", owner="me", now=NOW)
+    second = ended_run(store, "2")
+    other = digests.claim(store, "d", ["shop"], "k2", owner="me", now=NOW)
+    assert other is not None
+    assert other.run_ids == (second,)
+    digests.close(store, other.id, [], owner="me", now=NOW)
+    now, pauses = NOW, []
+    for _ in range(9):
+        start = now
+        while (again := digests.claim(store, "d", ["shop"], "k3", owner="next", now=now)) is None:
+            now += timedelta(seconds=5)
+        assert (again.id, again.run_ids) == (failed.id, failed.run_ids)
+        pauses.append((now - start).total_seconds())
+        digests.put_off(store, again, "it broke again", owner="next", now=now)
+    assert pauses == [15, 30, 60, 120, 240, 480, 600, 600, 600]
+    with store.read() as connection:
+        problem = status.digest_problem(connection, "d")
+    assert problem is not None
+    assert (problem.error, problem.next_at) == ("it broke again", now + timedelta(minutes=10))
+
+
+def test_who_lost_a_claim_puts_nothing_off(store: Store) -> None:
+    ended_run(store, "1")
+    lost = digests.claim(store, "d", ["shop"], "k", owner="gone", now=NOW)
+    assert lost is not None
+    later = NOW + digests.CLAIM_TTL + timedelta(seconds=1)
+    ours = digests.claim(store, "d", ["shop"], "k", owner="me", now=later)
+    digests.put_off(store, lost, "it broke", owner="gone", now=later)
+    assert ours is not None
+    digests.close(store, ours.id, [DRAFT], owner="me", now=later)
+    with store.read() as connection:
+        assert status.digest_problem(connection, "d") is None
 
 
 def test_a_scheduled_digest_with_nothing_to_tell_is_on_record(store: Store) -> None:

@@ -1,0 +1,123 @@
+"""A digest that cannot be rendered as its settings ask for is sent with less, and says so; it holds nothing back."""
+
+from __future__ import annotations
+
+import email
+import random
+from collections.abc import Callable
+from email.message import EmailMessage
+from email.policy import default
+
+import pytest
+
+from pipeline.mail.digest import Built
+from pipeline.mail.render import HTML_LIMIT
+from pipeline.store import outbox as stored
+from pipeline.store import status
+from tests.mail.conftest import built, text_of
+from tests.mail.test_service import SPIDER, mails
+from tests.servers.pages import Answer, PageSite
+from tests.servers.program import Program, eventually
+
+CHANCE = random.Random(5)
+LARGE: dict[str, Callable[[], object]] = {
+    "lines of numbers": lambda: "\n".join(" ".join(str(CHANCE.randrange(10)) for _ in range(130)) for _ in range(700)),
+    "one long line of numbers": lambda: " ".join(str(CHANCE.randrange(10)) for _ in range(90_000)),
+    "ideographs": lambda: "\n".join("".join(chr(CHANCE.randrange(0x4E00, 0x9000)) for _ in range(200)) for _ in range(300)),
+    "what HTML escapes": lambda: "&<>\"'" * 20_000 + str(CHANCE.random()),
+    "a nested list": lambda: [{"price": CHANCE.random(), "notes": ["&" * 500]} for _ in range(300)],
+    "a long link": lambda: "https://x.example/" + "&" * 3000 + str(CHANCE.random()),
+}
+
+
+def mail_of(store, result: Built) -> EmailMessage:
+    message_id, = result.message_ids
+    message, _, _ = stored.get(store, message_id)
+    return email.message_from_bytes(store.files.path(message.file_key).read_bytes(), policy=default)
+
+
+def changed(store, site, settings, value: Callable[[], object], *, items: int = 2, fields: int = 10) -> Built:
+    """The digest of a run in which every field of every item changed."""
+    for slot in ("first", "second"):
+        site.run({str(key): {"title": f"Item {key}", **{f"field{n}": value() for n in range(fields)}} for key in range(items)})
+        result = built(store, settings, slot=slot)
+    return result
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_whatever_changed_the_mail_stays_below_what_clients_show(store, site, settings_from, kind):
+    result = changed(store, site, settings_from(), LARGE[kind])
+    assert not result.problem
+    html = text_of(mail_of(store, result), "html")
+    assert len(html.encode()) < HTML_LIMIT
+    assert "Item 0" in html
+
+
+def test_where_no_item_fits_the_mail_has_counts_and_a_table(store, site, settings_from, tmp_path):
+    settings = settings_from(digest='templates = "mine"')
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "digest.html").write_text(
+        "<h1>{{ summary }}</h1>{% for section in sections %}{% for item in section['items'] %}<i>{{ 'x' * 120000 }}</i>{% endfor %}"
+        "{{ section.more }}{% endfor %}", "utf-8")
+    mail = mail_of(store, changed(store, site, settings, CHANCE.random, items=5, fields=2))
+    assert "and 5 more, all in the attached morning-2026-11-22.csv" in text_of(mail, "html")
+    table, = mail.iter_attachments()
+    assert len(table.get_content().splitlines()) == 6
+
+
+@pytest.mark.parametrize("broken", [
+    ("digest.txt", "{{ nothing.there }}", "digest.txt: the template failed: 'nothing' is undefined"),
+    ("digest.html", "{% for %}", "digest.html: the template failed"),
+    ("digest.html", "{{ 'x' * 120000 }}", "bytes without any item; 100000 is the limit"),
+])
+def test_a_template_that_fails_costs_itself_not_the_news(store, site, settings_from, broken):
+    name, template, why = broken
+    settings = settings_from(digest='templates = "mine"')
+    tmp_path = settings.folder
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text(template, "utf-8")
+    site.run({"1": {"title": "Book"}})
+    result = built(store, settings)
+    assert why in result.problem
+    mail = mail_of(store, result)
+    for kind in ("plain", "html"):
+        assert "This digest could not be rendered as its settings ask for, and shows less" in text_of(mail, kind)
+        assert "Book" in text_of(mail, kind)
+    with store.read() as connection:
+        problem = status.digest_problem(connection, "morning")
+    assert problem is not None
+    assert why in problem.error
+    (tmp_path / "mine" / name).unlink()
+    site.run({"1": {"title": "Book"}, "2": {"title": "Another"}})
+    assert not built(store, settings, slot="s2").problem
+    with store.read() as connection:
+        assert status.digest_problem(connection, "morning") is None
+
+
+def test_the_service_sends_it_says_so_and_tells_an_alert(program: Program):
+    pages = {"/": Answer("<p><b>Book</b></p>")}
+    with PageSite(pages) as site:
+        program.write(SPIDER.format(url=site.url).replace("every 1s", "every 1h") + """
+[digests.broken]
+spiders = ["shop"]
+to = ["me@example.com"]
+templates = "mine"
+[digests.fine]
+spiders = ["shop"]
+to = ["me@example.com"]
+[alerts]
+to = ["ops@example.com"]
+""")
+        (program.folder / "mine").mkdir()
+        (program.folder / "mine" / "digest.txt").write_text("{{ oh }}", "utf-8")
+        program.serve()
+        eventually(lambda: len(mails(program)) == 3, within_s=60)
+        found = {str(mail["Subject"]): text_of(mail) for mail in mails(program)}
+        assert "digest.txt: the template failed: 'oh' is undefined" in found["[broken] 1 new: Book"]
+        assert "template" not in found["[fine] 1 new: Book"]
+        alert, = (text for subject, text in found.items() if subject.startswith("[alert]"))
+        assert "the digest broken cannot be rendered as its settings ask for" in alert
+        status_told = program.run("status")
+        assert status_told.returncode == 1, status_told.stdout
+        assert "digest broken: sent with less than its settings ask for" in status_told.stdout
+        assert program.stop() == 0
