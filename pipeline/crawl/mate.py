@@ -18,7 +18,7 @@ from pipeline.crawl.run import make_crawler
 from pipeline.crawl.shared import Message, Shared, packed, received
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.model import Page, Request
-from pipeline.session.standing import Standing
+from pipeline.session.login.expiry import Standing
 from pipeline.store.crawl import Queued, Seen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeline.session.standing import Standing
+from pipeline.session.login.expiry import Standing
 
 
 class Relogin:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import regex
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from pipeline.crawl.extract.values import REGEX_LIMIT_S, RuleFailedError
+from pipeline.documents.regexes import REGEX_LIMIT_S, RuleFailedError
 
 _BLOCKS = frozenset([
     "address", "article", "aside", "blockquote", "body", "br", "button", "caption", "center", "dd", "details",

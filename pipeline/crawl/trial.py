@@ -12,9 +12,10 @@ from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
 from pipeline.crawl.extract.items import all_rules
-from pipeline.crawl.extract.scopes import Kind, Scope, finder, kind_for, parts, root
-from pipeline.crawl.extract.values import converter, search
+from pipeline.crawl.extract.values import converter
 from pipeline.crawl.text import page_text
+from pipeline.documents.regexes import search
+from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.model import Json
 from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable, WatchTable
 

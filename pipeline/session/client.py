@@ -30,7 +30,7 @@ from pipeline.session.shown import shown_url
 from pipeline.settings import BannedTable
 
 if TYPE_CHECKING:
-    from pipeline.session.standing import Standing
+    from pipeline.session.login.expiry import Standing
 
 MAX_REDIRECTS = 20
 _CONNECT_S = 30.0

@@ -22,13 +22,13 @@ from pipeline.session.client import Client, fetch
 from pipeline.session.cookies import login_state
 from pipeline.session.cookies.importers import bring_in, import_cookies
 from pipeline.session.cookies.jar import Jar, read_text
-from pipeline.session.login import Login
+from pipeline.session.login.expiry import Expiry, Standing
+from pipeline.session.login.login import Login
 from pipeline.session.pool import ProxyPool
 from pipeline.session.prepare import reveal
 from pipeline.session.private_file import write_private
 from pipeline.session.proxies import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
 from pipeline.session.reach import Reach
-from pipeline.session.standing import Expiry, Standing
 from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
 from pipeline.store.proxies import pool_file
 

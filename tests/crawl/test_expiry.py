@@ -133,7 +133,7 @@ def test_a_thousand_requests_that_meet_an_expired_session_make_one_login(crawls:
 
 
 def test_a_thousand_threads_that_find_the_session_expired_make_one_login() -> None:
-    from pipeline.session.standing import Expiry, Standing
+    from pipeline.session.login.expiry import Expiry, Standing
     from pipeline.settings import LoginTable
     table = LoginTable.model_validate({"url": "http://a.example/login", "fields": {"u": "me"}, "check": "a"})
     logins: list[int] = []

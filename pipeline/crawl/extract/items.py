@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.crawl.extract.document import Document
-from pipeline.crawl.extract.scopes import Kind, Scope, finder, kind_for, link_finder, parts, root
+from pipeline.crawl.extract.readers import link_finder
 from pipeline.crawl.extract.urls import absolute
-from pipeline.crawl.extract.values import RuleFailedError, converter
+from pipeline.crawl.extract.values import converter
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import RuleFailedError
+from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.model import Json
 from pipeline.settings import FieldTable, SelectorTable
 

@@ -7,10 +7,10 @@ from typing import Self
 
 import regex
 
-from pipeline.crawl.extract.document import Document
-from pipeline.crawl.extract.scopes import Reader
+from pipeline.crawl.extract.readers import Reader
 from pipeline.crawl.extract.urls import absolute, ftp, without_tracking
-from pipeline.crawl.extract.values import search
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import search
 from pipeline.hosts import HostSet
 from pipeline.settings import SelectorTable, SpiderTable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import datetime, time
@@ -10,13 +9,11 @@ from email.utils import parsedate_to_datetime
 
 import regex
 
-from pipeline.crawl.extract.document import Document
 from pipeline.crawl.extract.urls import absolute
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import RuleFailedError, as_text, search, short
 from pipeline.model import Json
 from pipeline.settings import SelectorTable
-
-REGEX_LIMIT_S = 0.1
-"""What a regular expression may take on one text: longer is catastrophic back-tracking."""
 
 _NUMBER = re.compile(r"[-+−]?(?:\d[\d.,'’\u00a0\u202f ]*|[.,]\d+)(?:[eE][-+]?\d+)?")
 _BLANKS = re.compile(r"[\s'’\u00a0\u202f]")
@@ -24,22 +21,6 @@ _LONGEST_DATE = 100  # characters; a guess takes longer the more there are
 _MANY_DIGITS = 400  # a float ends at 309
 
 Convert = Callable[[Json, Document], Json]
-
-
-class RuleFailedError(Exception):
-    """A rule that could not be applied, or a value that is not of its type; says which text, and why."""
-
-
-def search(pattern: regex.Pattern[str], text: str) -> str | None:
-    """The first group of the first match, or all of it. Raises RuleFailedError when it takes too long."""
-    try:
-        match = pattern.search(text, timeout=REGEX_LIMIT_S)
-    except TimeoutError as error:
-        raise RuleFailedError(f"the regular expression {pattern.pattern!r} took longer than {REGEX_LIMIT_S} s on "
-                              f"{_short(text)}") from error
-    if match is None:
-        return None
-    return str(match[1] or "") if pattern.groups else str(match[0])
 
 
 def converter(rule: SelectorTable) -> Convert:
@@ -61,10 +42,6 @@ def converter(rule: SelectorTable) -> Convert:
         return typed(found, document)
 
     return convert
-
-
-def as_text(found: Json) -> str:
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
 def _typed(rule: SelectorTable) -> Convert:
@@ -99,7 +76,7 @@ def _as_number(found: Json, decimal: str | None) -> Json:
         return None
     value = number(text, decimal)
     if value is None:
-        raise RuleFailedError(f"{_short(text)} is no number")
+        raise RuleFailedError(f"{short(text)} is no number")
     return value
 
 
@@ -137,7 +114,7 @@ def _as_date(found: Json, form: str | None) -> Json:
         return None
     moment = _read_date(" ".join(text.split()), form)
     if moment is None:
-        raise RuleFailedError(f"{_short(text)} is no date" + (f" as in {form!r}" if form else ""))
+        raise RuleFailedError(f"{short(text)} is no date" + (f" as in {form!r}" if form else ""))
     # A date without a time of day stays one.
     day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
     return moment.date().isoformat() if day_only else moment.isoformat()
@@ -154,7 +131,7 @@ def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
         text, languages=None if languages is True else list(languages or ()),
         settings={"REQUIRE_PARTS": ["day", "month", "year"], "PARSERS": ["absolute-time"], "RETURN_TIME_AS_PERIOD": True})
     if moment is None:
-        raise RuleFailedError(f"{_short(text)} is no date that can be guessed")
+        raise RuleFailedError(f"{short(text)} is no date that can be guessed")
     return moment.date().isoformat() if moment.time() == time() else moment.isoformat()
 
 
@@ -167,7 +144,3 @@ def _read_date(text: str, form: str | None) -> datetime | None:
         except (ValueError, TypeError, IndexError, OverflowError):
             continue
     return None
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "…")

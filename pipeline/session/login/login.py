@@ -12,16 +12,17 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from cssselect import SelectorError
+from selectolax.lexbor import SelectolaxError
 
 from pipeline.errors import LoginError, SpiderError
 from pipeline.session.client import Client, fetch
-from pipeline.session.forms import Form, Submission, choose_form, forms_of
+from pipeline.session.login.failure_reasons import Refusal, asks_captcha, explain
+from pipeline.session.login.forms import Form, choose_form, forms_of
+from pipeline.session.login.submission import Submission
+from pipeline.session.login.totp import totp_code
 from pipeline.session.pages import Page
 from pipeline.session.prepare import reveal
-from pipeline.session.refusals import Refusal, asks_captcha, explain
 from pipeline.session.shown import clean, masked, shown_url
-from pipeline.session.totp import totp_code
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest
 
 Read = TypeVar("Read")
@@ -99,15 +100,21 @@ class Login:
         raise self._error(explain(before, landing), landing)
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
-        forms = forms_of(page.document, page.answer.url)
         try:
-            return choose_form(forms, [*step.fields, *step.totp], step.form)
-        except SelectorError as error:
-            raise LoginError(f"no valid CSS: {clean(str(error), 120)}", where=f"{self._where}.form",
+            return choose_form(page, [*step.fields, *step.totp], step.form)
+        except SelectolaxError as error:
+            raise LoginError(f"no CSS that browsers know: {clean(step.form or '', 120)}", where=f"{self._where}.form",
                              fix="correct it") from error
 
     def _submit(self, page: Page, form: Form, step: LoginStepTable) -> Page:
-        submission = form.submission(self._values(step), page.form_encoding)
+        try:
+            submission = form.submission(self._values(step))
+        except ValueError as error:
+            raise self._error(Refusal("the form's action is no http(s) address", "", "name another in login.form"),
+                              page) from error
+        if submission.method == "DIALOG":
+            raise self._error(Refusal("the form is a dialog, which only a script can send", "",
+                                      "name another in login.form"), page)
         source, target = urlsplit(page.answer.url), urlsplit(submission.url)
         if target.scheme not in ("http", "https"):
             raise self._error(Refusal("the form's action is no http(s) address", "", "name another in login.form"), page)
@@ -154,11 +161,11 @@ class Login:
                            "log in with a browser and bring its cookies in: `pipeline cookies import`")
         if status >= 400:
             return Refusal(f"the login page answers with status {status}", "", "correct login.url")
-        forms = forms_of(page.document, page.answer.url)
+        forms = forms_of(page)
         if step.form is not None:
             return Refusal(f"no such form on the login page ({len(forms)} there): login.form matches none", "",
                            "correct login.form")
-        known = [name for form in forms for name in form.controls]
+        known = [name for form in forms for name in form.names]
         missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
         listed = clean(", ".join(known), 120) or "none"
         return Refusal(f"no such form on the login page ({len(forms)} there): none has a field "

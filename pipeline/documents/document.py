@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import parsel
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from pipeline.crawl.extract import embedded
+from pipeline.documents import embedded
 from pipeline.model import Json
 
 

@@ -8,7 +8,8 @@ into the value they are given, into the page, or into what `json` and `data` nam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 import jmespath
@@ -16,10 +17,9 @@ import parsel
 from jmespath.exceptions import JMESPathError
 from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
-from pipeline.crawl.extract import embedded
-from pipeline.crawl.extract.document import Document
-from pipeline.crawl.extract.values import RuleFailedError, converter
-from pipeline.model import Json
+from pipeline.documents import embedded
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import RuleFailedError
 from pipeline.settings import SelectorTable
 
 Kind = Literal["lexbor", "parsel", "json"]
@@ -28,7 +28,6 @@ Scope = Any
 Find = Callable[[Scope, Document], list[Any]]
 
 _PSEUDO = re.compile(r"^(?P<css>[^:]*(?::(?!:)[^:]*)*?)(?:::(?:(?P<text>text)|attr\(\s*(?P<attr>[\w:-]+)\s*\)))?\s*$")
-_LINKS = ("href", "src", "data-src", "action", "content")
 
 
 def kind_for(rules: Iterable[SelectorTable]) -> Kind:
@@ -40,6 +39,7 @@ def kind_for(rules: Iterable[SelectorTable]) -> Kind:
         else "lexbor"
 
 
+@lru_cache(maxsize=256)
 def _lexbor_knows(css: str) -> bool:
     match = _PSEUDO.match(css)
     if match is None or ("," in css and "::" in css):
@@ -61,12 +61,12 @@ def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
     if rule.is_json:
         return "json", _json_values(rule, kind)
     if kind == "lexbor":
-        css = _split(rule.css or "")[0]
+        css = split_css(rule.css or "")[0]
         return "lexbor", lambda scope, document: scope.css(css)
     if kind == "parsel":
-        return "parsel", lambda scope, document: list(_select(scope, rule))
+        return "parsel", lambda scope, document: list(select(scope, rule))
     # HTML inside of JSON: the page as a whole is not HTML, so nothing is meant but its markup.
-    return "lexbor", lambda scope, document: document.lexbor.css(_split(rule.css or "")[0])
+    return "lexbor", lambda scope, document: document.lexbor.css(split_css(rule.css or "")[0])
 
 
 def finder(rule: SelectorTable, kind: Kind) -> Find:
@@ -83,59 +83,18 @@ def finder(rule: SelectorTable, kind: Kind) -> Find:
         inner_kind = kind_for([rule])
         inner = finder(rule, inner_kind)
         return lambda scope, document: inner(root(document, inner_kind), document)
-    return lambda scope, document: _parsel_texts(scope, rule)
+    return lambda scope, document: parsel_texts(select(scope, rule), rule)
 
 
-class Reader:
-    """One rule on whole documents."""
-
-    def __init__(self, rule: SelectorTable) -> None:
-        self.rule = rule
-        self._kind = kind_for([rule])
-        self._find = finder(rule, self._kind)
-        self._convert = converter(rule)
-        self._find_links = link_finder(rule, self._kind)
-
-    def values(self, document: Document) -> list[Json]:
-        """Every value the rule gives. Raises RuleFailedError."""
-        found = (self._convert(entry, document) for entry in self._find(root(document, self._kind), document))
-        return [entry for entry in found if entry is not None]
-
-    def links(self, document: Document) -> list[str]:
-        """What its matches link to, as it is written there. Raises RuleFailedError."""
-        return self._find_links(root(document, self._kind), document)
-
-
-def link_finder(rule: SelectorTable, kind: Kind) -> Find:
-    """The links a rule matches: their text where the rule asks for text, else the first link attribute."""
-    if rule.is_json or (rule.css is None and rule.xpath is None) or rule.regex is not None or "::" in (rule.css or ""):
-        find, convert = finder(rule, kind), converter(rule)
-        return lambda scope, document: [
-            value for entry in find(scope, document) if isinstance(value := convert(entry, document), str)]
-    if kind == "lexbor":
-        css = _split(rule.css or "")[0]
-        return lambda scope, document: [link for node in scope.css(css) if (link := _link_in(node.attributes))]
-    if kind == "json":
-        inner_kind = kind_for([rule])
-        inner = link_finder(rule, inner_kind)
-        return lambda scope, document: inner(root(document, inner_kind), document)
-    return lambda scope, document: [
-        link for match in _select(scope, rule)
-        if (link := _link_in(match.attrib) if hasattr(match.root, "tag") else match.get())]
-
-
-def _link_in(attributes: Mapping[str, str | None]) -> str:
-    return next((value for name in _LINKS if (value := attributes.get(name))), "")
-
-
-def _split(css: str) -> tuple[str, bool, str]:
+def split_css(css: str) -> tuple[str, bool, str]:
+    """The CSS of elements, whether ::text follows it, and the attribute of ::attr(), "" for none."""
     match = _PSEUDO.match(css)
     assert match is not None  # such rules run on parsel
     return match["css"].strip() or "*", bool(match["text"]), match["attr"] or ""
 
 
 def _lexbor_finder(rule: SelectorTable) -> Find:
-    css, text, attr = _split(rule.css or "")
+    css, text, attr = split_css(rule.css or "")
     if attr:
         return lambda scope, document: [
             value for node in scope.css(css) if (value := node.attributes.get(attr)) is not None]
@@ -148,16 +107,18 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
     return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
 
 
-def _select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
+def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
+    """The matches of a rule of XPath, or of CSS that lexbor does not know. Raises RuleFailedError."""
     try:
         return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
     except ValueError as error:  # an XPath whose functions do not fit what they are given
         raise RuleFailedError(str(error)) from error
 
 
-def _parsel_texts(scope: parsel.Selector, rule: SelectorTable) -> list[str]:
+def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> list[str]:
+    """What a rule\'s matches say: attributes and text nodes as they stand, elements with all their text."""
     found: list[str] = []
-    for match in _select(scope, rule):
+    for match in matches:
         if not hasattr(match.root, "tag"):
             value = match.get()
             if value.strip() or "::attr" in (rule.css or "") or "@" in (rule.xpath or ""):

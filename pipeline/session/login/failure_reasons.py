@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lxml.html import HtmlElement  # type: ignore[import-untyped]
+from selectolax.lexbor import LexborNode
 
-from pipeline.session.forms import forms_of
+from pipeline.session.login.forms import forms_of
 from pipeline.session.pages import Page
 from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
@@ -20,13 +20,11 @@ _COMPLAINTS = re.compile(r"wrong|incorrect|invalid|fail|denied|not match|error|t
 _CAPTCHA = re.compile(r"captcha|verification code|are you (a )?(human|robot)|验证码", re.IGNORECASE)
 _LOCKED = re.compile(r"\block(ed|out)\b|too many|blocked|suspended|disabled|deactivated|锁定|次数过多|冻结", re.IGNORECASE)
 _CAPTCHA_WIDGETS = (
-    "//*[contains(@class, 'g-recaptcha') or contains(@class, 'h-captcha') or contains(@class, 'cf-turnstile')]"
-    "|//iframe[contains(@src, 'captcha')]|//script[contains(@src, 'challenges.cloudflare.com')]"
-    "|//input[contains(translate(concat(@name, @id), 'CAPTH', 'capth'), 'captcha')]")
-_CODE_FIELDS = "//input[@autocomplete='one-time-code' or contains(translate(@name, 'OTP', 'otp'), 'otp')]"
-_UNSEEN = (
-    "ancestor-or-self::*[self::script or self::style or self::noscript or self::template or @hidden "
-    "or contains(translate(@style, ' ', ''), 'display:none')]")
+    "[class*='g-recaptcha'], [class*='h-captcha'], [class*='cf-turnstile'], iframe[src*='captcha'], "
+    "script[src*='challenges.cloudflare.com'], input[name*='captcha' i], input[id*='captcha' i]")
+_CODE_FIELDS = "input[autocomplete='one-time-code'], input[name*='otp' i]"
+_UNSEEN = frozenset({"script", "style", "noscript", "template"})
+_NO_MESSAGES = frozenset({"option", "textarea", "button", "label", "title", "a"})
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ def explain(before: Page | None, after: Page) -> Refusal:
     if _CAPTCHA.search(said) or (not said and asks_captcha(after)):
         return Refusal("the site asks for a captcha", said,
                        "log in with a browser and bring its cookies in: `pipeline cookies import`")
-    if after.document.xpath(_CODE_FIELDS) and not _password_form(after):
-        if before is not None and before.document.xpath(_CODE_FIELDS):
+    if _has_code_field(after) and not _password_form(after):
+        if before is not None and _has_code_field(before):
             return Refusal("the one-time code was not accepted", said, "check login.totp and this machine's clock",
                            retry=True)
         return Refusal("the site asks for a one-time code", said, "add a step with totp to login.steps, or log in with "
@@ -66,7 +64,7 @@ def explain(before: Page | None, after: Page) -> Refusal:
 
 
 def asks_captcha(page: Page) -> bool:
-    return bool(page.document.xpath(_CAPTCHA_WIDGETS))
+    return page.document.lexbor.css_first(_CAPTCHA_WIDGETS) is not None
 
 
 def complaint(before: Page | None, after: Page) -> str:
@@ -76,8 +74,8 @@ def complaint(before: Page | None, after: Page) -> str:
     old = {text for _, text in _blocks(before)} if before is not None else set()
     fresh = [(element, text) for element, text in _blocks(after) if text not in old]
     for element, text in fresh:
-        marks = " ".join(f"{each.get('class', '')} {each.get('id', '')}" for each in _near(element))
-        if element.get("role") == "alert" or _ALERTS.search(marks):
+        marks = " ".join(f"{_attribute(each, 'class')} {_attribute(each, 'id')}" for each in _near(element))
+        if _attribute(element, "role") == "alert" or _ALERTS.search(marks):
             return clean(text, _LONGEST_QUOTE)
     return next((clean(text, _LONGEST_QUOTE) for _, text in fresh
                  if len(text) <= _LONGEST_QUOTE and _COMPLAINTS.search(text)), "")
@@ -94,17 +92,57 @@ def _told_in_json(page: Page) -> str:
     return ""
 
 
-def _blocks(page: Page) -> Iterator[tuple[HtmlElement, str]]:
+def _blocks(page: Page) -> Iterator[tuple[LexborNode, str]]:
     """Elements that hold text of their own, and that text with what is inside them, as seen on the page."""
-    for element in page.document.xpath(f"//body//*[text()[normalize-space()]][not({_UNSEEN})]"):
-        if element.tag not in ("option", "textarea", "button", "label", "title", "a"):
-            yield element, " ".join(element.text_content().split())
+    body = page.document.lexbor.css_first("body")
+    waiting = _seen_children(body) if body is not None else []
+    while waiting:
+        element = waiting.pop(0)
+        if element.tag not in _NO_MESSAGES and any(
+                child.is_text_node and (child.text_content or "").strip() for child in element.iter(include_text=True)):
+            yield element, " ".join(_seen_text(element).split())
+        waiting[:0] = _seen_children(element)
 
 
-def _near(element: HtmlElement) -> list[HtmlElement]:
-    parents = [parent for parent in element.iterancestors() if parent.tag not in ("body", "html", "form", "main")]
-    return [element, *parents[:2]]
+def _seen_children(element: LexborNode) -> list[LexborNode]:
+    return [child for child in element.iter(include_text=False) if not _is_unseen(child)]
+
+
+def _is_unseen(element: LexborNode) -> bool:
+    attributes = element.attributes
+    return (element.tag in _UNSEEN or "hidden" in attributes
+            or "display:none" in (attributes.get("style") or "").replace(" ", ""))
+
+
+def _seen_text(element: LexborNode) -> str:
+    found: list[str] = []
+    waiting = [element]
+    while waiting:
+        node = waiting.pop(0)
+        if node.is_text_node:
+            found.append(node.text_content or "")
+        elif node.is_element_node and not _is_unseen(node):
+            waiting[:0] = list(node.iter(include_text=True))
+    return "".join(found)
+
+
+def _near(element: LexborNode) -> list[LexborNode]:
+    """The element and its two nearest parents that are not the frame of the page."""
+    found, parent = [element], element.parent
+    while parent is not None and len(found) < 3:
+        if parent.is_element_node and parent.tag not in ("body", "html", "form", "main"):
+            found.append(parent)
+        parent = parent.parent
+    return found
+
+
+def _attribute(element: LexborNode, name: str) -> str:
+    return element.attributes.get(name) or ""
+
+
+def _has_code_field(page: Page) -> bool:
+    return page.document.lexbor.css_first(_CODE_FIELDS) is not None
 
 
 def _password_form(page: Page) -> bool:
-    return any(form.has_password for form in forms_of(page.document, page.answer.url))
+    return any(form.has_password for form in forms_of(page))

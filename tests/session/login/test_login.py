@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import FetchError, LoginError, SettingsError, UsageError
 from pipeline.session import Session
-from pipeline.session.totp import totp_code
+from pipeline.session.login.totp import totp_code
 from tests.servers.site import PASSWORD, TOTP_SECRET, USER, Site
 from tests.session.conftest import OpenSession
 

@@ -1,0 +1,55 @@
+"""One rule on whole documents: the values it gives, and the links it matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.crawl.extract.values import converter
+from pipeline.documents.document import Document
+from pipeline.documents.selectors import Find, Kind, finder, kind_for, root, select, split_css
+from pipeline.model import Json
+from pipeline.settings import SelectorTable
+
+_LINKS = ("href", "src", "data-src", "action", "content")
+
+
+class Reader:
+    """One rule on whole documents."""
+
+    def __init__(self, rule: SelectorTable) -> None:
+        self.rule = rule
+        self._kind = kind_for([rule])
+        self._find = finder(rule, self._kind)
+        self._convert = converter(rule)
+        self._find_links = link_finder(rule, self._kind)
+
+    def values(self, document: Document) -> list[Json]:
+        """Every value the rule gives. Raises RuleFailedError."""
+        found = (self._convert(entry, document) for entry in self._find(root(document, self._kind), document))
+        return [entry for entry in found if entry is not None]
+
+    def links(self, document: Document) -> list[str]:
+        """What its matches link to, as it is written there. Raises RuleFailedError."""
+        return self._find_links(root(document, self._kind), document)
+
+
+def link_finder(rule: SelectorTable, kind: Kind) -> Find:
+    """The links a rule matches: their text where the rule asks for text, else the first link attribute."""
+    if rule.is_json or (rule.css is None and rule.xpath is None) or rule.regex is not None or "::" in (rule.css or ""):
+        find, convert = finder(rule, kind), converter(rule)
+        return lambda scope, document: [
+            value for entry in find(scope, document) if isinstance(value := convert(entry, document), str)]
+    if kind == "lexbor":
+        css = split_css(rule.css or "")[0]
+        return lambda scope, document: [link for node in scope.css(css) if (link := _link_in(node.attributes))]
+    if kind == "json":
+        inner_kind = kind_for([rule])
+        inner = link_finder(rule, inner_kind)
+        return lambda scope, document: inner(root(document, inner_kind), document)
+    return lambda scope, document: [
+        link for match in select(scope, rule)
+        if (link := _link_in(match.attrib) if hasattr(match.root, "tag") else match.get())]
+
+
+def _link_in(attributes: Mapping[str, str | None]) -> str:
+    return next((value for name in _LINKS if (value := attributes.get(name))), "")

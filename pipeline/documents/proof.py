@@ -1,0 +1,58 @@
+"""Whether a rule matches on a document, and what it finds first: for login.check, login.expired, login.token and banned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import regex
+
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import as_text, search
+from pipeline.documents.selectors import finder, kind_for, parsel_texts, root, select
+from pipeline.model import Json
+from pipeline.settings import SelectorTable
+
+_NOTHING: tuple[Json, ...] = (None, False, [], {}, "")
+
+
+class Proof:
+    """One rule, by the same selectors as `items`. Its methods raise RuleFailedError."""
+
+    def __init__(self, rule: SelectorTable) -> None:
+        self._find = _finder(rule)
+        self._pattern = regex.compile(rule.regex) if rule.regex is not None else None
+
+    def matches(self, document: Document) -> bool:
+        """Whether the rule finds anything (and its regex, when it has one, is in what it found)."""
+        return any(True for _ in self._found(document))
+
+    def first(self, document: Document) -> str:
+        """What the rule finds first (of its regex the first group, or all of it), "" for nothing."""
+        return next(self._found(document), "").strip()
+
+    def _found(self, document: Document) -> Any:
+        for entry in self._find(document):
+            text = as_text(entry)
+            if self._pattern is None:
+                yield text
+            elif (narrowed := search(self._pattern, text)) is not None:
+                yield narrowed
+
+
+def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
+    """All that a rule matches on a whole document; of JSON nothing empty, null or false."""
+    if rule.xpath is not None:
+        return lambda document: parsel_texts(
+            (match for match in select(document.parsel, rule) if not _is_false(match.root)), rule)
+    kind = kind_for([rule])
+    find = finder(rule, kind)
+    if rule.is_json:
+        return lambda document: [entry for entry in find(root(document, kind), document) if entry not in _NOTHING]
+    return lambda document: find(root(document, kind), document)
+
+
+def _is_false(found: object) -> bool:
+    """What boolean() of XPath 1.0 (4.3) makes false of a number, a string or a boolean."""
+    return found is False or found == "" or (isinstance(found, float) and (found == 0 or math.isnan(found)))

@@ -1,0 +1,91 @@
+"""The form that each control of a page belongs to, as the HTML parser's form element pointer has it.
+
+HTML Standard, 13.2.6 (the pointer) and 4.10.17.3 (form owners). lexbor builds the standard's tree, in which a form may
+end before its controls do, and keeps no owners. Start tags are therefore numbered with an attribute and end tags of
+forms with a comment, neither of which changes the tree; the page is parsed, and the pointer followed through what
+became an element, in the order of the source. What is in a comment, a script or a template is none in that tree.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+_TAGS = re.compile(r"(?P<start><(?:form|input|button|select|textarea)(?=[\t\n\f\r />]))|</form(?=[\t\n\f\r />])[^>]*>",
+                   re.IGNORECASE)
+CONTROLS = frozenset({"input", "button", "select", "textarea"})
+
+
+class OwnedTree:
+    """A page's tree with the forms of its controls. Keep it as long as its nodes: they are parts of it."""
+
+    def __init__(self, text: str) -> None:
+        mark = f"m{secrets.token_hex(8)}"
+        numbers = iter(range(text.count("<")))
+
+        def numbered(tag: re.Match[str]) -> str:
+            return f"{tag[0]} {mark}={next(numbers)} " if tag["start"] else f"{tag[0]}<!{mark}{next(numbers)}>"
+
+        self._mark = mark
+        self._marks = re.compile(rf" {mark}=\d+ |<!{mark}\d+>")
+        root = LexborHTMLParser(_TAGS.sub(numbered, text) or "<html></html>").root
+        assert root is not None
+        self.root = root
+        self.forms: list[LexborNode] = []
+        self._controls: list[LexborNode] = []
+        self._owners: dict[int, LexborNode | None] = {}
+        self._follow()
+
+    def controls_of(self, form: LexborNode) -> list[LexborNode]:
+        """The form's controls, in tree order."""
+        return [control for control in self._controls if self.owner_of(control) == form]
+
+    def owner_of(self, control: LexborNode) -> LexborNode | None:
+        return self._owners.get(control.mem_id)
+
+    def clean(self, text: str) -> str:
+        """A text or an attribute's value as the page has it: without numbers."""
+        return self._marks.sub("", text) if self._mark in text else text
+
+    def _follow(self) -> None:
+        pointer: LexborNode | None = None
+        by_id: dict[str, LexborNode] = {}
+        for node in self.root.traverse():
+            if node.is_element_node and (name := node.attributes.get("id")):
+                by_id.setdefault(self.clean(name), node)
+            if node.tag == "form":
+                self.forms.append(node)
+            elif node.tag in CONTROLS:
+                self._controls.append(node)
+        for node in self._in_order_of_source():
+            if node.tag == "form":
+                pointer = node
+            elif node.is_comment_node:
+                pointer = None
+            elif "form" in node.attributes:
+                owner = by_id.get(self.clean(node.attributes["form"] or ""))
+                self._owners[node.mem_id] = owner if owner is not None and owner.tag == "form" else None
+            else:
+                self._owners[node.mem_id] = pointer if pointer is not None else _form_around(node)
+
+    def _in_order_of_source(self) -> list[LexborNode]:
+        return [node for _, node in sorted(self._numbered(), key=lambda entry: entry[0])]
+
+    def _numbered(self) -> Iterator[tuple[int, LexborNode]]:
+        for node in self.root.traverse():
+            if node.is_comment_node:
+                said = node.comment_content or ""
+                if said.startswith(self._mark):
+                    yield int(said.removeprefix(self._mark)), node
+            elif (node.tag == "form" or node.tag in CONTROLS) and (number := node.attributes.get(self._mark) or ""):
+                yield int(number), node
+
+
+def _form_around(control: LexborNode) -> LexborNode | None:
+    node = control.parent
+    while node is not None and node.tag != "form":
+        node = node.parent
+    return node

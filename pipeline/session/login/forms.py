@@ -1,0 +1,187 @@
+"""Forms of a page, filled in as a user would and sent as a browser does (HTML Standard, 4.10.22)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import ada_url
+from selectolax.lexbor import LexborNode
+
+from pipeline.session.login.controls import BUTTONS, CHOICES, Control, attribute, controls_of
+from pipeline.session.login.form_owners import CONTROLS, OwnedTree
+from pipeline.session.login.submission import (
+    MULTIPART,
+    PLAIN,
+    URLENCODED,
+    Entry,
+    Submission,
+    encoding_name,
+    output_encoding,
+    submission,
+)
+from pipeline.session.pages import Page
+
+_LOGIN = re.compile(
+    r"log.?[io]n|sign.?in|session|authent|anmeld|einlogg|connexion|connecter|identifi|iniciar|acceder|entrar|accedi|inlogg"
+    r"|logga|logg inn|zaloguj|přihl|giri[sş]|belép|kirjaudu|войти|вход|увійти|σύνδεση|ログイン|サインイン|登录|登入|로그인"
+    r"|تسجيل الدخول|התחבר", re.IGNORECASE)
+_OTHER = re.compile(
+    r"regist|sign.?up|join|creat|new.?(user|account|member)|subscri|newsletter|forgot|reset|recover|lost|konto (er|an)"
+    r"|neues? konto|vergessen|inscri|oubli|crear|olvid|recuper|cadastr|criar|esquec|iscri|dimentic|opret|skapa|zarejestr"
+    r"|kayıt|üye ol|rekisterö|зарегистр|регистр|забыл|εγγραφή|新規|会員登録|注册|註冊|忘记|회원가입|إنشاء|הרשמ", re.IGNORECASE)
+_HEADINGS = "legend, h1, h2, h3, h4, h5, h6"
+_TYPED = frozenset({"text", "email", "tel", "password", "url", "number", "date", "textarea"})
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form. url: of the page; base: what its action starts from; method: GET, POST or DIALOG.
+
+    controls: in tree order, buttons included. marks: words of its attributes and headings. encoding: of the page.
+    """
+
+    element: LexborNode = field(repr=False)
+    url: str
+    base: str
+    action: str
+    method: str
+    enctype: str
+    accept_charset: str
+    encoding: str
+    controls: tuple[Control, ...] = field(repr=False)
+    marks: str = field(default="", repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its controls, each once."""
+        return tuple(dict.fromkeys(control.name for control in self.controls if control.name))
+
+    @property
+    def has_password(self) -> bool:
+        return any(control.kind == "password" for control in self.controls)
+
+    def submission(self, values: Mapping[str, str]) -> Submission:
+        """The form with `values` filled in; names that no control has are added at the end.
+
+        A value picks the radio button or ticks the checkbox that has it ("" unticks). A button is pressed when
+        `values` names it, the one with that value where several have its name; else the form's first. Raises ValueError
+        when the form's action is no URL.
+        """
+        button = self._button(values)
+        asked = dict(button.overrides) if button is not None else {}
+        action = asked.get("formaction", self.action)
+        encoding = output_encoding(self.accept_charset, self.encoding)
+        entries = [entry for control in self.controls for entry in self._entries(control, button, values, encoding)]
+        present = {entry.name for entry in entries} | self._settled(values)
+        entries += [Entry(name, value) for name, value in values.items() if name not in present]
+        return submission(
+            entries, action=ada_url.join_url(self.base, action) if action else self.url, encoding=encoding,
+            method=_method(asked["formmethod"]) if "formmethod" in asked else self.method,
+            enctype=_enctype(asked["formenctype"]) if "formenctype" in asked else self.enctype)
+
+    def _button(self, values: Mapping[str, str]) -> Control | None:
+        buttons = [control for control in self.controls if control.kind in BUTTONS]
+        named = [button for button in buttons if button.name and (
+            button.name in values or (button.kind == "image" and f"{button.name}.x" in values))]
+        exact = [button for button in named if button.value == values.get(button.name)]
+        return next(iter((*exact, *named, *buttons)), None)
+
+    def _entries(self, control: Control, button: Control | None, values: Mapping[str, str],
+                 encoding: str) -> list[Entry]:
+        """What one control adds to the entry list."""
+        name = control.name
+        if control.kind in BUTTONS:
+            if control is not button:
+                return []
+            if control.kind == "image":
+                dot = f"{name}." if name else ""
+                return [Entry(f"{dot}{axis}", values.get(f"{dot}{axis}", "1")) for axis in "xy"]
+            return [Entry(name, values.get(name, control.value))] if name else []
+        if not name:
+            return []
+        if control.kind in CHOICES:
+            on = values[name] == control.value if name in values else control.checked
+            return [Entry(name, control.value)] if on else []
+        if control.kind == "file":
+            return [Entry(name, values.get(name, ""), is_file=name not in values)]
+        if control.kind == "hidden" and name.lower() == "_charset_":
+            return [Entry(name, encoding_name(encoding))]
+        if name in values and not (control.kind == "hidden" and self._offers_choice(name)):
+            found = [Entry(name, values[name])]
+        else:
+            found = [Entry(name, value) for value in control.values]
+        return found + ([Entry(*control.direction)] if control.direction else [])
+
+    def _offers_choice(self, name: str) -> bool:
+        return any(control.kind in CHOICES and control.name == name for control in self.controls)
+
+    def _settled(self, values: Mapping[str, str]) -> set[str]:
+        """Named values that are in the form without an entry of their name: what was unticked, and image buttons."""
+        return {control.name for control in self.controls if control.name in values and (
+            control.kind == "image" or (control.kind == "checkbox" and values[control.name] == ""))}
+
+
+def forms_of(page: Page) -> list[Form]:
+    """Every form of a page, in order. Forms in templates are none."""
+    tree = OwnedTree(page.text)
+    return [_read_form(tree, element, page) for element in tree.forms]
+
+
+def choose_form(page: Page, names: Iterable[str], css: str | None) -> Form | None:
+    """The form to log in with: the one `css` picks (or is in, or belongs to), else that with most of the named fields.
+
+    Of equals the one that is most like a login, then the first. None when nothing fits: not one of the names is in it.
+    Raises selectolax's SelectolaxError.
+    """
+    tree = OwnedTree(page.text)
+    if css is not None:
+        for match in tree.root.css(css):
+            owner = tree.owner_of(match) if match.tag in CONTROLS else _form_at(match)
+            if owner is not None:
+                return _read_form(tree, owner, page)
+        return None
+    wanted = frozenset(names)
+    forms = [_read_form(tree, element, page) for element in tree.forms]
+    best = max(forms, key=lambda form: (len(wanted & set(form.names)), _likeness(form, wanted)), default=None)
+    return best if best is not None and wanted & set(best.names) else None
+
+
+def _likeness(form: Form, wanted: frozenset[str]) -> int:
+    """How much a form is a login and not a registration, a search or a request for a new password."""
+    passwords = [control for control in form.controls if control.kind == "password"]
+    points = 3 if len(passwords) == 1 else -3 if passwords else 0
+    points += 4 * any("current-password" in control.autocomplete for control in passwords)
+    points -= 4 * any("new-password" in control.autocomplete for control in form.controls)
+    points -= min(3, sum(control.kind in _TYPED and not control.value and control.name not in wanted
+                         for control in form.controls))
+    labels = " ".join(control.label for control in form.controls if control.kind in BUTTONS)
+    for text, weight in ((form.action, 2), (labels, 2), (form.marks, 1)):
+        points += weight * ((_LOGIN.search(text) is not None) - (_OTHER.search(text) is not None))
+    return points
+
+
+def _read_form(tree: OwnedTree, element: LexborNode, page: Page) -> Form:
+    marks = [attribute(tree, element, name) for name in ("id", "name", "class", "aria-label")]
+    marks += [tree.clean(node.text(deep=True)) for node in element.css(_HEADINGS)]
+    return Form(
+        element=element, url=page.answer.url, base=page.document.base,
+        action=attribute(tree, element, "action").strip("\t\n\f\r "), method=_method(attribute(tree, element, "method")),
+        enctype=_enctype(attribute(tree, element, "enctype")), accept_charset=attribute(tree, element, "accept-charset"),
+        encoding=page.encoding, controls=tuple(controls_of(tree, element)), marks=" ".join(marks))
+
+
+def _form_at(node: LexborNode) -> LexborNode | None:
+    found: LexborNode | None = node
+    while found is not None and found.tag != "form":
+        found = found.parent
+    return found
+
+
+def _method(value: str) -> str:
+    return value.upper() if value.lower() in ("post", "dialog") else "GET"
+
+
+def _enctype(value: str) -> str:
+    return value.lower() if value.lower() in (MULTIPART, PLAIN) else URLENCODED

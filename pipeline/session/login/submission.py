@@ -1,0 +1,90 @@
+"""What a browser sends for a form: its entries in the form's encoding (HTML Standard, 4.10.22)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote_plus, urlsplit, urlunsplit
+
+from pipeline.session.encodings import codec
+
+URLENCODED, MULTIPART, PLAIN = "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"
+_NAMES = {"utf-8": "UTF-8", "cp1252": "windows-1252", "gbk": "GBK", "cp932": "Shift_JIS", "cp949": "EUC-KR",
+          "big5hkscs": "Big5", "euc_jp": "EUC-JP", "iso2022_jp": "ISO-2022-JP", "koi8-r": "KOI8-R", "koi8-u": "KOI8-U"}
+
+
+class Entry(NamedTuple):
+    """A name and a value of a form. is_file: an input for a file, of which none is chosen."""
+
+    name: str
+    value: str
+    is_file: bool = False
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What to send for a filled form."""
+
+    method: str
+    url: str
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = ""
+
+
+def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: str, encoding: str) -> Submission:
+    """method: GET, POST or DIALOG (which sends nothing); action: absolute, its query replaced by GET; encoding: Python's name, of names and values."""
+    entries = [Entry(_crlf(name), _crlf(value), is_file) for name, value, is_file in entries]
+    target = urlsplit(action)._replace(fragment="")
+    if method == "DIALOG":
+        return Submission(method, urlunsplit(target))
+    if method == "GET":
+        return Submission("GET", urlunsplit(target._replace(query=_urlencoded(entries, encoding))))
+    if enctype == MULTIPART:
+        boundary = f"----form{secrets.token_hex(16)}"
+        return Submission("POST", urlunsplit(target), _multipart(entries, encoding, boundary),
+                          f"{MULTIPART}; boundary={boundary}")
+    if enctype == PLAIN:
+        text = "".join(f"{name}={value}\r\n" for name, value, _ in entries)
+        return Submission("POST", urlunsplit(target), text.encode(encoding, "xmlcharrefreplace"), PLAIN)
+    return Submission("POST", urlunsplit(target), _urlencoded(entries, encoding).encode("ascii"), URLENCODED)
+
+
+def output_encoding(accept_charset: str, document: str) -> str:
+    """Python's name of the encoding a form is sent in: the first of its accept-charset that is known, else the page's."""
+    found = next((name for label in accept_charset.split() if (name := codec(label))), document)
+    # Encoding Standard, 4.3: never UTF-16.
+    return "utf-8" if found.startswith("utf-16") else "gbk" if found == "gb18030" else found
+
+
+def encoding_name(encoding: str) -> str:
+    """The Encoding Standard's name of what Python calls `encoding`, as a field named _charset_ sends it."""
+    if (known := _NAMES.get(encoding)) is not None:
+        return known
+    if match := re.fullmatch(r"cp(125\d|866)", encoding):
+        return match[1] if match[1] == "866" else f"windows-{match[1]}"
+    return encoding.upper().replace("ISO8859", "ISO-8859")
+
+
+def _urlencoded(entries: Sequence[Entry], encoding: str) -> str:
+    """URL Standard, 5.2: but for letters, digits and *-._ all is percent-encoded, and a blank is a plus sign."""
+    encoded: Callable[[str], str] = lambda text: quote_plus(  # noqa: E731
+        text.encode(encoding, "xmlcharrefreplace"), safe="*").replace("~", "%7E")
+    return "&".join(f"{encoded(name)}={encoded(value)}" for name, value, _ in entries)
+
+
+def _multipart(entries: Sequence[Entry], encoding: str, boundary: str) -> bytes:
+    """RFC 7578, with the escapes of HTML in names: %0D, %0A and %22."""
+    parts: list[bytes] = []
+    for name, value, is_file in entries:
+        escaped = name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22").encode(encoding, "xmlcharrefreplace")
+        more = b'; filename=""\r\nContent-Type: application/octet-stream' if is_file else b""
+        parts.append(b"--%s\r\nContent-Disposition: form-data; name=\"%s\"%s\r\n\r\n%s\r\n" % (
+            boundary.encode(), escaped, more, value.encode(encoding, "xmlcharrefreplace")))
+    return b"".join(parts) + b"--%s--\r\n" % boundary.encode()
+
+
+def _crlf(text: str) -> str:
+    return re.sub(r"\r\n|\r|\n", "\r\n", text)
