@@ -93,12 +93,12 @@ CONTROLS = {
     "a checkbox that is unticked": ("<input type=checkbox name=keep value=1 checked>", {"keep": ""}, ""),
     "one of several checkboxes": ("<input type=checkbox name=a value=1><input type=checkbox name=a value=2>",
                                   {"a": "2"}, "a=2"),
-    "the last radio button that is checked": ("<input type=radio name=r value=1 checked><input type=radio name=r value=2 "
-                                              "checked>", {}, "r=2"),
+    "the last radio button that is checked": (("<input type=radio name=r value=1 checked><input type=radio name=r value=2 "
+                                              "checked>"), {}, "r=2"),
     "a radio button picked by its value": ("<input type=radio name=r value=1 checked><input type=radio name=r value=2>",
                                            {"r": "2"}, "r=2"),
-    "the first option that is not disabled": ('<select name=s><option disabled value="">Choose<option>  two \n words '
-                                              '</select>', {}, "s=two+words"),
+    "the first option that is not disabled": (('<select name=s><option disabled value="">Choose<option>  two \n words '
+                                              '</select>'), {}, "s=two+words"),
     "the last option that is selected": ("<select name=s><option selected>1<option selected value=b>2</select>", {}, "s=b"),
     "several options": ("<select name=s multiple><option selected>1<option>2<option selected>3</select>", {}, "s=1&s=3"),
     "several options of which none": ("<select name=s multiple><option>1</select>", {}, ""),
@@ -109,8 +109,8 @@ CONTROLS = {
     "an option with an empty value": ("<select name=s><option value>All</select>", {}, "s="),
     "a textarea": ("<textarea name=t>\n\na\r\nb\rc</textarea>", {}, "t=%0D%0Aa%0D%0Ab%0D%0Ac"),
     "a disabled control": ("<input name=d value=1 disabled>", {}, ""),
-    "a disabled fieldset": ("<fieldset disabled><legend><input name=in value=1></legend><input name=out value=1>"
-                            "<legend><input name=second value=1></legend></fieldset>", {}, "in=1"),
+    "a disabled fieldset": (("<fieldset disabled><legend><input name=in value=1></legend><input name=out value=1>"
+                            "<legend><input name=second value=1></legend></fieldset>"), {}, "in=1"),
     "a datalist": ("<datalist><option value=x><input name=d value=1></datalist>", {}, ""),
     "a control without a name": ('<input value=1><input name="" value=2>', {}, ""),
     "a file": ("<input type=file name=f>", {}, "f="),
@@ -143,8 +143,8 @@ BUTTONS = {
     "the first by default": ("<button name=a value=1>A</button><button name=b value=2>B</button>", {}, "a=1", "/login"),
     "the one that is named": ("<button name=a value=1>A</button><button name=b value=2 formaction=/b>B</button>",
                               {"b": "2"}, "b=2", "/b"),
-    "the one with the named value": ("<button name=how value=link formaction=/mail>A</button>"
-                                     "<button name=how value=password formaction=/pass>B</button>",
+    "the one with the named value": (("<button name=how value=link formaction=/mail>A</button>"
+                                     "<button name=how value=password formaction=/pass>B</button>"),
                                      {"how": "password"}, "how=password", "/pass"),
     "one outside that names the form": ("</form><button form=f name=how value=x formaction=/out>B</button>", {}, "how=x",
                                         "/out"),
