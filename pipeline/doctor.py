@@ -24,6 +24,13 @@ from sqlalchemy import func, select
 import pipeline
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.foreground import ask_status, try_connections
+from pipeline.heartbeat.limits import (
+    LEAST_OPEN_FILES,
+    OPEN_FILES_FIX,
+    open_files_for,
+    possible_open_files,
+    short_of_files,
+)
 from pipeline.settings import Settings, load, secrets
 from pipeline.store import Store, open_store
 from pipeline.store.engine import BACKENDS
@@ -70,7 +77,7 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
     for name, look in (("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
-                       ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
+                       ("open files", _open_files(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
         try:
             yield from look
         except OSError as error:
@@ -190,6 +197,19 @@ def _size(folder: Path) -> int:
             except FileNotFoundError:
                 continue  # deleted since it was listed
     return found
+
+
+def _open_files(settings: Settings) -> Iterator[Finding]:
+    connections = settings.heartbeat.max_connections
+    wanted = open_files_for(connections)
+    possible = possible_open_files(wanted)
+    if possible < LEAST_OPEN_FILES:
+        yield Finding("open files", State.PROBLEM, f"the limit is {possible}; the service needs {LEAST_OPEN_FILES} at least",
+                      OPEN_FILES_FIX.format(wanted))
+    elif short := short_of_files(connections):
+        yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or lower heartbeat.max_connections")
+    else:
+        yield Finding("open files", State.OK, f"{wanted} allowed, as many as are wanted")
 
 
 def _clock() -> Iterator[Finding]:

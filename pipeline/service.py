@@ -25,6 +25,7 @@ from pipeline.demo import DemoSite
 from pipeline.download.keeping import tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
 from pipeline.heartbeat import Desk, Outward, Past, Snapshot, announce, heartbeat_of, snapshot
+from pipeline.heartbeat.limits import OPEN_FILES_FIX, open_files_for, raise_open_files
 from pipeline.heartbeat.status import due_for_success
 from pipeline.live import ended_line, progress_line
 from pipeline.mail import alerts
@@ -109,6 +110,9 @@ class Service:
         """Serve until SIGTERM or SIGINT (or, once, until all is done). Returns the exit code."""
         sys.setswitchinterval(SWITCH_S)
         settings = self.settings
+        short_of_files = raise_open_files(settings.heartbeat.max_connections)
+        if short_of_files:
+            logger.warning("%s; %s", short_of_files, OPEN_FILES_FIX.format(open_files_for(settings.heartbeat.max_connections)))
         self._store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
         # Where several services may share the work, the rows of the store say who does what.
         with contextlib.nullcontext() if self._store.shared else sole_service(settings.data_dir) as unclean:

@@ -54,7 +54,8 @@ class Token:
 
 
 def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode("utf-8", "surrogateescape"), other.encode())
+    """other: ours, and ASCII; one: anything at all, lone surrogates included."""
+    return one.isascii() and hmac.compare_digest(one.encode(), other.encode())
 
 
 def kept_token(data_dir: Path) -> Token:
@@ -113,8 +114,10 @@ class Access:
 
     def trusts(self, peer: str) -> bool:
         """Whether a client at this address may ask for the status without a token."""
-        if self.open_status:
-            return True
+        return self.open_status or self.is_local(peer)
+
+    def is_local(self, peer: str) -> bool:
+        """Whether this is the machine itself, by loopback or by a Unix socket ("")."""
         address = _address(peer)
         return address is None or address.is_loopback
 

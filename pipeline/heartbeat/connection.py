@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Protocol, cast
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from pipeline.heartbeat.access import Access
 from pipeline.heartbeat.http_detection import BareLineFeeds
 from pipeline.heartbeat.limits import Limits
 from pipeline.heartbeat.lines import Lines, Replies
+from pipeline.heartbeat.time_slice import TimeSlice
 from pipeline.heartbeat.web import Web
 
 
@@ -20,6 +22,7 @@ class Port(Protocol):
     access: Access
     limits: Limits
     replies: Replies
+    slices: TimeSlice
     web: Web
     max_connections: int
 
@@ -39,8 +42,8 @@ class Connection(asyncio.Protocol):
     place already, and comes from the lobby with what it said there and what is owed to it; first: no answer before.
     """
 
-    __slots__ = ("_bare_line_feeds", "_early", "_fed", "_first", "_http", "_lines", "_owed", "_patience", "_port", "_seated", "_serving",
-                 "_since", "_stalled", "_transport", "ended", "secure", "trusted")
+    __slots__ = ("_bare_line_feeds", "_early", "_fed", "_first", "_http", "_lines", "_lost", "_owed", "_patience", "_port",
+                 "_refusing", "_seated", "_serving", "_since", "_speaks_http", "_stalled", "_transport", "_unanswered", "ended", "secure", "trusted")
 
     def __init__(self, port: Port, *, seated: bool = False, said: bytes = b"", owed: bytes = b"",
                  first: bool = True) -> None:
@@ -57,6 +60,10 @@ class Connection(asyncio.Protocol):
         self._fed = False
         self._serving = False
         self._stalled = False
+        self._refusing = False
+        self._speaks_http = False
+        self._lost = False
+        self._unanswered = 0
         self._since = 0.0
         self.ended = False
         self.trusted = False
@@ -113,7 +120,7 @@ class Connection(asyncio.Protocol):
                             first=self._first)
 
     def data_received(self, data: bytes) -> None:
-        if self._http is not None:
+        if self._speaks_http:
             self._feed_http(data)
         elif self._lines is not None:
             self._lines.fed(data)
@@ -124,19 +131,22 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-closed clients are still answered, but over TLS, where asyncio has no half-closed connections."""
         self.ended = True
-        if self._http is not None:
+        if self._speaks_http:
             return self._fed and not self.secure
         if self._lines is not None:
             self._lines.ended()
         return not self.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self._port.left(self)
         if self._patience is not None:
             self._patience.cancel()
         if self._http is not None:
             self._port.web.forget(self._http)
-            self._http.connection_lost(exc)
+            # A turn later: aiohttp's task of this connection may be about to start, or to take up a request, and fails
+            # where it finds itself dismantled.
+            asyncio.get_running_loop().call_soon(self._http.connection_lost, exc)
         elif self._lines is not None:
             self._lines.lost()
 
@@ -163,14 +173,19 @@ class Connection(asyncio.Protocol):
     def request_began(self) -> None:
         self._serving = True
 
+    def body_refused(self) -> None:
+        """What still comes is dropped; the connection is closed after the answer."""
+        self._refusing = True
+
     def request_answered(self) -> None:
         """The answer is about to be written; whatever comes now is the next request."""
         self._serving = self._fed = False
+        self._unanswered = 0
         self._since = asyncio.get_running_loop().time()
 
     def swept(self, now: float) -> None:
         """Give up on a client that is idle, sends its request in drops, or reads nothing."""
-        if self._http is None:
+        if not self._speaks_http:
             if self._lines is not None:
                 self._lines.swept(now)
             return
@@ -190,15 +205,36 @@ class Connection(asyncio.Protocol):
 
     def _as_http(self, data: bytes) -> None:
         assert self._transport is not None
-        self._http = self._port.web.serve(self._transport, self)
+        self._speaks_http = True
         self._since = asyncio.get_running_loop().time()
         self._bare_line_feeds = BareLineFeeds() if BareLineFeeds.begin(data) else None
+        self._port.slices.run(self._open_http)
         self._feed_http(data)
 
+    def _open_http(self) -> None:
+        if self._transport is not None and not self._lost:
+            self._http = self._port.web.serve(self._transport, self)
+
     def _feed_http(self, data: bytes) -> None:
-        assert self._http is not None
+        """Hand data to the HTTP server, when it is this connection's turn."""
+        limits = self._port.limits
+        self._unanswered += len(data)
+        if self._unanswered > (limits.dropped_bytes if self._refusing else limits.unanswered_bytes):
+            self.abort()
+            return
         self._fed = True
+        if not self._refusing:
+            self._port.slices.run(partial(self._parse_http, data))
+
+    def _parse_http(self, data: bytes) -> None:
+        if self._http is None or self._lost or self._refusing:
+            return
         if self._bare_line_feeds is not None:
             data = self._bare_line_feeds.fed(data)
-        if data:
+        if not data:
+            return
+        try:
             self._http.data_received(data)
+        except Exception as error:  # noqa: BLE001  of a parser; the loop would log a traceback for anybody's bytes
+            self._port.web.failed(error)
+            self.abort()

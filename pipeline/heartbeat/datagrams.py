@@ -1,7 +1,7 @@
 """The same short questions in datagrams: one packet in, one packet out, or none.
 
-What is answered can neither flood nor echo for ever: an answer fits one packet, each source has a budget, and
-what looks like an answer of such a server is dropped, so that two of them cannot be set on each other.
+What is answered can neither flood nor echo for ever: an answer fits one packet, each source has a budget, another
+machine gets no more bytes than it sent (a source address can be forged: RFC 9000 section 8 bounds it, too), and what looks like an answer of such a server is dropped, so that two of them cannot be set on each other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipeline.heartbeat.text import decoded
 
 _log = logging.getLogger(__name__)
 _AN_ANSWER = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ")
+_TOO_LONG = b"error: the answer is longer than a packet, or than the question; ask over TCP"
 _SOURCES = 4096
 _AT_WORK = 64
 
@@ -73,9 +74,9 @@ class Datagrams(asyncio.DatagramProtocol):
             return  # a datagram is no place for it
         reply = self._replies.at_once(text)
         if isinstance(reply, str):
-            self._send(reply, source)
+            self._send(reply, source, len(data))
         elif self._replies.access.trusts(source[0]) and len(self._at_work) < _AT_WORK:
-            task = self._loop.create_task(self._look_up(text, source), name="heartbeat-datagram")
+            task = self._loop.create_task(self._look_up(text, source, len(data)), name="heartbeat-datagram")
             self._at_work.add(task)
             task.add_done_callback(self._looked_up)
 
@@ -95,8 +96,8 @@ class Datagrams(asyncio.DatagramProtocol):
             self._sources.popitem(last=False)
         return budget.spend(now) and self._in_all.spend(now)
 
-    async def _look_up(self, text: str, source: tuple[Any, ...]) -> None:
-        self._send(await self._replies.looked_up(text), source)
+    async def _look_up(self, text: str, source: tuple[Any, ...], asked_bytes: int) -> None:
+        self._send(await self._replies.looked_up(text), source, asked_bytes)
 
     def _looked_up(self, task: asyncio.Task[None]) -> None:
         self._at_work.discard(task)
@@ -104,9 +105,14 @@ class Datagrams(asyncio.DatagramProtocol):
         if error is not None:
             _log.error("no answer", exc_info=error)
 
-    def _send(self, answer: str, source: tuple[Any, ...]) -> None:
-        body = f"{answer}\n".encode("utf-8", "backslashreplace")
-        if len(body) > self._limits.datagram_bytes:
-            body = b"error: the answer is longer than a packet; ask over TCP\n"
-        if self._transport is not None and not self._transport.is_closing():
+    def _send(self, answer: str, source: tuple[Any, ...], asked_bytes: int) -> None:
+        most = self._limits.datagram_bytes
+        if not self._replies.access.is_local(source[0]):
+            most = min(most, asked_bytes)
+        body = answer.encode("utf-8", "backslashreplace")
+        if len(body) > most:
+            body = _TOO_LONG
+        if len(body) < most:
+            body += b"\n"
+        if len(body) <= most and self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(body, source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from aiohttp import web
 
 from pipeline.heartbeat.access import Access
 from pipeline.heartbeat.pages import Pages
+from pipeline.heartbeat.request_bodies import field_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COOKIE_AGE_S = 365 * 86400
@@ -26,6 +26,8 @@ class Visit(Protocol):
     secure: bool
 
     def request_began(self) -> None: ...
+
+    def body_refused(self) -> None: ...
 
     def request_answered(self) -> None: ...
 
@@ -117,13 +119,7 @@ class Gate:
         return response
 
     async def _field(self, request: web.Request, name: str) -> str:
-        try:
-            async with asyncio.timeout(self._body_s):
-                return str((await request.post()).get(name, ""))
-        except TimeoutError as error:
-            raise web.HTTPRequestTimeout from error
-        except ValueError as error:  # no form, or text that is not in the encoding it claims
-            raise web.HTTPBadRequest from error
+        return await field_of(request, name, timeout_s=self._body_s)
 
     async def enter(self, request: web.Request) -> web.StreamResponse:
         return self.entered(request, (await self._field(request, "token")).strip())
@@ -135,9 +131,16 @@ class Gate:
     async def _is_our_form(self, request: web.Request) -> bool:
         """SameSite=Strict does not tell ports apart, so the origin and the form's proof are looked at as well."""
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        if origin is not None and _host_of(origin) != request.headers.get("Host", "").lower():
             return False
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return False
         token = self._access.token
         return token is not None and token.proves(await self._field(request, "proof"))
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

@@ -61,5 +61,5 @@ def _warn_of_strangers(settings: Settings) -> None:
         _log.warning("heartbeat: open_status = true: whoever reaches %s:%d reads status and metrics without a token",
                      table.host, table.port)
     if table.certificate is None:
-        _log.warning("heartbeat: other machines reach it without TLS, so the token can be read on the way; "
-                     "set certificate and key")
+        _log.warning("heartbeat: other machines reach it without TLS (allow_plain = true), so the token can be read on the "
+                     "way; set certificate and key where that matters")

@@ -26,6 +26,7 @@ from pipeline.heartbeat.lines import Replies
 from pipeline.heartbeat.lobby import AT_ONCE, Guest, Lobby
 from pipeline.heartbeat.probe import Probe
 from pipeline.heartbeat.shape import Snapshot
+from pipeline.heartbeat.time_slice import TimeSlice
 from pipeline.heartbeat.vitals import Thresholds, Vitals
 from pipeline.heartbeat.web import Web
 
@@ -67,6 +68,7 @@ class Heartbeat:
                               patience_s=self.limits.patience_s, probe=probe, thresholds=thresholds)
         self.replies = Replies(self._latest, zone, clock, self.access)
         self.web = Web(self.replies, host=host, names=names, desk=desk, zone=zone, body_s=self.limits.http_idle_s)
+        self.slices: TimeSlice
         self.connections: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}
         self._empty = asyncio.Event()
@@ -124,6 +126,7 @@ class Heartbeat:
     async def start(self) -> None:
         """Return once the port answers. Raises HeartbeatError when it cannot be had."""
         loop = asyncio.get_running_loop()
+        self.slices = TimeSlice()
         await self.web.start()
         try:
             for sock in await self._listening() if self._port is not None else []:
@@ -221,6 +224,7 @@ class Heartbeat:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.limits.receive_buffer_bytes)  # inherited
                 sock.bind((address[0], port, *address[2:]))
                 port = sock.getsockname()[1]
                 sock.listen(_BACKLOG)

@@ -14,14 +14,15 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, tzinfo
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from pipeline.heartbeat.desk import Desk
+from pipeline.heartbeat.fault_log import FaultLog
 from pipeline.heartbeat.gate import Gate, Visit
 from pipeline.heartbeat.lines import Replies
 from pipeline.heartbeat.metrics import exposition
 from pipeline.heartbeat.pages import Pages
 from pipeline.heartbeat.private import Private
+from pipeline.heartbeat.request_bodies import FORM_BYTES, has_body, refusal
 from pipeline.heartbeat.shape import Snapshot
 from pipeline.heartbeat.words import health, status
 
@@ -35,7 +36,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_log = logging.getLogger(f"{__name__}.requests")
+_MOST_HEADERS = 64
+_log = logging.getLogger(__name__)
+_requests_log = logging.getLogger(f"{__name__}.requests")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -51,11 +54,13 @@ class Web:
         self._private = Private(desk, self._gate, self._pages, self._latest) if desk is not None else None
         self._names = {"localhost", host.lower(), *(name.lower() for name in names)}
         self._visits: dict[web.RequestHandler, Visit] = {}
+        self._app = web.Application(middlewares=[self._guarded], client_max_size=FORM_BYTES)
         self._runner: web.AppRunner | None = None
-        _log.addFilter(_is_our_mistake)
+        self.faults = FaultLog()
 
     async def start(self) -> None:
-        app = web.Application(middlewares=[self._guarded], client_max_size=16 * 1024)
+        _requests_log.addFilter(self.faults)
+        app = self._app
         app.on_response_prepare.append(_add_headers)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/style.css", self._style)
@@ -68,8 +73,8 @@ class Web:
         app.router.add_post("/enter", self._gate.enter)
         if self._private is not None:
             self._private.add_to(app.router)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_log,
-                                     shutdown_timeout=1.0, lingering_time=2.0)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_requests_log, shutdown_timeout=1.0,
+                                     lingering_time=2.0, auto_decompress=False, max_headers=_MOST_HEADERS)
         await self._runner.setup()
 
     async def stop(self) -> None:
@@ -77,6 +82,11 @@ class Web:
             self._private.stop()
         if self._runner is not None:
             await self._runner.cleanup()
+        _requests_log.removeFilter(self.faults)
+
+    def resources(self) -> list[web.AbstractResource]:
+        """Every path that is answered."""
+        return list(self._app.router.resources())
 
     def serve(self, transport: asyncio.Transport, visit: Visit) -> web.RequestHandler:
         """A handler for a connection that was accepted elsewhere: feed it the connection's events."""
@@ -99,21 +109,39 @@ class Web:
         visit = self.visit(request)
         if visit is not None:
             visit.request_began()
-        try:
-            if not self._is_ours(request.headers.get("Host", "")):
-                response: web.StreamResponse = web.Response(
-                    status=421, text="error: this port does not answer to that name; use its address, or "
-                                     "[heartbeat] names in settings.toml\n")
-            else:
-                response = await handler(request)
-        except web.HTTPException as error:
-            response = web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",
-                                    headers={"Allow": error.headers["Allow"]} if "Allow" in error.headers else None)
+        response = await self._answered(request, handler)
+        if has_body(request) and not request.content.is_eof():
+            response.force_close()
+            if visit is not None:
+                visit.body_refused()
         if visit is not None:
             if visit.takes_no_more:
                 response.force_close()
             visit.request_answered()
         return response
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The handler's answer, or what is wrong with the request. Nothing of a body is read before that."""
+        if not self._is_ours(request.headers.get("Host", "")):
+            return web.Response(status=421, text="error: this port does not answer to that name; use its address, or "
+                                                 "[heartbeat] names in settings.toml\n")
+        try:
+            return refusal(request) or await handler(request)
+        except web.HTTPException as error:
+            return web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",
+                                headers={"Allow": error.headers["Allow"]} if "Allow" in error.headers else None)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets an answer and the log one line
+            if self._gate.is_open(request):
+                _log.exception("a request could not be answered")
+            else:
+                self.failed(error)
+            return web.Response(status=500, text="error: no answer, this is a bug in the pipeline; its log has the details\n")
+
+    def failed(self, error: Exception) -> None:
+        """Log a fault that a request of somebody unknown caused: one line, now and then."""
+        _requests_log.error("fault", exc_info=error)
 
     def _is_ours(self, host: str) -> bool:
         """Whether Host (RFC 9110 section 7.2) names us: an address, localhost or a name of the settings."""
@@ -168,11 +196,6 @@ class Web:
 
     async def _script(self, request: web.Request) -> web.Response:
         return web.Response(text=self._pages.script, content_type="text/javascript")
-
-
-def _is_our_mistake(record: logging.LogRecord) -> bool:
-    """Keep out of the log what clients send wrong: anybody could fill it, with text of theirs."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

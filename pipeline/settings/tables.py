@@ -116,6 +116,8 @@ class HeartbeatTable(Table):
     """Host names by which browsers may reach it, beside addresses, localhost and `host`."""
     allow_remote: bool = False
     """Other machines may reach it. They need the token (`pipeline url`) for everything but /livez and echoes."""
+    allow_plain: bool = False
+    """Other machines reach it without TLS, so that the token can be read on the way. Something else protects that."""
     open_status: bool = False
     """Other machines need no token for status, health and metrics. Pages and actions always need it."""
     allow: tuple[Network, ...] = ()
@@ -154,6 +156,10 @@ class HeartbeatTable(Table):
                                       "if that is meant, or host = \"127.0.0.1\"", {"host": f'"{self.host}"'})
         if self.key is not None and self.certificate is None:
             raise PydanticCustomError("heartbeat", "a key needs its certificate")
+        if self.certificate is None and not self.allow_plain and not is_loopback(self.host):
+            raise PydanticCustomError("heartbeat", "host = {host} without TLS lets the token be read on the way; set certificate "
+                                      "and key, or allow_plain = true if the network in between is trusted",
+                                      {"host": f'"{self.host}"'})
         return self
 
     @property

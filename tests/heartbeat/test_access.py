@@ -29,8 +29,8 @@ TOKEN = Token("t0ken-" * 8)
 class Strangers(Access):
     """Takes every client for one of another machine: tests have loopback only."""
 
-    def trusts(self, peer):
-        return self.open_status
+    def is_local(self, peer):
+        return False
 
 
 class Outsiders(Access):
@@ -66,7 +66,10 @@ def test_another_address_must_be_meant(settings):
     for host in ("0.0.0.0", "192.0.2.1", "::", "box.example"):
         with pytest.raises(SettingsError, match="allow_remote = true"):
             settings(f'[heartbeat]\nhost = "{host}"\n')
-    assert settings('[heartbeat]\nhost = "0.0.0.0"\nallow_remote = true\n').heartbeat.on_port
+        with pytest.raises(SettingsError, match="allow_plain = true"):
+            settings(f'[heartbeat]\nhost = "{host}"\nallow_remote = true\n')
+        assert settings(f'[heartbeat]\nhost = "{host}"\nallow_remote = true\nallow_plain = true\n').heartbeat.on_port
+        assert settings(f'[heartbeat]\nhost = "{host}"\nallow_remote = true\ncertificate = "c.pem"\n').heartbeat.on_port
     settings('[heartbeat]\nhost = "localhost"\n')
     with pytest.raises(SettingsError, match="no network"):
         settings('[heartbeat]\nallow = ["10.0.0.0/99"]\n')
@@ -112,7 +115,7 @@ def test_datagrams_of_strangers_get_echoes_only_and_never_carry_a_token(start):
         sock.connect(heartbeat.address)
         for text in (b"status", f"token {TOKEN.reveal()}".encode(), b"ping"):
             sock.send(text)
-        assert sock.recv(2000) == b"pong\n"
+        assert sock.recv(2000) == b"pong"
 
 
 def test_a_client_outside_the_networks_is_cut_off_without_a_word(start):
@@ -237,7 +240,7 @@ def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, c
 
 
 def test_other_machines_are_warned_of_and_reached_by_their_own_commands(settings, caplog, tmp_path):
-    found = settings('[heartbeat]\nhost = "0.0.0.0"\nport = 0\nallow_remote = true\nopen_status = true\n')
+    found = settings('[heartbeat]\nhost = "0.0.0.0"\nport = 0\nallow_remote = true\nallow_plain = true\nopen_status = true\n')
     announce(found, Heartbeat(host="0.0.0.0", port=0, answer=Service()), on_terminal=False)
     assert "open_status = true" in caplog.text
     assert "without TLS" in caplog.text

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat import Limits
+from pipeline.heartbeat import Access, Limits
 from pipeline.heartbeat.client import ask_udp
 from pipeline.heartbeat.datagrams import Budget
 
@@ -48,7 +48,7 @@ def test_the_same_words_are_answered(ask):
 
 def test_an_answer_longer_than_a_packet_asks_for_tcp(ask, service):
     service.says = empty() | {"reasons": ["x" * 2000]}
-    assert ask("status") == "error: the answer is longer than a packet; ask over TCP"
+    assert ask("status") == "error: the answer is longer than a packet, or than the question; ask over TCP"
 
 
 def test_an_answer_of_such_a_server_is_not_answered_again(start):
@@ -106,3 +106,35 @@ def test_nc_gets_its_answer(start):
     done = subprocess.run(["nc", "-u", "-w", "5", "-W", "1", host, str(port)], input=b"hello", capture_output=True,
                           timeout=10, check=True)
     assert done.stdout.decode() == f"{STAMP} hello\n"
+
+
+class Strangers(Access):
+    """Takes every client for one of another machine: tests have loopback only."""
+
+    def is_local(self, peer):
+        return False
+
+
+@pytest.mark.parametrize("question", [b"p", b"ping", b"ping\n", b"x", b"hello", b"help", b"status", b"", b"time",
+                                      b"ping".ljust(1232, b"\n"), b"status".ljust(1232, b"\n"), b"\xff" * 300, b"\x1b" * 1232])
+def test_another_machine_gets_no_more_bytes_than_it_sent(start, service, question):
+    service.says = empty() | {"reasons": ["x" * 900]}
+    heartbeat = start(udp=True, access=Strangers(open_status=True))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.connect(heartbeat.address)
+        sock.send(question)
+        sock.send(b"ping".ljust(100, b"\n"))
+        answers = []
+        while not answers or answers[-1] != b"pong\n":
+            answers.append(sock.recv(65535))
+    assert all(len(answer) <= len(question) for answer in answers[:-1])
+
+
+def test_a_question_that_is_padded_is_answered_in_full(start):
+    heartbeat = start(udp=True, access=Strangers(open_status=True))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.connect(heartbeat.address)
+        sock.send(b"health".ljust(1232, b"\n"))
+        assert sock.recv(65535) == b"ok\n"

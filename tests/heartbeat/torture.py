@@ -37,6 +37,22 @@ _WORDS = (b"ping", b"status", b"health", b"spider ", b"watch", b"help", b"token 
           b"-1", b"Transfer-Encoding: chunked", b"0\r\n\r\n", b"\r\n\r\n", b"\r\n", b"\n", b"\r", b"\0", b"\xff\xfe",
           b"\x16\x03\x01\x02\x00", b"Cookie: ", b"Authorization: Bearer ", b"Upgrade: websocket", b"Expect: 100-continue",
           b"\xe2\x80\xae", b"\x1b[2J", b"%00", b"?token=", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+_METHODS = (b"GET", b"POST", b"HEAD", b"OPTIONS", b"PUT", b"CONNECT", b"TRACE", b"PROPFIND")
+_TARGETS = (b"/", b"/livez", b"/healthz", b"/status.json", b"/metrics", b"/enter", b"/?token=%ed%a0%80", b"/?token=%ff&token=%00",
+            b"/spiders/%ed%b2%80/run", b"/runs/999999999999999999/events", b"/feed.atom?key=\xff", b"*", b"http://[::1/x", b"//evil",
+            b"http://a:99x/", b"/%", b"/messages/1/retry", b"localhost:80", b"/\xf0\x9f\x92\xa9", b"http://u:p@h/livez")
+_HEADERS = (b"Content-Type: application/x-www-form-urlencoded; charset=zlib", b"Content-Type: application/x-www-form-urlencoded",
+            b"Content-Type: multipart/form-data", b"Content-Type: multipart/form-data; boundary=\xff", b"Content-Type: ;;;=",
+            b"Content-Type: application/x-www-form-urlencoded; charset=\xed\xa0\x80", b"Content-Encoding: gzip",
+            b"Content-Encoding: br, gzip", b"Content-Encoding: \xff", b"Content-Encoding: zstd", b"Transfer-Encoding: gzip, chunked",
+            b"Transfer-Encoding: chunked", b"Transfer-Encoding: zlib", b"Content-Length: 12", b"Content-Length: 0012",
+            b"Content-Length: 99999999999999999999", b"Expect: 100-continue", b"Expect: the worst", b"Upgrade: websocket",
+            b"Connection: Upgrade", b"Cookie: pipeline-x=\xff\xfe", b"Cookie: =;;a", b"Authorization: Bearer \xed\xa0\x80",
+            b"Authorization: Bearer", b"Origin: http://[", b"Sec-Fetch-Site: cross-site", b"Accept: */*;q=x", b"Accept: \xff",
+            b"Accept: application/openmetrics-text; version=\xb2", b"Range: bytes=0-", b"If-Modified-Since: never",
+            b"Accept-Encoding: \xff;q=9", b"X-Forwarded-For: \xff")
+_BODIES = (b"", b"token=+2AA-&proof=x", b"token=\xff\xfe", b"\x1f\x8b\x08\x00rubbish", b"--x\r\n\r\n", b"c\r\ntoken=%ff%fe\r\n0\r\n\r\n",
+           b"ffffffffffffffff\r\n", b"\x28\xb5\x2f\xfd\x00", b"\x00" * 5000)
 
 
 def inputs(seed: int, number: int) -> Iterator[bytes]:
@@ -46,6 +62,10 @@ def inputs(seed: int, number: int) -> Iterator[bytes]:
         kind = chance.random()
         if kind < 0.3:
             yield chance.randbytes(chance.randrange(1, 200)) + chance.choice((b"", b"\n"))
+        elif kind < 0.5:
+            head = [b"%s %s HTTP/1.1" % (chance.choice(_METHODS), chance.choice(_TARGETS)), b"Host: localhost",
+                    *chance.sample(_HEADERS, chance.randrange(5))]
+            yield b"\r\n".join(head) + b"\r\n\r\n" + chance.choice(_BODIES)
         elif kind < 0.8:
             yield b"".join(chance.choices(_WORDS, k=chance.randrange(1, 12))) + chance.choice((b"", b"\n", b"\r\n\r\n"))
         else:

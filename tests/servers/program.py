@@ -47,9 +47,11 @@ class Program:
         head = f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = {self.port}\n'
         (self.folder / "settings.toml").write_text(head + textwrap.dedent(toml), "utf-8")
 
-    def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """A command, to its end. One that hangs says where it does."""
-        with subprocess.Popen([sys.executable, "-X", "faulthandler", "-m", "pipeline", *arguments], cwd=self.folder,
+    def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,
+            open_files: int | None = None) -> subprocess.CompletedProcess[str]:
+        """A command, to its end. One that hangs says where it does. open_files: how many it may have."""
+        limit = ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"] if open_files is not None else []
+        with subprocess.Popen([*limit, sys.executable, "-X", "faulthandler", "-m", "pipeline", *arguments], cwd=self.folder,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               env=self.variables()) as process:
             try:

@@ -1,0 +1,56 @@
+"""Bodies of requests: refused unread wherever none is expected, and never decompressed."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+FORM_BYTES = 16 * 1024
+"""Of a form; ours have one field."""
+_FORM = "application/x-www-form-urlencoded"
+_FIELDS = 16
+
+
+def has_body(request: web.Request) -> bool:
+    """Whether the head announces a body (RFC 9112, 6.3)."""
+    return "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0").strip("0") != ""
+
+
+def refusal(request: web.Request) -> web.Response | None:
+    """413 or 415 for a body that no route will read; None where there is none, or where it may be a form.
+
+    Looks at the head alone. A form must be plain: no content coding, urlencoded, UTF-8, at most FORM_BYTES.
+    """
+    if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405, for which nothing is read
+        return None
+    if request.method != "POST":
+        return web.Response(status=413, text="error: this takes no body\n")
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    charset = request.charset
+    if coding not in {"", "identity"} or request.content_type != _FORM or (charset or "utf-8").lower() not in {"utf-8", "utf8"}:
+        return web.Response(status=415, text=f"error: a form is {_FORM} in UTF-8, without a content coding\n",
+                            headers={"Accept": _FORM, "Accept-Encoding": "identity"})
+    if (request.content_length or 0) > FORM_BYTES:
+        return web.Response(status=413, text=f"error: a form is {FORM_BYTES} bytes at most\n")
+    return None
+
+
+async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
+    """A field of the form that the request carries, "" without one. Raises an HTTPException for what is no form."""
+    if not has_body(request):
+        return ""
+    body = b""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while chunk := await request.content.read(FORM_BYTES + 1 - len(body)):
+                body += chunk
+                if len(body) > FORM_BYTES:
+                    raise web.HTTPRequestEntityTooLarge(FORM_BYTES)
+        fields = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_FIELDS, errors="strict")
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    except (ValueError, web.RequestPayloadError) as error:  # a chunk or a text that is none
+        raise web.HTTPBadRequest from error
+    return dict(fields).get(name, "")

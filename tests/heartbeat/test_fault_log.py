@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import logging
+
+from aiohttp.http_exceptions import BadStatusLine
+
+from pipeline.heartbeat.fault_log import FaultLog
+
+
+def record_of(error):
+    try:
+        raise error  # noqa: TRY301  it needs a traceback
+    except Exception as caught:  # noqa: BLE001
+        return logging.makeLogRecord({"msg": "x", "exc_info": (type(caught), caught, caught.__traceback__)})
+
+
+def test_what_a_client_sent_wrong_is_left_out_and_the_rest_is_one_line_now_and_then():
+    now = [0.0]
+    log = FaultLog(every_s=60, clock=lambda: now[0])
+    assert not log.filter(record_of(BadStatusLine("rubbish")))
+    first = record_of(LookupError("unknown encoding: \x1b[2Jzlib\nforged line"))
+    assert log.filter(first)
+    assert first.getMessage().startswith("a request could not be answered: LookupError: unknown encoding: \\x1b[2Jzlib forged line")
+    assert "record_of" in first.getMessage()
+    assert first.exc_info is None
+    assert "\n" not in first.getMessage()
+    assert not any(log.filter(record_of(ValueError("x"))) for _ in range(1000))
+    now[0] = 61.0
+    later = record_of(ValueError("x"))
+    assert log.filter(later)
+    assert later.getMessage().endswith("; 1000 more since the last such line")
+
+
+def test_lines_without_an_error_pass():
+    assert FaultLog().filter(logging.makeLogRecord({"msg": "ready"}))

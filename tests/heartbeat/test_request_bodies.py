@@ -1,0 +1,126 @@
+"""Bodies that strangers send: nothing is inflated, and nothing is read that no route takes."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import resource
+import socket
+import zlib
+
+import brotli
+import pytest
+import requests
+
+from pipeline.heartbeat import Access, Desk, Token
+from pipeline.settings import load
+from pipeline.store import open_store
+
+from .conftest import NOW
+from .test_web import raw
+
+try:
+    from compression import zstd  # type: ignore[import-not-found]  # Python 3.14
+except ImportError:
+    from backports import zstd
+
+TOKEN = Token("t0ken-" * 8)
+ZEROS = bytes(64 * 2**20)
+BOMBS = {"gzip": gzip.compress(ZEROS, 9), "deflate": zlib.compress(ZEROS, 9), "br": brotli.compress(ZEROS, quality=5),
+         "zstd": zstd.compress(ZEROS)}
+FORM = "application/x-www-form-urlencoded"
+ROUTES = ("/", "/livez", "/healthz", "/readyz", "/status.json", "/metrics", "/style.css", "/live.js", "/icon.svg", "/enter",
+          "/spiders/books", "/spiders/books/run", "/spiders/books/pause", "/spiders/books/resume", "/runs/1", "/runs/1/events",
+          "/digests", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/feed.atom",
+          "/spiders/books/feed.atom", "/nowhere")
+
+
+@pytest.fixture
+def port(start, tmp_path):
+    (tmp_path / "settings.toml").write_text("")
+    settings = load(tmp_path / "settings.toml")
+    store = open_store(settings.data_dir)
+    heartbeat = start(access=Access(TOKEN), desk=Desk(store, lambda: settings, lambda: NOW))
+    yield heartbeat
+    store.close()
+
+
+def memory_kb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def status_of(answer):
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else None
+
+
+def exchange(address, data):
+    """What comes back until the connection ends, however it ends."""
+    with socket.create_connection(address, 10) as sock:
+        found = b""
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            while chunk := sock.recv(65536):
+                found += chunk
+        return found
+
+
+def test_every_route_of_the_server_is_among_those_tried(port):
+    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1") for resource_ in port.web.resources()}
+    assert served <= set(ROUTES)
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("coding", [*BOMBS, "identity", "x-gzip", "gzip, gzip", "\xff", "zlib"])
+def test_no_route_inflates_or_keeps_what_a_stranger_sends(port, caplog, coding):
+    body = BOMBS.get(coding, ZEROS[:200_000])
+    exchange(port.address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    before = memory_kb()
+    for path in ROUTES:
+        for method in ("GET", "POST", "PUT"):
+            head = (f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Encoding: {coding}\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n").encode("latin-1")
+            assert status_of(exchange(port.address, head + body[:60_000])) in ((404, 405, 400) if method == "PUT" else (413, 415, 400, 404, 405))
+    assert memory_kb() - before < 40_000  # one bomb is 64 MB
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert raw(port, b"ping\n", half_close=True) == b"pong\n"
+
+
+def test_a_body_without_end_is_cut_off_before_it_takes_memory(port):
+    head = b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sent = 0
+    with socket.create_connection(port.address, 10) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(head)
+        while sent < 64 * 2**20:
+            sock.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            sent += 0x10000
+    assert sent < 16 * 2**20  # what the buffers of two sockets hold, and little more
+
+
+@pytest.mark.parametrize(("headers", "status"), [
+    ({"Content-Type": f"{FORM}; charset=zlib"}, 415), ({"Content-Type": f"{FORM}; charset=utf-16"}, 415),
+    ({"Content-Type": f"{FORM}; charset=utf-7"}, 415), ({"Content-Type": "multipart/form-data; boundary=x"}, 415),
+    ({"Content-Type": "application/json"}, 415), ({"Content-Type": FORM, "Content-Encoding": "br"}, 415),
+    ({"Content-Type": FORM}, 403), ({"Content-Type": f"{FORM}; charset=UTF-8"}, 403)])
+def test_a_form_is_urlencoded_utf8_without_a_coding(port, caplog, headers, status):
+    answer = requests.post(f"http://127.0.0.1:{port.address[1]}/enter", data=b"token=+2AA-%ed%a0%80", headers=headers, timeout=10)
+    assert answer.status_code == (400 if status == 403 else status)
+    right = requests.post(f"http://127.0.0.1:{port.address[1]}/enter", data=f"token={TOKEN.reveal()}", headers=headers, timeout=10,
+                          allow_redirects=False)
+    assert right.status_code == (303 if status == 403 else status)
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_a_form_that_is_too_long_or_too_rich_is_refused(port):
+    url = f"http://127.0.0.1:{port.address[1]}/enter"
+    assert requests.post(url, data={"token": "x" * 20_000}, timeout=10).status_code == 413
+    assert requests.post(url, data=iter([b"token=" + b"x" * 20_000]), headers={"Content-Type": FORM}, timeout=10).status_code == 413
+    assert requests.post(url, data="&".join(f"f{n}=1" for n in range(50)), headers={"Content-Type": FORM}, timeout=10).status_code == 400
+
+
+def test_a_refused_body_is_no_second_request(port):
+    smuggled = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = exchange(port.address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert status_of(answer) == 413
