@@ -381,11 +381,12 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
             page = FetchedPage(fetch(client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout),
                                spider.encoding)
         answer = page.answer
-        body, text, headers = answer.body, page.text, dict(answer.headers)
+        body, text, headers, encoding = answer.body, page.text, dict(answer.headers), page.encoding
         if spider.pdf and pdf.is_one(body):
             body, headers["Content-Type"] = asyncio.run(pdf.page_of(body, answer.url)), "text/html; charset=utf-8"
-            text = body.decode()
-        document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers)
+            text, encoding = body.decode(), "utf-8"
+        document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers,
+                            encoding=encoding)
         found = try_spider(spider, document, body, spider_class(spider.spider, settings.folder))
         Path(report).write_text(json.dumps(found, default=str), "utf-8")
     except PipelineError as failed:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import scrapy
 from scrapy.crawler import Crawler
@@ -18,6 +17,7 @@ from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Re
 from pipeline.crawl.paging import Pages
 from pipeline.model import Download, Json, Request
 from pipeline.settings import SpiderTable
+from pipeline.urls import bare
 
 _ITEM = "pipeline_item"
 """The meta key of a details page: what its listing said of the item."""
@@ -103,12 +103,4 @@ def document_of(response: Response) -> Document | None:
     if not isinstance(response, TextResponse):
         return None
     return Document(url=response.url, status=response.status, text=response.text,
-                    headers=lambda: header_map(response.headers))
-
-
-def bare(url: str) -> str:
-    """A URL fit for a Referer (RFC 9110, section 10.1.3): no fragment, no credentials."""
-    if "#" not in url and "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+                    headers=lambda: header_map(response.headers), encoding=response.encoding)

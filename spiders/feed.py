@@ -19,11 +19,11 @@ from scrapy.http import Response, TextResponse
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import context_of
-from pipeline.crawl.extract import absolute
 from pipeline.crawl.text import page_text
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
 from pipeline.settings import SpiderTable
+from pipeline.urls import absolute
 
 _MOMENTS = ("published", "updated", "created")
 

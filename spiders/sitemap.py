@@ -12,11 +12,11 @@ from lxml import etree  # type: ignore[import-untyped]
 from scrapy.http import Response
 
 from pipeline.crawl.collect import Found
-from pipeline.crawl.extract import absolute
 from pipeline.crawl.extract.links import Allowed, hosts_of
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
 from pipeline.settings import SpiderTable
+from pipeline.urls import absolute
 from spiders.crawl import CrawlSpider
 
 MAX_URLS = 100_000

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 from scrapy import Request
@@ -118,6 +119,11 @@ class SessionHandler(AiohttpDownloadHandler):
         return True
 
     @staticmethod
+    def _extract_headers(response: _ClientResponse) -> Headers:
+        """As octets: aiohttp's text of those that are not UTF-8 could not be encoded again."""
+        return Headers(list(response.raw_headers))
+
+    @staticmethod
     def _request_headers(request: Request) -> Headers:
         """A copy only where something is left out of it."""
         headers = request.headers
@@ -133,13 +139,15 @@ class SessionHandler(AiohttpDownloadHandler):
 
 class _Client:
     """aiohttp's session, told of no body where there is none: for an empty one it sends `Content-Length: 0` with a GET,
-    which no browser does, and starts a task."""
+    which no browser does, and starts a task. URLs go on the wire as they are: yarl would percent-encode them anew."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self.close = session.close
 
-    def request(self, method: str, url: Any, *, data: bytes, **options: Any) -> Any:
+    def request(self, method: str, url: str | yarl.URL, *, data: bytes, **options: Any) -> Any:
+        if isinstance(url, str):
+            url = yarl.URL(url, encoded=True)
         return self._session.request(method, url, data=data or None, **options)
 
 

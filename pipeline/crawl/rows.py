@@ -31,8 +31,9 @@ from pipeline.errors import FetchError, PipelineError, ProxyError, SpiderError, 
 from pipeline.model import Json, Page, Request
 from pipeline.session.proxies import shown_proxy
 from pipeline.store.crawl import Queued
+from pipeline.urls import absolute
 
-_OWN_META = frozenset({"depth", "is_start_request", "download_timeout", "download_slot", "download_latency"})
+_OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency"})
 
 logger = logging.getLogger(__name__)
 
@@ -154,11 +155,12 @@ def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
 
 def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
     request = queued.request
-    meta = {name: value for name, value in request.meta.items() if name != BEGUN} | {FRONTIER_ID: queued.id}
+    meta = {name: value for name, value in request.meta.items() if name != BEGUN} | {
+        FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy would percent-encode what browsers send as it is
     if request.depth:
         meta["depth"] = request.depth
     return scrapy.Request(
-        request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
+        absolute(request.url) or request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
         encoding=request.encoding or "utf-8", meta=meta, cb_kwargs=request.cb_kwargs,
         cookies=request.cookies, priority=request.priority, dont_filter=True,
         callback=_method(spider, request.callback), errback=partial(failed, _method(spider, request.errback)))

@@ -17,7 +17,6 @@ from scrapy.settings import Settings as ScrapySettings
 from scrapy.settings.default_settings import RETRY_EXCEPTIONS
 from scrapy.spiders import Spider
 from twisted.python.failure import Failure
-from w3lib.url import safe_url_string
 
 from pipeline.crawl.context import BEGUN, START, CrawlContext
 from pipeline.crawl.crew import Crew
@@ -29,6 +28,7 @@ from pipeline.session import PreparedStart
 from pipeline.session.robots import ROBOT
 from pipeline.store import crawl as store_crawl
 from pipeline.store.runs import Ending
+from pipeline.urls import absolute
 
 BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",
             "sitemap": "spiders.sitemap:SitemapSpider", "watch": "spiders.watch:WatchSpider"}
@@ -51,7 +51,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.manners.Pauses": 555,
     "pipeline.crawl.manners.Bans": 580,
     "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 590,
-    "scrapy.downloadermiddlewares.redirect.RedirectMiddleware": 600,
+    "pipeline.crawl.redirects.Redirects": 600,
     "pipeline.crawl.revalidate.Revalidate": 660,
     "pipeline.crawl.middlewares.DigestAuth": 680,
     "pipeline.crawl.expiry.StayLoggedIn": 690,
@@ -223,12 +223,16 @@ async def _nothing(spider: Spider) -> AsyncIterator[scrapy.Request]:
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
     """A start as the frontier keeps it: its body, headers and secrets are filled in when it is sent."""
-    return scrapy.Request(start.url, meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
+    return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
 
 
 def _first(context: CrawlContext, index: int) -> Request:
     """The same in the frontier's own form."""
-    return Request(safe_url_string(context.starts[index].url), meta={BEGUN: True} | _start_meta(context, index))
+    return Request(_start_url(context.starts[index]), meta={BEGUN: True} | _start_meta(context, index))
+
+
+def _start_url(start: PreparedStart) -> str:
+    return absolute(start.url) or start.url
 
 
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:

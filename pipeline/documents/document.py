@@ -6,23 +6,27 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, cast
-from urllib.parse import urljoin
 
 import parsel
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from pipeline.documents import embedded
 from pipeline.model import Json
+from pipeline.urls import absolute, base_of
+
+_BASE_TAGS = ("<base", "<BASE", "<Base")
 
 
 class Document:
-    """url: what relative links start from unless the page says otherwise; text: its body, decoded. headers: looked at
-    when a rule asks for one."""
+    """url: what relative links start from unless the page says otherwise; text: its body, decoded from `encoding`, in
+    which the queries of its links are sent. headers: looked at when a rule asks for one."""
 
-    def __init__(self, *, url: str, status: int, text: str, headers: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, *, url: str, status: int, text: str, headers: Callable[[], Mapping[str, str]],
+                 encoding: str = "utf-8") -> None:
         self.url = url
         self.status = status
         self.text = text
+        self.encoding = encoding
         self._headers = headers
 
     @cached_property
@@ -61,13 +65,14 @@ class Document:
     @cached_property
     def base(self) -> str:
         """What relative links start from: <base href>, else the URL."""
-        if "<base" not in self.text and "<BASE" not in self.text:  # spares most pages, and all JSON, the search
+        if not any(tag in self.text for tag in _BASE_TAGS):  # spares most pages, and all JSON, the search
             return self.url
         found = self.lexbor.css_first("base[href]")
-        try:
-            return urljoin(self.url, found.attributes.get("href") or "") if found is not None else self.url
-        except ValueError:
-            return self.url
+        return base_of(found.attributes.get("href") or "", self.url) if found is not None else self.url
+
+    def absolute(self, link: str) -> str:
+        """The URL that a link of this page requests, "" for none."""
+        return absolute(link, self.base, self.encoding)
 
 
 def header_map(headers: Mapping[bytes, list[bytes]]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from pipeline.errors import FetchError, ProxyError
 from pipeline.hosts import host_of
 from pipeline.session.answer import Answer
-from pipeline.session.connections import pool_classes
+from pipeline.session.connections import RequestTarget, pool_classes, socks_pool_classes
 from pipeline.session.cookies.jar import Jar, host_cookies
 from pipeline.session.faults import is_of_proxy, translate, was_dropped
 from pipeline.session.first_look import banned as is_banned
@@ -28,6 +28,7 @@ from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.shown import shown_url
 from pipeline.settings import BannedTable
+from pipeline.urls import absolute, bare, redirect_target, target_of
 
 if TYPE_CHECKING:
     from pipeline.session.login.expiry import Standing
@@ -134,7 +135,9 @@ class Client(requests.Session):
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As requests does it, with cookies matched as browsers match them (host-only, values as they came)."""
         own, request.cookies = request.cookies or {}, {}
+        request.url = _fetchable(absolute(str(request.url)))
         prepared = super().prepare_request(request)
+        prepared.url = request.url  # requests has percent-encoded anew what browsers send as it is
         carried = self.jar.copy()
         if isinstance(own, Mapping):
             own = host_cookies(request.url if isinstance(request.url, str) else "", dict(own))
@@ -146,8 +149,13 @@ class Client(requests.Session):
         prepared.headers.update(self._login_headers(prepared.url or ""))
         return prepared
 
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where browsers follow a redirect to. Raises InvalidURL for one that leads nowhere."""
+        return _fetchable(redirect_target(resp.headers["Location"], resp.url)) if resp.is_redirect else None
+
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """A redirect to another site loses the login's header, whatever its name."""
+        prepared_request.url = self.get_redirect_target(response)  # again as it is, see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         for name in self._login_headers(response.request.url or ""):
             prepared_request.headers.pop(name, None)
@@ -177,8 +185,9 @@ class _Adapter(HTTPAdapter):
         self._reach = reach
         self._answered = False
         super().__init__()
-        self.poolmanager.pool_classes_by_scheme = pool_classes(reach, timeout_s)
-        self._proxied_pools = pool_classes(None, timeout_s)
+        self._target = RequestTarget()
+        self.poolmanager.pool_classes_by_scheme = pool_classes(reach, timeout_s, self._target)
+        self._proxied_pools = pool_classes(None, timeout_s, self._target)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         self._reach.check_url(request.url or "")
@@ -203,6 +212,9 @@ class _Adapter(HTTPAdapter):
         """On a connection kept from before, which the other end may just be closing: what may be sent twice is then sent
         once more, and what may not begins with a new one."""
         kept, repeatable = self._answered, request.method in _REPEATABLE
+        url = request.url or ""
+        by_proxy = self._proxy is not None and self._proxy.startswith("http") and url.startswith("http:")
+        self._target.text = bare(url) if by_proxy else target_of(url)
         if kept and not repeatable:
             self.close()
         try:
@@ -234,8 +246,7 @@ class _Adapter(HTTPAdapter):
         if proxy.startswith("https:"):
             proxy_kwargs["proxy_ssl_context"] = self._context_for(urlsplit(proxy).hostname)
         found = super().proxy_manager_for(proxy, **proxy_kwargs)
-        if not proxy.startswith("socks"):  # PySocks brings connections of its own
-            found.pool_classes_by_scheme = self._proxied_pools
+        found.pool_classes_by_scheme = socks_pool_classes(self._target) if proxy.startswith("socks") else self._proxied_pools
         return found
 
     def proxy_headers(self, proxy: Any) -> dict[str, str]:
@@ -269,6 +280,12 @@ class _FreshJar(CookieJar):
         return repr(self._jar)
 
     __str__ = __repr__  # the inherited one prints values
+
+
+def _fetchable(url: str) -> str:
+    if not url:
+        raise requests.exceptions.InvalidURL("no http(s) URL that browsers open")
+    return url
 
 
 def not_replayed(url: str, reason: str, method: str) -> FetchError:

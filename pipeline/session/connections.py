@@ -10,11 +10,24 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.contrib.socks import (
+    SOCKSConnection,
+    SOCKSHTTPConnectionPool,
+    SOCKSHTTPSConnection,
+    SOCKSHTTPSConnectionPool,
+)
 
 from pipeline.session.reach import Reach
 
 
-def pool_classes(reach: Reach | None, limit_s: float) -> dict[str, type[HTTPConnectionPool]]:
+class RequestTarget:
+    """What the next request line asks for, octet by octet: urllib3 would percent-encode the URL it is given anew."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+
+def pool_classes(reach: Reach | None, limit_s: float, target: RequestTarget) -> dict[str, type[HTTPConnectionPool]]:
     """For a PoolManager's pool_classes_by_scheme. reach: None behind a proxy, which connects in our place.
 
     limit_s: seconds until a connection is up, and until an answer's headers are whole; urllib3's own limits are for
@@ -37,6 +50,9 @@ def pool_classes(reach: Reach | None, limit_s: float) -> dict[str, type[HTTPConn
             with _within(self, limit_s):
                 super().connect()
 
+        def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
+            super().putrequest(method, target.text or url, *arguments, **options)
+
         def getresponse(self) -> Any:
             with _within(self, limit_s):
                 return super().getresponse()
@@ -49,6 +65,25 @@ def pool_classes(reach: Reach | None, limit_s: float) -> dict[str, type[HTTPConn
 
     class TlsPool(HTTPSConnectionPool):
         ConnectionCls = GuardedTls
+
+    return {"http": Pool, "https": TlsPool}
+
+
+def socks_pool_classes(target: RequestTarget) -> dict[str, type[HTTPConnectionPool]]:
+    """The same for a SOCKSProxyManager, whose connections are PySocks's."""
+
+    class Socks(SOCKSConnection):
+        def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
+            super().putrequest(method, target.text or url, *arguments, **options)
+
+    class SocksTls(Socks, SOCKSHTTPSConnection):
+        pass
+
+    class Pool(SOCKSHTTPConnectionPool):
+        ConnectionCls = Socks
+
+    class TlsPool(SOCKSHTTPSConnectionPool):
+        ConnectionCls = SocksTls
 
     return {"http": Pool, "https": TlsPool}
 

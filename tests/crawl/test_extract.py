@@ -16,7 +16,6 @@ from pipeline.crawl.extract import (
     LinkRules,
     Reader,
     RuleFailedError,
-    absolute,
     number,
     without_tracking,
 )
@@ -138,19 +137,38 @@ def test_a_regular_expression_that_runs_away_is_a_bounded_failure_of_its_rule() 
     assert found.refused[0].data["y"] == "y"
 
 
-@pytest.mark.parametrize(("link", "expected"), [
-    ("x#top", "http://site.example/dir/x"), ("//Other.EXAMPLE/A", "http://other.example/A"), ("?q=1", f"{URL}?q=1"),
-    (" \n/a\tb ", "http://site.example/ab"), ("mailto:x", ""), ("javascript:void(0)", ""), ("http://[::1", ""),
-    ("http://h:99999999/", ""), ("http://h", "http://h/"), ("a b", "http://site.example/dir/a%20b"),
-    ("x" * 10_000, "")])
-def test_links_are_made_absolute(link: str, expected: str) -> None:
-    assert absolute(link, URL) == expected
-
-
 def test_tracking_parameters_are_dropped_and_the_rest_keeps_its_order() -> None:
     url = "http://h/p?b=2&utm_source=x&a=1&fbclid=z&GCLID=q&session=9"
     assert without_tracking(url, frozenset({"session"})) == "http://h/p?b=2&a=1"
     assert without_tracking("http://h/p?utm_campaign=x") == "http://h/p"
+
+
+@pytest.mark.parametrize(("url", "expected"), [
+    ("http://h/a;jsessionid=1F/b;v=2?x=1", "http://h/a/b;v=2?x=1"), ("http://h/a;v=1;jsessionid=2", "http://h/a;v=1"),
+    ("http://h/a?b;jsessionid=1", "http://h/a?b;jsessionid=1"), ("http://h/;jsessionid=1", "http://h/"),
+    ("http://u;jsessionid=1@h/x;y", "http://u;jsessionid=1@h/x;y")])
+def test_dropped_parameters_may_be_in_the_path(url: str, expected: str) -> None:
+    assert without_tracking(url, frozenset({"jsessionid"})) == expected
+    assert without_tracking(url) == url
+
+
+@pytest.mark.parametrize("rule", [{"css": "main > *"}, {"xpath": "//main//*"}])
+def test_every_kind_of_element_links_by_its_own_attributes(rule: dict[str, str]) -> None:
+    page = document('<main><a href=a>1</a><area href=b><link href=c><iframe src=d></iframe><object data=e></object>'
+                    '<video poster=f></video><source srcset="g 1x, h,i 2x"><img src=j srcset=k><img srcset="l"><embed src=m>'
+                    '<span data=no poster=no>2</span><audio src=n></audio><track src=o></main>')
+    assert [link.removeprefix("http://site.example/dir/") for link in LinkRules([SelectorTable(**rule)]).links(page)] == [
+        "a", "b", "c", "d", "e", "f", "g", "h,i", "j", "l", "m", "n", "o"]
+
+
+@pytest.mark.parametrize("rule", [{"css": "img::attr(srcset)"}, {"xpath": "//img/@srcset"}])
+@pytest.mark.parametrize(("srcset", "links"), [
+    ("a.jpg 1x, b.jpg 2x", ["a.jpg", "b.jpg"]), ("a.jpg, b.jpg", ["a.jpg", "b.jpg"]), ("a,b 2x,c", ["a,b", "c"]),
+    (" , a.jpg 100w ,b.jpg 200w,", ["a.jpg", "b.jpg"]), ("/w_2,h_3/a 2x", ["/w_2,h_3/a"]), ("a (1, 2), b", ["a", "b"]),
+    ("", []), (",,", [])])
+def test_srcset_names_one_link_for_each_candidate(rule: dict[str, str], srcset: str, links: list[str]) -> None:
+    page = document(f'<img src=x srcset="{srcset}">')
+    assert Reader(SelectorTable(**rule)).links(page) == links
 
 
 def test_follow_rules_allow_and_deny() -> None:

@@ -3,10 +3,10 @@
 from pipeline.crawl.extract.items import Extracted, ItemRules, Refused
 from pipeline.crawl.extract.links import LinkRules
 from pipeline.crawl.extract.readers import Reader
-from pipeline.crawl.extract.urls import absolute, without_tracking
+from pipeline.crawl.extract.urls import without_tracking
 from pipeline.crawl.extract.values import number
 from pipeline.documents.document import Document, header_map
 from pipeline.documents.regexes import RuleFailedError
 
-__all__ = ["Document", "Extracted", "ItemRules", "LinkRules", "Reader", "Refused", "RuleFailedError", "absolute",
+__all__ = ["Document", "Extracted", "ItemRules", "LinkRules", "Reader", "Refused", "RuleFailedError",
            "header_map", "number", "without_tracking"]

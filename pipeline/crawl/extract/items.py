@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.crawl.extract.readers import link_finder
-from pipeline.crawl.extract.urls import absolute
 from pipeline.crawl.extract.values import converter
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
@@ -72,7 +71,7 @@ class ItemRules:
         if self._link is None:
             return ""
         try:
-            return next((url for found in self._link(scope, document) if (url := absolute(found, document.base))), "")
+            return next((url for found in self._link(scope, document) if (url := document.absolute(found))), "")
         except RuleFailedError as reason:
             problems.append(f"details.link: {reason}")
             return ""

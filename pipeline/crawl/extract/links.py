@@ -8,7 +8,7 @@ from typing import Self
 import regex
 
 from pipeline.crawl.extract.readers import Reader
-from pipeline.crawl.extract.urls import absolute, ftp, without_tracking
+from pipeline.crawl.extract.urls import ftp, without_tracking
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
 from pipeline.hosts import HostSet
@@ -57,7 +57,7 @@ class LinkRules:
         found: dict[str, None] = {}
         for reader in self._readers:
             for link in dict.fromkeys(reader.links(document)):
-                url = absolute(link, document.base) or (ftp(link) if self._for_files else "")
+                url = document.absolute(link) or (ftp(link) if self._for_files else "")
                 if url and not self._for_files:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pipeline.crawl.extract.values import converter
@@ -10,7 +11,12 @@ from pipeline.documents.selectors import Find, Kind, finder, kind_for, root, sel
 from pipeline.model import Json
 from pipeline.settings import SelectorTable
 
-_LINKS = ("href", "src", "data-src", "action", "content")
+_SRCSET = re.compile(r"::attr\(\s*(?:data-)?srcset\s*\)|@(?:data-)?srcset\b")
+_CANDIDATE = re.compile(r"[\s,]*(\S+)")
+_DESCRIPTORS = re.compile(r"[^,(]*(?:\([^)]*\)?[^,(]*)*,?")
+_LINKS = ("href", "src", "data-src", "srcset", "data-srcset", "data", "poster", "action", "content")
+"""What links, of an element that has several the first; what srcset names are all one's."""
+_OF_ONE_ELEMENT = {"data": "object", "poster": "video"}
 
 
 class Reader:
@@ -35,21 +41,43 @@ class Reader:
 
 def link_finder(rule: SelectorTable, kind: Kind) -> Find:
     """The links a rule matches: their text where the rule asks for text, else the first link attribute."""
+    if _SRCSET.search(rule.css or rule.xpath or ""):
+        find, convert = finder(rule, kind), converter(rule)
+        return lambda scope, document: [
+            link for entry in find(scope, document) if isinstance(value := convert(entry, document), str)
+            for link in srcset_links(value)]
     if rule.is_json or (rule.css is None and rule.xpath is None) or rule.regex is not None or "::" in (rule.css or ""):
         find, convert = finder(rule, kind), converter(rule)
         return lambda scope, document: [
             value for entry in find(scope, document) if isinstance(value := convert(entry, document), str)]
     if kind == "lexbor":
         css = split_css(rule.css or "")[0]
-        return lambda scope, document: [link for node in scope.css(css) if (link := _link_in(node.attributes))]
+        return lambda scope, document: [
+            link for node in scope.css(css) for link in _links_in(node.tag, node.attributes)]
     if kind == "json":
         inner_kind = kind_for([rule])
         inner = link_finder(rule, inner_kind)
         return lambda scope, document: inner(root(document, inner_kind), document)
     return lambda scope, document: [
         link for match in select(scope, rule)
-        if (link := _link_in(match.attrib) if hasattr(match.root, "tag") else match.get())]
+        for link in (_links_in(match.root.tag, match.attrib) if hasattr(match.root, "tag") else [match.get()]) if link]
 
 
-def _link_in(attributes: Mapping[str, str | None]) -> str:
-    return next((value for name in _LINKS if (value := attributes.get(name))), "")
+def _links_in(tag: str | None, attributes: Mapping[str, str | None]) -> list[str]:
+    for name in _LINKS:
+        value = attributes.get(name)
+        if value and _OF_ONE_ELEMENT.get(name, tag) == tag:
+            return srcset_links(value) if name.endswith("srcset") else [value]
+    return []
+
+
+def srcset_links(srcset: str) -> list[str]:
+    """The URLs of image candidates (HTML, 4.8.4.2.2), in their order."""
+    links: list[str] = []
+    at = 0
+    while found := _CANDIDATE.match(srcset, at):
+        link = found[1].rstrip(",")
+        links += [link] if link else []
+        descriptors = _DESCRIPTORS.match(srcset, found.end()) if link == found[1] else None
+        at = descriptors.end() if descriptors else found.end()
+    return links

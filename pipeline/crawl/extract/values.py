@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 
 import regex
 
-from pipeline.crawl.extract.urls import absolute
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError, as_text, search, short
 from pipeline.model import Json
@@ -17,6 +16,7 @@ from pipeline.settings import SelectorTable
 
 _NUMBER = re.compile(r"[-+−]?(?:\d[\d.,'’\u00a0\u202f ]*|[.,]\d+)(?:[eE][-+]?\d+)?")
 _BLANKS = re.compile(r"[\s'’\u00a0\u202f]")
+_LINK = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
 _LONGEST_DATE = 100  # characters; a guess takes longer the more there are
 _MANY_DIGITS = 400  # a float ends at 309
 
@@ -54,8 +54,7 @@ def _typed(rule: SelectorTable) -> Convert:
         return lambda found, document: found
     if rule.type in ("html", "raw"):
         return lambda found, document: as_text(found)
-    is_link = rule.type == "url" or any(mark in (rule.css or rule.xpath or "") for mark in (
-        "::attr(href)", "::attr(src)", "@href", "@src"))
+    is_link = rule.type == "url" or _LINK.search(rule.css or rule.xpath or "") is not None
     return _as_url if is_link else _as_line
 
 
@@ -65,7 +64,7 @@ def _as_line(found: Json, document: Document) -> Json:
 
 def _as_url(found: Json, document: Document) -> Json:
     text = " ".join(as_text(found).split())
-    return absolute(text, document.base) or text
+    return document.absolute(text) or text
 
 
 def _as_number(found: Json, decimal: str | None) -> Json:

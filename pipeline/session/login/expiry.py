@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from pipeline.errors import LoginError, PipelineError
 from pipeline.hosts import host_and_port, host_of
 from pipeline.session.pages import Page
 from pipeline.session.shown import shown_url
 from pipeline.settings import LoginTable
+from pipeline.urls import absolute, redirect_target
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 """What is sent again after a login without asking (RFC 9110, 9.2.1)."""
@@ -39,7 +40,7 @@ class Expiry:
             return ""
         if status in self._rules.status:
             return f"answers with status {status}"
-        if location and status in REDIRECTS and self.is_login_page(urljoin(url, location), asked=url):
+        if location and status in REDIRECTS and self.is_login_page(redirect_target(location, url), asked=url):
             return "leads back to the login page"
         return ""
 
@@ -128,4 +129,4 @@ class Standing:
 def _place(url: str) -> tuple[str, int, str]:
     """Host, port and path; http and https of one host are one place."""
     host, port = host_and_port(url)
-    return host, 80 if port == 443 else port, urlsplit(url).path.rstrip("/")
+    return host, 80 if port == 443 else port, urlsplit(absolute(url) or url).path.rstrip("/")

@@ -1,0 +1,31 @@
+"""Redirects of pages, followed to where browsers follow them."""
+
+from __future__ import annotations
+
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.http import Request, Response
+
+from pipeline.errors import FetchError
+from pipeline.session.shown import clean
+from pipeline.urls import redirect_target
+
+_FOLLOWED = frozenset({301, 302, 303, 307, 308})
+
+
+class Redirects(RedirectMiddleware):
+    """Scrapy's own, told where the Location leads by the URL Standard. A redirect that leads nowhere fails its page."""
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
+        location = response.headers.get("Location")
+        if location is None or response.status not in _FOLLOWED:
+            return response
+        target = redirect_target(location, request.url)
+        headers = response.headers.copy()
+        headers["Location"] = target or request.url
+        result = super().process_response(request, response.replace(headers=headers))
+        if not isinstance(result, Request):  # the spider wants to see it
+            return response
+        if not target:
+            raise FetchError(f"redirects to an address that is not fetched: {clean(location.decode('latin-1'), 100)}",
+                             where=request.url, fix="only http and https URLs are, that browsers open, too")
+        return result.replace(url=target, meta={**result.meta, "verbatim_url": True})

@@ -1,0 +1,112 @@
+"""Links as browsers resolve and request them (URL Standard, https://url.spec.whatwg.org)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import ada_url
+
+MAX_LENGTH = 8000
+"""Characters of a URL that is requested."""
+
+# What the URL parser leaves as it is, in a path and in a query alike. Nearly all links are of these two kinds.
+_VERBATIM = r"[A-Za-z0-9\-._~!$&()*+,;=:@/?%\[\]|]*"
+_PLAIN = re.compile(rf"(https?://[a-z0-9.-]+(?::\d{{1,5}})?)/{_VERBATIM}")
+_ROOTED = re.compile(rf"/(?!/){_VERBATIM}")
+_ORIGIN = re.compile(r"https?://[^/?#]+")
+_C0_AND_SPACE = "".join(map(chr, range(33)))
+_STRIPPED = str.maketrans("", "", "\t\n\r")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NEVER_IN_QUERIES = frozenset(b"\"#<>'")
+
+
+def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
+    """The URL that `link` requests from a page at `base`, without its fragment; "" where browsers request none.
+
+    encoding: of the page, in which the query of the link is sent (URL Standard, 4.4, query state); a character it
+    lacks becomes &#NNN;. The rest is UTF-8. What is percent-encoded already stays as it is written.
+    """
+    if len(link) > MAX_LENGTH:
+        return ""
+    if "/." not in link and "/%2" not in link:
+        if _ROOTED.fullmatch(link):
+            if origin := _normal_origin(base):
+                return origin + link
+        elif (plain := _PLAIN.fullmatch(link)) and _normal_origin(plain[1]):
+            return link
+    if not link.isascii():
+        link = _with_encoded_query(_SURROGATE.sub("\ufffd", link), encoding)
+    url = _joined(link, base).partition("#")[0]
+    return url if url.startswith(("http://", "https://")) and len(url) <= MAX_LENGTH else ""
+
+
+def redirect_target(location: bytes | str, url: str) -> str:
+    """Where a redirect of `url` leads, without its fragment; "" for what browsers do not follow.
+
+    location: the header's octets, also as Latin-1 text; those that are not ASCII are sent as they came.
+    """
+    octets = location.encode("latin-1", "replace") if isinstance(location, str) else location
+    return absolute("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets), url)
+
+
+def target_of(url: str) -> str:
+    """What the request line of an origin server has of an absolute URL: path and query (RFC 9112, 3.2.1)."""
+    return "/" + url.partition("#")[0].split("/", 3)[3]
+
+
+def bare(url: str) -> str:
+    """An absolute URL without user info and fragment."""
+    url = url.partition("#")[0]
+    scheme, _, authority, *rest = url.split("/", 3)
+    return "/".join([scheme, "", authority.rpartition("@")[2], *rest]) if "@" in authority else url
+
+
+def base_of(href: str, url: str) -> str:
+    """What the links of a page at `url` start from, by the href of its first <base> that has one (HTML, 4.2.3)."""
+    base = _joined(href, url)
+    return url if not base or base.startswith(("data:", "javascript:")) else base
+
+
+def _joined(link: str, base: str) -> str:
+    try:
+        return ada_url.join_url(base, link) if base else ada_url.normalize_url(link)
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=10_000)
+def _normal_origin(url: str) -> str:
+    """Scheme, host and port of a URL, where the URL parser leaves them as they are; else ""."""
+    origin = _ORIGIN.match(url)
+    return origin[0] if origin and _joined(origin[0], "") == f"{origin[0]}/" else ""
+
+
+def _with_encoded_query(link: str, encoding: str) -> str:
+    head, mark, rest = link.partition("?")
+    if not mark or "#" in head:
+        return link
+    query = rest.partition("#")[0].rstrip(_C0_AND_SPACE).translate(_STRIPPED)
+    if query.isascii():
+        return link
+    data = _encoded(query, encoding)
+    return f"{head}?" + "".join(
+        chr(byte) if 0x21 <= byte <= 0x7E and byte not in _NEVER_IN_QUERIES else f"%{byte:02X}" for byte in data)
+
+
+def _encoded(query: str, encoding: str) -> bytes:
+    if encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):  # Encoding Standard, 4.3: output encodings
+        encoding = "utf-8"
+    try:
+        return query.encode(encoding)
+    except LookupError:
+        return query.encode()
+    except UnicodeEncodeError:
+        return b"".join(_encoded_character(character, encoding) for character in query)
+
+
+def _encoded_character(character: str, encoding: str) -> bytes:
+    try:
+        return character.encode(encoding)
+    except UnicodeEncodeError:
+        return b"%%26%%23%d%%3B" % ord(character)

@@ -1,0 +1,104 @@
+"""Links are requested as browsers request them, as pages and as files: the URL suite of the web platform's tests, end to end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import pytest
+
+from pipeline.urls import bare
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, PageSite
+from tests.servers.proxies import start_socks_proxy
+from tests.servers.recorder import Recorder
+
+CASES = json.loads((Path(__file__).parent.parent / "data" / "urltestdata-http.json").read_text())["cases"]
+PAGE = "http://suite.test/"
+
+
+def expected(case: dict[str, str]) -> str | None:
+    """The URL in the request line to a proxy; a CONNECT's host for https. None where nothing is requested."""
+    if case["base"] == "http://[0:0:0:0:0:0:0:0":
+        return authority(case["input"])  # HTML ignores a <base> that is no URL
+    if case["failure"] or not case["href"].startswith("http"):
+        return None
+    url = bare(case["href"])
+    return url if url.startswith("http:") else authority(url)
+
+
+def authority(url: str) -> str:
+    host = url.split("/")[2]
+    return host if host.rpartition(":")[2].isdigit() else f"{host}:443"
+
+
+def page(url: str) -> str | None:
+    if url == PAGE:
+        return "".join(f'<a class=case href="/case/{number}">x</a>' for number in range(len(CASES)))
+    if not url.startswith(f"{PAGE}case/"):
+        return None
+    case = CASES[int(url.rpartition("/")[2])]
+    base = f'<base href="{escape(case["base"])}">' if case["base"] else ""
+    return f'{base}<a class=tried href="{escape(case["input"])}">x</a>'
+
+
+@pytest.fixture
+def proxy() -> Iterator[Recorder]:
+    with Recorder(page) as started:
+        yield started
+
+
+@pytest.mark.parametrize("rules", ['follow = ["a"]', 'follow = ["a.case"]\ndownload = ["a.tried"]'], ids=["pages", "files"])
+def test_links_of_the_url_suite_are_requested_as_browsers_request_them(crawls: Crawls, proxy: Recorder, rules: str) -> None:
+    hosts = sorted({bare(case["href"]).split("/")[2] for case in CASES if case["href"] and expected(case)} - {"f:0"})  # a port no setting names
+    crawls.write(f'[proxies]\np = "{proxy.url}"\n[spiders.s]\nstart = "{PAGE}"\nproxy = "p"\nrobots = false\nretries = 0\n'
+                 f'concurrency = 16\nhosts = {json.dumps([*hosts, "www.google.com"])}\n{rules}\n'
+                 '[spiders.s.items]\nkey = ["t"]\nfields = { t = "p" }')
+    crawls.perform()
+    asked = {url for url in proxy.asked if not url.startswith(PAGE)}
+    right = [case for case in CASES if expected(case) is None or expected(case) in asked]
+    wrong = [(case["input"], expected(case)) for case in CASES if case not in right]
+    assert not asked - {expected(case) for case in CASES}, "nothing else is asked for"
+    assert len(right) >= 199, wrong
+
+
+def test_a_redirect_leads_where_browsers_go_or_its_page_fails(crawls: Crawls, site: PageSite) -> None:
+    utf8, latin1 = "/é?é".encode().decode("latin-1"), "/é?é"
+    locations = {"/1": utf8, "/2": latin1, "/3": "\\back?x='%7e|", "/4": "?q=1#f", "/5": "//[", "/6": "http://256.256.256.256/",
+                 "/7": "mailto:x@y.example", "/8": "http:/rel", "/9": "http://h:99x90/", "/10": f"{site.url.replace('http:', 'HTTP:')}/A/../b"}
+    site.pages = {path: Answer("", 302, {"Location": location}) for path, location in locations.items()}
+    site.pages["/"] = "".join(f"<a href={path}>x</a><i href={path}?file>x</i>" for path in locations)
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\nretries = 0\nfollow = ["a"]\ndownload = ["i"]\n'
+                 '[spiders.s.items]\nkey = ["t"]\nfields = { t = "p" }')
+    run = crawls.perform()
+    reached = sorted({path for path in site.paths() if path.partition("?")[0] not in locations} - {"/"})
+    assert reached == sorted(["/%C3%A9?%C3%A9", "/%E9?%E9", "/back?x=%27%7e|", "/rel", "/b"])
+    for query in ("q=1", ""):
+        assert [path for path in site.paths() if path.startswith("/4")].count(f"/4?{query}" if query else "/4")
+    assert run.progress.pages_failed == 10  # five that are not found, five that lead nowhere
+    assert run.progress.downloads_failed == 10
+
+
+def test_queries_are_sent_in_the_encoding_of_their_page_as_page_and_file(crawls: Crawls, site: PageSite) -> None:
+    """scrapy/scrapy#1913: what is percent-encoded already stays as it is written."""
+    _crawl_in_windows_1251(crawls, site)
+
+
+@pytest.mark.needs("microsocks")
+def test_queries_are_sent_so_through_socks_too(crawls: Crawls, site: PageSite) -> None:
+    with start_socks_proxy() as place:
+        _crawl_in_windows_1251(crawls, site, f'[proxies]\np = "socks5h://{place}"\n', 'proxy = "p"\n')
+
+
+def _crawl_in_windows_1251(crawls: Crawls, site: PageSite, before: str = "", more: str = "") -> None:
+    body = ('<a href="/ä/x?q=книги&e=%c3%a9">p</a><a href="/two?q=日">p</a><i data-src="/file?q=книги \'x\' %7e">f</i>')
+    html = {"Content-Type": "text/html; charset=windows-1251"}
+    site.pages = {"/": Answer(body.encode("cp1251", "xmlcharrefreplace"), headers=html)}
+    crawls.write(f'{before}[spiders.s]\nstart = "{site.url}/"\nrobots = false\nretries = 0\nfollow = ["a"]\ndownload = ["i"]\n'
+                 f'{more}[spiders.s.items]\nkey = ["t"]\nfields = {{ t = "p" }}')
+    crawls.perform()
+    cyrillic = "%EA%ED%E8%E3%E8"
+    assert sorted(site.paths()[1:]) == sorted([
+        f"/%C3%A4/x?q={cyrillic}&e=%c3%a9", "/two?q=%26%2326085%3B", f"/file?q={cyrillic}%20%27x%27%20%7e"])
