@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from sqlalchemy import func, select
 
 import pipeline
-from pipeline.errors import PipelineError, SettingsError
+from pipeline.errors import HeartbeatBusyError, PipelineError, SettingsError
 from pipeline.foreground import ask_status, try_connections
 from pipeline.heartbeat.limits import (
     LEAST_OPEN_FILES,
@@ -267,6 +267,9 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
 def _service(settings: Settings) -> Iterator[Finding]:
     try:
         found = ask_status(settings)
+    except HeartbeatBusyError as error:
+        yield Finding("service", State.WARNING, error.what, error.fix)
+        return
     except PipelineError:
         yield Finding("service", State.WARNING, "no service answers", "start it with `pipeline serve`, if it should run")
         return

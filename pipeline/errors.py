@@ -15,6 +15,7 @@
     ├── StoreError               8   the database cannot be used
     │   └── LeaseLostError       8   somebody else took up what we worked on
     ├── HeartbeatError           9   the port is taken, or nobody answers on it
+    │   └── HeartbeatBusyError  11   it answers that it has no room, or closes: the service is there
     └── SpiderError             10   the spider's own code or rules failed
 
 Each family owns its exit code. A message says what happened, where, and the fix. Errors of fetches,
@@ -133,6 +134,10 @@ class LeaseLostError(StoreError):
 
 class HeartbeatError(PipelineError):
     exit_code = 9
+
+
+class HeartbeatBusyError(HeartbeatError):
+    exit_code = 11
 
 
 class SpiderError(PipelineError):

@@ -8,15 +8,18 @@ import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from pipeline.errors import HeartbeatError
+from pipeline.errors import HeartbeatBusyError, HeartbeatError
 from pipeline.heartbeat.access import TOKEN_FILE
 from pipeline.heartbeat.doors import near, socket_path
+from pipeline.heartbeat.refusals import BUSY
 from pipeline.settings import Settings
 from pipeline.settings.values import is_loopback
 
 DATAGRAM_BYTES = 1232
 _LONGEST_ANSWER = 64 * 2**20
+_TRY_AGAIN = "try again in a moment; [heartbeat] max_connections and `pipeline status` tell more"
 _FIX = "is `pipeline serve` running? [heartbeat] in settings.toml says where"
 
 
@@ -43,17 +46,28 @@ class Way:
         """Over one connection: each line's answer, before the next is taken. Raises HeartbeatError, with retry."""
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                sock.sendall(f"token {self.token}\n".encode())
-                answers.readline(_LONGEST_ANSWER)  # a wrong one is told by what follows
+                self._asked(sock, answers, f"token {self.token}".encode())  # a wrong one is told by what follows
             for line in lines:
                 # A newline inside would be a second question, whose answer nobody reads.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")
-                sock.sendall(text.encode("utf-8", "surrogateescape") + b"\n")
-                answer = answers.readline(_LONGEST_ANSWER)
-                if not answer.endswith(b"\n"):
-                    raise HeartbeatError("the connection was closed without an answer", where=str(self), fix=_FIX,
-                                         retry=True)
-                yield answer[:-1].decode("utf-8", "backslashreplace")
+                yield self._asked(sock, answers, text.encode("utf-8", "surrogateescape"))
+
+    def _asked(self, sock: socket.socket, answers: BinaryIO, line: bytes) -> str:
+        """Raises HeartbeatBusyError when the service is there and has no room."""
+        try:
+            sock.sendall(line + b"\n")
+            answer = answers.readline(_LONGEST_ANSWER)
+        except ConnectionError as error:  # it was refused before it could ask
+            raise HeartbeatBusyError("busy: the connection was accepted, and closed without an answer", where=str(self),
+                                     fix=_TRY_AGAIN, retry=True) from error
+        text = answer.removesuffix(b"\n").decode("utf-8", "backslashreplace")
+        if text.startswith("error: ") and text.endswith(BUSY):
+            raise HeartbeatBusyError(f"busy: {text.removeprefix('error: ').removesuffix(BUSY).rstrip('; ')}", where=str(self),
+                                     fix=_TRY_AGAIN, retry=True)
+        if not answer.endswith(b"\n"):
+            raise HeartbeatBusyError("busy: the connection was accepted, and closed without an answer", where=str(self),
+                                     fix=_TRY_AGAIN, retry=True)
+        return text
 
     def ask_datagram(self, text: str, *, timeout_s: float = 2) -> str:
         """The answer to one datagram. Raises HeartbeatError, with retry, when none comes in time."""

@@ -9,26 +9,26 @@ from typing import Protocol, cast
 from aiohttp import web
 
 from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.admission import Admission
 from pipeline.heartbeat.http_detection import BareLineFeeds
 from pipeline.heartbeat.limits import Limits
 from pipeline.heartbeat.lines import Lines, Replies
+from pipeline.heartbeat.refusals import answer_without_a_place, asks_livez
 from pipeline.heartbeat.time_slice import TimeSlice
 from pipeline.heartbeat.web import Web
+
+_MOST_EARLY = 16 * 1024
 
 
 class Port(Protocol):
     """What connections share: who is there, and what they may do."""
 
     access: Access
+    admission: Admission
     limits: Limits
     replies: Replies
     slices: TimeSlice
     web: Web
-    max_connections: int
-
-    def has_room(self) -> bool: ...
-
-    def waits(self, connection: Connection) -> bool: ...
 
     def joined(self, connection: Connection) -> None: ...
 
@@ -38,14 +38,16 @@ class Port(Protocol):
 class Connection(asyncio.Protocol):
     """Starts with lines; an HTTP request line hands it to aiohttp, whose handler then gets every event.
 
-    aiohttp is called, not put in its place, so that a connection is counted until it is gone. seated: it has its
-    place already, and comes from the lobby with what it said there and what is owed to it; first: no answer before.
+    aiohttp is called, not put in its place, so that a connection is counted until it is gone. peer: its address, "" for
+    the Unix socket, None to ask the transport; origin: what it is counted with; placed: it has its place already, and comes from the acceptor with what it
+    said there and what is owed to it; first: no answer before.
     """
 
-    __slots__ = ("_bare_line_feeds", "_early", "_fed", "_first", "_http", "_lines", "_lost", "_owed", "_patience", "_port",
-                 "_refusing", "_seated", "_serving", "_since", "_speaks_http", "_stalled", "_transport", "_unanswered", "ended", "secure", "trusted")
+    __slots__ = ("_bare_line_feeds", "_early", "_fed", "_first", "_http", "_lines", "_lost", "_owed", "_patience", "_peer",
+                 "_port", "_refusing", "_serving", "_since", "_speaks_http", "_stalled", "_transport", "_unanswered", "ended", "origin",
+                 "placed", "secure", "trusted")
 
-    def __init__(self, port: Port, *, seated: bool = False, said: bytes = b"", owed: bytes = b"",
+    def __init__(self, port: Port, *, peer: str | None = None, placed: bool = False, said: bytes = b"", owed: bytes = b"",
                  first: bool = True) -> None:
         self._port = port
         self._transport: asyncio.Transport | None = None
@@ -53,7 +55,6 @@ class Connection(asyncio.Protocol):
         self._http: web.RequestHandler | None = None
         self._bare_line_feeds: BareLineFeeds | None = None
         self._patience: asyncio.Handle | None = None
-        self._seated = seated
         self._first = first
         self._owed = owed
         self._early = said
@@ -65,38 +66,59 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._unanswered = 0
         self._since = 0.0
+        self._peer = peer
+        self.origin = ""
+        self.placed = placed
         self.ended = False
         self.trusted = False
         self.secure = False
+
+    @property
+    def made(self) -> bool:
+        return self._transport is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from asyncio's
         self._transport = transport
         port = self._port
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        if not port.access.admits(address):
+        if self._peer is None:  # not from the acceptor
+            found = transport.get_extra_info("peername")
+            self._peer = str(found[0]) if isinstance(found, tuple) and found else None
+        origin = port.admission.origin_of(self._peer) if self._peer is not None else None
+        if origin is None:  # may not connect, or is gone again
             transport.abort()
             return
-        self.trusted = port.access.trusts(address)
+        self.origin = origin
+        self.trusted = port.access.trusts(self._peer or "")
         self.secure = transport.get_extra_info("ssl_object") is not None
-        if self._seated and port.max_connections:
-            self._patience = asyncio.get_running_loop().call_soon(self.admit)  # when the transport is ready to be paused
-        elif port.has_room():
-            self._enter(transport)
-        elif port.waits(self):
-            self._patience = asyncio.get_running_loop().call_later(port.limits.door_s, self.refuse)
+        loop = asyncio.get_running_loop()
+        if not self.placed and port.admission.has_room(origin):
+            port.admission.placed(origin)
+            self.placed = True
+        if self.placed:
+            port.joined(self)
+            self._patience = loop.call_soon(self._begin)  # when the transport is ready to be paused
+        elif port.admission.waits(self):
+            self._patience = loop.call_later(port.limits.door_s, self.refuse)
+            self._answer_livez()
         else:
             self.refuse()
 
     def admit(self) -> None:
-        """A place is free for one that waited at the door, or was kept for one from the lobby."""
+        """A place is free for one that waited."""
+        self.placed = True
+        self._port.joined(self)
+        self._begin()
+
+    def _begin(self) -> None:
         assert self._transport is not None
-        assert self._patience is not None
-        self._patience.cancel()
+        if self._patience is not None:
+            self._patience.cancel()
         if self._transport.is_closing():  # it was reset meanwhile, which is told next
             return
-        self._enter(self._transport)
+        port = self._port
+        self._lines = Lines(self._transport, port.replies, port.limits, self._as_http, trusted=self.trusted,
+                            first=self._first)
         self._transport.resume_reading()
         if self._owed:
             self._transport.write(self._owed)
@@ -106,27 +128,32 @@ class Connection(asyncio.Protocol):
             self.eof_received()
 
     def refuse(self) -> None:
+        """Say that there is no room, in the language of the question, and close."""
         assert self._transport is not None
-        port = self._port
-        port.left(self)
-        why = f"{port.max_connections} connections are all this port has" if port.max_connections else "stopping"
-        self._transport.write(f"error: {why}; try again later\n".encode())
-        self._transport.close()
+        if self._patience is not None:
+            self._patience.cancel()
+        admission = self._port.admission
+        admission.gave_up(self)
+        if not self._transport.is_closing():
+            self._transport.write(answer_without_a_place(self._early, admission.why_not(self.origin)))
+            self._transport.close()
 
-    def _enter(self, transport: asyncio.Transport) -> None:
-        port = self._port
-        port.joined(self)
-        self._lines = Lines(transport, port.replies, port.limits, self._as_http, trusted=self.trusted,
-                            first=self._first)
+    def _answer_livez(self) -> None:
+        """Without a place, too: whether the loop turns is answered whoever else is there."""
+        if asks_livez(self._early):
+            self.refuse()
 
     def data_received(self, data: bytes) -> None:
         if self._speaks_http:
             self._feed_http(data)
         elif self._lines is not None:
             self._lines.fed(data)
-        elif self._transport is not None:  # at the door: what it came to ask is kept, and no more is read
+        elif self._transport is not None:  # without a place: the beginning is kept, and no more is read
             self._early += data
-            self._transport.pause_reading()
+            if len(self._early) > _MOST_EARLY:
+                self._transport.pause_reading()
+            if not self.placed:
+                self._answer_livez()
 
     def eof_received(self) -> bool:
         """Half-closed clients are still answered, but over TLS, where asyncio has no half-closed connections."""
@@ -194,6 +221,15 @@ class Connection(asyncio.Protocol):
         if (self._stalled and waited > limits.stalled_s) or (
                 not self._stalled and not self._serving and waited > limits.http_idle_s):
             self.abort()
+
+    @property
+    def idles(self) -> bool:
+        """Whether it is HTTP and no request is at work: between two, or one that does not arrive."""
+        return self._speaks_http and not self._serving and not self._stalled
+
+    @property
+    def idle_since(self) -> float:
+        return self._since
 
     def close(self) -> None:
         if self._transport is not None:

@@ -17,6 +17,7 @@ OPEN_FILES_FIX = "raise it to {}: `ulimit -n`, LimitNOFILE= of the unit, `--ulim
 @dataclass(frozen=True)
 class Limits:
     """connections: at once; beyond it a client waits door_s for a place and then reads one line that says so. line_bytes: of one line.
+    per_address: connections of one address of another machine, by default a quarter. handshake_s: for a TLS handshake.
 
     quiet_s: a line without its newline is answered after this much silence; request_line_s: where it may be the
     beginning of an HTTP request. idle_s: silence after which a
@@ -32,6 +33,8 @@ class Limits:
     """
 
     connections: int = 512
+    per_address: int | None = None
+    handshake_s: float = 5.0
     door_s: float = 0.2
     line_bytes: int = 8192
     quiet_s: float = 0.2

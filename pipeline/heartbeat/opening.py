@@ -31,7 +31,8 @@ def heartbeat_of(settings: Settings, store: Store, answer: Answers, desk: Desk, 
     table = settings.heartbeat
     return Heartbeat(
         host=table.host, port=table.port if table.on_port else None, answer=answer, zone=settings.zone, version=version,
-        udp=table.udp, names=table.names, limits=Limits(connections=table.max_connections),
+        udp=table.udp, names=table.names,
+        limits=Limits(connections=table.max_connections, per_address=table.max_connections_per_address),
         access=Access(kept_token(settings.data_dir), networks(table.allow), table.open_status), desk=desk,
         tls=server_tls(settings), socket_path=socket_path(settings),
         probe=Probe(lambda: pulse.beat(store, now=clock())),

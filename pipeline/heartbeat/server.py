@@ -15,16 +15,19 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from pipeline.errors import HeartbeatError
+from pipeline.heartbeat.acceptor import AT_ONCE, SILENT_S, Accepted, Acceptor, heard_so_far, say_and_close
 from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.admission import Admission
 from pipeline.heartbeat.connection import Connection
 from pipeline.heartbeat.datagrams import Datagrams
 from pipeline.heartbeat.desk import Desk
 from pipeline.heartbeat.doors import listen_on
+from pipeline.heartbeat.handshakes import Handshakes
 from pipeline.heartbeat.latest import Answers, Latest
-from pipeline.heartbeat.limits import Limits, affordable
+from pipeline.heartbeat.limits import Limits
 from pipeline.heartbeat.lines import Replies
-from pipeline.heartbeat.lobby import AT_ONCE, Guest, Lobby
 from pipeline.heartbeat.probe import Probe
+from pipeline.heartbeat.refusals import answer_without_a_place
 from pipeline.heartbeat.shape import Snapshot
 from pipeline.heartbeat.time_slice import TimeSlice
 from pipeline.heartbeat.vitals import Thresholds, Vitals
@@ -33,7 +36,6 @@ from pipeline.heartbeat.web import Web
 _BACKLOG = 4096  # a connection that finds it full is tried again by its client's kernel after a second, then three
 _SWEEP_EVERY_S = 1.0
 _GOODBYE_S = 2.0
-_HANDSHAKE_S = 10.0
 _LAST_TURNS = 5
 
 
@@ -56,9 +58,9 @@ class Heartbeat:
         self._udp = udp
         clock = clock or _utc_now
         self.limits = limits or Limits()
-        self.max_connections = affordable(self.limits.connections)
-        self._max_waiting = affordable(2 * self.limits.connections) - self.max_connections
         self.access = access or Access()
+        self.admission = Admission(self.limits, self.access)
+        self.admission.make_room = self._make_room
         self._tls = tls
         self._socket_path = socket_path
         self._probe = probe
@@ -70,13 +72,13 @@ class Heartbeat:
         self.web = Web(self.replies, host=host, names=names, desk=desk, zone=zone, body_s=self.limits.http_idle_s)
         self.slices: TimeSlice
         self.connections: set[Connection] = set()
-        self._waiting: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._servers: list[asyncio.Server] = []
         self._bound: list[socket.socket] = []
-        self._lobby: Lobby | None = None
-        self._shown_in: set[asyncio.Task[object]] = set()
+        self._acceptor: Acceptor | None = None
+        self._handshakes: Handshakes | None = None
+        self._handed_over: set[asyncio.Task[object]] = set()
         self._datagrams: list[asyncio.DatagramTransport] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._address = (host, port or 0)
@@ -93,35 +95,31 @@ class Heartbeat:
     @property
     def present(self) -> int:
         """Clients that have a place."""
-        return len(self.connections) + (len(self._lobby) if self._lobby is not None else 0)
-
-    def has_room(self) -> bool:
-        return self.present < self.max_connections
+        return len(self.admission)
 
     def joined(self, connection: Connection) -> None:
         self.connections.add(connection)
         self._empty.clear()
 
-    def waits(self, connection: Connection) -> bool:
-        """A full house may be full of those who have just left: whether there is room to wait for a place."""
-        if len(self._waiting) >= self._max_waiting or not self.max_connections:
-            return False
-        self._waiting[connection] = None
-        return True
-
     def left(self, connection: Connection) -> None:
-        self._waiting.pop(connection, None)
         self.connections.discard(connection)
         if not self.connections:
             self._empty.set()
-        self._seat()
+        self.admission.gave_up(connection)
+        if connection.placed:
+            connection.placed = False
+            self.admission.left(connection.origin)
 
-    def _seat(self) -> None:
-        """Let in who waits at the door, as far as there is room."""
-        while self._waiting and self.has_room():
-            first = next(iter(self._waiting))
-            del self._waiting[first]
-            first.admit()
+    def _make_room(self) -> bool:
+        """Close who has been silent longest: without a word, or else between two HTTP requests."""
+        if self._acceptor is not None and self._acceptor.make_room():
+            return True
+        idle = min((one for one in self.connections if one.idles), key=lambda one: one.idle_since, default=None)
+        if idle is None or asyncio.get_running_loop().time() - idle.idle_since < SILENT_S:
+            return False
+        idle.abort()
+        self.left(idle)
+        return True
 
     async def start(self) -> None:
         """Return once the port answers. Raises HeartbeatError when it cannot be had."""
@@ -135,7 +133,7 @@ class Heartbeat:
                 await self._start_datagrams()
             if self._socket_path is not None:
                 self._servers.append(await loop.create_unix_server(
-                    lambda: Connection(self), sock=listen_on(self._socket_path), backlog=_BACKLOG))
+                    lambda: Connection(self, peer=""), sock=listen_on(self._socket_path), backlog=_BACKLOG))
         except BaseException:
             await self.stop()
             raise
@@ -144,51 +142,62 @@ class Heartbeat:
         self._sweeper = loop.create_task(self._sweep(), name="heartbeat-sweep")
 
     async def _take_from(self, sock: socket.socket) -> None:
-        """Plain connections begin in the lobby; where there is none, and with TLS, each gets its transport at once."""
+        """Connections begin in the acceptor; where the system has none, each gets its transport at once."""
         self._bound.append(sock)
-        if self._tls is None and hasattr(select, "epoll"):
-            if self._lobby is None:
-                self._lobby = Lobby(self.replies, idle_s=self.limits.idle_s, admits=self.access.admits,
-                                    has_room=self.has_room, show_in=self._show_in, left=self._seat)
-            self._lobby.listen(sock)
+        if hasattr(select, "epoll"):
+            if self._tls is not None and self._handshakes is None:
+                self._handshakes = Handshakes(self._tls, deadline_s=self.limits.handshake_s)
+            if self._acceptor is None:
+                idle_s = self.limits.idle_s if self._tls is None else self.limits.handshake_s
+                self._acceptor = Acceptor(self, self.replies, idle_s=idle_s, tls=self._tls is not None)
+            self._acceptor.listen(sock)
             return
         self._servers.append(await asyncio.get_running_loop().create_server(
             lambda: Connection(self), sock=sock, backlog=AT_ONCE, ssl=self._tls,
-            ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None))
+            ssl_handshake_timeout=self.limits.handshake_s if self._tls else None))
         sock.listen(_BACKLOG)
 
-    def _show_in(self, guest: Guest, said: bytes, owed: bytes) -> None:
-        """From the lobby, where it had its place, or past it to wait at the door."""
-        seated = self.has_room()
-        connection = Connection(self, seated=seated, said=said, owed=owed, first=not guest.asked)
-        if seated:
-            self.joined(connection)
-        task: asyncio.Task[object] = asyncio.create_task(self._connected(connection, guest.sock))
-        self._shown_in.add(task)
-        task.add_done_callback(self._shown_in.discard)
+    def hand_over(self, accepted: Accepted, said: bytes, owed: bytes) -> None:
+        """From the acceptor, with its place."""
+        self._make(Connection(self, peer=accepted.peer, placed=True, said=said, owed=owed, first=not accepted.asked),
+                   accepted)
+
+    def without_a_place(self, accepted: Accepted) -> None:
+        """Have it wait for one; where too many wait, say so at once. Over TLS even that takes a handshake."""
+        said = heard_so_far(accepted.sock) if self._tls is None else b""
+        if len(self._handed_over) < _BACKLOG and self.admission.could_wait(accepted.origin):
+            self._make(Connection(self, peer=accepted.peer, said=said), accepted)
+        elif self._tls is None:
+            say_and_close(accepted.sock, answer_without_a_place(said, self.admission.why_not(accepted.origin)))
+        else:
+            accepted.sock.close()
+
+    def _make(self, connection: Connection, accepted: Accepted) -> None:
+        connection.origin = accepted.origin
+        task: asyncio.Task[object] = asyncio.create_task(self._connected(connection, accepted.sock))
+        self._handed_over.add(task)
+        task.add_done_callback(self._handed_over.discard)
 
     async def _connected(self, connection: Connection, sock: socket.socket) -> None:
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
-        except OSError:  # it was reset on the way
+            if self._handshakes is not None:
+                await self._handshakes.connect(lambda: connection, sock, connection.origin)
+            else:
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
+        except OSError:  # it was reset on the way, or shook no hands
             sock.close()
-            self.left(connection)
+            if not connection.made:
+                self.left(connection)
 
     async def stop(self) -> None:
         """Stop listening and close; what was answered still leaves, for two seconds at most."""
-        self.max_connections = 0  # one that was being accepted is refused
-        if self._lobby is not None:
-            self._lobby.close()
-        for server in self._servers:
-            server.close()
-        for transport in self._datagrams:
-            transport.close()
+        self._stop_listening()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait({self._sweeper})
-        for connection in tuple(self._waiting):
-            connection.refuse()
+        for waiting in self.admission.waiting():
+            waiting.refuse()
         for connection in tuple(self.connections):
             connection.close()
         await self.web.stop()
@@ -196,8 +205,8 @@ class Heartbeat:
             await asyncio.wait_for(self._empty.wait(), _GOODBYE_S)
         for connection in tuple(self.connections):
             connection.abort()
-        if self._shown_in:
-            await asyncio.wait(self._shown_in)
+        if self._handed_over:
+            await asyncio.wait(self._handed_over)
         for _ in range(_LAST_TURNS):  # for those that are not counted: being accepted, refused, shaking hands
             await asyncio.sleep(0)
         await self._latest.stop()
@@ -208,8 +217,19 @@ class Heartbeat:
         self._servers.clear()
         self._bound.clear()
         self._datagrams.clear()
-        self._lobby = None
+        self._acceptor = None
         self._sweeper = None
+
+    def _stop_listening(self) -> None:
+        self.admission.close()  # one that was being accepted is refused
+        if self._acceptor is not None:
+            self._acceptor.close()
+        if self._handshakes is not None:
+            self._handshakes.close()
+        for server in self._servers:
+            server.close()
+        for transport in self._datagrams:
+            transport.close()
 
     async def _listening(self) -> list[socket.socket]:
         """Sockets bound to every address of the host, all on one port."""
@@ -273,8 +293,11 @@ class Heartbeat:
             await asyncio.sleep(every_s)
             now = loop.time()
             self._vitals.beat(time.monotonic(), self.replies.clock(), asked_s=every_s)
-            if self._lobby is not None:
-                self._lobby.sweep(now)
+            if self._acceptor is not None:
+                self._acceptor.sweep(now)
+            if self._handshakes is not None:
+                self._handshakes.sweep(now)
+            self.admission.make_room_for_waiting()
             for connection in tuple(self.connections):
                 connection.swept(now)
 

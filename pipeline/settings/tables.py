@@ -127,6 +127,8 @@ class HeartbeatTable(Table):
     key: str | None = None
     """PEM file of its private key, unless `certificate` has both."""
     max_connections: int = Field(512, ge=1, le=65535)
+    max_connections_per_address: int | None = Field(None, ge=1, le=65535)
+    """Of one address of another machine (or one /64 of IPv6); by default a quarter. A proxy in front needs more."""
     late_after: Duration | None = None
     """How long after its slot a spider without a success is late; by default half the time to the next slot,
     from a minute to an hour."""

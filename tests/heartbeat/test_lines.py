@@ -467,5 +467,5 @@ def test_limits_leave_files_to_the_rest_of_the_service(start):
     import resource
 
     heartbeat = start(limits=Limits(connections=10**9))
-    assert heartbeat.max_connections < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert heartbeat.admission.most < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert QUICK.connections == 512

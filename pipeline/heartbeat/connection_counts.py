@@ -1,0 +1,63 @@
+"""How many connections each origin may have, so that nobody can take the places of all others."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
+
+UNIX = "unix"
+LOCAL = "local"
+UNIX_CONNECTIONS = 64
+"""Over the Unix socket, beside all others: only the owner can open it."""
+_RESERVED = 8
+"""One in so many is kept for this machine."""
+_SHARE = 4
+"""One address of another machine has one in so many."""
+
+
+def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
+    """What is counted together: the Unix socket, this machine, an IPv4 address, or a /64 of IPv6 (RFC 6177)."""
+    if not peer:
+        return UNIX
+    if is_local(peer):
+        return LOCAL
+    address = ipaddress.ip_address(peer.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else str(address)
+
+
+class ConnectionCounts:
+    """most: in all, but for the Unix socket. per_address: of another machine's address; None: a quarter."""
+
+    def __init__(self, most: int, *, per_address: int | None = None) -> None:
+        self.most = most
+        self._per_address = per_address if per_address is not None else max(1, most // _SHARE)
+        self._remote_most = most - most // _RESERVED
+        self._of: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._of.total()
+
+    def has_room(self, origin: str) -> bool:
+        if origin == UNIX:
+            return self._of[UNIX] < min(self.most, UNIX_CONNECTIONS)
+        others = self._of.total() - self._of[UNIX]
+        if origin == LOCAL:
+            return others < self.most
+        return others < self.most and others - self._of[LOCAL] < self._remote_most and self._of[origin] < self._per_address
+
+    def add(self, origin: str) -> None:
+        self._of[origin] += 1
+
+    def remove(self, origin: str) -> None:
+        self._of[origin] -= 1
+        if self._of[origin] <= 0:
+            del self._of[origin]
+
+    def full_for(self, origin: str) -> str:
+        """Why an origin has no room, for people."""
+        if origin not in (UNIX, LOCAL) and self._of[origin] >= self._per_address:
+            return f"{self._per_address} connections are all an address has"
+        return f"{self.most} connections are all this port has"
