@@ -17,6 +17,8 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 _TAGS = re.compile(r"(?P<start><(?:form|input|button|select|textarea)(?=[\t\n\f\r />]))|</form(?=[\t\n\f\r />])[^>]*>",
                    re.IGNORECASE)
 CONTROLS = frozenset({"input", "button", "select", "textarea"})
+_NUMBERED = CONTROLS | {"form"}
+_HTML_IN_FOREIGN = frozenset({"foreignobject", "desc", "title", "annotation-xml", "mi", "mo", "mn", "ms", "mtext"})
 
 
 class OwnedTree:
@@ -56,10 +58,8 @@ class OwnedTree:
         for node in self.root.traverse():
             if node.is_element_node and (name := node.attributes.get("id")):
                 by_id.setdefault(self.clean(name), node)
-            if node.tag == "form":
-                self.forms.append(node)
-            elif node.tag in CONTROLS:
-                self._controls.append(node)
+            if node.tag in _NUMBERED and not _is_foreign(node):
+                (self.forms if node.tag == "form" else self._controls).append(node)
         for node in self._in_order_of_source():
             if node.tag == "form":
                 pointer = node
@@ -67,7 +67,7 @@ class OwnedTree:
                 pointer = None
             elif "form" in node.attributes:
                 owner = by_id.get(self.clean(node.attributes["form"] or ""))
-                self._owners[node.mem_id] = owner if owner is not None and owner.tag == "form" else None
+                self._owners[node.mem_id] = owner if owner in self.forms else None
             else:
                 self._owners[node.mem_id] = pointer if pointer is not None else _form_around(node)
 
@@ -80,12 +80,26 @@ class OwnedTree:
                 said = node.comment_content or ""
                 if said.startswith(self._mark):
                     yield int(said.removeprefix(self._mark)), node
-            elif (node.tag == "form" or node.tag in CONTROLS) and (number := node.attributes.get(self._mark) or ""):
+        for node in (*self.forms, *self._controls):
+            if number := node.attributes.get(self._mark):
                 yield int(number), node
 
 
 def _form_around(control: LexborNode) -> LexborNode | None:
     node = control.parent
-    while node is not None and node.tag != "form":
+    while node is not None and (node.tag != "form" or _is_foreign(node)):
         node = node.parent
     return node
+
+
+def _is_foreign(node: LexborNode) -> bool:
+    """Whether an element is SVG's or MathML's, whatever it is called: such a form is none (13.2.6.5)."""
+    parent = node.parent
+    while parent is not None:
+        tag = (parent.tag or "").lower()
+        if tag in _HTML_IN_FOREIGN:
+            return False
+        if tag in ("svg", "math"):
+            return True
+        parent = parent.parent
+    return False
