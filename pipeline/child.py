@@ -45,6 +45,7 @@ from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
+from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.robots import Robots
 from pipeline.session.shown import shown_url
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
@@ -380,6 +381,8 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
         with session.client() as client:
             page = FetchedPage(fetch(client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout),
                                spider.encoding)
+            page = follow_refreshes(client, page, method="GET", is_wanted=lambda page: False, encoding=spider.encoding,
+                                    max_bytes=spider.max_page_size, timeout_s=spider.timeout)
         answer = page.answer
         body, text, headers, encoding = answer.body, page.text, dict(answer.headers), page.encoding
         if spider.pdf and pdf.is_one(body):

@@ -49,6 +49,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.expiry.SeeWalls": 545,
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": 550,
     "pipeline.crawl.manners.Pauses": 555,
+    "pipeline.crawl.refresh.FollowRefresh": 575,
     "pipeline.crawl.manners.Bans": 580,
     "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 590,
     "pipeline.crawl.redirects.Redirects": 600,

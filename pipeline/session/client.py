@@ -308,7 +308,7 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
     try:
         with client.request(method, url, headers=dict(headers or {}), data=body or None, stream=True) as response:
             data = _read(response, url, max_bytes, deadline)
-            return Answer(response.url, response.status_code, response.headers, data)
+            return Answer(response.url, response.status_code, response.headers, data, hops=len(response.history))
     except requests.RequestException as error:
         raise translate(error, url, client.proxy) from error
     except (HTTPError, OSError) as error:  # read1 goes around requests' own translation

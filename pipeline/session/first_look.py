@@ -7,6 +7,7 @@ import io
 import requests
 from urllib3 import HTTPResponse
 
+from pipeline.documents.refresh import refresh_target
 from pipeline.session.answer import Answer
 from pipeline.session.login.expiry import Expiry
 from pipeline.session.pages import Page
@@ -22,8 +23,12 @@ def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
             return reason
     if response.history and expiry.is_login_page(response.url, asked=asked):
         return "leads back to the login page"
-    page = _beginning(response) if expiry.reads_pages else None
-    return expiry.of_page(page, file=True) if page is not None else ""
+    page = _beginning(response) if expiry.reads_pages or _is_short(response) else None
+    if page is None:
+        return ""
+    if (target := refresh_target(page.document)) and expiry.is_login_page(target, asked=asked):
+        return "leads back to the login page"
+    return expiry.of_page(page, file=True)
 
 
 def banned(rules: BannedTable, response: requests.Response) -> bool:
@@ -32,6 +37,12 @@ def banned(rules: BannedTable, response: requests.Response) -> bool:
         return True
     page = _beginning(response) if rules.present is not None else None
     return page is not None and rules.present is not None and page.matches(rules.present)
+
+
+def _is_short(response: requests.Response) -> bool:
+    """Whether an answer, as pages that only lead elsewhere are, is worth a look whatever the rules say."""
+    length = response.headers.get("Content-Length", "0")
+    return length.isdecimal() and int(length) <= _HEAD_BYTES
 
 
 def _beginning(response: requests.Response) -> Page | None:

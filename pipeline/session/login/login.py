@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -22,6 +22,7 @@ from pipeline.session.login.submission import Submission
 from pipeline.session.login.totp import totp_code
 from pipeline.session.pages import Page
 from pipeline.session.prepare import reveal
+from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.shown import clean, masked, shown_url
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest
 
@@ -30,6 +31,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 
 KeepPage = Callable[[bytes], Path]
 """Saves a page for a look; returns where."""
+IsWanted = Callable[[Page], bool]
 
 
 class Login:
@@ -50,7 +52,7 @@ class Login:
 
     def holds_at(self, url: str) -> bool:
         """Whether `check` matches on a GET of `url`. Raises ProxyError, TlsError, FetchError, LoginError."""
-        return self._proves(self._get(url))
+        return self._proves(self._get(url, self._proves))
 
     def log_in(self) -> str:
         """Fill in and send the form, and prove it; the URL of the page that proved it.
@@ -60,7 +62,7 @@ class Login:
         if self._table.json_:
             return self._log_in_by_api()
         stranger = not self._carries_cookies(self._table.url)
-        page = self._get(self._table.url)
+        page = self._get(self._table.url, self._shows_form(self._table))
         form = self._form_of(page, self._table)
         if self._table.check_url is None and self._proves(page):
             if form is None:
@@ -70,17 +72,19 @@ class Login:
                                           "choose something that only those logged in can see"), page)
         if form is None:
             raise self._error(self._why_no_form(page, self._table), page)
-        before, page = page, self._submit(page, form, self._table)
-        for step in self._table.steps:
+        first, *following = (*self._table.steps, None)
+        before, page = page, self._submit(page, form, self._table, self._shows_form(first))
+        for step, after in zip(self._table.steps, following, strict=True):
             form = self._form_of(page, step)
             if form is None:  # a step the site left out (a known device needs no code), or a refusal
                 break
-            before, page = page, self._submit(page, form, step)
+            before, page = page, self._submit(page, form, step, self._shows_form(after))
         return self._proof(before, page)
 
     def _log_in_by_api(self) -> str:
         body = json.dumps(self._values(self._table)).encode()
-        answer = self._send(Submission("POST", self._table.url, body, "application/json"), self._table.url)
+        answer = self._send(Submission("POST", self._table.url, body, "application/json"), self._table.url,
+                            self._proves)
         return self._proof(None, answer)
 
     def _proof(self, before: Page | None, landing: Page) -> str:
@@ -94,10 +98,14 @@ class Login:
                                   landing)
             self._take_token(token)
         if self._table.check_url is not None and landing.answer.status < 500:
-            page = self._get(self._table.check_url)
+            page = self._get(self._table.check_url, self._proves)
         if self._proves(page):
             return page.answer.url
         raise self._error(explain(before, landing), landing)
+
+    def _shows_form(self, step: LoginStepTable | None) -> IsWanted:
+        """Whether a page has the form of a step, or proves the login already."""
+        return lambda page: (step is not None and self._form_of(page, step) is not None) or self._proves(page)
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
         try:
@@ -106,7 +114,7 @@ class Login:
             raise LoginError(f"no CSS that browsers know: {clean(step.form or '', 120)}", where=f"{self._where}.form",
                              fix="correct it") from error
 
-    def _submit(self, page: Page, form: Form, step: LoginStepTable) -> Page:
+    def _submit(self, page: Page, form: Form, step: LoginStepTable, is_wanted: IsWanted) -> Page:
         try:
             submission = form.submission(self._values(step))
         except ValueError as error:
@@ -121,24 +129,28 @@ class Login:
         if source.scheme == "https" and target.scheme == "http":
             raise self._error(Refusal(f"the form would send the password in the clear to {shown_url(submission.url)}",
                                       "", "ask the site's owner; it is not sent"), page)
-        return self._send(submission, page.answer.url)
+        return self._send(submission, page.answer.url, is_wanted)
 
     def _values(self, step: LoginStepTable) -> dict[str, str]:
         values = {name: reveal(value) for name, value in step.fields.items()}
         return values | {name: totp_code(secret.reveal(), self._clock()) for name, secret in step.totp.items()}
 
-    def _send(self, submission: Submission, referer: str) -> Page:
+    def _send(self, submission: Submission, referer: str, is_wanted: IsWanted) -> Page:
         parts = urlsplit(referer)
         headers = {"Referer": referer.partition("#")[0]}
         if submission.method == "POST":
             headers |= {"Origin": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
                         "Content-Type": submission.content_type}
-        return Page(fetch(self._client, submission.method, submission.url, headers=headers, body=submission.body,
-                          max_bytes=self._max_bytes, timeout_s=self._timeout_s), self._encoding)
+        return self._fetch(submission.method, submission.url, is_wanted, headers=headers, body=submission.body)
 
-    def _get(self, url: str) -> Page:
-        return Page(fetch(self._client, "GET", url, max_bytes=self._max_bytes, timeout_s=self._timeout_s),
-                    self._encoding)
+    def _get(self, url: str, is_wanted: IsWanted) -> Page:
+        return self._fetch("GET", url, is_wanted)
+
+    def _fetch(self, method: str, url: str, is_wanted: IsWanted, **request: Any) -> Page:
+        """A page, or the one that it sends a browser on to, unless it is wanted itself."""
+        answer = fetch(self._client, method, url, max_bytes=self._max_bytes, timeout_s=self._timeout_s, **request)
+        return follow_refreshes(self._client, Page(answer, self._encoding), method=method, is_wanted=is_wanted,
+                                encoding=self._encoding, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
 
     def _proves(self, page: Page) -> bool:
         return self._read(page.matches, self._table.check, "check")

@@ -1,0 +1,44 @@
+"""Pages that send a browser on at once are followed as redirects are; a wall that does so shows an expired login."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.http import Request, Response, TextResponse
+from scrapy.http.request import NO_CALLBACK
+
+from pipeline.crawl.context import context_of
+from pipeline.crawl.expiry import EPOCH, StayLoggedIn
+from pipeline.documents import Document, header_map
+from pipeline.documents.refresh import may_refresh, refresh_target
+
+
+class FollowRefresh:
+    """After unpacking. What a page asks for is handed to Scrapy's own redirects, whose limit it counts in."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._redirects: RedirectMiddleware = RedirectMiddleware.from_crawler(crawler)
+        has_login = context_of(crawler).session.standing is not None
+        self._login = StayLoggedIn(crawler) if has_login else None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Any:
+        return cls(crawler)
+
+    async def process_response(self, request: Request, response: Response) -> Response | Request:
+        if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or response.status >= 400:
+            return response
+        if b"Refresh" not in response.headers and not may_refresh(response.body):
+            return response
+        target = refresh_target(Document(url=response.url, status=response.status, text=response.text,
+                                         headers=lambda: header_map(response.headers)))
+        if not target or target == response.url.partition("#")[0]:
+            return response
+        redirect = Response(response.url, status=302, headers={"Location": target})
+        if self._login is not None and EPOCH in request.meta:
+            answer = await self._login.process_response(request, redirect)
+            if isinstance(answer, Request):
+                return answer
+        return self._redirects.process_response(request, redirect)

@@ -1,0 +1,63 @@
+"""Pages that send a browser on: <meta http-equiv=refresh> and the Refresh header (HTML Standard, 4.2.5.3 and 7.4.6)."""
+
+from __future__ import annotations
+
+import re
+
+import ada_url
+from selectolax.lexbor import LexborNode
+
+from pipeline.documents.document import Document
+
+MAX_DELAY_S = 10
+"""A page that goes on later than this is meant to be read."""
+
+_HINT = re.compile(rb"<meta[^>]{0,2000}refresh", re.IGNORECASE)
+_VALUE = re.compile(r"[\t\n\f\r ]*(?P<delay>\d+|(?=\.))[\d.]*(?:(?:[\t\n\f\r ]+[;,]?|[;,])[\t\n\f\r ]*(?P<rest>.*))?",
+                    re.DOTALL)
+_URL = re.compile(r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:'(?P<single>[^']*)|\"(?P<double>[^\"]*)|(?P<bare>.*))",
+                  re.IGNORECASE | re.DOTALL)
+
+
+def may_refresh(body: bytes) -> bool:
+    """Whether a page in an encoding like ASCII is worth the search. Nearly all are told by two searches for fixed bytes."""
+    return (b"efresh" in body or b"EFRESH" in body) and _HINT.search(body) is not None
+
+
+def refresh_target(document: Document) -> str:
+    """The http(s) URL, without fragment, that the page sends a browser on to within MAX_DELAY_S; "" for none.
+
+    From https never to http. What is in <noscript> is not looked at: it is for browsers that cannot run the page.
+    """
+    header = document.headers.get("refresh", "")
+    values = [header] if header else []
+    if may_refresh(document.text.encode("utf-8", "replace")):
+        values += [meta.attributes.get("content") or "" for meta in document.lexbor.css("meta[http-equiv='refresh' i]")
+                   if not _in_noscript(meta)]
+    return next((target for value in values if (target := _target(value, document))), "")
+
+
+def _target(value: str, document: Document) -> str:
+    match = _VALUE.fullmatch(value)
+    if match is None or not match["rest"] or int(match["delay"] or 0) > MAX_DELAY_S:
+        return ""
+    found = _URL.match(match["rest"])
+    link = next((part for part in found.groups() if part is not None), "") if found is not None else ""
+    try:
+        target = ada_url.URL(link, base=document.base)
+    except ValueError:
+        return ""
+    if target.protocol not in ("http:", "https:") or (
+            document.url.lower().startswith("https:") and target.protocol == "http:"):
+        return ""
+    target.hash = ""
+    return target.href
+
+
+def _in_noscript(node: LexborNode) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if parent.tag == "noscript":
+            return True
+        parent = parent.parent
+    return False

@@ -1,0 +1,32 @@
+"""Following pages that send a browser on (documents/refresh.py), as redirects are followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.documents.refresh import refresh_target
+from pipeline.errors import FetchError
+from pipeline.session.client import MAX_REDIRECTS, Client, fetch
+from pipeline.session.pages import Page
+from pipeline.session.shown import shown_url
+
+
+def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Callable[[Page], bool],
+                     encoding: str | None, max_bytes: int, timeout_s: float) -> Page:
+    """The page that `page` leads to; itself when it is wanted, failed, leads nowhere or only reloads itself.
+
+    method: what `page` was asked for with. Raises FetchError after MAX_REDIRECTS redirects and refreshes; ProxyError and
+    TlsError, too.
+    """
+    hops = page.answer.hops
+    while page.answer.status < 400 and (target := refresh_target(page.document)) and not is_wanted(page):
+        source = page.answer.url.partition("#")[0]
+        if target == source and method == "GET":
+            break
+        if hops >= MAX_REDIRECTS:
+            raise FetchError("redirects in circles", where=shown_url(page.answer.url),
+                             fix="open it in a browser; it may want a login or cookies")
+        answer = fetch(client, "GET", target, headers={"Referer": source}, max_bytes=max_bytes, timeout_s=timeout_s)
+        page, method = Page(answer, encoding), "GET"
+        hops += 1 + answer.hops
+    return page
