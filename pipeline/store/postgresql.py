@@ -70,7 +70,8 @@ def dump(engine: Engine, target: Path) -> None:
         begin(connection, write=False, durable=False)
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         cursor = connection.connection.cursor()
-        for table in (*metadata.sorted_tables, _VERSION):
+        there = set(inspect(connection).get_table_names())  # before a migration those of later versions are missing
+        for table in (*(table for table in metadata.sorted_tables if table.name in there), _VERSION):
             columns = _columns(connection, table.name)
             file.write(json.dumps({"table": table.name, "columns": columns}).encode() + b"\n")
             with cursor.copy(f"COPY {table.name} ({_listed(columns)}) TO STDOUT") as copy:

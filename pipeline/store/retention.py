@@ -112,6 +112,7 @@ def prune(store: Store, rules: Rules, *, now: datetime, go_on: Callable[[], bool
     try:
         pruner.messages()
         pruner.runs()
+        pruner.frontier()
         pruner.pages()
         pruner.files()
     except _CutShortError:
@@ -234,7 +235,12 @@ class _Pruner:
         found = union_all(*parts).subquery()
         return select(found.c[0])
 
-    # Fetched pages, and files
+    # Frontiers, fetched pages, and files
+
+    def frontier(self) -> None:
+        """Of a pass that is closed nothing is fetched any more."""
+        closed = select(passes.c.id).where(passes.c.closed_at.is_not(None))
+        self._delete(frontier, frontier.c.pass_id.in_(closed))
 
     def pages(self) -> None:
         keep = self._rules.pages
@@ -243,9 +249,6 @@ class _Pruner:
         over = exists().where(passes.c.id == pages.c.pass_id, passes.c.closed_at.is_not(None))
         old = self._beyond(keep, pages.c.fetched_at, pages.c.id, pages.c.id > 0)
         self._done.pages += self._delete(pages, and_(over, old))
-        if keep.age is not None:
-            closed = select(passes.c.id).where(passes.c.closed_at < self._now - keep.age)
-            self._delete(frontier, frontier.c.pass_id.in_(closed))
 
     def files(self) -> None:
         root = self._store.data_dir
@@ -299,7 +302,7 @@ class _Pruner:
         deleted = 0
         while ids := [row.id for row in self._some(select(table.c.id).where(where))]:
             with self._store.write() as connection:
-                deleted += connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
+                deleted += connection.execute(delete(table).where(table.c.id.in_(ids), where)).rowcount
             self._breathe()
         return deleted
 

@@ -29,6 +29,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from pipeline.store.packed_json import PackedJson
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -204,8 +206,8 @@ items = Table(
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
     Column("key", Words, nullable=False),
-    Column("data", JSON, nullable=False),
-    Column("reported", JSON(none_as_null=True), nullable=True),  # what its last change told, where data has moved on quietly since
+    Column("data", PackedJson, nullable=False),
+    Column("reported", PackedJson, nullable=True),  # what its last change told, where data has moved on quietly since
     Column("present", Boolean, nullable=False, default=True),
     Column("first_seen_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
@@ -222,8 +224,8 @@ changes = Table(
     Column("key", Words, nullable=False),
     Column("kind", String(10), nullable=False),
     Column("at", Instant, nullable=False),
-    Column("before", JSON, nullable=False, default=dict),
-    Column("after", JSON, nullable=False, default=dict),
+    Column("before", PackedJson, nullable=False, default=dict),
+    Column("after", PackedJson, nullable=False, default=dict),
     _text("page_key"),  # the page it was found on, where digests attach pages
     Index(None, "spider", "key"),
 )
@@ -236,7 +238,7 @@ rejects = Table(
     Column("key", Words, nullable=False, default=""),
     Column("url", Words, nullable=False),
     Column("reason", Words, nullable=False),
-    Column("data", JSON, nullable=False),
+    Column("data", PackedJson, nullable=False),
     Column("at", Instant, nullable=False),
 )
 
@@ -342,6 +344,13 @@ paused = Table(  # spiders whose slots are not claimed until somebody says so
     "paused", metadata,
     Column("spider", String(64), primary_key=True),
     Column("since", Instant, nullable=False),
+)
+
+host_pauses = Table(  # hosts that said when to come back, later than a run waits for
+    "host_pauses", metadata,
+    Column("host", String(320), primary_key=True),  # "name:port"
+    Column("until", Instant, nullable=False),
+    Column("spider", String(64), nullable=False),  # whose run was told
 )
 
 login_cookies = Table(  # those that carry a spider's login and end some day, as its jar had them last

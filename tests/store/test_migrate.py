@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
-from pipeline.store import Store, migrate, runs
+from pipeline.model import Item, Page
+from pipeline.store import Store, crawl, host_pauses, items, migrate, open_store, runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "9999", "{head}", None, None
 
 def upgrade():
     with op.batch_alter_table("runs") as runs:
@@ -31,7 +32,7 @@ def scripts(tmp_path: Path) -> Path:
 
 
 def add(scripts: Path, after: str = "pass") -> None:
-    (scripts / "versions" / "0002_next.py").write_text(NEXT.replace("{after}", after))
+    (scripts / "versions" / "9999_next.py").write_text(NEXT.replace("{after}", after).replace("{head}", migrate.HEAD))
 
 
 def has_mood(store: Store) -> bool:
@@ -42,10 +43,10 @@ def has_mood(store: Store) -> bool:
 def test_the_tables_go_forward_and_a_copy_of_before_stays(store: Store, scripts: Path) -> None:
     runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
     add(scripts)
-    migrate.upgrade(store, to="0002", scripts=scripts)
-    assert migrate.revision(store) == "0002"
+    migrate.upgrade(store, to="9999", scripts=scripts)
+    assert migrate.revision(store) == "9999"
     assert has_mood(store)
-    kept = store.files.path(f"backups/before-0002-from-0001.{store.kind}")
+    kept = store.files.path(f"backups/before-9999-from-{migrate.HEAD}.{store.kind}")
     assert kept.stat().st_size > 0
     assert kept.stat().st_mode & 0o777 == 0o600
 
@@ -54,8 +55,8 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(store: Store, script
     runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
     add(scripts, after='raise RuntimeError("half-way")')
     with pytest.raises(RuntimeError, match="half-way"):
-        migrate.upgrade(store, to="0002", scripts=scripts)
-    assert migrate.revision(store) == "0001"
+        migrate.upgrade(store, to="9999", scripts=scripts)
+    assert migrate.revision(store) == migrate.HEAD
     assert not has_mood(store)
     assert [run.spider for run in runs.waiting_runs(store)] == ["shop"]
 
@@ -63,3 +64,27 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(store: Store, script
 def test_a_store_that_is_there_already_is_not_copied(store: Store) -> None:
     migrate.upgrade(store)
     assert not store.files.path("backups").exists()
+
+
+def test_a_store_of_the_first_version_goes_on_with_its_items(store: Store, tmp_path: Path) -> None:
+    """The rows are as that version wrote them: JSON as text."""
+    url = store.engine.url.render_as_string(hide_password=False) if store.shared else None
+    with store.write() as connection:
+        connection.execute(text("DROP TABLE host_pauses"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text(
+            "INSERT INTO items (spider, key, data, present, first_seen_at, changed_at, pass_id) "
+            "VALUES ('shop', 'a', :long, true, 0, 0, 0), ('shop', 'b', :short, true, 0, 0, 0)"),
+            {"long": '{"x": "' + "words " * 500 + '"}', "short": '{"x": 1}'})
+    store.close()
+    later = open_store(tmp_path / "data", url)
+    assert migrate.revision(later) == migrate.HEAD
+    assert {item.key: item.data for item in items.present(later, "shop")} == {"a": {"x": "words " * 500}, "b": {"x": 1}}
+    assert host_pauses.paused_hosts(later, now=NOW) == {}
+    runs.claim_slot(later, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
+    run = runs.start_run(later, None, owner="me", now=NOW, limit=1)
+    assert run is not None
+    done = crawl.commit_pages(later, run, [Page("http://a.example/", 200, NOW, items=(
+        Item("a", {"x": "words " * 500}), Item("b", {"x": 2})))], now=NOW)
+    assert (done.progress.unchanged, done.progress.changed) == (1, 1)
+    later.close()

@@ -87,7 +87,7 @@ def test_what_is_old_and_told_goes_with_all_that_came_of_it(store: Store) -> Non
     assert pruned.messages == 6
     assert [run.id for run in runs.history(store)] == [7, 6]
     assert (count(store, schema.changes), count(store, schema.passes), count(store, schema.slots)) == (2, 2, 2)
-    assert (count(store, schema.pages), count(store, schema.frontier)) == (1, 1)
+    assert (count(store, schema.pages), count(store, schema.frontier)) == (1, 0)
     assert files(store, "messages") == {f"{last}-1.eml", f"{last}-1.html", f"{last}-items.csv", "6-items.csv"}
     assert files(store, "logs/runs") == {"7.log"}
     assert files(store, "pages/shop") == {"1-x.html"}

@@ -1,0 +1,60 @@
+"""JSON in a column, compressed where that saves space: text of pages and lists of links repeat themselves.
+
+SQLite only: PostgreSQL compresses long values itself. Short values, and those of earlier versions, are plain JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import JSON, Dialect, TypeDecorator
+from sqlalchemy.types import TypeEngine, UserDefinedType
+
+MIN_BYTES = 400
+"""Shorter values stay text: compressing them saves next to nothing, and every item of a list of products is one."""
+_SAVES = 0.8
+
+
+class _JsonAsGiven(UserDefinedType[Any]):
+    """A column of the type JSON that hands the driver what it is given: a string is stored as text, bytes as a BLOB."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kwargs: Any) -> str:
+        return "JSON"
+
+
+class PackedJson(TypeDecorator[Any]):
+    """A JSON value. None is SQL's NULL."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(none_as_null=True)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return _JsonAsGiven() if dialect.name == "sqlite" else super().load_dialect_impl(dialect)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        text = json.dumps(value)
+        if len(text) < MIN_BYTES:
+            return text
+        plain = text.encode()
+        packed = _zstd().compress(plain)
+        return packed if len(packed) < _SAVES * len(plain) else text
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return json.loads(_zstd().decompress(value) if isinstance(value, bytes) else value)
+
+
+@lru_cache(maxsize=1)
+def _zstd() -> Any:
+    from backports import zstd  # noqa: PLC0415  commands that read no long value start without it
+    return zstd
