@@ -555,7 +555,7 @@ def login(settings_file: str, spider: str) -> None:
         raise UsageError("has no [login] table", where=f"spiders.{spider}")
     session = open_session(spider, table, settings)
     session.ensure_login()
-    click.echo(f"{spider}: logged in; {len(session.jar)} cookies in its jar")
+    click.echo(f"{spider}: logged in; {len(session.jar.alive())} cookies in its jar")
 
 
 @main.group()

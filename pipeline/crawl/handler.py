@@ -25,6 +25,7 @@ from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import HostPausedError, context_of
+from pipeline.crawl.octets import OctetsRequest
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
 from pipeline.session.proxies import refuses_us, shown_proxy
@@ -51,7 +52,7 @@ class SessionHandler(AiohttpDownloadHandler):
         self._budget = context.budget
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
-        self._clients: dict[str | None, _Client] = {}
+        self._clients: dict[tuple[str | None, bool], _Client] = {}
         self._proxy: str | None = None
         self._worked: str | None = None
 
@@ -83,7 +84,7 @@ class SessionHandler(AiohttpDownloadHandler):
         session.reach.check_url(request.url)
         # Read by super() before it first awaits, so that requests do not see each other's.
         self._proxy = proxy = session.proxy_for(request.url)
-        self._session = self._client(proxy)  # type: ignore[assignment]
+        self._session = self._client(proxy, octets=not _is_utf8(request.headers))  # type: ignore[assignment]
         self._ssl_context = self._trust(request.url, proxy)
         try:
             async with super()._make_request(request, timeout) as response:
@@ -95,12 +96,14 @@ class SessionHandler(AiohttpDownloadHandler):
         except aiohttp.ClientHttpProxyError as error:
             raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
 
-    def _client(self, proxy: str | None) -> _Client:
-        if proxy not in self._clients:
-            self._clients[proxy] = _Client(aiohttp.ClientSession(
+    def _client(self, proxy: str | None, *, octets: bool) -> _Client:
+        """octets: for requests whose headers are not UTF-8."""
+        if (proxy, octets) not in self._clients:
+            self._clients[proxy, octets] = _Client(aiohttp.ClientSession(
                 connector=self._connector(proxy), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
-                response_class=_ClientResponse, skip_auto_headers=_OURS_TO_SEND))
-        return self._clients[proxy]
+                response_class=_ClientResponse, request_class=OctetsRequest if octets else aiohttp.ClientRequest,
+                skip_auto_headers=_OURS_TO_SEND))
+        return self._clients[proxy, octets]
 
     def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:
         limits: dict[str, Any] = {"limit": self._pool_size_total, "limit_per_host": self._pool_size_per_host}
@@ -125,9 +128,11 @@ class SessionHandler(AiohttpDownloadHandler):
 
     @staticmethod
     def _request_headers(request: Request) -> Headers:
-        """A copy only where something is left out of it."""
+        """A copy only where something is left out of it, or where it is no text."""
         headers = request.headers
-        return AiohttpDownloadHandler._request_headers(request) if b"Proxy-Authorization" in headers else headers
+        if b"Proxy-Authorization" in headers:
+            headers = AiohttpDownloadHandler._request_headers(request)
+        return headers if _is_utf8(headers) else Headers(headers, encoding="latin-1")
 
     def _extract_proxy_url_with_creds(self, request: Request) -> str | None:
         return None if self._proxy is None or self._proxy.startswith("socks") else self._proxy
@@ -149,6 +154,18 @@ class _Client:
         if isinstance(url, str):
             url = yarl.URL(url, encoded=True)
         return self._session.request(method, url, data=data or None, **options)
+
+
+def _is_utf8(headers: Headers) -> bool:
+    """Whether they are text to aiohttp. Of what is sent only a cookie, whose octets are its site's, may not be."""
+    cookie = headers.get(b"Cookie")
+    if cookie is None or cookie.isascii():
+        return True
+    try:
+        cookie.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_of_proxy(error: BaseException) -> bool:

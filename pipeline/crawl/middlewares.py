@@ -8,12 +8,12 @@ from typing import Any, Self
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
-from scrapy.http.cookies import WrappedRequest, WrappedResponse
 
 from pipeline.crawl.context import START, context_of
 from pipeline.crawl.expiry import EPOCH
 from pipeline.hosts import host_of
 from pipeline.session import PreparedStart
+from pipeline.session.cookies.cookie import with_own
 from pipeline.session.prepare import digest_answer
 
 
@@ -39,21 +39,21 @@ class SharedJar(_Middleware):
     def process_request(self, request: Request) -> None:
         if request.meta.get("dont_merge_cookies"):
             return
-        request.headers.pop("Cookie", None)
-        self._context.session.jar.add_cookie_header(WrappedRequest(request))  # type: ignore[arg-type]
-        own = _pairs(request.cookies)
-        if own:
-            sent = (request.headers.get("Cookie") or b"").decode("latin-1")
-            kept = [pair for pair in sent.split("; ") if pair and pair.partition("=")[0] not in own]
-            request.headers["Cookie"] = "; ".join([*kept, *(f"{name}={value}" for name, value in own.items())])
+        header = self._context.session.jar.header(request.url)
+        if request.cookies:
+            header = with_own(header, _pairs(request.cookies))
+        if header:
+            request.headers["Cookie"] = header
+        else:
+            request.headers.pop("Cookie", None)
 
     def process_response(self, request: Request, response: Response) -> Response:
         standing = self._context.session.standing
         if standing is not None and standing.is_stale(request.meta.get(EPOCH, 0)):
             return response  # sent before the last login: its cookies would put us out again
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
-            self._context.session.jar.extract_cookies(
-                WrappedResponse(response), WrappedRequest(request))  # type: ignore[arg-type]
+            self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
+                                            served=response.headers.get("Date") or b"")
         return response
 
 

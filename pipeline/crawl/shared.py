@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import pickle
 from dataclasses import dataclass, field
-from http.cookiejar import Cookie
 
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.errors import PipelineError
 from pipeline.model import Page
+from pipeline.session.cookies.cookie import Cookie, Place
 from pipeline.store.crawl import Queued
 
 _LENGTH_BYTES = 4
-_Place = tuple[str, str, str]
-_Value = tuple[object, ...]
 
 
 @dataclass
@@ -25,7 +22,7 @@ class News:
     epoch: int = 0
     token: str = ""
     cookies: list[Cookie] = field(default_factory=list)
-    removed: list[_Place] = field(default_factory=list)
+    removed: list[Place] = field(default_factory=list)
     paused: dict[str, float] = field(default_factory=dict)
 
 
@@ -46,19 +43,22 @@ class Shared:
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
-        self._known: dict[_Place, _Value] = {}
+        self._known: dict[Place, Cookie] = {}
+        self._jar_version = -1
         self._paused: dict[str, float] = {}
 
     def news(self) -> News:
         """What changed here since the last news in either direction."""
         session = self._context.session
-        here = {_place(cookie): cookie for cookie in session.jar}
         news = News(
             session.standing.proved if session.standing is not None else 0, session.token,
-            cookies=[cookie for place, cookie in here.items() if self._known.get(place) != _value(cookie)],
-            removed=[place for place in self._known if place not in here],
             paused={host: until for host, until in list(self._context.budget.paused.items()) if until > self._paused.get(host, 0.0)})
-        self._known = {place: _value(cookie) for place, cookie in here.items()}
+        version = session.jar.version
+        if version != self._jar_version:
+            here = {cookie.place: cookie for cookie in session.jar}
+            news.cookies = [cookie for place, cookie in here.items() if self._known.get(place) != cookie]
+            news.removed = [place for place in self._known if place not in here]
+            self._known, self._jar_version = here, version
         self._paused |= news.paused
         return news
 
@@ -70,27 +70,17 @@ class Shared:
             self._paused[host] = max(until, self._paused.get(host, 0.0))
         if news.epoch < self._epoch:
             return
-        for cookie in news.cookies:
-            session.jar.set_cookie(cookie)
-            self._known[_place(cookie)] = _value(cookie)
+        session.jar.add(news.cookies)
+        self._known |= {cookie.place: cookie for cookie in news.cookies}
         for place in news.removed:
             self._known.pop(place, None)
-            with contextlib.suppress(KeyError):  # gone here, too
-                session.jar.clear(*place)
+            session.jar.remove(place)
         session.adopt(news.token, news.epoch)
 
     @property
     def _epoch(self) -> int:
         standing = self._context.session.standing
         return standing.epoch if standing is not None else 0
-
-
-def _place(cookie: Cookie) -> _Place:
-    return cookie.domain, cookie.path, cookie.name
-
-
-def _value(cookie: Cookie) -> _Value:
-    return cookie.value, cookie.expires, cookie.secure
 
 
 def packed(message: Message) -> bytes:

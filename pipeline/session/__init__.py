@@ -1,7 +1,8 @@
 """Jar, login and proxies of one spider: a requests.Session that persists."""
 
 from pipeline.session.cookies.importers import read_cookies
-from pipeline.session.cookies.jar import CookieLine, Jar, describe
+from pipeline.session.cookies.jar import Jar
+from pipeline.session.cookies.listing import CookieLine, describe
 from pipeline.session.faults import translate
 from pipeline.session.prepare import PreparedStart, prepare
 from pipeline.session.session import Session, open_session

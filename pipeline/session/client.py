@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from http.cookiejar import Cookie, CookieJar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,7 +19,8 @@ from pipeline.errors import FetchError, ProxyError
 from pipeline.hosts import host_of
 from pipeline.session.answer import Answer
 from pipeline.session.connections import RequestTarget, pool_classes, socks_pool_classes
-from pipeline.session.cookies.jar import Jar, host_cookies
+from pipeline.session.cookies.jar import Jar
+from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
 from pipeline.session.faults import is_of_proxy, translate, was_dropped
 from pipeline.session.first_look import banned as is_banned
 from pipeline.session.first_look import expired
@@ -68,13 +69,13 @@ class Client(requests.Session):
         self.max_redirects = MAX_REDIRECTS
         self.headers.update({**headers, **(own_headers or {})})
         self.jar = jar
-        self.cookies = jar if standing is None else _FreshJar(jar, lambda: standing.is_stale(self._epoch))  # type: ignore[assignment]  # any CookieJar serves, as requests documents
+        self.cookies = NoCookies()  # type: ignore[assignment]  # any CookieJar serves, as requests documents
         self.proxy: str | None = None
         self.proxies = {}
         self._adapters: dict[str | None, _Adapter] = {}
         self._make_adapter = partial(
-            _Adapter, timeout_s=timeout_s, context_for=context_for, reach=reach, own_headers=own_headers or {},
-            own_hosts=own_hosts, insecure_hosts=insecure_hosts)
+            _Adapter, store_cookies=self._store_cookies, timeout_s=timeout_s, context_for=context_for, reach=reach,
+            own_headers=own_headers or {}, own_hosts=own_hosts, insecure_hosts=insecure_hosts)
         if insecure_hosts:  # the settings name them; one warning a request would bury the log
             warnings.filterwarnings("ignore", category=InsecureRequestWarning)
 
@@ -138,20 +139,21 @@ class Client(requests.Session):
         request.url = _fetchable(absolute(str(request.url)))
         prepared = super().prepare_request(request)
         prepared.url = request.url  # requests has percent-encoded anew what browsers send as it is
-        carried = self.jar.copy()
-        if isinstance(own, Mapping):
-            own = host_cookies(request.url if isinstance(request.url, str) else "", dict(own))
-        for cookie in own:
-            carried.set_cookie(cookie)
-        if not any(name.lower() == "cookie" for name in (*(request.headers or {}), *self.headers)):
-            prepared.headers.pop("Cookie", None)
-            prepared.prepare_cookies(carried)
+        named = prepared.headers.pop("Cookie", None)
+        prepared.prepare_cookies(RequestCookies(self.jar, dict(own), prepared.url or ""))
+        if named is not None:  # a header of the request's own is sent as it is, to the first address only
+            prepared.headers["Cookie"] = named
         prepared.headers.update(self._login_headers(prepared.url or ""))
         return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where browsers follow a redirect to. Raises InvalidURL for one that leads nowhere."""
         return _fetchable(redirect_target(resp.headers["Location"], resp.url)) if resp.is_redirect else None
+
+    def _store_cookies(self, url: str, lines: list[bytes], served: bytes) -> None:
+        """Take what an answer sets, unless it belongs to a login that is over: it would put us out again."""
+        if self._standing is None or not self._standing.is_stale(self._epoch):
+            self.jar.store(url, lines, served=served)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """A redirect to another site loses the login's header, whatever its name."""
@@ -170,11 +172,14 @@ class Client(requests.Session):
 class _Adapter(HTTPAdapter):
     """Fixes proxy, time limits and TLS of every request, whatever the call says of proxies or verification.
 
-    own_headers, which may hold secrets, go to own_hosts only, across redirects as well.
+    own_headers, which may hold secrets, go to own_hosts only, across redirects as well. store_cookies: told of every
+    answer that sets some, with its URL, its `Set-Cookie` fields and its `Date`.
     """
 
-    def __init__(self, *, proxy: str | None, timeout_s: float, context_for: ContextFor, reach: Reach,
-                 own_headers: Mapping[str, str], own_hosts: frozenset[str], insecure_hosts: frozenset[str]) -> None:
+    def __init__(self, *, proxy: str | None, store_cookies: Callable[[str, list[bytes], bytes], None], timeout_s: float,
+                 context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str], own_hosts: frozenset[str],
+                 insecure_hosts: frozenset[str]) -> None:
+        self._store_cookies = store_cookies
         self._own_headers = own_headers
         self._own_hosts = own_hosts
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
@@ -204,6 +209,10 @@ class _Adapter(HTTPAdapter):
         if self._proxy and self._proxy.startswith("http") and refuses_us(response.status_code, response.headers):
             response.close()
             raise requests.exceptions.ProxyError("407 Proxy Authentication Required", request=request)
+        if "Set-Cookie" in response.headers:
+            lines = response.raw.headers.getlist("Set-Cookie")
+            self._store_cookies(request.url or "", [_octets(line) for line in lines],
+                                _octets(response.headers.get("Date", "")))
         if response.is_redirect:
             _discard_body(response)
         return response
@@ -253,33 +262,6 @@ class _Adapter(HTTPAdapter):
         """RFC 7617 with UTF-8, where requests knows Latin-1 only."""
         credentials = credentials_of(proxy)
         return {"Proxy-Authorization": basic(*credentials)} if credentials else {}
-
-
-class _FreshJar(CookieJar):
-    """The shared jar, closed to answers that belong to a login that is over: they would put us out again."""
-
-    def __init__(self, jar: Jar, is_stale: Callable[[], bool]) -> None:
-        super().__init__(jar.policy)
-        self._jar = jar
-        self._is_stale = is_stale
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        if not self._is_stale():
-            self._jar.extract_cookies(response, request)
-
-    def set_cookie(self, cookie: Cookie) -> None:
-        self._jar.set_cookie(cookie)
-
-    def __iter__(self) -> Iterator[Cookie]:
-        return iter(self._jar)
-
-    def __len__(self) -> int:
-        return len(self._jar)
-
-    def __repr__(self) -> str:
-        return repr(self._jar)
-
-    __str__ = __repr__  # the inherited one prints values
 
 
 def _fetchable(url: str) -> str:
@@ -333,6 +315,11 @@ def _discard_body(response: requests.Response) -> None:
     response._content = b""
     response._content_consumed = True  # type: ignore[attr-defined]
     response.raw.close()
+
+
+def _octets(value: str) -> bytes:
+    """A header of an answer as it came; a folded one (RFC 9112, 5.2) on one line."""
+    return re.sub(r"\r?\n[ \t]+", " ", value).encode("latin-1", "replace")
 
 
 def _on_the_wire(value: str | bytes) -> str | bytes:

@@ -20,8 +20,8 @@ from pipeline.model import LoginCookie
 from pipeline.session.answer import Answer
 from pipeline.session.client import Client, fetch
 from pipeline.session.cookies import login_state
-from pipeline.session.cookies.importers import bring_in, import_cookies
-from pipeline.session.cookies.jar import Jar, read_text
+from pipeline.session.cookies.importers import bring_in, import_cookies, read_import
+from pipeline.session.cookies.jar import Jar
 from pipeline.session.login.expiry import Expiry, Standing
 from pipeline.session.login.login import Login
 from pipeline.session.pool import ProxyPool
@@ -167,7 +167,7 @@ class Session:
         Raises CookieError, also when there is no such file.
         """
         try:
-            text = read_text(file)
+            text = read_import(file)
         except FileNotFoundError as error:
             raise CookieError("no such file", where=str(file), fix="name the file you exported") from error
         return bring_in(self.jar, text, str(file), url=url, login_state=self._login_state_file, now_s=self._clock())
@@ -217,10 +217,11 @@ class Session:
             login = self._login_through(table, client)
             try:
                 if not (unless_it_holds and self._holds(login, table)):
-                    before = self.jar.copy()
+                    before = list(self.jar)
                     self._remember_landing(login.log_in())
-                    login_state.remember(self._login_state_file, login_state.fresh(before, self.jar), brought_in=False,
-                                    now_s=self._clock())
+                    brought = login_state.fresh(before, self.jar)
+                    self.jar.protect(cookie.place for cookie in brought)
+                    login_state.remember(self._login_state_file, brought, brought_in=False, now_s=self._clock())
             finally:
                 self.jar.save()
         self.proxy_worked()
@@ -233,7 +234,7 @@ class Session:
     def _holds(self, login: Login, table: LoginTable) -> bool:
         """Asks check_url, or the page the last login led to. A jar without cookies needs no asking."""
         url = table.check_url or self._landing()
-        return bool(url) and (len(self.jar) > 0 or bool(self._token)) and login.holds_at(url)
+        return bool(url) and (bool(self.jar.alive()) or bool(self._token)) and login.holds_at(url)
 
     def _landing(self) -> str:
         url = _read_line(self._landing_file)
@@ -268,7 +269,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     Raises CookieError, UsageError (a secret or a proxy that cannot be had) or SessionError. Nothing is fetched.
     """
     jars = settings.data_dir / "jars"
-    jar = Jar.open(jars / f"{name}.txt")
+    last = login_state.last(_login_state_file(jars, name))
+    jar = Jar.open(jars / f"{name}.txt", protected=last.cookies if last is not None else ())
     if spider.cookies is not None:
         default = spider.start[0].url if spider.start else spider.login.url if spider.login else ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported",

@@ -6,14 +6,14 @@ import json
 import mailbox
 import time
 from datetime import UTC, datetime, timedelta
-from http.cookiejar import Cookie
 from pathlib import Path
 
 import pytest
 
 from pipeline.mail.alerts import check
 from pipeline.session import Session
-from pipeline.session.cookies.jar import Jar, make_cookie
+from pipeline.session.cookies.cookie import make_cookie
+from pipeline.session.cookies.jar import Jar
 from pipeline.settings import Settings, load
 from pipeline.store import Store, logins, open_store, outbox
 from tests.servers.pages import Answer, Asked, PageSite
@@ -54,7 +54,7 @@ def test_the_cookies_of_a_login_are_those_that_came_with_it(open_with: OpenSessi
                                                             expected: dict[str, int]) -> None:
     with PageSite(walled(*cookies)) as site:  # type: ignore[arg-type]
         session = open_with(site.url, spider, login=f'url = "{site.url}/login"')
-        session.jar.set_cookie(make_cookie(domain="127.0.0.1", name="old", value="1", expires=int(time.time()) + 60,
+        session.jar.set_cookie(make_cookie(domain="127.0.0.1", name="old", value="1", expires_s=int(time.time()) + 60,
                                            http_only=True))
         session.ensure_login()
         assert ends(session) == expected
@@ -144,7 +144,7 @@ def test_a_login_that_never_lasts_long_is_no_news_but_cookies_brought_in_are(end
 def test_a_service_mails_that_the_cookies_brought_in_end_soon(program: Program) -> None:
     jar = Jar(program.folder / "cookies.txt")
     ends_at = int(time.time()) + 86400
-    cookie: Cookie = make_cookie(domain="127.0.0.1", name="session", value="geheim", expires=ends_at, http_only=True)
+    cookie = make_cookie(domain="127.0.0.1", name="session", value="geheim", expires_s=ends_at, http_only=True)
     jar.set_cookie(cookie)
     jar.save()
     with PageSite({"/": "<p>x</p>"}) as site:

@@ -6,37 +6,42 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from http.cookiejar import Cookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import CookieError
-from pipeline.session.cookies.jar import HEADER, Jar, make_cookie, read_netscape, read_text
+from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, is_too_large, make_cookie
+from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.login_state import remember
+from pipeline.session.cookies.matching import domain_matches
+from pipeline.session.cookies.netscape import HEADER, read_file, read_netscape
+from pipeline.session.cookies.parser import LATEST_S
 from pipeline.session.private_file import write_private
+from pipeline.session.shown import clean
 from pipeline.settings import CookiesTable
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
+"""Control characters, and surrogates that stand for no octet (PEP 383)."""
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None", "no_restriction": "None"}
+MAX_FILE_BYTES = 16 * 2**20
 _MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
 
 
 def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, login_state: Path,
                    now_s: float) -> None:
-    """Bring the cookies of the settings into the jar and save it, unless they were before.
+    """Bring the cookies of the settings into the jar and save it, unless they were before and are still there.
 
     folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. login_state:
-    the file of login_state.py. A deleted jar gets them again. Raises CookieError, and UsageError when the secret
-    cannot be had.
+    the file of login_state.py. Raises CookieError, and UsageError when the secret cannot be had.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
         path = folder / Path(cookies.file).expanduser()
         where = str(path)
         try:
-            text = read_text(path)
+            text = read_import(path)
         except FileNotFoundError as error:
             raise CookieError("no such file", where=where, fix=f"export {_KNOWN}, or take cookies.file out") from error
     else:
@@ -44,24 +49,51 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         where = f"cookies.header ({cookies.header.kind} {cookies.header.place})"
         text = cookies.header.reveal()
     digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
-    if _remembered(mark) == digest and (jar.path is None or jar.path.exists()):
+    if _remembered(mark) == digest and jar.path is not None and jar.path.exists():
+        _bring_back(jar, read_cookies(text, where, url=url), login_state=login_state, now_s=now_s)
         return
     bring_in(jar, text, where, url=url, login_state=login_state, now_s=now_s)
     write_private(mark, f"{digest}\n".encode())
 
 
+def _bring_back(jar: Jar, found: list[Cookie], *, login_state: Path, now_s: float) -> None:
+    """Repeat an import for those of its cookies that the jar has lost, by a wrong clock or a hand.
+
+    What the site deleted comes back as well, once a run: a login that it has ended lets nobody in, and one that it has
+    not is worth having. Where the site goes on with a cookie of the same name, in whatever domain or path, that stays.
+    """
+    there = {(cookie.name, cookie.domain) for cookie in jar.alive()}
+    alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
+    gone = [cookie for cookie in alive if not any(
+        name == cookie.name and (domain_matches(domain, cookie.domain) or domain_matches(cookie.domain, domain))
+        for name, domain in there)]
+    if not gone:
+        return
+    jar.add(gone)
+    jar.save()
+    if len(gone) == len(alive):
+        remember(login_state, alive, brought_in=True, now_s=now_s)
+
+
 def bring_in(jar: Jar, text: str, where: str, *, url: str, login_state: Path, now_s: float) -> int:
     """Put the cookies of `text` into the jar and save it; how many. Raises CookieError when none of them is of use."""
     found = read_cookies(text, where, url=url)
-    alive = [cookie for cookie in found if not cookie.is_expired()]
+    alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
     if not alive:
         what = f"all {len(found)} cookies in it have expired" if found else "no cookies in it"
         raise CookieError(what, where=where, fix="log in with the browser and export again")
-    for cookie in alive:
-        jar.set_cookie(cookie)
+    jar.add(alive)
     jar.save()
     remember(login_state, alive, brought_in=True, now_s=now_s)
     return len(alive)
+
+
+def read_import(path: Path) -> str:
+    """The text of a file to bring in. Raises FileNotFoundError, or CookieError for anything else."""
+    text, cut = read_file(path, MAX_FILE_BYTES)
+    if cut:
+        raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="is it a cookie file?")
+    return text
 
 
 def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
@@ -71,30 +103,36 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
     and the fix, and never a value.
     """
     text = text.removeprefix("\ufeff")
-    stripped = text.strip()
+    stripped = text.strip(" \t\r\n")
     if not stripped:
         raise CookieError("is empty", where=where, fix=f"give {_KNOWN}")
     if stripped[0] in "[{":
-        return list(_read_json(stripped, where, url))
-    if stripped.startswith((HEADER, "# HTTP Cookie File")) or "\t" in stripped:
-        return list(read_netscape(text, where))
-    return list(_read_header(stripped, where, url))
+        found = list(_read_json(stripped, where, url))
+    elif stripped.startswith((HEADER, "# HTTP Cookie File")) or "\t" in stripped:
+        found = list(read_netscape(text, where))
+    else:
+        found = list(_read_header(stripped, where, url))
+    for cookie in found:
+        if is_too_large(cookie):
+            raise CookieError(f"the cookie {clean(cookie.name, 80)} is larger than {MAX_PAIR_BYTES} bytes, which no browser keeps",
+                              where=where, fix="export the cookies again, or take it out")
+    return found
 
 
 def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
     """RFC 6265, 4.2.1, as browsers send it: http.cookies.SimpleCookie stops at the first name it does not like."""
     host, secure = _site(url, where)
     text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
-    if "=" not in text or _CONTROL.search(text):
+    if "=" not in text or _UNSENDABLE.search(text):
         raise CookieError(f"not understood; it is none of: {_KNOWN}", where=where,
                           fix="copy the header as the browser's network view shows it: name=value; name=value")
     for number, pair in enumerate(text.split(";"), 1):
-        name, equals, value = (part.strip() for part in pair.partition("="))
+        name, equals, value = (part.strip(" \t") for part in pair.partition("="))
         if not name and not equals:
             continue
         if not name:
             raise CookieError(f"cookie {number} has no name", where=where, fix="copy the header again")
-        yield make_cookie(domain=host, name=name, value=value if equals else None, secure=secure)
+        yield make_cookie(domain=host, name=name if equals else "", value=value if equals else name, secure=secure)
 
 
 def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
@@ -119,19 +157,22 @@ def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
     if not isinstance(entry, dict):
         raise CookieError("is no table of name, value, domain", where=where, fix="export the cookies again")
     name, value = entry.get("name"), entry.get("value")
-    if not isinstance(name, str) or not name or not isinstance(value, str) or _CONTROL.search(name + value):
+    if not isinstance(name, str) or not name or not isinstance(value, str) or _UNSENDABLE.search(name + value):
         raise CookieError("its name or value is missing or has control characters", where=where,
                           fix="export the cookies again")
     domain, path = entry.get("domain") or _site(url, where)[0], entry.get("path") or "/"
-    if not isinstance(domain, str) or not domain.strip(".") or not isinstance(path, str) or _CONTROL.search(
+    if not isinstance(domain, str) or not domain.strip(".") or not isinstance(path, str) or _UNSENDABLE.search(
             domain + path):
         raise CookieError("its domain or path is not understood", where=where, fix="export the cookies again")
     host_only = entry.get("hostOnly")
     if isinstance(host_only, bool):
         domain = domain.lstrip(".") if host_only else f".{domain.lstrip('.')}"
-    return make_cookie(domain=domain, name=name, value=value, path=path, secure=entry.get("secure") is True,
-                       expires=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True,
-                       same_site=_SAME_SITE.get(str(entry.get("sameSite") or "").lower(), ""))
+    try:
+        return make_cookie(domain=domain, name=name, value=value, path=path, secure=entry.get("secure") is True,
+                           expires_s=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True,
+                           same_site=_SAME_SITE.get(str(entry.get("sameSite") or "").lower(), ""))
+    except ValueError as error:
+        raise CookieError("its domain is no host name", where=where, fix="export the cookies again") from error
 
 
 def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
@@ -145,7 +186,7 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
                           fix="export the cookies again") from error
     if expires > _MILLISECONDS:
         expires //= 1000
-    return expires if expires > 0 else None
+    return min(expires, LATEST_S) if expires > 0 else None
 
 
 def _site(url: str, where: str) -> tuple[str, bool]:

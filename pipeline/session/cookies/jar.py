@@ -1,283 +1,307 @@
-"""The cookie jar of one spider: one Netscape file that requests, Scrapy, curl and browsers' exports share.
+"""The cookie jar of one spider: one Netscape file that pages, downloads, curl and browsers' exports share.
 
-In memory a cookie whose domain starts with a dot goes to subdomains, too; every other is host-only, as RFC 6265
-(sections 5.3 and 5.4) has it. Hosts without a dot carry `.local` in memory, http.cookiejar's way, but not in the file.
+It stores and sends as RFC 6265bis, 5.7 and 5.8 have it. The wall clock only decides what is sent: nothing leaves the
+jar because its time is over, so that a clock that is wrong for a moment costs no cookie. What leaves it: what its site
+deletes or replaces, and the oldest beyond the limits, those that have expired first.
 """
 
 from __future__ import annotations
 
-import re
+import logging
 import threading
-import urllib.request
-from collections.abc import Iterator
-from copy import copy
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Self
 from urllib.parse import urlsplit
 
 from pipeline.errors import CookieError
+from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, Place, is_too_large
+from pipeline.session.cookies.matching import Origin, canonical_host, domain_matches, is_address, path_matches
+from pipeline.session.cookies.netscape import read_file, read_netscape, write_netscape
+from pipeline.session.cookies.parser import parse_set_cookie
 from pipeline.session.private_file import write_private
-from pipeline.session.shown import clean
 
-HEADER = "# Netscape HTTP Cookie File"
-MAX_FILE_BYTES = 16 * 2**20
-_HTTP_ONLY = "#HttpOnly_"
-_SAME_SITE = "# SameSite="
-"""The format has no column for it: a comment ahead of the cookie's line, which every other reader skips."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-LATEST_S = 253402300799  # the end of year 9999, which datetime can still hold
+HOST_COOKIES = 180
+"""Of one host, as in browsers."""
+JAR_COOKIES = 3000
+JAR_BYTES = 4 * 2**20
+_FILE_BYTES = 64 * 2**20
+"""Of a file too large to be ours, what is looked at."""
+_CACHED_HOSTS = 256
 
-
-class BrowserPolicy(DefaultCookiePolicy):
-    """RFC 6265 where http.cookiejar is looser: host-only stays on its host, control characters are refused."""
-
-    def __init__(self) -> None:
-        super().__init__(strict_domain=True)
-
-    def set_ok(self, cookie: Cookie, request: urllib.request.Request) -> bool:
-        if any(_CONTROL.search(text or "") for text in (cookie.name, cookie.value, cookie.path)):
-            return False
-        return super().set_ok(cookie, request)
-
-    def set_ok_domain(self, cookie: Cookie, request: urllib.request.Request) -> bool:
-        # A site may always name itself; http.cookiejar refuses that for hosts without a dot.
-        if cookie.domain.removeprefix(".") == _host(request):
-            return True
-        return super().set_ok_domain(cookie, request)
-
-    def return_ok_domain(self, cookie: Cookie, request: urllib.request.Request) -> bool:
-        host = _host(request)
-        if cookie.domain.startswith("."):
-            return host == cookie.domain[1:] or (host.endswith(cookie.domain) and not _is_address(host))
-        return cookie.domain in ("", host, f"{host}.local")
+logger = logging.getLogger(__name__)
 
 
-class Jar(CookieJar):
+class Jar:
     """A thread-safe jar kept in `path`; without a path it lives in memory only. Save it after changes."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._policy = BrowserPolicy()
-        super().__init__(self._policy)
+    def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
-        self._saved = ""
+        self.version = 0
+        """Changes whenever a cookie does."""
+        self._clock = clock
+        self._domains: dict[str, dict[Place, _Entry]] = {}
+        self._secure_names: dict[str, int] = {}
+        self._count = 0
+        self._size_bytes = 0
+        self._tick = 0
+        self._prepared: dict[tuple[str, bool], _Prepared] = {}
+        self._protected: frozenset[Place] = frozenset()
+        self._lock = threading.RLock()
         self._saving = threading.Lock()
-        self._cookies_lock: Any  # http.cookiejar's own lock, reentrant
-
-    @property
-    def policy(self) -> BrowserPolicy:
-        """What cookies are taken and sent; Scrapy's jar asks it, too."""
-        return self._policy
+        self._saved = write_netscape(())
+        self._saved_version = 0
 
     @classmethod
-    def open(cls, path: Path) -> Jar:
-        """The jar kept in `path`; empty when there is none. Raises CookieError with file, line and fix."""
-        jar = cls(path)
+    def open(cls, path: Path, *, protected: Iterable[Place] = (), clock: Callable[[], float] = time.time) -> Self:
+        """The jar kept in `path`; empty when there is none. What is wrong with the file is left out, and logged.
+
+        protected: as in `protect`. Raises CookieError for a file that cannot be read at all.
+        """
+        jar = cls(path, clock=clock)
+        jar.protect(protected)
         try:
-            text = read_text(path)
+            text, cut = read_file(path, _FILE_BYTES)
         except FileNotFoundError:
             return jar
-        for cookie in read_netscape(text, str(path)):
-            jar.set_cookie(cookie)
-        jar._saved = text
+        broken: list[CookieError] = []
+        found = {cookie.place: cookie for cookie in read_netscape(text, str(path), on_error=broken.append)}
+        jar.add(cookie for cookie in found.values() if not is_too_large(cookie))
+        if cut:
+            logger.warning("%s: larger than %d MiB, what comes after that is left out", path, _FILE_BYTES >> 20)
+        if broken:
+            logger.warning("%s: %d line(s) left out, the first: %s", path, len(broken), broken[0].what)
+        if len(jar) < len(found):
+            logger.warning("%s: %d of its %d cookies left out: at most %d bytes a cookie, %d cookies a host, %d cookies and "
+                           "%d MiB in all are kept", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,
+                           HOST_COOKIES, JAR_COOKIES, JAR_BYTES >> 20)
+        whole = not (cut or broken or len(jar) < len(found))
+        jar._saved, jar._saved_version = (write_netscape(jar), jar.version) if whole else (b"", -1)
         return jar
 
     def save(self) -> bool:
         """Write the file (atomically, 0600, synced) if its content would change. True when it was written."""
-        if self.path is None:
+        if self.path is None or self.version == self._saved_version:
             return False
         with self._saving:
-            text = write_netscape(self)
-            if text == self._saved or (not self._saved and text == write_netscape(())):
-                return False
-            write_private(self.path, text.encode())
-            self._saved = text
-            return True
+            with self._lock:
+                version, cookies = self.version, list(self)
+            data = write_netscape(cookies)
+            written = data != self._saved
+            if written:
+                write_private(self.path, data)
+                self._saved = data
+            self._saved_version = version
+            return written
 
-    def copy(self) -> Jar:
-        """The same cookies in memory only: what one request and its redirects carry."""
-        twin = Jar()
-        for cookie in self:
-            twin.set_cookie(copy(cookie))
-        return twin
+    def protect(self, places: Iterable[Place]) -> None:
+        """These cookies, a login's, are the last to go when there are too many."""
+        self._protected = frozenset(places)
+
+    def store(self, url: str, lines: Iterable[bytes], *, served: bytes = b"") -> None:
+        """Take what an answer from `url` sets. lines: its `Set-Cookie` fields; served: its `Date`."""
+        origin, now_s = Origin.of(url), self._clock()
+        domains = set()
+        with self._lock:
+            for line in lines:
+                cookie = parse_set_cookie(line, origin, now_s, served)
+                if cookie is None or (not origin.secure and self._shadows_secure(cookie, now_s)):
+                    continue
+                if cookie.has_expired(now_s):
+                    self._drop(cookie.domain, cookie.place)
+                else:
+                    self._put(cookie)
+                    domains.add(cookie.domain)
+            self._keep_limits(domains, now_s)
+
+    def header(self, url: str) -> bytes:
+        """The Cookie header of a request for `url` (RFC 6265bis, 5.8.3), b"" for none."""
+        if not self._count:
+            return b""
+        parts = urlsplit(url)
+        host, secure = parts.hostname or "", parts.scheme == "https"
+        prepared = self._prepared.get((host, secure))
+        now_s = self._clock()
+        if prepared is None or not prepared.since_s <= now_s < prepared.until_s:
+            prepared = self._prepare(host, secure, now_s)
+        self._tick = prepared.used = self._tick + 1
+        return prepared.everywhere if prepared.by_path is None else prepared.header(parts.path or "/", self._tick)
+
+    def add(self, cookies: Iterable[Cookie]) -> None:
+        """Store cookies that come from elsewhere than an answer."""
+        with self._lock:
+            domains = set()
+            for cookie in cookies:
+                self._put(cookie)
+                domains.add(cookie.domain)
+            self._keep_limits(domains, self._clock())
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """As `add`, for one."""
+        self.add((cookie,))
+
+    def remove(self, place: Place) -> None:
+        """Forget a cookie, if there is such a one."""
+        with self._lock:
+            self._drop(place[0].removeprefix("."), place)
+
+    def clear(self) -> None:
+        with self._lock:
+            for cookie in self:
+                self._drop(cookie.domain, cookie.place)
+
+    def alive(self) -> list[Cookie]:
+        """The cookies that have not expired."""
+        now_s = self._clock()
+        return [cookie for cookie in self if not cookie.has_expired(now_s)]
 
     def __iter__(self) -> Iterator[Cookie]:
-        """A snapshot: other threads may go on changing the jar."""
-        with self._cookies_lock:
-            return iter(list(super().__iter__()))
+        """A snapshot by time of creation: other threads may go on changing the jar."""
+        with self._lock:
+            entries = sorted((entry for found in self._domains.values() for entry in found.values()),
+                             key=lambda entry: entry.created)
+        return iter([entry.cookie for entry in entries])
+
+    def __len__(self) -> int:
+        return self._count
 
     def __repr__(self) -> str:
         return f"<Jar {self.path or 'in memory'}: {len(self)} cookies>"
 
-    __str__ = __repr__  # the inherited ones print values
+    def _prepare(self, host: str, secure: bool, now_s: float) -> _Prepared:
+        """What is sent to a host, until the jar changes or a cookie expires."""
+        with self._lock:
+            entries = []
+            name = canonical_host(host)
+            for entry in self._candidates(name):
+                cookie = entry.cookie
+                if (secure or not cookie.secure) and (cookie.domain == name or not cookie.host_only):
+                    entries.append(entry)
+            entries.sort(key=lambda entry: (-len(entry.cookie.path), entry.created))
+            if len(self._prepared) >= _CACHED_HOSTS:
+                self._unprepare()
+            prepared = self._prepared[host, secure] = _Prepared(entries, now_s)
+            return prepared
 
-    def _cookies_for_domain(self, domain: str, request: Any) -> list[Cookie]:
-        # Scrapy's jar calls this without the lock; downloads change the jar from their threads.
-        with self._cookies_lock:
-            found: list[Cookie] = super()._cookies_for_domain(domain, request)  # type: ignore[misc]
-            return found
+    def _candidates(self, host: str) -> Iterator[_Entry]:
+        yield from self._domains.get(host, {}).values()
+        while not is_address(host) and "." in host:
+            host = host.partition(".")[2]
+            yield from self._domains.get(host, {}).values()
 
+    def _shadows_secure(self, cookie: Cookie, now_s: float) -> bool:
+        """Whether an insecure answer would put its cookie in the place of a secure one (RFC 6265bis, 5.7, step 16)."""
+        return cookie.name in self._secure_names and any(
+            entry.cookie.secure and entry.cookie.name == cookie.name and not entry.cookie.has_expired(now_s)
+            and path_matches(cookie.path, entry.cookie.path)
+            for domain, entries in self._domains.items()
+            if domain_matches(domain, cookie.domain) or domain_matches(cookie.domain, domain)
+            for entry in entries.values())
 
-@dataclass(frozen=True)
-class CookieLine:
-    """A cookie as `pipeline cookies show` prints it. expires: None for a session cookie."""
+    def _put(self, cookie: Cookie) -> None:
+        self._tick += 1
+        entries = self._domains.setdefault(cookie.domain, {})
+        entry = entries.get(cookie.place)
+        if entry is not None and entry.cookie == cookie:
+            entry.used = self._tick
+            return
+        created = self._tick if entry is None else entry.created
+        if entry is not None:
+            self._drop(cookie.domain, cookie.place)
+            entries = self._domains.setdefault(cookie.domain, {})
+        entry = entries[cookie.place] = _Entry(cookie, created, self._tick)
+        self._count += 1
+        self._size_bytes += entry.size_bytes
+        if cookie.secure:
+            self._secure_names[cookie.name] = self._secure_names.get(cookie.name, 0) + 1
+        self._changed()
 
-    domain: str
-    path: str
-    name: str
-    value: str
-    expires: datetime | None
-    expired: bool
-    flags: tuple[str, ...]
+    def _drop(self, domain: str, place: Place) -> None:
+        entries = self._domains.get(domain, {})
+        entry = entries.pop(place, None)
+        if entry is None:
+            return
+        if not entries:
+            del self._domains[domain]
+        self._count -= 1
+        self._size_bytes -= entry.size_bytes
+        name = entry.cookie.name
+        if entry.cookie.secure:
+            self._secure_names[name] -= 1
+            if not self._secure_names[name]:
+                del self._secure_names[name]
+        self._changed()
 
+    def _changed(self) -> None:
+        self.version += 1
+        if self._prepared:
+            self._unprepare()
 
-def describe(jar: Jar, now: datetime) -> list[CookieLine]:
-    """Every cookie of the jar with its value masked, by domain, path and name."""
-    lines = []
-    for cookie in sorted(jar, key=_order):
-        flags = [name for name, there in (("secure", cookie.secure), ("httponly", is_http_only(cookie)),
-                                          ("host-only", not cookie.domain.startswith(".")),
-                                          ("session", cookie.expires is None)) if there]
-        flags += [f"samesite={value.lower()}"] if (value := same_site(cookie)) else []
-        expires = None if cookie.expires is None else datetime.fromtimestamp(min(cookie.expires, LATEST_S), UTC)
-        size = len(cookie.value or "")
-        lines.append(CookieLine(
-            domain=clean(_file_domain(cookie)), path=clean(cookie.path), name=clean(cookie.name, 80),
-            value=f"••• ({size} character{'' if size == 1 else 's'})",
-            expires=expires, expired=expires is not None and expires <= now, flags=tuple(flags)))
-    return lines
+    def _unprepare(self) -> None:
+        for prepared in self._prepared.values():
+            prepared.note_use()
+        self._prepared = {}
 
+    def _keep_limits(self, domains: Iterable[str], now_s: float) -> None:
+        for domain in domains:
+            entries = self._domains.get(domain, {})
+            if len(entries) > HOST_COOKIES:
+                for entry in self._oldest(entries.values(), now_s)[:len(entries) - HOST_COOKIES]:
+                    self._drop(domain, entry.cookie.place)
+        if self._count > JAR_COOKIES or self._size_bytes > JAR_BYTES:
+            everyone = (entry for entries in self._domains.values() for entry in entries.values())
+            for entry in self._oldest(everyone, now_s):
+                if self._count <= JAR_COOKIES and self._size_bytes <= JAR_BYTES:
+                    break
+                self._drop(entry.cookie.domain, entry.cookie.place)
 
-def make_cookie(*, domain: str, name: str, value: str | None, path: str = "/", secure: bool = False,
-                expires: int | None = None, http_only: bool = False, same_site: str = "") -> Cookie:
-    """A version 0 cookie. domain: with a leading dot for subdomains too, without for that host alone.
-
-    same_site: Strict, Lax or None as its source says, "" where it does not.
-    """
-    if domain and "." not in domain.removeprefix(".") and not domain.startswith("."):
-        domain += ".local"
-    dotted = domain.startswith(".")
-    return Cookie(version=0, name=name, value=value, port=None, port_specified=False, domain=domain.lower(),
-                  domain_specified=dotted, domain_initial_dot=dotted, path=path or "/", path_specified=True,
-                  secure=secure, expires=expires, discard=expires is None, comment=None, comment_url=None,
-                  rest=({"HttpOnly": ""} if http_only else {}) | ({"SameSite": same_site} if same_site else {}))
-
-
-def host_cookies(url: str, pairs: dict[str, str]) -> list[Cookie]:
-    """Session cookies for the host of `url` alone; over TLS only when `url` is."""
-    parts = urlsplit(url)
-    return [make_cookie(domain=parts.hostname or "", name=name, value=value, secure=parts.scheme == "https")
-            for name, value in pairs.items()]
-
-
-def is_http_only(cookie: Cookie) -> bool:
-    return any(cookie.has_nonstandard_attr(name) for name in ("HttpOnly", "httponly", "HTTPOnly", "HttpONLY"))
-
-
-def same_site(cookie: Cookie) -> str:
-    """Strict, Lax or None; "" where nobody said, or what nobody knows."""
-    found = next((value for name in ("SameSite", "samesite", "Samesite", "SAMESITE")
-                  if (value := cookie.get_nonstandard_attr(name))), "") or ""
-    return found.capitalize() if found.lower() in ("strict", "lax", "none") else ""
-
-
-def read_text(path: Path) -> str:
-    """A cookie file's text: UTF-8, else Latin-1. Raises FileNotFoundError, or CookieError for anything else."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise CookieError(f"cannot be read: {error.strerror}", where=str(path),
-                          fix="check the file's owner and mode") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="is it a cookie file?")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def read_netscape(text: str, where: str) -> Iterator[Cookie]:
-    """The cookies of a Netscape file as browsers' extensions, curl and wget write it; expiry 0 is a session cookie.
-
-    Raises CookieError naming the line, never its content.
-    """
-    site = ""
-    for number, raw in enumerate(text.split("\n"), 1):
-        if raw.startswith(_SAME_SITE):
-            site = raw.removeprefix(_SAME_SITE).strip()
-        http_only = raw.startswith(_HTTP_ONLY)
-        line = raw.removesuffix("\r").removeprefix(_HTTP_ONLY)
-        if not line.strip() or (line.lstrip().startswith(("#", "$")) and not http_only):
-            continue
-        fields = line.split("\t", 6)
-        if len(fields) == 6:  # an editor cut the tab before an empty value
-            fields.append("")
-        if len(fields) != 7:
-            raise CookieError(f"{len(fields)} field(s) between tabs instead of seven", where=f"{where}:{number}",
-                              fix="export the file again, and keep its tabs; or delete that line")
-        yield _netscape_cookie(fields, f"{where}:{number}", http_only=http_only, same_site=site)
-        site = ""
+    def _oldest(self, entries: Iterable[_Entry], now_s: float) -> list[_Entry]:
+        """By when they may go: what has expired, then what was sent or set longest ago, at last a login's."""
+        self._unprepare()
+        return sorted(entries, key=lambda entry: (entry.cookie.place in self._protected,
+                                                  not entry.cookie.has_expired(now_s), entry.used, entry.created))
 
 
-def _netscape_cookie(fields: list[str], where: str, *, http_only: bool, same_site: str) -> Cookie:
-    domain, subdomains, path, secure, expiry, name, value = fields
-    for label, flag in (("second", subdomains), ("fourth", secure)):
-        if flag.upper() not in ("TRUE", "FALSE"):
-            raise CookieError(f"the {label} field is neither TRUE nor FALSE", where=where,
-                              fix="export the file again, or delete that line")
-    try:
-        expires = int(float(expiry or 0))
-    except (ValueError, OverflowError) as error:
-        raise CookieError("the fifth field is no expiry time (seconds since 1970, 0 for a session cookie)",
-                          where=where, fix="export the file again, or delete that line") from error
-    if not domain.strip(".") or _CONTROL.search(domain + path + name + value) or not (name or value):
-        raise CookieError("no domain, no name, or a control character in it", where=where,
-                          fix="export the file again, or delete that line")
-    if subdomains.upper() == "TRUE" and not domain.startswith("."):
-        domain = f".{domain}"
-    return make_cookie(domain=domain, name=name or value, value=value if name else None, path=path,
-                       secure=secure.upper() == "TRUE", expires=expires if expires > 0 else None, http_only=http_only,
-                       same_site=same_site)
+class _Entry:
+    """A cookie in its jar. created, used: moments on the jar's own counter, which no clock can set back."""
+
+    __slots__ = ("cookie", "created", "octets", "used")
+
+    def __init__(self, cookie: Cookie, created: int, used: int) -> None:
+        self.cookie = cookie
+        self.created = created
+        self.used = used
+        self.octets = cookie.octets()
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.octets) + len(self.cookie.domain) + len(self.cookie.path)
 
 
-def write_netscape(cookies: Jar | tuple[Cookie, ...]) -> str:
-    """The file's text: cookies that have not expired, in a stable order."""
-    lines = [HEADER, "# Cookies are passwords: keep this file to yourself.", ""]
-    for cookie in sorted(cookies, key=_order):
-        if cookie.is_expired():
-            continue
-        domain = _file_domain(cookie)
-        name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
-        if site := same_site(cookie):
-            lines.append(f"{_SAME_SITE}{site}")
-        lines.append("\t".join((
-            (_HTTP_ONLY if is_http_only(cookie) else "") + domain, _flag(domain.startswith(".")), cookie.path,
-            _flag(cookie.secure), str(int(cookie.expires or 0)), name, value)))
-    return "\n".join([*lines, ""])
+class _Prepared:
+    """What one host is sent. everywhere: the header if no path is special; by_path: the cookies if one is."""
 
+    __slots__ = ("by_path", "entries", "everywhere", "since_s", "until_s", "used")
 
-def _flag(value: bool) -> str:
-    return "TRUE" if value else "FALSE"
+    def __init__(self, entries: list[_Entry], now_s: float) -> None:
+        self.entries = [entry for entry in entries if not entry.cookie.has_expired(now_s)]
+        ends = [entry.cookie.expires_s for entry in self.entries if entry.cookie.expires_s is not None]
+        self.since_s, self.until_s = now_s, float(min(ends, default=float("inf")))
+        self.used = 0
+        special = any(entry.cookie.path != "/" for entry in self.entries)
+        self.by_path = self.entries if special else None
+        self.everywhere = b"" if special else b"; ".join([entry.octets for entry in self.entries])
 
+    def header(self, path: str, tick: int) -> bytes:
+        pairs = []
+        for entry in self.entries:
+            if path_matches(path, entry.cookie.path):
+                entry.used = tick
+                pairs.append(entry.octets)
+        return b"; ".join(pairs)
 
-def _order(cookie: Cookie) -> tuple[str, str, str]:
-    return cookie.domain, cookie.path, cookie.name
-
-
-def _file_domain(cookie: Cookie) -> str:
-    """The domain without http.cookiejar's `.local` on hosts that have no dot."""
-    host = cookie.domain.removesuffix(".local")
-    return host if host and "." not in host else cookie.domain
-
-
-def _host(request: urllib.request.Request) -> str:
-    return (urlsplit(request.get_full_url()).hostname or "").lower()
-
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+    def note_use(self) -> None:
+        if self.by_path is None:
+            for entry in self.entries:
+                entry.used = max(entry.used, self.used)

@@ -6,17 +6,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.cookiejar import Cookie
 from pathlib import Path
 
 from pipeline.errors import SessionError
 from pipeline.model import LoginCookie
-from pipeline.session.cookies.jar import LATEST_S, Jar, is_http_only
+from pipeline.session.cookies.cookie import Cookie, Place
+from pipeline.session.cookies.jar import Jar
+from pipeline.session.cookies.matching import domain_matches
 from pipeline.session.private_file import write_private
 from pipeline.session.shown import clean
-
-_Identity = tuple[str, str, str]
-"""Domain, path and name: what makes two cookies one."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +23,18 @@ class LastLogin:
 
     at_s: float
     brought_in: bool
-    cookies: frozenset[_Identity]
-
-
-def identity(cookie: Cookie) -> _Identity:
-    return cookie.domain, cookie.path, cookie.name
+    cookies: frozenset[Place]
 
 
 def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
     """The cookies of `after` that are new, or have another value or end, since `before`."""
-    known = {(identity(cookie), cookie.value, cookie.expires) for cookie in before}
-    return [cookie for cookie in after if (identity(cookie), cookie.value, cookie.expires) not in known]
+    known = {(cookie.place, cookie.value, cookie.expires_s) for cookie in before}
+    return [cookie for cookie in after if (cookie.place, cookie.value, cookie.expires_s) not in known]
 
 
 def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
     """Write down the last login; no values. Raises SessionError."""
-    found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(identity(cookie) for cookie in cookies)}
+    found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(cookie.place for cookie in cookies)}
     write_private(file, json.dumps(found).encode())
 
 
@@ -49,7 +43,7 @@ def last(file: Path) -> LastLogin | None:
     try:
         found = json.loads(file.read_text("utf-8"))
         return LastLogin(float(found["at"]), bool(found["brought_in"]),
-                     frozenset((str(domain), str(path), str(name)) for domain, path, name in found["cookies"]))
+                         frozenset((str(domain), str(path), str(name)) for domain, path, name in found["cookies"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:
@@ -62,19 +56,18 @@ def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[st
     names: what the settings say they are called. Else those that pages' scripts cannot read, where there are any: a
     login's cookies are HttpOnly on all but careless sites, those that count visitors never are. hosts: the spider's own.
     """
-    mine = [cookie for cookie in jar if cookie.expires is not None and _is_of(cookie.domain, hosts)]
+    mine = [cookie for cookie in jar.alive() if cookie.expires_s is not None and _is_of(cookie, hosts)]
     if names:
         chosen = [cookie for cookie in mine if cookie.name in names]
     else:
-        came = [cookie for cookie in mine if identity(cookie) in login.cookies]
-        chosen = [cookie for cookie in came if is_http_only(cookie)] or came
+        came = [cookie for cookie in mine if cookie.place in login.cookies]
+        chosen = [cookie for cookie in came if cookie.http_only] or came
     login_at = datetime.fromtimestamp(login.at_s, UTC)
-    return [LoginCookie(clean(cookie.name, 80), clean(cookie.domain.removeprefix(".").removesuffix(".local"), 100), login_at,
-                        login.brought_in, datetime.fromtimestamp(min(cookie.expires or 0, LATEST_S), UTC))
-            for cookie in chosen]
+    return [LoginCookie(clean(cookie.name, 80), clean(cookie.domain, 100), login_at, login.brought_in,
+                        datetime.fromtimestamp(cookie.expires_s or 0, UTC)) for cookie in chosen]
 
 
-def _is_of(domain: str, hosts: frozenset[str]) -> bool:
-    """Whether a cookie of `domain` is sent to one of `hosts` (RFC 6265, 5.1.3)."""
-    bare = domain.removeprefix(".").removesuffix(".local")
-    return any(host == bare or (domain.startswith(".") and host.endswith(f".{bare}")) for host in hosts)
+def _is_of(cookie: Cookie, hosts: frozenset[str]) -> bool:
+    """Whether a cookie is sent to one of `hosts` (RFC 6265, 5.1.3)."""
+    return any(host == cookie.domain or (not cookie.host_only and domain_matches(host, cookie.domain)) for host in hosts)
+

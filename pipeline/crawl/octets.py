@@ -1,0 +1,50 @@
+"""Requests of aiohttp's whose headers are octets, not text: a cookie in Latin-1 goes back as it came (RFC 6265, 5.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+
+
+class OctetsRequest(aiohttp.ClientRequest):
+    """Its headers are given as Latin-1 text, one character an octet; aiohttp itself only sends UTF-8."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        return await super().send(_Connection(conn))  # type: ignore[arg-type]  # it has all that one has
+
+
+class _Connection:
+    """A connection whose first write is the head of a request, perhaps with a body after it."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+        self.protocol = _Protocol(conn.protocol)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
+
+
+class _Protocol:
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._head_written = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol, name)
+
+    @property
+    def transport(self) -> Any:
+        """The connection's own, but for the head."""
+        return self if not self._head_written and self._protocol.transport is not None else self._protocol.transport
+
+    def is_closing(self) -> bool:
+        return bool(self._protocol.transport.is_closing())
+
+    def write(self, data: bytes) -> None:
+        self._head_written = True
+        head, end, body = bytes(data).partition(b"\r\n\r\n")
+        self._protocol.transport.write(head.decode("utf-8").encode("latin-1") + end + body)
+
+    def writelines(self, chunks: Any) -> None:
+        self.write(b"".join(chunks))

@@ -1,0 +1,74 @@
+"""Which hosts and paths a cookie is for (RFC 6265, 5.1.2 to 5.1.4), and which domains no site may name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import urlsplit
+
+from publicsuffixlist import PublicSuffixList
+
+from pipeline.hosts import normal_host
+
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an answer came from, as far as cookies look at it."""
+
+    host: str
+    path: str
+    secure: bool
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Raises ValueError for a URL that is none."""
+        parts = urlsplit(url)
+        return cls(canonical_host(parts.hostname or ""), parts.path or "/", parts.scheme == "https")
+
+
+def canonical_host(host: str) -> str:
+    """In lower case, international names in their ASCII form (RFC 6265, 5.1.2). Raises ValueError for what is no host.
+
+    A dot at the end stays: to browsers, too, cookies of such a host are its own.
+    """
+    if host.isascii():
+        return host.lower()
+    found = normal_host(host)
+    if not found:
+        raise ValueError("no host name")
+    return found
+
+
+def is_address(host: str) -> bool:
+    return ":" in host or _IPV4.fullmatch(host) is not None
+
+
+def domain_matches(host: str, domain: str) -> bool:
+    """RFC 6265, 5.1.3."""
+    return host == domain or (host.endswith(f".{domain}") and not is_address(host))
+
+
+def path_matches(request_path: str, cookie_path: str) -> bool:
+    """RFC 6265, 5.1.4."""
+    return request_path == cookie_path or (
+        request_path.startswith(cookie_path)
+        and (cookie_path.endswith("/") or request_path[len(cookie_path)] == "/"))
+
+
+def default_path(request_path: str) -> str:
+    """RFC 6265, 5.1.4."""
+    return request_path[:request_path.rfind("/")] or "/" if request_path.startswith("/") else "/"
+
+
+def is_public_suffix(domain: str) -> bool:
+    """Whether unrelated people own names below `domain`: com, co.uk, github.io, and every top level that nobody lists."""
+    return _list().is_public(domain.rstrip("."))
+
+
+@cache
+def _list() -> PublicSuffixList:
+    """The bundled list; read when the first cookie names a domain (30 ms)."""
+    return PublicSuffixList()
