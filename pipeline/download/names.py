@@ -11,9 +11,11 @@ import mimetypes
 import re
 import unicodedata
 from collections.abc import Iterator
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pathvalidate import sanitize_filename
+
+from pipeline.download.content_disposition import file_name
 
 MAX_BYTES = 150
 """File systems take 255; this leaves room for " (2)", and for the path in front of it on Windows."""
@@ -21,8 +23,6 @@ _FALLBACK = "download"
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 _DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
-# One parameter of RFC 6266: name = token or quoted string. Quadratic backtracking has no way in.
-_PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*[^;"]*))')
 # What servers really send for these types where mimetypes has a surprising first choice or none.
 _EXTENSIONS = {
     "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
@@ -38,7 +38,7 @@ def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
 
     Its extension comes from the content type where it has none of its own.
     """
-    for said in (wish, from_disposition(disposition), from_url(url)):
+    for said in (wish, file_name(disposition), from_url(url)):
         name = safe(said)
         if name:
             break
@@ -47,42 +47,6 @@ def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
     if not split(name)[1]:
         name = safe(name + extension_for(content_type)) or _FALLBACK
     return name
-
-
-def from_disposition(header: str) -> str:
-    """The file name of a Content-Disposition (RFC 6266); `filename*` (RFC 8187) wins. "" when there is none.
-
-    requests hands headers over as Latin-1; a plain name that is UTF-8 underneath is read as such.
-    """
-    found: dict[str, str] = {}
-    for key, quoted, token in _PARAMETER.findall(header[:8192]):
-        value = re.sub(r"\\(.)", r"\1", quoted) if quoted else token.strip()
-        found.setdefault(key.lower(), value)
-    extended = _extended(found.get("filename*", ""))
-    if extended:
-        return extended
-    plain = _as_utf8(found.get("filename", ""))
-    # Not allowed by the RFC, sent all the same, and read so by every browser.
-    return unquote(plain) if re.search(r"%[0-9A-Fa-f]{2}", plain) else plain
-
-
-def _extended(value: str) -> str:
-    """`UTF-8'en'na%C3%AFve.txt` (RFC 8187) as text; "" when it is not well-formed."""
-    charset, _, rest = value.partition("'")
-    _, mark, encoded = rest.partition("'")
-    if not mark:
-        return ""
-    try:
-        return unquote_to_bytes(encoded).decode(charset or "utf-8")
-    except (LookupError, UnicodeDecodeError):
-        return ""
-
-
-def _as_utf8(value: str) -> str:
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except (UnicodeEncodeError, UnicodeDecodeError):
-        return value
 
 
 def from_url(url: str) -> str:
