@@ -82,7 +82,7 @@ _FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
-           "scrapy.logformatter", "scrapy.robotstxt", "scrapy.pipelines", "pipeline.crawl.extract")
+           "scrapy.logformatter", "pipeline.crawl.robots_parser", "scrapy.pipelines", "pipeline.crawl.extract")
 """What a crawl loads by name: imported before the fork, so that a run starts in tens of milliseconds."""
 
 
@@ -128,6 +128,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "DOWNLOAD_WARNSIZE": 0,
         "ROBOTSTXT_OBEY": table.robots,
         "ROBOTSTXT_USER_AGENT": ROBOT,
+        "ROBOTSTXT_PARSER": "pipeline.crawl.robots_parser.OurRobotParser",
         "HTTPPROXY_ENABLED": False,
     }, priority="cmdline")
     return settings

@@ -1,4 +1,5 @@
-"""What robots.txt lets files be fetched (RFC 9309). Pages are judged by Scrapy, and what it has read is not asked again."""
+"""What robots.txt lets files be fetched (RFC 9309). Pages are judged in Scrapy's middleware, by the same rules; what it has
+read is not asked again."""
 
 from __future__ import annotations
 
@@ -7,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from protego import Protego
-
 from pipeline.errors import FetchError, PipelineError
 from pipeline.session.answer import Answer
+from pipeline.session.robots_rules import RobotsRules
 from pipeline.session.shown import shown_url
 
 ROBOT = "crawl-to-inbox"
@@ -48,10 +48,10 @@ class Robots:
             return lambda url: True
         if answer.status != 200:
             return lambda url: True
-        rules = Protego.parse(answer.body.decode("utf-8", "replace"))
-        if delay_s := rules.crawl_delay(ROBOT):
-            self._on_delay(place, float(delay_s))
-        return lambda url: bool(rules.can_fetch(url, ROBOT))
+        rules = RobotsRules(answer.body, ROBOT)
+        if rules.delay_s:
+            self._on_delay(place, rules.delay_s)
+        return rules.allows
 
 
 def _robots_url(url: str) -> str:

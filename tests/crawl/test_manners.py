@@ -459,6 +459,18 @@ def test_a_spider_that_its_quiet_hours_hold_is_not_late(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("text", [
+    b"\xef\xbb\xbfUser-agent: *\nDisallow: /no", b"User-agent: crawl-to-inbox BAR\nDisallow: /no\n\nUser-agent: *\nAllow: /",
+    b"User-agent: crawl-to-inbox\nUnknown: x\nUser-agent: other\nDisallow: /no", b"User-agent: *\nDisallow: /%6e%6f"])
+def test_pages_and_files_read_one_robots_txt_alike(crawls: Crawls, site: PageSite, text: bytes) -> None:
+    site.pages = {"/robots.txt": Answer(text, headers={"Content-Type": "text/plain"}), "/yes": "y", "/no": "x",
+                  "/": "<p>x</p><a href=/no/1>p</a><a href=/yes>p</a><i data-src=/no/2>f</i><i data-src=/yes?file>f</i>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\ndownload = ["i"]\ndownloads.attempts = 1{ITEM}')
+    run = crawls.perform()
+    assert sorted(site.paths()) == ["/", "/yes", "/yes?file"]
+    assert (run.progress.pages_failed, run.progress.downloads_failed) == (1, 1)
+
+
 def test_robots_txt_holds_for_files_too_of_this_host_and_of_others(crawls: Crawls, site: PageSite) -> None:
     text = {"Content-Type": "text/plain"}
     with PageSite({"/robots.txt": Answer("User-agent: crawl-to-inbox\nDisallow: /no", headers=text), "/no": "x", "/yes": "y"}) as other:
