@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from weakref import WeakKeyDictionary
 
 from pipeline.errors import PipelineError
 from pipeline.model import Page, Progress, Request, Run
@@ -17,6 +18,7 @@ from pipeline.store import Store
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
+    from scrapy.http import Response
 
     from pipeline.crawl.crew import Crew
     from pipeline.crawl.relogin import Relogin
@@ -107,6 +109,7 @@ class CrawlContext:
     first: tuple[Request, ...] = ()  # put into the frontier at once, instead of one by one by the spider's start()
     keep_unseen: bool = False
     keep_pages: bool = False
+    decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # bodies of coded answers, by them
 
 
 def context_of(crawler: Crawler) -> CrawlContext:

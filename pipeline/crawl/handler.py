@@ -20,16 +20,25 @@ from scrapy import Request
 from scrapy.core.downloader.handlers._aiohttp import AiohttpDownloadHandler, _ClientResponse
 from scrapy.core.downloader.handlers._base_streaming import BaseStreamingDownloadHandler
 from scrapy.crawler import Crawler
-from scrapy.exceptions import DownloadConnectionRefusedError, DownloadFailedError
+from scrapy.exceptions import (
+    DownloadCancelledError,
+    DownloadConnectionRefusedError,
+    DownloadFailedError,
+    ResponseDataLossError,
+)
 from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import HostPausedError, context_of
 from pipeline.crawl.octets import OctetsRequest
+from pipeline.crawl.response_protocol import AnswerError, install
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
 from pipeline.session.proxies import refuses_us, shown_proxy
 from pipeline.session.reach import Reach
+from pipeline.session.responses.content_coding import codings_of, decode
+from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
+from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES
 
 PROXY = "pipeline_proxy"
 """The meta key that says which proxy, shown without credentials, a request went through."""
@@ -50,6 +59,7 @@ class SessionHandler(AiohttpDownloadHandler):
         context = context_of(crawler)
         self._pipeline_session = context.session
         self._budget = context.budget
+        self._decoded = context.decoded
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
         self._clients: dict[tuple[str | None, bool], _Client] = {}
@@ -76,6 +86,7 @@ class SessionHandler(AiohttpDownloadHandler):
                     if proxy is not None and proxy != self._worked:
                         self._worked = proxy
                         session.proxy_worked()
+                    self._decode(request, response)
                     return response
 
     @asynccontextmanager
@@ -96,13 +107,47 @@ class SessionHandler(AiohttpDownloadHandler):
         except aiohttp.ClientHttpProxyError as error:
             raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
 
+    @staticmethod
+    async def _iter_body_chunks(response: _ClientResponse) -> AsyncIterator[bytes]:
+        """The body's bytes. Raises ResponseDataLossError with what was missing, whatever a spider says of data loss."""
+        received = 0
+        try:
+            async for chunk in response.content.iter_any():
+                received += len(chunk)
+                yield chunk
+        except AnswerError as error:
+            raise ResponseDataLossError(str(error)) from error
+        except aiohttp.ClientPayloadError as error:
+            length = response.headers.get("Content-Length")
+            missing = "its last chunk is missing" if "Transfer-Encoding" in response.headers else "the connection broke"
+            raise ResponseDataLossError(cut_short(received, int(length)) if length and received < int(length) else
+                                        f"{cut_short(received, None)}: {missing}") from error
+
+    def _decode(self, request: Request, response: Response) -> None:
+        """Decode a coded body, which shows whether it came to its end, for the middleware that puts it in place.
+
+        Next to the wire: a body that was cut is asked for again, and is not kept for later passes.
+        """
+        values = response.headers.getlist("Content-Encoding")
+        if not values or not response.body or request.method == "HEAD" or "download_stopped" in response.flags:
+            return
+        max_bytes = request.meta.get("download_maxsize", self._default_maxsize)
+        try:
+            codings = codings_of(value.decode("latin-1") for value in values)
+            self._decoded[response] = decode(response.body, codings, max_bytes or None)
+        except (CutShortError, DecodingError) as error:
+            raise ResponseDataLossError(str(error)) from error
+        except OversizeError as error:
+            raise DownloadCancelledError(f"is larger than {max_bytes} bytes once it is decoded") from error
+
     def _client(self, proxy: str | None, *, octets: bool) -> _Client:
         """octets: for requests whose headers are not UTF-8."""
         if (proxy, octets) not in self._clients:
             self._clients[proxy, octets] = _Client(aiohttp.ClientSession(
-                connector=self._connector(proxy), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+                connector=install(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
                 response_class=_ClientResponse, request_class=OctetsRequest if octets else aiohttp.ClientRequest,
-                skip_auto_headers=_OURS_TO_SEND))
+                skip_auto_headers=_OURS_TO_SEND,
+                max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES, max_headers=MAX_LINES + 3))
         return self._clients[proxy, octets]
 
     def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:

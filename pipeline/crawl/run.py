@@ -51,7 +51,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.manners.Pauses": 555,
     "pipeline.crawl.refresh.FollowRefresh": 575,
     "pipeline.crawl.manners.Bans": 580,
-    "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 590,
+    "pipeline.crawl.decoding.DecodedBodies": 590,
     "pipeline.crawl.redirects.Redirects": 600,
     "pipeline.crawl.revalidate.Revalidate": 660,
     "pipeline.crawl.middlewares.DigestAuth": 680,

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
-from urllib3.response import HTTPResponse
 
 from pipeline.download.limits import Limits
 from pipeline.errors import DownloadError, PipelineError
 from pipeline.model import QueuedDownload
+from pipeline.session.responses.content_coding import codings_of
+from pipeline.session.responses.errors import DecodingError
 from pipeline.session.retry_after import TRY_LATER, http_date, retry_after_s
 from pipeline.session.shown import clean, shown_url
 
@@ -23,7 +24,6 @@ Translate = Callable[[requests.RequestException, str, str | None], PipelineError
 
 _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
 _RETRY_AFTER_MAX_S = 24 * 3600.0
-_PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
 _FIXES = {401: "the site wants a login: add one to the spider", 403: "the site wants a login, or does not want us",
           407: "give the proxy's user and password in [proxies]"}
 _RANGE = re.compile(r"\s*bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\s*", re.IGNORECASE)
@@ -161,19 +161,23 @@ def span_of(headers: Mapping[str, str]) -> Span | None:
     return Span(first, last, total)
 
 
-def packed(response: requests.Response) -> bool:
-    """Whether the body comes packed although we asked for it as it is, and has to be unpacked.
+def codings(response: requests.Response) -> tuple[str, ...]:
+    """In what the body comes packed although we asked for it as it is, in the order of packing.
 
-    An archive that a server also calls `Content-Encoding: gzip` is the file itself: it stays as it is. So does a body
-    with an encoding that is none, such as "utf-8". Raises DownloadError for one that nothing here unpacks.
+    A body with an encoding that is none, such as "utf-8", is not packed. Raises DownloadError for one that nothing here
+    unpacks.
     """
-    said = response.headers.get("Content-Encoding", "").lower().split(",")
-    packings = [each.strip() for each in said if each.strip() in _PACKINGS]
-    for packing in packings:
-        if packing not in HTTPResponse.CONTENT_DECODERS:
-            raise DownloadError(f"came packed as {packing}, although it was asked for as it is, and nothing here unpacks that",
-                                where=shown_url(response.url))
+    try:
+        return codings_of(response.headers.get("Content-Encoding", "").split(","))
+    except DecodingError as error:
+        raise DownloadError(f"{error}, although it was asked for as it is", where=shown_url(response.url)) from error
+
+
+def packed(response: requests.Response) -> bool:
+    """Whether the body has to be unpacked. An archive that a server also calls `Content-Encoding: gzip` is the file itself:
+    it stays as it is."""
+    found = codings(response)
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     archive = kind in ("application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar") \
         or urlsplit(response.url).path.lower().endswith((".gz", ".tgz"))
-    return bool(packings) and not (archive and len(packings) == 1 and packings[0].endswith("gzip"))
+    return bool(found) and not (archive and len(found) == 1 and found[0].endswith("gzip"))

@@ -1,7 +1,7 @@
 """The bytes of an answer, into buffers that are used again and again.
 
-A body that comes as it is (no chunks, no packing) is received straight into them, below urllib3: no bytes object a
-chunk, no copy.
+A body that comes as it is, in chunks or not, is received straight into them, below urllib3: no bytes object a chunk, no
+copy. A coded one is decoded on the way.
 """
 
 from __future__ import annotations
@@ -9,32 +9,78 @@ from __future__ import annotations
 import http.client
 import io
 import time
+from collections.abc import Iterator
 
 import requests
+
+from pipeline.session.responses.content_coding import ContentDecoder
+from pipeline.session.responses.errors import CutShortError, OversizeError, cut_short
 
 _FULL_ENOUGH_S = 0.1
 """What came in this time goes on to the disk, full buffer or not."""
 
 
 class Body:
-    """An open answer's body. Errors are those of sockets, http.client and urllib3."""
+    """An open answer's body, whose end is an error when it is not whole.
 
-    def __init__(self, response: requests.Response, *, unpack: bool) -> None:
+    codings: what it comes in, decoded if `unpack` is set, else only watched for their end marker, as long as they decode
+    to at most watch_bytes. Errors are those of sockets, http.client, urllib3 and pipeline.session.responses.
+    """
+
+    def __init__(self, response: requests.Response, *, codings: tuple[str, ...], unpack: bool, watch_bytes: int) -> None:
         self._response = response
-        self._unpack = unpack
+        self._decoder = ContentDecoder(codings) if codings and unpack else None
+        self._watch = ContentDecoder(codings, watch_bytes) if codings and not unpack else None
+        self._pieces: Iterator[bytes] = iter(())
+        self._rest = memoryview(b"")
+        self._over = False
         inner = getattr(response.raw, "_original_response", None)
-        plain = isinstance(inner, http.client.HTTPResponse) and not inner.chunked and not unpack \
-            and isinstance(inner.fp, io.BufferedReader)
-        self._plain: http.client.HTTPResponse | None = inner if plain else None
+        plain = isinstance(inner, http.client.HTTPResponse) and not inner.chunked and isinstance(inner.fp, io.BufferedReader)
+        self._plain: http.client.HTTPResponse | None = inner if plain and self._decoder is None else None
+        self._announced: int | None = getattr(inner, "length", None)
         self._failure: OSError | None = None
 
     def fill(self, buffer: memoryview) -> int:
         """Put what comes into a buffer until it is full, or a moment has passed; how many bytes, 0 at the end."""
+        if self._decoder is not None:
+            return self._decode(self._decoder, buffer)
         if self._plain is None:
-            chunk = self._response.raw.read1(len(buffer), decode_content=self._unpack) or b""
-            buffer[:len(chunk)] = chunk
-            return len(chunk)
-        return self._receive(self._plain, buffer)
+            chunk = self._response.raw.read1(len(buffer), decode_content=False) or b""
+            count = len(chunk)
+            buffer[:count] = chunk
+        else:
+            count = self._receive(self._plain, buffer)
+        if self._watch is not None:
+            self._look(self._watch, bytes(buffer[:count]))
+        return count
+
+    def _decode(self, decoder: ContentDecoder, buffer: memoryview) -> int:
+        while not self._rest:
+            if self._over:
+                return 0
+            piece = next(self._pieces, None)
+            if piece is not None:
+                self._rest = memoryview(piece)
+            elif chunk := self._response.raw.read1(len(buffer), decode_content=False):
+                self._pieces = decoder.feed(chunk)
+            else:
+                decoder.finish()
+                self._over = True
+        count = min(len(self._rest), len(buffer))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def _look(self, decoder: ContentDecoder, data: bytes) -> None:
+        """Decode what is kept as it came, only to see whether it comes to its end."""
+        try:
+            for _ in decoder.feed(data):
+                pass
+        except OversizeError:
+            self._watch = None
+            return
+        if not data:
+            decoder.finish()
 
     def _receive(self, inner: http.client.HTTPResponse, buffer: memoryview) -> int:
         if self._failure is not None:
@@ -45,6 +91,8 @@ class Body:
             try:
                 # One recv_into() at most, past the small buffer that the headers came through.
                 count = inner.fp.readinto1(buffer[filled:wanted])
+                if not count and inner.length:
+                    raise CutShortError(cut_short((self._announced or 0) - inner.length, self._announced))
             except OSError as error:
                 if not filled:
                     raise
@@ -54,13 +102,12 @@ class Body:
             if inner.length is not None:
                 inner.length -= count
             if not count or inner.length == 0:
-                self._end(inner, whole=inner.length in (None, 0))
+                self._end(inner)
             if time.monotonic() > until:
                 break
         return filled
 
-    def _end(self, inner: http.client.HTTPResponse, *, whole: bool) -> None:
+    def _end(self, inner: http.client.HTTPResponse) -> None:
         """As http.client does at the end of a body: the connection may then be asked again."""
         inner.close()
-        if whole:
-            self._response.raw.release_conn()
+        self._response.raw.release_conn()

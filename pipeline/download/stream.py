@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import requests
-from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pipeline.download import answers, names
 from pipeline.download.answers import Translate, Validators
@@ -27,6 +27,8 @@ from pipeline.download.limits import MIB, Limits
 from pipeline.download.places import Places
 from pipeline.errors import DiskFullError, DownloadError, PipelineError
 from pipeline.model import QueuedDownload
+from pipeline.session.faults import not_whole
+from pipeline.session.responses.errors import cut_short
 from pipeline.session.shown import shown_url
 
 
@@ -161,7 +163,8 @@ class _Transfer:
                     or (any((theirs.etag, theirs.last_modified)) and not answers.same_version(ours, theirs))):
                 return None
             total = span.total if span.total is not None else self.wanted.part_length
-            if self.wanted.part_length not in (None, total) or (total is not None and span.last + 1 > total):
+            # Without a length nobody could say whether the rest is all of it.
+            if total is None or self.wanted.part_length not in (None, total) or span.last + 1 > total:
                 return None
             self.noted = part.key
             return self._receive(response, part, hasher, total, fresh=False)
@@ -246,7 +249,8 @@ class _Transfer:
     def _body(self, response: requests.Response, part: Part, hasher: Hasher, total: int | None,
               strong: Validators) -> None:
         """All of the body into the part. What a server announces is never relied on: bytes are counted."""
-        limits, body = self.limits, Body(response, unpack=answers.packed(response))
+        limits, body = self.limits, Body(response, codings=answers.codings(response), unpack=answers.packed(response),
+                                         watch_bytes=self.limits.max_bytes)
         window_at, window_bytes = time.monotonic(), 0
         while count := self._chunk(body, part, hasher, total):
             self.received_bytes += count
@@ -286,24 +290,23 @@ class _Transfer:
     def _fill(self, body: Body, buffer: memoryview, part: Part, total: int | None) -> int:
         try:
             return body.fill(buffer)
-        except DecodeError as error:
-            raise DownloadError("sent a packed body that cannot be unpacked", where=self.where, retry=True) from error
         except (ReadTimeoutError, TimeoutError) as error:
             raise self._stalled() from error
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             if self.stopped.is_set():  # whoever stopped us shut the socket
                 raise StoppedError("stopped", where=self.where, retry=True) from error
-            raise self._cut(part, total) from error
+            raise self._cut(part, total, not_whole(error)) from error
 
     def _stalled(self) -> DownloadError:
         return DownloadError(f"was silent for {self.limits.stall_s:g} s", where=self.where, retry=True,
                              fix="raise downloads.timeout if it is a slow server")
 
-    def _cut(self, part: Part, total: int | None) -> DownloadError:
+    def _cut(self, part: Part, total: int | None, why: str = "") -> DownloadError:
         if self.stopped.is_set():
             return StoppedError("stopped", where=self.where, retry=True)
-        of_all = "" if total is None else f" of {total}"
-        return DownloadError(f"was cut off after {part.size}{of_all} bytes", where=self.where, retry=True)
+        if total is not None:  # of the whole file, of which this answer may be a part
+            why = cut_short(part.size, total)
+        return DownloadError(why or f"{cut_short(part.size, None)}: the connection broke", where=self.where, retry=True)
 
     def _checkpoint(self, part: Part, strong: Validators, total: int | None) -> None:
         """Sync what has come and write down what it is of, where the server gave a way to go on with it."""

@@ -18,15 +18,17 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from pipeline.errors import FetchError, ProxyError
 from pipeline.hosts import host_of
 from pipeline.session.answer import Answer
-from pipeline.session.connections import RequestTarget, pool_classes, socks_pool_classes
+from pipeline.session.connections import RequestTarget, pool_classes
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
-from pipeline.session.faults import is_of_proxy, translate, was_dropped
+from pipeline.session.faults import is_of_proxy, not_whole, translate, was_dropped
 from pipeline.session.first_look import banned as is_banned
 from pipeline.session.first_look import expired
 from pipeline.session.prepare import basic
 from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
+from pipeline.session.responses.content_coding import ContentDecoder, codings_of
+from pipeline.session.responses.errors import DecodingError, OversizeError
 from pipeline.session.shown import shown_url
 from pipeline.settings import BannedTable
 from pipeline.urls import absolute, bare, redirect_target, target_of
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 20
 _CONNECT_S = 30.0
 _CHUNK_BYTES = 64 * 1024
+_ATTEMPTS = 3
+"""At a page that comes cut short, where asking again does no harm."""
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110, 9.2.2: idempotent
 
 ContextFor = Callable[[str | None], ssl.SSLContext]
@@ -192,7 +196,7 @@ class _Adapter(HTTPAdapter):
         super().__init__()
         self._target = RequestTarget()
         self.poolmanager.pool_classes_by_scheme = pool_classes(reach, timeout_s, self._target)
-        self._proxied_pools = pool_classes(None, timeout_s, self._target)
+        self._proxied_pools = pool_classes(None, timeout_s, self._target, socks=bool(proxy and proxy.startswith("socks")))
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         self._reach.check_url(request.url or "")
@@ -255,7 +259,7 @@ class _Adapter(HTTPAdapter):
         if proxy.startswith("https:"):
             proxy_kwargs["proxy_ssl_context"] = self._context_for(urlsplit(proxy).hostname)
         found = super().proxy_manager_for(proxy, **proxy_kwargs)
-        found.pool_classes_by_scheme = socks_pool_classes(self._target) if proxy.startswith("socks") else self._proxied_pools
+        found.pool_classes_by_scheme = self._proxied_pools
         return found
 
     def proxy_headers(self, proxy: Any) -> dict[str, str]:
@@ -284,28 +288,36 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
           max_bytes: int, timeout_s: float) -> Answer:
     """One page with its redirects, at most max_bytes of it, within timeout_s. Raises ProxyError, TlsError, FetchError.
 
-    A page of any status is an answer.
+    A page of any status is an answer, as long as it is whole.
     """
     deadline = time.monotonic() + timeout_s
-    try:
-        with client.request(method, url, headers=dict(headers or {}), data=body or None, stream=True) as response:
-            data = _read(response, url, max_bytes, deadline)
-            return Answer(response.url, response.status_code, response.headers, data, hops=len(response.history))
-    except requests.RequestException as error:
-        raise translate(error, url, client.proxy) from error
-    except (HTTPError, OSError) as error:  # read1 goes around requests' own translation
-        raise translate(requests.exceptions.ConnectionError(error), url, client.proxy) from error
+    for attempts_left in range(_ATTEMPTS if method in _REPEATABLE else 1, 0, -1):
+        try:
+            with client.request(method, url, headers=dict(headers or {}), data=body or None, stream=True) as response:
+                data = _read(response, url, max_bytes, deadline)
+                return Answer(response.url, response.status_code, response.headers, data, hops=len(response.history))
+        except requests.RequestException as error:
+            raise translate(error, url, client.proxy) from error
+        except OversizeError as error:
+            raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url), fix="raise max_page_size") from error
+        except (HTTPError, OSError, DecodingError) as error:  # read1 goes around requests' own translation
+            if attempts_left == 1 or not not_whole(error) or time.monotonic() > deadline:
+                raise translate(requests.exceptions.ConnectionError(error), url, client.proxy) from error
+    raise AssertionError
 
 
 def _read(response: requests.Response, url: str, max_bytes: int, deadline: float) -> bytes:
-    """The unpacked body. read1 returns what is there, so that a dripping server meets the deadline."""
+    """The decoded body. read1 returns what is there, so that a dripping server meets the deadline."""
     data = bytearray()
-    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-        data += chunk
+    decoder = ContentDecoder(codings_of(response.headers.get("Content-Encoding", "").split(",")), max_bytes)
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
+        for piece in decoder.feed(chunk):
+            data += piece
         if len(data) > max_bytes:
-            raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url), fix="raise max_page_size")
+            raise OversizeError
         if time.monotonic() > deadline:
             raise FetchError("did not arrive in time", where=shown_url(url), fix="raise timeout", retry=True)
+    decoder.finish()
     return bytes(data)
 
 

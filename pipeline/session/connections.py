@@ -1,4 +1,5 @@
-"""urllib3's connections, held to two rules: no private address that is not allowed, no headers that never end."""
+"""urllib3's connections, held to three rules: no private address that is not allowed, no headers that never end, and
+answers read as browsers read them."""
 
 from __future__ import annotations
 
@@ -10,14 +11,10 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.contrib.socks import (
-    SOCKSConnection,
-    SOCKSHTTPConnectionPool,
-    SOCKSHTTPSConnection,
-    SOCKSHTTPSConnectionPool,
-)
+from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
 from pipeline.session.reach import Reach
+from pipeline.session.responses.http_client import Response
 
 
 class RequestTarget:
@@ -27,14 +24,18 @@ class RequestTarget:
         self.text = ""
 
 
-def pool_classes(reach: Reach | None, limit_s: float, target: RequestTarget) -> dict[str, type[HTTPConnectionPool]]:
-    """For a PoolManager's pool_classes_by_scheme. reach: None behind a proxy, which connects in our place.
+def pool_classes(reach: Reach | None, limit_s: float, target: RequestTarget, *,
+                 socks: bool = False) -> dict[str, type[HTTPConnectionPool]]:
+    """For a PoolManager's pool_classes_by_scheme. reach: None behind a proxy, which connects in our place. socks: whether that
+    proxy speaks SOCKS.
 
     limit_s: seconds until a connection is up, and until an answer's headers are whole; urllib3's own limits are for
     one read, so that a byte now and then would hold us for ever.
     """
 
     class Guarded(HTTPConnection):
+        response_class = Response
+
         def _new_conn(self) -> socket.socket:
             connected = super()._new_conn()
             if reach is not None:
@@ -57,33 +58,19 @@ def pool_classes(reach: Reach | None, limit_s: float, target: RequestTarget) -> 
             with _within(self, limit_s):
                 return super().getresponse()
 
-    class GuardedTls(Guarded, HTTPSConnection):
+    plain, tls = (SOCKSConnection, SOCKSHTTPSConnection) if socks else (HTTPConnection, HTTPSConnection)
+
+    class GuardedPlain(Guarded, plain):  # type: ignore[misc, valid-type]
+        pass
+
+    class GuardedTls(Guarded, tls):  # type: ignore[misc, valid-type]
         pass
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Guarded
+        ConnectionCls = GuardedPlain
 
     class TlsPool(HTTPSConnectionPool):
         ConnectionCls = GuardedTls
-
-    return {"http": Pool, "https": TlsPool}
-
-
-def socks_pool_classes(target: RequestTarget) -> dict[str, type[HTTPConnectionPool]]:
-    """The same for a SOCKSProxyManager, whose connections are PySocks's."""
-
-    class Socks(SOCKSConnection):
-        def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
-            super().putrequest(method, target.text or url, *arguments, **options)
-
-    class SocksTls(Socks, SOCKSHTTPSConnection):
-        pass
-
-    class Pool(SOCKSHTTPConnectionPool):
-        ConnectionCls = Socks
-
-    class TlsPool(SOCKSHTTPSConnectionPool):
-        ConnectionCls = SocksTls
 
     return {"http": Pool, "https": TlsPool}
 

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import requests
 import socks  # type: ignore[import-untyped]  # PySocks ships no types
-from urllib3.exceptions import DecodeError, NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, IncompleteRead, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from pipeline.errors import FetchError, PipelineError, ProxyError, TlsError
 from pipeline.session.proxies import shown_proxy
+from pipeline.session.responses.errors import CutShortError, DecodingError, HeadError, cut_short
 from pipeline.session.shown import clean, shown_url
 
 _CERTIFICATE_FIXES = {
@@ -62,6 +63,16 @@ def was_dropped(error: requests.RequestException) -> bool:
     return any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in _chain(error))
 
 
+def not_whole(error: BaseException) -> str:
+    """What an answer lacks or why it makes no sense, in the words of pipeline.session.responses; "" for other failures."""
+    for cause in _chain(error):
+        if isinstance(cause, (CutShortError, HeadError, DecodingError)):
+            return clean(str(cause), 200)
+        if isinstance(cause, IncompleteRead) and isinstance(cause.expected, int) and isinstance(cause.partial, int):
+            return cut_short(cause.partial, cause.partial + cause.expected)
+    return ""
+
+
 def _failed_url(error: requests.RequestException, url: str) -> str:
     """The URL that failed: where a redirect led to another host, that one."""
     request = getattr(error, "request", None)
@@ -79,6 +90,8 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
         return "did not answer in time"
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
         return "the host's name is not known"
+    if said := not_whole(error):
+        return said
     reason = _system_reason(chain)
     if any(isinstance(cause, NewConnectionError) for cause in chain):
         return f"cannot be connected to: {reason or 'no connection'}"

@@ -99,7 +99,7 @@ def test_a_body_shorter_than_announced_is_not_a_file(bench: Bench) -> None:
     assert done.figures().failed == 1
     assert bench.files == []
     assert bench.names == []
-    assert "was cut off after 5 of 5000 bytes" in str(bench.row(url)["error"])
+    assert "body cut short: 5 of 5,000 bytes" in str(bench.row(url)["error"])
     assert len(bench.server.asked) == 4
 
 
@@ -154,7 +154,7 @@ def test_an_archive_called_gzip_encoded_stays_as_it_is(bench: Bench) -> None:
 def test_what_nothing_here_unpacks_is_not_taken_for_the_file(bench: Bench) -> None:
     url = bench.server.put("/a.csv", BODY, headers={"Content-Encoding": "compress"})
     bench.get(url)
-    assert "came packed as compress" in str(bench.row(url)["error"])
+    assert "came as Content-Encoding compress" in str(bench.row(url)["error"])
     assert bench.names == []
     assert len(bench.server.asked) == 1
 

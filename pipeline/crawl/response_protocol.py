@@ -1,0 +1,125 @@
+"""aiohttp's client protocol with answers' heads read by this program's own rules.
+
+Bytes come in by asyncio's documented `data_received`; a head that strict parsers would refuse, or read otherwise than
+browsers do, is handed on in its canonical form, and bodies go on as they are. Two names of aiohttp's are private:
+ResponseHandler, and the connector's `_factory`. Where they are missing, aiohttp's own protocol serves; a test fails then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from pipeline.session.responses.chunks import ChunkedBody
+from pipeline.session.responses.errors import CutShortError, HeadError
+from pipeline.session.responses.head import end_of_head, parse_head, plain_head
+
+_MAX_INTERIM = 100
+
+
+class AnswerError(aiohttp.ClientPayloadError):
+    """An answer that cannot be used, in our words."""
+
+
+def install(connector: aiohttp.BaseConnector) -> aiohttp.BaseConnector:
+    """The connector, whose connections from now on read heads as this module does."""
+    if hasattr(connector, "_factory"):
+        connector._factory = partial(LenientProtocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+    return connector
+
+
+class LenientProtocol(ResponseHandler):
+    """One connection. Bytes behind the end of an answer are dropped, as browsers do, and it is not used again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._in_head = False
+        self._head = b""
+        self._interim = 0
+        self._left: int | None = None  # of a body with a length
+        self._chunks: ChunkedBody | None = None
+        self._ended = False
+
+    def set_response_params(self, **params: Any) -> None:
+        self._in_head, self._head, self._interim = True, b"", 0
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None or not data:
+            super().data_received(data)
+            return
+        try:
+            data = self._from_head(data) if self._in_head else self._within_body(data, 0)
+        except (HeadError, CutShortError) as error:
+            self._fail(AnswerError(str(error)))
+            return
+        if data:
+            super().data_received(data)
+
+    def _from_head(self, data: bytes) -> bytes:
+        """What is handed on: nothing until the head is whole."""
+        if not self._head and (plain := plain_head(data)) is not None:
+            return self._begin(data, plain.end, plain.status, plain.length, chunked=plain.chunked)
+        self._head += data
+        while (end := end_of_head(self._head)) >= 0:
+            head, rest = parse_head(self._head[:end]), self._head[end:]
+            if not head.interim:
+                self._head = b""
+                canonical = head.canonical()
+                return self._begin(canonical + rest, len(canonical), head.status, head.length, chunked=head.chunked)
+            self._head, self._interim = rest, self._interim + 1
+            if self._interim > _MAX_INTERIM:
+                raise HeadError("it sent interim answers only")
+        if len(self._head) > 16 and b"HTTP" not in self._head.lstrip(b"\r\n")[:8].upper():
+            raise HeadError("it did not answer with HTTP")
+        return b""
+
+    def _begin(self, data: bytes, end: int, status: int, length: int | None, *, chunked: bool) -> bytes:
+        self._in_head = False
+        bodiless = self._skip_payload or status in (204, 304)
+        self._left = 0 if bodiless else length
+        self._chunks = ChunkedBody() if chunked and not bodiless else None
+        return self._within_body(data, end)
+
+    def _within_body(self, data: bytes, at: int) -> bytes:
+        """The data up to the body's end. at: where in it the body begins or goes on."""
+        if self._chunks is not None:
+            body = self._chunks.canonical(data, at)
+            if self._chunks.over:
+                if self._chunks.followed:
+                    self.force_close()
+                self._chunks, self._left = None, 0
+            return data[:at] + body
+        if self._left is None:
+            return data
+        end = min(len(data), at + self._left)
+        self._left -= end - at
+        if end < len(data):
+            self.force_close()
+        return data[:end]
+
+    def _fail(self, error: AnswerError) -> None:
+        if self.transport is not None:
+            self.transport.close()
+        self._in_head = False
+        if self._payload is not None:
+            self._payload.set_exception(error)
+        self.set_exception(error)
+
+    def eof_received(self) -> None:
+        self._ended = True
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A body without a length ends with its connection: only when that was closed, not when it broke."""
+        payload = self._payload
+        if payload is not None and not payload.is_eof():
+            if exc is not None:
+                payload.set_exception(aiohttp.ClientPayloadError(f"the connection broke: {exc}"))
+        elif self._head:
+            self.set_exception(AnswerError("headers cut short"))
+        super().connection_lost(exc)

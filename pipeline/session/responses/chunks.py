@@ -1,0 +1,76 @@
+"""The framing of a chunked body (RFC 9112, 7.1), put into the one form that every parser reads alike."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.session.responses.errors import CutShortError
+from pipeline.session.responses.head import MAX_LINE_BYTES, MAX_LINES
+
+_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?", re.DOTALL)
+
+
+def size_of(line: bytes) -> int:
+    """The size that a chunk's first line names, its LF left out. Raises CutShortError."""
+    found = _SIZE.fullmatch(line)
+    if found is None:
+        raise CutShortError("body broken: a chunk has no size")
+    return int(found[1], 16)
+
+
+class ChunkedBody:
+    """Jumps from chunk to chunk, without a look at what is in them.
+
+    over: whether the body has come to its end. followed: whether more came behind it.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self.followed = False
+        self._left = 0
+        self._line = b""
+        self._after_chunk = False
+        self._trailer_lines = -1  # while there are chunks
+
+    def canonical(self, data: bytes, at: int = 0) -> bytes:
+        """What has come, from `at` on: chunks without extensions, CRLF, no trailer, and nothing that is not of the body.
+
+        Raises CutShortError where it is no chunked body.
+        """
+        parts: list[bytes] = []
+        while at < len(data) and not self.over:
+            if self._left:
+                part = data[at:at + self._left]
+                self._left -= len(part)
+                at += len(part)
+                parts.append(part)
+                continue
+            end = data.find(b"\n", at)
+            self._line += data[at:] if end < 0 else data[at:end]
+            if len(self._line) > MAX_LINE_BYTES:
+                raise CutShortError("body broken: a chunk has no size")
+            if end < 0:
+                break
+            line, self._line, at = self._line, b"", end + 1
+            parts.append(self._framing(line))
+        self.followed = at < len(data)
+        return b"".join(parts)
+
+    def _framing(self, line: bytes) -> bytes:
+        empty = line in (b"", b"\r")
+        if self._trailer_lines >= 0:
+            self._trailer_lines += 1
+            if self._trailer_lines > MAX_LINES:
+                raise CutShortError("body broken: its trailer does not end")
+            self.over = empty
+            return b"\r\n" if empty else b""
+        if self._after_chunk:
+            if not empty:
+                raise CutShortError("body broken: a chunk does not end where it should")
+            self._after_chunk = False
+            return b"\r\n"
+        self._left = size_of(line)
+        self._after_chunk = self._left > 0
+        if not self._left:
+            self._trailer_lines = 0
+        return b"%x\r\n" % self._left

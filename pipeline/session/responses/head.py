@@ -1,0 +1,155 @@
+"""The head of an HTTP/1 answer: status line, fields and framing (RFC 9112), read as browsers read it.
+
+Where the rules leave room, Chromium decides: a line without a colon or with a name that is none is skipped, blanks
+around names go, folded lines are joined, lengths that are equal are one, a length that is no number is none. Lengths
+that differ, a NUL and what is no HTTP at all end in a HeadError. Both transports read heads through this module, so
+that pages and files agree.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pipeline.session.responses.errors import HeadError
+
+MAX_HEAD_BYTES = 256 * 1024
+MAX_LINE_BYTES = 64 * 1024
+MAX_LINES = 1000
+
+_END = re.compile(rb"\n\r?\n")
+_STATUS_LINE = re.compile(rb".{0,4}?HTTP/(\d+)(?:\.(\d+))?[ \t]+(\d{3})(?!\d)[ \t]*(.*)", re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PLAIN = re.compile(rb"HTTP/1\.[01] [2-5]\d\d(?: [^\r\n\0]*)?\r\n(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n)*\r\n")
+_FRAMING = re.compile(rb"\n(?:content-length:[ \t]*(\d{1,18})[ \t]*\r|transfer-encoding:[ \t]*(chunked)[ \t]*\r|"
+                      rb"(?:content-length|transfer-encoding):)", re.IGNORECASE)
+_TRANSFER_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress", b"x-compress"})
+
+
+@dataclass(frozen=True)
+class Head:
+    """version: 10 or 11. fields: without Content-Length and Transfer-Encoding, whose meaning is in `chunked` and `length`
+    (bytes; None: to the connection's end); a transfer coding stands in Content-Encoding, as the last one applied."""
+
+    version: int
+    status: int
+    reason: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    chunked: bool
+    length: int | None
+
+    @property
+    def interim(self) -> bool:
+        return 100 <= self.status < 200
+
+    def framed_fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """With one Content-Length or one Transfer-Encoding, where there is one."""
+        if self.chunked:
+            return (*self.fields, (b"Transfer-Encoding", b"chunked"))
+        return self.fields if self.length is None else (*self.fields, (b"Content-Length", b"%d" % self.length))
+
+    def canonical(self) -> bytes:
+        """The head as every parser reads it alike."""
+        lines = [b"HTTP/1.%d %03d %b" % (self.version - 10, self.status, self.reason)]
+        lines += [name + b": " + value for name, value in self.framed_fields()]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
+    """Where the body begins, -1 when the head goes on. Raises HeadError beyond MAX_HEAD_BYTES."""
+    while start < len(data) and data[start] in b"\r\n":  # some servers send an empty line first
+        start += 1
+    found = _END.search(data, start)
+    if (len(data) if found is None else found.end()) - start > MAX_HEAD_BYTES:
+        raise HeadError(f"its headers are larger than {MAX_HEAD_BYTES:,} bytes")
+    return -1 if found is None else found.end()
+
+
+@dataclass(frozen=True)
+class PlainHead:
+    """What framing needs of a head that can pass as it is. end: where the body begins."""
+
+    end: int
+    status: int
+    chunked: bool
+    length: int | None
+
+
+def plain_head(data: bytes) -> PlainHead | None:
+    """A final head at the start of the data that is whole and as strict parsers want it; None for any other."""
+    found = _PLAIN.match(data)
+    if found is None:
+        return None
+    end = found.end()
+    framing = _FRAMING.findall(data, 0, end)
+    if len(framing) > 1 or framing == [(b"", b"")] or end > MAX_LINE_BYTES or data.count(b"\n", 0, end) > MAX_LINES:
+        return None
+    length, chunked = framing[0] if framing else (b"", b"")
+    if chunked and data[7:8] == b"0":
+        return None
+    return PlainHead(end, int(data[9:12]), bool(chunked), int(length) if length else None)
+
+
+def parse_head(raw: bytes) -> Head:
+    """A head with its empty line. Raises HeadError saying what browsers would not take."""
+    if b"\0" in raw:
+        raise HeadError("its headers hold a NUL")
+    lines = raw.lstrip(b"\r\n").split(b"\n")
+    if len(lines) > MAX_LINES + 3:
+        raise HeadError(f"it has more than {MAX_LINES:,} header lines")
+    if any(len(line) > MAX_LINE_BYTES for line in lines):
+        raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
+    # A CR inside a line is a blank (RFC 9112, 2.2): as an end of line it would smuggle in headers.
+    lines = [line.strip(b"\r").replace(b"\r", b" ") for line in lines]
+    status_line = _STATUS_LINE.fullmatch(lines[0].rstrip())
+    if status_line is None:
+        raise HeadError("it did not answer with HTTP")
+    major, minor, status = int(status_line[1]), int(status_line[2] or 0), int(status_line[3])
+    if status < 100 or status == 101:
+        raise HeadError(f"it answered with the status {status}, which is no answer to a request for a page")
+    fields = _fields(lines[1:])
+    return _framed(11 if (major, minor) >= (1, 1) else 10, status, status_line[4].strip(), fields)
+
+
+def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+    fields: list[tuple[bytes, bytes]] = []
+    skipped = True  # whether the line before was none, and what continues it neither
+    for line in lines:
+        if line[:1] in (b" ", b"\t"):
+            if not skipped and line.strip():
+                name, value = fields[-1]
+                fields[-1] = (name, (value + b" " + line.strip(b" \t")).strip())
+            continue
+        raw_name, colon, value = line.partition(b":")
+        name = raw_name.rstrip(b" \t")
+        skipped = not colon or _NAME.fullmatch(name) is None
+        if not skipped:
+            fields.append((name, value.strip(b" \t")))
+    return fields
+
+
+def _framed(version: int, status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> Head:
+    rest: list[tuple[bytes, bytes]] = []
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    for name, value in fields:
+        kind = name.lower()
+        if kind == b"content-length":
+            lengths += [each.strip(b" \t") for each in value.split(b",")]
+        elif kind == b"transfer-encoding":
+            codings += [each.partition(b";")[0].strip(b" \t").lower() for each in value.split(b",")]
+        else:
+            rest.append((name, value))
+    chunked = b"chunked" in codings
+    applied = [each for each in codings if each in _TRANSFER_CODINGS]
+    if applied:
+        rest.append((b"Content-Encoding", b", ".join(applied)))
+    return Head(version, status, reason, tuple(rest), chunked, None if chunked else _length(lengths))
+
+
+def _length(values: list[bytes]) -> int | None:
+    """RFC 9110, 8.6, and the Fetch standard, "extract a length": equal values are one, no number is no length."""
+    if any(value != values[0] for value in values):
+        shown = " and ".join(dict.fromkeys(value.decode("ascii", "replace")[:20] or "nothing" for value in values))
+        raise HeadError(f"it announces several lengths: {shown}")
+    return int(values[0]) if values and re.fullmatch(rb"\d{1,18}", values[0]) else None

@@ -1,0 +1,141 @@
+"""http.client's answer with heads and chunks read by this program's own rules, for requests and urllib3.
+
+`response_class` of a connection, which http.client and urllib3 both let a subclass name, is where it is put in.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import ssl
+from typing import Any
+
+from pipeline.session.responses.chunks import size_of
+from pipeline.session.responses.errors import CutShortError, HeadError, cut_short
+from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINE_BYTES, MAX_LINES, Head, parse_head
+
+_MAX_INTERIM = 100
+
+
+class Response(http.client.HTTPResponse):
+    """Interim answers are skipped, a head that is cut is an error, and a chunked body is seen as a plain one that fails
+    where it is not whole."""
+
+    def begin(self) -> None:
+        if self.headers is not None:
+            return
+        head = self._final_head()
+        self.code = self.status = head.status
+        self.reason = head.reason.decode("latin-1")
+        self.version = head.version
+        self.headers = self.msg = http.client.HTTPMessage()
+        for name, value in head.fields if head.chunked else head.framed_fields():
+            self.headers.add_header(name.decode("latin-1"), value.decode("latin-1"))
+        self.chunked = False
+        self.length = head.length
+        self.will_close = self._closes(head)
+        if self._method == "HEAD" or head.status in (204, 304):
+            self.length = 0
+        elif head.chunked:
+            self.fp = io.BufferedReader(_Chunked(self.fp), 64 * 1024)
+        elif self.length is None:
+            self.will_close = True
+
+    def _final_head(self) -> Head:
+        for _ in range(_MAX_INTERIM):
+            head = parse_head(self._raw_head())
+            if not head.interim:
+                return head
+        raise HeadError("it sent interim answers only")
+
+    def _raw_head(self) -> bytes:
+        raw = bytearray()
+        for count in range(MAX_LINES + 3):
+            line = self._line(began=bool(raw))
+            if len(line) > MAX_LINE_BYTES:
+                raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
+            if line in (b"\r\n", b"\n"):
+                if raw:
+                    return bytes(raw)
+                continue  # some servers send an empty line first
+            if not count and b"HTTP" not in line[:8].upper():
+                raise HeadError("it did not answer with HTTP")
+            raw += line
+            if len(raw) > MAX_HEAD_BYTES:
+                raise HeadError(f"its headers are larger than {MAX_HEAD_BYTES:,} bytes")
+        raise HeadError(f"it has more than {MAX_LINES:,} header lines")
+
+    def _line(self, *, began: bool) -> bytes:
+        try:
+            line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
+        except ssl.SSLEOFError:
+            line = b""
+        if not line and not began:  # as http.client says it
+            raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
+            raise CutShortError("headers cut short")
+        return line
+
+    def _closes(self, head: Head) -> bool:
+        """RFC 9112, 9.3."""
+        said = ",".join([*self.headers.get_all("Connection", []), *self.headers.get_all("Proxy-Connection", [])]).lower()
+        return "close" in said or (head.version == 10 and "keep-alive" not in said)
+
+
+class _Chunked(io.RawIOBase):
+    """The content of a chunked body (RFC 9112, 7.1). Raises CutShortError where the last chunk has not come."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self._source = source
+        self._left = 0
+        self._received = 0
+        self._first = True
+        self._over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left and not self._over:
+            self._left = self._next_size()
+            if not self._left:
+                self._skip_trailer()
+                self._over = True
+        if self._over:
+            return 0
+        with memoryview(buffer) as view:
+            count: int = self._source.readinto1(view[:min(len(view), self._left)])
+        if not count:
+            raise self._cut()
+        self._left -= count
+        self._received += count
+        return count
+
+    def _next_size(self) -> int:
+        if not self._first and self._line() not in (b"\r\n", b"\n"):
+            raise CutShortError("body broken: a chunk does not end where it should")
+        self._first = False
+        return size_of(self._line()[:-1])
+
+    def _skip_trailer(self) -> None:
+        """Browsers want the empty line behind the last chunk, too."""
+        for _ in range(MAX_LINES):
+            if self._line() in (b"\r\n", b"\n"):
+                return
+        raise CutShortError("body broken: its trailer does not end")
+
+    def _line(self) -> bytes:
+        line: bytes = self._source.readline(MAX_LINE_BYTES + 1)
+        if len(line) > MAX_LINE_BYTES:
+            raise CutShortError("body broken: a chunk has no size")
+        if not line.endswith(b"\n"):
+            raise self._cut()
+        return line
+
+    def _cut(self) -> CutShortError:
+        return CutShortError(f"{cut_short(self._received, None)}: its last chunk is missing")

@@ -1,0 +1,223 @@
+"""Odd answers, read as browsers read them, or refused in words: alike as a page, as a file and by the session itself."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import brotli
+from backports import zstd
+from sqlalchemy import select
+
+from pipeline.errors import FetchError
+from pipeline.session import open_session
+from pipeline.session.client import Client, fetch
+from pipeline.store import schema
+from tests.crawl.conftest import Crawls
+from tests.servers.scripted import Asked, ScriptedServer
+
+BODY = b"<p>forty-two bytes of one page of one site"
+WHOLE = "forty-two bytes of one page of one site"
+CUT30 = "forty-two bytes of one page"
+WPT = json.loads((Path(__file__).parents[1] / "data" / "wpt-content-lengths.json").read_text())["cases"]
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
+LENGTH = b"Content-Length: 42\r\n"
+
+
+def chunked(data: bytes, size: int = 10, last: bytes = b"0\r\n\r\n") -> bytes:
+    chunks = (data[at:at + size] for at in range(0, len(data), size))
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + last
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def coded(name: str, data: bytes) -> bytes:
+    """With its Content-Encoding, in one chunk, so that only the coding tells whether it is whole."""
+    return OK + b"Content-Encoding: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % name.encode() + chunked(data, 1000)
+
+
+GZIP, ZSTD = gzip.compress(BODY), zstd.compress(BODY)
+
+ANSWERS: dict[str, tuple[bytes, str]] = {
+    # What browsers read, with the text that is found
+    "plain": (OK + LENGTH + b"\r\n" + BODY, WHOLE),
+    "blanks around the length": (OK + b"Content-Length:  \t 42 \t \r\n\r\n" + BODY, WHOLE),
+    "a blank before the colon": (OK + b"Content-Length : 30\r\n\r\n" + BODY, CUT30),
+    "more than the length": (OK + b"Content-Length: 30\r\n\r\n" + BODY, CUT30),
+    "more than its chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY) + b"HTTP/1.1 404 No\r\n\r\n", WHOLE),
+    "bare line feeds in chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY).replace(b"\r\n", b"\n"), WHOLE),
+    "blanks around a chunk's size": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY).replace(b"a\r\n", b"a  \r\n"), WHOLE),
+    "identity beside a length": (OK + b"Transfer-Encoding: identity\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "chunked beside a length": (OK + b"Transfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n" + chunked(BODY), WHOLE),
+    "chunked beside two lengths": (
+        OK + b"Content-Length: 7\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY), WHOLE),
+    "Chunked": (OK + b"Transfer-Encoding: Chunked\r\n\r\n" + chunked(BODY), WHOLE),
+    "chunked twice": (OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY), WHOLE),
+    "gzip, chunked": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(GZIP), WHOLE),
+    "chunk extensions and trailers": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY).replace(b"a\r\n", b"A ;name=value\r\n", 1)[:-2]
+        + b"X-Checksum: 1\r\n\r\n", WHOLE),
+    "HTTP/1.0 without a length": (b"HTTP/1.0 200 OK\r\n\r\n" + BODY, WHOLE),
+    "HTTP/1.0 in chunks": (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY), WHOLE),
+    "HTTP/1.1 without a length": (OK + b"\r\n" + BODY, WHOLE),
+    "a line without colon": (OK + b"this is no header\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "a name with a blank": (OK + b"X Powered By: us\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "a name that is none": (OK + b"X(1)\x80: us\r\n: nothing\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "folded lines": (OK + b"X-Long: a\r\n\tb\r\n  c\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "a folded line first": (b"HTTP/1.1 200 OK\r\n folded\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "bare line feeds": (b"HTTP/1.1 200 OK\nContent-Type: text/html\nContent-Length: 42\n\n" + BODY, WHOLE),
+    "a bare CR in a value": (OK + b"X-Split: a\rContent-Length: 5\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "control characters": (OK + b"X-Odd: \x01\x02\x7f\xff\xe9\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "no reason": (b"HTTP/1.1 200\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "an odd reason": (b"HTTP/1.1 200 \xd0\x9e\xd0\x9a : 5\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "no blank before the reason": (b"HTTP/1.1 200OK\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "lower case": (b"http/1.1 200 ok\r\ncontent-length: 42\r\n\r\n" + BODY, WHOLE),
+    "HTTP/2.0": (b"HTTP/2.0 200 OK\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "an empty line first": (b"\r\n" + OK + LENGTH + b"\r\n" + BODY, WHOLE),
+    "interim answers": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102\r\n\r\n"
+                        + OK + LENGTH + b"\r\n" + BODY, WHOLE),
+    "300 lines": (OK + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(300)) + LENGTH + b"\r\n" + BODY, WHOLE),
+    "a line of 60 kB": (OK + b"Set-Cookie: a=" + b"x" * 60_000 + b"\r\n" + LENGTH + b"\r\n" + BODY, WHOLE),
+    "200 kB in all": (OK + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 10_000) for n in range(20)) + LENGTH + b"\r\n" + BODY, WHOLE),
+    "gzip": (coded("gzip", GZIP), WHOLE),
+    "x-gzip, and in capitals": (coded("X-GZIP", GZIP), WHOLE),
+    "gzip members": (coded("gzip", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])), WHOLE),
+    "garbage after gzip": (coded("gzip", GZIP + b"<!-- cached -->"), WHOLE),
+    "zeros after gzip": (coded("gzip", GZIP + bytes(300)), WHOLE),
+    "deflate": (coded("deflate", zlib.compress(BODY)), WHOLE),
+    "raw deflate": (coded("deflate", raw_deflate(BODY)), WHOLE),
+    "garbage after deflate": (coded("deflate", zlib.compress(BODY) + b"garbage"), WHOLE),
+    "br": (coded("br", brotli.compress(BODY)), WHOLE),
+    "garbage after br": (coded("br", brotli.compress(BODY) + b"garbage"), WHOLE),
+    "zstd": (coded("zstd", ZSTD), WHOLE),
+    "zstd frames": (coded("zstd", zstd.compress(BODY[:9]) + b"\x50\x2a\x4d\x18\x02\0\0\0ab" + zstd.compress(BODY[9:])), WHOLE),
+    "garbage after zstd": (coded("zstd", ZSTD + b"garbage"), WHOLE),
+    "gzip in br": (coded("gzip, br", brotli.compress(GZIP)), WHOLE),
+    "two lines of codings": (coded("deflate\r\nContent-Encoding: zstd", zstd.compress(zlib.compress(BODY))), WHOLE),
+    "a coding that is none": (coded("utf-8", BODY), WHOLE),
+    "identity and none": (coded("identity, none", BODY), WHOLE),
+    # What is not whole
+    "shorter than its length": (OK + LENGTH + b"\r\n" + BODY[:12], "body cut short: 12 of 42 bytes"),
+    "shorter on HTTP/1.0": (b"HTTP/1.0 200 OK\r\n" + LENGTH + b"\r\n" + BODY[:12], "body cut short: 12 of 42 bytes"),
+    "shorter than its two lengths": (OK + LENGTH + LENGTH + b"\r\n" + BODY[:12], "body cut short: 12 of 42 bytes"),
+    "shorter, identity": (OK + b"Transfer-Encoding: identity\r\n" + LENGTH + b"\r\n" + BODY[:12],
+                          "body cut short: 12 of 42 bytes"),
+    "nothing of its length": (OK + LENGTH + b"\r\n", "body cut short: 0 of 42 bytes"),
+    "no last chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY, last=b""), "its last chunk is missing"),
+    "no end after the last chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY, last=b"0\r\n"),
+                                    "its last chunk is missing"),
+    "cut in a chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY)[:27], "its last chunk is missing"),
+    "cut in a size of zeros": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"00a\r\n" + BODY[:10] + b"\r\n00",
+                               "its last chunk is missing"),
+    "a chunk without a size": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + BODY + b"\r\n0\r\n\r\n", "a chunk has no size"),
+    "a chunk of -5": (OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + BODY + b"\r\n0\r\n\r\n", "a chunk has no size"),
+    "a chunk of 0x2a": (OK + b"Transfer-Encoding: chunked\r\n\r\n0x2a\r\n" + BODY + b"\r\n0\r\n\r\n", "a chunk has no size"),
+    "a chunk longer than its size": (OK + b"Transfer-Encoding: chunked\r\n\r\n20\r\n" + BODY + b"\r\n0\r\n\r\n",
+                                     "a chunk does not end where it should"),
+    "cut in the headers": (OK + LENGTH[:-4], "headers cut short"),
+    "cut before the empty line": (OK + LENGTH, "headers cut short"),
+    "gzip cut": (coded("gzip", GZIP[:-9]), "gzip stream ended before its end marker"),
+    "gzip's trailer cut": (coded("gzip", GZIP[:-1]), "gzip stream ended before its end marker"),
+    "gzip's second member cut": (coded("gzip", GZIP + GZIP[:1]), "gzip stream ended before its end marker"),
+    "deflate cut": (coded("deflate", zlib.compress(BODY)[:-1]), "deflate stream ended before its end marker"),
+    "raw deflate cut": (coded("deflate", raw_deflate(BODY)[:-1]), "deflate stream ended before its end marker"),
+    "br cut": (coded("br", brotli.compress(BODY)[:-1]), "br stream ended before its end marker"),
+    "zstd cut": (coded("zstd", ZSTD[:-1]), "zstd stream ended before its end marker"),
+    "gzip cut in br": (coded("gzip, br", brotli.compress(GZIP[:-1])), "gzip stream ended before its end marker"),
+    "a transfer coding cut": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(GZIP[:-1]),
+                              "gzip stream ended before its end marker"),
+    # What makes no sense
+    "lengths that differ": (OK + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\n" + BODY, "it announces several lengths: 5 and 7"),
+    "a NUL": (OK + b"X-Nul: a\0b\r\n" + LENGTH + b"\r\n" + BODY, "its headers hold a NUL"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "it did not answer with HTTP"),
+    "no status": (b"HTTP/1.1 OK\r\n" + LENGTH + b"\r\n" + BODY, "it did not answer with HTTP"),
+    "a status of four digits": (b"HTTP/1.1 2000 OK\r\n" + LENGTH + b"\r\n" + BODY, "it did not answer with HTTP"),
+    "a status below 100": (b"HTTP/1.1 099 OK\r\n" + LENGTH + b"\r\n" + BODY, "it answered with the status 99"),
+    "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "it answered with the status 101"),
+    "2,000 lines": (OK + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(2000)) + LENGTH + b"\r\n" + BODY,
+                    "it has more than 1,000 header lines"),
+    "a line of 70 kB": (OK + b"Set-Cookie: a=" + b"x" * 70_000 + b"\r\n" + LENGTH + b"\r\n" + BODY,
+                        "one of its header lines is longer than 65,536 bytes"),
+    "300 kB in all": (OK + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 60_000) for n in range(5)) + LENGTH + b"\r\n" + BODY,
+                      "its headers are larger than 262,144 bytes"),
+    "compress": (coded("compress", BODY), "came as Content-Encoding compress, which nothing here decodes"),
+    "six codings": (coded("gzip, gzip, gzip, gzip, gzip, gzip", GZIP), "came in 6 content codings"),
+    "no gzip under the name": (coded("gzip", BODY), "its body is not the gzip that its Content-Encoding names"),
+    "a damaged gzip": (coded("gzip", GZIP[:-6] + b"\0\0" + GZIP[-4:]), "its body is not the gzip that its Content-Encoding names"),
+} | {f"WPT {case['input']!r}": (OK + case["input"].encode() + b"\r\n\r\n" + BODY, {
+    42: WHOLE, 30: CUT30, None: "it announces several lengths"}[case["output"]]) for case in WPT}
+
+NAMES = list(ANSWERS)
+FAILS = [name for name, (_, expected) in ANSWERS.items() if expected not in (WHOLE, CUT30)]
+
+
+@contextmanager
+def site() -> Iterator[ScriptedServer]:
+    """/p/N is a page, /d/N a file, each the Nth answer of the table."""
+    links = "".join(f"<a class=p href=/p/{n}></a><a class=d href=/d/{n}></a>" for n in range(len(NAMES))).encode()
+    home = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(links), links)
+
+    def script(asked: Asked) -> bytes:
+        return home if asked.path == "/" else ANSWERS[NAMES[int(asked.path.rpartition("/")[2])]][0]
+
+    with ScriptedServer(script) as started:
+        yield started
+
+
+def text_of(page: bytes) -> str:
+    return page.decode().removeprefix("<p>")
+
+
+def test_odd_answers_are_read_alike_as_page_and_as_file_and_by_the_session(crawls: Crawls) -> None:
+    with site() as started:
+        crawls.write(f"""
+            [spiders.s]
+            start = "{started.url}/"
+            follow = ["a.p"]
+            download = ["a.d"]
+            robots = false
+            retries = 0
+            [spiders.s.items]
+            each = "p"
+            key = ["t"]
+            fields = {{ t = "::text" }}
+            [spiders.s.downloads]
+            attempts = 1
+        """)
+        run = crawls.perform()
+        assert not run.complete
+        with crawls.store.read() as connection:
+            pages = {row.url: row.error for row in connection.execute(select(schema.frontier))}
+            files = {url: (error, key) for url, error, key in connection.execute(
+                select(schema.downloads.c.url, schema.downloads.c.error, schema.download_files.c.key).join_from(
+                    schema.downloads, schema.download_files, isouter=True))}
+        session = open_session("s", crawls.settings.spiders["s"], crawls.settings)
+        wrong = []
+        for number, name in enumerate(NAMES):
+            expected = ANSWERS[name][1]
+            file_error, key = files[f"{started.url}/d/{number}"]
+            with session.client() as client:
+                got = {"page": pages[f"{started.url}/p/{number}"],
+                       "file": file_error if key is None else text_of(crawls.store.files.path(key).read_bytes()),
+                       "session": fetched(client, f"{started.url}/s/{number}")}
+            if name not in FAILS:
+                got["page"] = got["page"] or expected  # its text is among the items
+            wrong += [f"{name}: the {what} gives {said!r}, not {expected!r}" for what, said in got.items()
+                      if (expected not in said if name in FAILS else expected != said)]
+        assert not wrong, "\n".join(wrong)
+        assert {item["t"] for item in crawls.items().values()} == {WHOLE, CUT30}
+
+
+def fetched(client: Client, url: str) -> str:
+    try:
+        return text_of(fetch(client, "GET", url, max_bytes=10**6, timeout_s=20).body)
+    except FetchError as error:
+        return str(error)
