@@ -16,7 +16,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -50,8 +51,8 @@ from pipeline.session.robots import Robots
 from pipeline.session.shown import shown_url
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
-from pipeline.store import Store, logins, open_store
-from pipeline.store.runs import QUIET, Ending, end_run, report_progress, work_left
+from pipeline.store import Store, host_pauses, logins, open_store
+from pipeline.store.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress, work_left
 from pipeline.store.sequels import Sequel
 
 PROGRESS_EVERY_S = 1.0
@@ -216,10 +217,14 @@ class CrawlRun:
             evening = threading.Timer(left_s, self._hold, [spider, here.astimezone(UTC) + timedelta(seconds=left_s)])
             evening.daemon = True
             evening.start()
+        paused = host_pauses.paused_hosts(self._store, now=datetime.now(UTC))
+        if (until := host_pauses.left_alone_until(spider, paused)) is not None:
+            return Ending(Outcome.STOPPED, f"its host asks to be left alone until {self._shown(until)} (Retry-After)",
+                          HOST_PAUSED, keep_open=True)
         session = open_session(self._run.spider, spider, self._settings)
         session.ensure_login()
         self._record_login(session)
-        budget = _budget(self._settings, spider)
+        budget = self._budget(paused)
         self._stop.call(budget.close)
         robots = _robots(session, budget, spider) if spider.robots else None
         self._downloads = self._open_downloads(session, budget, robots)
@@ -242,6 +247,29 @@ class CrawlRun:
         if self._held_until is None or ending.outcome is not Outcome.STOPPED:
             return ending
         return replace(ending, error=f"quiet hours until {self._held_until:%H:%M}; {ending.error}", error_kind=QUIET)
+
+    def _budget(self, paused: Mapping[str, datetime]) -> HostBudget:
+        """The budget of all hosts; pauses longer than this run waits for are remembered for the runs after it."""
+        spider = self._settings.spiders[self._run.spider]
+
+        def on_pause(host: str, seconds: float) -> None:
+            if seconds <= spider.patience:
+                return
+            now = datetime.now(UTC)
+            wanted = now + timedelta(seconds=min(seconds, host_pauses.LONGEST.total_seconds()))
+            try:
+                until = host_pauses.remember(self._store, host, until=wanted, spider=self._run.spider, now=now)
+            except PipelineError as error:
+                logger.warning("that %s asks to be left alone is not remembered: %s", host, error)
+            else:
+                logger.warning("%s asks to be left alone until %s: no run asks it before", host, self._shown(until))
+
+        now, here_s = datetime.now(UTC), time.monotonic()
+        return _budget(self._settings, spider, on_pause=on_pause, paused={
+            host: here_s + (until - now).total_seconds() for host, until in paused.items()})
+
+    def _shown(self, at: datetime) -> str:
+        return f"{at.astimezone(self._settings.zone):%Y-%m-%d %H:%M:%S %Z}"
 
     def _hold(self, spider: SpiderTable, since: datetime) -> None:
         """Quiet hours begin: a checkpoint. A service goes on with it when they are over."""
@@ -332,8 +360,8 @@ class CrawlRun:
                 os.killpg(0, signal.SIGKILL)
 
 
-def _budget(settings: Settings, spider: SpiderTable) -> HostBudget:
-    return HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
+def _budget(settings: Settings, spider: SpiderTable, **more: Any) -> HostBudget:
+    return HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency, **more)
 
 
 def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots:

@@ -39,7 +39,7 @@ from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
 from pipeline.settings import Settings, load, quiet_until
 from pipeline.settings.restart import refuse_what_takes_a_restart
-from pipeline.store import digests, open_store, outbox, retention, runs, slots
+from pipeline.store import digests, host_pauses, open_store, outbox, retention, runs, slots
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
@@ -296,7 +296,7 @@ class Service:
             self._runs_changed.clear()
             try:
                 run = await asyncio.to_thread(runs.start_run, self._store, None, owner=self._store.owner,
-                                              now=utc_now(), limit=self.settings.pipeline.max_runs, held=self._quiet())
+                                              now=utc_now(), limit=self.settings.pipeline.max_runs, held=await self._held())
             except PipelineError as error:
                 logger.error("runs: %s", error)  # noqa: TRY400
                 run = None
@@ -306,10 +306,16 @@ class Service:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._runs_changed.wait(), RECOVER_EVERY_S)
 
-    def _quiet(self) -> set[str]:
-        """Spiders that are in their quiet hours: what is due waits for their end."""
-        here = utc_now().astimezone(self.settings.zone)
-        return {name for name, spider in self.settings.spiders.items() if quiet_until(spider.quiet, here) is not None}
+    async def _held(self) -> set[str]:
+        """Spiders in their quiet hours, and those whose hosts asked to be left alone: what is due waits for the end of it.
+
+        Raises StoreError.
+        """
+        now = utc_now()
+        paused = await asyncio.to_thread(host_pauses.paused_hosts, self._store, now=now)
+        here = now.astimezone(self.settings.zone)
+        return {name for name, spider in self.settings.spiders.items()
+                if quiet_until(spider.quiet, here) is not None or host_pauses.left_alone_until(spider, paused) is not None}
 
     async def _perform(self, run: Run) -> None:
         with logs.about(run=run.id, spider=run.spider):
@@ -353,7 +359,7 @@ class Service:
         for run in abandoned:
             logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=_of(run))
         going_on = runs.take_up_stopped(self._store, now=now, quiet_only=quiet_only)
-        how = "when its quiet hours are over" if quiet_only else "where the last one stopped"
+        how = "when it may" if quiet_only else "where the last one stopped"
         for run in going_on:
             logger.info("%s run %d goes on %s", run.spider, run.id, how, extra=_of(run))
         return bool(abandoned or going_on)
@@ -506,7 +512,7 @@ class Service:
     async def _finish_when_idle(self) -> None:
         """For `once`: end when no run waits or runs, every digest is told and the outbox has nothing due."""
         while not self._stop.is_set():
-            held = self._quiet()
+            held = await self._held()
             left = [run for run in await asyncio.to_thread(runs.waiting_runs, self._store) if run.spider not in held]
             due = await asyncio.to_thread(outbox.next_due, self._store)
             if not left and not self._at_work and not any(lock.locked() for lock in self._digest_locks.values()) and (

@@ -34,6 +34,7 @@ from pipeline.model import Health, LoginCookie, Outcome, Run
 from pipeline.settings import Proxy, ProxyTable, Settings, quiet_between
 from pipeline.store import status as queries
 from pipeline.store.engine import Store
+from pipeline.store.host_pauses import left_alone_until, paused_hosts_of
 from pipeline.store.logins import first_ends
 from pipeline.store.pauses import paused_since
 from pipeline.store.proxies import pool_file, read_pool
@@ -63,11 +64,12 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
         with store.read() as connection:
             at_work = _masked(queries.running(connection), mask)
             paused = paused_since(connection)
+            hosts = paused_hosts_of(connection, now=now)
             logins = first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before))
             days = ended.day(connection, now - timedelta(days=1))
             spiders = {name: _spider(connection, settings, name, ended=ended, at_work=at_work, next_due=next_slots.get(name),
                                      day=days.get(name), started_at=started_at, now=now, due_after=due_after,
-                                     paused=name in paused, login=logins.get(name))
+                                     paused=name in paused, left_alone=left_alone_until(settings.spiders[name], hosts), login=logins.get(name))
                        for name in settings.spiders}
             outbox = _outbox(queries.outbox(connection), now, mask)
             digests = [queries.digest_problem(connection, name) for name in settings.digests]
@@ -130,7 +132,7 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
 
 def _spider(connection: Connection, settings: Settings, name: str, *, ended: Reading, at_work: list[Run],
             next_due: datetime | None, day: queries.Day | None, started_at: datetime, now: datetime,
-            due_after: DueAfter | None, paused: bool, login: LoginCookie | None) -> SpiderStatus:
+            due_after: DueAfter | None, paused: bool, left_alone: datetime | None, login: LoginCookie | None) -> SpiderStatus:
     table = settings.spiders[name]
     told = ended.recent(connection, name, RECENT)
     recent = [each.run for each in told]
@@ -139,6 +141,9 @@ def _spider(connection: Connection, settings: Settings, name: str, *, ended: Rea
     last = recent[0] if recent else None
     grace = settings.heartbeat.late_after
     due = due_for_success(name, success, started_at, next_due, due_after)
+    if left_alone is not None:
+        due = max(due, left_alone) if due is not None else None
+        next_due = max(next_due, left_alone) if next_due is not None else None
     begun = running or (last is not None and last.error_kind == QUIET)
     late = not paused and due is not None and is_late(
         due + quiet_between(table.quiet, due.astimezone(settings.zone), now), now,
@@ -149,6 +154,8 @@ def _spider(connection: Connection, settings: Settings, name: str, *, ended: Rea
         why = quoted(next((run.error for run in recent if run.error), ""))
         reasons.append(("the last run failed" if failures == 1 else f"the last {failures} runs failed")
                        + (f" ({why})" if why else ""))
+    if left_alone is not None:
+        reasons.append(f"its host asks to be left alone until {iso(left_alone, settings.zone)}")
     if late and due is not None:
         reasons.append(f"late: due {iso(due, settings.zone)}, last success "
                        + (iso(success.ended_at, settings.zone) if success and success.ended_at else "never"))

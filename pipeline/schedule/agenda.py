@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.schedule.claims import digest_timetables, spider_timetables
 from pipeline.schedule.timetable import Timetable
 from pipeline.schedule.words import after_in_words, in_words
 from pipeline.settings import ScheduleTable, Settings
-from pipeline.store import Store, pauses, slots
+from pipeline.store import Store, host_pauses, pauses, slots
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Entry:
     words: str
     next: datetime | None
     paused: bool = False
+    left_alone_until: datetime | None = None
+    """Its hosts asked for no request before."""
 
 
 def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
@@ -31,6 +33,7 @@ def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in spider_timetables(settings)}
     found = []
+    hosts = host_pauses.paused_hosts(store, now=now)
     for name, spider in settings.spiders.items():
         off = name in paused
         found += [_entry("spider", name, table, times, paused=off) for table in spider.schedule]
@@ -38,6 +41,9 @@ def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
             found.append(Entry("spider", name, f"after {', '.join(spider.after)}", after_in_words(spider.after), None, off))
         elif not spider.schedule:
             found.append(Entry("spider", name, None, "by hand", None, off))
+        if (until := host_pauses.left_alone_until(spider, hosts)) is not None:
+            found = [entry if entry.name != name else replace(
+                entry, left_alone_until=until, next=max(entry.next, until) if entry.next else None) for entry in found]
     cursors = slots.read_cursors(store, "digest")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in digest_timetables(settings)}

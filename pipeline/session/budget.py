@@ -31,14 +31,17 @@ class HostBudget:
     """folder: shared by all runs (made when needed). delay_s: between two requests to one host; concurrency: at a time.
 
     0 is no limit. Of spiders that name different figures for one host, each keeps its own. Threads and tasks may share it.
-    paused: hosts of this run that asked to be left alone, and until when (time.monotonic(), as the event loop's).
+    paused: hosts that asked to be left alone, and until when (time.monotonic(), as the event loop's).
+    on_pause: told the host ("name:port") and the seconds whenever a host asks to be left alone for longer than before.
     """
 
-    def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0) -> None:
+    def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,
+                 paused: Mapping[str, float] | None = None, on_pause: Callable[[str, float], None] = lambda host, seconds: None) -> None:
         self._folder = folder
         self._delay_s = delay_s
         self._concurrency = concurrency
-        self.paused: dict[str, float] = {}
+        self.paused: dict[str, float] = dict(paused or {})
+        self._on_pause = on_pause
         self._slower: dict[str, float] = {}
         self._places: OrderedDict[str, _Places] = OrderedDict()
         self._lock = threading.Lock()
@@ -56,7 +59,10 @@ class HostBudget:
     def pause(self, until: Mapping[str, float]) -> None:
         """What another process of the run was asked for, as its `paused` has it."""
         with self._lock:
-            self.paused |= {host: max(at, self.paused.get(host, 0.0)) for host, at in until.items()}
+            longer = {host: at for host, at in until.items() if at > self.paused.get(host, 0.0)}
+            self.paused |= longer
+        for host, at in longer.items():
+            self._on_pause(host, at - time.monotonic())
 
     def left_alone_s(self, url: str) -> float:
         """The seconds until the host of `url` may be asked again; 0.0: now."""

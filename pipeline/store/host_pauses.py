@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from pipeline.hosts import host_and_port
+from pipeline.settings import SpiderTable
 from pipeline.store.engine import Store
 from pipeline.store.schema import host_pauses
 
@@ -41,3 +44,19 @@ def paused_hosts_of(connection: Connection, *, now: datetime) -> dict[str, datet
     # What is further away was written by a clock that has been set back since.
     rows = connection.execute(select(host_pauses).where(host_pauses.c.until > now, host_pauses.c.until <= now + LONGEST))
     return {row.host: row.until for row in rows}
+
+
+def left_alone_until(spider: SpiderTable, paused: Mapping[str, datetime]) -> datetime | None:
+    """When a spider may begin, where its login's host or the hosts of all of its starts are left alone; None: now."""
+    if not paused:
+        return None
+    if spider.login is not None and (until := paused.get(_name(spider.login.url))) is not None:
+        return until
+    ends = [paused.get(_name(start.url)) for start in spider.start]
+    known = [end for end in ends if end is not None]
+    return min(known) if known and len(known) == len(ends) else None
+
+
+def _name(url: object) -> str:
+    host, port = host_and_port(str(url))
+    return f"{host}:{port}"

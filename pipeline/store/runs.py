@@ -37,6 +37,9 @@ _PASSES_BACK = 100
 """How far the last pass that found something is looked for."""
 QUIET = "QuietHours"
 """The error_kind of a run that quiet hours stopped, or kept from beginning."""
+HOST_PAUSED = "HostPaused"
+"""The error_kind of a run that did not begin because its hosts asked to be left alone."""
+_HELD = (QUIET, HOST_PAUSED)
 
 
 @dataclass(frozen=True)
@@ -222,15 +225,15 @@ def _is_seen_to(run: Run, own: str, performing: Collection[int] | None) -> bool:
 def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
     """After a stop: new runs for passes that were cut short by it. Returns the waiting runs.
 
-    quiet_only: for those that quiet hours stopped lately.
+    quiet_only: for those that quiet hours stopped lately, or that waited for a host.
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
     last = select(func.max(runs.c.id)).where(REAL, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
     wanted = runs.c.outcome == Outcome.STOPPED.value
     if quiet_only:
-        lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind == QUIET)
+        lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind.in_(_HELD))
         last = last.where(runs.c.pass_id.in_(lately))
-        wanted = and_(wanted, runs.c.error_kind == QUIET)
+        wanted = and_(wanted, runs.c.error_kind.in_(_HELD))
         with store.read() as connection:  # asked again and again, and seldom is there any: no need to hold up writers
             if connection.execute(lately.limit(1)).first() is None:
                 return []

@@ -26,9 +26,10 @@ import pytest
 from pipeline.crawl.page_cache import Kept, PageCache
 from pipeline.heartbeat import snapshot
 from pipeline.model import Outcome
+from pipeline.schedule.agenda import agenda
 from pipeline.session.budget import HostBudget
 from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
-from pipeline.store import open_store, runs
+from pipeline.store import host_pauses, open_store, runs
 from pipeline.store.details import downloads_of
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
@@ -160,6 +161,7 @@ def test_autothrottle_is_a_setting(crawls: Crawls, site: PageSite) -> None:
 VISITORS = """
 import asyncio, os, sys, time
 from pathlib import Path
+from pipeline.schedule.agenda import agenda
 from pipeline.session.budget import HostBudget
 
 async def visit(budget):
@@ -490,3 +492,53 @@ def test_robots_txt_holds_for_files_too_of_this_host_and_of_others(crawls: Crawl
         crawls.write(spider.replace("download =", "robots = false\ndownload ="))
         assert crawls.perform().progress.downloads_failed == 0
         assert "/no" in other.paths()
+
+
+def test_a_retry_after_longer_than_our_patience_is_remembered_by_every_later_run(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("later", 429, headers={"Retry-After": "7200"}), "/b": Answer("<p>x</p>")}
+    rules = "".join(f'[spiders.{name}]\nstart = "{site.url}{path}"\nrobots = false\nschedule = "every 1h"\n'
+                    f'[spiders.{name}.items.fields]\nx = "p"\n' for name, path in (("s", "/"), ("t", "/b")))
+    crawls.write(rules)
+    began = datetime.now(UTC)
+    first = crawls.perform("s")
+    again, other = crawls.perform("s"), crawls.perform("t")
+    assert (first.outcome, site.paths()) == (Outcome.FAILED, ["/"])
+    assert [(run.outcome, run.error_kind) for run in (again, other)] == [(Outcome.STOPPED, "HostPaused")] * 2
+    assert "asks to be left alone until" in again.error
+    entries = agenda(crawls.store, crawls.settings, now=datetime.now(UTC))
+    assert all(entry.left_alone_until and timedelta(hours=1.9) < entry.left_alone_until - began < timedelta(hours=2.1)
+               and entry.next == entry.left_alone_until for entry in entries)
+    shown = snapshot(crawls.store, crawls.settings, next_slots={}, started_at=began, now=datetime.now(UTC), version="1")
+    assert any("asks to be left alone until" in reason for reason in shown["spiders"]["t"]["reasons"])
+
+
+def test_a_host_that_is_left_alone_holds_up_no_other_host_of_the_spider(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("<p>here</p>")}
+    with PageSite({"/": Answer("later", 503, headers={"Retry-After": "7200"})}) as busy:
+        crawls.write(f'[spiders.s]\nstart = ["{busy.url}/", "{site.url}/"]\nrobots = false{ITEM}')
+        runs_ = [crawls.perform(), crawls.perform()]
+        assert (busy.paths(), site.paths()) == (["/"], ["/", "/"])
+        assert [(run.outcome, run.complete) for run in runs_] == [(Outcome.SUCCEEDED, False)] * 2
+        assert "asks to be left alone" in runs_[1].error
+
+
+def test_a_pass_goes_on_when_its_host_may_be_asked_again(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("<p>x</p>")}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}')
+    now = datetime.now(UTC)
+    host_pauses.remember(crawls.store, site.url.removeprefix("http://"), until=now + timedelta(hours=1), spider="s", now=now)
+    assert (crawls.perform().outcome, site.paths()) == (Outcome.STOPPED, [])
+    later = now + timedelta(hours=1)
+    (resumed,) = runs.take_up_stopped(crawls.store, now=later, quiet_only=True)
+    assert host_pauses.left_alone_until(crawls.settings.spiders["s"], host_pauses.paused_hosts(crawls.store, now=later)) is None
+    assert resumed.reason == "resume"
+
+
+def test_a_login_is_not_tried_while_its_host_is_left_alone(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer("<p>x</p>")}
+    with PageSite({"/login": Answer("<form></form>")}) as door:
+        crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\n[spiders.s.login]\nurl = "{door.url}/login"\n'
+                     f'fields = {{ user = "u" }}\ncheck = "a"{ITEM}')
+        now = datetime.now(UTC)
+        host_pauses.remember(crawls.store, door.url.removeprefix("http://"), until=now + timedelta(hours=1), spider="s", now=now)
+        assert (crawls.perform().outcome, site.paths(), door.paths()) == (Outcome.STOPPED, [], [])
