@@ -55,8 +55,18 @@ class Document:
     def data(self, kind: str) -> Json:
         """What the page says of itself: "json-ld", "opengraph", "microdata" or "csv"."""
         if kind not in self._data:
-            self._data[kind] = embedded.rows(self.text) if kind == "csv" else embedded.READERS[kind](self.lexbor)
+            if kind == "csv":
+                self._data[kind] = embedded.rows(self.text)
+            else:
+                page = embedded.Source(self.lexbor, self.base)
+                self._data[kind] = embedded.READERS[kind](page)
+                self.problems[kind] = page.problems
         return self._data[kind]
+
+    @cached_property
+    def problems(self) -> dict[str, list[str]]:
+        """By kind of data, what of it could not be read."""
+        return {}
 
     @cached_property
     def _data(self) -> dict[str, Json]:

@@ -3,84 +3,146 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-import json
-import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from selectolax.lexbor import LexborNode
 
+from pipeline.documents.scripts import MAX_VALUES, UnreadableError, script_values
 from pipeline.model import Json
+from pipeline.urls import absolute
 
-_ASSIGNED = re.compile(r"^\s*(?:(?:var|let|const)\s+)?[\w.$\[\]\"']+\s*=\s*")
 _SAMPLE = 8192
+MAX_NESTING = 50
+"""Of records in records."""
+MAX_ELEMENTS = 200_000
+"""Of one page's microdata; itemref may name the same part for many items."""
+_NAMED = ("og:", "twitter:", "product:", "article:", "book:", "profile:", "music:", "video:", "fb:", "al:")
+_LINKED = {"a": "href", "area": "href", "link": "href", "object": "data"} | dict.fromkeys(
+    ("audio", "embed", "iframe", "img", "source", "track", "video"), "src")
+_VALUED = {"meta": "content", "data": "value", "meter": "value", "time": "datetime"}
 
 
-def script_json(text: str) -> Json:
-    """The JSON of a script element, also where it is assigned (`window.STATE = {…};`); None where it is none."""
-    text = text.strip().removeprefix("<!--").removesuffix("-->").strip()
-    for candidate in (text, _ASSIGNED.sub("", text, count=1), html.unescape(text)):
-        try:
-            found, end = json.JSONDecoder().raw_decode(candidate.lstrip())
-        except (ValueError, RecursionError):
-            continue
-        rest = candidate.lstrip()[end:].strip()
-        if isinstance(found, (dict, list)) or not rest.strip(";"):
-            return found
-    return None
+@dataclass
+class Source:
+    """A page as its readers see it. base: what relative links start from; problems: what of it could not be read."""
+
+    root: LexborNode
+    base: str
+    problems: list[str] = field(default_factory=list)
 
 
-def json_ld(root: LexborNode) -> Json:
+def json_ld(page: Source) -> Json:
     """Every JSON-LD record of a page (W3C JSON-LD 1.1, section 7), those of an @graph one by one."""
     found: list[Json] = []
-    for script in root.css("script[type*='ld+json' i]"):
-        value = script_json(script.text(deep=True))
-        for record in value if isinstance(value, list) else [value]:
-            graph = record.get("@graph") if isinstance(record, dict) else None
-            found += graph if isinstance(graph, list) else [record]
+    for script in page.root.css("script[type*='ld+json' i]"):
+        values, problem = read_script(script.text(deep=True), kind="application/ld+json")
+        page.problems += [problem] if problem else []
+        for value in values:
+            for record in value if isinstance(value, list) else [value]:
+                graph = record.get("@graph") if isinstance(record, dict) else None
+                found += graph if isinstance(graph, list) else [record]
     return [record for record in found if isinstance(record, dict)]
 
 
-def opengraph(root: LexborNode) -> Json:
-    """The og:… and other property metas of a page (ogp.me); a name that is there several times has a list."""
+def read_script(text: str, *, kind: str = "", limit: int = MAX_VALUES) -> tuple[list[Json], str]:
+    """The values in a script element, and what is wrong with it, or "". kind: its type; one of JSON must hold some."""
+    try:
+        found = script_values(text, limit=limit)
+    except UnreadableError as error:
+        return [], f"a script {f'of type {kind} ' if kind else ''}cannot be read: {error}: {beginning(text)}"
+    if not found and "json" in kind.lower() and text.strip(" \t\r\n\f\ufeff"):
+        return [], f"a script of type {kind} holds no JSON: {beginning(text)}"
+    return found, ""
+
+
+def beginning(text: str) -> str:
+    """The start of a script, on one line, for messages."""
+    line = " ".join(text[:200].split())
+    return repr(line if len(line) <= 60 else line[:59] + "…")
+
+
+def opengraph(page: Source) -> Json:
+    """The og:… and other property metas of a page (ogp.me), also those that write `name` for `property`.
+
+    A name that is there several times has a list.
+    """
     found: dict[str, Json] = {}
-    for meta in root.css("meta[property][content], meta[name^='twitter:'][content]"):
-        name = meta.attributes.get("property") or meta.attributes.get("name") or ""
-        _add(found, name, meta.attributes.get("content") or "")
+    for meta in page.root.css("meta[property][content], meta[name][content]"):
+        named = meta.attributes.get("name") or ""
+        names = (meta.attributes.get("property") or "").split() or ([named] if named.lower().startswith(_NAMED) else [])
+        for name in names:
+            _add(found, name, meta.attributes.get("content") or "")
     return found
 
 
-def microdata(root: LexborNode) -> Json:
-    """The top-level items of a page (HTML Standard, section 5), each with its @type and properties."""
-    return [_microdata_item(node) for node in root.css("[itemscope]:not([itemprop])")]
+def microdata(page: Source) -> Json:
+    """The top-level items of a page (HTML Standard, section 5), each with its @type, @id and properties."""
+    return _Microdata(page).items()
 
 
-def _microdata_item(scope: LexborNode) -> dict[str, Json]:
-    found: dict[str, Json] = {}
-    if kind := scope.attributes.get("itemtype"):
-        found["@type"] = kind
-    waiting = _children(scope)
-    while waiting:
-        node = waiting.pop(0)
-        attributes = node.attributes
-        nested = "itemscope" in attributes
-        for name in (attributes.get("itemprop") or "").split():
-            _add(found, name, _microdata_item(node) if nested else _microdata_value(node))
-        if not nested:
-            waiting[:0] = _children(node)
-    return found
+class _Microdata:
+    def __init__(self, page: Source) -> None:
+        self._page = page
+        self._left = MAX_ELEMENTS
+        self._by_id: dict[str, LexborNode] | None = None
+
+    def items(self) -> list[Json]:
+        found: list[Json] = [self._item(node, 0, frozenset()) for node in self._page.root.css("[itemscope]:not([itemprop])")]
+        if self._left <= 0:
+            self._page.problems.append(f"the microdata has more than {MAX_ELEMENTS} elements; the rest was left out")
+        return found
+
+    def _item(self, scope: LexborNode, depth: int, within: frozenset[int]) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        attributes = scope.attributes
+        if kind := attributes.get("itemtype"):
+            found["@type"] = kind
+        if own_id := attributes.get("itemid"):
+            found["@id"] = absolute(own_id, self._page.base) or own_id
+        within |= {scope.mem_id}
+        waiting = [*self._named((attributes.get("itemref") or "").split())[::-1], *_children(scope)[::-1]]
+        seen: set[int] = set()
+        while waiting and self._left > 0:
+            node = waiting.pop()
+            if node.mem_id in seen:
+                continue
+            seen.add(node.mem_id)
+            self._left -= 1
+            attributes = node.attributes
+            nested = "itemscope" in attributes
+            for name in dict.fromkeys((attributes.get("itemprop") or "").split()):
+                if not nested:
+                    _add(found, name, self._value(node))
+                elif depth < MAX_NESTING and node.mem_id not in within:
+                    _add(found, name, self._item(node, depth + 1, within))
+            if not nested:
+                waiting += _children(node)[::-1]
+        return found
+
+    def _named(self, ids: list[str]) -> list[LexborNode]:
+        if ids and self._by_id is None:
+            self._by_id = {}
+            for node in self._page.root.css("[id]"):
+                self._by_id.setdefault(node.attributes.get("id") or "", node)
+        return [self._by_id[name] for name in ids if self._by_id and name in self._by_id]
+
+    def _value(self, node: LexborNode) -> str:
+        """`content` goes before all: shops write it on any element, and search engines read it there."""
+        attributes, tag = node.attributes, node.tag or ""
+        if (content := attributes.get("content")) is not None:
+            return content
+        if tag in _LINKED:
+            link = attributes.get(_LINKED[tag]) or ""
+            return absolute(link, self._page.base) or link
+        if (value := attributes.get(_VALUED.get(tag, ""))) is not None:
+            return value
+        return " ".join(node.text(deep=True, separator="").split())
 
 
 def _children(node: LexborNode) -> list[LexborNode]:
     return list(node.iter(include_text=False))
-
-
-def _microdata_value(node: LexborNode) -> str:
-    for name in ("content", "datetime", "href", "src", "data"):
-        if (value := node.attributes.get(name)) is not None:
-            return value
-    return " ".join(node.text(deep=True, separator="").split())
 
 
 def _add(found: dict[str, Json], name: str, value: Json) -> None:
@@ -103,5 +165,5 @@ def rows(text: str) -> list[dict[str, str]]:
         return []
 
 
-READERS: dict[str, Callable[[LexborNode], Json]] = {
+READERS: dict[str, Callable[[Source], Json]] = {
     "json-ld": json_ld, "opengraph": opengraph, "microdata": microdata}

@@ -137,31 +137,56 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
 
     def find(scope: Scope, document: Document) -> list[Any]:
         found: list[Any] = []
-        for value in where(scope, document):
+        problems: list[str] = []
+        for value in where(scope, document, problems):
             try:
                 match = expression.search(value)
             except (JMESPathError, RecursionError) as error:
                 raise RuleFailedError(f"{rule.jmes!r}: {str(error).partition(chr(10))[0]}") from error
             found += match if isinstance(match, list) and not whole else [] if match is None else [match]
-        return [entry for entry in found if entry is not None]
+        found = [entry for entry in found if entry is not None]
+        if problems and not found:  # what is looked for may be in what could not be read
+            raise RuleFailedError("; ".join(problems[:3]))
+        return found
 
     return find
 
 
-def _json_source(rule: SelectorTable, kind: Kind) -> Find:
+def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, list[str]], list[Any]]:
+    """What a jmes looks into; what of it cannot be read is added to the list."""
     if rule.data is not None:
         name = rule.data
-        return lambda scope, document: [document.data(name)]
+
+        def data(scope: Scope, document: Document, problems: list[str]) -> list[Any]:
+            found = document.data(name)
+            problems += document.problems.get(name, ())
+            return [found]
+
+        return data
     if rule.json_ is not None:
         css = rule.json_
         if kind == "lexbor":
-            return lambda scope, document: [embedded.script_json(node.text(deep=True)) for node in scope.css(css)]
+            return lambda scope, document, problems: _scripts(
+                [(node.text(deep=True), node.attributes.get("type")) for node in scope.css(css)], problems)
         if kind == "parsel":
-            return lambda scope, document: [embedded.script_json("".join(node.root.itertext())) for node in scope.css(css)]
-        return lambda scope, document: [embedded.script_json(node.text(deep=True)) for node in document.lexbor.css(css)]
+            return lambda scope, document, problems: _scripts(
+                [("".join(node.root.itertext()), node.attrib.get("type")) for node in scope.css(css)], problems)
+        return lambda scope, document, problems: _scripts(
+            [(node.text(deep=True), node.attributes.get("type")) for node in document.lexbor.css(css)], problems)
     if kind == "json":
-        return lambda scope, document: [scope]
-    return lambda scope, document: [document.json]
+        return lambda scope, document, problems: [scope]
+    return lambda scope, document, problems: [document.json]
+
+
+def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[Any]:
+    """The data of script elements. Of several, those that are no JSON by their type are code that needs no reading."""
+    values: list[Any] = []
+    for text, kind in found:
+        read, problem = embedded.read_script(text, kind=kind or "", limit=1)
+        values += read or [None]
+        if problem and (len(found) == 1 or "json" in (kind or "").lower()):
+            problems.append(problem)
+    return values
 
 
 def _of_page(rule: SelectorTable, document: Document) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.mail.text import shown
 from pipeline.model import Change, ChangeKind
+from pipeline.numbers import NumberError
+from pipeline.numbers import number as first_number
 from pipeline.settings import Condition, RecipientsTable
 
-_NUMBER = re.compile(r"(?:(?<!\w)[-+\u2212]\s*)?\d[\d,.'\u00a0\u202f ]*")
-_GROUPED = re.compile(r"\d{1,3}(?:([,.' \u00a0\u202f])\d{3})+")
+_LARGEST = 1e308
 
 
 class Filtered:
@@ -74,18 +74,8 @@ def number(value: Any) -> float | None:
         return None
     if isinstance(value, (int, float)):
         return float(value)
-    match = _NUMBER.search(shown(value)[:1000])
-    if match is None:
-        return None
-    text = re.sub(r"[\s\u00a0\u202f']", "", match[0]).replace("\u2212", "-").rstrip(".,")
-    comma, point = text.rfind(","), text.rfind(".")
-    if comma >= 0 and point >= 0:  # the one further right is the decimal sign
-        text = text.replace(",", "") if point > comma else text.replace(".", "").replace(",", ".")
-    elif comma >= 0:
-        text = text.replace(",", "") if _GROUPED.fullmatch(text.lstrip("+-")) else text.replace(",", ".")
-    elif text.count(".") > 1:
-        text = text.replace(".", "")
     try:
-        return float(text)
-    except ValueError:  # such as 1,2,3
+        found = first_number(shown(value)[:1000])
+    except NumberError:  # "1.2M" is no exact number
         return None
+    return None if found is None or abs(found) > _LARGEST else float(found)

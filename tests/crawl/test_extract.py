@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from pipeline.crawl.extract import (
     LinkRules,
     Reader,
     RuleFailedError,
-    number,
     without_tracking,
 )
 from pipeline.crawl.text import page_text
@@ -36,19 +36,6 @@ def values(rule: dict[str, Any], text: str) -> list[Any]:
 def extract(table: dict[str, Any], text: str) -> Any:
     items = ItemsTable.model_validate(table)
     return ItemRules(items.fields, items.each, items.details.link if items.details else None).extract(document(text))
-
-
-@pytest.mark.parametrize(("text", "expected"), [
-    ("1,234.5", 1234.5), ("1.234,5", 1234.5), ("£1,234", 1234), ("2,5 €", 2.5), ("1 234", 1234), ("1.234", 1.234),
-    ("−7", -7), ("1'000'000", 1000000), ("12.", 12), ("1.2.3", 123), ("1e3", 1000.0), (".5", 0.5), ("none", None),
-    ("9" * 5000, None), ("1,2,3", 123), ("-", None), ("٣", 3), ("½", None)])
-def test_numbers_as_people_write_them(text: str, expected: float | None) -> None:
-    assert number(text) == expected
-
-
-def test_the_decimal_mark_may_be_said() -> None:
-    assert number("1.234", ",") == 1234
-    assert number("1,234", ",") == 1.234
 
 
 @pytest.mark.parametrize(("rule", "text", "expected"), [
@@ -186,7 +173,8 @@ def test_no_page_is_too_broken(text: str) -> None:
     for rule in (SelectorTable(css="p"), SelectorTable(xpath="//p"), SelectorTable(jmes="a"), SelectorTable(page="title"),
                  SelectorTable(json="script", jmes="a"), SelectorTable(data="json-ld"), SelectorTable(data="microdata"),
                  SelectorTable(data="opengraph"), SelectorTable(data="csv"), SelectorTable(css="p", type="html")):
-        json.dumps(Reader(rule).values(page))
+        with suppress(RuleFailedError):
+            json.dumps(Reader(rule).values(page))
     LinkRules([SelectorTable(css="a")]).links(page)
     page_text(text)
 

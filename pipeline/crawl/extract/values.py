@@ -12,13 +12,13 @@ import regex
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError, as_text, search, short
 from pipeline.model import Json
+from pipeline.numbers import NumberError, number
 from pipeline.settings import SelectorTable
 
-_NUMBER = re.compile(r"[-+−]?(?:\d[\d.,'’\u00a0\u202f ]*|[.,]\d+)(?:[eE][-+]?\d+)?")
-_BLANKS = re.compile(r"[\s'’\u00a0\u202f]")
 _LINK = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
 _LONGEST_DATE = 100  # characters; a guess takes longer the more there are
-_MANY_DIGITS = 400  # a float ends at 309
+
+__all__ = ["Convert", "RuleFailedError", "as_text", "converter", "number", "search"]
 
 Convert = Callable[[Json, Document], Json]
 
@@ -73,38 +73,14 @@ def _as_number(found: Json, decimal: str | None) -> Json:
     text = as_text(found)
     if not text.strip():
         return None
-    value = number(text, decimal)
+    try:
+        value = number(text, decimal)
+    except NumberError as error:
+        raise RuleFailedError(f"{short(text)}: {error}, and its exact value is not on the page; "
+                              "narrow it with regex where the number before is meant") from error
     if value is None:
         raise RuleFailedError(f"{short(text)} is no number")
     return value
-
-
-def number(text: str, decimal: str | None = None) -> int | float | None:
-    """The first number of a text: 1,234.5 and 1.234,5 and 1 234 alike; None where there is none.
-
-    Without `decimal`, a single separator followed by exactly three digits is taken for thousands when it is a
-    comma, a blank or an apostrophe, and for a decimal point when it is a point.
-    """
-    match = _NUMBER.search(text)
-    if match is None or len(match[0]) > _MANY_DIGITS:
-        return None
-    digits = _BLANKS.sub("", match[0]).replace("−", "-").rstrip(".,")
-    mark = decimal if decimal is not None else _decimal_mark(digits)
-    for separator in ".,":
-        digits = digits.replace(separator, "." if separator == mark else "")
-    try:
-        return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
-    except ValueError:
-        return None
-
-
-def _decimal_mark(digits: str) -> str:
-    point, comma = digits.rfind("."), digits.rfind(",")
-    if point >= 0 and comma >= 0:
-        return "." if point > comma else ","
-    if comma >= 0:
-        return "" if digits.count(",") > 1 or (len(digits) - comma == 4 and comma > 0) else ","
-    return "" if digits.count(".") > 1 else "."
 
 
 def _as_date(found: Json, form: str | None) -> Json:

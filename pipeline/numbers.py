@@ -1,0 +1,149 @@
+"""Numbers as people write them, in any script: 1,234.5 and 1.234,5 and 1 234,-- and 1'234 and 1,23,456.78."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+MAX_DIGITS = 400
+"""A float ends at 309."""
+_ARABIC_POINT = "\u066b"
+_SAME = {
+    "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\u02d7\ufe58\ufe63\uff0d",
+    "'": "\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02c8\u2032\u00b4`\uff07\u066c",
+    ",": "\u060c\uff0c\ufe50",
+    ".": "\u00b7\uff0e\ufe52\u2024",
+    "+": "\uff0b\ufe62", "%": "\uff05\ufe6a\u066a", ":": "\uff1a\ufe55", "$": "\uff04\ufe69", "£": "\uffe1", "¥": "\uffe5",
+    "=": "\uff1d",
+}
+
+
+class _Plain(dict[int, "int | str | None"]):
+    """A table for str.translate: digits of every script, blanks, signs and marks in ASCII; invisible characters out."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        char = chr(code)
+        category = unicodedata.category(char)
+        if category == "Nd":
+            return str(unicodedata.decimal(char))
+        if category == "Zs":
+            return " "
+        return None if category == "Cf" else code
+
+
+_PLAIN = _Plain({code: code for code in range(128)} | {ord("`"): "'"}
+                | {ord(char): plain for plain, chars in _SAME.items() for char in chars})
+
+# A blank or an apostrophe groups only before exactly three digits: "Pack of 3 12,99" begins with a 3.
+_FOUND = re.compile(r"""
+    (?P<sign>(?<![^\W_])[-+])?
+    (?P<digits>
+        [1-9]\d{0,2}(?P<group>[ '])\d{3}(?!\d)(?:(?P=group)\d{3}(?!\d))*(?:[.,\u066b]\d+)?
+      | \d+(?:[.,\u066b]\d+)*
+      | (?<![^\W_])[.,\u066b]\d+
+    )
+    (?:(?P<end>[.,:])(?:-{1,3}|=)(?!\d) | (?P<exponent>[eE][-+]?\d+)(?![^\W_]))?
+""", re.VERBOSE)
+_MINUS_BEFORE = re.compile(r"\s*-\s*(?:[A-Z]{0,3}\s*[^\w\s.,()-]?)\s*")
+_MAGNITUDE = re.compile(r"""
+    (?: (?:[kKMB]|bn|mn|tn) | \ [kM]
+      | \ ?(?:thousand|million|millions|billion|billions|trillion|mio|mrd|mill|mln|mld|mlrd|mia|tsd|tausend|mille|mila|mil|tys|tis|
+        lakhs?|lacs?|crores?|cr|million[ei]n|millionen|milliarden?|milliards?|millones|milh[õo]es|milioni|miliardi?|
+        milyon|milyar|bin|triệu|tỷ|тыс|млн|млрд|тысяч|миллион\w*|миллиард\w*|हज़ार|लाख|करोड़)
+    )(?![^\W_]) | \ ?[万萬億亿千만억천]
+""", re.VERBOSE | re.IGNORECASE)
+_CASED = frozenset(["k", "K", "M", "B"])
+
+
+class NumberError(ValueError):
+    """A number whose size cannot be told, such as 1.2M; says which."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One number in a plain text: its digits and marks. start, end: where, with its sign and the dash that ends it.
+
+    sign: what is before it makes it negative. end_mark: of "1.299,--" the comma, the decimal mark.
+    """
+
+    digits: str
+    exponent: str
+    negative: bool
+    end_mark: str
+    start: int
+    end: int
+
+    def value(self, decimal: str | None = None, *, three: Literal["decimals", "group"] = "decimals") -> int | float | None:
+        """None where its marks contradict each other. decimal: its mark, where that is known.
+
+        three: what a single point before exactly three digits begins, where nothing else tells.
+        """
+        digits = self.digits.replace(" ", "").replace("'", "")
+        grouped = len(digits) < len(self.digits)
+        mark = decimal or self.end_mark.replace(":", "") or _decimal_mark(digits, grouped=grouped, three=three)
+        if _ARABIC_POINT in digits:
+            mark = _ARABIC_POINT
+        for separator in (".", ",", _ARABIC_POINT):
+            digits = digits.replace(separator, "\0" if separator == mark else "")
+        digits = ("-" if self.negative else "") + digits.replace("\0", ".") + self.exponent
+        try:
+            return int(digits) if digits.lstrip("-").isdigit() else float(digits)
+        except ValueError:
+            return None
+
+
+def plain(text: str) -> str:
+    """A text with digits, blanks, signs and marks of every script in ASCII; characters that are not seen left out."""
+    return text if text.isascii() and "`" not in text else text.translate(_PLAIN)
+
+
+def find(text: str) -> Iterator[Found]:
+    """The numbers of a plain text. Raises NumberError at one that is abbreviated, such as 1.2M or 3 Mio."""
+    for match in _FOUND.finditer(text):
+        if len(match[0]) > MAX_DIGITS:
+            continue
+        before, end = text[:match.start()], match.end()
+        if match["end"] is None and (short := _MAGNITUDE.match(text, end)) and _is_meant(short[0], before, match[0]):
+            raise NumberError(f"{match[0] + short[0]!r} is abbreviated")
+        negative = match["sign"] == "-" or (
+            match["sign"] is None and len(before) < 20 and bool(_MINUS_BEFORE.fullmatch(before)))
+        yield Found(match["digits"], match["exponent"] or "", negative, match["end"] or "", match.start(), end)
+
+
+def number(text: str, decimal: str | None = None) -> int | float | None:
+    """The first number of a text; None where there is none. Raises NumberError for one that is abbreviated (1.2M).
+
+    Without `decimal`, a single separator followed by exactly three digits is taken for thousands when it is a
+    comma, a blank or an apostrophe, and for a decimal point when it is a point. "1.299,-" says that its comma is
+    the decimal mark, and no number of thousands begins with 0.
+    """
+    found = next(find(plain(text)), None)
+    return found.value(decimal) if found is not None else None
+
+
+def _is_meant(short: str, before: str, digits: str) -> bool:
+    """Whether letters behind a number stand for its size: not the m of metres, but that of £1.5m."""
+    letters = short.strip()
+    if len(letters) > 1 or not letters.isascii():
+        return True
+    if letters == "m":
+        return not short.startswith(" ") and unicodedata.category((before.rstrip() or " ")[-1]) == "Sc"
+    if short.startswith(" "):  # "38 M" is a size, "1,5 M" are millions
+        return letters == "k" or (letters == "M" and not digits.isdigit())
+    return letters in _CASED
+
+
+def _decimal_mark(digits: str, *, grouped: bool, three: str) -> str:
+    """grouped: blanks or apostrophes were the separators of thousands. "" for none."""
+    point, comma = digits.rfind("."), digits.rfind(",")
+    if point >= 0 and comma >= 0:
+        return "." if point > comma else ","
+    mark, place = (".", point) if point >= 0 else (",", comma)
+    if place < 0 or digits.count(mark) > 1:
+        return ""
+    if len(digits) - place != 4 or grouped or place == 0 or place > 3 or digits[0] == "0":
+        return mark
+    return "." if mark == "." and three == "decimals" else ""

@@ -1,0 +1,100 @@
+"""Data inside pages, as pages write it: JavaScript objects, JSON-LD, microdata, OpenGraph."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from pipeline.crawl.extract import Document, Reader, RuleFailedError
+from pipeline.documents.scripts import UnreadableError, script_json, script_values
+from pipeline.settings import SelectorTable
+
+
+def values(rule: dict[str, Any], text: str) -> list[Any]:
+    return Reader(SelectorTable(**rule)).values(
+        Document(url="http://site.example/dir/page", status=200, text=text, headers=dict))
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ('{"a":"x\n\ty"}', {"a": "x\n\ty"}), ('{"a":1,}', {"a": 1}), ("[1,2,]", [1, 2]), ("{a:1,$b:2}", {"a": 1, "$b": 2}),
+    ("{'a':'it\\'s'}", {"a": "it's"}), ("{a:'say \"hi\"'}", {"a": 'say "hi"'}), ("{a:`t\nx`}", {"a": "t\nx"}),
+    ('// c\n{"a":1}', {"a": 1}), ('/* c */{"a":/*x*/1}', {"a": 1}), ('{"a":"x" // c\n}', {"a": "x"}),
+    ("{/*c*/a/*d*/:1//e\n}", {"a": 1}), ('{"url":"http://x//y",}', {"url": "http://x//y"}),
+    ('{"a":"<!-- x -->",}', {"a": "<!-- x -->"}), ('{"a":1};', {"a": 1}), ('\ufeff{"a":1}', {"a": 1}),
+    ('//<![CDATA[\n{"a":1}\n//]]>', {"a": 1}), ('<![CDATA[{"a":1}]]>', {"a": 1}), ('/*<![CDATA[*/{"a":1}/*]]>*/', {"a": 1}),
+    ('<!-- schema -->\n{"a":1}', {"a": 1}), ('<!--\n{"a":1}\n-->', {"a": 1}),
+    ('<!--//--><![CDATA[//><!--\n{"a":1}\n//--><!]]>', {"a": 1}),
+    ('window.X = {"a":1};more()', {"a": 1}), ('window["X"]={a:1}', {"a": 1}), ("var a = b = {c:1}", {"c": 1}),
+    ('window.A=1;\nwindow.__S__={"a":[1,2,],};', {"a": [1, 2]}), ("export default {a:1}", {"a": 1}),
+    ("window.dataLayer = window.dataLayer || [];\ndataLayer.push({a:1});", {"a": 1}),
+    ('var x = JSON.parse("{\\"a\\":\\"b\\\\u0041\\"}")', {"a": "bA"}), ("var x = JSON.parse('{\"a\":\"b\\x41\"}')", {"a": "bA"}),
+    ('{"a":null,b:true,c:[true,null,false,1]}', {"a": None, "b": True, "c": [True, None, False, 1]}),
+    ("{a:undefined,c:!0,d:void 0,n:NaN}", {"a": None, "c": True, "d": None, "n": None}),
+    ('{"a":"\\x41\\\nb\\q",}', {"a": "Abq"}), ("{p:.5,x:0x10}", {"p": 0.5, "x": 16}), ("{&quot;a&quot;:1}", {"a": 1}),
+    ("3", 3), ("alert(1)", None), ("if (a[1]) { b() }", None), ('a == {"b":1}', None), ("/* {a:1} */", None), ("", None)])
+def test_an_object_is_read_as_pages_write_it(text: str, expected: Any) -> None:
+    assert script_json(text) == expected
+
+
+def test_records_that_follow_each_other_in_one_script_are_all_read() -> None:
+    assert script_values('{"a":1}\n{"b":2},{"c":3,}') == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
+@pytest.mark.parametrize("text", ['{"a":"He said "hi" now"}', '{"a" "b"}', '{"a":"b', "[" * 100_000, "[" * 50_000 + "]" * 50_000,
+                                  '{"' + '\\"' * 300_000, "{" + "/*" * 300_000, ";x=JSON.parse(`{`)"])
+def test_an_object_that_cannot_be_read_is_said(text: str) -> None:
+    with pytest.raises(UnreadableError):
+        script_json(text)
+
+
+def test_no_script_takes_long() -> None:
+    begun = time.monotonic()
+    for text in ("/*" * 300_000, "\n" * 300_000 + "x", "a\n" * 300_000, ";" * 1_000_000, ";a" * 300_000, "a=\n" * 200_000):
+        assert script_json(text) is None
+    assert time.monotonic() - begun < 20
+
+
+BROKEN = '<script type="application/ld+json">{"name": "a "b" c"}</script>'
+
+
+def test_a_script_that_cannot_be_read_fails_the_rule_that_finds_nothing_beside_it() -> None:
+    rule = {"data": "json-ld", "jmes": "[].name"}
+    with pytest.raises(RuleFailedError, match=r"ld\+json cannot be read: Expecting ',' delimiter.*'\{\"name\"") as raised:
+        values(rule, BROKEN)
+    assert "line 1 column 13" in str(raised.value)
+    assert values(rule, BROKEN + '<script type="application/ld+json">{"name": "ok"}</script>') == ["ok"]
+    with pytest.raises(RuleFailedError, match="type application/json holds no JSON: 'oops'"):
+        values({"json": "#s", "jmes": "a"}, '<script id=s type="application/json">oops</script>')
+    assert values({"json": "script", "jmes": "a"}, "<script>x = [function f() {]</script><script>g()</script>") == []
+
+
+def test_microdata_is_read_as_the_html_standard_says() -> None:
+    page = """<base href="/b/"><div itemscope itemtype="x:Product" itemid="/p1" itemref="more">
+        <data itemprop=sku value=123>one two three</data><meter itemprop=rating value=4.5>4,5</meter>
+        <time itemprop=since datetime=2024-01-01>last year</time><time itemprop=until>2 May</time>
+        <a itemprop="url link" href="x y">t</a><img itemprop=image src=a.png><img itemprop=image src=b.png>
+        <span itemprop=price content="49.90">49,90 €</span><link itemprop=stock href="https://schema.org/InStock">
+        <div itemprop=offers itemscope itemtype=x:Offer><b itemprop=price>5</b>
+          <div itemprop=seller itemscope><i itemprop=name>S</i></div></div>
+        <div itemprop=offers itemscope><b itemprop=price>6</b></div></div><p id=more itemprop=color>red <b>ish</b></p>"""
+    assert values({"data": "microdata", "jmes": "[0]", "type": "json"}, page) == [{
+        "@type": "x:Product", "@id": "http://site.example/p1", "sku": "123", "rating": "4.5", "since": "2024-01-01",
+        "until": "2 May", "url": "http://site.example/b/x%20y", "link": "http://site.example/b/x%20y",
+        "image": ["http://site.example/b/a.png", "http://site.example/b/b.png"], "price": "49.90",
+        "stock": "https://schema.org/InStock",
+        "offers": [{"@type": "x:Offer", "price": "5", "seller": {"name": "S"}}, {"price": "6"}], "color": "red ish"}]
+
+
+def test_microdata_that_names_itself_or_is_nested_without_end_is_bounded() -> None:
+    rule = {"data": "microdata", "jmes": "[0]", "type": "json"}
+    assert values(rule, "<div itemscope itemref='a b' id=a><p id=b itemprop=x itemscope itemref=b>y</p></div>") == [{"x": {}}]
+    assert str(values(rule, "<div itemscope>" + "<div itemscope itemprop=a>" * 20_000)).count("{'a'") == 50
+
+
+def test_metas_with_name_for_property_are_opengraph_too() -> None:
+    assert values({"data": "opengraph", "jmes": "@", "type": "json"},
+                  '<meta name="og:title" content="T"><meta name=description content=d>'
+                  '<meta property="og:image twitter:image" content=i><meta property="product:price:amount" content=5>') == [
+        {"og:title": "T", "og:image": "i", "twitter:image": "i", "product:price:amount": "5"}]
