@@ -17,13 +17,14 @@ from datetime import datetime
 from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, EmailPolicy
+from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from pipeline.errors import MailError
 from pipeline.mail.dkim import Signer
+from pipeline.mail.header_folding import address_header, parameter_header
 from pipeline.mail.text import one_line
 
 if TYPE_CHECKING:  # writing sheets takes long to import, and the service only sends
@@ -34,11 +35,12 @@ _CHUNK = _LINE * 1024
 SUBJECT_LENGTH = 150
 _VERBATIM = frozenset({"message-id", "references", "in-reply-to", "list-id", "list-unsubscribe", "list-unsubscribe-post"})
 _ENCODED_LINE = 76  # RFC 2047, 2
+_NAME_LENGTH = 300  # of a display name, so that a line keeps to 998 characters
 _SPOOL_BYTES = 1 << 20
 
 
 class _Policy(EmailPolicy):  # generic in its stubs only, with this default
-    """EmailPolicy without three of its ways: an identifier longer than a line becomes encoded words, which no reader
+    """EmailPolicy without four of its ways: addresses and parameters are folded wrongly (header_folding.py), an identifier longer than a line becomes encoded words, which no reader
     decodes there, and a long subject begins on a second line, which readers show as a space before it; both fit
     into the 998 characters of RFC 5322, 2.1.1. And where only the end of a subject is encoded, a second space shows
     before it: such a subject is encoded whole."""
@@ -49,12 +51,21 @@ class _Policy(EmailPolicy):  # generic in its stubs only, with this default
         if name.lower() == "subject" and not self.utf8 and not str(value).isascii():
             words = Header(str(value), "utf-8", maxlinelen=_ENCODED_LINE, header_name=name).encode(linesep=self.linesep)
             return f"{name}: {words}{self.linesep}"
+        if addresses := getattr(value, "addresses", ()):
+            return address_header(name, addresses, linesep=self.linesep, utf8=self.utf8)
+        if parameters := getattr(value, "params", None):
+            return parameter_header(name, _without_parameters(value), parameters, linesep=self.linesep)
         folded = super().fold(name, value)
         empty = f"{name}:{self.linesep} "
         return f"{name}: {folded.removeprefix(empty)}" if folded.startswith(empty) else folded
 
     def fold_binary(self, name: str, value: str) -> bytes:
         return self.fold(name, value).encode("utf-8" if self.utf8 else "ascii", "surrogateescape")
+
+
+def _without_parameters(header: Any) -> str:
+    """The media type or disposition of a header object."""
+    return str(getattr(header, "content_type", None) or header.content_disposition)
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ def thread_id(name: str, sender: str) -> str:
 def _address(address: str) -> Address:
     name, _ = parseaddr(address)
     local, _, domain = bare_address(address).rpartition("@")
-    return Address(one_line(name), local, domain)
+    return Address(one_line(name, _NAME_LENGTH), local, domain)
 
 
 def headers(envelope: Envelope) -> EmailMessage:
@@ -223,7 +234,7 @@ def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str)
 
 def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
     """The headers of an attachment with `mark` where its body goes. Names are RFC 2231 where they need be."""
-    part = EmailMessage(policy=SMTP)
+    part = EmailMessage(policy=_Policy(linesep="\r\n"))
     del part["MIME-Version"]
     # Without a charset readers and spam filters guess at one.
     charset = {"charset": "utf-8"} if attachment.content_type == "text/csv" and attachment.ours else {}

@@ -1,0 +1,86 @@
+"""Headers of addresses and of parameters, folded by ourselves.
+
+email.message of Python 3.11 to 3.13 loses the quotes of a long display name with commas (python/cpython#80222, #100884), encodes the
+comma between two addresses (#121284, CVE-2025-1795), and puts encoded words into a long media type.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from email.header import Header
+from email.headerregistry import Address
+from urllib.parse import quote
+
+_LINE = 78  # RFC 5322, 2.1.1
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # of atoms, RFC 5322, 3.2.3
+_TOKEN = re.compile(r"[A-Za-z0-9.+_-]+")  # what no reader needs quotes for
+_ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 2231, 7, leaves as it is, beside letters and digits
+_PIECE = 60
+
+
+def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf8: bool = False) -> str:
+    """A header of addresses (RFC 5322, 3.4). utf8: names that are not ASCII stay as they are (RFC 6532)."""
+    words: list[str] = []
+    for address in addresses:
+        if words:
+            words[-1] += ","
+        words += _mailbox(address, utf8=utf8)
+    return _folded(f"{name}:", words, linesep)
+
+
+def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
+    """Its words, between which a line may be broken."""
+    shown = address.display_name
+    if not shown:
+        yield address.addr_spec
+        return
+    if (not utf8 and not shown.isascii()) or "=?" in shown:
+        yield from Header(shown, "utf-8", maxlinelen=_LINE - 4).encode(linesep="\n").split()
+    elif _PHRASE.fullmatch(shown):
+        yield from shown.split(" ")
+    else:  # one word: not every reader unfolds a quoted string
+        yield _quoted(shown)
+    yield f"<{address.addr_spec}>"
+
+
+def parameter_header(name: str, value: str, parameters: Mapping[str, str], *, linesep: str) -> str:
+    """A header such as Content-Type: a token or media type, and its parameters (RFC 2045, 5.1; RFC 2231 for what is not ASCII)."""
+    words = [value]
+    for key, text in parameters.items():
+        for word in _parameter(key, text):
+            words[-1] += ";"
+            words.append(word)
+    return _folded(f"{name}:", words, linesep)
+
+
+def _parameter(key: str, text: str) -> Iterator[str]:
+    if _TOKEN.fullmatch(text):
+        yield f"{key}={text}"
+    elif text.isascii() and text.isprintable():
+        yield f"{key}={_quoted(text)}"
+    else:
+        encoded = quote(text, safe=_ATTRIBUTE, errors="replace")
+        pieces = re.findall(rf"(?:%..|[^%]){{1,{_PIECE // 3}}}", encoded)
+        if len(pieces) == 1:
+            yield f"{key}*=utf-8''{encoded}"
+        else:
+            yield f"{key}*0*=utf-8''{pieces[0]}"
+            for number, piece in enumerate(pieces[1:], 1):
+                yield f"{key}*{number}*={piece}"
+
+
+def _quoted(text: str) -> str:
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
+
+
+def _folded(start: str, words: list[str], linesep: str) -> str:
+    """Lines of 78 characters, but for words that are longer; the first word is never alone on the second line."""
+    lines = [f"{start} {words[0]}" if words else start]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= _LINE:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f" {word}")
+    return linesep.join(lines) + linesep
