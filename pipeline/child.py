@@ -33,6 +33,7 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.crew import shares
 from pipeline.crawl.extract import Document
 from pipeline.crawl.mate import join
+from pipeline.crawl.page_limit import PageLimit
 from pipeline.crawl.run import PRELOAD, crawl, spider_class
 from pipeline.crawl.trial import try_spider
 from pipeline.download.answers import TryLaterError
@@ -41,7 +42,7 @@ from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
-from pipeline.run_log import Capture, RunLog
+from pipeline.run_log import Capture, RunLog, page_file
 from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
@@ -184,7 +185,8 @@ class CrawlRun:
         self._mates = mates
         self._clock = clock
         self._held_until: datetime | None = None
-        self._progress = Progress()
+        self._progress = replace(run.progress)  # of a process before this one, which a page ended
+        self._before = run.progress
         self._rehearsal = run.reason == REHEARSAL
         self._downloads: Downloads | None = None
         self._ended = threading.Event()
@@ -231,7 +233,8 @@ class CrawlRun:
         context = CrawlContext(
             store=self._store, run=self._run, table=_share(spider, mate=False), session=session, progress=self._progress,
             starts=tuple(prepare(start) for start in spider.start), on_downloads=self._downloads.wake, budget=budget, robots=robots,
-            keep_pages=not self._rehearsal and self._settings.keeps_pages(self._run.spider))
+            keep_pages=not self._rehearsal and self._settings.keeps_pages(self._run.spider),
+            page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
         if not self._rehearsal:
             self._downloads.start()
         try:
@@ -338,10 +341,11 @@ class CrawlRun:
     def _so_far(self) -> Progress:
         if self._downloads is not None:
             files = self._downloads.figures()
-            self._progress.downloads = files.done - files.unchanged
-            self._progress.downloads_unchanged = files.unchanged
-            self._progress.downloads_failed = files.failed
-            self._progress.download_bytes = files.bytes
+            before = self._before
+            self._progress.downloads = before.downloads + files.done - files.unchanged
+            self._progress.downloads_unchanged = before.downloads_unchanged + files.unchanged
+            self._progress.downloads_failed = before.downloads_failed + files.failed
+            self._progress.download_bytes = before.download_bytes + files.bytes
         return self._progress
 
     def _under_way(self) -> Sequence[Transfer]:
@@ -384,7 +388,8 @@ def _fetch_along(store: Store, settings: Settings, run: Run, leader: socket.sock
         return CrawlContext(
             store=store, run=run, table=_share(spider, mate=True), session=open_session(run.spider, spider, settings),
             starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
-            budget=_budget(settings, spider), keep_pages=run.reason != REHEARSAL and settings.keeps_pages(run.spider))
+            budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
+            keep_pages=run.reason != REHEARSAL and settings.keeps_pages(run.spider))
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))

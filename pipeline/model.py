@@ -44,6 +44,7 @@ class FrontierState(StrEnum):
     WAITING = "waiting"
     DONE = "done"
     FAILED = "failed"
+    ASIDE = "aside"
 
 
 class DownloadState(StrEnum):

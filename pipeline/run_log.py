@@ -17,6 +17,19 @@ from pipeline.text import printable
 _LINE_BYTES = 65536
 
 
+def page_file(data_dir: Path, run_id: int) -> Path:
+    """Where the process of a run says which page it has in hand."""
+    return data_dir / "logs" / "runs" / f"{run_id}.page"
+
+
+def page_at_work(file: Path) -> int:
+    """The frontier row of the page that a process had in hand when it ended; 0 for none."""
+    try:
+        return int.from_bytes(file.read_bytes()[:8], sys.byteorder)
+    except FileNotFoundError:
+        return 0
+
+
 class RunLog(io.TextIOBase):
     """Appends to a file. One that is full is kept as NAME.1, and begun anew; several processes may write at once."""
 

@@ -67,12 +67,13 @@ class PageCollector:
         """Commit the page with all that its callback gives. Raises CloseSpider, and what kept it out of the store."""
         page = _Gathered()
         self._gathering.add(id(response))
+        limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
         try:
             if isinstance(entries, AsyncIterator):
-                async for entry in entries:
+                async for entry in entries if limit is None else limit.noted(entries, frontier_id):
                     await self._gather(page, entry)
             else:
-                for entry in entries:
+                for entry in entries if limit is None else limit.steps(entries, frontier_id):
                     await self._gather(page, entry)
         except CloseSpider:
             self._context.capped = True

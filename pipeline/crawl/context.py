@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
+from pipeline.crawl.page_limit import PageLimit
 from pipeline.errors import PipelineError
 from pipeline.model import Page, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
@@ -99,6 +101,7 @@ class CrawlContext:
     failures: Failures = field(default_factory=Failures)
     committer: Writer = field(init=False)
     budget: HostBudget = field(default_factory=HostBudget)
+    page_limit: PageLimit | None = None
     robots: Robots | None = None  # told what is read of robots.txt, for files
     relogin: Relogin | None = None
     crew: Crew | None = None  # the run's other processes, in the one that leads them
@@ -110,6 +113,10 @@ class CrawlContext:
     keep_unseen: bool = False
     keep_pages: bool = False
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # bodies of coded answers, by them
+
+    def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
+        """One step of a page that takes CPU time, such as parsing it, within page_cpu_limit. No await may be in it."""
+        return contextlib.nullcontext() if self.page_limit is None else self.page_limit.step(frontier_id)
 
 
 def context_of(crawler: Crawler) -> CrawlContext:

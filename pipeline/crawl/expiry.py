@@ -10,7 +10,7 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import CrawlContext, context_of
+from pipeline.crawl.context import FRONTIER_ID, CrawlContext, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
@@ -88,5 +88,6 @@ class SeeWalls(_Staying):
         if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or EPOCH not in request.meta:
             return response
         page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
-        reason = self._expiry.of_page(page)
+        with self._context.page_step(request.meta.get(FRONTIER_ID)):
+            reason = self._expiry.of_page(page)
         return await self._again(request, reason) if reason else response

@@ -15,7 +15,7 @@ from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
 
-from pipeline.crawl.context import NOT_BEFORE, HostPausedError, context_of
+from pipeline.crawl.context import FRONTIER_ID, NOT_BEFORE, HostPausedError, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.handler import PROXY
 from pipeline.errors import FetchError
@@ -128,7 +128,7 @@ class Bans:
         return cls(crawler)
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
-        if request.callback is NO_CALLBACK or PROXY not in request.meta or not self._banned(response):
+        if request.callback is NO_CALLBACK or PROXY not in request.meta or not self._banned(request, response):
             return response
         proxy = request.meta[PROXY]
         if self._context.session.change_proxy(proxy):
@@ -136,10 +136,11 @@ class Bans:
             return request.replace(dont_filter=True)
         raise proxy_banned(response.url, proxy)
 
-    def _banned(self, response: Response) -> bool:
+    def _banned(self, request: Request, response: Response) -> bool:
         if response.status in self._rules.status:
             return True
         if self._rules.present is None or not isinstance(response, TextResponse):
             return False
         page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
-        return page.matches(self._rules.present)
+        with self._context.page_step(request.meta.get(FRONTIER_ID)):
+            return page.matches(self._rules.present)

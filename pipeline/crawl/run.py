@@ -256,13 +256,18 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     if left and not context.capped:
         return Ending(Outcome.FAILED, failures.first or f"ended with {left} pages to go", failures.first_kind or
                       "SpiderError", keep_open=True, retry=bool(failures.transient))
-    if failures.first and not states.get(FrontierState.DONE, 0):
-        return Ending(Outcome.FAILED, failures.first, failures.first_kind, retry=bool(failures.transient))
+    aside = states.get(FrontierState.ASIDE, 0)
+    first_aside = store_crawl.first_set_aside(context.store, context.run.pass_id) if aside else ""
+    if (failures.first or aside) and not states.get(FrontierState.DONE, 0):
+        return Ending(Outcome.FAILED, failures.first or first_aside, failures.first_kind or "SpiderError",
+                      retry=bool(failures.transient))
     if not states and not context.progress.items:
         return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
     failed = failures.transient + failures.permanent
     note = f"{failed} of {context.progress.pages} pages failed; the first: {failures.first}" if failed else ""
-    complete = not (left or context.capped or failures.transient or failures.spider)
+    if aside:
+        note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
+    complete = not (left or context.capped or failures.transient or failures.spider or aside)
     if not complete and context.capped and not note:
         note = context.capped_by or "closed early"
     coverage = context.table.items.coverage if context.table.items is not None else {}

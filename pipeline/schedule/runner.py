@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import LeaseLostError, PipelineError, SpiderError
 from pipeline.model import DigestClaim, Outcome, Run
+from pipeline.run_log import page_at_work, page_file
 from pipeline.schedule.children import Child
 from pipeline.settings import Settings
 from pipeline.store import Store, digests
+from pipeline.store.crawl import progress_so_far, set_page_aside
 from pipeline.store.runs import Ending, end_run, get_run, keep_run
 from pipeline.store.sequels import Sequel
 
@@ -24,6 +28,10 @@ RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
 """How long a stopped child may take to checkpoint before it is killed."""
 WRITE_AGAIN_S = 1.0
+MOST_SET_ASIDE = 20
+"""So many pages of a run may end its process before the run ends, too."""
+DEADLY_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+"""What ends a process in the middle of a page is that page's doing: its CPU limit, or a parser that crashed."""
 DIGEST_LIMIT_S = 600.0
 """How long the rendering of a digest may take before it is killed."""
 DEATHS_A_PRESENTATION = 3
@@ -68,8 +76,56 @@ class Runner:
             self.performing.discard(run.id)
 
     async def _perform(self, run: Run, on_start: Callable[[Child], None] | None) -> Run:
-        spider = self.settings.spiders[run.spider]
+        """Its process is started again after a page that ended it, without that page."""
         log_file = self.log_file("runs", run.id)
+        noted = page_file(self.settings.data_dir, run.id)
+        deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
+        try:
+            for left in reversed(range(MOST_SET_ASIDE + 1)):
+                reason, code = await self._in_child(run, log_file, on_start, deadline)
+                again = left and await asyncio.to_thread(self._set_page_aside, run, reason, code, page_at_work(noted))
+                if not again or self._stopping:
+                    break
+                run = await asyncio.to_thread(self._gone_on_with, run)
+            return await self._end(run, reason, code, log_file)
+        finally:
+            noted.unlink(missing_ok=True)
+
+    def _gone_on_with(self, run: Run) -> Run:
+        """The run with what its process had done, for the next one to count on."""
+        found = get_run(self._store, run.id) or run
+        return replace(found, progress=progress_so_far(self._store, found))
+
+    def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
+        """Write down the page in whose middle the process ended, if any; whether the run goes on without it.
+
+        A signal that only the process's own doing brings is that page's fault. A kill for memory or time may be: the page
+        is set aside when it meets a second one.
+        """
+        if not page or code is None or code >= 0:
+            return False
+        signalled = signal.Signals(-code)
+        if signalled in DEADLY_SIGNALS:
+            limit_s = self.settings.spiders[run.spider].page_cpu_limit
+            why = f"took more than page_cpu_limit = {limit_s:g} s of CPU time" if signalled is signal.SIGPROF else \
+                f"ended its process with {signalled.name}"
+        elif reason is None or reason.outcome is Outcome.STOPPED:
+            return False
+        else:
+            why = f"was at work when the process was killed twice: {reason.error}"
+        try:
+            url = set_page_aside(self._store, run, page, why, at_once=signalled in DEADLY_SIGNALS)
+        except PipelineError as error:
+            logger.error("%s run %d: %s", run.spider, run.id, error)  # noqa: TRY400  the run ends as killed, and is taken up
+            return False
+        if url:
+            logger.warning("%s run %d: %s %s; it is set aside", run.spider, run.id, url, why)
+        return bool(url) and signalled in DEADLY_SIGNALS
+
+    async def _in_child(self, run: Run, log_file: Path, on_start: Callable[[Child], None] | None,
+                        deadline: float) -> tuple[Ending | None, int | None]:
+        """One process of a run, from its start to its end: why it was killed from here, and its exit code."""
+        spider = self.settings.spiders[run.spider]
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
         settings = self.settings.for_run(run.spider)
         child = Child("run", settings, log_file, run, *(near for near, _ in pairs))
@@ -81,8 +137,7 @@ class Runner:
                 on_start(child)
             if self._stopping:
                 child.stop()
-            reason = await self._watch(run, child, mates, time_limit_s=spider.time_limit,
-                                       memory_limit_bytes=spider.memory_limit)
+            reason = await self._watch(run, child, mates, deadline=deadline, memory_limit_bytes=spider.memory_limit)
             code = await child.wait()
         finally:
             self._children.discard(child)
@@ -90,14 +145,14 @@ class Runner:
                 each.kill()  # what it started and left behind
         for each in (child, *mates):
             await asyncio.to_thread(each.close)
-        return await self._end(run, reason, code, log_file)
+        return reason, code
 
-    async def _watch(self, run: Run, child: Child, mates: Sequence[Child], *, time_limit_s: float, memory_limit_bytes: int) -> Ending | None:
+    async def _watch(self, run: Run, child: Child, mates: Sequence[Child], *, deadline: float,
+                     memory_limit_bytes: int) -> Ending | None:
         """Wait for the child, and kill it past its limits; the ending it then has.
 
         While it is alive its lease is kept from here, too: a spider that computes for long cannot renew it.
         """
-        deadline = time.monotonic() + time_limit_s
         renew_at = time.monotonic() + RENEW_EVERY_S
         stop_deadline: float | None = None
         while await child.wait(min(WATCH_EVERY_S, max(0.0, deadline - time.monotonic()))) is None:
@@ -116,7 +171,8 @@ class Runner:
                               f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True, retry=True)
             if now >= deadline:
                 child.kill()
-                return Ending(Outcome.TIMED_OUT, f"was not done after time_limit = {time_limit_s:.0f} s",
+                return Ending(Outcome.TIMED_OUT, "was not done after time_limit = "
+                              f"{self.settings.spiders[run.spider].time_limit:.0f} s",
                               "SpiderError", keep_open=True, retry=True)
             if stop_deadline is not None and now >= stop_deadline:
                 child.kill()

@@ -353,6 +353,8 @@ class SpiderTable(Table):
     max_page_size: Size = Field(32 * 10**6, validate_default=False)
     time_limit: Duration = 6 * 3600.0
     memory_limit: Size = Field(2 * 10**9, validate_default=False)
+    page_cpu_limit: Duration = 20.0
+    """CPU time that one page may take to be parsed and read; a page that takes more is set aside."""
     downloads: DownloadsTable = DownloadsTable()
     args: dict[str, Any] = Field(default_factory=dict)
     """Handed to a Python spider as keyword arguments."""

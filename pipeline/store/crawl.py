@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -167,6 +167,47 @@ def start_over_unless_resumable(store: Store, run: Run) -> None:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
         if not connection.execute(select(passes.c.resumable).where(passes.c.id == run.pass_id)).scalar_one():
             connection.execute(frontier.delete().where(frontier.c.pass_id == run.pass_id))
+
+
+def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
+    """A page ended the process that had it in hand: leave it out of this pass, at once or when it happens twice.
+
+    Its URL when it is set aside now, else "". Raises LeaseLostError.
+    """
+    with store.write(durable=True) as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        row = connection.execute(select(frontier).where(frontier.c.id == frontier_id, frontier.c.pass_id == run.pass_id,
+                                                        frontier.c.state == FrontierState.WAITING.value)).first()
+        if row is None:
+            return ""
+        aside = at_once or bool(row.error)
+        connection.execute(update(frontier).where(frontier.c.id == frontier_id).values(
+            error=why[:2000], state=(FrontierState.ASIDE if aside else FrontierState.WAITING).value))
+        return str(row.url) if aside else ""
+
+
+def progress_so_far(store: Store, run: Run) -> Progress:
+    """What a run has committed, for a process that goes on in place of one that was ended before it could say."""
+    figures = replace(run.progress)
+    with store.read() as connection:
+        of_it = connection.execute(select(func.count(), func.coalesce(func.sum(pages.c["items"]), 0)).where(
+            pages.c.run_id == run.id)).one()
+        kinds: dict[str, int] = dict(connection.execute(select(changes.c.kind, func.count()).where(
+            changes.c.run_id == run.id).group_by(changes.c.kind)).tuples().all())
+        figures.rejected = connection.execute(select(func.count()).select_from(rejects).where(
+            rejects.c.run_id == run.id)).scalar_one()
+    figures.pages, figures.items = int(of_it[0]), int(of_it[1])
+    figures.new, figures.changed, figures.back = (kinds.get(kind, 0) for kind in (ChangeKind.NEW, ChangeKind.CHANGED, ChangeKind.BACK))
+    figures.unchanged = max(0, figures.items - figures.new - figures.changed - figures.back)
+    return figures
+
+
+def first_set_aside(store: Store, pass_id: int) -> str:
+    """Which page a pass set aside first, and why; "" for none."""
+    with store.read() as connection:
+        row = connection.execute(select(frontier.c.url, frontier.c.error).where(
+            frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.ASIDE.value).order_by(frontier.c.id).limit(1)).first()
+        return f"{row.url} {row.error}" if row is not None else ""
 
 
 def not_resumable(store: Store, run: Run) -> None:
