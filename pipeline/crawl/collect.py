@@ -27,6 +27,9 @@ from pipeline.crawl.rows import NotStorableError, RowScheduler, to_model
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 
+MOST_OF_A_PAGE = 100_000
+"""Items, links and downloads, of each, that one page may give: a page that was made to be endless must not fill the store."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -162,6 +165,11 @@ class PageCollector:
         page.rejects.append(Reject(as_json(reason), plain, key))
 
     async def _commit(self, response: Response, page: _Gathered) -> None:
+        for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):
+            if len(entries) > MOST_OF_A_PAGE:
+                self._context.failures.add(f"{response.url} has {len(entries):,} {kind}, and {MOST_OF_A_PAGE:,} is the limit: the "
+                                           "others were left out", "SpiderError", transient=False)
+                del entries[MOST_OF_A_PAGE:]
         error, transient = _unusable(response, page)
         if error:
             self._context.failures.add(error, "FetchError", transient=transient)

@@ -109,3 +109,12 @@ def test_the_service_goes_on_with_the_run(program: Program):
         assert "1 page set aside" in run["error"]
         assert run["progress"]["pages"] == 3
         assert program.stop() == 0
+
+
+def test_a_page_with_too_many_links_gives_the_first_of_them_and_says_so(program: Program):
+    links = "".join(f"<a href=/p/{n}>x</a>" for n in range(150_000))
+    with PageSite({"/": Answer(LISTING.partition("<a")[0] + links)}) as site:
+        program.write(SPIDER.format(url=site.url, more="max_pages = 3").replace("500ms", "1m"))
+        done = program.run("run", "shop", timeout_s=120)
+    assert f"{site.url}/ has 150,000 links, and 100,000 is the limit: the others were left out" in done.stdout
+    assert names(program) == {"Listed"}
