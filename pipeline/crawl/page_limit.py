@@ -6,6 +6,7 @@ of CPU time ends the process with SIGPROF. The parent then sets the page aside a
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -22,8 +24,13 @@ class PageLimit:
 
     def __init__(self, file: Path, cpu_s: float) -> None:
         self._cpu_s = cpu_s
-        self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._note(None)  # the file has its size now: no later write needs room
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._note(None)  # the file has its size now: no later write needs room
+        except OSError as error:
+            logger.warning("a page that takes too much CPU time will end the run: %s: %s", file, error.strerror)
+            self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     @contextmanager
     def step(self, frontier_id: int | None) -> Iterator[None]:
