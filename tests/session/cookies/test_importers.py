@@ -10,6 +10,8 @@ import pytest
 
 from pipeline.errors import CookieError, UsageError
 from pipeline.session import Jar, read_cookies
+from pipeline.session.cookies.importers import import_cookies
+from pipeline.settings import CookiesTable
 from tests.session.conftest import OpenSession
 
 URL = "https://www.a.example/start"
@@ -134,3 +136,54 @@ def test_imported_cookies_are_sent(open_with: OpenSession, site: Any, monkeypatc
     session = open_with(site.url, cookies='header = { env = "SITE_COOKIE" }')
     with session.client() as client:
         assert client.get(f"{site.url}/cookies").json() == {"a": "1", "b[x]": "2"}
+
+
+def test_octets_of_an_import_are_sent_as_they_are(open_with: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cookies.txt").write_bytes(b"# Netscape HTTP Cookie File\na.example\tFALSE\t/\tFALSE\t0\tn\t" + "é".encode("latin-1") + b"\n")
+    assert open_with("http://a.example/", cookies='file = "cookies.txt"').jar.header("http://a.example/") == b"n=\xe9"
+    (tmp_path / "cookies.json").write_text('[{"name": "n", "value": "Jos\\u00e9 \u540d", "domain": "a.example"}]', "utf-8")
+    assert open_with("http://a.example/", cookies='file = "cookies.json"').jar.header("http://a.example/") == "n=José 名".encode()
+    monkeypatch.setenv("SITE_COOKIE", 'Cookie: n=José\u3000; q="a, b"; flag')
+    assert open_with("http://a.example/", cookies='header = { env = "SITE_COOKIE" }').jar.header("http://a.example/") == \
+        'n=José\u3000; q="a, b"; flag'.encode()
+
+
+def test_an_import_is_repeated_when_the_jar_has_lost_its_cookies(open_with: OpenSession, tmp_path: Path) -> None:
+    line = f"a.example\tFALSE\t/\tFALSE\t{SOON}\t{{}}\t1\n"
+    (tmp_path / "cookies.txt").write_text(line.format("sid") + line.format("seen"))
+
+    def opened() -> Jar:
+        return open_with("http://a.example/", cookies='file = "cookies.txt"').jar
+
+    jar = opened()
+    jar.store("http://a.example/", [b"sid=2; Path=/", b"seen=; Path=/; Max-Age=0"])
+    jar.save()
+    assert opened().header("http://a.example/") == b"sid=2; seen=1"  # what is there keeps its newer value
+    jar = opened()
+    jar.clear()
+    jar.save()
+    assert opened().header("http://a.example/") == b"sid=1; seen=1"
+    jar = opened()
+    jar.store("http://a.example/", [b"sid=; Path=/; Max-Age=0", b"sid=new; Path=/; Domain=a.example"])
+    jar.save()
+    assert opened().header("http://a.example/") == b"seen=1; sid=new"  # the site goes on with one of that name
+
+
+def test_an_import_that_has_expired_meanwhile_is_not_told_again(open_with: OpenSession, tmp_path: Path) -> None:
+    clock_is_ahead = 1_000
+    (tmp_path / "cookies.txt").write_text(f"a.example\tFALSE\t/\tFALSE\t{SOON}\tsid\t1\n")
+    jar = open_with("http://a.example/", cookies='file = "cookies.txt"').jar
+    table, mark = CookiesTable(file="cookies.txt"), tmp_path / "var/jars/s.imported"
+    import_cookies(jar, table, folder=tmp_path, default_url="http://a.example/", mark=mark, login_state=tmp_path / "state", now_s=SOON + clock_is_ahead)
+    assert jar.header("http://a.example/") == b"sid=1"
+
+
+def test_a_cookie_larger_than_any_browser_keeps_is_told() -> None:
+    with pytest.raises(CookieError, match="f: the cookie n is larger than 4096 bytes, which no browser keeps; export"):
+        read_cookies(f"n={'x' * 4096}", "f", url=URL)
+
+
+def test_cookies_of_an_international_host_are_sent_to_it(open_with: OpenSession, tmp_path: Path) -> None:
+    (tmp_path / "cookies.txt").write_text(".bücher.example\tTRUE\t/\tFALSE\t0\tn\t1\n", "utf-8")
+    jar = open_with("http://bücher.example/", cookies='file = "cookies.txt"').jar
+    assert jar.header("http://www.xn--bcher-kva.example/") == b"n=1"

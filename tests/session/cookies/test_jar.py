@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline.errors import CookieError
 from pipeline.session import Jar, describe
 from pipeline.session.cookies.cookie import make_cookie, text_of
+from pipeline.session.cookies.jar import HOST_COOKIES, JAR_BYTES, JAR_COOKIES
 from pipeline.session.cookies.netscape import read_netscape, write_netscape
 from tests.servers.site import Site
 from tests.session.conftest import OpenSession
@@ -234,3 +235,151 @@ def test_same_site_is_kept_in_a_comment_that_other_readers_skip(site: Site, open
     standard = http.cookiejar.MozillaCookieJar(session.jar.path)
     standard.load(ignore_discard=True, ignore_expires=True)
     assert {cookie.name for cookie in standard} == {"strict", "odd", "lax"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_clock_that_is_ahead_for_a_moment_costs_no_cookie(tmp_path: Path) -> None:
+    """It is ahead while the jar is opened, asked, changed and saved."""
+    clock = Clock()
+    jar = Jar.open(tmp_path / "jar.txt", clock=clock)
+    jar.store("http://a.example/", [b"sid=1; Max-Age=3600; Path=/"])
+    jar.save()
+    clock.now += 10 * 365 * 86400
+    jar = Jar.open(tmp_path / "jar.txt", clock=clock)
+    assert jar.header("http://a.example/") == b""
+    jar.store("http://a.example/", [b"other=1; Path=/"])
+    jar.save()
+    clock.now -= 10 * 365 * 86400
+    assert jar.header("http://a.example/") == b"sid=1; other=1"
+    assert Jar.open(tmp_path / "jar.txt", clock=clock).header("http://a.example/") == b"sid=1; other=1"
+
+
+def test_a_cookie_is_sent_until_its_end() -> None:
+    clock = Clock()
+    jar = Jar(clock=clock)
+    jar.store("http://a.example/", [b"short=1; Max-Age=60; Path=/", b"long=1; Max-Age=600; Path=/", b"deep=1; Max-Age=60; Path=/deep"])
+    assert jar.header("http://a.example/deep") == b"deep=1; short=1; long=1"
+    clock.now += 61
+    assert (jar.header("http://a.example/"), jar.header("http://a.example/deep")) == (b"long=1", b"long=1")
+    assert [cookie.name for cookie in jar.alive()] == ["long"]
+
+
+def test_what_the_next_run_sends_has_the_order_of_this_one(tmp_path: Path) -> None:
+    jar = Jar(tmp_path / "jar.txt")
+    jar.store("http://www.a.example/", [b"z=1; Domain=a.example", b"b=1", b"y=1; Domain=a.example", b"a=1", b"z=2; Domain=a.example"])
+    assert jar.header("http://www.a.example/") == b"z=2; b=1; y=1; a=1"
+    jar.save()
+    assert Jar.open(tmp_path / "jar.txt").header("http://www.a.example/") == b"z=2; b=1; y=1; a=1"
+
+
+def test_a_host_keeps_its_180_newest_cookies_what_has_expired_goes_first_and_a_login_last() -> None:
+    clock = Clock()
+    jar = Jar(clock=clock)
+    jar.store("http://a.example/login", [b"sid=1; Path=/"])
+    jar.store("http://other.example/", [b"other=1; Path=/"])
+    jar.protect(cookie.place for cookie in jar if cookie.name == "sid")
+    jar.store("http://a.example/", [b"brief=1; Path=/; Max-Age=1", b"old=1; Path=/", b"used=1; Path=/used"])
+    jar.store("http://a.example/", [f"n{number}=1; Path=/n".encode() for number in range(176)])
+    assert len(jar) == 181
+    clock.now += 2
+    assert b"used=1" in jar.header("http://a.example/used")  # and so is `old`
+    jar.store("http://a.example/", [b"more=1; Path=/"])
+    assert not {"brief"} & names(jar)
+    jar.store("http://a.example/", [f"m{number}=1; Path=/".encode() for number in range(177)])
+    assert len(jar) == 181
+    assert {"sid", "other", "m176", "m0"} <= names(jar)
+    assert not {"n0", "n175"} & names(jar)
+
+
+def test_an_answer_with_more_cookies_than_a_host_may_have_leaves_the_last_of_them() -> None:
+    jar = Jar()
+    jar.store("http://a.example/", [f"c{number}=1; Path=/".encode() for number in range(5000)])
+    assert [cookie.name for cookie in jar] == [f"c{number}" for number in range(5000 - HOST_COOKIES, 5000)]
+
+
+def test_the_whole_jar_is_bounded_in_number_and_bytes() -> None:
+    jar = Jar()
+    for host in range(40):
+        jar.store(f"http://h{host}.example/", [f"c{number}=1; Path=/".encode() for number in range(100)])
+    assert len(jar) == JAR_COOKIES
+    assert jar.header("http://h0.example/") == b""
+    assert jar.header("http://h39.example/").count(b"=") == 100
+    for host in range(10):
+        jar.store(f"http://large{host}.example/", [f"c{number}={'x' * 4000}; Path=/".encode() for number in range(180)])
+    assert sum(len(cookie.value) for cookie in jar) < JAR_BYTES
+    assert jar.header("http://large9.example/").count(b"=") == 180
+
+
+def test_a_jar_that_a_site_let_grow_to_21_mb_is_repaired_and_keeps_the_login(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "jar.txt"
+    junk = "".join(f"a.example\tFALSE\t/\tFALSE\t0\tjunk{number}\t{'x' * 2000}\n" for number in range(10_500))
+    path.write_text(f"# Netscape HTTP Cookie File\na.example\tFALSE\t/\tFALSE\t0\tsid\tgeheim\n{junk}a.example\tFALSE\t/\tFALSE\t0\thuge\t{'x' * 5000}\n")
+    assert path.stat().st_size > 21e6
+    jar = Jar.open(path, protected=[("a.example", "/", "sid")])
+    assert len(jar) == HOST_COOKIES
+    assert {"sid", "junk10499"} <= names(jar)
+    assert f"{path}: 10322 of its 10502 cookies left out: at most 4096 bytes a cookie, 180 cookies a host" in caplog.text
+    assert jar.save()
+    caplog.clear()
+    assert list(Jar.open(path)) == list(jar)
+    assert caplog.text == ""
+
+
+def test_broken_lines_of_a_jar_cost_themselves_and_are_logged_without_their_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "jar.txt"
+    path.write_bytes(b"\x00\xff geheim\na.example\tFALSE\t/\tFALSE\t0\tsid\t1\na.example\tFALSE\t/\tFALSE\tsoon\tn\tgeheim\n"
+                     b"a.example\tFALSE\t/\tFALSE\t0\tn\tge\x1bheim\n")
+    jar = Jar.open(path)
+    assert jar.header("http://a.example/") == b"sid=1"
+    assert f"{path}: 3 line(s) left out, the first: 1 field(s) between tabs instead of seven" in caplog.text
+    assert "geheim" not in caplog.text
+    assert jar.save()
+    assert b"geheim" not in path.read_bytes()
+
+
+def test_a_jar_is_written_only_when_something_changed(tmp_path: Path) -> None:
+    jar = Jar(tmp_path / "jar.txt")
+    jar.store("http://a.example/", [b"a=1; Path=/"])
+    assert jar.save()
+    version = jar.version
+    jar.store("http://a.example/", [b"a=1; Path=/"])
+    assert (jar.version, jar.save()) == (version, False)
+    jar.store("http://a.example/", [b"a=; Path=/; Max-Age=0"])
+    assert jar.save()
+    assert "a.example" not in (tmp_path / "jar.txt").read_text()
+
+
+def test_a_jar_that_windows_wrote_as_utf_16_is_read(tmp_path: Path) -> None:
+    (tmp_path / "jar.txt").write_text("a.example\tFALSE\t/\tFALSE\t0\tn\té\r\n", "utf-16")
+    assert Jar.open(tmp_path / "jar.txt").header("http://a.example/") == "n=é".encode()
+
+
+def test_threads_that_store_send_and_save_at_once_lose_nothing(tmp_path: Path) -> None:
+    jar = Jar(tmp_path / "jar.txt")
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        url = f"http://h{number % 3}.a.example/"
+        try:
+            for turn in range(100):
+                jar.store(url, [f"c{number}_{turn % 20}={turn}; Path=/p{turn % 3}".encode(), f"d{number}=1; Domain=a.example; Path=/".encode()])
+                header = jar.header(f"{url}p{turn % 3}")
+                assert f"c{number}_{turn % 20}={turn}".encode() in header.split(b"; ")
+                jar.save()
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert list(Jar.open(tmp_path / "jar.txt")) == list(jar)

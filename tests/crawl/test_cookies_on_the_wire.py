@@ -1,0 +1,82 @@
+"""Cookies come back as browsers send them, with pages and with files: the suite of the IETF's working group, end to end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+
+from pipeline.model import Outcome
+from tests.crawl.conftest import Crawls
+from tests.servers.cookies import CookieHosts, Reply
+
+CASES = json.loads((Path(__file__).parent.parent / "data" / "http-state-cookies.json").read_text())["cases"]
+PAGE = "http://suite.test/"
+NAMELESS = {
+    "0004": "foo", "0023": "foo", "0024": "foo", "0025": "foo", "0026": "foo", "0027": "bar", "0028": "foo",
+    "CHROMIUM0009": "BLAHHH", "CHROMIUM0010": '"BLA\\"HHH"', "MOZILLA0012": 'test="fubar! = foo; five', "MOZILLA0014": "six",
+    "MOZILLA0015": "seven", "MOZILLA0016": "seven", "MOZILLA0017": "seven; test=six", "NAME0023": "foo", "NAME0031": '"foo',
+    "NAME0032": '"foo\\"bar', "NAME0033": "aaa"}
+"""Where the suite, which is older, loses a cookie without a name: RFC 6265bis and browsers keep one at each path."""
+
+
+def own(text: str, number: int) -> str:
+    """The case on hosts of its own, so that one jar holds them all: home.example.org becomes home.c7.example."""
+    text = re.sub(r"example\.org", lambda match: f"{'c' if match[0].islower() else 'C'}{number}.example", text, flags=re.IGNORECASE)
+    return re.sub(r"\.org\b", ".example", text)
+
+
+@pytest.fixture
+def hosts() -> Iterator[CookieHosts]:
+    with CookieHosts() as started:
+        yield started
+
+
+def crawl(crawls: Crawls, hosts: CookieHosts, urls: list[str], rule: str) -> None:
+    """One run whose start links to `urls`, by way of the proxy that has all hosts; what they lead to is followed, too."""
+    names = sorted({url.split("/")[2] for url in [*hosts.replies, *urls, *(urljoin(url, reply.location) for url, reply in hosts.replies.items())]})
+    hosts.replies[PAGE] = Reply("".join(f'<a class=d href="{url}">x</a>' for url in urls))
+    crawls.write(f'[proxies]\np = "{hosts.url}"\n[spiders.s]\nstart = "{PAGE}"\nproxy = "p"\nrobots = false\nretries = 0\n'
+                 f'hosts = {json.dumps(names)}\n{rule}\n[spiders.s.items]\nkey = ["t"]\nfields = {{ t = "p" }}')
+    run = crawls.perform()
+    assert (run.outcome, run.progress.pages_failed, run.progress.downloads_failed) == (Outcome.SUCCEEDED, 0, 0), run.error
+
+
+@pytest.mark.parametrize("rule", ['follow = ["a"]', 'download = ["a"]'], ids=["pages", "files"])
+def test_each_case_of_the_suite_is_sent_what_it_should_be(crawls: Crawls, hosts: CookieHosts, rule: str) -> None:
+    asked, expected = {}, {}
+    for number, case in enumerate(CASES):
+        name = case["test"]
+        url = own(f"http://home.example.org:8888/cookie-parser?{name.lower()}", number)
+        asked[name] = urljoin(url, own(case["sent_to"], number)).replace("hoMe.eXaMplE", "home.example")
+        expected[name] = NAMELESS.get(name, case["expected"])
+        hosts.replies[url] = Reply(cookies=[own(line, number).encode() for line in case["received"]], location=asked[name])
+    crawl(crawls, hosts, list(hosts.replies), rule)
+    lowered = {url.lower(): sent for url, sent in hosts.sent.items()}
+    sent = {name: b" | ".join(lowered.get(url.lower(), [b"never asked"])).decode() for name, url in asked.items()}
+    assert {name: (sent[name], wanted) for name, wanted in expected.items() if sent[name] != wanted} == {}
+
+
+VALUES = {
+    "UTF-8": "José-名-Å…".encode(), "Latin-1": "José".encode("latin-1"), "Windows-1251": "Мария".encode("cp1251"),
+    "Shift-JIS": "名前".encode("shift-jis"), "quotes": b'"a, b"', "JSON": b'{"a":[1,"b"],"c":"\xc3\xa9"}', "base64": b"YWJj+/==",
+    "percent": b"a%20%C3%A9+b", "colons": b"a:b|c@d", "a comma": b"a,b c", "nothing": b"", "a tab": b"a\tb", "a C1 octet": b"a\x85b"}
+
+
+@pytest.mark.parametrize("rule", ['follow = ["a"]', 'download = ["a"]'], ids=["pages", "files"])
+def test_octets_of_a_cookie_come_back_as_they_came_now_and_in_the_next_run(crawls: Crawls, hosts: CookieHosts, rule: str) -> None:
+    names = [f"http://v{number}.test/" for number in range(len(VALUES))]
+    for name, value in zip(names, VALUES.values(), strict=True):
+        hosts.replies[name] = Reply(cookies=[b"v=" + value + b"; Path=/", "名é=1".encode("latin-1", "replace")], location=f"{name}back")
+    crawl(crawls, hosts, names, rule)
+    wanted = {f"{name}back": [b"v=" + value + b"; ?\xe9=1"] for name, value in zip(names, VALUES.values(), strict=True)}
+    assert {url: sent for url, sent in hosts.sent.items() if url in wanted} == wanted
+    hosts.sent.clear()
+    for name in names:
+        hosts.replies[name] = Reply()
+    crawl(crawls, hosts, names, rule)
+    assert [hosts.sent[name] for name in names] == list(wanted.values())
