@@ -14,7 +14,6 @@ from pipeline.crawl.expiry import EPOCH
 from pipeline.hosts import host_of
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own
-from pipeline.session.prepare import digest_answer
 
 
 class _Middleware:
@@ -86,28 +85,6 @@ class DeclaredStart(_Middleware):
                                meta={**request.meta, _FILLED: True})
 
 
-class DigestAuth(_Middleware):
-    """Answers the challenge of a start that has a user and password for digest auth (RFC 7616), once."""
-
-    def __init__(self, crawler: Crawler) -> None:
-        super().__init__(crawler)
-        if not any(start.auth for start in self._context.starts):
-            raise NotConfigured
-
-    def process_response(self, request: Request, response: Response) -> Request | Response:
-        index = request.meta.get(START)
-        start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None
-        if response.status != 401 or start is None or start.auth is None or request.meta.get(_CHALLENGED) \
-                or host_of(request.url) != host_of(start.url):
-            return response
-        for challenge in response.headers.getlist("WWW-Authenticate"):
-            answer = digest_answer(start.auth, challenge.decode("latin-1"), request.method, request.url)
-            if answer:
-                return request.replace(headers={**request.headers, "Authorization": answer}, dont_filter=True,
-                                       meta={**request.meta, _CHALLENGED: True})
-        return response
-
-
 class OwnHeaders(_Middleware):
     """The spider's own headers and the token of its login, sent to the hosts the settings name and to no other."""
 
@@ -132,7 +109,6 @@ class OwnHeaders(_Middleware):
             request.meta[_TOKEN] = list(token)
 
 
-_CHALLENGED = "pipeline_challenged"
 _FILLED = "pipeline_filled"
 _TOKEN = "pipeline_token_headers"  # noqa: S105  a key of meta
 

@@ -42,6 +42,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
     "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": 350,
     "pipeline.crawl.middlewares.OwnHeaders": 390,
+    "pipeline.crawl.http_auth.AddAuthorization": 392,
     "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
     "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
     "pipeline.crawl.pdf.ReadPdf": 530,
@@ -54,8 +55,8 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.decoding.DecodedBodies": 590,
     "pipeline.crawl.redirects.Redirects": 600,
     "pipeline.crawl.revalidate.Revalidate": 660,
-    "pipeline.crawl.middlewares.DigestAuth": 680,
     "pipeline.crawl.expiry.StayLoggedIn": 690,
+    "pipeline.crawl.http_auth.AnswerChallenge": 695,
     "pipeline.crawl.middlewares.SharedJar": 700,
 }
 _SPIDER_MIDDLEWARES = {

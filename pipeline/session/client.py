@@ -24,7 +24,7 @@ from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
 from pipeline.session.faults import is_of_proxy, not_whole, translate, was_dropped
 from pipeline.session.first_look import banned as is_banned
 from pipeline.session.first_look import expired
-from pipeline.session.prepare import basic
+from pipeline.session.http_auth import MAX_TRIES, HttpAuth, basic
 from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.responses.content_coding import ContentDecoder, codings_of
@@ -59,7 +59,7 @@ class Client(requests.Session):
                  own_hosts: frozenset[str] = frozenset(), insecure_hosts: frozenset[str] = frozenset(),
                  login_headers: Callable[[str], Mapping[str, str]] = lambda url: {},
                  change_proxy: Callable[[str | None], bool] = lambda failed: False,
-                 banned: BannedTable | None = None, standing: Standing | None = None,
+                 banned: BannedTable | None = None, standing: Standing | None = None, auth: HttpAuth | None = None,
                  before: Callable[[str], None] = lambda url: None) -> None:
         super().__init__()
         self._login_headers = login_headers
@@ -79,7 +79,8 @@ class Client(requests.Session):
         self._adapters: dict[str | None, _Adapter] = {}
         self._make_adapter = partial(
             _Adapter, store_cookies=self._store_cookies, timeout_s=timeout_s, context_for=context_for, reach=reach,
-            own_headers=own_headers or {}, own_hosts=own_hosts, insecure_hosts=insecure_hosts)
+            own_headers=own_headers or {}, own_hosts=own_hosts, insecure_hosts=insecure_hosts,
+            auth=auth)
         if insecure_hosts:  # the settings name them; one warning a request would bury the log
             warnings.filterwarnings("ignore", category=InsecureRequestWarning)
 
@@ -182,7 +183,8 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, *, proxy: str | None, store_cookies: Callable[[str, list[bytes], bytes], None], timeout_s: float,
                  context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str], own_hosts: frozenset[str],
-                 insecure_hosts: frozenset[str]) -> None:
+                 insecure_hosts: frozenset[str], auth: HttpAuth | None) -> None:
+        self._auth = auth
         self._store_cookies = store_cookies
         self._own_headers = own_headers
         self._own_hosts = own_hosts
@@ -209,17 +211,37 @@ class _Adapter(HTTPAdapter):
             request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # bytes are sent as they are
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         kwargs["verify"] = host_of(request.url or "") not in self._insecure_hosts
-        response = self._send(request, *args, **{**kwargs, "proxies": self._proxies})
+        response = self._send_authorized(request, *args, **{**kwargs, "proxies": self._proxies})
         if self._proxy and self._proxy.startswith("http") and refuses_us(response.status_code, response.headers):
             response.close()
             raise requests.exceptions.ProxyError("407 Proxy Authentication Required", request=request)
-        if "Set-Cookie" in response.headers:
-            lines = response.raw.headers.getlist("Set-Cookie")
-            self._store_cookies(request.url or "", [_octets(line) for line in lines],
-                                _octets(response.headers.get("Date", "")))
+        self._take_cookies(response)
         if response.is_redirect:
             _discard_body(response)
         return response
+
+    def _send_authorized(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """With the spider's HTTP authentication where it belongs. The request itself, which redirects copy, stays as it is."""
+        auth, url = self._auth, request.url or ""
+        if auth is None or not auth.serves(url) or "Authorization" in request.headers:
+            return self._send(request, *args, **kwargs)
+        for tries in range(1, MAX_TRIES + 1):
+            attempt = request.copy()
+            if header := auth.header(request.method or "GET", url):
+                attempt.headers["Authorization"] = header
+            response = self._send(attempt, *args, **kwargs)
+            offered = [response.headers.get("WWW-Authenticate", "")]
+            if response.status_code != 401 or not auth.take(offered, sent=bool(header), tries=tries):
+                break
+            self._take_cookies(response)
+            _discard_body(response)
+        return response
+
+    def _take_cookies(self, response: requests.Response) -> None:
+        if "Set-Cookie" in response.headers:
+            lines = response.raw.headers.getlist("Set-Cookie")
+            self._store_cookies(response.request.url or "", [_octets(line) for line in lines],
+                                _octets(response.headers.get("Date", "")))
 
     def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """On a connection kept from before, which the other end may just be closing: what may be sent twice is then sent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,23 +9,21 @@ from datetime import date, datetime, time
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
-from requests.auth import HTTPDigestAuth
-from requests.utils import parse_dict_header
-
 from pipeline.errors import UsageError
+from pipeline.session.http_auth import HttpAuth, basic, origin
 from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
 
 
 @dataclass(frozen=True)
 class PreparedStart:
-    """What to send. auth: user and password, for digest auth only. Whatever may be secret stays out of the repr."""
+    """What to send. auth: for digest auth only. Whatever may be secret stays out of the repr."""
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
     cookies: dict[str, str] = field(default_factory=dict, repr=False)
-    auth: tuple[str, str] | None = field(default=None, repr=False)
+    auth: HttpAuth | None = field(default=None, repr=False)
 
 
 def prepare(start: RequestTable) -> PreparedStart:
@@ -44,7 +41,7 @@ def prepare(start: RequestTable) -> PreparedStart:
     digest = None
     if start.auth is not None:
         if start.auth.type == "digest":
-            digest = _user_password(start.auth)
+            digest = HttpAuth(start.auth, {origin(url)}, where="start.auth")
         else:
             _put(headers, "Authorization", _authorization(start.auth))
     elif credentials is not None and "authorization" not in {name.lower() for name in headers}:
@@ -60,25 +57,6 @@ def prepare(start: RequestTable) -> PreparedStart:
 
 def reveal(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
-
-
-def basic(user: str, password: str) -> str:
-    """RFC 7617, with UTF-8."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-
-
-def digest_answer(auth: tuple[str, str], challenge: str, method: str, url: str) -> str:
-    """The Authorization header for a WWW-Authenticate challenge (RFC 7616), "" when it is none for digest auth."""
-    scheme, _, rest = challenge.strip().partition(" ")
-    if scheme.lower() != "digest":
-        return ""
-    digest: Any = HTTPDigestAuth(*auth)
-    digest.init_per_thread_state()
-    digest._thread_local.chal = parse_dict_header(rest)  # type: ignore[no-untyped-call]  # as its own hook for a 401 does
-    try:
-        return str(digest.build_digest_header(method, url) or "")
-    except KeyError:  # a challenge without realm or nonce
-        return ""
 
 
 def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:

@@ -15,13 +15,14 @@ import certifi
 
 import pipeline
 from pipeline.errors import CookieError, ProxyError, SessionError, UsageError
-from pipeline.hosts import host_and_port, host_of, normal_host
+from pipeline.hosts import host_of, normal_host
 from pipeline.model import LoginCookie
 from pipeline.session.answer import Answer
 from pipeline.session.client import Client, fetch
 from pipeline.session.cookies import login_state
 from pipeline.session.cookies.importers import bring_in, import_cookies, read_import
 from pipeline.session.cookies.jar import Jar
+from pipeline.session.http_auth import HttpAuth, origin
 from pipeline.session.login.expiry import Expiry, Standing
 from pipeline.session.login.login import Login
 from pipeline.session.pool import ProxyPool
@@ -41,7 +42,7 @@ class Session:
     proxy: the URL in use, credentials percent-encoded, None for none; of several `proxies` the one it stays with until
     `change_proxy`. verify: False when TLS is not verified for
     `insecure_hosts`, else a file of authorities to trust beside the system's, or True. timeout_s: of one request.
-    reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
+    auth: HTTP authentication, None for none. reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
     jars, pages: the folders (0700) of login state and of pages kept for a look.
     """
 
@@ -51,8 +52,10 @@ class Session:
                  insecure_hosts: frozenset[str] = frozenset(), timeout_s: float = 60.0,
                  max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
                  environment: EnvironmentProxies | None = None, login_cookie_names: tuple[str, ...] = (),
-                 banned: BannedTable | None = None, clock: Callable[[], float] = time.time) -> None:
+                 banned: BannedTable | None = None, auth: HttpAuth | None = None,
+                 clock: Callable[[], float] = time.time) -> None:
         self.name = name
+        self.auth = auth
         self.jar = jar
         self._clock = clock
         self._pool = ProxyPool(proxies, pool_file(jars.parent, name)) if len(proxies) > 1 else None
@@ -107,11 +110,11 @@ class Session:
         return Client(jar=self.jar, route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
                       context_for=self.ssl_context, reach=self.reach, own_headers=self.headers,
                       own_hosts=self.own_hosts, insecure_hosts=self._insecure_hosts, login_headers=self.login_headers,
-                      banned=self._banned, **more)
+                      banned=self._banned, auth=self.auth, **more)
 
     def login_headers(self, url: str) -> dict[str, str]:
         """The header an API's login asks for, for URLs of its own site; {} for all others."""
-        if self._login is None or not self._token or _origin(url) != _origin(self._login.url):
+        if self._login is None or not self._token or origin(url) != origin(self._login.url):
             return {}
         name, _, value = self._login.token_header.partition(": ")
         return {name: value.replace("{token}", self._token)}
@@ -286,7 +289,9 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
         ca_file=settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None,
         own_hosts=_named_hosts(spider), insecure_hosts=_insecure_hosts(spider),
         timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding,
-        login_cookie_names=spider.login_cookies, banned=spider.banned)
+        login_cookie_names=spider.login_cookies, banned=spider.banned,
+        auth=HttpAuth(spider.auth, {origin(start.url) for start in spider.start}, f"spiders.{name}.auth")
+        if spider.auth is not None else None)
 
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -317,11 +322,6 @@ def _read_line(path: Path) -> str:
         return ""
     except OSError as error:
         raise SessionError(f"cannot be read: {error.strerror}", where=str(path), fix="check its owner and mode") from error
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    """RFC 6454, 4."""
-    return url.partition(":")[0].lower(), *host_and_port(url)
 
 
 def _unverified_context() -> ssl.SSLContext:

@@ -310,6 +310,8 @@ class SpiderTable(Table):
     watch: WatchTable = WatchTable()
     """For `spider = "watch"`: which part of a page, and what in it is noise."""
     login: LoginTable | None = None
+    auth: AuthTable | None = None
+    """HTTP authentication of pages, files, robots.txt and the login, at the origins (scheme, host, port) of `start` only."""
     cookies: CookiesTable | None = None
     login_cookies: tuple[str, ...] = ()
     """Names of the cookies that carry the login, of whose end alerts warn; by default those that came with it."""
@@ -439,6 +441,8 @@ class SpiderTable(Table):
     def _has_work(self) -> SpiderTable:
         if self.spider in BUILT_IN_SPIDERS and not self.start:
             raise PydanticCustomError("start", "start is missing: give at least one URL")
+        if self.auth is not None and not self.start:
+            raise PydanticCustomError("auth", "auth needs start: it is sent to the origins of its URLs, and nowhere else")
         if self.items is not None and self.spider == "crawl" and not self.items.fields:
             raise PydanticCustomError("items", "items.fields is missing: name at least one field")
         if self.spider == "crawl":

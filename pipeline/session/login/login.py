@@ -171,6 +171,9 @@ class Login:
         if asks_captcha(page):
             return Refusal("the login page asks for a captcha", "",
                            "log in with a browser and bring its cookies in: `pipeline cookies import`")
+        if status == 401 and "WWW-Authenticate" in page.answer.headers:
+            return Refusal("the login page asks for HTTP authentication", "",
+                           "give the spider auth = { type = \"basic\", user = …, password = … }, or correct it")
         if status >= 400:
             return Refusal(f"the login page answers with status {status}", "", "correct login.url")
         forms = forms_of(page)
