@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from scrapy.crawler import Crawler
-from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.expiry import EPOCH, StayLoggedIn
+from pipeline.crawl.redirects import Redirects
 from pipeline.documents import Document, header_map
 from pipeline.documents.refresh import may_refresh, refresh_target
 
 
 class FollowRefresh:
-    """After unpacking. What a page asks for is handed to Scrapy's own redirects, whose limit it counts in."""
+    """After unpacking. What a page asks for is handed to the redirects, whose limit it counts in."""
 
     def __init__(self, crawler: Crawler) -> None:
-        self._redirects: RedirectMiddleware = RedirectMiddleware.from_crawler(crawler)
+        self._redirects = Redirects.from_crawler(crawler)
         has_login = context_of(crawler).session.standing is not None
         self._login = StayLoggedIn(crawler) if has_login else None
 

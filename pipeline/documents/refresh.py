@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import ada_url
 from selectolax.lexbor import LexborNode
 
 from pipeline.documents.document import Document
@@ -43,15 +42,8 @@ def _target(value: str, document: Document) -> str:
         return ""
     found = _URL.match(match["rest"])
     link = next((part for part in found.groups() if part is not None), "") if found is not None else ""
-    try:
-        target = ada_url.URL(link, base=document.base)
-    except ValueError:
-        return ""
-    if target.protocol not in ("http:", "https:") or (
-            document.url.lower().startswith("https:") and target.protocol == "http:"):
-        return ""
-    target.hash = ""
-    return target.href
+    target = document.absolute(link)
+    return "" if document.url.lower().startswith("https:") and target.startswith("http:") else target
 
 
 def _in_noscript(node: LexborNode) -> bool:

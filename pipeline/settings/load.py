@@ -56,9 +56,9 @@ def load(path: str | Path) -> Settings:
     return settings
 
 
-def secrets(settings: Settings) -> list[Secret]:
-    """Every secret the settings refer to, so that logs and pages can be searched for them."""
-    return list(_secrets(settings))
+def secrets(part: object) -> list[Secret]:
+    """Every secret that the settings, or a part of them, refer to, so that logs and pages can be searched for them."""
+    return list(_secrets(part))
 
 
 def _secrets(value: object) -> Iterator[Secret]:

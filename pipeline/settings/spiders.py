@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -184,19 +185,46 @@ class ExpiredTable(Table):
     _statuses = field_validator("status")(_check_statuses)
 
 
+def _json_field(value: object, name: str) -> object:
+    """One value of `fields` in an API's login, references to secrets made such at any depth."""
+    if isinstance(value, dict):
+        if len(value) == 1 and next(iter(value)) in ("env", "file"):
+            return Secret.parse(value)
+        return {key: _json_field(entry, str(key)) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_field(entry, name) for entry in value]
+    if isinstance(value, str) and SECRET_WORDS.search(name):
+        raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
+                                  "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
+    if not isinstance(value, (str, bool, int, float, Secret)) or (isinstance(value, float) and not isfinite(value)):
+        raise PydanticCustomError("login", "the value of {name} has no form in JSON; write it as a text or a number",
+                                  {"name": name})
+    return value
+
+
+JsonField = Annotated[Any, WithJsonSchema({})]
+"""A text, a secret, a number, true or false, a list or a table of those."""
+
+
 class LoginTable(LoginStepTable):
     url: HttpUrl
-    fields: dict[str, str | Secret]
+    fields: dict[str, JsonField]
+    """Of a form texts and secrets; of an API whatever JSON has."""
     check: Selector
     check_url: HttpUrl | None = None
     steps: tuple[LoginStepTable, ...] = ()
     """Forms on the pages after the first: a password, a one-time code."""
     json_: bool = Field(False, alias="json")
-    """The fields are posted to url as JSON: an API, where there is no form."""
+    """The fields are posted to url as JSON: an API, where there is no form. They may be numbers, true, false, lists, tables."""
     token: Selector | None = None
     """Where the answer to the login has a token; it is sent as `token_header` to the login's own site."""
     token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
     expired: ExpiredTable = ExpiredTable()
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _json_fields(cls, fields: object) -> object:
+        return {name: _json_field(value, str(name)) for name, value in fields.items()} if isinstance(fields, dict) else fields
 
     @field_validator("token_header")
     @classmethod
@@ -208,6 +236,10 @@ class LoginTable(LoginStepTable):
 
     @model_validator(mode="after")
     def _of_a_piece(self) -> LoginTable:
+        for name, value in self.fields.items():
+            if not self.json_ and not isinstance(value, (str, Secret)):
+                raise PydanticCustomError("login", "the value of fields.{name} is no text: forms send texts; for an API, "
+                                          "which takes numbers and tables, add json = true", {"name": name})
         if self.json_ and (self.steps or self.totp or self.form):
             raise PydanticCustomError("login", "json = true posts the fields to an API: steps, totp and form are for forms")
         if self.token is None and "token_header" in self.model_fields_set:

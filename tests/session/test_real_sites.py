@@ -104,11 +104,12 @@ def test_packed_answers_come_unpacked(bin_url: str, open_with: OpenSession, kind
         "deflate", "deflated")] is True
 
 
-def test_digest_credentials_are_kept_for_the_client(bin_url: str, open_with: OpenSession,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    from requests.auth import HTTPDigestAuth
+@pytest.mark.parametrize("path", ["digest-auth/auth/me/secret", "digest-auth/auth/me/secret/SHA-256",
+                                  "digest-auth/auth/me/secret/SHA-256/never", "basic-auth/me/secret"])
+def test_a_client_answers_http_authentication(bin_url: str, open_with: OpenSession, monkeypatch: pytest.MonkeyPatch,
+                                              path: str) -> None:
     monkeypatch.setenv("BIN_PASSWORD", "secret")
-    start = prepare(RequestTable.model_validate({"url": f"{bin_url}/digest-auth/auth/me/secret", "auth": {
-        "type": "digest", "user": "me", "password": Secret("env", "BIN_PASSWORD")}}))
-    with open_with(bin_url).client() as client:
-        assert client.get(start.url, auth=HTTPDigestAuth(*start.auth)).json()["authenticated"] is True
+    kind = path.partition("-")[0]
+    session = open_with(bin_url, f'auth = {{ type = "{kind}", user = "me", password = {{ env = "BIN_PASSWORD" }} }}')
+    with session.client() as client:
+        assert client.get(f"{bin_url}/{path}").json()["authenticated"] is True

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import ada_url
 from selectolax.lexbor import LexborNode
 
 from pipeline.session.login.controls import BUTTONS, CHOICES, Control, attribute, controls_of
@@ -22,6 +21,7 @@ from pipeline.session.login.submission import (
     submission,
 )
 from pipeline.session.pages import Page
+from pipeline.urls import absolute
 
 _LOGIN = re.compile(
     r"log.?[io]n|sign.?in|session|authent|anmeld|einlogg|connexion|connecter|identifi|iniciar|acceder|entrar|accedi|inlogg"
@@ -67,7 +67,7 @@ class Form:
 
         A value picks the radio button or ticks the checkbox that has it ("" unticks). A button is pressed when
         `values` names it, the one with that value where several have its name; else the form's first. Raises ValueError
-        when the form's action is no URL.
+        when the form's action is no http(s) URL.
         """
         button = self._button(values)
         asked = dict(button.overrides) if button is not None else {}
@@ -76,8 +76,11 @@ class Form:
         entries = [entry for control in self.controls for entry in self._entries(control, button, values, encoding)]
         present = {entry.name for entry in entries} | self._settled(values)
         entries += [Entry(name, value) for name, value in values.items() if name not in present]
+        target = absolute(action, self.base, self.encoding) if action else self.url
+        if not target:
+            raise ValueError(action)
         return submission(
-            entries, action=ada_url.join_url(self.base, action) if action else self.url, encoding=encoding,
+            entries, action=target, encoding=encoding,
             method=_method(asked["formmethod"]) if "formmethod" in asked else self.method,
             enctype=_enctype(asked["formenctype"]) if "formenctype" in asked else self.enctype)
 

@@ -24,7 +24,7 @@ from pipeline.session.pages import Page
 from pipeline.session.prepare import reveal
 from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.shown import clean, masked, shown_url
-from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest
+from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -82,7 +82,7 @@ class Login:
         return self._proof(before, page)
 
     def _log_in_by_api(self) -> str:
-        body = json.dumps(self._values(self._table)).encode()
+        body = json.dumps(_revealed(self._table.fields), ensure_ascii=False).encode()
         answer = self._send(Submission("POST", self._table.url, body, "application/json"), self._table.url,
                             self._proves)
         return self._proof(None, answer)
@@ -124,15 +124,13 @@ class Login:
             raise self._error(Refusal("the form is a dialog, which only a script can send", "",
                                       "name another in login.form"), page)
         source, target = urlsplit(page.answer.url), urlsplit(submission.url)
-        if target.scheme not in ("http", "https"):
-            raise self._error(Refusal("the form's action is no http(s) address", "", "name another in login.form"), page)
         if source.scheme == "https" and target.scheme == "http":
             raise self._error(Refusal(f"the form would send the password in the clear to {shown_url(submission.url)}",
                                       "", "ask the site's owner; it is not sent"), page)
         return self._send(submission, page.answer.url, is_wanted)
 
     def _values(self, step: LoginStepTable) -> dict[str, str]:
-        values = {name: reveal(value) for name, value in step.fields.items()}
+        values = {name: reveal(value) for name, value in step.fields.items() if isinstance(value, (str, Secret))}
         return values | {name: totp_code(secret.reveal(), self._clock()) for name, secret in step.totp.items()}
 
     def _send(self, submission: Submission, referer: str, is_wanted: IsWanted) -> Page:
@@ -189,10 +187,18 @@ class Login:
     def _error(self, refusal: Refusal, page: Page) -> LoginError:
         """The LoginError for a refusal; what the page echoes of the password stays out of message and file."""
         steps = (self._table, *self._table.steps)
-        secrets = [value.reveal() for step in steps for value in (*step.fields.values(), *step.totp.values())
-                   if isinstance(value, Secret)]
-        secrets += [escape(secret, quote=quote) for secret in secrets for quote in (False, True)]
-        said = f": “{masked(refusal.said, secrets)}”" if refusal.said else ""
-        kept = self._keep_page(masked(page.text, secrets).encode(page.encoding, "xmlcharrefreplace"))
+        hidden = [secret.reveal() for secret in secrets(steps)]
+        hidden += [escape(secret, quote=quote) for secret in hidden for quote in (False, True)]
+        said = f": “{masked(refusal.said, hidden)}”" if refusal.said else ""
+        kept = self._keep_page(masked(page.text, hidden).encode(page.encoding, "xmlcharrefreplace"))
         return LoginError(f"{refusal.what}{said}", where=f"{self._where} ({shown_url(page.answer.url)})",
                           fix=f"{refusal.fix}; the page is kept in {kept}", retry=refusal.retry)
+
+
+def _revealed(value: Any) -> Any:
+    """The fields of an API's login as its JSON has them."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, dict):
+        return {name: _revealed(entry) for name, entry in value.items()}
+    return [_revealed(entry) for entry in value] if isinstance(value, list) else value
