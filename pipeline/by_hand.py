@@ -27,6 +27,10 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
     A run that a service on the same store starts first is watched to its end instead.
     """
+    runner = Runner(store, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, runner.stop)
     now = datetime.now(UTC)
     for run in runs.abandon_expired(store, now=now):
         show.write(f"{run.spider} run {run.id} was abandoned: its process was gone\n")
@@ -36,10 +40,6 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
                               now=now, overlap=settings.spiders[name].overlap)
         assert waiting is not None  # nobody else claims a slot of that key
         claimed.append(waiting)
-    runner = Runner(store, settings)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, runner.stop)
     warm_up()
     watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
     async with demo_site(settings, names):

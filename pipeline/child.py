@@ -43,6 +43,7 @@ from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
 from pipeline.run_log import Capture, RunLog, page_file
+from pipeline.schedule.signals import STOPPING
 from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
@@ -77,8 +78,8 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     os.setsid()
     gc.freeze()  # what was loaded before the fork is not looked through again
     gc.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in STOPPING:  # ignored since the fork; by a handler, so that programs it starts do not inherit that
+        signal.signal(number, _leave_it_to_the_parent)
     mask = Mask.of(settings)
     log = RunLog(Path(log_file), settings.logs.max_size)
     capture = Capture(log, mask)
@@ -94,8 +95,13 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
         capture.end()
 
 
+def _leave_it_to_the_parent(number: int, frame: object) -> None:
+    """A signal that asks for a stop goes to the parent, too, which asks for a checkpoint and kills what does not end."""
+
+
 def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -> None:
     stop = Stop(pipe)
+    stop.look()
     threading.Thread(target=stop.watch, name="parent", daemon=True).start()
     store = open_store(settings.data_dir, settings.database_url, migrate=False)
     try:
@@ -148,12 +154,17 @@ class Stop:
         self._wanted = threading.Event()
         self._listeners: list[Callable[[], None]] = []
 
+    def look(self) -> None:
+        """Take a stop that was said before we were there."""
+        with contextlib.suppress(EOFError, OSError):  # the parent is gone: watch() ends us
+            if self._pipe.poll() and self._pipe.recv() == "stop":
+                self.ask()
+
     def watch(self) -> None:
         try:
-            while self._pipe.recv() != "stop":
-                pass
-            self.ask()
-            self._pipe.recv()
+            while True:
+                if self._pipe.recv() == "stop" and not self:
+                    self.ask()
         except (EOFError, OSError):
             # The parent is gone. Everything done is committed; the rest is taken up when the lease runs out.
             os.killpg(0, signal.SIGKILL)

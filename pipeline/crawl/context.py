@@ -110,6 +110,7 @@ class CrawlContext:
     capped: bool = False
     capped_by: str = ""
     first: tuple[Request, ...] = ()  # put into the frontier at once, instead of one by one by the spider's start()
+    stopping: Callable[[], bool] = lambda: False  # asked before each request: a stop may come while the engine starts
     keep_unseen: bool = False
     keep_pages: bool = False
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # bodies of coded answers, by them

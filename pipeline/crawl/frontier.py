@@ -103,6 +103,8 @@ class FrontierScheduler(RowScheduler):
         self._memory.append(request)
 
     def next_request(self) -> scrapy.Request | None:
+        if self._context.stopping():
+            return None
         if self._context.crew is not None:
             self._context.crew.feed()
         self._due()

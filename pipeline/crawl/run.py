@@ -170,6 +170,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
     mates: sockets to the run's other processes, which fetch some of it.
     """
+    context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
     if mates:
         context.crew = await Crew.open(context, mates)

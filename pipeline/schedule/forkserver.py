@@ -12,9 +12,11 @@ import shutil
 import sys
 import tempfile
 from importlib.util import find_spec
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
+
+from pipeline.schedule.signals import held_back
 
 ENTRY = "pipeline.child"
 _MARK = "crawl-to-inbox"
@@ -26,7 +28,10 @@ def warm_up(*also: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.schedule.in_forkserver", ENTRY, *also])
     _spare_the_script()
-    forkserver.ensure_running()
+    with held_back():
+        resource_tracker.ensure_running()  # it lets SIGINT and SIGTERM through again, so it comes first
+    with held_back():
+        forkserver.ensure_running()
     _hold(Path(get_temp_dir()))
 
 

@@ -131,12 +131,12 @@ class Runner:
         child = Child("run", settings, log_file, run, *(near for near, _ in pairs))
         mates = [Child("mate", settings, log_file, run, far) for _, far in pairs]
         try:
-            await asyncio.to_thread(_start, child, mates, pairs)
             self._children.add(child)
-            if on_start is not None:
-                on_start(child)
             if self._stopping:
                 child.stop()
+            await asyncio.to_thread(_start, child, mates, pairs)
+            if on_start is not None:
+                on_start(child)
             reason = await self._watch(run, child, mates, deadline=deadline, memory_limit_bytes=spider.memory_limit)
             code = await child.wait()
         finally:

@@ -35,20 +35,36 @@ def new_owner() -> str:
 
 def _start_of(pid: int) -> str:
     """When a process began, in ticks since the machine did (proc(5)), as ".TICKS"; "" where the system does not say."""
+    fields = _stat_of(pid)
+    return f".{fields[19]}" if len(fields) > 19 else ""
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and whoever started it has not asked how: its id is taken, and nobody works."""
+    return _stat_of(pid)[:1] in (["Z"], ["X"])
+
+
+def _stat_of(pid: int) -> list[str]:
+    """What proc(5) says of a process, from its state on; nothing where there is no /proc or no such process."""
     try:
-        return "." + Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _machine() -> str:
-    """Where process ids mean the same: the host, and on Linux the namespace (another container has its own)."""
-    host = socket.gethostname().replace(":", "-")
+    """Where process ids mean the same: the host as it runs since its last start, and the namespace on it.
+
+    Names of hosts are no proof: two containers, or two machines made from one image, may share one, and the number of
+    the first namespace is the same everywhere. The kernel's boot id is random (random(4)).
+    """
+    host = socket.gethostname().replace(":", "-")[:32]
     try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").replace("-", "").strip()[:16]
         namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
     except OSError:
         return host
-    return f"{host}/{namespace}"
+    return f"{host}/{boot}/{namespace}"
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
@@ -71,6 +87,8 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
         return False
     except PermissionError:
         pass
+    if _is_zombie(int(number)):
+        return False
     return not dot or _start_of(int(number)) in ("", f".{start}")
 
 

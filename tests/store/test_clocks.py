@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,6 +44,30 @@ def test_a_message_of_a_process_that_is_gone_is_taken_up_when_the_clock_is_set(s
     outbox.enqueue(store, DRAFT, now=NOW)
     assert outbox.lease(store, owner=neighbour(began=".1"), now=NOW)
     assert outbox.lease(store, owner=store.owner, now=NOW + moved)
+
+
+def test_a_process_that_was_killed_and_not_asked_after_holds_nothing(store: Store) -> None:
+    """Whoever started it, such as a shell script, may wait for it later: until then its id is taken."""
+    machine, _, opening = leases.new_owner().split(":")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        owner = f"{machine}:{process.pid}{leases._start_of(process.pid)}:{opening}"
+        number = a_run(store, owner)
+        assert runs.abandon_expired(store, now=NOW) == []
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert [lost.id for lost in runs.abandon_expired(store, now=NOW)] == [number]
+
+
+@pytest.mark.parametrize("machine", [
+    "{host}/0123456789abcdef/{namespace}", "{host}/{boot}/1", "another/{boot}/{namespace}", "{host}/{namespace}", "{host}"])
+def test_nothing_is_concluded_about_a_process_elsewhere(store: Store, machine: str) -> None:
+    """On PostgreSQL the owner may be on another host of the same name, with a process id that nobody has here."""
+    host, boot, namespace = leases.new_owner().partition(":")[0].split("/")
+    owner = f"{machine.format(host=host, boot=boot, namespace=namespace)}:4194303.1:x"
+    assert leases.owner_is_alive(owner, store.owner) is None
+    a_run(store, owner)
+    assert runs.abandon_expired(store, now=NOW + timedelta(seconds=1)) == []
+    assert runs.abandon_expired(store, now=NOW + leases.TTL + timedelta(seconds=1))
 
 
 def test_a_claim_given_up_on_another_machine_is_taken_up_when_the_clock_was_set_back(store: Store) -> None:

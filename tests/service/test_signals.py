@@ -1,0 +1,99 @@
+"""A signal to all processes of a group, as Ctrl-C and `timeout` send it, is for the one that was started alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.model import Outcome
+from pipeline.store import open_store, runs
+from tests.servers.pages import PageSite
+from tests.servers.program import Program, eventually
+
+SPIDER = """
+[spiders.s]
+start = "{url}/"
+follow = ["a"]
+max_pages = 1000
+delay = "1s"
+[spiders.s.items]
+each = "body"
+[spiders.s.items.fields]
+x = "p"
+"""
+
+
+@pytest.fixture
+def endless(site: PageSite) -> PageSite:
+    site.pages = {"/": "".join(f"<p>{n}</p><a href=/{n}>x</a>" for n in range(500))}
+    return site
+
+
+def started(program: Program, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], cwd=program.folder, text=True, env=program.variables(),
+                            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def children(pid: int) -> list[int]:
+    """Of a process, as soon as it has some."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["its first process", "the forkserver", "the run", "a page"])
+def test_a_signal_to_the_whole_group_stops_a_run_and_kills_none(program: Program, endless: PageSite, number: int, moment: str) -> None:
+    program.write(SPIDER.format(url=endless.url))
+    store = open_store(program.data)
+    process = started(program, "run", "s")
+    wanted = {"its first process": lambda: runs.history(store) and children(process.pid),
+              "the forkserver": lambda: runs.history(store) and len(children(process.pid)) > 1,
+              "the run": lambda: any(run.running for run in runs.history(store)), "a page": endless.paths}[moment]
+    eventually(wanted, within_s=20)
+    os.killpg(process.pid, number)
+    out, _ = process.communicate(timeout=30)
+    ended = runs.history(store)
+    store.close()
+    assert [run.outcome for run in ended] == [Outcome.STOPPED], out
+    assert "Traceback" not in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_of_a_service_kills_none(program: Program, endless: PageSite, number: int) -> None:
+    program.write(SPIDER.format(url=endless.url).replace("[spiders.s.items]", 'schedule = "every 1s"\n[spiders.s.items]', 1))
+    store = open_store(program.data)
+    process = started(program, "serve")
+    eventually(lambda: any(run.running for run in runs.history(store)), within_s=20)
+    os.killpg(process.pid, number)
+    out, _ = process.communicate(timeout=30)
+    ended = [run.outcome for run in runs.history(store) if run.ended_at is not None]
+    store.close()
+    assert set(ended) <= {Outcome.STOPPED, Outcome.SKIPPED}, out
+    assert process.returncode == 0
+
+
+def test_after_a_kill_the_next_run_begins_at_once(program: Program, endless: PageSite) -> None:
+    program.write(SPIDER.format(url=endless.url))
+    store = open_store(program.data)
+    process = started(program, "run", "s")
+    eventually(endless.paths, within_s=20)
+    process.kill()  # and nobody waits for it: its id stays taken
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    endless.pages = {"/": "<p>1</p>", **{f"/{n}": "<p>2</p>" for n in range(500)}}
+    again = started(program, "run", "s")
+    eventually(lambda: runs.history(store)[0].reason == "resume" and runs.history(store)[0].running, within_s=20)
+    assert [run.outcome for run in runs.history(store)[1:]] == [Outcome.ABANDONED]
+    os.killpg(again.pid, signal.SIGINT)
+    out, _ = again.communicate(timeout=30)
+    store.close()
+    process.communicate(timeout=30)
+    assert "was abandoned: its process was gone" in out
+    assert "still at work" not in out
