@@ -67,7 +67,7 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
 
     Of the error statuses only 304 and 416 come back as answers.
     """
-    scheme = urlsplit(wanted.url).scheme.lower()
+    scheme = wanted.url.partition(":")[0].strip().lower() if ":" in wanted.url else ""
     if scheme not in ("http", "https"):
         fix = "only http and https are" if not scheme.startswith("ftp") else \
             "FTP cannot go on with a part safely; see whether the site offers the file over https, too"

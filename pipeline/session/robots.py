@@ -6,12 +6,12 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from pipeline.errors import FetchError, PipelineError
 from pipeline.session.answer import Answer
 from pipeline.session.robots_rules import RobotsRules
 from pipeline.session.shown import shown_url
+from pipeline.urls import absolute, bare
 
 ROBOT = "crawl-to-inbox"
 """Our name in robots.txt."""
@@ -33,7 +33,10 @@ class Robots:
         self._known[_robots_url(url)] = allows
 
     def check(self, url: str) -> None:
-        """Raises FetchError for what is forbidden. What cannot be read forbids nothing."""
+        """Raises FetchError for what is forbidden. What cannot be read forbids nothing, nor is a URL that is none forbidden."""
+        url = absolute(url)
+        if not url:
+            return
         place = _robots_url(url)
         with self._locks[place]:
             if place not in self._known:
@@ -55,5 +58,4 @@ class Robots:
 
 
 def _robots_url(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/robots.txt"
+    return "/".join([*bare(url).split("/", 3)[:3], "robots.txt"])

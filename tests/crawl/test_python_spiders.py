@@ -260,3 +260,28 @@ def test_a_spider_that_cannot_be_loaded_says_why(crawls: Crawls, name: str, word
     crawls.write(f'[spiders.s]\nspider = "{name}"')
     with pytest.raises(SpiderError, match=words):
         crawls.run()
+
+
+def test_links_of_a_python_spider_are_requested_as_browsers_request_them(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    spider(crawls, site, """
+        class Own(scrapy.Spider):
+            start_urls = ["SITE/"]
+
+            def parse(self, response):
+                yield {"url": response.url}
+                yield response.follow("/%7e?q=%c3%a9é", self.parse_nothing)
+                yield scrapy.Request("SITE/ö ö?ö", self.parse_nothing, meta=response.meta)
+                yield Request("SITE/a/../ü", callback="parse_nothing")
+                yield Request("http://256.256.256.256/", callback="parse_nothing")
+                for url in ("SITE/ä b", "SITE/%7ef|", "http://[foo/", "http://host:99x90/", "HTTP:\\\\a%zz/", "ftp://h/x", ""):
+                    yield Download(url)
+
+            def parse_nothing(self, response):
+                pass
+        """, more='items = { key = ["url"] }\ndownloads.attempts = 1')
+    run = crawls.perform()
+    assert sorted(site.paths()) == sorted([
+        "/", "/%7e?q=%c3%a9%C3%A9", "/%C3%B6%20%C3%B6?%C3%B6", "/%C3%BC", "/%C3%A4%20b", "/%7ef|"])
+    assert run.outcome is Outcome.SUCCEEDED, run.error
+    assert run.progress.downloads_failed == 7
