@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Request, Response
 
-from pipeline.errors import FetchError
 from pipeline.session.shown import clean
 from pipeline.urls import redirect_target
 
@@ -26,6 +26,5 @@ class Redirects(RedirectMiddleware):
         if not isinstance(result, Request):  # the spider wants to see it
             return response
         if not target:
-            raise FetchError(f"redirects to an address that is not fetched: {clean(location.decode('latin-1'), 100)}",
-                             where=request.url, fix="only http and https URLs are, that browsers open, too")
+            raise IgnoreRequest(f"redirects to an address that is not fetched: {clean(location.decode('latin-1'), 100)}")
         return result.replace(url=target, meta={**result.meta, "verbatim_url": True})

@@ -335,7 +335,7 @@ class SpiderTable(Table):
     deny: tuple[str, ...] = ()
     """Regular expressions: links that match one of them are never followed."""
     drop_params: tuple[str, ...] = ()
-    """Query parameters left out of links, beside those for tracking (utm_…, gclid, fbclid …)."""
+    """Parameters of the query and the path left out of links, beside those for tracking (utm_…, gclid, fbclid …)."""
     pages: PagesTable | None = None
     """Numbered pages: by page, offset or cursor, in the URL, a form or JSON."""
     items: ItemsTable | None = None

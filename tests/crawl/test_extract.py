@@ -164,6 +164,12 @@ def test_follow_rules_allow_and_deny() -> None:
     assert rules.links(page) == ["http://site.example/a/1", "http://site.example/a/2"]
 
 
+def test_patterns_beyond_ascii_are_for_the_url_as_it_is_read() -> None:
+    page = document("<a href=/книги/1>1</a><a href=/%D0%BA%D0%BD%D0%B8%D0%B3%D0%B8/2>2</a><a href=/книги/нет>3</a><a href=/x>4</a>")
+    rules = LinkRules([SelectorTable(css="a")], allow=["/книги/"], deny=["нет$"])
+    assert [url.rpartition("/")[2] for url in rules.links(page)] == ["1", "2"]
+
+
 @pytest.mark.parametrize("text", [
     "", " ", "\0\0\0", "<", "<html", "<p>a<p>b<table><tr><p>x</table></div></div>", "<a href='x", "\ufffd" * 1000,
     "<div>" * 20_000, "<svg><p></svg><p>", "{", "[" * 100_000, '{"a": NaN}', "<script>{</script>",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Self
+from urllib.parse import unquote
 
 import regex
 
@@ -16,7 +17,10 @@ from pipeline.settings import SelectorTable, SpiderTable
 
 
 class Allowed:
-    """Whether a URL may be followed: one of `allow` matches (where there are any) and none of `deny`."""
+    """Whether a URL may be followed: one of `allow` matches (where there are any) and none of `deny`.
+
+    A pattern with characters beyond ASCII, of which a URL has none, is for the URL as it is read: percent-decoded.
+    """
 
     def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
         self._allow = [regex.compile(pattern) for pattern in allow]
@@ -24,9 +28,13 @@ class Allowed:
 
     def __call__(self, url: str) -> bool:
         """Raises RuleFailedError."""
-        if self._allow and not any(search(pattern, url) is not None for pattern in self._allow):
+        if self._allow and not any(_matches(pattern, url) for pattern in self._allow):
             return False
-        return not any(search(pattern, url) is not None for pattern in self._deny)
+        return not any(_matches(pattern, url) for pattern in self._deny)
+
+
+def _matches(pattern: regex.Pattern[str], url: str) -> bool:
+    return search(pattern, url if pattern.pattern.isascii() else unquote(url)) is not None
 
 
 def hosts_of(table: SpiderTable) -> HostSet:
