@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -27,11 +28,14 @@ class FollowRefresh:
     def from_crawler(cls, crawler: Crawler) -> Any:
         return cls(crawler)
 
-    async def process_response(self, request: Request, response: Response) -> Response | Request:
-        if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or response.status >= 400:
+    def process_response(self, request: Request, response: Response) -> Response | Awaitable[Response | Request]:
+        """Nearly all pages pass without a coroutine."""
+        if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or response.status >= 400 or (
+                b"Refresh" not in response.headers and not may_refresh(response.body)):
             return response
-        if b"Refresh" not in response.headers and not may_refresh(response.body):
-            return response
+        return self._followed(request, response)
+
+    async def _followed(self, request: Request, response: TextResponse) -> Response | Request:
         target = refresh_target(Document(url=response.url, status=response.status, text=response.text,
                                          headers=lambda: header_map(response.headers)))
         if not target or target == response.url.partition("#")[0]:

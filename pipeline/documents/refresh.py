@@ -11,6 +11,8 @@ from pipeline.documents.document import Document
 MAX_DELAY_S = 10
 """A page that goes on later than this is meant to be read."""
 
+_TOP_BYTES = 16 * 1024
+_EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # its first byte is rare, which makes the search fast
 _HINT = re.compile(rb"<meta[^>]{0,2000}refresh", re.IGNORECASE)
 _VALUE = re.compile(r"[\t\n\f\r ]*(?P<delay>\d+|(?=\.))[\d.]*(?:(?:[\t\n\f\r ]+[;,]?|[;,])[\t\n\f\r ]*(?P<rest>.*))?",
                     re.DOTALL)
@@ -19,8 +21,8 @@ _URL = re.compile(r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:'(?P<single>[^']*)|\"(?P
 
 
 def may_refresh(body: bytes) -> bool:
-    """Whether a page in an encoding like ASCII is worth the search. Nearly all are told by two searches for fixed bytes."""
-    return (b"efresh" in body or b"EFRESH" in body) and _HINT.search(body) is not None
+    """Whether a page in an encoding like ASCII is worth the search: pages that only lead elsewhere say so at their top."""
+    return _EQUIV.search(body, 0, _TOP_BYTES) is not None and _HINT.search(body) is not None
 
 
 def refresh_target(document: Document) -> str:
@@ -30,7 +32,7 @@ def refresh_target(document: Document) -> str:
     """
     header = document.headers.get("refresh", "")
     values = [header] if header else []
-    if may_refresh(document.text.encode("utf-8", "replace")):
+    if "equiv" in document.text.lower():
         values += [meta.attributes.get("content") or "" for meta in document.lexbor.css("meta[http-equiv='refresh' i]")
                    if not _in_noscript(meta)]
     return next((target for value in values if (target := _target(value, document))), "")
