@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Self
@@ -10,11 +11,13 @@ from typing import Any, Self
 import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
+from w3lib.encoding import html_to_unicode
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import PART, context_of
 from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
 from pipeline.crawl.paging import Pages
+from pipeline.crawl.text import is_binary
 from pipeline.model import Download, Json, Request
 from pipeline.settings import SpiderTable
 from pipeline.urls import bare
@@ -22,6 +25,9 @@ from pipeline.urls import bare
 _ITEM = "pipeline_item"
 """The meta key of a details page: what its listing said of the item."""
 _GONE = (404, 410)
+_SNIFFED = 8192
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _ANSWERS = [status for status in range(400, 500) if status not in (408, 425, 429)]
 """Refusals of a details page that will not pass: the item is dealt with, instead of looking as if it were gone."""
 
@@ -99,8 +105,22 @@ def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[st
 
 
 def document_of(response: Response) -> Document | None:
-    """A response as rules see it; None for one that is no text."""
-    if not isinstance(response, TextResponse):
+    """A response as rules see it; None for one that is no text, whatever its type says."""
+    if isinstance(response, TextResponse):
+        text, encoding = response.text, response.encoding
+    else:
+        found = _sniffed(response)
+        if found is None:
+            return None
+        encoding, text = found
+    return Document(url=response.url, status=response.status, text=text,
+                    headers=lambda: header_map(response.headers), encoding=encoding)
+
+
+def _sniffed(response: Response) -> tuple[str, str] | None:
+    """Encoding and text of a response whose type names no text, such as a YAML file as application/octet-stream."""
+    body = response.body
+    if body[:2] not in _BYTE_ORDER_MARKS and _NO_TEXT.search(body[:_SNIFFED]):
         return None
-    return Document(url=response.url, status=response.status, text=response.text,
-                    headers=lambda: header_map(response.headers), encoding=response.encoding)
+    encoding, text = html_to_unicode((response.headers.get("Content-Type") or b"").decode("latin-1"), body)
+    return None if is_binary(text) else (encoding, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import scrapy
 from scrapy.crawler import Crawler
@@ -12,13 +13,13 @@ from scrapy.http import Response
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Reader, Refused, RuleFailedError
-from pipeline.crawl.text import Noise, page_text
+from pipeline.crawl.text import Noise, is_binary, is_html, page_text, plain_text
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
 
 
 class WatchSpider(scrapy.Spider):
-    """The items have url, name and text: lines that are neither empty nor noise."""
+    """The items have url, name and text: the lines of a page that are neither empty nor noise; what is no HTML as it is."""
 
     name = "watch"
     key = "url"
@@ -30,6 +31,7 @@ class WatchSpider(scrapy.Spider):
             part = part.model_copy(update={"type": "html"})  # so that its lines are told apart
         self._part = Reader(part) if part is not None else None
         self._is_html = part is not None and part.type == "html"
+        self._is_named = table.name is not None
         self._name = Reader(table.name if table.name is not None else SelectorTable(page="title"))
         self._noise = Noise(table.ignore)
 
@@ -47,12 +49,20 @@ class WatchSpider(scrapy.Spider):
         url = response.meta.get("redirect_urls", [response.url])[0]
         document = document_of(response)
         if document is None:
-            yield Found(refused=[Refused({"url": url}, "it is no text")])
+            kind = (response.headers.get("Content-Type") or b"").decode("latin-1") or "no type"
+            yield Found(refused=[Refused({"url": url}, f"it is no text, but {kind}")])
+            return
+        html = is_html(document.text, document.headers.get("content-type", ""))
+        if not html and is_binary(document.text):
+            yield Found(refused=[Refused({"url": url}, "it is no text, but binary data")])
             return
         try:
-            name = " ".join(str((self._name.values(document) or [""])[0]).split())
+            if html or self._is_named:
+                name = " ".join(str((self._name.values(document) or [""])[0]).split())
+            else:
+                name = unquote(urlsplit(url).path.rpartition("/")[2])
             if self._part is None:
-                text = page_text(document.text)
+                text = page_text(document.text) if html else plain_text(document.text)
             else:
                 parts = [str(part) for part in self._part.values(document)]
                 if not parts:

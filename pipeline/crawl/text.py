@@ -14,24 +14,61 @@ _BLOCKS = frozenset([
     "address", "article", "aside", "blockquote", "body", "br", "button", "caption", "center", "dd", "details",
     "dialog", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3",
     "h4", "h5", "h6", "header", "hgroup", "hr", "html", "legend", "li", "main", "menu", "nav", "ol", "option",
-    "p", "pre", "search", "section", "select", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr",
+    "p", "search", "section", "select", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr",
     "ul"])
 _CELLS = frozenset(("td", "th"))
+_CELL = " | "
 _UNSEEN = frozenset(["head", "script", "style", "template", "noscript", "svg", "iframe", "object", "math", "canvas"])
+_KEPT = frozenset(["pre", "textarea", "listing", "xmp", "plaintext"])
+"""Elements whose lines are lines."""
 _BLANKS = re.compile(r"\s+")
+# Bytes that no text has (WHATWG MIME Sniffing, 3): not tab, line feed, form feed, carriage return or escape.
+_BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
+_UNTOLD = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown", "*/*")
+# What begins an HTML document where no type says so (WHATWG MIME Sniffing, 7.1).
+_HTML_START = re.compile(r"\ufeff?\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|"
+                         r"title|b|body|br|p)[\s>]", re.IGNORECASE | re.DOTALL)
+_XHTML_START = re.compile(r"[^<]{0,100}<\?xml.{0,500}?<html[\s>]", re.IGNORECASE | re.DOTALL)
+
+
+def is_html(text: str, content_type: str) -> bool:
+    """Whether a browser shows a response as a page, and not as the text it is; where its type does not say, by its start."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in _HTML_TYPES:
+        return True
+    if kind in ("application/xml", "text/xml"):
+        return bool(_XHTML_START.match(text[:3000]))
+    return kind in _UNTOLD and bool(_HTML_START.match(text[:3000]) or _XHTML_START.match(text[:3000]))
+
+
+def is_binary(text: str) -> bool:
+    """Whether it has characters that no text has."""
+    return bool(_BINARY.search(text))
+
+
+def plain_text(text: str) -> str:
+    """A text that is no HTML, line by line as it is: one kind of line end, no blanks at the ends of lines."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
 def page_text(html: str) -> str:
-    """The text of a page or of a part of it: a line for each block, blanks made one, table cells apart by a bar."""
+    """The text of a page or of a part of it: a line for each block, blanks made one, table cells apart by a bar.
+
+    <pre> and <textarea> keep their lines, and the blanks they begin with.
+    """
     root = LexborHTMLParser(html or "<html></html>").root
     assert root is not None
     lines: list[str] = []
     line: list[str] = []
+    kept = 0  # how many elements around keep their lines
 
     def end_line() -> None:
         if not line:
             return
-        text = " ".join("".join(line).split()).strip(" |")
+        whole = "".join(line)
+        text = whole.rstrip() if kept else " ".join(whole.split()).strip(" |")
         line.clear()
         if text:
             lines.append(text)
@@ -41,16 +78,30 @@ def page_text(html: str) -> str:
     while waiting:
         node, closing = waiting.pop()
         if node is None:
-            end_line() if closing == "line" else line.append(closing)
+            if closing == _CELL:
+                line.append(closing)
+            else:
+                end_line()
+                kept -= closing == "kept"
             continue
         tag = node.tag
         if tag == "-text":
-            line.append(node.text_content or "")
+            text = node.text_content or ""
+            if kept:
+                *whole, text = text.split("\n")
+                for part in whole:
+                    line.append(part)
+                    end_line()
+            line.append(text)
             continue
         if tag is None or tag in _UNSEEN or tag.startswith("-"):
             continue
         if tag in _CELLS:
-            waiting.append((None, " | "))
+            waiting.append((None, _CELL))
+        elif tag in _KEPT:
+            end_line()
+            kept += 1
+            waiting.append((None, "kept"))
         elif tag in _BLOCKS:
             end_line()
             waiting.append((None, "line"))
@@ -73,10 +124,11 @@ class Noise:
         return "\n".join(line for line in kept if line)
 
     def _cut(self, line: str) -> str:
+        whole = line
         for pattern in self._patterns:
             try:
                 line = pattern.sub("", line, timeout=REGEX_LIMIT_S)
             except TimeoutError as error:
                 raise RuleFailedError(f"the regular expression {pattern.pattern!r} took longer than {REGEX_LIMIT_S} s "
                                       "on a line") from error
-        return _BLANKS.sub(" ", line).strip()
+        return line if line == whole else _BLANKS.sub(" ", line).strip()

@@ -13,7 +13,7 @@ from scrapy.responsetypes import responsetypes
 from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
 from pipeline.crawl.extract.items import all_rules
 from pipeline.crawl.extract.values import converter
-from pipeline.crawl.text import page_text
+from pipeline.crawl.text import is_html, page_text, plain_text
 from pipeline.documents.regexes import search
 from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.model import Json
@@ -72,7 +72,11 @@ def _watched(table: WatchTable, document: Document) -> Iterator[dict[str, Json]]
             yield _report(name, rule, lambda rule=rule: Reader(rule).values(document))
     part = Reader(table.part.model_copy(update={"type": "html"})) if table.part is not None else None
     try:
-        lines = page_text("\n".join(map(str, part.values(document))) if part is not None else document.text).splitlines()
+        if part is not None:
+            lines = page_text("\n".join(map(str, part.values(document)))).splitlines()
+        else:
+            read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text
+            lines = read(document.text).splitlines()
     except RuleFailedError:  # told above
         lines = []
     for place, written in enumerate(table.ignore):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.crawl.text import page_text
+import pytest
+
+from pipeline.crawl.text import is_html, page_text, plain_text
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 
@@ -56,3 +58,48 @@ def test_text_and_json_are_watched_as_they_are(crawls: Crawls, site: PageSite) -
     site.pages = {"/v": Answer('{"version": "1.2", "at": 5}', headers={"Content-Type": "application/json"})}
     crawls.run()
     assert list(crawls.items().values()) == [{"url": f"{site.url}/v", "name": f"{site.url}/v", "text": "1.2"}]
+
+
+def test_pre_and_textarea_keep_their_lines() -> None:
+    html = "<p>a\n b</p><pre>one\n  <b>two</b> x\n\nthree &lt;T&gt;</pre><td>c<textarea>\nd\ne</textarea>f"
+    assert page_text(html).splitlines() == ["a b", "one", "  two x", "three <T>", "c", "d", "e", "f"]
+
+
+@pytest.mark.parametrize(("text", "kind", "expected"), [
+    ("<p>x", "text/html; charset=utf-8", True), ("<p>x", "text/plain", False), ("<!DOCTYPE html><p>x", "", True),
+    ("\ufeff <!-- c --><html lang=en>", "application/octet-stream", True), ("a: b<c>", "application/octet-stream", False),
+    ('<?xml version="1.0"?><rss/>', "text/xml", False), ('<?xml version="1.0"?><rss/>', "", False),
+    ('<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml">', "application/xml", True),
+    ("<p>x", "application/xhtml+xml", True), ("<p>x", "application/json", False), ("# T", "text/markdown", False)])
+def test_a_page_is_what_browsers_show_as_one(text: str, kind: str, expected: bool) -> None:
+    assert is_html(text, kind) is expected
+
+
+def test_a_text_is_kept_line_by_line_whatever_ends_its_lines() -> None:
+    assert plain_text("\ufeffa \r\n\r\n  b\rc\n\n") == "a\n\n  b\nc"
+
+
+TEXT = "Changes\n\n2.1  Vec<T> is iterable\n    indented & kept"
+
+
+def test_what_is_no_html_is_watched_line_by_line_as_it_is(crawls: Crawls, site: PageSite) -> None:
+    kinds = {"/CHANGES.txt": "text/plain; charset=utf-8", "/a%20b.yml": "application/octet-stream", "/x.yaml": "application/yaml",
+             "/notes.md": "text/markdown", "/data.json": "application/json", "/x.xml": "text/plain", "/y.xml": "application/xml",
+             "/t.csv": "text/csv", "/run.sh": "application/x-sh"}
+    body = {"/data.json": '{\n  "a": "<x>"\n}'} | dict.fromkeys(("/x.xml", "/y.xml"), '<?xml version="1.0"?>\n<r>\n  <s n="a">1</s>\n</r>')
+    crawls.write('[spiders.s]\nspider = "watch"\nstart = [%s]' % ", ".join(f'"{site.url}{path}"' for path in kinds))
+    site.pages = {path: Answer(body.get(path, TEXT) + "\n", headers={"Content-Type": kind}) for path, kind in kinds.items()}
+    crawls.run()
+    found = {item["url"].removeprefix(site.url): item for item in crawls.items().values()}
+    assert {path: item["text"] for path, item in found.items()} == {path: body.get(path, TEXT) for path in kinds}
+    assert (found["/CHANGES.txt"]["name"], found["/a%20b.yml"]["name"]) == ("CHANGES.txt", "a b.yml")
+    site.pages["/CHANGES.txt"] = Answer(TEXT.replace("\n", "\r\n").replace("Vec<T>", "Vec<U>"), headers={"Content-Type": "text/plain"})
+    run = crawls.run()
+    assert (run.progress.changed, run.progress.unchanged) == (1, len(kinds) - 1)
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "image/png", "application/zip"])
+def test_binary_content_is_said_and_not_stored(crawls: Crawls, site: PageSite, kind: str) -> None:
+    crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{site.url}/x"')
+    site.pages = {"/x": Answer(b"PK\x03\x04\x00\x00\xff\xfe\x00", headers={"Content-Type": kind})}
+    assert (crawls.run().progress.rejected, crawls.items()) == (1, {})
