@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,30 +17,38 @@ import feedparser  # type: ignore[import-untyped]
 import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
+from w3lib.encoding import http_content_type_encoding, resolve_encoding
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import context_of
-from pipeline.crawl.text import page_text
+from pipeline.crawl.text import marked_encoding, page_text, plain_text
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
 from pipeline.settings import SpiderTable
 from pipeline.urls import absolute
 
 _MOMENTS = ("published", "updated", "created")
+_DECLARED = re.compile(rb"\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.:-]+)")
+_XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
+_IN_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_MOSTLY = 0.5
+""" "UTF-8" of whose foreign characters more than this are wrong is something else."""
 
 
 @dataclass
 class Entry:
-    """An entry as an item, and the files it encloses."""
+    """An entry as an item, and the files it encloses. link: as it is written."""
 
     item: dict[str, Json]
     files: list[str] = field(default_factory=list)
+    link: str = ""
 
 
 class FeedSpider(scrapy.Spider):
     """Items have id, url, title, author, published, summary, tags and feed; summary is text.
 
-    With `args = { files = true }` enclosures are downloaded. An entry leaves its feed when newer ones come, so
+    With `args = { files = true }` enclosures are downloaded; with `args = { ids = "link" }` entries are told apart by
+    their links and titles, for a feed whose ids change with each fetch. An entry leaves its feed when newer ones come, so
     entries are never gone.
     """
 
@@ -47,8 +56,9 @@ class FeedSpider(scrapy.Spider):
     key = "id"
     keep_unseen = True
 
-    def __init__(self, *, files: bool, encoding: str | None, **kwargs: Any) -> None:
+    def __init__(self, *, files: bool, encoding: str | None, by_link: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._by_link = by_link
         self._files = files
         self._encoding = encoding
 
@@ -59,53 +69,97 @@ class FeedSpider(scrapy.Spider):
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
         """Its own, from its settings."""
-        return {"files": bool(table.args.get("files")), "encoding": table.encoding}
+        return {"files": bool(table.args.get("files")), "encoding": table.encoding, "by_link": table.args.get("ids") == "link"}
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         body, content_type = response.body, (response.headers.get("Content-Type") or b"").decode("latin-1")
         if self._encoding and isinstance(response, TextResponse):
             body, content_type = response.text.encode("utf-8", "replace"), "application/xml; charset=utf-8"
-        entries = read_feed(body, response.url, content_type)
-        yield Found(items=[entry.item for entry in entries], downloads=[
+        entries = read_feed(body, response.url, content_type, by_link=self._by_link)
+        told = response.meta.get("redirect_urls", [response.url])[0]
+        yield Found(items=[entry.item | {"feed": told} for entry in entries], downloads=[
             Download(url, item_key=entry.item["id"], referer=response.url)
-            for entry in entries for url in entry.files if self._files])
+            for entry in entries for url in dict.fromkeys(entry.files) if self._files])
 
 
-def read_feed(body: bytes, url: str, content_type: str = "") -> list[Entry]:
-    """The entries of a feed, in its order. Raises SpiderError when it is none."""
-    if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-        return _read_json_feed(body, url)
-    # A stream, never the bytes: feedparser opens files and URLs that look like names.
-    found = feedparser.parse(io.BytesIO(body), response_headers={"content-type": content_type, "content-location": url})
-    if not found.get("version") and not found.get("entries"):
-        raise SpiderError("is no feed that can be read", where=url, fix="give the address of an RSS, Atom or JSON feed")
-    return _told_apart([_entry(entry, url) for entry in found.entries])
+def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False) -> list[Entry]:
+    """The entries of a feed, in its order. Raises SpiderError when it is none.
+
+    Ids are as the feed writes them, so that they are the same wherever it is read. by_link: pass its ids over.
+    """
+    text = decoded(body, content_type)
+    if text.lstrip().startswith("{"):
+        entries = _read_json_feed(text, url)
+    else:
+        # A stream, never the bytes: feedparser opens files and URLs that look like names. No address: it would resolve ids.
+        found = feedparser.parse(io.BytesIO(_XML_ENCODING.sub(r"\1", text, count=1).encode("utf-8", "replace")),
+                                 response_headers={"content-type": "application/xml; charset=utf-8"},
+                                 resolve_relative_uris=False, sanitize_html=False)
+        if not found.get("version") and not found.get("entries"):
+            raise SpiderError("is no feed that can be read", where=url, fix="give the address of an RSS, Atom or JSON feed")
+        entries = [_entry(entry, url) for entry in found.entries]
+    for entry in entries if by_link else ():
+        entry.item["id"] = entry.link or entry.item["title"]
+    return _told_apart(entries)
+
+
+def decoded(body: bytes, content_type: str) -> str:
+    """A feed as text (RFC 7303: byte order mark, header, declaration); a byte that is wrong costs one character."""
+    label = marked_encoding(body)
+    declared = _DECLARED.match(body[:200])
+    labels = [label] if label else [http_content_type_encoding(content_type),
+                                    resolve_encoding(declared[1].decode("ascii")) if declared else None, "utf-8"]
+    known = list(dict.fromkeys(label for label in labels if label))
+    for name in known:
+        try:
+            return _IN_NO_XML.sub("\ufffd", body.decode(name).removeprefix("\ufeff"))
+        except (UnicodeDecodeError, LookupError):
+            continue
+    text = body.decode(known[0], "replace")
+    wrong, foreign = text.count("\ufffd"), sum(1 for char in text if char > "\x7f")
+    if wrong > foreign * _MOSTLY and not label:
+        text = body.decode("cp1252", "replace")
+    return _IN_NO_XML.sub("\ufffd", text.removeprefix("\ufeff"))
 
 
 def _told_apart(entries: list[Entry]) -> list[Entry]:
-    """Entries without an id of their own that share a link, such as the notes of one page, by their titles, too."""
-    links = Counter(entry.item["id"] for entry in entries)
+    """Entries that share an id, such as the notes of one page, by their titles and links, too."""
+    ids = Counter(entry.item["id"] for entry in entries)
     for entry in entries:
         item = entry.item
-        if links[item["id"]] > 1 and item["id"] == item["url"]:
-            item["id"] += f"#{sha256(item['title'].encode('utf-8', 'replace')).hexdigest()[:16]}"
+        if ids[item["id"]] > 1:
+            said = item["title"] if item["id"] in (item["url"], entry.link) else json.dumps([item["title"], entry.link])
+            item["id"] += f"#{sha256(said.encode('utf-8', 'replace')).hexdigest()[:16]}"
     return entries
 
 
 def _entry(entry: Any, feed: str) -> Entry:
     contents = entry.get("content") or []
-    html = entry.get("summary") or (contents[0].get("value") if contents else "") or ""
-    link = absolute(str(entry.get("link") or ""), feed)
-    item = _item(entry.get("id"), link, title=entry.get("title"), author=entry.get("author"), published=_moment(entry),
-                 html=html, tags=[tag.get("term") for tag in entry.get("tags") or []], feed=feed)
-    files = [absolute(str(enclosure.get("href") or ""), feed) for enclosure in entry.get("enclosures") or []]
-    return Entry(item, [file for file in files if file])
+    summary = _text(entry.get("summary"), entry.get("summary_detail"))
+    if not summary and contents:
+        summary = _text(contents[0].get("value"), contents[0])
+    title = _text(entry.get("title"), entry.get("title_detail"))
+    link = str(entry.get("link") or "")
+    item = _item(entry.get("id"), link, title=title, author=entry.get("author"), published=_moment(entry),
+                 summary=summary, tags=[tag.get("term") for tag in entry.get("tags") or []], feed=feed)
+    return Entry(item, _files([enclosure.get("href") for enclosure in entry.get("enclosures") or []], feed), link)
 
 
-def _item(own_id: Any, link: str, *, title: Any, author: Any, published: Json, html: str, tags: list[Any],
+def _files(links: list[Any], feed: str) -> list[str]:
+    return [url for link in links if link and (url := absolute(str(link), feed))]
+
+
+def _text(value: Any, detail: Any) -> str:
+    """What a reader sees of a value, by its type: text keeps its angle brackets (RFC 4287, 3.1.1)."""
+    said = str(value or "")
+    kind = (detail or {}).get("type") or ""
+    return plain_text(said) if kind == "text/plain" else page_text(said)
+
+
+def _item(own_id: Any, link: str, *, title: str, author: Any, published: Json, summary: str, tags: list[Any],
           feed: str) -> dict[str, Json]:
-    said = {"url": link or None, "title": page_text(str(title or "")).replace("\n", " "), "author": str(author or ""),
-            "published": published, "summary": page_text(html), "tags": [str(tag) for tag in tags if tag], "feed": feed}
+    said = {"url": (absolute(link, feed) if link else "") or None, "title": " ".join(title.split()), "author": str(author or ""),
+            "published": published, "summary": summary, "tags": [str(tag) for tag in tags if tag], "feed": feed}
     own = str(own_id or "").strip() or link or sha256(json.dumps([said["title"], said["summary"]]).encode()).hexdigest()
     return {"id": own, **said}
 
@@ -122,9 +176,9 @@ def _moment(entry: Any) -> Json:
     return next((str(entry[name]) for name in _MOMENTS if entry.get(name)), None)
 
 
-def _read_json_feed(body: bytes, url: str) -> list[Entry]:
+def _read_json_feed(text: str, url: str) -> list[Entry]:
     try:
-        found = json.loads(body.decode("utf-8-sig", "replace"))
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpiderError("is no feed that can be read: broken JSON", where=url) from error
     if not isinstance(found, dict) or "jsonfeed.org" not in str(found.get("version")):
@@ -134,15 +188,16 @@ def _read_json_feed(body: bytes, url: str) -> list[Entry]:
 
 
 def _json_entry(entry: dict[str, Any], feed: str) -> Entry:
+    """Titles and summaries of JSON Feed are text; only content_html is HTML (JSON Feed 1.1, Items)."""
     authors = entry.get("authors") if isinstance(entry.get("authors"), list) else [entry.get("author")]
     names = [str(author["name"]) for author in authors or [] if isinstance(author, dict) and author.get("name")]
-    html = str(entry.get("summary") or entry.get("content_html") or entry.get("content_text") or "")
+    summary = plain_text(str(entry.get("summary") or "")) or page_text(str(entry.get("content_html") or "")) or plain_text(
+        str(entry.get("content_text") or ""))
     tags = entry.get("tags")
-    item = _item(entry.get("id"), absolute(str(entry.get("url") or entry.get("external_url") or ""), feed),
-                 title=entry.get("title"), author=", ".join(names), html=html, feed=feed,
-                 published=entry.get("date_published") or entry.get("date_modified"),
+    link = str(entry.get("url") or entry.get("external_url") or "")
+    item = _item(entry.get("id"), link, title=str(entry.get("title") or ""), author=", ".join(names), summary=summary,
+                 feed=feed, published=entry.get("date_published") or entry.get("date_modified"),
                  tags=tags if isinstance(tags, list) else [])
     attachments = entry.get("attachments")
-    files = [absolute(str(file.get("url") or ""), feed) for file in (attachments if isinstance(attachments, list) else [])
-             if isinstance(file, dict)]
-    return Entry(item, [file for file in files if file])
+    files = [file.get("url") for file in (attachments if isinstance(attachments, list) else []) if isinstance(file, dict)]
+    return Entry(item, _files(files, feed), link)

@@ -13,6 +13,7 @@ from scrapy.http import Response
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.extract.links import Allowed, hosts_of
+from pipeline.crawl.text import marked_encoding
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
 from pipeline.settings import SpiderTable
@@ -25,6 +26,8 @@ MAX_NESTING = 3
 """Indexes of indexes; the protocol allows none."""
 
 _SITEMAP = "pipeline_sitemap"
+_GZIP = b"\x1f\x8b"
+_XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
 _END = re.compile(rb"(</(\w+:)?(urlset|sitemapindex)\s*>|<(\w+:)?(urlset|sitemapindex)[^<>]*/>)\s*(<!--.*?-->\s*)*$", re.DOTALL)
 
 
@@ -73,22 +76,30 @@ class SitemapSpider(CrawlSpider):
 
 def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:
     """A .gz as what is in it. Raises SpiderError past max_bytes, and for one that is broken from its start."""
-    if not body.startswith(b"\x1f\x8b"):
+    if not body.startswith(_GZIP):
         return body
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        data = unpacker.decompress(body, max_bytes)
-    except zlib.error as error:
-        raise SpiderError(f"its gzip is broken: {error}", where=url) from error
-    if unpacker.unconsumed_tail:
-        raise SpiderError(f"unpacks to more than {max_bytes} bytes", where=url, fix="raise max_page_size")
-    if not unpacker.eof:
-        raise SpiderError("its gzip is broken off", where=url)
+    data, rest = b"", body
+    while rest.startswith(_GZIP):  # RFC 1952, 2.2: members follow each other
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            data += unpacker.decompress(rest, max_bytes - len(data) + 1)
+        except zlib.error as error:
+            if data:  # what follows a whole member is no other
+                break
+            raise SpiderError(f"its gzip is broken: {error}", where=url) from error
+        if unpacker.unconsumed_tail or len(data) > max_bytes:
+            raise SpiderError(f"unpacks to more than {max_bytes} bytes", where=url, fix="raise max_page_size")
+        if not unpacker.eof:
+            raise SpiderError("its gzip is broken off", where=url)
+        rest = unpacker.unused_data.lstrip(b"\x00")
     return data
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
     """The pages and sitemaps a file names. Raises SpiderError when it is no sitemap."""
+    encoding = marked_encoding(body)
+    if encoding is not None and encoding != "utf-8":
+        body = _XML_ENCODING.sub(r"\1", body.decode(encoding, "replace"), count=1).encode()
     head = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
@@ -119,7 +130,7 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
 def _read_lines(text: str, url: str) -> Sitemap:
     """A list of URLs, one a line; or the Sitemap lines of a robots.txt (RFC 9309 leaves them to sitemaps.org)."""
     found = Sitemap()
-    for line in text.splitlines()[:MAX_URLS]:
+    for line in map(str.strip, text.splitlines()[:MAX_URLS]):
         name, colon, value = line.partition(":")
         if colon and name.strip().lower() == "sitemap":
             location = absolute(value, url)

@@ -32,6 +32,17 @@ _HTML_START = re.compile(r"\ufeff?\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype html|
 _XHTML_START = re.compile(r"[^<]{0,100}<\?xml.{0,500}?<html[\s>]", re.IGNORECASE | re.DOTALL)
 
 
+_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
+          (b"\xfe\xff", "utf-16"),
+          (b"<\x00", "utf-16-le"), (b"\x00<", "utf-16-be"), (b"{\x00", "utf-16-le"), (b"\x00{", "utf-16-be"))
+"""How a text begins, and what it is in (XML 1.0, appendix F)."""
+
+
+def marked_encoding(body: bytes) -> str | None:
+    """The encoding that the first bytes of XML or JSON tell: a byte order mark, or the zeros of UTF-16."""
+    return next((name for mark, name in _MARKS if body.startswith(mark)), None)
+
+
 def is_html(text: str, content_type: str) -> bool:
     """Whether a browser shows a response as a page, and not as the text it is; where its type does not say, by its start."""
     kind = content_type.partition(";")[0].strip().lower()
@@ -53,7 +64,7 @@ def plain_text(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def page_text(html: str) -> str:
+def page_text(html: str) -> str:  # noqa: C901  one walk through a tree
     """The text of a page or of a part of it: a line for each block, blanks made one, table cells apart by a bar.
 
     <pre> and <textarea> keep their lines, and the blanks they begin with.
@@ -86,13 +97,11 @@ def page_text(html: str) -> str:
             continue
         tag = node.tag
         if tag == "-text":
-            text = node.text_content or ""
-            if kept:
-                *whole, text = text.split("\n")
-                for part in whole:
-                    line.append(part)
-                    end_line()
-            line.append(text)
+            parts = (node.text_content or "").split("\n") if kept else [node.text_content or ""]
+            for part in parts[:-1]:
+                line.append(part)
+                end_line()
+            line.append(parts[-1])
             continue
         if tag is None or tag in _UNSEEN or tag.startswith("-"):
             continue

@@ -135,7 +135,7 @@ class _Microdata:
             return content
         if tag in _LINKED:
             link = attributes.get(_LINKED[tag]) or ""
-            return absolute(link, self._page.base) or link
+            return (absolute(link, self._page.base) if link else "") or link
         if (value := attributes.get(_VALUED.get(tag, ""))) is not None:
             return value
         return " ".join(node.text(deep=True, separator="").split())

@@ -79,3 +79,76 @@ def test_real_feeds_are_read() -> None:
         assert entries, path
         assert all((entry.item["title"] or entry.item["summary"]) and entry.item["url"].startswith("http") for entry in entries), path
         assert len({entry.item["id"] for entry in entries}) == len(entries), path  # some have no ids and share links
+
+
+def titles(text: str | bytes, kind: str = "") -> list[str]:
+    body = text if isinstance(text, bytes) else text.encode()
+    return [entry.item["title"] for entry in read_feed(body, URL, kind)]
+
+
+def test_titles_and_summaries_that_are_text_keep_their_angle_brackets() -> None:
+    rss = "".join(f"<item><title>{title}</title><guid>{n}</guid></item>" for n, title in enumerate([
+        "without &lt;blink&gt;", "<![CDATA[<a> as <area>]]>", "RSS &lt;&lt;&lt;T&gt;&gt;&gt;", "Really &lt;b&gt;bold&lt;/b&gt; &amp;amp; more"]))
+    assert titles(f'<rss version="2.0"><channel><title>t</title>{rss}</channel></rss>') == [
+        "without <blink>", "<a> as <area>", "RSS <<<T>>>", "Really bold & more"]
+    atom = ATOM.replace("<title>A &amp; B</title>", "<title>no &lt;col&gt; in &lt;x&gt;</title><summary>the &lt;meta&gt; element</summary>")
+    (entry,) = read_feed(atom.encode(), URL)
+    assert (entry.item["title"], entry.item["summary"]) == ("no <col> in <x>", "the <meta> element")
+    assert titles(ATOM.replace("<title>A &amp; B", '<title type="html">An &amp;lt;i&amp;gt; &lt;i&gt;shown&lt;/i&gt;')) == ["An <i> shown"]
+    text = json.dumps({"version": "https://jsonfeed.org/version/1", "items": [{"id": 1, "title": "<details> & <b>", "content_text": "a <b>"}]})
+    (entry,) = read_feed(text.encode(), URL)
+    assert (entry.item["title"], entry.item["summary"]) == ("<details> & <b>", "a <b>")
+
+
+@pytest.mark.parametrize(("text", "kind"), [
+    ('<?xml version="1.0" encoding="utf-8"?>' + RSS[21:], "application/rss+xml; charset=utf-8"), (RSS, ""), (JSON_FEED, "")])
+def test_one_bad_byte_costs_one_character(text: str, kind: str) -> None:
+    body = text.replace("A &amp; B", "Köln @").replace("A & B", "Köln @").encode().replace(b"@", b"\xd0")
+    assert titles(body, kind) == ["Köln \ufffd"]
+
+
+def test_a_feed_that_is_no_utf_8_at_all_is_read_as_browsers_guess() -> None:
+    assert titles(RSS.replace("A &amp; B", "Köln – Größe").encode("cp1252"), "text/xml; charset=utf-8") == ["Köln – Größe"]
+    assert titles(RSS.replace("A &amp; B", "Köln").encode("cp1252"), "text/xml; charset=no-such") == ["Köln"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32"])
+def test_utf_16_is_read_with_and_without_its_mark(encoding: str) -> None:
+    for said in ("", ' encoding="UTF-16"', ' encoding="utf-8"'):
+        assert titles(RSS.replace('"1.0"?', f'"1.0"{said}?').replace("A &amp; B", "价格").encode(encoding)) == ["价格"]
+
+
+def entries(*items: str) -> list[dict[str, object]]:
+    body = f'<rss version="2.0"><channel><title>t</title>{"".join(f"<item>{item}</item>" for item in items)}</channel></rss>'
+    return [entry.item for entry in read_feed(body.encode(), URL)]
+
+
+def test_ids_are_as_they_are_written_wherever_the_feed_is_read() -> None:
+    feed = '<rss version="2.0"><channel><item><title>a</title><link>/a</link></item><item><guid>/b</guid></item></channel></rss>'
+    found = [[entry.item["id"] for entry in read_feed(feed.encode(), url)] for url in (URL, "https://mirror.example/x/feed")]
+    assert found == [["/a", "/b"]] * 2
+    assert read_feed(feed.encode(), URL)[0].item["url"] == "http://site.example/a"
+
+
+def test_entries_with_one_link_or_one_id_are_told_apart_and_those_without_link_have_an_id() -> None:
+    one, two = entries("<title>a</title><link>/p</link>", "<title>b</title><link>/p</link>")
+    assert one["id"] != two["id"]
+    one, two = entries("<title>a</title><guid>1</guid>", "<title>b</title><guid>1</guid>")
+    assert one["id"] != two["id"]
+    (alone,) = entries("<title>a</title>")
+    assert alone["id"]
+    assert alone["url"] is None
+
+
+def test_ids_that_change_with_each_fetch_can_be_passed_over(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"\nargs = {{ ids = "link" }}')
+    for fetch in ("x1", "x2"):
+        site.pages = {"/feed": Answer(RSS.replace("id-a", fetch), headers={"Content-Type": "text/xml"})}
+        run = crawls.run()
+    assert (run.progress.new, run.progress.unchanged) == (0, 1)
+
+
+def test_all_enclosures_of_an_entry_are_downloaded_once() -> None:
+    body = RSS.replace("</item>", '<enclosure url="b.mp3"/><enclosure url="/a.mp3"/></item>')
+    assert dict.fromkeys(read_feed(body.encode(), URL)[0].files) == dict.fromkeys(
+        ["http://site.example/a.mp3", "http://site.example/b.mp3"])

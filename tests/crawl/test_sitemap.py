@@ -69,3 +69,22 @@ def test_a_sitemap_that_is_broken_off_fails_no_other(crawls: Crawls, site: PageS
     crawls.write(f'[spiders.s]\nspider = "sitemap"\nstart = ["{site.url}/1.xml", "{site.url}/2.xml"]')
     run = crawls.run()
     assert (run.outcome, run.complete, list(crawls.items())) == (Outcome.SUCCEEDED, False, [f"{site.url}/a"])
+
+
+URLS = b'<?xml version="1.0"?><urlset><url><loc>http://site.example/a</loc></url><url><loc>http://site.example/b</loc></url></urlset>'
+
+
+@pytest.mark.parametrize("body", [
+    gzip.compress(URLS[:60], mtime=0) + gzip.compress(URLS[60:], mtime=0), gzip.compress(URLS, mtime=0) + b"\0" * 512, gzip.compress(URLS, mtime=0) + b"garbage",
+    URLS, b"\xef\xbb\xbf" + URLS, URLS.decode().encode("utf-16"), URLS.decode().encode("utf-16-be"),
+    URLS.decode().replace('"1.0"', '"1.0" encoding="UTF-16"').encode("utf-16"),
+    b"\xef\xbb\xbfhttp://site.example/a\r\n  http://site.example/b  \n", "http://site.example/a\nhttp://site.example/b".encode("utf-16")])
+def test_a_sitemap_is_read_in_every_packing_and_encoding(body: bytes) -> None:
+    url = "http://site.example/sitemap.xml.gz"
+    assert [page["url"] for page in read_sitemap(unpacked(body, 10_000, url), url).pages] == [
+        "http://site.example/a", "http://site.example/b"]
+
+
+def test_members_of_a_gzip_are_bounded_together() -> None:
+    with pytest.raises(SpiderError, match="more than 1000 bytes"):
+        unpacked(gzip.compress(b"x" * 600) * 2, 1000, "http://site.example/s.gz")

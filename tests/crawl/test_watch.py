@@ -87,7 +87,7 @@ def test_what_is_no_html_is_watched_line_by_line_as_it_is(crawls: Crawls, site: 
              "/notes.md": "text/markdown", "/data.json": "application/json", "/x.xml": "text/plain", "/y.xml": "application/xml",
              "/t.csv": "text/csv", "/run.sh": "application/x-sh"}
     body = {"/data.json": '{\n  "a": "<x>"\n}'} | dict.fromkeys(("/x.xml", "/y.xml"), '<?xml version="1.0"?>\n<r>\n  <s n="a">1</s>\n</r>')
-    crawls.write('[spiders.s]\nspider = "watch"\nstart = [%s]' % ", ".join(f'"{site.url}{path}"' for path in kinds))
+    crawls.write('[spiders.s]\nspider = "watch"\nstart = ' + str([f"{site.url}{path}" for path in kinds]))
     site.pages = {path: Answer(body.get(path, TEXT) + "\n", headers={"Content-Type": kind}) for path, kind in kinds.items()}
     crawls.run()
     found = {item["url"].removeprefix(site.url): item for item in crawls.items().values()}
