@@ -24,8 +24,10 @@ from pipeline.session.private_file import write_private
 
 HOST_COOKIES = 180
 """Of one host, as in browsers."""
+HOST_BYTES = 60_000
+"""Of one host: few servers take a longer Cookie field, and a site that fills its visitors' jars would refuse us for ever."""
 JAR_COOKIES = 3000
-JAR_BYTES = 4 * 2**20
+JAR_BYTES = 2_000_000
 _FILE_BYTES = 64 * 2**20
 """Of a file too large to be ours, what is looked at."""
 _CACHED_HOSTS = 256
@@ -42,9 +44,10 @@ class Jar:
         """Changes whenever a cookie does."""
         self._clock = clock
         self._domains: dict[str, dict[Place, _Entry]] = {}
+        self._sizes: dict[str, int] = {}
+        """Bytes, by domain."""
         self._secure_names: dict[str, int] = {}
         self._count = 0
-        self._size_bytes = 0
         self._tick = 0
         self._prepared: dict[tuple[str, bool], _Prepared] = {}
         self._protected: frozenset[Place] = frozenset()
@@ -73,9 +76,9 @@ class Jar:
         if broken:
             logger.warning("%s: %d line(s) left out, the first: %s", path, len(broken), broken[0].what)
         if len(jar) < len(found):
-            logger.warning("%s: %d of its %d cookies left out: at most %d bytes a cookie, %d cookies a host, %d cookies and "
-                           "%d MiB in all are kept", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,
-                           HOST_COOKIES, JAR_COOKIES, JAR_BYTES >> 20)
+            logger.warning("%s: %d of its %d cookies left out: at most %d bytes a cookie, %d cookies and %d bytes a host, "
+                           "%d cookies and %d bytes in all are kept", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,
+                           HOST_COOKIES, HOST_BYTES, JAR_COOKIES, JAR_BYTES)
         whole = not (cut or broken or len(jar) < len(found))
         jar._saved, jar._saved_version = (write_netscape(jar), jar.version) if whole else (b"", -1)
         return jar
@@ -212,7 +215,7 @@ class Jar:
             entries = self._domains.setdefault(cookie.domain, {})
         entry = entries[cookie.place] = _Entry(cookie, created, self._tick)
         self._count += 1
-        self._size_bytes += entry.size_bytes
+        self._sizes[cookie.domain] = self._sizes.get(cookie.domain, 0) + entry.size_bytes
         if cookie.secure:
             self._secure_names[cookie.name] = self._secure_names.get(cookie.name, 0) + 1
         self._changed()
@@ -222,10 +225,10 @@ class Jar:
         entry = entries.pop(place, None)
         if entry is None:
             return
-        if not entries:
-            del self._domains[domain]
         self._count -= 1
-        self._size_bytes -= entry.size_bytes
+        self._sizes[domain] -= entry.size_bytes
+        if not entries:
+            del self._domains[domain], self._sizes[domain]
         name = entry.cookie.name
         if entry.cookie.secure:
             self._secure_names[name] -= 1
@@ -246,21 +249,26 @@ class Jar:
     def _keep_limits(self, domains: Iterable[str], now_s: float) -> None:
         for domain in domains:
             entries = self._domains.get(domain, {})
-            if len(entries) > HOST_COOKIES:
-                for entry in self._oldest(entries.values(), now_s)[:len(entries) - HOST_COOKIES]:
-                    self._drop(domain, entry.cookie.place)
-        if self._count > JAR_COOKIES or self._size_bytes > JAR_BYTES:
-            everyone = (entry for entries in self._domains.values() for entry in entries.values())
-            for entry in self._oldest(everyone, now_s):
-                if self._count <= JAR_COOKIES and self._size_bytes <= JAR_BYTES:
-                    break
-                self._drop(entry.cookie.domain, entry.cookie.place)
+            if len(entries) > HOST_COOKIES or self._sizes.get(domain, 0) > HOST_BYTES:
+                self._trim(entries.values(), now_s, HOST_COOKIES, HOST_BYTES)
+        if self._count > JAR_COOKIES or sum(self._sizes.values()) > JAR_BYTES:
+            everyone = [entry for entries in self._domains.values() for entry in entries.values()]
+            self._trim(everyone, now_s, JAR_COOKIES, JAR_BYTES)
 
-    def _oldest(self, entries: Iterable[_Entry], now_s: float) -> list[_Entry]:
-        """By when they may go: what has expired, then what was sent or set longest ago, at last a login's."""
+    def _trim(self, entries: Iterable[_Entry], now_s: float, count: int, size_bytes: int) -> None:
+        """Drop the oldest until `count` and `size_bytes` hold: what has expired, then what was sent or set longest ago.
+
+        A login's cookies go last.
+        """
         self._unprepare()
-        return sorted(entries, key=lambda entry: (entry.cookie.place in self._protected,
-                                                  not entry.cookie.has_expired(now_s), entry.used, entry.created))
+        oldest = sorted(entries, key=lambda entry: (entry.cookie.place in self._protected,
+                                                    not entry.cookie.has_expired(now_s), entry.used, entry.created))
+        number, size = len(oldest), sum(entry.size_bytes for entry in oldest)
+        for entry in oldest:
+            if number <= count and size <= size_bytes:
+                return
+            self._drop(entry.cookie.domain, entry.cookie.place)
+            number, size = number - 1, size - entry.size_bytes
 
 
 class _Entry:
@@ -276,7 +284,8 @@ class _Entry:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.octets) + len(self.cookie.domain) + len(self.cookie.path)
+        """In a Cookie field."""
+        return len(self.octets) + 2
 
 
 class _Prepared:
