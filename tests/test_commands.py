@@ -102,6 +102,16 @@ def test_a_browser_s_cookies_are_brought_in_and_shown_masked(crawled: Program, s
     assert "session=s3cret-value" in site.asked[-1].headers["Cookie"]
 
 
+@pytest.mark.parametrize("octets", ["José-名-Å".encode(), "José".encode("latin-1")], ids=["UTF-8", "Latin-1"])
+def test_octets_of_a_cookie_that_is_brought_in_are_sent_as_they_are(crawled: Program, site: PageSite, octets: bytes) -> None:
+    (crawled.folder / "cookie.txt").write_bytes(b"Cookie: user=" + octets + b'; quoted="a, b"')
+    assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 2 cookies brought in\n"
+    assert "user = •••" in crawled.run("cookies", "show", "s").stdout
+    site.asked.clear()
+    crawled.run("run", "s")
+    assert site.asked[-1].headers["Cookie"].encode("latin-1") == b"user=" + octets + b'; quoted="a, b"'
+
+
 def test_all_spiders_run_and_report_as_json(crawled: Program, site: PageSite) -> None:
     site.pages |= {"/other": "<p>x</p>", "/down": Answer("no", 500)}
     crawled.write(SETTINGS.format(url=site.url) + f"""

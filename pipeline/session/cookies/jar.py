@@ -21,6 +21,7 @@ from pipeline.session.cookies.matching import Origin, canonical_host, domain_mat
 from pipeline.session.cookies.netscape import read_file, read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_set_cookie
 from pipeline.session.private_file import write_private
+from pipeline.session.shown import clean
 
 HOST_COOKIES = 180
 """Of one host, as in browsers."""
@@ -50,6 +51,8 @@ class Jar:
         self._count = 0
         self._tick = 0
         self._prepared: dict[tuple[str, bool], _Prepared] = {}
+        self._full: set[str] = set()
+        """Domains whose limits were met, which is logged once."""
         self._protected: frozenset[Place] = frozenset()
         self._lock = threading.RLock()
         self._saving = threading.Lock()
@@ -250,6 +253,10 @@ class Jar:
         for domain in domains:
             entries = self._domains.get(domain, {})
             if len(entries) > HOST_COOKIES or self._sizes.get(domain, 0) > HOST_BYTES:
+                if domain not in self._full:
+                    self._full.add(domain)
+                    logger.warning("%s sets more than %d cookies or %d bytes of them: the oldest are dropped", clean(domain),
+                                   HOST_COOKIES, HOST_BYTES)
                 self._trim(entries.values(), now_s, HOST_COOKIES, HOST_BYTES)
         if self._count > JAR_COOKIES or sum(self._sizes.values()) > JAR_BYTES:
             everyone = [entry for entries in self._domains.values() for entry in entries.values()]

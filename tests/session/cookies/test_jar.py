@@ -298,9 +298,12 @@ def test_a_host_keeps_its_180_newest_cookies_what_has_expired_goes_first_and_a_l
     assert not {"n0", "n175"} & names(jar)
 
 
-def test_an_answer_with_more_cookies_than_a_host_may_have_leaves_the_last_of_them() -> None:
+def test_an_answer_with_more_cookies_than_a_host_may_have_leaves_the_last_of_them(caplog: pytest.LogCaptureFixture) -> None:
     jar = Jar()
     jar.store("http://a.example/", [f"c{number}=1; Path=/".encode() for number in range(5000)])
+    jar.store("http://a.example/", [b"c4999=1; Path=/", b"c4820=1; Path=/"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "a.example sets more than 180 cookies or 60000 bytes of them: the oldest are dropped"]
     assert [cookie.name for cookie in jar] == [f"c{number}" for number in range(5000 - HOST_COOKIES, 5000)]
 
 
