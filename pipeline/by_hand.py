@@ -19,6 +19,7 @@ from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.runner import Runner
 from pipeline.settings import Settings
 from pipeline.store import Store, runs
+from pipeline.store.clock_trust import ClockTrust
 
 
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
@@ -57,7 +58,11 @@ def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
     """Keep downloads within their limits; that this fails is no fault of the runs."""
     from pipeline.download.keeping import tidy  # noqa: PLC0415  not before the run
     try:
-        tidy(store, settings, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        doubt = ClockTrust(store).doubt(now)
+        if doubt and any(spider.downloads.keep_for is not None for spider in settings.spiders.values()):
+            show.write(f"downloads: {doubt}\n")
+        tidy(store, settings, now=now, by_age=not doubt)
     except PipelineError as error:
         show.write(f"downloads: {error}\n")
 

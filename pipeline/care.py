@@ -10,6 +10,7 @@ import pipeline
 from pipeline.settings import Settings
 from pipeline.store import backup, open_store, retention
 from pipeline.store.alone import sole_service
+from pipeline.store.clock_trust import ClockTrust
 from pipeline.units import size_for_people
 
 
@@ -45,7 +46,10 @@ def prune(settings: Settings) -> str:
     """Delete what [retention] no longer keeps; a line that says what that was. Raises StoreError, DiskFullError."""
     store = open_store(settings.data_dir, settings.database_url)
     try:
-        done = retention.prune(store, retention.Rules.of(settings), now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        doubt = ClockTrust(store).doubt(now)
+        done = retention.prune(store, retention.Rules.of(settings), now=now, by_age=not doubt)
     finally:
         store.close()
-    return f"deleted {done}" if done else "nothing is beyond what [retention] keeps"
+    told = f"deleted {done}" if done else "nothing is beyond what [retention] keeps"
+    return f"{doubt}\n{told}" if doubt else told

@@ -29,6 +29,7 @@ from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import Store, digests, open_store, runs
 from pipeline.store import items as stored_items
+from pipeline.store.clock_trust import ClockTrust
 from pipeline.units import size_for_people
 
 
@@ -168,7 +169,8 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
     try:
         attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now,
                                max_age_s=settings.mail.max_age, max_attempts=settings.mail.max_attempts, per_hour=settings.mail.per_hour,
-                               on_attempt=lambda attempt: say(str(attempt)))
+                               on_attempt=lambda attempt: say(str(attempt)),
+                               by_age=lambda now: not ClockTrust(store).doubt(now))
     finally:
         transport.close()
     return 0 if all(attempt.state is MessageState.SENT for attempt in attempts) else 7

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import pipeline
 from pipeline import logs
 from pipeline.demo import DemoSite
-from pipeline.download.keeping import tidy
+from pipeline.download.keeping import Tidied, tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
 from pipeline.heartbeat import Desk, Outward, Past, Snapshot, announce, heartbeat_of, snapshot
 from pipeline.heartbeat.limits import OPEN_FILES_FIX, open_files_for, raise_open_files
@@ -43,6 +43,7 @@ from pipeline.store import digests, host_pauses, open_store, outbox, retention, 
 from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
+from pipeline.store.clock_trust import ClockTrust
 from pipeline.store.leases import LONGEST
 from pipeline.store.sequels import is_tried_again
 from pipeline.units import size_for_people
@@ -105,6 +106,7 @@ class Service:
         self._digest_places = asyncio.Semaphore(DIGESTS_AT_ONCE)
         self._reload_lock = asyncio.Lock()
         self._failed = False
+        self._doubt = ""
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT (or, once, until all is done). Returns the exit code."""
@@ -118,9 +120,10 @@ class Service:
         with contextlib.nullcontext() if self._store.shared else sole_service(settings.data_dir) as unclean:
             self._handle_signals()
             self._runner = Runner(self._store, settings)
+            self._clock_trust = ClockTrust(self._store)
             self._transport = open_transport(settings, settings.data_dir)
             self._outbox = Outbox(self._store, self._transport, max_age_s=settings.mail.max_age, max_attempts=settings.mail.max_attempts,
-                                  per_hour=settings.mail.per_hour, now=utc_now,
+                                  per_hour=settings.mail.per_hour, now=utc_now, by_age=self._by_age,
                                   on_event=self._delivered, on_error=lambda error: logger.error("%s", error))
             self._desk = Desk(self._store, lambda: self.settings, utc_now, on_run=self._runs_changed.set,
                               on_plan=self._plan_changed.set, on_mail=self._outbox.wake)
@@ -449,12 +452,30 @@ class Service:
             logger.warning("alert: message %d is on its way to %s", told, ", ".join(self.settings.alerts.to))
             self._outbox.wake()
 
+    def _by_age(self, now: datetime) -> bool:
+        """Whether something may be deleted or given up for its age: the clock is to be believed."""
+        doubt = self._clock_trust.doubt(now)
+        if doubt and not self._doubt:
+            logger.warning("%s", doubt)
+        elif self._doubt and not doubt:
+            logger.info("the clock is believed again: it has gone steadily")
+        self._doubt = doubt
+        return not doubt
+
+    def _tidied(self) -> Tidied:
+        now = utc_now()
+        return tidy(self._store, self.settings, now=now, by_age=self._by_age(now))
+
+    def _pruned(self, go_on: Callable[[], bool]) -> retention.Pruned:
+        now = utc_now()
+        return retention.prune(self._store, retention.Rules.of(self.settings), now=now, by_age=self._by_age(now), go_on=go_on)
+
     async def _tidy_downloads(self) -> None:
         """Keep downloaded files within the limits of the settings."""
         over = 0
         while True:
             try:
-                tidied = await asyncio.to_thread(tidy, self._store, self.settings, now=utc_now())
+                tidied = await asyncio.to_thread(self._tidied)
             except PipelineError as error:
                 logger.error("downloads: %s", error)  # noqa: TRY400
             else:
@@ -473,8 +494,7 @@ class Service:
         while True:
             await asyncio.sleep(PRUNE_AFTER_S)
             try:
-                pruned = await asyncio.to_thread(retention.prune, self._store, retention.Rules.of(self.settings), now=utc_now(),
-                                                 go_on=go_on)
+                pruned = await asyncio.to_thread(self._pruned, go_on)
             except (PipelineError, OSError) as error:
                 logger.error("retention: %s", error)  # noqa: TRY400
             else:

@@ -47,15 +47,16 @@ class Tidied:
     over_bytes: int = 0
 
 
-def tidy(store: Store, settings: Settings, *, now: datetime) -> Tidied:
-    """Delete what is beyond the limits of the settings; what a kill left half done first. Raises StoreError,
+def tidy(store: Store, settings: Settings, *, now: datetime, by_age: bool = True) -> Tidied:
+    """Delete what is beyond the limits of the settings; what a kill left half done first. by_age: whether the clock can
+    be believed (clock_trust); else nothing goes for its age. Raises StoreError,
     DownloadError for a folder that cannot be used."""
     waiting = {name: digest.spiders for name, digest in settings.digests.items()}
     files, size_bytes = _delete_doomed(store)
     over_bytes = 0
     for name, spider in settings.spiders.items():
         table = spider.downloads
-        keeping = Keeping(table.versions, timedelta(seconds=table.keep_for) if table.keep_for is not None else None,
+        keeping = Keeping(table.versions, timedelta(seconds=table.keep_for) if table.keep_for is not None and by_age else None,
                           table.quota)
         if keeping:
             kept = stored.versions(store, name, waiting=waiting, now=now)

@@ -79,12 +79,14 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, m
                 max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
                 on_attempt: Callable[[Attempt], None] = lambda attempt: None,
                 on_error: Callable[[PipelineError], None] = lambda error: None,
-                stop: Callable[[], bool] = lambda: False, give_up: Callable[[], bool] = lambda: False) -> list[Attempt]:
+                stop: Callable[[], bool] = lambda: False, give_up: Callable[[], bool] = lambda: False,
+                by_age: Callable[[datetime], bool] = lambda now: True) -> list[Attempt]:
     """Deliver what is due, one message after the other over one connection; what each attempt came to.
 
     Ends early when the server cannot be reached or has taken `per_hour` messages within an hour: what is left stays
     due. stop: asked between messages. on_error: told why what a server said cannot be written down yet; that is tried
-    until it is, or `give_up`. Raises StoreError, DiskFullError.
+    until it is, or `give_up`. by_age: whether the clock can be believed (clock_trust); else no message is given up for its
+    age. Raises StoreError, DiskFullError.
     """
     attempts: list[Attempt] = []
     # Jitter only spreads load.
@@ -96,7 +98,7 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, m
         if not leased:
             break
         attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s,
-                           max_attempts=max_attempts, rng=rng, on_error=on_error, give_up=give_up)
+                           max_attempts=max_attempts, rng=rng, on_error=on_error, give_up=give_up, by_age=by_age)
         if attempt is None:
             continue
         attempts.append(attempt)
@@ -116,7 +118,7 @@ def free_from(store: Store, per_hour: int | None, now: datetime) -> datetime | N
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, max_age_s: float,
              max_attempts: int, rng: random.Random, on_error: Callable[[PipelineError], None],
-             give_up: Callable[[], bool]) -> Attempt | None:
+             give_up: Callable[[], bool], by_age: Callable[[datetime], bool]) -> Attempt | None:
     """One attempt, recorded; None when the message was taken up by someone else meanwhile."""
     results: list[RecipientResult] = []
     error, retry = "", True
@@ -128,7 +130,7 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
         at = now()
         again: datetime | None = at + timedelta(seconds=backoff_s(message.attempt, rng))
         age = at - message.created_at
-        given_up = age > timedelta(seconds=max_age_s) or message.attempt >= max_attempts
+        given_up = message.attempt >= max_attempts or (age > timedelta(seconds=max_age_s) and by_age(at))
         if not retry or given_up:
             again = None
         said = error or "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
@@ -192,8 +194,9 @@ class Outbox:
     def __init__(self, store: Store, transport: Transport, *, max_age_s: float, now: Clock,
                  max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None,
                  on_event: Callable[[Attempt], None], on_error: Callable[[PipelineError], None],
-                 rng: random.Random | None = None) -> None:
+                 by_age: Callable[[datetime], bool] = lambda now: True, rng: random.Random | None = None) -> None:
         self._store = store
+        self._by_age = by_age
         self._transport = transport
         self._max_age_s = max_age_s
         self._max_attempts = max_attempts
@@ -263,7 +266,7 @@ class Outbox:
             attempts = await asyncio.to_thread(
                 deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
                 max_age_s=self._max_age_s, max_attempts=self._max_attempts, per_hour=self._per_hour, rng=self._rng, on_attempt=tell,
-                on_error=complain, stop=stop, give_up=give_up)
+                on_error=complain, stop=stop, give_up=give_up, by_age=self._by_age)
         except PipelineError as error:
             self._on_error(error)
             self._failures += 1

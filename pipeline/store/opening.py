@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.store import migrate as migrate_
+from pipeline.store.clock_trust import look
 from pipeline.store.engine import Store, prepare_store
 
 UNFINISHED_RESTORE = "restore-unfinished"
@@ -28,11 +29,11 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
             raise StoreError(f"cannot be written: {error.strerror}", where=store.where,
                              fix="change [pipeline] database or data_dir, or its owner") from error
     found = migrate_.revision(store)
-    if found == migrate_.HEAD:
-        return store
-    if migrate:
+    if found != migrate_.HEAD:
+        if not migrate:
+            migrate_.refuse_other(found, store.where)
         migrate_.refuse_newer(found, store.where)
         migrate_.upgrade(store)
-    else:
-        migrate_.refuse_other(found, store.where)
+    if migrate:
+        look(store)
     return store

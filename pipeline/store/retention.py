@@ -83,6 +83,11 @@ class Rules:
         return cls(**keep, waiting={name: digest.spiders for name, digest in settings.digests.items()})
 
 
+    def without_ages(self) -> Rules:
+        return Rules(runs=Keep(None, self.runs.count), pages=Keep(None, self.pages.count),
+                     messages=Keep(None, self.messages.count), logs=Keep(None, self.logs.count), waiting=self.waiting)
+
+
 @dataclass
 class Pruned:
     runs: int = 0
@@ -102,13 +107,14 @@ class _CutShortError(Exception):
     """Somebody wants us to end; what is left is for the next time."""
 
 
-def prune(store: Store, rules: Rules, *, now: datetime, go_on: Callable[[], bool] = lambda: True) -> Pruned:
+def prune(store: Store, rules: Rules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> Pruned:
     """Delete what the rules no longer keep. go_on: asked after each transaction; it may take its time, and ends this.
+    by_age: whether the clock can be believed (clock_trust); else counts alone are kept to.
 
     Raises StoreError, DiskFullError.
     """
     done = Pruned()
-    pruner = _Pruner(store, rules, now, go_on, done)
+    pruner = _Pruner(store, rules if by_age else rules.without_ages(), now, go_on, done)
     try:
         pruner.messages()
         pruner.runs()
