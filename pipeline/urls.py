@@ -37,7 +37,7 @@ def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
             return link
     if not link.isascii():
         link = _with_encoded_query(_SURROGATE.sub("\ufffd", link), encoding)
-    url = _joined(link, base).partition("#")[0]
+    url = joined(link, base).partition("#")[0]
     return url if url.startswith(("http://", "https://")) and len(url) <= MAX_LENGTH else ""
 
 
@@ -64,11 +64,12 @@ def bare(url: str) -> str:
 
 def base_of(href: str, url: str) -> str:
     """What the links of a page at `url` start from, by the href of its first <base> that has one (HTML, 4.2.3)."""
-    base = _joined(href, url)
+    base = joined(href, url)
     return url if not base or base.startswith(("data:", "javascript:")) else base
 
 
-def _joined(link: str, base: str) -> str:
+def joined(link: str, base: str) -> str:
+    """`link` resolved against `base` (without one: by itself), whatever its scheme; "" for no URL."""
     try:
         return ada_url.join_url(base, link) if base else ada_url.normalize_url(link)
     except ValueError:
@@ -79,7 +80,7 @@ def _joined(link: str, base: str) -> str:
 def _normal_origin(url: str) -> str:
     """Scheme, host and port of a URL, where the URL parser leaves them as they are; else ""."""
     origin = _ORIGIN.match(url)
-    return origin[0] if origin and _joined(origin[0], "") == f"{origin[0]}/" else ""
+    return origin[0] if origin and joined(origin[0], "") == f"{origin[0]}/" else ""
 
 
 def _with_encoded_query(link: str, encoding: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from urllib.parse import urljoin
 
 import nh3
 from markupsafe import Markup
 
 from pipeline.mail.text import clean, one_line, safe_link
+from pipeline.urls import joined
 
 MAX_SOURCE = 64_000
 """Characters of a field that are looked at."""
@@ -46,10 +46,7 @@ def plain(source: str) -> str:
 
 def _cleaned(source: str, base: str) -> str:
     def link(tag: str, attribute: str, value: str) -> str | None:
-        try:
-            return safe_link(urljoin(base, value)) or None
-        except ValueError:  # no URL at all
-            return None
+        return safe_link(joined(value, base)) or None
 
     return clean(nh3.clean(
         clean(source[:MAX_SOURCE]), tags=_TAGS, clean_content_tags=_UNSEEN, attributes={"a": {"href"}},
