@@ -26,6 +26,8 @@ from pipeline.crawl.extract import Refused
 from pipeline.crawl.rows import NotStorableError, RowScheduler, to_model
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
+from pipeline.session.http_auth import challenges_in
+from pipeline.session.shown import clean
 
 MOST_OF_A_PAGE = 100_000
 """Items, links and downloads, of each, that one page may give: a page that was made to be endless must not fill the store."""
@@ -234,7 +236,10 @@ def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
     if response.status < 400 or page.items or page.links or page.downloads or page.rejects:
         return "", False
     transient = response.status >= 500 or response.status in (408, 425, 429)
-    return f"HTTP {response.status} from {response.url}", transient
+    schemes = {challenge.scheme for value in response.headers.getlist("WWW-Authenticate")
+               for challenge in challenges_in(value.decode("latin-1"))} if response.status == 401 else ()
+    asked = f", which asks for {clean(' or '.join(sorted(schemes)), 60)} authentication (auth)" if schemes else ""
+    return f"HTTP {response.status} from {response.url}{asked}", transient
 
 
 def _owned(files: list[Download], items: list[Item]) -> Iterator[Download]:

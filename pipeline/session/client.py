@@ -161,9 +161,13 @@ class Client(requests.Session):
             self.jar.store(url, lines, served=served)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """A redirect to another site loses the login's header, whatever its name."""
+        """A redirect to another site loses the login's header, whatever its name; from https to http a body is never sent."""
         prepared_request.url = self.get_redirect_target(response)  # again as it is, see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        target = prepared_request.url or ""
+        if prepared_request.body and (response.url or "").startswith("https:") and target.startswith("http:"):
+            raise FetchError(f"would send what was posted to it in the clear to {shown_url(target)}",
+                             where=shown_url(response.url), fix="ask the site's owner; it is not sent")
         for name in self._login_headers(response.request.url or ""):
             prepared_request.headers.pop(name, None)
         prepared_request.headers.update(self._login_headers(prepared_request.url or ""))

@@ -1,0 +1,55 @@
+"""A password that came over https never goes on over http: by no form, redirect or refresh."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trustme
+
+from pipeline.errors import PipelineError
+from tests.servers.authority import Authority
+from tests.servers.pages import Answer, Asked, PageSite
+from tests.session.conftest import OpenSession
+
+
+def context(leaf: trustme.LeafCert) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(made)
+    return made
+
+
+FORM = "<form method=post action='{action}'><input name=user><input type=password name=pass>{button}</form>"
+
+
+@pytest.mark.parametrize(("form", "status", "words"), [
+    (FORM.format(action="{plain}/steal", button=""), 0, "the form would send the password in the clear to {plain}/steal"),
+    (FORM.format(action="/in", button="<button formaction='{plain}/steal'>In</button>"), 0, "in the clear to {plain}/steal"),
+    ("<base href='{plain}/'>" + FORM.format(action="steal", button=""), 0, "in the clear to {plain}/steal"),
+    (FORM.format(action="/in", button=""), 307, "would send what was posted to it in the clear to {plain}/steal"),
+    (FORM.format(action="/in", button=""), 308, "would send what was posted to it in the clear to {plain}/steal")])
+def test_a_password_stays_on_https(authority: Authority, open_with: OpenSession, form: str, status: int, words: str) -> None:
+    with PageSite() as plain, PageSite(tls=context(authority.issue())) as site:
+        site.pages = {"/login": form.replace("{plain}", plain.url),
+                      "/in": Answer("", status or 200, {"Location": f"{plain.url}/steal"})}
+        session = open_with(site.url, f'ca_file = "{authority.ca_file}"', login=f'url = "{site.url}/login"')
+        with pytest.raises(PipelineError) as caught:
+            session.ensure_login()
+        assert words.replace("{plain}", plain.url) in str(caught.value)
+        assert plain.asked == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"Refresh": "0;url={plain}/in"}])
+def test_a_refresh_from_https_to_http_is_not_followed(authority: Authority, open_with: OpenSession,
+                                                      headers: dict[str, str]) -> None:
+    with PageSite() as plain, PageSite(tls=context(authority.issue())) as site:
+        def login(asked: Asked) -> Answer:
+            if asked.method == "GET":
+                return Answer(FORM.format(action="", button=""))
+            return Answer("" if headers else f"<meta http-equiv=refresh content='0;url={plain.url}/in'>", headers={
+                "Set-Cookie": "sid=1", **{name: value.replace("{plain}", plain.url) for name, value in headers.items()}})
+        site.pages = {"/login": login}
+        session = open_with(site.url, f'ca_file = "{authority.ca_file}"', login=f'url = "{site.url}/login"')
+        with pytest.raises(PipelineError, match=r"login\.check matches nothing"):
+            session.ensure_login()
+        assert plain.asked == []
