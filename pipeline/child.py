@@ -54,6 +54,7 @@ from pipeline.session.shown import shown_url
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, host_pauses, logins, open_store
+from pipeline.store import downloads as download_queue
 from pipeline.store.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress, work_left
 from pipeline.store.sequels import Sequel
 
@@ -347,6 +348,11 @@ class CrawlRun:
             outcome = Outcome.STOPPED if self._stop else Outcome.FAILED
             return Ending(outcome, f"{files_left} files are still to be fetched", "DownloadError", keep_open=True,
                           retry=True)
+        aside = download_queue.set_aside(self._store, self._run.pass_id)
+        if ending.outcome is Outcome.SUCCEEDED and aside.count and aside.until is not None:
+            note = (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, asked "
+                    f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
+            ending = replace(ending, error="; ".join(filter(None, (ending.error, note))))
         return ending
 
     def _so_far(self) -> Progress:

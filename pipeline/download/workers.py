@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -28,7 +29,7 @@ from pipeline.download.stream import Fetched, NotModified, StoppedError, fetch
 from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
 from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run, Transfer
-from pipeline.session.shown import shown_url
+from pipeline.session.shown import clean, shown_url
 from pipeline.store import downloads as queue
 from pipeline.store import leases
 from pipeline.store.engine import Store
@@ -39,6 +40,8 @@ _LOOK_S = 1.0
 """How often idle workers look for retries that have come due."""
 _GATHER_S = 0.02
 """How long files that have arrived wait for others, to be recorded together."""
+_OF_THE_DISK = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""What is no fault of one file."""
 _PROGRESS_BYTES = MIB
 """An attempt that brought this much does not count against the number of attempts."""
 
@@ -363,6 +366,12 @@ class Downloads:
             raise
         except PipelineError as error:
             self._failure(transfer, error)
+        except OSError as error:
+            if error.errno in _OF_THE_DISK:
+                raise
+            self._failure(transfer, _unforeseen(error, wanted))
+        except Exception as error:  # noqa: BLE001  whatever one answer makes go wrong costs that one file
+            self._failure(transfer, _unforeseen(error, wanted))
         else:
             with self._changed:
                 self._arrived.append((wanted, found))
@@ -392,7 +401,7 @@ class Downloads:
             self._leave_alone(wanted.url, error.after_s or wait_s)
         retry_at = self._clock() + timedelta(seconds=wait_s) if error.retry else None
         try:
-            state = queue.fail(self._store, wanted.id, owner=self._owner, error=str(error), retry_at=retry_at,
+            state = queue.fail(self._store, wanted.id, owner=self._owner, error=str(error), now=self._clock(), retry_at=retry_at,
                                attempts=self._limits.attempts, progressed=transfer.received >= _PROGRESS_BYTES)
         except LeaseLostError as lost:
             _log.warning("%s", lost)
@@ -426,6 +435,13 @@ def _arrived(wanted: QueuedDownload, found: Fetched | NotModified) -> queue.Arri
         return queue.Arrived(wanted, etag=found.etag, last_modified=found.last_modified)
     return queue.Arrived(wanted, key=found.key, name=found.name, size_bytes=found.size_bytes, sha256=found.sha256,
                          content_type=found.content_type, etag=found.etag, last_modified=found.last_modified)
+
+
+def _unforeseen(error: Exception, wanted: QueuedDownload) -> PipelineError:
+    where = shown_url(wanted.url)
+    _log.error("%s: an unforeseen %s", where, type(error).__name__, exc_info=error)
+    return DownloadError(f"could not be fetched: {type(error).__name__}: {clean(str(error))}", where=where,
+                         fix="the run's log has the details; report it")
 
 
 def _unexpected(error: Exception) -> PipelineError:

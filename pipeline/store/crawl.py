@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, select, update
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store import leases
 from pipeline.store.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
 from pipeline.store.compare import Comparison, Coverage
+from pipeline.store.downloads import LONGEST_REST, SET_ASIDE_AFTER
 from pipeline.store.engine import Store
 from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs, storable_key
 
@@ -379,17 +380,24 @@ def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progr
 
 
 def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
-    """Each URL once a spider; a later pass asks again, and the download finds out whether it changed."""
+    """Each URL once a spider; a later pass asks again, and the download finds out whether it changed.
+
+    One that is set aside is no longer asked for until its time has come.
+    """
     wanted = {download.url: download for page in batch for download in page.downloads}
     if not wanted:
         return
     statement = insert_of(connection)(downloads)
+    aside = and_(downloads.c.failed_passes >= SET_ASIDE_AFTER, downloads.c.not_before > now,
+                 downloads.c.not_before <= now + LONGEST_REST)  # beyond it the clock was set back
     statement = statement.on_conflict_do_update(
         index_elements=["spider", "url_sha1"],
         where=downloads.c.pass_id < run.pass_id,
         set_={name: statement.excluded[name] for name in (
-            "pass_id", "item_key", "name", "referer", "headers", "sha256_wanted", "state", "requested_at")}
-        | {"not_before": None, "error": "", "attempt": 0})
+            "pass_id", "item_key", "name", "referer", "headers", "sha256_wanted", "requested_at")}
+        | {"state": case((aside, DownloadState.FAILED.value), else_=statement.excluded.state),
+           "not_before": case((aside, downloads.c.not_before)),
+           "error": case((aside, downloads.c.error), else_=""), "attempt": 0})
     connection.execute(statement, [
         {"spider": run.spider, "url": d.url, "pass_id": run.pass_id, "item_key": d.item_key, "name": d.name,
          "referer": d.referer, "headers": [list(pair) for pair in d.headers], "sha256_wanted": d.sha256,

@@ -3,6 +3,7 @@
 A row waits until it is done or failed. The part on disk and its validators are written in one transaction, so
 that a part is never taken for the bytes of another version; a fresh start gets a part with a new name.
 `attempt` counts leases, `failures` what went wrong without getting on: a kill or a stop costs a file nothing.
+A file that failed for good in several passes in a row is set aside: it is left alone for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, case, delete, func, insert, or_, select, update
@@ -23,6 +24,10 @@ from pipeline.store.schema import download_files, downloads, items, runs
 
 _LOOK_AHEAD = 500
 """Rows looked at to find some whose host is not busy."""
+SET_ASIDE_AFTER = 5
+"""Passes in a row in which a file failed for good."""
+FIRST_REST = timedelta(hours=1)
+LONGEST_REST = timedelta(days=1)
 _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
 
 
@@ -125,7 +130,7 @@ def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, no
         if kept:
             connection.execute(
                 update(downloads).where(downloads.c.id == bindparam("row")).values(
-                    state=DownloadState.DONE.value, done_at=now, error="", failures=0, not_before=None,
+                    state=DownloadState.DONE.value, done_at=now, error="", failures=0, failed_passes=0, not_before=None,
                     # The version we have may have been deleted since it was leased: only a new one changes the key.
                     file_key=case((bindparam("new_key") == "", downloads.c.file_key), else_=bindparam("new_key")),
                     file_sha256=bindparam("new_sha256"), file_size=bindparam("new_size"),
@@ -148,11 +153,12 @@ def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, no
         return ours
 
 
-def fail(store: Store, row_id: int, *, owner: str, error: str, retry_at: datetime | None,
+def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, retry_at: datetime | None,
          attempts: int, progressed: bool = False) -> DownloadState:
     """An attempt failed. Raises LeaseLostError.
 
-    retry_at: when to try again, None when that is of no use; attempts: so many failures in a row are the end.
+    retry_at: when to try again, None when that is of no use, so that it counts towards being set aside; attempts: so many
+    failures in a row are the end.
     progressed: it got on before it failed, so the count starts again.
     """
     # The first lease of a pass: what an earlier pass counted is over.
@@ -162,13 +168,36 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, retry_at: datetim
         counted = connection.execute(
             update(downloads).where(downloads.c.id == row_id)
             .values(failures=1 if progressed else case((fresh, 1), else_=downloads.c.failures + 1))
-            .returning(downloads.c.failures)).scalar_one()
-        over = retry_at is None or counted >= attempts
+            .returning(downloads.c.failures, downloads.c.failed_passes)).one()
+        over = retry_at is None or counted.failures >= attempts
         state = DownloadState.FAILED if over else DownloadState.WAITING
-        values: dict[str, Any] = {"failures": 0} if over else {}
-        leases.end(connection, downloads, row_id, owner=owner, state=state.value, error=error[:2000],
-                   not_before=None if over else retry_at, **values)
+        values: dict[str, Any] = {"failures": 0, "not_before": None} if over else {"not_before": retry_at}
+        if retry_at is None:
+            passes = counted.failed_passes + 1
+            values["failed_passes"] = passes
+            if passes >= SET_ASIDE_AFTER:
+                values["not_before"] = now + min(FIRST_REST * 2 ** min(passes - SET_ASIDE_AFTER, 10), LONGEST_REST)
+        leases.end(connection, downloads, row_id, owner=owner, state=state.value, error=error[:2000], **values)
         return state
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Files that a pass did not ask for, since they failed in so many before. first: the address and reason of one."""
+
+    count: int = 0
+    first: str = ""
+    until: datetime | None = None
+
+
+def set_aside(store: Store, pass_id: int) -> SetAside:
+    """The files that a pass wanted and left alone; until: when the first of them is asked for again."""
+    where = and_(downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt == 0,
+                 downloads.c.not_before.is_not(None))
+    with store.read() as connection:
+        row = connection.execute(select(func.count().label("number"), func.min(downloads.c.not_before).label("until")).where(where)).one()
+        first = connection.execute(select(downloads.c.error).where(where).order_by(downloads.c.id).limit(1)).scalar()
+    return SetAside(row.number, first or "", row.until)
 
 
 def failures(store: Store, row_id: int) -> int:

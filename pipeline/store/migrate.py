@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect
 from pipeline.errors import StoreError
 from pipeline.store.engine import Store
 
-HEAD = "0002"
+HEAD = "0003"
 """The migration this code is written for; a test holds it against migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"

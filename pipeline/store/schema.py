@@ -259,6 +259,7 @@ downloads = Table(
     Column("requested_at", Instant, nullable=False),
     Column("done_at", Instant),
     Column("failures", Integer, nullable=False, default=0, server_default="0"),  # in a row; leases count apart
+    Column("failed_passes", Integer, nullable=False, default=0, server_default="0"),  # in a row, for good
     _text("error"),
     _text("part_key"), _text("part_etag"), _text("part_last_modified"), Column("part_length", Id),
     # Of the last whole version. file_key "" beside a file_sha256: it was deleted to keep within the limits.
