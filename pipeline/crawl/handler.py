@@ -129,12 +129,13 @@ class SessionHandler(AiohttpDownloadHandler):
         Next to the wire: a body that was cut is asked for again, and is not kept for later passes.
         """
         values = response.headers.getlist("Content-Encoding")
-        if not values or not response.body or request.method == "HEAD" or "download_stopped" in response.flags:
+        if not values or response.status in (204, 304) or request.method == "HEAD" or "download_stopped" in response.flags:
             return
+        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
         max_bytes = request.meta.get("download_maxsize", self._default_maxsize)
         try:
             codings = codings_of(value.decode("latin-1") for value in values)
-            self._decoded[response] = decode(response.body, codings, max_bytes or None)
+            self._decoded[response] = decode(response.body, codings, max_bytes or None, empty=framed)
         except (CutShortError, DecodingError) as error:
             raise ResponseDataLossError(str(error)) from error
         except OversizeError as error:

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from pipeline.session.responses.chunks import ChunkedBody
-from pipeline.session.responses.errors import CutShortError, HeadError
+from pipeline.session.responses.errors import TLS_NOT_CLOSED, CutShortError, HeadError
 from pipeline.session.responses.head import end_of_head, parse_head, plain_head
 
 _MAX_INTERIM = 100
@@ -115,11 +115,20 @@ class LenientProtocol(ResponseHandler):
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """A body without a length ends with its connection: only when that was closed, not when it broke."""
+        """A body without a length ends with its connection: only when that was closed, not when it broke.
+
+        TLS tells of both ends (RFC 8446, 6.1): without close_notify anybody on the way may have cut it.
+        """
         payload = self._payload
         if payload is not None and not payload.is_eof():
             if exc is not None:
                 payload.set_exception(aiohttp.ClientPayloadError(f"the connection broke: {exc}"))
+            elif self._left is None and self._chunks is None and not self._ended and self._secured:
+                payload.set_exception(AnswerError(TLS_NOT_CLOSED))
         elif self._head:
             self.set_exception(AnswerError("headers cut short"))
         super().connection_lost(exc)
+
+    @property
+    def _secured(self) -> bool:
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None

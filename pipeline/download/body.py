@@ -15,6 +15,7 @@ import requests
 
 from pipeline.session.responses.content_coding import ContentDecoder
 from pipeline.session.responses.errors import CutShortError, OversizeError, cut_short
+from pipeline.session.responses.http_client import is_framed
 
 _FULL_ENOUGH_S = 0.1
 """What came in this time goes on to the disk, full buffer or not."""
@@ -35,6 +36,7 @@ class Body:
         self._rest = memoryview(b"")
         self._over = False
         inner = getattr(response.raw, "_original_response", None)
+        self._framed = is_framed(inner)
         plain = isinstance(inner, http.client.HTTPResponse) and not inner.chunked and isinstance(inner.fp, io.BufferedReader)
         self._plain: http.client.HTTPResponse | None = inner if plain and self._decoder is None else None
         self._announced: int | None = getattr(inner, "length", None)
@@ -64,7 +66,7 @@ class Body:
             elif chunk := self._response.raw.read1(len(buffer), decode_content=False):
                 self._pieces = decoder.feed(chunk)
             else:
-                decoder.finish()
+                decoder.finish(empty=self._framed)
                 self._over = True
         count = min(len(self._rest), len(buffer))
         buffer[:count] = self._rest[:count]
@@ -80,7 +82,7 @@ class Body:
             self._watch = None
             return
         if not data:
-            decoder.finish()
+            decoder.finish(empty=self._framed)
 
     def _receive(self, inner: http.client.HTTPResponse, buffer: memoryview) -> int:
         if self._failure is not None:

@@ -29,6 +29,7 @@ from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.responses.content_coding import ContentDecoder, codings_of
 from pipeline.session.responses.errors import DecodingError, OversizeError
+from pipeline.session.responses.http_client import is_framed
 from pipeline.session.shown import shown_url
 from pipeline.settings import BannedTable
 from pipeline.urls import absolute, bare, redirect_target, target_of
@@ -343,7 +344,7 @@ def _read(response: requests.Response, url: str, max_bytes: int, deadline: float
             raise OversizeError
         if time.monotonic() > deadline:
             raise FetchError("did not arrive in time", where=shown_url(url), fix="raise timeout", retry=True)
-    decoder.finish()
+    decoder.finish(empty=is_framed(getattr(response.raw, "_original_response", None)))
     return bytes(data)
 
 

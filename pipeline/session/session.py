@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -296,7 +297,10 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
     """A client's context that trusts the system's authorities (requests' bundle where there are none) and ca_file's."""
-    context = ssl.create_default_context()
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificates and names
+    if sys.version_info >= (3, 13):  # as ssl.create_default_context() does
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    context.load_default_certs()
     paths = ssl.get_default_verify_paths()
     if paths.cafile is None and paths.capath is None:
         context.load_verify_locations(certifi.where())
@@ -324,8 +328,15 @@ def _read_line(path: Path) -> str:
         raise SessionError(f"cannot be read: {error.strerror}", where=str(path), fix="check its owner and mode") from error
 
 
+class _Context(ssl.SSLContext):
+    """Says of a connection that ends without close_notify that it was cut, where Python by default calls it an end."""
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(*arguments, **{**options, "suppress_ragged_eofs": False})
+
+
 def _unverified_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

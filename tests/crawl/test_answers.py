@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import brotli
+import pytest
 from backports import zstd
 from sqlalchemy import select
 
@@ -18,6 +19,7 @@ from pipeline.session import open_session
 from pipeline.session.client import Client, fetch
 from pipeline.store import schema
 from tests.crawl.conftest import Crawls
+from tests.servers.authority import Authority
 from tests.servers.scripted import Asked, ScriptedServer
 
 BODY = b"<p>forty-two bytes of one page of one site"
@@ -132,6 +134,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "br cut": (coded("br", brotli.compress(BODY)[:-1]), "br stream ended before its end marker"),
     "zstd cut": (coded("zstd", ZSTD[:-1]), "zstd stream ended before its end marker"),
     "gzip cut in br": (coded("gzip, br", brotli.compress(GZIP[:-1])), "gzip stream ended before its end marker"),
+    "nothing of a gzip without a length": (OK + b"Content-Encoding: gzip\r\n\r\n", "gzip stream ended before it began"),
     "a transfer coding cut": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(GZIP[:-1]),
                               "gzip stream ended before its end marker"),
     # What makes no sense
@@ -157,6 +160,37 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
 
 NAMES = list(ANSWERS)
 FAILS = [name for name, (_, expected) in ANSWERS.items() if expected not in (WHOLE, CUT30)]
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_tls_tells_whether_a_body_without_a_length_is_whole(crawls: Crawls, authority: Authority, ragged: bool) -> None:
+    home = b"<p>1</p><a class=p href=/p></a><a class=d href=/d></a>"
+    answers = {"/": OK + b"Content-Length: %d\r\n\r\n" % len(home) + home}
+    with ScriptedServer(lambda asked: answers.get(asked.path, OK + b"\r\n" + BODY), authority.context(), ragged) as started:
+        crawls.write(f"""
+            [spiders.s]
+            start = "{started.url}/"
+            follow = ["a.p"]
+            download = ["a.d"]
+            robots = false
+            retries = 0
+            ca_file = "{authority.ca_file}"
+            [spiders.s.items]
+            each = "p"
+            key = ["t"]
+            fields = {{ t = "::text" }}
+            [spiders.s.downloads]
+            attempts = 1
+        """)
+        run = crawls.perform()
+        session = open_session("s", crawls.settings.spiders["s"], crawls.settings)
+        with session.client() as client:
+            said = fetched(client, f"{started.url}/s")
+    assert run.complete is not ragged
+    assert set(crawls.items()) == ({"1"} if ragged else {"1", WHOLE})
+    assert run.progress.downloads_failed == ragged
+    assert ("ended without close_notify" in said) if ragged else said == WHOLE
+    assert ("ended without close_notify" in run.error) is ragged
 
 
 @contextmanager

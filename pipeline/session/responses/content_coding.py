@@ -55,15 +55,23 @@ class ContentDecoder:
 
     def __init__(self, codings: tuple[str, ...], max_bytes: int | None = None) -> None:
         self._streams = [_Counted(_DECODERS[name](), max_bytes) for name in reversed(codings)]
+        self._outermost = codings[-1] if codings else ""
+        self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decoded pieces of some tens of kilobytes. Raises DecodingError and OversizeError."""
+        self._begun = self._begun or bool(data)
         return self._through(data, 0)
 
-    def finish(self) -> None:
-        """Call it at the body's end. Raises CutShortError when a stream has not come to its end marker."""
+    def finish(self, *, empty: bool = True) -> None:
+        """Call it at the body's end. empty: whether no byte at all may be a whole body, as it is where a length says so.
+
+        Raises CutShortError when a stream has not come to its end marker.
+        """
         for stream in self._streams:
             stream.finish()
+        if self._outermost and not self._begun and not empty:
+            raise CutShortError(f"{self._outermost} stream ended before it began")
 
     def _through(self, data: bytes, depth: int) -> Iterator[bytes]:
         if depth == len(self._streams):
@@ -73,11 +81,11 @@ class ContentDecoder:
             yield from self._through(piece, depth + 1)
 
 
-def decode(body: bytes, codings: tuple[str, ...], max_bytes: int | None = None) -> bytes:
-    """A whole body, decoded. Raises CutShortError, DecodingError and OversizeError."""
+def decode(body: bytes, codings: tuple[str, ...], max_bytes: int | None = None, *, empty: bool = True) -> bytes:
+    """A whole body, decoded; empty: as in ContentDecoder.finish(). Raises CutShortError, DecodingError and OversizeError."""
     decoder = ContentDecoder(codings, max_bytes)
     decoded = b"".join(decoder.feed(body))
-    decoder.finish()
+    decoder.finish(empty=empty)
     return decoded
 
 
@@ -97,7 +105,7 @@ class _Counted:
 
 
 class _Gzip:
-    """Members one after the other (RFC 1952, 2.2). An empty body passes: servers answer so with nothing to say."""
+    """Members one after the other (RFC 1952, 2.2)."""
 
     _MAGIC = b"\x1f\x8b\x08"
 

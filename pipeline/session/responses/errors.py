@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 
+TLS_NOT_CLOSED = "body cut short: its length is not announced, and the TLS connection ended without close_notify"
+
 
 class HeadError(http.client.HTTPException):
     """The head of an answer makes no sense, or is larger than what browsers read."""

@@ -11,7 +11,7 @@ import ssl
 from typing import Any
 
 from pipeline.session.responses.chunks import size_of
-from pipeline.session.responses.errors import CutShortError, HeadError, cut_short
+from pipeline.session.responses.errors import TLS_NOT_CLOSED, CutShortError, HeadError, cut_short
 from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINE_BYTES, MAX_LINES, Head, parse_head
 
 _MAX_INTERIM = 100
@@ -19,7 +19,15 @@ _MAX_INTERIM = 100
 
 class Response(http.client.HTTPResponse):
     """Interim answers are skipped, a head that is cut is an error, and a chunked body is seen as a plain one that fails
-    where it is not whole."""
+    where it is not whole. framed: whether the body says itself where it ends, rather than with its connection."""
+
+    framed = True
+
+    def __init__(self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self._tls = _TlsSource(self.fp.detach()) if isinstance(sock, ssl.SSLSocket) else None
+        if self._tls is not None:
+            self.fp = io.BufferedReader(self._tls)
 
     def begin(self) -> None:
         if self.headers is not None:
@@ -40,6 +48,9 @@ class Response(http.client.HTTPResponse):
             self.fp = io.BufferedReader(_Chunked(self.fp), 64 * 1024)
         elif self.length is None:
             self.will_close = True
+            self.framed = False
+            if self._tls is not None:
+                self.fp = io.BufferedReader(_ToTheEnd(self.fp, self._tls), 64 * 1024)
 
     def _final_head(self) -> Head:
         for _ in range(_MAX_INTERIM):
@@ -66,10 +77,7 @@ class Response(http.client.HTTPResponse):
         raise HeadError(f"it has more than {MAX_LINES:,} header lines")
 
     def _line(self, *, began: bool) -> bytes:
-        try:
-            line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
-        except ssl.SSLEOFError:
-            line = b""
+        line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
         if not line and not began:  # as http.client says it
             raise http.client.RemoteDisconnected("Remote end closed connection without response")
         if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
@@ -82,16 +90,40 @@ class Response(http.client.HTTPResponse):
         return "close" in said or (head.version == 10 and "keep-alive" not in said)
 
 
-class _Chunked(io.RawIOBase):
-    """The content of a chunked body (RFC 9112, 7.1). Raises CutShortError where the last chunk has not come."""
+def is_framed(inner: object) -> bool:
+    """Of urllib3's `_original_response`, which is what this program has put in."""
+    return getattr(inner, "framed", True)
+
+
+class _TlsSource(io.RawIOBase):
+    """A TLS socket's bytes. ragged: whether they ended without close_notify (RFC 8446, 6.1)."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__()
+        self._raw = raw
+        self.ragged = False
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            return self._raw.readinto(buffer)
+        except ssl.SSLEOFError:
+            self.ragged = True
+            return 0
+
+
+class _Wrapped(io.RawIOBase):
+    """What is read of another reader."""
 
     def __init__(self, source: Any) -> None:
         super().__init__()
         self._source = source
-        self._left = 0
-        self._received = 0
-        self._first = True
-        self._over = False
 
     def readable(self) -> bool:
         return True
@@ -99,6 +131,31 @@ class _Chunked(io.RawIOBase):
     def close(self) -> None:
         self._source.close()
         super().close()
+
+
+class _ToTheEnd(_Wrapped):
+    """A body without a length on a TLS connection. Raises CutShortError where the connection was not closed as TLS asks."""
+
+    def __init__(self, source: Any, tls: _TlsSource) -> None:
+        super().__init__(source)
+        self._tls = tls
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._source.readinto1(buffer)
+        if not count and self._tls.ragged:
+            raise CutShortError(TLS_NOT_CLOSED)
+        return count
+
+
+class _Chunked(_Wrapped):
+    """The content of a chunked body (RFC 9112, 7.1). Raises CutShortError where the last chunk has not come."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source)
+        self._left = 0
+        self._received = 0
+        self._first = True
+        self._over = False
 
     def readinto(self, buffer: Any) -> int:
         if not self._left and not self._over:
