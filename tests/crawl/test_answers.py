@@ -20,7 +20,7 @@ from pipeline.session.client import Client, fetch
 from pipeline.store import schema
 from tests.crawl.conftest import Crawls
 from tests.servers.authority import Authority
-from tests.servers.scripted import Asked, ScriptedServer
+from tests.servers.scripted import Asked, End, ScriptedServer
 
 BODY = b"<p>forty-two bytes of one page of one site"
 WHOLE = "forty-two bytes of one page of one site"
@@ -166,7 +166,8 @@ FAILS = [name for name, (_, expected) in ANSWERS.items() if expected not in (WHO
 def test_tls_tells_whether_a_body_without_a_length_is_whole(crawls: Crawls, authority: Authority, ragged: bool) -> None:
     home = b"<p>1</p><a class=p href=/p></a><a class=d href=/d></a>"
     answers = {"/": OK + b"Content-Length: %d\r\n\r\n" % len(home) + home}
-    with ScriptedServer(lambda asked: answers.get(asked.path, OK + b"\r\n" + BODY), authority.context(), ragged) as started:
+    with ScriptedServer(lambda asked: answers.get(asked.path, OK + b"\r\n" + BODY), authority.context(),
+                        End.RAGGED if ragged else End.CLOSED) as started:
         crawls.write(f"""
             [spiders.s]
             start = "{started.url}/"

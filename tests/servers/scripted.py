@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Self
 
 
@@ -18,13 +20,21 @@ class Asked:
     headers: dict[str, str]
 
 
+class End(Enum):
+    """How a connection ends. RAGGED: as CLOSED, but for TLS, which does not say so with a close_notify."""
+
+    CLOSED = auto()
+    RAGGED = auto()
+    RESET = auto()
+
+
 @dataclass
 class ScriptedServer:
-    """script: gives the bytes for a request. tls: a server's context; ragged: whether TLS ends without close_notify."""
+    """script: gives the bytes for a request, and the end where it is not `end`. tls: a server's context."""
 
-    script: Callable[[Asked], bytes]
+    script: Callable[[Asked], bytes | tuple[bytes, End]]
     tls: ssl.SSLContext | None = None
-    ragged: bool = False
+    end: End = End.CLOSED
     asked: list[Asked] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -54,25 +64,36 @@ class ScriptedServer:
             connection.settimeout(20)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls is None:
-                self._answer(connection)
-                connection.shutdown(socket.SHUT_WR)
+                if self._answer(connection) is End.RESET:
+                    _reset_at_close(connection)
+                else:
+                    connection.shutdown(socket.SHUT_WR)
                 return
             with self.tls.wrap_socket(connection, server_side=True) as secured:
-                self._answer(secured)
-                if self.ragged:
-                    socket.socket.shutdown(secured, socket.SHUT_WR)
-                else:
+                end = self._answer(secured)
+                if end is End.CLOSED:
                     secured.unwrap()
+                elif end is End.RESET:
+                    _reset_at_close(secured)
+                else:
+                    socket.socket.shutdown(secured, socket.SHUT_WR)
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> End:
         raw = b""
         while b"\r\n\r\n" not in raw:
             if not (more := connection.recv(65536)):
-                return
+                return End.CLOSED
             raw += more
         lines = raw.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
         method, path, _ = lines[0].split(" ", 2)
         pairs = (line.partition(":") for line in lines[1:])
         asked = Asked(method, path, {name.lower(): value.strip() for name, _, value in pairs})
         self.asked.append(asked)
-        connection.sendall(self.script(asked))
+        said = self.script(asked)
+        data, end = said if isinstance(said, tuple) else (said, self.end)
+        connection.sendall(data)
+        return end
+
+
+def _reset_at_close(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
