@@ -10,8 +10,9 @@ from scrapy.http import Request, Response, TextResponse
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
+from pipeline.crawl.revalidate import WHOLE
 from pipeline.session.responses.content_coding import ACCEPTED, codings_of, decode
-from pipeline.session.responses.errors import OversizeError
+from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 
 
 class DecodedBodies:
@@ -28,13 +29,18 @@ class DecodedBodies:
     def process_request(self, request: Request) -> None:
         request.headers.setdefault("Accept-Encoding", ACCEPTED)
 
-    def process_response(self, request: Request, response: Response) -> Response:
+    def process_response(self, request: Request, response: Response) -> Request | Response:
         values = response.headers.getlist("Content-Encoding")
         if not values or request.method == "HEAD":
             return response
         body = self._decoded.pop(response, None)
         if body is None:
-            body = self._decode(request, response, values)
+            try:
+                body = self._decode(request, response, values)
+            except (CutShortError, DecodingError):  # kept by a version that did not look, or damaged
+                if request.meta.get(WHOLE):
+                    raise
+                return request.replace(dont_filter=True, meta={**request.meta, WHOLE: True})
         del response.headers["Content-Encoding"]
         kind = responsetypes.from_args(headers=response.headers, url=response.url, body=body)
         changed: dict[str, Any] = {"cls": kind, "body": body}
@@ -44,7 +50,7 @@ class DecodedBodies:
         return decoded
 
     def _decode(self, request: Request, response: Response, values: list[bytes]) -> bytes:
-        """Raises DownloadCancelledError, CutShortError and DecodingError; the last two for a damaged cache only."""
+        """Raises DownloadCancelledError, CutShortError and DecodingError."""
         max_bytes = request.meta.get("download_maxsize", self._max_bytes)
         try:
             return decode(response.body, codings_of(value.decode("latin-1") for value in values), max_bytes or None)

@@ -27,7 +27,7 @@ MAX_AGE_S = 30 * 86400.0
 
 _CONDITIONS = ("If-None-Match", "If-Modified-Since")
 _OURS = "pipeline_revalidated"
-_WHOLE = "pipeline_whole"
+WHOLE = "pipeline_whole"
 """The meta key of a request that is sent again without conditions."""
 _PERSONAL = ("cookie", "authorization", "accept-language")
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "connection"})
@@ -54,7 +54,7 @@ class Revalidate:
         if request.meta.pop(_OURS, False):
             for name in _CONDITIONS:
                 request.headers.pop(name, None)
-        if not _may_be_kept(request) or request.meta.get(_WHOLE) or any(name in request.headers for name in _CONDITIONS):
+        if not _may_be_kept(request) or request.meta.get(WHOLE) or any(name in request.headers for name in _CONDITIONS):
             return
         kept = self._cache.head(request.url)
         if kept is None:
@@ -71,7 +71,7 @@ class Revalidate:
         if response.status == 304 and request.meta.get(_OURS):
             kept = self._cache.get(request.url)
             if kept is None:  # damaged, or just pruned
-                return request.replace(dont_filter=True, meta={**request.meta, _WHOLE: True})
+                return request.replace(dont_filter=True, meta={**request.meta, WHOLE: True})
             self._cache.touch(request.url)
             return _rebuilt(kept, response)
         if response.status == 200 and _may_be_kept(request) and _has_validator(response):

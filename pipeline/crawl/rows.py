@@ -197,5 +197,6 @@ def explain(error: BaseException, request: scrapy.Request, proxy: str | None) ->
         return TlsError(f"its certificate is not to be trusted: {reason}", where=url,
                         fix="set ca_file for an authority of your own"), True
     if isinstance(error, DownloadCancelledError):
-        return FetchError(str(error), where=url, fix="raise max_page_size"), False
+        # What is on it nobody knows, so that none of it can be gone.
+        return FetchError(str(error), where=url, fix="raise max_page_size"), True
     return FetchError(str(error) or type(error).__name__, where=url, retry=True), True

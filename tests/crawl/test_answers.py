@@ -14,6 +14,7 @@ import pytest
 from backports import zstd
 from sqlalchemy import select
 
+from pipeline.crawl.page_cache import Kept, PageCache
 from pipeline.errors import FetchError
 from pipeline.session import open_session
 from pipeline.session.client import Client, fetch
@@ -192,6 +193,54 @@ def test_tls_tells_whether_a_body_without_a_length_is_whole(crawls: Crawls, auth
     assert run.progress.downloads_failed == ragged
     assert ("ended without close_notify" in said) if ragged else said == WHOLE
     assert ("ended without close_notify" in run.error) is ragged
+
+
+def test_a_page_that_has_grown_too_large_takes_no_item_with_it(crawls: Crawls) -> None:
+    size = 10
+    def page(asked: Asked) -> bytes:
+        body = b"<a href=/2></a><p>1</p>" if asked.path == "/" else b"<p>2</p>" + b"<br>" * size
+        return OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(body)
+
+    with ScriptedServer(page) as started:
+        crawls.write(f"""
+            [spiders.s]
+            start = "{started.url}/"
+            follow = ["a"]
+            max_page_size = "100kB"
+            [spiders.s.items]
+            each = "p"
+            key = ["t"]
+            fields = {{ t = "::text" }}
+        """)
+        assert crawls.run().complete
+        size = 100_000
+        run = crawls.run()
+    assert not run.complete
+    assert "larger than 100000 bytes" in run.error
+    assert set(crawls.items()) == {"1", "2"}
+
+
+def test_a_kept_page_that_cannot_be_decoded_is_fetched_again(crawls: Crawls) -> None:
+    body, etag = gzip.compress(b"<p>1</p><p>2</p>"), '"1"'
+    coded_head = OK + b'ETag: "1"\r\nContent-Encoding: gzip\r\n\r\n'
+    with ScriptedServer(lambda asked: b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'
+                        if asked.headers.get("if-none-match") == etag else coded_head + body) as started:
+        crawls.write(f"""
+            [spiders.s]
+            start = "{started.url}/"
+            robots = false
+            [spiders.s.items]
+            each = "p"
+            key = ["t"]
+            fields = {{ t = "::text" }}
+        """)
+        file = crawls.store.data_dir / "cache" / "s.sqlite3"
+        cache = PageCache(file, 10**6)
+        cache.put(f"{started.url}/", Kept([("ETag", etag), ("Content-Encoding", "gzip"), ("Content-Type", "text/html")], "", body[:-9]))
+        cache.close()
+        assert crawls.run().complete
+        assert ["if-none-match" in asked.headers for asked in started.asked] == [True, False]
+    assert set(crawls.items()) == {"1", "2"}
 
 
 @contextmanager
