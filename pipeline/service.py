@@ -129,7 +129,7 @@ class Service:
                               on_plan=self._plan_changed.set, on_mail=self._outbox.wake)
             async with contextlib.AsyncExitStack() as stack:
                 await self._open_doors(stack)
-                warm_up("pipeline.mail.digest")
+                warm_up("pipeline.mail.digest", "pipeline.session.cookies.suffixes")
                 if unclean or self._store.shared:
                     await asyncio.to_thread(self._look_for_damage, unclean=bool(unclean))
                 await self._recovered()

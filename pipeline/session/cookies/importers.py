@@ -82,6 +82,7 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, login_state: Path, no
     if not alive:
         what = f"all {len(found)} cookies in it have expired" if found else "no cookies in it"
         raise CookieError(what, where=where, fix="log in with the browser and export again")
+    jar.protect(cookie.place for cookie in alive)
     jar.add(alive)
     jar.save()
     remember(login_state, alive, brought_in=True, now_s=now_s)

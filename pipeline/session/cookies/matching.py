@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from urllib.parse import urlsplit
-
-from publicsuffixlist import PublicSuffixList
 
 from pipeline.hosts import normal_host
 
@@ -65,10 +62,5 @@ def default_path(request_path: str) -> str:
 
 def is_public_suffix(domain: str) -> bool:
     """Whether unrelated people own names below `domain`: com, co.uk, github.io, and every top level that nobody lists."""
-    return _list().is_public(domain.rstrip("."))
-
-
-@cache
-def _list() -> PublicSuffixList:
-    """The bundled list; read when the first cookie names a domain (30 ms)."""
-    return PublicSuffixList()
+    from pipeline.session.cookies.suffixes import PUBLIC_SUFFIXES  # noqa: PLC0415  few runs need it
+    return PUBLIC_SUFFIXES.is_public(domain.rstrip("."))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.session import Jar
+from pipeline.session.cookies.cookie import text_of
+from pipeline.session.cookies.netscape import read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_date
 
 DATES = json.loads((Path(__file__).parents[2] / "data" / "http-state-cookie-dates.json").read_text())["cases"]
@@ -156,3 +161,20 @@ def test_a_secure_cookie_whose_time_is_over_blocks_nothing() -> None:
     ("Sat, 01 Jan 2000 01:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", "a=1")])
 def test_what_is_over_by_our_clock_alone_lives_as_long_as_by_the_servers(expires: str, served: str, wanted: str) -> None:
     assert sent("a=0; Path=/", f"a=1; Path=/; Expires={expires}", served=served) == wanted
+
+
+ATTRIBUTES = st.sampled_from([b"; Path=/", b"; path=/p", b"; Domain=shop.example", b"; Domain=\xff", b"; Max-Age=5", b"; Secure", b"; HttpOnly",
+                              b"; SameSite=Lax", b"; Expires=Tue, 01 Dec 2037 10:00:00 GMT", b";;", b"; \xc3\xa9=\x80"])
+LINES = st.builds(lambda pair, attributes: pair + b"".join(attributes), st.binary(max_size=30), st.lists(ATTRIBUTES, max_size=3))
+
+
+@given(st.lists(LINES | st.binary(max_size=60), max_size=8), st.sampled_from([HTTP, HTTPS]))
+def test_whatever_octets_an_answer_sets_nothing_is_raised_and_the_file_gives_back_what_was_there(lines: list[bytes], url: str) -> None:
+    jar = Jar()
+    jar.store(url, lines)
+    header = jar.header(HTTPS)
+    assert not re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", header)
+    again = Jar()
+    again.add(read_netscape(text_of(write_netscape(jar)), "f"))
+    assert list(again) == list(jar)
+    assert again.header(HTTPS) == header
