@@ -162,17 +162,17 @@ def generate(folder: Path, pages: int) -> None:
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[str]:
-    """nginx serving folder/page on a free port; ended by its own process id."""
+def nginx(folder: Path, *, page: str = "0", log: Path | None = None) -> Iterator[str]:
+    """nginx serving folder/page on a free port; ended by its own process id. log: gets the status of each answer."""
     port = free_port()
     config = folder / "nginx.conf"
     config.write_text(f"""daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-        events {{}} http {{ access_log off; types {{ text/html html; }} client_body_temp_path {folder}/b;
+        events {{}} http {{ log_format status '$status'; access_log {f"{log} status" if log else "off"}; types {{ text/html html; }} client_body_temp_path {folder}/b;
         proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
         server {{ listen 127.0.0.1:{port}; root {folder}; charset utf-8; }} }}""")
     folder.chmod(0o755)
     process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/page/0.html"
+    url = f"http://127.0.0.1:{port}/page/{page}.html"
     try:
         for _ in range(200):
             try:

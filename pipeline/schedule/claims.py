@@ -44,9 +44,18 @@ class Plans:
     digests: Plan
 
     @property
+    def entries(self) -> list[Planned]:
+        """Every schedule that has a slot to come."""
+        return [*self.spiders.entries, *self.digests.entries]
+
+    @property
     def next_at(self) -> datetime | None:
-        """When to look next; None: never."""
+        """When the next slot is to be dealt with; None: never."""
         return min((at for at in (self.spiders.next_at, self.digests.next_at) if at is not None), default=None)
+
+    def put_off_until(self, now: datetime) -> datetime | None:
+        """When to look again at a slot that was due and could not be dealt with; None: there is none."""
+        return min((at for at in (self.spiders.put_off_until(now), self.digests.put_off_until(now)) if at is not None), default=None)
 
 
 def open_plans(store: Store, settings: Settings, *, now: datetime) -> Plans:

@@ -1,56 +1,61 @@
-"""The plan: of every schedule the next due time, the soonest first."""
+"""The plan: of every schedule its next slot. When to look at it APScheduler says (service/scheduling.py)."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.schedule.timetable import Due, Timetable
 
 
-@dataclass(order=True)
+@dataclass
 class Planned:
-    """One schedule's next due time. wake_at: when to look at it; name: of its spider or digest."""
+    """One schedule's next slot. name: of its spider or digest; since: the slot dealt with before; wake_at: when to look
+    at it; taken: somebody deals with it; held: its spider is paused."""
 
-    wake_at: datetime
     number: int
-    name: str = field(compare=False)
-    schedule: str = field(compare=False)
-    table: Timetable = field(compare=False)
-    due: Due = field(compare=False)
-    since: datetime | None = field(compare=False)
+    name: str
+    schedule: str
+    table: Timetable
+    due: Due
+    since: datetime | None
+    wake_at: datetime
+    taken: bool = False
+    held: bool = False
 
 
 class Plan:
-    """Schedules by the time they are next due. Not safe for several threads at once."""
+    """Schedules and their next slots. Not safe for several threads at once."""
 
     def __init__(self, timetables: Iterable[tuple[str, str, Timetable]], cursors: Mapping[tuple[str, str], datetime],
                  *, now: datetime) -> None:
         """timetables: name of the spider or digest, of its schedule, and when it is due."""
-        self._heap: list[Planned] = []
-        self._aside: list[Planned] = []
+        self._entries: dict[int, Planned] = {}
         for number, (name, schedule, table) in enumerate(timetables):
             since = cursors.get((name, schedule))
             if since is not None and since > now:  # the clock was set back
                 since = now
             due = table.after(since, now)
             if due is not None:
-                self._heap.append(Planned(due.at, number, name, schedule, table, due, since))
-        heapq.heapify(self._heap)
+                self._entries[number] = Planned(number, name, schedule, table, due, since, due.at)
+
+    @property
+    def entries(self) -> list[Planned]:
+        """Every schedule that has a slot to come."""
+        return list(self._entries.values())
 
     def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[Planned]:
-        """Take out what is due by now, each at its newest time. The caller gives each back by advance() or wait().
+        """Take what is due by now, each at its newest time. The caller gives each back by advance() or wait().
 
         Those of paused ones are kept until they no longer are.
         """
-        ready = [entry for entry in self._aside if entry.name not in paused]
-        self._aside = [entry for entry in self._aside if entry.name in paused]
-        while self._heap and self._heap[0].wake_at <= now:
-            entry = heapq.heappop(self._heap)
-            (self._aside if entry.name in paused else ready).append(entry)
+        reached = [entry for entry in self._entries.values() if entry.wake_at <= now and not entry.taken]
+        for entry in reached:
+            entry.held = entry.name in paused
+        ready = [entry for entry in reached if not entry.held]
         for entry in ready:
+            entry.taken = True
             entry.due = entry.table.latest(entry.since, now) or entry.due
         return ready
 
@@ -58,26 +63,34 @@ class Plan:
         """Its slot is dealt with: on to the next one. A schedule that is over is dropped."""
         entry.since = entry.due.planned
         due = entry.table.after(entry.since, now)
-        if due is not None:
+        if due is None:
+            del self._entries[entry.number]
+        else:
             entry.due = due
             self.wait(entry, due.at)
 
     def wait(self, entry: Planned, until: datetime) -> None:
         """Its slot is still to be dealt with, then."""
         entry.wake_at = until
-        heapq.heappush(self._heap, entry)
+        entry.taken = False
 
     @property
     def next_at(self) -> datetime | None:
-        """When to look next; None: never."""
-        return self._heap[0].wake_at if self._heap else None
+        """When the next slot is to be dealt with; None: never."""
+        return min((entry.wake_at for entry in self._entries.values() if not (entry.taken or entry.held)), default=None)
+
+    def put_off_until(self, now: datetime) -> datetime | None:
+        """When to look again at a slot that was due and could not be dealt with; None: there is none."""
+        return min((entry.wake_at for entry in self._entries.values()
+                    if entry.wake_at > entry.due.at and entry.wake_at > now and not entry.taken), default=None)
 
     def upcoming(self) -> dict[str, datetime]:
         """By name, when it is next due."""
         found: dict[str, datetime] = {}
-        for entry in (*self._heap, *self._aside):
-            at = max(entry.wake_at, entry.due.at)
-            found[entry.name] = min(at, found.get(entry.name, at))
+        for entry in self._entries.values():
+            if not entry.taken:
+                at = max(entry.wake_at, entry.due.at)
+                found[entry.name] = min(at, found.get(entry.name, at))
         return found
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import product
 from zoneinfo import ZoneInfo
 
+from pipeline.schedule.triggers import HORIZON, ElapsedTimeTrigger, WallClockTrigger, midnight
 from pipeline.settings import Cron, Days, Every, ScheduleTable, Settings, parse_when
 
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
-_HORIZON = timedelta(days=41 * 366)
-"""29 February on one weekday comes within 40 years, a century without leap day included."""
 
 
 @dataclass(frozen=True, order=True)
@@ -46,6 +44,9 @@ class Timetable:
         self._skip = skip or Days()
         self._first = first or date.min
         self._last = last or date.max
+        self._triggers = {cron: (WallClockTrigger if cron.fixed_hour else ElapsedTimeTrigger)(
+            cron, zone, allows=self._allows, first=self._first, last=self._last)
+            for cron in (() if isinstance(self._when, Every) else self._when)}
 
     @classmethod
     def of(cls, name: str, table: ScheduleTable, settings: Settings, zone: ZoneInfo) -> Timetable:
@@ -86,6 +87,10 @@ class Timetable:
             due = later
         return due
 
+    def planned_by(self, at: datetime, known: datetime | None) -> datetime:
+        """The planned time of a slot that is due at `at`, or a later moment before the next one. known: any earlier one."""
+        return self._aligned(at, known) if known is not None and known <= at else at
+
     def _aligned(self, moment: datetime, planned: datetime) -> datetime:
         """For "every …": the last of its times up to that moment, counted from a planned one."""
         if not isinstance(self._when, Every):
@@ -108,80 +113,25 @@ class Timetable:
     def _every_after(self, every: Every, planned: datetime | None, now: datetime) -> Due | None:
         step = timedelta(seconds=every.seconds)
         at = planned + step if planned is not None else now
-        end = at + _HORIZON
+        end = at + HORIZON
         while not self._allows(day := at.astimezone(self.zone).date()):
             if day > self._last or at > end:
                 return None
             # The first of its times on the next day that may be one.
-            at += -((at - _midnight(max(day + _DAY, self._first), self.zone)) // step) * step
+            at += -((at - midnight(max(day + _DAY, self._first), self.zone)) // step) * step
         return Due(at, at, _instant_key(at))
 
     # cron
 
     def _cron_after(self, cron: Cron, start: datetime) -> Due | None:
-        return self._by_the_wall(cron, start) if cron.fixed_hour else self._by_elapsed_time(cron, start)
-
-    def _by_the_wall(self, cron: Cron, start: datetime) -> Due | None:
-        wall = start.astimezone(self.zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)
-        day = max(wall.date(), self._first)
-        end = min(self._last, (wall + _HORIZON).date())
-        while day <= end:
-            if cron.has_day(day) and day not in self._skip:
-                for hour, minute in product(cron.hours, cron.minutes):
-                    found = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001  a wall time
-                    if found >= wall and (due := self._first_instant(found)).planned > start:
-                        return due
-            day += _DAY
-        return None
-
-    def _first_instant(self, wall: datetime) -> Due:
-        """When the clock shows it for the first time; the end of the gap for a time it never shows."""
-        at = _instant(wall, self.zone)
-        if at.astimezone(self.zone).replace(tzinfo=None) != wall:
-            at = _end_of_gap(wall, self.zone)
-            wall = at.astimezone(self.zone).replace(tzinfo=None)
+        at = self._triggers[cron].get_next_fire_time(start, start)
+        if at is None:
+            return None
+        if not cron.fixed_hour:
+            return Due(at, at, _instant_key(at))
+        wall = at.astimezone(self.zone).replace(tzinfo=None)
         return Due(at, at, f"{wall.isoformat(timespec='minutes')} {self.zone.key}")
-
-    def _by_elapsed_time(self, cron: Cron, start: datetime) -> Due | None:
-        """Through the instants after start: to the next allowed day, else to the next allowed minute."""
-        at = start.astimezone(UTC).replace(second=0, microsecond=0) + _MINUTE
-        end = at + _HORIZON
-        while at < end:
-            local = at.astimezone(self.zone)
-            day = local.date()
-            if day > self._last:
-                return None
-            if not (self._allows(day) and cron.has_day(day)):
-                at = _midnight(max(day + _DAY, self._first), self.zone)
-            elif local.minute in cron.minutes:
-                return Due(at, at, _instant_key(at))
-            else:
-                wait = min((minute - local.minute) % 60 for minute in cron.minutes)
-                at += timedelta(minutes=min(wait, 15 - at.minute % 15))  # clocks change on a quarter of an hour
-        return None
-
-
-def _instant(wall: datetime, zone: ZoneInfo, *, fold: int = 0) -> datetime:
-    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a day, whatever the clock then shows."""
-    return _instant(datetime.combine(day, datetime.min.time()), zone)
 
 
 def _instant_key(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
-
-
-def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant after the hour that clocks skip, for a wall time inside of it."""
-    after, before = _instant(wall, zone), _instant(wall, zone, fold=1)
-    offset = before.astimezone(zone).utcoffset()
-    while after - before > timedelta(seconds=1):
-        middle = before + (after - before) / 2
-        if middle.astimezone(zone).utcoffset() == offset:
-            before = middle
-        else:
-            after = middle
-    return after.replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""`pipeline serve`: triggers, children, outbox, heartbeat and the demo site on one asyncio loop.
+"""The service: schedules, children, outbox, heartbeat and the demo site on one asyncio loop.
 
 Nothing here blocks or computes for long: the store is asked in threads, crawls and digests are children.
 """
@@ -37,6 +37,7 @@ from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.plan import Plan, Planned
 from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
+from pipeline.service.scheduling import Scheduling
 from pipeline.settings import Settings, load, quiet_until
 from pipeline.settings.restart import refuse_what_takes_a_restart
 from pipeline.store import digests, host_pauses, open_store, outbox, retention, runs, slots
@@ -65,11 +66,7 @@ ABORT_S = 5.0
 """How long a delivery that is cut off may take to notice."""
 OUTWARD_GRACE_S = 5.0
 """How long a stop waits for the last beats to a dead-man's switch."""
-CLOCK_SET_BACK = timedelta(seconds=2)
-"""A clock that is set back further makes the plan anew."""
 STORE_RETRY_S = 1.0
-LONGEST_SLEEP_S = 60.0
-"""The scheduler looks at the clock at least so often, so that a clock that was set is noticed."""
 
 SWITCH_S = 0.001
 """How long a thread that reads the store may keep Python from the loop: a fifth of what is usual, so that who asks
@@ -107,6 +104,10 @@ class Service:
         self._reload_lock = asyncio.Lock()
         self._failed = False
         self._doubt = ""
+        self._progress_told: dict[int, str] = {}
+        self._over_quota_bytes = 0
+        self._scheduling = Scheduling(on_due=self._plan_changed.set, on_clock=self._clock_was_set,
+                                      on_failure=self._note_failure, now=utc_now)
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT (or, once, until all is done). Returns the exit code."""
@@ -214,11 +215,9 @@ class Service:
 
     async def _work(self) -> None:
         outbox_task = asyncio.create_task(self._kept(self._outbox.run))
-        loops = [self._schedule, self._start_runs, self._recover, self._untold_digests, self._watch_alerts,
-                 self._tidy_downloads, self._forget_the_past, self._outward.run]
-        if self._show_progress:
-            loops.append(self._report_progress)
-        tasks = [outbox_task, *(asyncio.create_task(self._kept(loop)) for loop in loops)]
+        tasks = [outbox_task, *(asyncio.create_task(self._kept(loop)) for loop in (
+            self._schedule, self._start_runs, self._outward.run))]
+        self._time_jobs()
         await self._stop.wait()
         self._outward.stopping()
         self._runner.stop()
@@ -229,9 +228,31 @@ class Service:
         if not done_in_time:
             self._outbox.abort()  # a message that is cut off waits for the next start
             await asyncio.wait([outbox_task], timeout=ABORT_S)
+        self._scheduling.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _time_jobs(self) -> None:
+        """What is done at intervals; schedules are added when they are planned."""
+        every = self._scheduling.every
+        self._scheduling.start()
+        every(RECOVER_EVERY_S, "recovery", self._recover)
+        every(DIGEST_RETRY_S, "untold digests", self._untold_digests, first_s=0.0)
+        every(ALERTS_EVERY_S, "alerts", self._tell_alerts)
+        every(TIDY_EVERY_S, "tidying downloads", self._tidy_downloads, first_s=0.0)
+        every(PRUNE_EVERY_S, "retention", self._forget_the_past, first_s=PRUNE_AFTER_S)
+        if self._show_progress:
+            every(PROGRESS_EVERY_S, "progress", self._report_progress)
+
+    def _clock_was_set(self, seconds: float) -> None:
+        if seconds < 0:
+            self._plans = None  # slots after now that were dealt with are due again
+        self._plan_changed.set()
+        self._runs_changed.set()
+
+    def _note_failure(self) -> None:
+        self._failed = True
 
     async def _kept(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a loop until it ends; one that fails goes on after a while. A fault in one must not end the others."""
@@ -249,24 +270,23 @@ class Service:
 
     async def _schedule(self) -> None:
         """Claim slots when they are due; what was missed while we were down is claimed once, for its newest time."""
-        looked_at = utc_now()
         while not self._stop.is_set():
             self._plan_changed.clear()
             now = utc_now()
             try:
-                if self._plans is None or self._plans.settings is not self.settings or now < looked_at - CLOCK_SET_BACK:
-                    self._plans = await asyncio.to_thread(open_plans, self._store, self.settings, now=now)
+                plans = self._plans
+                if plans is None or plans.settings is not self.settings:
+                    plans = self._plans = await asyncio.to_thread(open_plans, self._store, self.settings, now=now)
+                    await asyncio.to_thread(self._scheduling.plan, plans)
                     gc.freeze()  # thousands of schedules stay, too
-                looked_at = now
-                await self._claim_due(self._plans, now)
-                wait_s = _until_s(self._plans.next_at)
+                await self._claim_due(plans, now)
+                self._scheduling.look_again(plans.put_off_until(now))
             except PipelineError as error:
                 logger.error("schedule: %s", error)  # noqa: TRY400
-                wait_s = STORE_RETRY_S
+                self._scheduling.look_again(utc_now() + timedelta(seconds=STORE_RETRY_S))
             if self._once:
                 await self._finish_when_idle()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._plan_changed.wait(), wait_s)
+            await self._plan_changed.wait()
 
     async def _claim_due(self, plans: Plans, now: datetime) -> None:
         for run in await asyncio.to_thread(claim_due, self._store, plans, now=now):
@@ -306,8 +326,7 @@ class Service:
             if run is not None:
                 self._spawn(self._perform(run))
                 continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._runs_changed.wait(), RECOVER_EVERY_S)
+            await self._runs_changed.wait()
 
     async def _held(self) -> set[str]:
         """Spiders in their quiet hours, and those whose hosts asked to be left alone: what is due waits for the end of it.
@@ -347,13 +366,12 @@ class Service:
         self._plan_changed.set()
 
     async def _recover(self) -> None:
-        while True:
-            await asyncio.sleep(RECOVER_EVERY_S)
-            try:
-                if await asyncio.to_thread(self._take_up, quiet_only=True):
-                    self._runs_changed.set()
-            except PipelineError as error:
-                logger.error("recovery: %s", error)  # noqa: TRY400
+        """Take up what others left; and look whether a run that waited for its time may begin."""
+        try:
+            await asyncio.to_thread(self._take_up, quiet_only=True)
+        except PipelineError as error:
+            logger.error("recovery: %s", error)  # noqa: TRY400
+        self._runs_changed.set()
 
     def _take_up(self, *, quiet_only: bool) -> bool:
         """Runs of processes that are gone, and those that a stop (or quiet hours only) cut short. Were there any?"""
@@ -368,30 +386,25 @@ class Service:
         return bool(abandoned or going_on)
 
     async def _report_progress(self) -> None:
-        shown: dict[int, str] = {}
-        while True:
-            await asyncio.sleep(PROGRESS_EVERY_S)
-            with contextlib.suppress(PipelineError):  # told by the heartbeat
-                found = [run for run in await asyncio.to_thread(runs.history, self._store, None, limit=20) if run.running]
-                said, shown = shown, {run.id: progress_line(run) for run in found}
-                for run in found:
-                    if shown[run.id] != said.get(run.id):
-                        logger.info("%s run %d: %s", run.spider, run.id, shown[run.id], extra=_of(run))
+        with contextlib.suppress(PipelineError):  # told by the heartbeat
+            found = [run for run in await asyncio.to_thread(runs.history, self._store, None, limit=20) if run.running]
+            told, self._progress_told = self._progress_told, {run.id: progress_line(run) for run in found}
+            for run in found:
+                if (line := self._progress_told[run.id]) != told.get(run.id):
+                    logger.info("%s run %d: %s", run.spider, run.id, line, extra=_of(run))
 
     # Digests and mail
 
     async def _untold_digests(self) -> None:
         """Runs that ended untold (a kill, a failed rendering) are told at the next look."""
-        while True:
-            try:
-                unfinished = await self._ask(digests.unfinished)
-            except PipelineError as error:
-                logger.error("digests: %s", error)  # noqa: TRY400
-                unfinished = []
-            for name, digest in self.settings.digests.items():
-                if name in unfinished or not digest.schedule:
-                    await self._tell(name, "untold runs")
-            await asyncio.sleep(DIGEST_RETRY_S)
+        try:
+            unfinished = await self._ask(digests.unfinished)
+        except PipelineError as error:
+            logger.error("digests: %s", error)  # noqa: TRY400
+            unfinished = []
+        for name, digest in self.settings.digests.items():
+            if name in unfinished or not digest.schedule:
+                await self._tell(name, "untold runs")
 
     async def _tell(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
         """Build one digest of what it has not told yet. In its quiet hours it waits.
@@ -430,14 +443,11 @@ class Service:
         except PipelineError as failed:
             logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  it is ours until its lease runs out
 
-    async def _watch_alerts(self) -> None:
-        """Lateness begins, and a mail that waited for `alerts.every` is due, without a run to tell it."""
-        while True:
-            await asyncio.sleep(ALERTS_EVERY_S)
-            await self._tell_alerts()
-
     async def _tell_alerts(self) -> None:
-        """One mail for what started and what is over, if that is news and not too soon."""
+        """One mail for what started and what is over, if that is news and not too soon.
+
+        Lateness begins, and a mail that waited for `alerts.every` is due, without a run to tell it.
+        """
         if not self.settings.alerts.to:
             return
         try:
@@ -472,18 +482,14 @@ class Service:
 
     async def _tidy_downloads(self) -> None:
         """Keep downloaded files within the limits of the settings."""
-        over = 0
-        while True:
-            try:
-                tidied = await asyncio.to_thread(self._tidied)
-            except PipelineError as error:
-                logger.error("downloads: %s", error)  # noqa: TRY400
-            else:
-                if tidied.over_bytes and not over:
-                    logger.warning("downloads: %s above the quota; digests have yet to send those files",
-                                   size_for_people(tidied.over_bytes))
-                over = tidied.over_bytes
-            await asyncio.sleep(TIDY_EVERY_S)
+        try:
+            tidied = await asyncio.to_thread(self._tidied)
+        except PipelineError as error:
+            logger.error("downloads: %s", error)  # noqa: TRY400
+            return
+        if tidied.over_bytes and not self._over_quota_bytes:
+            logger.warning("downloads: %s above the quota; digests have yet to send those files", size_for_people(tidied.over_bytes))
+        self._over_quota_bytes = tidied.over_bytes
 
     async def _forget_the_past(self) -> None:
         """Delete what the settings no longer keep, in small transactions with room between them for others."""
@@ -491,16 +497,13 @@ class Service:
             time.sleep(PRUNE_PAUSE_S)
             return not self._stop.is_set()
 
-        while True:
-            await asyncio.sleep(PRUNE_AFTER_S)
-            try:
-                pruned = await asyncio.to_thread(self._pruned, go_on)
-            except (PipelineError, OSError) as error:
-                logger.error("retention: %s", error)  # noqa: TRY400
-            else:
-                if pruned:
-                    logger.info("retention: deleted %s", pruned)
-            await asyncio.sleep(PRUNE_EVERY_S)
+        try:
+            pruned = await asyncio.to_thread(self._pruned, go_on)
+        except (PipelineError, OSError) as error:
+            logger.error("retention: %s", error)  # noqa: TRY400
+        else:
+            if pruned:
+                logger.info("retention: deleted %s", pruned)
 
     async def _late(self) -> list[Trouble] | None:
         """Spiders that are late as the heartbeat has it, and of which no run has failed: that is told otherwise.
@@ -568,12 +571,6 @@ class Service:
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.to_thread(question, self._store, *arguments)
-
-
-def _until_s(at: datetime | None) -> float:
-    """How long the scheduler may sleep: until then (None: nothing is planned), but never for long."""
-    left_s = (at - utc_now()).total_seconds() if at is not None else LONGEST_SLEEP_S
-    return min(LONGEST_SLEEP_S, max(0.001, left_s))
 
 
 def _of(run: Run) -> dict[str, dict[str, str | int]]:

@@ -1,0 +1,208 @@
+"""Triggers for APScheduler: when schedules are due, by its own CronTrigger and OrTrigger, and what those lack.
+
+They lack crontab's day numbers (Sunday is 0) and its rule that either of two restricted days will do; wall-clock times
+at clock changes (a time in the gap is due at its end, a repeated one the first time only); days to skip; and slots that
+coalesce before APScheduler walks through each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+
+from pipeline.settings import Cron
+from pipeline.settings.schedules import WEEKDAYS
+
+if TYPE_CHECKING:
+    from pipeline.schedule.timetable import Timetable
+
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+HORIZON = timedelta(days=41 * 366)
+"""29 February on one weekday comes within 40 years, a century without leap day included."""
+
+Allows = Callable[[date], bool]
+
+
+class WallClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Cron with fixed hours: due when the clocks of a zone show the time. allows: whether a day may have a slot.
+
+    last: no day after it is looked at.
+    """
+
+    def __init__(self, cron: Cron, zone: ZoneInfo, *, allows: Allows = lambda day: True, first: date = date.min,
+                 last: date = date.max) -> None:
+        self._cron = cron
+        self._zone = zone
+        self._allows = allows
+        self._first = first
+        self._last = last
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first instant after the previous one; without one, not before now."""
+        start = now - timedelta(microseconds=1) if previous_fire_time is None else previous_fire_time
+        wall = start.astimezone(self._zone).replace(tzinfo=UTC, second=0, microsecond=0, fold=0)
+        end = wall + HORIZON
+        if self._first > wall.date():
+            wall = _midnight_as_utc(self._first)
+        while (found := next_wall_time(self._cron, wall)) is not None and found <= end and found.date() <= self._last:
+            if not self._allows(found.date()):
+                wall = _midnight_as_utc(found.date() + _DAY)
+                continue
+            at = first_instant(found.replace(tzinfo=None), self._zone)
+            if at > start:
+                return at
+            wall = found + _MINUTE
+        return None
+
+
+class ElapsedTimeTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Cron with every hour allowed: of an hour that clocks repeat both are due, of one that they skip none."""
+
+    def __init__(self, cron: Cron, zone: ZoneInfo, *, allows: Allows = lambda day: True, first: date = date.min,
+                 last: date = date.max) -> None:
+        self._cron = cron
+        self._zone = zone
+        self._allows = allows
+        self._first = first
+        self._last = last
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first instant after the previous one; without one, not before now."""
+        start = now - timedelta(microseconds=1) if previous_fire_time is None else previous_fire_time
+        at = (start.astimezone(UTC) + _MINUTE).replace(second=0, microsecond=0)
+        end = at + HORIZON
+        while at < end:
+            local = at.astimezone(self._zone)
+            if local.date() < self._first:
+                at = midnight(self._first, self._zone)
+                continue
+            found = self._next(at)
+            if found is None or found.astimezone(self._zone).date() > self._last:
+                return None
+            day = found.astimezone(self._zone).date()
+            if self._allows(day):
+                return found
+            at = midnight(day + _DAY, self._zone)
+        return None
+
+    def _next(self, at: datetime) -> datetime | None:
+        """From `at` on: by the offset from UTC that holds then, until clocks change; then by the next one."""
+        while True:
+            offset = at.astimezone(self._zone).utcoffset() or timedelta()
+            wall = next_wall_time(self._cron, at + offset)
+            if wall is None:
+                return None
+            found = wall - offset
+            change = self._change(at, found)
+            if change is None:
+                return found
+            at = change
+
+    def _change(self, start: datetime, end: datetime) -> datetime | None:
+        """The first instant with another offset from UTC, up to `end`; None: there is none."""
+        offset = start.astimezone(self._zone).utcoffset()
+        at = start
+        while at < end:
+            later = min(end, at + _DAY)  # clocks change no more than once a day
+            if later.astimezone(self._zone).utcoffset() != offset:
+                while later - at > timedelta(seconds=1):
+                    middle = at + (later - at) / 2
+                    if middle.astimezone(self._zone).utcoffset() == offset:
+                        at = middle
+                    else:
+                        later = middle
+                return later.replace(microsecond=0)
+            at = later
+        return None
+
+
+class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """When one schedule of the settings is due, jitter included. since: the slot before, already dealt with.
+
+    What was missed counts once: APScheduler would ask for every slot of a year that the machine was off.
+    """
+
+    def __init__(self, table: Timetable, since: datetime | None) -> None:
+        self._table = table
+        self._since = since
+        self._last: tuple[datetime | None, datetime, datetime | None] | None = None
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """Without a previous time, the first after `since`, which may be over; else the first after it and after now."""
+        if self._last is None or self._last[:2] != (previous_fire_time, now):  # asked twice for each
+            self._last = (previous_fire_time, now, self._next(previous_fire_time, now))
+        return self._last[2]
+
+    def _next(self, previous: datetime | None, now: datetime) -> datetime | None:
+        if previous is None:
+            due = self._table.after(self._since, now)
+        else:
+            planned = self._table.planned_by(previous, self._since)
+            latest = self._table.latest(planned, now)
+            due = self._table.after(latest.planned if latest is not None else planned, now)
+        return due.at if due is not None else None
+
+
+@lru_cache(maxsize=4096)
+def next_wall_time(cron: Cron, wall: datetime) -> datetime | None:
+    """The first time a cron names from `wall` on; both are wall-clock times that say UTC, which has no changes.
+
+    Cached: many schedules say the same, and each is asked for more than once.
+    """
+    found: datetime | None = _of_cron(cron).get_next_fire_time(None, wall)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _of_cron(cron: Cron) -> BaseTrigger:
+    times = {"minute": _listed(cron.minutes), "hour": _listed(cron.hours), "month": _listed(sorted(cron.months)), "second": 0,
+             "timezone": UTC}
+    days = _listed(sorted(cron.days))
+    weekdays = ",".join(WEEKDAYS[day] for day in sorted(cron.weekdays))
+    if cron.either_day:
+        return OrTrigger([CronTrigger(day=days, **times), CronTrigger(day_of_week=weekdays, **times)])
+    return CronTrigger(day=days, day_of_week=weekdays, **times)
+
+
+def _listed(values: Iterable[int]) -> str:
+    return ",".join(map(str, values))
+
+
+def _midnight_as_utc(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant of a day, whatever the clock then shows."""
+    return _instant(datetime.combine(day, datetime.min.time()), zone)
+
+
+def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
+    """When the clocks of a zone show a time for the first time; the end of the gap for one they never show."""
+    at = _instant(wall, zone)
+    return at if at.astimezone(zone).replace(tzinfo=None) == wall else _end_of_gap(wall, zone)
+
+
+def _instant(wall: datetime, zone: ZoneInfo, *, fold: int = 0) -> datetime:
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
+    """The first instant after the hour that clocks skip, for a wall time inside of it."""
+    after, before = _instant(wall, zone), _instant(wall, zone, fold=1)
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) / 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after.replace(microsecond=0)

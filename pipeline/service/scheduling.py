@@ -1,0 +1,132 @@
+"""Everything timed in a service is a job of APScheduler: each schedule of a spider or digest, and what is done at intervals.
+
+A job of a schedule only says that its time has come: whether its slot is claimed is decided by its row in the store
+(schedule/claims.py). The job store is memory: the schedules are in the settings, what was dealt with in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.executors.asyncio import AsyncIOExecutor
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from pipeline.schedule.claims import Plans
+from pipeline.schedule.triggers import SlotTrigger
+
+CLOCK_EVERY_S = 1.0
+"""How often the clock is compared with time that passes."""
+CLOCK_SET_S = 2.0
+"""A clock that is further off than this was set."""
+_SCHEDULES = "schedules"
+_AT_ONCE = "at once"
+_PUT_OFF = "slots that were put off"
+
+logger = logging.getLogger(__name__)
+
+
+class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
+    """Calls a job's function in the loop: it sets an event, and a task for each of thousands would cost more."""
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        job.func()
+        self._run_job_success(job.id, [])
+
+
+class Scheduling:
+    """The scheduler of a service. on_due: called when a slot may be due; on_failure: when work at an interval failed.
+
+    APScheduler waits in time that passes (loop.call_later), and its jobs are due by the clock: when that is set, on_clock
+    is called with the seconds it was set forward, and every job is planned anew.
+    """
+
+    def __init__(self, *, on_due: Callable[[], None], on_clock: Callable[[float], None], on_failure: Callable[[], None],
+                 now: Callable[[], datetime]) -> None:
+        self._on_due = on_due
+        self._on_clock = on_clock
+        self._on_failure = on_failure
+        self._now = now
+        self._intervals: dict[str, float] = {}
+        self._clock_task: asyncio.Task[None] | None = None
+        # Each start of a job would be a line of the log, as would one that is left out because its last one is at work
+        # yet; and of a job that fails the log has our own line.
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
+        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, jobstores={"default": MemoryJobStore(), _SCHEDULES: MemoryJobStore()},
+            executors={"default": AsyncIOExecutor(), _AT_ONCE: _CallingExecutor()},
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1})
+
+    def start(self) -> None:
+        """In the running loop."""
+        self._scheduler.start()
+        self._clock_task = asyncio.create_task(self._watch_clock())
+
+    def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]], *, first_s: float | None = None) -> None:
+        """Do work again and again, never twice at a time; for the first time after first_s (None: after one interval).
+
+        Work that fails is told in the log, and is done again when it is due.
+        """
+        async def job() -> None:
+            try:
+                await work()
+            except Exception:
+                logger.exception("%s failed; it is done again in %.0f s", name, seconds)
+                self._on_failure()
+
+        self._intervals[name] = seconds
+        self._scheduler.add_job(job, IntervalTrigger(seconds=seconds, timezone=UTC), id=name,
+                                next_run_time=self._now() + timedelta(seconds=seconds if first_s is None else first_s))
+
+    def plan(self, plans: Plans) -> None:
+        """Replace the jobs of all schedules. May be called from a thread."""
+        self._scheduler.pause()  # else each of thousands of jobs would wake it
+        try:
+            self._scheduler.remove_all_jobs(_SCHEDULES)
+            for number, entry in enumerate(plans.entries):
+                # The first time is known: asked for it, a trigger would compute it once more.
+                self._scheduler.add_job(self._on_due, SlotTrigger(entry.table, entry.since), id=str(number), name=entry.name,
+                                        jobstore=_SCHEDULES, executor=_AT_ONCE, next_run_time=entry.due.at)
+        finally:
+            self._scheduler.resume()
+
+    def look_again(self, at: datetime | None) -> None:
+        """Call on_due at that time, instead of at the one that was asked for before."""
+        if at is not None:
+            self._scheduler.add_job(self._on_due, DateTrigger(at, timezone=UTC), id=_PUT_OFF, executor=_AT_ONCE, replace_existing=True)
+
+    def stop(self) -> None:
+        if self._clock_task is not None:
+            self._clock_task.cancel()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    async def _watch_clock(self) -> None:
+        """Not a job: it is there for the day on which jobs wait for a clock that was set."""
+        ahead_s = self._now().timestamp() - time.monotonic()
+        while True:
+            await asyncio.sleep(CLOCK_EVERY_S)
+            before_s, ahead_s = ahead_s, self._now().timestamp() - time.monotonic()
+            if abs(ahead_s - before_s) > CLOCK_SET_S:
+                self._clock_was_set(ahead_s - before_s)
+
+    def _clock_was_set(self, seconds: float) -> None:
+        logger.warning("the clock was set %s by %.0f s: everything timed is planned anew", "forward" if seconds > 0 else "back", abs(seconds))
+        now = self._now()
+        for name, interval_s in self._intervals.items():
+            try:
+                self._scheduler.modify_job(name, next_run_time=now + timedelta(seconds=interval_s))
+            except JobLookupError:  # it is over
+                continue
+        self._on_clock(seconds)
+        self._scheduler.wakeup()
