@@ -126,7 +126,7 @@ def to_model(request: scrapy.Request, spider: Spider) -> Request:
         if value and not _is_json(value):
             raise NotStorableError(f"the {name} of {request.url} is not JSON")
     return Request(
-        url=request.url, method=request.method, body=request.body, priority=request.priority,
+        url=absolute(request.url) or request.url, method=request.method, body=request.body, priority=request.priority,
         headers=tuple((name.decode("latin-1"), value.decode("latin-1"))
                       for name, values in request.headers.items() for value in values),
         encoding="" if request.encoding == "utf-8" else request.encoding,

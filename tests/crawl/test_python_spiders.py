@@ -273,6 +273,7 @@ def test_links_of_a_python_spider_are_requested_as_browsers_request_them(crawls:
                 yield response.follow("/%7e?q=%c3%a9é", self.parse_nothing)
                 yield scrapy.Request("SITE/ö ö?ö", self.parse_nothing, meta=response.meta)
                 yield Request("SITE/a/../ü", callback="parse_nothing")
+                yield scrapy.Request("SITE/x/../%7e?q=%c3%a9%C3%A9".replace("http:", "HTTP:"), self.parse_nothing)  # the same as above
                 yield Request("http://256.256.256.256/", callback="parse_nothing")
                 for url in ("SITE/ä b", "SITE/%7ef|", "http://[foo/", "http://host:99x90/", "HTTP:\\\\a%zz/", "ftp://h/x", ""):
                     yield Download(url)
