@@ -20,7 +20,7 @@ class Mask:
     """Replaces every known secret, as it is, percent-encoded, HTML-escaped or as JSON has it. Secrets are read once."""
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
-        forms = {form for value in values for form in _forms(value)}
+        forms = {form for value in values for form in written_forms(value)}
         self._forms = sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True)
 
     @classmethod
@@ -34,8 +34,9 @@ class Mask:
         return text
 
 
-def _forms(value: str) -> Iterator[str]:
-    yield from (value, quote(value, safe=""), quote_plus(value), escape(value))
+def written_forms(value: str) -> Iterator[str]:
+    """A secret as it is, percent-encoded, HTML-escaped and as JSON has it."""
+    yield from (value, quote(value, safe=""), quote_plus(value), escape(value), escape(value, quote=False))
     for ascii_only in (True, False):
         yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
 

@@ -6,10 +6,9 @@ import json
 import re
 import time
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from selectolax.lexbor import SelectolaxError
@@ -25,6 +24,7 @@ from pipeline.session.prepare import reveal
 from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.shown import clean, masked, shown_url
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
+from pipeline.settings.masking import written_forms
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -55,7 +55,7 @@ class Login:
         return self._proves(self._get(url, self._proves))
 
     def log_in(self) -> str:
-        """Fill in and send the form, and prove it; the URL of the page that proved it.
+        """Fill in and send the form, and prove it; the URL of the page that proved it, "" for one with a secret in it.
 
         Raises LoginError with the page's own words, the page saved; ProxyError, TlsError or FetchError.
         """
@@ -100,8 +100,13 @@ class Login:
         if self._table.check_url is not None and landing.answer.status < 500:
             page = self._get(self._table.check_url, self._proves)
         if self._proves(page):
-            return page.answer.url
+            return "" if self._tells_secret(page.answer.url) else page.answer.url
         raise self._error(explain(before, landing), landing)
+
+    def _tells_secret(self, url: str) -> bool:
+        """Whether a URL, which is written down, has a password among its parameters: that of a form sent with GET."""
+        told = {value for _, value in parse_qsl(urlsplit(url).query)}
+        return any(secret.reveal() in told for secret in secrets((self._table, *self._table.steps)))
 
     def _shows_form(self, step: LoginStepTable | None) -> IsWanted:
         """Whether a page has the form of a step, or proves the login already."""
@@ -187,8 +192,7 @@ class Login:
     def _error(self, refusal: Refusal, page: Page) -> LoginError:
         """The LoginError for a refusal; what the page echoes of the password stays out of message and file."""
         steps = (self._table, *self._table.steps)
-        hidden = [secret.reveal() for secret in secrets(steps)]
-        hidden += [escape(secret, quote=quote) for secret in hidden for quote in (False, True)]
+        hidden = {form for secret in secrets(steps) for form in written_forms(secret.reveal())}
         said = f": “{masked(refusal.said, hidden)}”" if refusal.said else ""
         kept = self._keep_page(masked(page.text, hidden).encode(page.encoding, "xmlcharrefreplace"))
         return LoginError(f"{refusal.what}{said}", where=f"{self._where} ({shown_url(page.answer.url)})",

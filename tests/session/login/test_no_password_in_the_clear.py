@@ -1,13 +1,15 @@
-"""A password that came over https never goes on over http: by no form, redirect or refresh."""
+"""A password goes on over http by no form, redirect or refresh of https, and out of its URL into no message or file."""
 
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
 
 from pipeline.errors import PipelineError
+from pipeline.settings.masking import written_forms
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.session.conftest import OpenSession
@@ -17,6 +19,26 @@ def context(leaf: trustme.LeafCert) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     leaf.configure_cert(made)
     return made
+
+
+@pytest.mark.parametrize("password", ["geh&im x/1", "wrong&one x/1"])
+def test_a_password_in_a_url_is_neither_said_nor_written_down(open_with: OpenSession, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", password)
+    forms = tuple(written_forms(password))
+    with PageSite() as pages:
+        pages.pages = {"/login": "<form action=/in><input name=user><input type=password name=pass></form>",
+                       "/in": lambda asked: Answer(f"<p class=error>Wrong: {asked.path}</p>" if "wrong" in asked.path else
+                                                   "<a href=/logout>out</a>", headers={"Set-Cookie": "sid=1"})}
+        session = open_with(pages.url, login=f'url = "{pages.url}/login"')
+        if "wrong" in password:
+            with pytest.raises(PipelineError) as caught:
+                session.ensure_login()
+            assert not any(form in str(caught.value) for form in forms)
+        else:
+            session.ensure_login()
+    for file in (tmp_path / "var").rglob("*"):
+        assert not file.is_file() or not any(form in file.read_text("utf-8") for form in forms)
 
 
 FORM = "<form method=post action='{action}'><input name=user><input type=password name=pass>{button}</form>"
