@@ -42,7 +42,12 @@ class Document:
 
     @cached_property
     def parsel(self) -> parsel.Selector:
-        return parsel.Selector(text=self.text or "<html></html>", type="html", base_url=self.url)
+        found = parsel.Selector(text=self.text or "<html></html>", type="html", base_url=self.url)
+        if "<template" in self.text or "<TEMPLATE" in self.text:
+            for template in found.root.iter("template"):  # inert, as it is for lexbor
+                template.text = None
+                template[:] = []
+        return found
 
     @cached_property
     def json(self) -> Json:

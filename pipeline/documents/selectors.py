@@ -111,12 +111,12 @@ def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[p
     """The matches of a rule of XPath, or of CSS that lexbor does not know. Raises RuleFailedError."""
     try:
         return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
-    except ValueError as error:  # an XPath whose functions do not fit what they are given
+    except (ValueError, TypeError, re.error) as error:  # an XPath whose functions do not fit what they are given
         raise RuleFailedError(str(error)) from error
 
 
 def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> list[str]:
-    """What a rule\'s matches say: attributes and text nodes as they stand, elements with all their text."""
+    """What a rule's matches say: attributes and text nodes as they stand, elements with all their text."""
     found: list[str] = []
     for match in matches:
         if not hasattr(match.root, "tag"):
