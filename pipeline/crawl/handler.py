@@ -38,7 +38,7 @@ from pipeline.session.proxies import refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.responses.content_coding import codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
-from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES
+from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES, is_redirect, missing_range
 
 PROXY = "pipeline_proxy"
 """The meta key that says which proxy, shown without credentials, a request went through."""
@@ -86,7 +86,7 @@ class SessionHandler(AiohttpDownloadHandler):
                     if proxy is not None and proxy != self._worked:
                         self._worked = proxy
                         session.proxy_worked()
-                    self._decode(request, response)
+                    self._check_whole(request, response)
                     return response
 
     @asynccontextmanager
@@ -110,28 +110,37 @@ class SessionHandler(AiohttpDownloadHandler):
     @staticmethod
     async def _iter_body_chunks(response: _ClientResponse) -> AsyncIterator[bytes]:
         """The body's bytes. Raises ResponseDataLossError with what was missing, whatever a spider says of data loss."""
+        redirect = is_redirect(response.status, location="Location" in response.headers)
         received = 0
         try:
             async for chunk in response.content.iter_any():
                 received += len(chunk)
                 yield chunk
         except AnswerError as error:
-            raise ResponseDataLossError(str(error)) from error
+            if not redirect:
+                raise ResponseDataLossError(str(error)) from error
         except aiohttp.ClientPayloadError as error:
+            if redirect:
+                return
             length = response.headers.get("Content-Length")
             missing = "its last chunk is missing" if "Transfer-Encoding" in response.headers else "the connection broke"
             raise ResponseDataLossError(cut_short(received, int(length)) if length and received < int(length) else
                                         f"{cut_short(received, None)}: {missing}") from error
 
-    def _decode(self, request: Request, response: Response) -> None:
-        """Decode a coded body, which shows whether it came to its end, for the middleware that puts it in place.
+    def _check_whole(self, request: Request, response: Response) -> None:
+        """Decode a coded body, which shows whether it came to its end, and hand it to the middleware that puts it in place.
 
         Next to the wire: a body that was cut is asked for again, and is not kept for later passes.
         """
-        values = response.headers.getlist("Content-Encoding")
-        if not values or response.status in (204, 304) or request.method == "HEAD" or "download_stopped" in response.flags:
+        headers, status = response.headers, response.status
+        if status == 206 and "Range" not in request.headers and (
+                missing := missing_range(status, (headers.get("Content-Range") or b"").decode("latin-1"))):
+            raise ResponseDataLossError(missing)
+        values = headers.getlist("Content-Encoding")
+        if not values or status in (204, 304) or request.method == "HEAD" or "download_stopped" in response.flags \
+                or is_redirect(status, location="Location" in headers):
             return
-        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        framed = "Content-Length" in headers or "Transfer-Encoding" in headers
         max_bytes = request.meta.get("download_maxsize", self._default_maxsize)
         try:
             codings = codings_of(value.decode("latin-1") for value in values)

@@ -7,6 +7,7 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,7 +29,8 @@ from pipeline.session.http_auth import MAX_TRIES, HttpAuth, basic
 from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.responses.content_coding import ContentDecoder, codings_of
-from pipeline.session.responses.errors import DecodingError, OversizeError
+from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
+from pipeline.session.responses.head import missing_range
 from pipeline.session.responses.http_client import is_framed
 from pipeline.session.shown import shown_url
 from pipeline.settings import BannedTable
@@ -335,6 +337,8 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
 
 def _read(response: requests.Response, url: str, max_bytes: int, deadline: float) -> bytes:
     """The decoded body. read1 returns what is there, so that a dripping server meets the deadline."""
+    if missing := missing_range(response.status_code, response.headers.get("Content-Range", "")):
+        raise CutShortError(missing)
     data = bytearray()
     decoder = ContentDecoder(codings_of(response.headers.get("Content-Encoding", "").split(",")), max_bytes)
     while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
@@ -350,7 +354,8 @@ def _read(response: requests.Response, url: str, max_bytes: int, deadline: float
 
 def _discard_body(response: requests.Response) -> None:
     """A redirect's body, however long, is not waited for; the connection is kept when it was short."""
-    response.raw.read1(_CHUNK_BYTES, decode_content=False)
+    with suppress(HTTPError):  # its head says all
+        response.raw.read1(_CHUNK_BYTES, decode_content=False)
     response._content = b""
     response._content_consumed = True  # type: ignore[attr-defined]
     response.raw.close()

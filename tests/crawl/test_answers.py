@@ -138,6 +138,8 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "nothing of a gzip without a length": (OK + b"Content-Encoding: gzip\r\n\r\n", "gzip stream ended before it began"),
     "a transfer coding cut": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(GZIP[:-1]),
                               "gzip stream ended before its end marker"),
+    "a part that nobody asked for": (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-29/42\r\nContent-Length: 30\r\n\r\n"
+                                     + BODY[:30], "206"),
     # What makes no sense
     "lengths that differ": (OK + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\n" + BODY, "it announces several lengths: 5 and 7"),
     "a NUL": (OK + b"X-Nul: a\0b\r\n" + LENGTH + b"\r\n" + BODY, "its headers hold a NUL"),
@@ -193,6 +195,35 @@ def test_tls_tells_whether_a_body_without_a_length_is_whole(crawls: Crawls, auth
     assert run.progress.downloads_failed == ragged
     assert ("ended without close_notify" in said) if ragged else said == WHOLE
     assert ("ended without close_notify" in run.error) is ragged
+
+
+def test_redirects_are_followed_though_their_bodies_break_off(crawls: Crawls) -> None:
+    def script(asked: Asked) -> bytes:
+        if asked.path == "/":
+            return OK + b"\r\n<a class=p href=/p/1></a><a class=p href=/p/2></a><a class=d href=/d/1></a><a class=d href=/d/2></a>"
+        if not asked.path.endswith("x"):
+            coding = b"Content-Encoding: gzip\r\n" if asked.path.endswith("2") else b""
+            return b"HTTP/1.1 302 Found\r\nLocation: %bx\r\n%bContent-Length: 100\r\n\r\n" % (asked.path.encode(), coding)
+        return OK + LENGTH + b"\r\n" + BODY[:-1] + asked.path[-2].encode()
+
+    with ScriptedServer(script) as started:
+        crawls.write(f"""
+            [spiders.s]
+            start = "{started.url}/"
+            follow = ["a.p"]
+            download = ["a.d"]
+            robots = false
+            [spiders.s.items]
+            each = "p"
+            key = ["t"]
+            fields = {{ t = "::text" }}
+        """)
+        run = crawls.perform()
+        session = open_session("s", crawls.settings.spiders["s"], crawls.settings)
+        with session.client() as client:
+            assert fetched(client, f"{started.url}/s/1") == WHOLE[:-1] + "1"
+    assert (run.complete, run.error, run.progress.downloads) == (True, "", 2)
+    assert set(crawls.items()) == {WHOLE[:-1] + "1", WHOLE[:-1] + "2"}
 
 
 def test_a_page_that_has_grown_too_large_takes_no_item_with_it(crawls: Crawls) -> None:

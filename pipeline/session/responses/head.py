@@ -23,6 +23,7 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PLAIN = re.compile(rb"HTTP/1\.[01] [2-5]\d\d(?: [^\r\n\0]*)?\r\n(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n)*\r\n")
 _FRAMING = re.compile(rb"\n(?:content-length:[ \t]*(\d{1,18})[ \t]*\r|transfer-encoding:[ \t]*(chunked)[ \t]*\r|"
                       rb"(?:content-length|transfer-encoding):)", re.IGNORECASE)
+_WHOLE_RANGE = re.compile(r"\s*bytes\s+0-(\d{1,19})/(\d{1,19})\s*", re.IGNORECASE)
 _TRANSFER_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress", b"x-compress"})
 
 
@@ -153,3 +154,18 @@ def _length(values: list[bytes]) -> int | None:
         shown = " and ".join(dict.fromkeys(value.decode("ascii", "replace")[:20] or "nothing" for value in values))
         raise HeadError(f"it announces several lengths: {shown}")
     return int(values[0]) if values and re.fullmatch(rb"\d{1,18}", values[0]) else None
+
+
+def is_redirect(status: int, *, location: bool) -> bool:
+    """Whether an answer sends on to elsewhere: browsers go there, whatever comes of its body."""
+    return location and status in (301, 302, 303, 307, 308)
+
+
+def missing_range(status: int, content_range: str) -> str:
+    """What is said of a 206 (RFC 9110, 15.3.7) where all was asked for; "" when all of it came, or it is no 206."""
+    if status != 206:
+        return ""
+    found = _WHOLE_RANGE.fullmatch(content_range)
+    if found is not None and int(found[1]) + 1 == int(found[2]):
+        return ""
+    return "body cut short: a part of it was sent (206), though all was asked for"
