@@ -575,7 +575,7 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
     settings = _load(settings_file)
     table = settings.spiders[_spider(settings, spider)]
     session = open_session(spider, table, settings)
-    count = session.bring_in(file, table.start[0].url if table.start else table.login.url if table.login else "")
+    count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
     click.echo(f"{spider}: {count} cookies brought in")
 
 

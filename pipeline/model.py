@@ -41,10 +41,16 @@ class ChangeKind(StrEnum):
 
 
 class FrontierState(StrEnum):
+    """tentative: waiting, found on a page that is not committed itself; forgotten: was that, but the page was for
+    strangers; missed: failed, so that nobody knows what is on it."""
+
     WAITING = "waiting"
+    TENTATIVE = "tentative"
+    FORGOTTEN = "forgotten"
     DONE = "done"
     FAILED = "failed"
     ASIDE = "aside"
+    MISSED = "missed"
 
 
 class DownloadState(StrEnum):
@@ -217,8 +223,9 @@ class Page:
     """One fetched response and all that came of it: the unit of commit.
 
     frontier_id: the row it answers, None when it was kept in memory only.
-    error: why the page is of no use ("" when it is fine); transient: whether that might pass. body: the page as found,
-    where it is to be kept; file_key: where it is then.
+    error: why the page is of no use ("" when it is fine), error_kind its class; transient: whether that might pass.
+    body: the page as found, where it is to be kept; file_key: where it is then. epoch: of the login it was asked for with.
+    repeatable: whether its request may be sent twice.
     """
 
     url: str
@@ -234,6 +241,16 @@ class Page:
     transient: bool = False
     body: bytes = b""
     file_key: str = ""
+    error_kind: str = ""
+    epoch: int = 0
+    repeatable: bool = True
+
+    @property
+    def end_state(self) -> FrontierState:
+        """What its row is in once it is committed."""
+        if not self.error:
+            return FrontierState.DONE
+        return FrontierState.MISSED if self.transient or self.error_kind == "SpiderError" else FrontierState.FAILED
 
 
 @dataclass

@@ -173,8 +173,6 @@ class PageCollector:
                                            "others were left out", "SpiderError", transient=False)
                 del entries[MOST_OF_A_PAGE:]
         error, transient = _unusable(response, page)
-        if error:
-            self._context.failures.add(error, "FetchError", transient=transient)
         await self._write(response, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_owned(page.downloads, page.items)), error=error, transient=transient)
         for request in page.in_memory:
@@ -185,17 +183,17 @@ class PageCollector:
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
         logger.error("the spider failed on %s", response.url, exc_info=error)
-        text = f"{type(error).__name__}: {error} (on {response.url})"
-        self._context.failures.add(text, "SpiderError", transient=False)
-        await self._write(response, error=text)
+        await self._write(response, error=f"{type(error).__name__}: {error} (on {response.url})", error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:
-        frontier_id = response.meta.get(FRONTIER_ID)
         await self._context.committer.commit(Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC), size_bytes=len(response.body),
-            frontier_id=frontier_id, body=response.body if self._context.keep_pages else b"", **values))
-        if frontier_id is not None:
-            self._scheduler.committed(frontier_id)
+            frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
+            **self._context.login_of(_method(response), response.meta), **values))
+
+
+def _method(response: Response) -> str:
+    return response.request.method if response.request is not None else "GET"
 
 
 class ItemKeeper(ItemPipelineManager):

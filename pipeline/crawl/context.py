@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
@@ -39,6 +39,12 @@ PART = "pipeline_part"
 BEGUN = "pipeline_begun"
 """The meta key, in the store only, of a request of the spider's own start(): where it goes may be private."""
 
+EPOCH = "pipeline_login_epoch"
+"""The meta key that says during which login a request was sent."""
+
+SAFE = "safe_to_replay"
+"""The meta key by which a spider says that a POST may be sent twice."""
+
 NOT_BEFORE = "pipeline_not_before"
 """The meta key of a request that waits in the frontier: the event loop's time at which it may go."""
 
@@ -67,17 +73,10 @@ class Failures:
         if not self.first:
             self.first, self.first_kind = error, kind
 
-    def merge(self, other: Failures) -> None:
-        """Add what another process met."""
-        self.transient += other.transient
-        self.permanent += other.permanent
-        self.spider += other.spider
-        if not self.first:
-            self.first, self.first_kind = other.first, other.first_kind
-
 
 class Writer(Protocol):
-    """Who commits for a crawl: committer.Committer, or in a run's further processes mate.Postman."""
+    """Who commits for a crawl: committer.Committer, unproved.UnprovedPages in front of it where there is a login, or in
+    a run's further processes mate.Postman."""
 
     @property
     def idle(self) -> bool: ...
@@ -118,6 +117,14 @@ class CrawlContext:
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
         """One step of a page that takes CPU time, such as parsing it, within page_cpu_limit. No await may be in it."""
         return contextlib.nullcontext() if self.page_limit is None else self.page_limit.step(frontier_id)
+
+    def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """What a Page says of the login its request was sent with (the present one where it was not sent)."""
+        standing = self.session.standing
+        if standing is None:
+            return {}
+        return {"epoch": meta.get(EPOCH, standing.epoch),
+                "repeatable": standing.expiry.may_replay(method) or bool(meta.get(SAFE))}
 
 
 def context_of(crawler: Crawler) -> CrawlContext:

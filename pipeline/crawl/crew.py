@@ -84,6 +84,11 @@ class Crew:
                 if rows:
                     mate.send(rows)
 
+    def tell(self) -> None:
+        """Tell the mates of a new login."""
+        for mate in self._mates:
+            mate.send([])
+
     async def close(self) -> None:
         """Wait a moment for what the mates have under way, then let them go."""
         with contextlib.suppress(TimeoutError):
@@ -101,7 +106,6 @@ class Crew:
     async def _listen(self, mate: _Mate) -> None:
         while (message := await received(mate.reader)) is not None:
             mate.shared.take(message.news)
-            self._context.failures.merge(message.failures)
             if message.fatal is not None:
                 self._frontier.fatal(message.fatal)
                 break
@@ -112,17 +116,16 @@ class Crew:
                 mate.rows.pop(page.frontier_id, None)
                 size_bytes = max(page.size_bytes, LEAST_BYTES)
                 self._uncommitted_bytes += size_bytes
-                self._context.committer.post(page).add_done_callback(partial(self._committed, page.frontier_id, size_bytes))
+                self._context.committer.post(page).add_done_callback(partial(self._taken, size_bytes))
             self.feed()
             self._frontier.wake_engine()
             self._heard.set()
         self._lose(mate)
         self._heard.set()
 
-    def _committed(self, frontier_id: int, size_bytes: int, page: asyncio.Future[None]) -> None:
+    def _taken(self, size_bytes: int, page: asyncio.Future[None]) -> None:
         self._uncommitted_bytes -= size_bytes
-        if page.exception() is None:  # else the committer has said so, and the run ends
-            self._frontier.committed(frontier_id)
+        page.exception()  # retrieved: the committer has said so, and the run ends
         if not self._uncommitted_bytes:
             self._frontier.wake_engine()
             self._heard.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from scrapy.crawler import Crawler
@@ -10,7 +11,7 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import FRONTIER_ID, CrawlContext, context_of
+from pipeline.crawl.context import EPOCH, FRONTIER_ID, SAFE, CrawlContext, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
@@ -18,12 +19,8 @@ from pipeline.session.answer import Answer
 from pipeline.session.client import not_replayed
 from pipeline.session.pages import Page
 
-EPOCH = "pipeline_login_epoch"
-"""The meta key that says during which login a request was sent."""
 REPLAYED = "pipeline_login_replayed"
 """The meta key of a request that was sent again after a login: that epoch. A request meets an expired login once."""
-SAFE = "safe_to_replay"
-"""The meta key by which a spider says that a POST may be sent twice."""
 
 
 class _Staying:
@@ -90,4 +87,8 @@ class SeeWalls(_Staying):
         page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
         with self._context.page_step(request.meta.get(FRONTIER_ID)):
             reason = self._expiry.of_page(page)
-        return await self._again(request, reason) if reason else response
+            sure = bool(reason) and self._expiry.is_sure(page)
+        if not reason or (not sure and await asyncio.to_thread(
+                self._relogin.standing.verify, request.meta[EPOCH], time.monotonic())):
+            return response
+        return await self._again(request, reason)

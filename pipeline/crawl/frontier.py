@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import scrapy
@@ -22,7 +23,9 @@ from scrapy.spiders import Spider
 
 from pipeline.crawl.committer import Committer
 from pipeline.crawl.context import BEGUN, FRONTIER_ID
+from pipeline.crawl.revalidate import WHOLE
 from pipeline.crawl.rows import NotStorableError, RowScheduler, to_model
+from pipeline.crawl.unproved import UnprovedPages
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store import crawl as store_crawl
@@ -47,14 +50,23 @@ class FrontierScheduler(RowScheduler):
         self._issued = 0
         self._resumable = True
         self._opened_s = time.monotonic()
+        self._unproved: UnprovedPages | None = None  # of a session with a login
+        self._forgotten: set[int] = set()
+        self._whole: set[int] = set()  # what is kept of these pages may be for strangers
 
     def open(self, spider: Spider) -> None:
         super().open(spider)
         context = self._context
-        context.committer = Committer(context, self._queued, self.fatal)
+        context.committer = committer = Committer(
+            context, on_queued=self._queued, on_committed=self._under_way.difference_update, on_forgotten=self._forget,
+            on_fatal=self.fatal)
+        if context.session.standing is not None:
+            context.committer = self._unproved = UnprovedPages(
+                context, context.session.standing, committer, on_again=self._again_from_store, on_fatal=self.fatal,
+                wake=self._wake)
         if context.crew is not None:
             context.crew.begin(self)
-        store_crawl.start_over_unless_resumable(context.store, context.run)
+        store_crawl.reopen(context.store, context.run)
         found = store_crawl.counts(context.store, context.run.pass_id)
         self._issued = sum(count for state, count in found.items() if state is not FrontierState.WAITING)
         context.progress.waiting = found.get(FrontierState.WAITING, 0)
@@ -76,10 +88,10 @@ class FrontierScheduler(RowScheduler):
     def has_pending_requests(self) -> bool:
         if self._again or self._later or (self._context.crew is not None and self._context.crew.at_work):
             return True
-        if self._capped():
-            return False
-        return bool(self._memory or self._window or self._more_in_store or self._refilling
-                    or not self._context.committer.idle)
+        if not self._capped() and (self._memory or self._window or self._more_in_store or self._refilling
+                                   or not self._context.committer.idle):
+            return True
+        return self._unproved is not None and self._unproved.settle()
 
     def enqueue_request(self, request: scrapy.Request) -> bool:
         if FRONTIER_ID in request.meta:
@@ -115,7 +127,7 @@ class FrontierScheduler(RowScheduler):
         queued = self._next_row()
         if queued is not None:
             return self._issue(queued)
-        if self._memory and not self._capped():
+        if self._memory and not self._capped() and self._has_room():
             self._issued += 1
             return self._memory.popleft()
         return None
@@ -140,14 +152,19 @@ class FrontierScheduler(RowScheduler):
             heapq.heappush(self._window, (-row.request.priority, row.id, row))
         self.wake_engine()
 
+    def _has_room(self) -> bool:
+        return self._unproved is None or self._unproved.has_room(len(self._under_way))
+
     def _next_row(self) -> Queued | None:
-        if self._capped():
+        if self._capped() or not self._has_room():
             return None
         if len(self._window) < LOW and self._more_in_store and self._refilling is None:
             self._refilling = asyncio.create_task(self._refill())
         if not self._window:
             return None
         queued = heapq.heappop(self._window)[2]
+        if queued.id in self._whole:
+            queued = replace(queued, request=replace(queued.request, meta={**queued.request.meta, WHOLE: True}))
         self._under_way.add(queued.id)
         self._issued += 1
         return queued
@@ -170,8 +187,23 @@ class FrontierScheduler(RowScheduler):
             return f"stopped at max_time = {table.max_time:g} s"
         return ""
 
-    def committed(self, frontier_id: int) -> None:
-        self._under_way.discard(frontier_id)
+    def _again_from_store(self, ids: Sequence[int]) -> None:
+        """Rows whose pages may have been for strangers: they are fetched again, and what is kept of them is not used."""
+        self._issued -= len(ids)
+        self._under_way.difference_update(ids)
+        self._whole.update(ids)
+        self._more_in_store = True
+        self._wake()
+
+    def _forget(self, ids: set[int]) -> None:
+        """Rows that are out of the frontier."""
+        self._forgotten |= ids  # what is being read of the store may have them still
+        self._under_way -= ids
+        self._window = [entry for entry in self._window if entry[1] not in ids]
+        heapq.heapify(self._window)
+        if self._unproved is not None:
+            self._unproved.forgotten(ids)
+        self._wake()
 
     def _queued(self, queued: Sequence[Queued]) -> None:
         room = WINDOW - len(self._window)
@@ -187,13 +219,13 @@ class FrontierScheduler(RowScheduler):
         self._more_in_store = False  # a commit meanwhile may set it again
         try:
             found = await asyncio.to_thread(store_crawl.waiting, self._context.store, self._context.run.pass_id,
-                                            limit=WINDOW, besides=away)
+                                            limit=WINDOW, besides=away, tentative=self._unproved is not None)
         except PipelineError as error:
             self.fatal(error)
             return
         finally:
             self._refilling = None
-        held = {entry[1] for entry in self._window} | self._under_way
+        held = {entry[1] for entry in self._window} | self._under_way | self._forgotten
         self._queued([entry for entry in found if entry.id not in held])
         if len(found) == WINDOW:
             self._more_in_store = True

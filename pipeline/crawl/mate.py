@@ -11,7 +11,7 @@ from dataclasses import replace
 import scrapy
 from scrapy.spiders import Spider
 
-from pipeline.crawl.context import CrawlContext, Failures
+from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.relogin import Relogin
 from pipeline.crawl.rows import RowScheduler
 from pipeline.crawl.run import make_crawler
@@ -44,7 +44,11 @@ class Postman:
             self.take(message)
 
     def take(self, message: Message) -> None:
+        standing = self._context.session.standing
+        epoch = standing.epoch if standing is not None else 0
         self._shared.take(message.news)
+        if standing is not None and standing.epoch != epoch:
+            self._seen = Seen()
         self.rows.extend(message.rows)
         self.said.set()
         self.on_rows()
@@ -61,9 +65,12 @@ class Postman:
         loop = asyncio.get_running_loop()
         if not self._pages:
             loop.call_soon(self._send)
-        links = self._seen.besides(page.links)
-        self._seen.add(links)  # committed with this page, or the run ends
-        self._pages.append(replace(page, links=tuple(links)))
+        standing = self._context.session.standing
+        if standing is None or not standing.is_stale(page.epoch):  # else the leader has it fetched again
+            links = self._seen.besides(page.links)
+            self._seen.add(links)  # committed with this page, or the run ends, or there is a new login
+            page = replace(page, links=tuple(links))
+        self._pages.append(page)
         done = loop.create_future()
         done.set_result(None)
         return done
@@ -85,9 +92,8 @@ class Postman:
 
     def _send(self, fatal: PipelineError | None = None) -> None:
         pages, self._pages = self._pages, []
-        failures, self._context.failures = self._context.failures, Failures()
         expired, self._expired = self._expired, None
-        self._writer.write(packed(Message(self._shared.news(), pages=pages, failures=failures, expired=expired, fatal=fatal)))
+        self._writer.write(packed(Message(self._shared.news(), pages=pages, expired=expired, fatal=fatal)))
 
 
 class MateScheduler(RowScheduler):

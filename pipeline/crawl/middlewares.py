@@ -9,8 +9,7 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 
-from pipeline.crawl.context import START, context_of
-from pipeline.crawl.expiry import EPOCH
+from pipeline.crawl.context import EPOCH, START, context_of
 from pipeline.hosts import host_of
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own

@@ -9,8 +9,8 @@ from scrapy.crawler import Crawler
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import context_of
-from pipeline.crawl.expiry import EPOCH, StayLoggedIn
+from pipeline.crawl.context import EPOCH, context_of
+from pipeline.crawl.expiry import StayLoggedIn
 from pipeline.crawl.redirects import Redirects
 from pipeline.documents import Document, header_map
 from pipeline.documents.refresh import may_refresh, refresh_target

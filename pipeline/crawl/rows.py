@@ -59,9 +59,6 @@ class RowScheduler(BaseScheduler):
     def open(self, spider: Spider) -> None:
         self._spider = spider
 
-    def committed(self, frontier_id: int) -> None:
-        """The page of a row is in the store, or on its way there."""
-
     def _issue(self, queued: Queued) -> scrapy.Request:
         if queued.request.meta.get(BEGUN):
             self._context.session.reach.allow(queued.request.url)
@@ -95,14 +92,11 @@ class RowScheduler(BaseScheduler):
             return  # it ends the run, and the row waits for the next one
         if not isinstance(reason, HttpError):
             error, transient = explain(reason, request, self._context.session.proxy_for(request.url))
-            self._context.failures.add(str(error), type(error).__name__, transient=transient)
             logger.warning("%s", error)
-            frontier_id = request.meta.get(FRONTIER_ID)
             await self._context.committer.commit(Page(
-                url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=frontier_id,
-                error=str(error), transient=transient))
-            if frontier_id is not None:
-                self.committed(frontier_id)
+                url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
+                error=str(error), error_kind=type(error).__name__, transient=transient,
+                **self._context.login_of(request.method, request.meta)))
         if errback is not None:
             output = errback(failure)
             if inspect.iscoroutine(output):

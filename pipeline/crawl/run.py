@@ -201,6 +201,10 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     return _verdict(context, stopped=stop.is_set())
 
 
+UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
+               "tell when the session is over; name a page in login.check_url")
+
+
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
     await stop.wait()
     await crawler.stop_async()
@@ -252,7 +256,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
                       retry=context.fatal.retry)
     states = store_crawl.counts(context.store, context.run.pass_id)
-    left = states.get(FrontierState.WAITING, 0)
+    left = states.get(FrontierState.WAITING, 0) + states.get(FrontierState.TENTATIVE, 0)
     if stopped and left:
         return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
     if left and not context.capped:
@@ -269,7 +273,11 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     note = f"{failed} of {context.progress.pages} pages failed; the first: {failures.first}" if failed else ""
     if aside:
         note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
-    complete = not (left or context.capped or failures.transient or failures.spider or aside)
+    complete = not (left or context.capped or failures.transient or failures.spider or aside
+                    or states.get(FrontierState.MISSED, 0))
+    if not context.session.checkable:
+        complete = False
+        note = note or UNCHECKABLE
     if not complete and context.capped and not note:
         note = context.capped_by or "closed early"
     coverage = context.table.items.coverage if context.table.items is not None else {}

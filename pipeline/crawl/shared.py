@@ -6,7 +6,7 @@ import asyncio
 import pickle
 from dataclasses import dataclass, field
 
-from pipeline.crawl.context import CrawlContext, Failures
+from pipeline.crawl.context import CrawlContext
 from pipeline.errors import PipelineError
 from pipeline.model import Page
 from pipeline.session.cookies.cookie import Cookie, Place
@@ -28,12 +28,11 @@ class News:
 
 @dataclass
 class Message:
-    """Leader to mate: rows to fetch. Mate to leader: their pages, failures, an epoch it found expired, what ends it."""
+    """Leader to mate: rows to fetch. Mate to leader: their pages, an epoch it found expired, what ends it."""
 
     news: News
     rows: list[Queued] = field(default_factory=list)
     pages: list[Page] = field(default_factory=list)
-    failures: Failures = field(default_factory=Failures)
     expired: int | None = None
     fatal: PipelineError | None = None
 

@@ -114,6 +114,8 @@ class Client(requests.Session):
         if not (reason := expired(standing.expiry, response, url)):
             return response
         response.close()
+        if self._epoch and standing.verify(self._epoch, time.monotonic()):  # another thread has just logged in again
+            raise standing.lost(url, reason)
         standing.renew(self._epoch)
         if not standing.expiry.may_replay(method):
             raise not_replayed(url, reason, method)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import certifi
 
 import pipeline
-from pipeline.errors import CookieError, ProxyError, SessionError, UsageError
+from pipeline.errors import CookieError, FetchError, LoginError, ProxyError, SessionError, UsageError
 from pipeline.hosts import host_of, normal_host
 from pipeline.model import LoginCookie
 from pipeline.session.answer import Answer
@@ -27,13 +27,17 @@ from pipeline.session.http_auth import HttpAuth, origin
 from pipeline.session.login.expiry import Expiry, Standing
 from pipeline.session.login.login import Login
 from pipeline.session.pool import ProxyPool
-from pipeline.session.prepare import reveal
+from pipeline.session.prepare import reveal, with_params
 from pipeline.session.private_file import write_private
 from pipeline.session.proxies import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
 from pipeline.store.proxies import pool_file
 
+_CHECK_AGAIN_S = (1.0, 4.0)
+"""The waits between attempts to look at `check`, where a site has trouble of its own."""
+_BY_ACCESS = "access"
+"""Beside a URL in the landing file: strangers are kept out there."""
 _LOOK_BYTES = 512_000  # RFC 9309, 2.5: no less of a robots.txt
 
 
@@ -44,7 +48,7 @@ class Session:
     `change_proxy`. verify: False when TLS is not verified for
     `insecure_hosts`, else a file of authorities to trust beside the system's, or True. timeout_s: of one request.
     auth: HTTP authentication, None for none. reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
-    jars, pages: the folders (0700) of login state and of pages kept for a look.
+    jars, pages: the folders (0700) of login state and of pages kept for a look. start: a page that is fetched by GET, "" for none.
     """
 
     def __init__(self, name: str, jar: Jar, *, jars: Path, pages: Path, login: LoginTable | None = None,
@@ -53,7 +57,7 @@ class Session:
                  insecure_hosts: frozenset[str] = frozenset(), timeout_s: float = 60.0,
                  max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
                  environment: EnvironmentProxies | None = None, login_cookie_names: tuple[str, ...] = (),
-                 banned: BannedTable | None = None, auth: HttpAuth | None = None,
+                 banned: BannedTable | None = None, auth: HttpAuth | None = None, start: str = "",
                  clock: Callable[[], float] = time.time) -> None:
         self.name = name
         self.auth = auth
@@ -76,12 +80,15 @@ class Session:
         self._token = _read_line(self._token_file) if login is not None and login.token is not None else ""
         self._login_state_file = _login_state_file(jars, name)
         self._banned = banned
+        self._start = start
+        self.checkable = True
+        """Whether `check` can be looked at again after a login. False: nobody can tell when that is over."""
         self._login_cookie_names = login_cookie_names
         self._page_file = pages / f"login-{name}.html"
         self.reach = reach or Reach()
         self._environment = environment
         self.standing = None if login is None else Standing(
-            Expiry(login, own_hosts | {host_of(login.url)}), self._log_in_anew,
+            Expiry(login, own_hosts | ({host_of(login.url)} if login.url else set())), self._log_in_anew, self._still_holds,
             where=f"spiders.{name}.login")
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._contexts_lock = threading.Lock()
@@ -108,14 +115,15 @@ class Session:
         return self._client(self.proxy_for if self._environment is not None else lambda url: chosen)
 
     def _client(self, route: Callable[[str], str | None], **more: Any) -> Client:
-        return Client(jar=self.jar, route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
+        ours: dict[str, Any] = {"jar": self.jar, "login_headers": self.login_headers, "auth": self.auth}
+        return Client(route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
                       context_for=self.ssl_context, reach=self.reach, own_headers=self.headers,
-                      own_hosts=self.own_hosts, insecure_hosts=self._insecure_hosts, login_headers=self.login_headers,
-                      banned=self._banned, auth=self.auth, **more)
+                      own_hosts=self.own_hosts, insecure_hosts=self._insecure_hosts, banned=self._banned,
+                      **{**ours, **more})
 
     def login_headers(self, url: str) -> dict[str, str]:
         """The header an API's login asks for, for URLs of its own site; {} for all others."""
-        if self._login is None or not self._token or origin(url) != origin(self._login.url):
+        if self._login is None or self._login.url is None or not self._token or origin(url) != origin(self._login.url):
             return {}
         name, _, value = self._login.token_header.partition(": ")
         return {name: value.replace("{token}", self._token)}
@@ -181,7 +189,7 @@ class Session:
         last = login_state.last(self._login_state_file)
         if last is None:
             return None
-        hosts = self.own_hosts | ({host_of(self._login.url)} if self._login is not None else set())
+        hosts = self.own_hosts | ({host_of(self._login.url)} if self._login is not None and self._login.url else set())
         return (datetime.fromtimestamp(last.at_s, UTC),
                 login_state.ending(self.jar, last, hosts=hosts, names=self._login_cookie_names))
 
@@ -221,8 +229,10 @@ class Session:
             login = self._login_through(table, client)
             try:
                 if not (unless_it_holds and self._holds(login, table)):
+                    if not table.sends:
+                        raise self._cookies_are_over()
                     before = list(self.jar)
-                    self._remember_landing(login.log_in())
+                    self._remember_landing(self._find_check_page(table, login, login.log_in()))
                     brought = login_state.fresh(before, self.jar)
                     self.jar.protect(cookie.place for cookie in brought)
                     login_state.remember(self._login_state_file, brought, brought_in=False, now_s=self._clock())
@@ -236,13 +246,57 @@ class Session:
                      take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
-        """Asks check_url, or the page the last login led to. A jar without cookies needs no asking."""
-        url = table.check_url or self._landing()
-        return bool(url) and (bool(self.jar.alive()) or bool(self._token)) and login.holds_at(url)
+        """Asks check_url, or the page where a login was seen last. A jar without cookies needs no asking."""
+        url, by_access = self._check_page(table)
+        return bool(url) and (bool(self.jar.alive()) or bool(self._token)) and login.holds_at(url, by_access=by_access)
 
-    def _landing(self) -> str:
-        url = _read_line(self._landing_file)
-        return url if urlsplit(url).scheme in ("http", "https") else ""
+    def _still_holds(self) -> bool:
+        """Whether the session passes its check now. Raises what kept the check from being looked at, after some attempts."""
+        table = self._login
+        assert table is not None
+        url, by_access = self._check_page(table)
+        for wait_s in (*_CHECK_AGAIN_S, None):
+            try:
+                with self._login_client() as client:
+                    return self._login_through(table, client).holds_at(url, by_access=by_access, surely=True)
+            except (FetchError, ProxyError) as error:
+                if wait_s is None or not error.retry:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    def _check_page(self, table: LoginTable) -> tuple[str, bool]:
+        """Where to look whether the session holds, "" for nowhere; and whether it is enough to be let in there."""
+        if table.check_url is not None:
+            return table.check_url, False
+        if not table.sends:
+            return self._start, False
+        url, _, how = _read_line(self._landing_file).partition(" ")
+        return (url if urlsplit(url).scheme in ("http", "https") else ""), how == _BY_ACCESS
+
+    def _find_check_page(self, table: LoginTable, login: Login, landing: str) -> str:
+        """Where a login just made is seen once more, as the landing file has it; "" for nowhere.
+
+        The page it led to, where `check` matches on a GET of it (the check of an API is for its answer alone); else the
+        start, where strangers do not see the same: `check` matches there, or they are kept out.
+        """
+        self.checkable = True
+        if table.check_url is not None or (not table.json_ and login.holds_at(landing)):
+            return landing
+        chosen = self.proxy
+        with self._client(self.proxy_for if self._environment is not None else lambda url: chosen, jar=Jar(),
+                          login_headers=lambda url: {}, auth=None) as client:
+            stranger = self._login_through(table, client)
+            for by_access in (False, True) if self._start else ():
+                if login.holds_at(self._start, by_access=by_access) and \
+                        not stranger.holds_at(self._start, by_access=by_access):
+                    return f"{self._start} {_BY_ACCESS}" if by_access else self._start
+        self.checkable = False
+        return ""
+
+    def _cookies_are_over(self) -> LoginError:
+        return LoginError("the imported cookies no longer pass login.check", where=f"spiders.{self.name}.login",
+                          fix="log in with a browser and bring its cookies in: `pipeline cookies import`")
 
     def _remember_landing(self, url: str) -> None:
         write_private(self._landing_file, f"{url}\n".encode())
@@ -276,7 +330,7 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     last = login_state.last(_login_state_file(jars, name))
     jar = Jar.open(jars / f"{name}.txt", protected=last.cookies if last is not None else ())
     if spider.cookies is not None:
-        default = spider.start[0].url if spider.start else spider.login.url if spider.login else ""
+        default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported",
                        login_state=_login_state_file(jars, name), now_s=time.time())
     contact = settings.pipeline.contact.strip()
@@ -290,7 +344,7 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
         ca_file=settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None,
         own_hosts=_named_hosts(spider), insecure_hosts=_insecure_hosts(spider),
         timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding,
-        login_cookie_names=spider.login_cookies, banned=spider.banned,
+        login_cookie_names=spider.login_cookies, banned=spider.banned, start=_first_get(spider),
         auth=HttpAuth(spider.auth, {origin(start.url) for start in spider.start}, f"spiders.{name}.auth")
         if spider.auth is not None else None)
 
@@ -342,11 +396,19 @@ def _unverified_context() -> ssl.SSLContext:
     return context
 
 
+def _first_get(spider: SpiderTable) -> str:
+    """The first start that is a plain page, "" for none."""
+    for start in spider.start:
+        if (start.method or "GET").upper() == "GET" and start.form is start.json_ is start.body is None:
+            return with_params(start.url, start.params, start.encoding or "utf-8")
+    return ""
+
+
 def _reach(spider: SpiderTable) -> Reach:
     """Where the settings send the spider, though it be private."""
     places = [*spider.hosts, *(start.url for start in spider.start)]
     if spider.login is not None:
-        places += [spider.login.url, spider.login.check_url or spider.login.url]
+        places += filter(None, (spider.login.url, spider.login.check_url))
     return Reach(places)
 
 
@@ -360,5 +422,5 @@ def _named_hosts(spider: SpiderTable) -> frozenset[str]:
     """The hosts the settings of a spider name: those of its starts and its login."""
     urls = [start.url for start in spider.start]
     if spider.login is not None:
-        urls += [spider.login.url, spider.login.check_url or spider.login.url]
+        urls += filter(None, (spider.login.url, spider.login.check_url))
     return frozenset(host for url in urls if (host := host_of(url)))

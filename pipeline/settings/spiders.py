@@ -161,9 +161,14 @@ class LoginStepTable(Table):
                                           "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
         return fields
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is a form to fill in."""
+        return bool(self.fields or self.totp or self.form)
+
     @model_validator(mode="after")
     def _something_to_send(self) -> LoginStepTable:
-        if not (self.fields or self.totp or self.form):
+        if not self.sends and not isinstance(self, LoginTable):
             raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only")
         return self
 
@@ -207,11 +212,13 @@ JsonField = Annotated[Any, WithJsonSchema({})]
 
 
 class LoginTable(LoginStepTable):
-    url: HttpUrl
-    fields: dict[str, JsonField]
+    url: HttpUrl | None = None
+    """The page with the form. Without it and `fields`, imported cookies are the login."""
+    fields: dict[str, JsonField] = Field(default_factory=dict)
     """Of a form texts and secrets; of an API whatever JSON has."""
     check: Selector
     check_url: HttpUrl | None = None
+    """Where `check` is looked at; by default the page that the login led to, for cookies alone the first start."""
     steps: tuple[LoginStepTable, ...] = ()
     """Forms on the pages after the first: a password, a one-time code."""
     json_: bool = Field(False, alias="json")
@@ -240,6 +247,11 @@ class LoginTable(LoginStepTable):
             if not self.json_ and not isinstance(value, (str, Secret)):
                 raise PydanticCustomError("login", "the value of fields.{name} is no text: forms send texts; for an API, "
                                           "which takes numbers and tables, add json = true", {"name": name})
+        if self.sends and self.url is None:
+            raise PydanticCustomError("login", "url is missing: the page with the form (without fields, cookies alone are the login)")
+        if not self.sends and (self.steps or self.token is not None or self.json_ or self.url is not None):
+            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only; "
+                                      "for imported cookies alone give neither url, steps, json nor token")
         if self.json_ and (self.steps or self.totp or self.form):
             raise PydanticCustomError("login", "json = true posts the fields to an API: steps, totp and form are for forms")
         if self.token is None and "token_header" in self.model_fields_set:

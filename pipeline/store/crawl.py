@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, or_, select, update
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store import leases
@@ -44,11 +44,12 @@ class Queued:
 @dataclass
 class Committed:
     """What one commit added: to the run's progress and to the frontier. news: keys of the files with the pages on
-    which something changed."""
+    which something changed. forgotten: tentative requests that were taken out."""
 
     progress: Progress = field(default_factory=Progress)
     queued: list[Queued] = field(default_factory=list)
     news: set[str] = field(default_factory=set)
+    forgotten: set[int] = field(default_factory=set)
 
 
 class Seen:
@@ -111,7 +112,8 @@ def _from_row(row: Row[Any]) -> Queued:
     return Queued(row.id, Request(url=row.url, priority=-row.priority, depth=row.depth, **extra))
 
 
-def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request]) -> list[Queued]:
+def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request],
+                    state: FrontierState = FrontierState.WAITING) -> list[Queued]:
     """Queue what this pass has not seen yet; returns the rows that are new."""
     wanted: dict[bytes, Request] = {}
     for request in requests:
@@ -122,24 +124,41 @@ def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Req
                 url=Each(request.url for request in wanted.values()),
                 request=Each(map(_extra, wanted.values())),
                 priority=Each(-request.priority for request in wanted.values()),
-                depth=Each(request.depth for request in wanted.values()), state=FrontierState.WAITING.value)
+                depth=Each(request.depth for request in wanted.values()), state=state.value)
     # Whoever holds the run is the only one that adds to its pass, and ids only grow.
     added = connection.execute(select(frontier.c.id, frontier.c.fingerprint, frontier.c.pass_id).where(frontier.c.id > last))
     return [Queued(row.id, wanted[row.fingerprint]) for row in added if row.pass_id == pass_id]
 
 
-def enqueue(store: Store, run: Run, requests: Iterable[Request]) -> list[Queued]:
-    """Queue requests that belong to no page, such as the starts. Raises LeaseLostError."""
+def enqueue(store: Store, run: Run, requests: Iterable[Request],
+            state: FrontierState = FrontierState.WAITING) -> list[Queued]:
+    """Queue requests that belong to no page, such as the starts, or tentative ones. Raises LeaseLostError."""
     with store.write() as connection:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
-        return add_to_frontier(connection, run.pass_id, requests)
+        return add_to_frontier(connection, run.pass_id, requests, state)
 
 
-def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = ()) -> list[Queued]:
-    """The next requests of a pass, most urgent first, leaving out the ids that are under way."""
-    wanted = select(frontier).where(
-        frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.WAITING.value,
-    ).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
+def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
+    """Take tentative requests out of the frontier; they may be queued anew. Raises LeaseLostError.
+
+    Their rows stay until the next run: SQLite would give their ids to others, and some may be under way.
+    """
+    rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        if rows:
+            connection.execute(update(frontier).where(
+                frontier.c.id == bindparam("row"), frontier.c.state == FrontierState.TENTATIVE.value,
+            ).values(state=FrontierState.FORGOTTEN.value, fingerprint=bindparam("unlike_any")), rows)
+
+
+def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = (),
+            tentative: bool = False) -> list[Queued]:
+    """The next requests of a pass, most urgent first, leaving out the ids that are under way; perhaps tentative ones, too."""
+    state = frontier.c.state == FrontierState.WAITING.value
+    if tentative:  # apart, since the index then serves one state only
+        state = or_(state, frontier.c.state == FrontierState.TENTATIVE.value)
+    wanted = select(frontier).where(frontier.c.pass_id == pass_id, state).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
     away = set(besides)
     with store.read() as connection:
         found = [_from_row(row) for row in connection.execute(wanted) if row.id not in away]
@@ -162,12 +181,23 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
         return {FrontierState(state): count for state, count in rows}
 
 
-def start_over_unless_resumable(store: Store, run: Run) -> None:
-    """Forget the frontier of a pass whose requests could not all be kept: it begins at its starts again."""
+def reopen(store: Store, run: Run) -> None:
+    """What an earlier run of the pass left: its tentative requests go, the pages it missed wait again.
+
+    A pass whose requests could not all be kept begins at its starts again. Raises LeaseLostError.
+    """
+    own = frontier.c.pass_id == run.pass_id
     with store.write() as connection:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
         if not connection.execute(select(passes.c.resumable).where(passes.c.id == run.pass_id)).scalar_one():
-            connection.execute(frontier.delete().where(frontier.c.pass_id == run.pass_id))
+            connection.execute(frontier.delete().where(own))
+        connection.execute(frontier.delete().where(own, frontier.c.state.in_(
+            [FrontierState.TENTATIVE.value, FrontierState.FORGOTTEN.value])))
+        missed = connection.execute(select(frontier.c.id, frontier.c.request).where(
+            own, frontier.c.state == FrontierState.MISSED.value))
+        again = [row.id for row in missed if row.request.get("method", "GET") in ("GET", "HEAD")]
+        connection.execute(update(frontier).where(is_one_of(connection, frontier.c.id, again)).values(
+            state=FrontierState.WAITING.value))
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
@@ -219,10 +249,11 @@ def not_resumable(store: Store, run: Run) -> None:
 
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
-                 comparison: Comparison = _PLAIN, seen: Seen | None = None) -> Committed:
+                 comparison: Comparison = _PLAIN, seen: Seen | None = None, settled: Sequence[int] = ()) -> Committed:
     """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
-    seen: links that need not be looked for, if it is kept from one call to the next.
+    seen: links that need not be looked for, if it is kept from one call to the next. settled: tentative requests that
+    these pages gave.
     """
     done = Committed()
     seen = seen or Seen()
@@ -234,6 +265,10 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
         if links:
             done.queued = add_to_frontier(connection, run.pass_id, links)
         _queue_downloads(connection, run, batch, now)
+        if settled:
+            connection.execute(update(frontier).where(
+                is_one_of(connection, frontier.c.id, settled), frontier.c.state == FrontierState.TENTATIVE.value,
+            ).values(state=FrontierState.WAITING.value))
         _finish_pages(connection, run, batch, done.progress)
     seen.add(links)
     return done
@@ -246,7 +281,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
                 fetched_at=Each(page.fetched_at for page in fetched),
                 size_bytes=Each(page.size_bytes for page in fetched), items=Each(len(page.items) for page in fetched))
     ends = [{"row": page.frontier_id, "end_status": page.status, "end_error": page.error,
-             "end_state": (FrontierState.FAILED if page.error else FrontierState.DONE).value}
+             "end_state": page.end_state.value}
             for page in batch if page.frontier_id is not None]
     if ends:
         connection.execute(

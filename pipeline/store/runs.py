@@ -273,7 +273,8 @@ def work_left(store: Store, pass_id: int) -> tuple[int, int]:
     """Pages waiting in the frontier and downloads waiting, of one pass."""
     with store.read() as connection:
         pages_waiting = connection.execute(select(func.count()).where(
-            frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.WAITING.value)).scalar_one()
+            frontier.c.pass_id == pass_id,
+            frontier.c.state.in_([FrontierState.WAITING.value, FrontierState.TENTATIVE.value]))).scalar_one()
         files_waiting = connection.execute(select(func.count()).where(
             downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.WAITING.value)).scalar_one()
         return int(pages_waiting), int(files_waiting)

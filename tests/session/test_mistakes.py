@@ -42,7 +42,7 @@ def test_proxies(tmp_path: Path, proxy: str, words: str) -> None:
 
 @pytest.mark.parametrize(("login", "words"), [
     (f'{URL}\nfields = {{ u = "me" }}', "login.check: is missing"),
-    (f'{URL}\ncheck = "a"', "login.fields: is missing"),
+    (f'{URL}\ncheck = "a"', "login: no fields to fill in"),
     (f'{URL}\ncheck = "a"\nfields = {{}}', "login: no fields to fill in: give fields, totp, or form for one with a button only"),
     ('url = "ftp://a"\ncheck = "a"\nfields = { u = "me" }', "login.url: 'ftp://a' is no http(s) URL"),
     (f'{URL}\ncheck = "a[["\nfields = {{ u = "me" }}', "login.check: 'a[[' is no CSS selector"),

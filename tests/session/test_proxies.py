@@ -50,7 +50,7 @@ def test_logs_in_through_a_proxy_with_credentials(site: Site, open_with: OpenSes
     session = open_with(site.url, 'proxy = "p"', before=tables(f"http://{http_proxy}", PASSWORD),
                         login=f'url = "{site.url}/login"')
     session.ensure_login()
-    assert len(site.log) == 3
+    assert len(site.log) == 4
     proxied = {seen.client for seen in site.log if "proxy.py" in seen.headers.get("via", "")}
     assert {seen.client for seen in site.log} == proxied
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -46,11 +47,15 @@ class Expiry:
 
     def is_login_page(self, url: str, *, asked: str) -> bool:
         """Whether `url` is the login page, asked for something else."""
-        return self._rules.redirect and _place(url) == _place(self._login.url) != _place(asked)
+        login_url = self._login.url
+        return bool(self._rules.redirect and login_url and same_page(url, login_url) and not same_page(asked, login_url))
 
     def of_page(self, page: Page, *, file: bool = False) -> str:
-        """As of_status, by what is on a page. file: a download, which may well lack what every page of the site has."""
-        if page.answer.status >= 400 or host_of(page.answer.url) not in self._hosts:
+        """As of_status, by what is on a page. file: a download, which may well lack what every page of the site has.
+
+        A refusal (4xx) may lack it, too: `is_sure` tells.
+        """
+        if page.answer.status >= 500 or host_of(page.answer.url) not in self._hosts:
             return ""
         if self._rules.present is not None and page.matches(self._rules.present):
             return "shows what login.expired.present names"
@@ -58,17 +63,25 @@ class Expiry:
             return "lacks what login.expired.missing names"
         return ""
 
+    def is_sure(self, page: Page) -> bool:
+        """Whether of_page says so without a doubt."""
+        return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
+
 
 class Standing:
     """One login at a time, shared by every thread and task that finds the session expired.
 
-    log_in: logs in and proves it, or raises. where: the settings table that errors name.
+    log_in: logs in and proves it, or raises. holds: whether login.check matches now; asks the site. where: the settings
+    table that errors name.
     """
 
-    def __init__(self, expiry: Expiry, log_in: Callable[[], None], where: str) -> None:
+    def __init__(self, expiry: Expiry, log_in: Callable[[], None], holds: Callable[[], bool], where: str) -> None:
         self.expiry = expiry
         self._log_in = log_in
+        self._holds = holds
         self._where = where
+        self._checking = threading.Lock()
+        self._held_at_s = 0.0
         self._lock = threading.RLock()
         self._epoch = 0
         self._proved = 0
@@ -111,6 +124,21 @@ class Standing:
                 raise
             self._proved = self._epoch
 
+    def verify(self, epoch: int, since_s: float) -> bool:
+        """Whether `check` shows that the login of `epoch` held at `since_s` (time.monotonic()), and so all the time before.
+
+        The site is asked unless it was asked since then. Raises what kept it from being asked.
+        """
+        with self._checking:
+            if epoch != self._epoch:
+                return False
+            if self._held_at_s < since_s:
+                begun_s = time.monotonic()
+                if not self._holds():
+                    return False
+                self._held_at_s = begun_s
+            return epoch == self._epoch
+
     def adopt(self, epoch: int) -> None:
         """Another process of this run logged in for us all."""
         with self._lock:
@@ -124,6 +152,11 @@ class Standing:
                     f"{shown_url(url)} {reason}, right after logging in again", where=self._where,
                     fix="may this account see that page? If not, leave it out of follow; else correct login.expired")
             return self._lost
+
+
+def same_page(url: str, other: str) -> bool:
+    """Whether two URLs lead to one page, whatever their query: the login page takes `?next=…`."""
+    return _place(url) == _place(other)
 
 
 def _place(url: str) -> tuple[str, int, str]:

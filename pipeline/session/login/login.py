@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from selectolax.lexbor import SelectolaxError
 
-from pipeline.errors import LoginError, SpiderError
+from pipeline.errors import FetchError, LoginError, SpiderError
 from pipeline.session.client import Client, fetch
+from pipeline.session.login.expiry import same_page
 from pipeline.session.login.failure_reasons import Refusal, asks_captcha, explain
 from pipeline.session.login.forms import Form, choose_form, forms_of
 from pipeline.session.login.submission import Submission
@@ -50,19 +51,30 @@ class Login:
         self._take_token = take_token
         self._clock = clock
 
-    def holds_at(self, url: str) -> bool:
-        """Whether `check` matches on a GET of `url`. Raises ProxyError, TlsError, FetchError, LoginError."""
-        return self._proves(self._get(url, self._proves))
+    def holds_at(self, url: str, *, by_access: bool = False, surely: bool = False) -> bool:
+        """Whether `check` matches on a GET of `url`. by_access: whether it is had without an error or the login page, instead.
+
+        Raises ProxyError, TlsError, FetchError, LoginError; surely: FetchError, too, where the site has trouble of its own.
+        """
+        shows = self._is_let_in if by_access else self._proves
+        page = self._get(url, shows)
+        holds = shows(page)
+        if not holds and surely and (page.answer.status >= 500 or page.answer.status == 429):
+            raise FetchError(f"the page of login.check answers with status {page.answer.status}", where=shown_url(url),
+                             fix="try again later", retry=True)
+        return holds
 
     def log_in(self) -> str:
         """Fill in and send the form, and prove it; the URL of the page that proved it, "" for one with a secret in it.
 
         Raises LoginError with the page's own words, the page saved; ProxyError, TlsError or FetchError.
         """
+        url = self._table.url
+        assert url is not None  # the settings have it wherever there is something to send
         if self._table.json_:
-            return self._log_in_by_api()
-        stranger = not self._carries_cookies(self._table.url)
-        page = self._get(self._table.url, self._shows_form(self._table))
+            return self._log_in_by_api(url)
+        stranger = not self._carries_cookies(url)
+        page = self._get(url, self._shows_form(self._table))
         form = self._form_of(page, self._table)
         if self._table.check_url is None and self._proves(page):
             if form is None:
@@ -81,10 +93,9 @@ class Login:
             before, page = page, self._submit(page, form, step, self._shows_form(after))
         return self._proof(before, page)
 
-    def _log_in_by_api(self) -> str:
+    def _log_in_by_api(self, url: str) -> str:
         body = json.dumps(_revealed(self._table.fields), ensure_ascii=False).encode()
-        answer = self._send(Submission("POST", self._table.url, body, "application/json"), self._table.url,
-                            self._proves)
+        answer = self._send(Submission("POST", url, body, "application/json"), url, self._proves)
         return self._proof(None, answer)
 
     def _proof(self, before: Page | None, landing: Page) -> str:
@@ -154,6 +165,10 @@ class Login:
         answer = fetch(self._client, method, url, max_bytes=self._max_bytes, timeout_s=self._timeout_s, **request)
         return follow_refreshes(self._client, Page(answer, self._encoding), method=method, is_wanted=is_wanted,
                                 encoding=self._encoding, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
+
+    def _is_let_in(self, page: Page) -> bool:
+        login_page = self._table.url is not None and same_page(page.answer.url, self._table.url)
+        return page.answer.status < 400 and not login_page
 
     def _proves(self, page: Page) -> bool:
         return self._read(page.matches, self._table.check, "check")
