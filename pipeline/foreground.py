@@ -24,6 +24,7 @@ from pipeline.mail.attachments import WRITERS, Columns
 from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState
+from pipeline.price import is_price
 from pipeline.session import open_session
 from pipeline.session.proxies import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
@@ -216,16 +217,18 @@ def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: b
             for item in stored_items.present(store, spider, key=key):
                 file.write(json.dumps(item.data, ensure_ascii=False) + "\n")
     else:
+        priced = frozenset(name for item in stored_items.present(store, spider, key=key)
+                           for name, value in item.data.items() if is_price(value))
         rows: Any = stored_items.present(store, spider, key=key)
-        WRITERS[form].write(path, _ItemColumns(names, frozenset()), rows)
+        WRITERS[form].write(path, _ItemColumns(names, frozenset(), priced), rows)
 
 
 class _ItemColumns(Columns):
     """The table of items: their key and fields, with none of what a change has."""
 
     def head(self) -> list[str]:
-        return ["key", *self.fields]
+        return ["key", *(column for name in self.fields for column in self._of_field(name))]
 
     def row(self, change: Any) -> Iterator[Any]:
         yield change.key
-        yield from (change.data.get(name) for name in self.fields)
+        yield from (cell for name in self.fields for cell in self._cells(name, change.data.get(name)))

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pipeline.price import same
+
 Json = Any
 """What json.dumps takes: dict, list, str, int, float, bool, None."""
 
@@ -130,9 +132,9 @@ class Change:
 
     @property
     def fields(self) -> list[str]:
-        """Names of the fields that differ, in the order the item has them."""
+        """Names of the fields that differ, in the order the item has them; prices by what they come to."""
         names = list(dict.fromkeys([*self.after, *self.before]))
-        return [name for name in names if self.before.get(name) != self.after.get(name)]
+        return [name for name in names if not same(self.before.get(name), self.after.get(name))]
 
 
 @dataclass(frozen=True)

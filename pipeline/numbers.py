@@ -43,7 +43,7 @@ _FOUND = re.compile(r"""
     (?P<digits>
         [1-9]\d{0,2}(?P<group>[ '])\d{3}(?!\d)(?:(?P=group)\d{3}(?!\d))*(?:[.,\u066b]\d+)?
       | \d+(?:[.,\u066b]\d+)*
-      | (?<![^\W_])[.,\u066b]\d+
+      | (?<![^\W_])[.,\u066b]\d+(?![.,]?\d)
     )
     (?:(?P<end>[.,:])(?:-{1,3}|=)(?!\d) | (?P<exponent>[eE][-+]?\d+)(?![^\W_]))?
 """, re.VERBOSE)
@@ -66,7 +66,8 @@ class NumberError(ValueError):
 class Found:
     """One number in a plain text: its digits and marks. start, end: where, with its sign and the dash that ends it.
 
-    sign: what is before it makes it negative. end_mark: of "1.299,--" the comma, the decimal mark.
+    negative: by what is before it. end_mark: of "1.299,--" the comma, the decimal mark. abbreviated: all of one such as
+    "1.2M", else "".
     """
 
     digits: str
@@ -75,12 +76,15 @@ class Found:
     end_mark: str
     start: int
     end: int
+    abbreviated: str = ""
 
     def value(self, decimal: str | None = None, *, three: Literal["decimals", "group"] = "decimals") -> int | float | None:
-        """None where its marks contradict each other. decimal: its mark, where that is known.
+        """None where its marks contradict each other. Raises NumberError for one that is abbreviated. decimal: its mark, where that is known.
 
         three: what a single point before exactly three digits begins, where nothing else tells.
         """
+        if self.abbreviated:
+            raise NumberError(f"{self.abbreviated!r} is abbreviated")
         digits = self.digits.replace(" ", "").replace("'", "")
         grouped = len(digits) < len(self.digits)
         mark = decimal or self.end_mark.replace(":", "") or _decimal_mark(digits, grouped=grouped, three=three)
@@ -101,16 +105,17 @@ def plain(text: str) -> str:
 
 
 def find(text: str) -> Iterator[Found]:
-    """The numbers of a plain text. Raises NumberError at one that is abbreviated, such as 1.2M or 3 Mio."""
+    """The numbers of a plain text."""
     for match in _FOUND.finditer(text):
         if len(match[0]) > MAX_DIGITS:
             continue
         before, end = text[:match.start()], match.end()
-        if match["end"] is None and (short := _MAGNITUDE.match(text, end)) and _is_meant(short[0], before, match[0]):
-            raise NumberError(f"{match[0] + short[0]!r} is abbreviated")
+        short = _MAGNITUDE.match(text, end) if match["end"] is None else None
+        abbreviated = match[0] + short[0] if short and _is_meant(short[0], before, match[0]) else ""
         negative = match["sign"] == "-" or (
             match["sign"] is None and len(before) < 20 and bool(_MINUS_BEFORE.fullmatch(before)))
-        yield Found(match["digits"], match["exponent"] or "", negative, match["end"] or "", match.start(), end)
+        yield Found(match["digits"], match["exponent"] or "", negative, match["end"] or "", match.start(), end,
+                    abbreviated)
 
 
 def number(text: str, decimal: str | None = None) -> int | float | None:

@@ -23,6 +23,7 @@ import xlsxwriter
 
 from pipeline.mail.text import clean, one_line, safe_link, shown
 from pipeline.model import Change, ChangeKind, StoredFile
+from pipeline.price import amount_of, currency_of, same
 from pipeline.store import Store
 
 _FORMULA = re.compile(r"[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|[\t\r]")
@@ -61,15 +62,18 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Columns:
-    """The fields a table shows. changed: those that also get a column with what was before."""
+    """The fields a table shows. changed: those that also get a column with what was before; priced: those that are
+    prices, and get one with their currency."""
 
     fields: Sequence[str]
     changed: frozenset[str]
+    priced: frozenset[str] = frozenset()
 
     def head(self) -> list[str]:
         names = ["change", "spider", "key", "seen (UTC)"]
         for name in self.fields:
-            names += [name, f"{name} (before)"] if name in self.changed else [name]
+            names += self._of_field(name)
+            names += [f"{name} (before)"] if name in self.changed else []
         return names
 
     def row(self, change: Change) -> Iterator[Any]:
@@ -77,10 +81,19 @@ class Columns:
         yield from (change.kind.value, change.spider, change.key, f"{change.at:%Y-%m-%d %H:%M:%S}")
         now = change.before if change.kind is ChangeKind.GONE else change.after
         for name in self.fields:
-            yield now.get(name)
+            yield from self._cells(name, now.get(name))
             if name in self.changed:
-                differs = change.kind is ChangeKind.CHANGED and change.before.get(name) != now.get(name)
+                differs = change.kind is ChangeKind.CHANGED and not same(change.before.get(name), now.get(name))
                 yield change.before.get(name) if differs else None
+
+
+    def _of_field(self, name: str) -> list[str]:
+        return [name, f"{name} (currency)"] if name in self.priced else [name]
+
+    def _cells(self, name: str, value: Any) -> Iterator[Any]:
+        yield value
+        if name in self.priced:
+            yield currency_of(value)
 
 
 def guarded(text: str) -> str:
@@ -101,9 +114,8 @@ def write_csv(path: Path, columns: Columns, changes: Iterable[Change], *, bom: b
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    return guarded(shown(value))
+    amount = amount_of(value)
+    return guarded(shown(value)) if amount is None else amount
 
 
 def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change]) -> int:
@@ -134,8 +146,8 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) ->
     """Write one cell by the type of its value; 1 when it became a link."""
     if isinstance(value, bool):
         sheet.write_boolean(row, column, value)
-    elif isinstance(value, (int, float)) and abs(value) < XLSX_EXACT:
-        sheet.write_number(row, column, value)
+    elif (amount := amount_of(value)) is not None and abs(amount) < XLSX_EXACT:
+        sheet.write_number(row, column, amount)
     elif (text := clean(shown(value))[:XLSX_CELL]):
         url = safe_link(value) if link else ""
         if url and sheet.write_url(row, column, url, string=text) == 0:

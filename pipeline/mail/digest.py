@@ -275,7 +275,7 @@ class _Composer:
                         keep_under=keep_under, limit_bytes=table.attach_limit, oversize=table.oversize,
                         csv_bom=table.csv_bom)
         return packer.pack(attach, changes=source.changes, total=news.total, files=news.files,
-                           columns=Columns(news.fields, frozenset(news.fields_changed)))
+                           columns=Columns(news.fields, frozenset(news.fields_changed), frozenset(news.fields_priced)))
 
     def envelope(self, mail: _Mail, *, number: int) -> compose.Envelope:
         settings, table = self._settings.mail, self._table

@@ -9,6 +9,7 @@ from pipeline.mail.text import shown
 from pipeline.model import Change, ChangeKind
 from pipeline.numbers import NumberError
 from pipeline.numbers import number as first_number
+from pipeline.price import amount_of
 from pipeline.settings import Condition, RecipientsTable
 
 _LARGEST = 1e308
@@ -72,8 +73,8 @@ def number(value: Any) -> float | None:
     """The number that a field holds, or the first one in its text ("£1,234.50", "1.234,50 €"); None without one."""
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, (int, float)):
-        return float(value)
+    if (amount := amount_of(value)) is not None:
+        return float(amount)
     try:
         found = first_number(shown(value)[:1000])
     except NumberError:  # "1.2M" is no exact number

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipeline.model import Change, ChangeKind, Outcome, Run, StoredFile
+from pipeline.price import is_price, same
 from pipeline.store import Store
 from pipeline.store import digests as stored
 
@@ -60,6 +61,7 @@ class News:
     refused: list[Refused] = field(default_factory=list)
     start: datetime | None = None
     end: datetime | None = None
+    fields_priced: set[str] = field(default_factory=set)
 
     @property
     def total(self) -> int:
@@ -135,7 +137,7 @@ def net_change(first: Change, last: Change) -> Change | None:
         kind = ChangeKind.GONE
     else:
         return None
-    if kind is ChangeKind.CHANGED and first.before == last.after:
+    if kind is ChangeKind.CHANGED and same(first.before, last.after):
         return None
     return replace(last, kind=kind, before=first.before)
 
@@ -147,19 +149,21 @@ def gather(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[Store
     top: dict[ChangeKind, list[Change]] = {kind: [] for kind in ORDER}
     fields: dict[str, None] = {}
     changed: set[str] = set()
+    priced: set[str] = set()
     for change in changes:
         counts[change.kind] = counts.get(change.kind, 0) + 1
         if len(top[change.kind]) < keep:
             top[change.kind].append(change)
         if len(fields) < MAX_FIELDS:
             fields.update(dict.fromkeys(change.after or change.before))
+        priced.update(name for name, value in (change.after or change.before).items() if is_price(value))
         if change.kind is ChangeKind.CHANGED:
             changed.update(change.fields[:MAX_FIELDS])
     names = list(fields)[:MAX_FIELDS]
     starts = [run.started_at or run.created_at for run in runs]
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return News(spiders=list(dict.fromkeys(run.spider for run in runs)), counts=counts, top=top, fields=names,
-                fields_changed=changed.intersection(names), troubles=_troubles(runs), files=list(files),
+                fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), troubles=_troubles(runs), files=list(files),
                 refused=list(refused), start=min(starts, default=None), end=max(ends, default=None))
 
 

@@ -27,6 +27,7 @@ from pipeline.mail.news import ORDER, News, Refused
 from pipeline.mail.text import clean, one_line, safe_link, shown
 from pipeline.mail.wording import WORDINGS, AlertWording, Wording
 from pipeline.model import Change, ChangeKind, StoredFile
+from pipeline.price import currency_of
 from pipeline.settings import Language
 from pipeline.units import size_for_people
 
@@ -312,13 +313,19 @@ class _Viewer:
         text = "\n".join(value) if self._is_rich(change, name) and _is_texts(value) else shown(value)
         return plain(text) if self._is_rich(change, name) else text
 
+    def _texts(self, change: Change, name: str) -> tuple[str, str]:
+        """What a field said before and says now; with the currencies where prices are written alike."""
+        before, after = (self._text(change, name, data.get(name)) for data in (change.before, change.after))
+        old, new = currency_of(change.before.get(name)), currency_of(change.after.get(name))
+        return (before, after) if before != after or old == new else (f"{before} ({old})", f"{after} ({new})")
+
     def _is_rich(self, change: Change, name: str) -> bool:
         return name in self.rich.get(change.spider, ())
 
     def _changed(self, change: Change, detail: Detail) -> list[FieldView]:
         views = []
         for name in change.fields[:_MAX_FIELDS[ChangeKind.CHANGED]]:
-            found, left = places(*(self._text(change, name, data.get(name)) for data in (change.before, change.after)),
+            found, left = places(*self._texts(change, name),
                                  most=detail.places, limit=detail.length)
             views.append(FieldView(one_line(name, 40), places=found,
                                    value="" if found else self.words.unseen,

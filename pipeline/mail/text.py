@@ -7,6 +7,8 @@ import re
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from pipeline.price import is_price
+
 # Cc without tab and newline, unpaired surrogates and non-characters: shown, since someone put them there.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 # Bidirectional marks, embeddings, overrides and isolates (UAX #9), and invisible format characters that reorder
@@ -34,13 +36,18 @@ def one_line(text: str, limit: int = 0) -> str:
 
 
 def shown(value: Any) -> str:
-    """A field's value as text: strings as they are, 130.0 as 130, lists of scalars with commas, the rest as JSON."""
+    """A field's value as text: strings as they are, 130.0 as 130, prices as the site writes them,
+    lists of scalars with commas, the rest as JSON."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
+    if is_price(value):
+        return str(value["text"])
+    if isinstance(value, list) and value and all(map(is_price, value)):
+        return ", ".join(str(entry["text"]) for entry in value)
     if isinstance(value, list) and all(isinstance(entry, (str, int, float)) for entry in value):
         return ", ".join(str(entry) for entry in value)
     return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -93,14 +93,16 @@ class SelectorTable(Table):
     regex: str | None = None
     """Its first group, or all of it where it has none. Given a tenth of a second on each text."""
     default: Any = None
-    type: Literal["text", "raw", "number", "date", "url", "html", "json"] = "text"
-    """text: blanks made one; raw: as it stands; url: absolute; json: the value as it is, for jmes."""
+    type: Literal["text", "raw", "number", "price", "date", "url", "html", "json"] = "text"
+    """text: blanks made one; raw: as it stands; price: amount, currency and text; url: absolute; json: the value as it is, for jmes."""
     format: str | None = None
     """Of a date, as strptime has it: "%d.%m.%Y". Without it ISO 8601 and RFC 5322 dates are read."""
     guess: bool | tuple[str, ...] = False
     """Of a date: as people write it, in any language, or in languages such as ["de", "fr"]. Needs the extra `dates`."""
     decimal: Literal[".", ","] | None = None
     """The decimal mark of a number; told from the number itself by default."""
+    currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
+    """By ISO 4217, of a price that has no sign of currency, or one that may mean several: kr, $, Rs."""
     strip: str | None = None
     """Characters taken off both ends, beside blanks."""
     join: str | None = None
@@ -147,8 +149,10 @@ class SelectorTable(Table):
             raise PydanticCustomError("selector", "format belongs to type = \"date\"")
         if self.guess and (self.type != "date" or self.format is not None):
             raise PydanticCustomError("selector", "guess belongs to type = \"date\" without a format")
-        if self.decimal is not None and self.type != "number":
-            raise PydanticCustomError("selector", "decimal belongs to type = \"number\"")
+        if self.decimal is not None and self.type not in ("number", "price"):
+            raise PydanticCustomError("selector", "decimal belongs to type = \"number\" or \"price\"")
+        if self.currency is not None and self.type != "price":
+            raise PydanticCustomError("selector", "currency belongs to type = \"price\"")
         if self.join is not None and self.many:
             raise PydanticCustomError("selector", "give join or many, not both")
         return self
@@ -257,6 +261,9 @@ class ItemsTable(Table):
                 if known and name not in known:
                     raise PydanticCustomError("key", "{option} names {name}, which is no field{hint}", {
                         "option": option, "name": repr(name), "hint": nearest(name, known)})
+        for name in self.key:
+            if name in known and known[name].type == "price":
+                raise PydanticCustomError("key", "{name} is a price and cannot be part of the key", {"name": repr(name)})
         for name in self.ignore:
             if name in self.key:
                 raise PydanticCustomError("key", "{name} is part of the key and cannot be ignored", {"name": repr(name)})

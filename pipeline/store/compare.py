@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.model import Json
+from pipeline.price import amount_of, same, same_currency
 
 _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
@@ -24,14 +25,15 @@ class Comparison:
         """Whether there is nothing to report. Small steps add up: both sides of each are measured from `reported`."""
         if reported == found:
             return True
-        if not self.ignore and not self.min_change:
-            return False
         names = dict.fromkeys([*reported, *found])
-        return all(name in self.ignore or reported.get(name) == found.get(name)
+        return all(name in self.ignore or same(reported.get(name), found.get(name))
                    or self._too_small(name, reported.get(name), found.get(name)) for name in names)
 
     def _too_small(self, name: str, before: Json, after: Json) -> bool:
-        if name not in self.min_change or not _is_number(before) or not _is_number(after):
+        if name not in self.min_change or not same_currency(before, after):
+            return False
+        before, after = amount_of(before), amount_of(after)
+        if before is None or after is None:
             return False
         amount, percent = self.min_change[name]
         limit = abs(before) * amount / 100 if percent else amount
@@ -45,10 +47,6 @@ class Comparison:
         kept = {name: found.get(name) if name in self.ignore else value for name, value in reported.items()
                 if name not in self.ignore or name in found}
         return kept | {name: found[name] for name in self.ignore if name in found}
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass

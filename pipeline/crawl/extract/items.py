@@ -11,6 +11,7 @@ from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
 from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.model import Json
+from pipeline.price import is_price
 from pipeline.settings import FieldTable, SelectorTable
 
 Read = Callable[[Scope, Document], Json]
@@ -158,4 +159,4 @@ class _Field:
         values = [value for entry in self._find(scope, document) if (value := self._convert(entry, document)) is not None]
         if rule.join is None:
             return values or (rule.default if rule.default is not None else [])
-        return rule.join.join(str(value) for value in values) if values else rule.default
+        return rule.join.join(str(value["text"] if is_price(value) else value) for value in values) if values else rule.default

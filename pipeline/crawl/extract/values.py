@@ -15,6 +15,7 @@ from pipeline.model import Json
 from pipeline.numbers import NumberError, number
 from pipeline.settings import SelectorTable
 
+_MACHINE = re.compile(r"::attr\((?:content|value|data-[\w-]+)\)|@(?:content|value|data-[\w-]+)\b")
 _LINK = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
 _LONGEST_DATE = 100  # characters; a guess takes longer the more there are
 
@@ -47,6 +48,8 @@ def converter(rule: SelectorTable) -> Convert:
 def _typed(rule: SelectorTable) -> Convert:
     if rule.type == "number" or rule.page == "status":
         return lambda found, document: _as_number(found, rule.decimal)
+    if rule.type == "price":
+        return _price_converter(rule)
     if rule.type == "date":
         return (lambda found, document: _as_guessed_date(found, rule.guess)) if rule.guess else (
             lambda found, document: _as_date(found, rule.format))
@@ -76,11 +79,38 @@ def _as_number(found: Json, decimal: str | None) -> Json:
     try:
         value = number(text, decimal)
     except NumberError as error:
-        raise RuleFailedError(f"{short(text)}: {error}, and its exact value is not on the page; "
-                              "narrow it with regex where the number before is meant") from error
+        raise RuleFailedError(_inexact(text, error)) from error
     if value is None:
         raise RuleFailedError(f"{short(text)} is no number")
     return value
+
+
+def _price_converter(rule: SelectorTable) -> Convert:
+    from pipeline.crawl.extract import prices  # noqa: PLC0415  its patterns take 0.1 s to load, and few rules need them
+
+    is_data = rule.data in ("json-ld", "microdata", "opengraph") or _MACHINE.search(rule.css or rule.xpath or "") is not None
+
+    def convert(found: Json, document: Document) -> Json:
+        if (is_data or not isinstance(found, str)) and (
+                read := prices.of_data(found, document, currency=rule.currency)) is not None:
+            return read
+        text = as_text(found)
+        if not text.strip():
+            return None
+        try:
+            read = prices.read_price(text, document, decimal=rule.decimal, currency=rule.currency)
+        except NumberError as error:
+            raise RuleFailedError(_inexact(text, error)) from error
+        if read is None:
+            raise RuleFailedError(f"{short(text)} is no price")
+        return read
+
+    return convert
+
+
+def _inexact(text: str, error: NumberError) -> str:
+    return (f"{short(text)}: {error}, and its exact value is not on the page; "
+            "narrow it with regex where the number before is meant")
 
 
 def _as_date(found: Json, form: str | None) -> Json:

@@ -1,0 +1,182 @@
+"""Prices as sites write them: the number that a currency stands at, and which currency that is."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from price_parser import Price
+
+from pipeline.documents.document import Document
+from pipeline.model import Json
+from pipeline.numbers import Found, find, plain
+from pipeline.price import price
+
+LONGEST = 1000
+"""Characters of a text that are looked at."""
+
+ISO_4217 = frozenset("""
+AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC
+CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK
+JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN
+NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC
+SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG""".split())  # noqa: SIM905  a list would be a page
+_THREE_DECIMALS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+
+# Signs of one currency; in words as people write them.
+_SIGNS = {
+    "€": "EUR", "euro": "EUR", "euros": "EUR", "eur": "EUR", "₩": "KRW", "원": "KRW", "円": "JPY", "₹": "INR", "₽": "RUB",
+    "руб": "RUB", "руб.": "RUB", "р.": "RUB", "₴": "UAH", "грн": "UAH", "грн.": "UAH", "₺": "TRY", "TL": "TRY", "₫": "VND", "đ": "VND",
+    "฿": "THB", "₪": "ILS", "NIS": "ILS", "₱": "PHP", "₦": "NGN", "₡": "CRC", "₲": "PYG", "₸": "KZT", "₮": "MNT", "₾": "GEL",
+    "֏": "AMD", "₼": "AZN", "៛": "KHR", "₭": "LAK", "৳": "BDT", "zł": "PLN", "Zł": "PLN", "ZŁ": "PLN", "zl": "PLN", "Kč": "CZK",
+    "kč": "CZK", "Kc": "CZK", "Ft": "HUF", "lei": "RON", "Lei": "RON", "LEI": "RON", "leu": "RON", "лв": "BGN", "лв.": "BGN",
+    "ден": "MKD", "ден.": "MKD", "дин": "RSD", "дин.": "RSD", "din": "RSD", "din.": "RSD", "Rp": "IDR", "RM": "MYR", "S/": "PEN",
+    "S/.": "PEN", "R$": "BRL", "US$": "USD", "U$S": "USD", "AU$": "AUD", "A$": "AUD", "CA$": "CAD", "C$": "CAD", "NZ$": "NZD",
+    "HK$": "HKD", "NT$": "TWD", "S$": "SGD", "MX$": "MXN", "AR$": "ARS", "CL$": "CLP", "CO$": "COP", "RD$": "DOP", "CN¥": "CNY",
+    "JP¥": "JPY", "RMB": "CNY", "Fr.": "CHF", "SFr.": "CHF", "SFr": "CHF", "sFr.": "CHF", "د.إ": "AED", "ر.س": "SAR", "د.ك": "KWD",
+    "ج.م": "EGP", "KD": "KWD", "usd": "USD", "gbp": "GBP", "chf": "CHF", "pln": "PLN", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
+}
+# Signs of several: by the country of the page's language or address, or by the language; "" for what they mostly mean.
+_DOLLARS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "MX": "MXN", "AR": "ARS", "CL": "CLP", "CO": "COP", "SG": "SGD",
+            "HK": "HKD", "TW": "TWD", "UY": "UYU", "DO": "DOP", "JM": "JMD", "": "USD"}
+_KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv": "SEK", "nb": "NOK", "nn": "NOK", "no": "NOK",
+           "da": "DKK", "is": "ISK", "fo": "DKK"}
+_RUPEES = {"IN": "INR", "PK": "PKR", "LK": "LKR", "NP": "NPR", "MU": "MUR", "hi": "INR", "ta": "INR", "te": "INR", "mr": "INR",
+           "gu": "INR", "ml": "INR", "ur": "PKR", "si": "LKR", "ne": "NPR"}
+_SEVERAL = {
+    "$": _DOLLARS, "kr": _KRONER, "kr.": _KRONER, "Kr": _KRONER, "Kr.": _KRONER, "KR": _KRONER, ":-": {"": "SEK"}, "Rs": _RUPEES,
+    "Rs.": _RUPEES, "₨": _RUPEES, "¥": {"CN": "CNY", "zh": "CNY", "": "JPY"}, "元": {"TW": "TWD", "HK": "HKD", "": "CNY"},
+    "圓": {"HK": "HKD", "": "TWD"}, "£": {"EG": "EGP", "LB": "LBP", "SY": "SYP", "": "GBP"}}
+
+
+def _alternatives(signs: list[str]) -> str:
+    """A pattern of signs; those that are letters stand alone, though digits may touch them."""
+    written = []
+    for sign in sorted(signs, key=len, reverse=True):
+        start = r"(?<![^\W\d_])" if sign[0].isalpha() else ""
+        written.append(start + re.escape(sign) + (r"(?![^\W\d_])" if sign[-1].isalpha() else ""))
+    return "|".join(written)
+
+
+def _is_strong(sign: str) -> bool:
+    return any(unicodedata.category(char) == "Sc" for char in sign)
+
+
+# A sign of currency is one in any place; "Ft" and "din" only where no other is.
+_ALL = [*_SIGNS, *_SEVERAL]
+_STRONG = _alternatives([*(sign for sign in _ALL if _is_strong(sign)), *ISO_4217])
+_WEAK = _alternatives([sign for sign in _ALL if not _is_strong(sign)])
+_TOUCHING = [(re.compile(rf"({signs})[\s:.]{{0,2}}-?\s?$"), re.compile(rf"\s{{0,2}}({signs})")) for signs in (_STRONG, _WEAK)]
+_CENTS = re.compile(r"\s*€\s*(\d\d)(?!\d)(?=\s*$|\s*[^\w\s])|:(\d\d)(?!\d)(?=\s*(?:kr|SEK))")
+_PARTED = re.compile(r"(?<=\d[.,])(\s)(?=\d\d(?!\d))")
+_RANGE = re.compile(r"\s*(?:-|to|bis|à|до|~|:)\s*")
+_DASH = re.compile(r"\s*[-\u2010-\u2015]\s")
+_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}")
+_MEASURE = re.compile(r"\s?(?:ft|kg|cm|mm|ml|oz|lbs?)\b")
+_PERCENT = re.compile(r"\s?%")
+_FREE = re.compile(r"\W*(?:for\s+)?(?:free|gratis|kostenlos|gratuit|gratuito|бесплатно|無料|免费)\W*", re.IGNORECASE)
+_DECLARED = re.compile(r"""(?:["']priceCurrency["']\s*:\s*["']|(?:priceCurrency|price:currency)["']?\s+content\s*=\s*["']?)([A-Z]{3})\b""")
+_LANGUAGE = re.compile(r"<html\b[^>]{0,500}?\slang\s*=\s*[\"']?([A-Za-z]{2,3})(?:[-_][A-Za-z]{4})?(?:[-_]([A-Za-z]{2}))?", re.IGNORECASE)
+_MACHINE = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_AMOUNTS = ("price", "lowPrice", "amount", "value")
+_CURRENCIES = ("priceCurrency", "currency", "currencyCode")
+
+
+def read_price(text: str, document: Document, *, decimal: str | None = None, currency: str | None = None) -> Json:
+    """The price in a text, as pipeline.price has it; None where there is none. Raises NumberError for one such as $1.2M.
+
+    currency: what a sign that may mean several, or none at all, stands for.
+    """
+    written = "".join(char for char in text[:LONGEST] if char.isascii() or unicodedata.category(char) != "Cf")
+    readable = plain(written)
+    for blank in reversed([match.start(1) for match in _PARTED.finditer(readable)]):  # "118, 99 TL"
+        readable, written = readable[:blank] + readable[blank + 1:], written[:blank] + written[blank + 1:]
+    chosen = _chosen(readable)
+    if chosen is None:
+        return price(0, currency, _line(written)) if _FREE.fullmatch(readable) else None
+    found, sign, start, end = chosen
+    code = _currency(sign or Price.fromstring(readable).currency or "", document, currency)
+    amount = found.value(decimal, three="decimals" if code in _THREE_DECIMALS else "group")
+    cents = _CENTS.match(readable, found.end) if readable.count("€") < 2 else None
+    if amount is not None and cents is not None and isinstance(amount, int):
+        amount += (-1 if found.negative else 1) * int(cents[1] or cents[2]) / 100
+        end = max(end, cents.end())
+    if amount is not None and found.negative and _DASH.match(written):  # before a blank it is none of a minus
+        amount = -amount
+    return None if amount is None else price(amount, code, _line(written[start:end]))
+
+
+def of_data(found: Json, document: Document, *, currency: str | None = None) -> Json:
+    """The price in data that a page gives: a number, "1299.00" with its point, or an offer of schema.org; else None."""
+    if isinstance(found, dict):
+        amount = next((found[name] for name in _AMOUNTS if found.get(name) not in (None, "")), None)
+        own = next((str(found[name]) for name in _CURRENCIES if found.get(name)), None)
+        read = of_data(amount, document, currency=own or currency) if isinstance(amount, (int, float, str)) else None
+        return read | {"text": " ".join(part for part in (read["text"], own) if part)} if read is not None else None
+    if isinstance(found, str) and not _MACHINE.fullmatch(found.strip()):
+        return None
+    if isinstance(found, bool) or not isinstance(found, (int, float, str)):
+        return None
+    return price(float(found), currency or _declared(document), str(found).strip())
+
+
+def _chosen(text: str) -> tuple[Found, str, int, int] | None:
+    """The first number that a sign of a currency touches, else the first; with the sign, and where both are."""
+    numbers = [found for found in find(text) if not _PERCENT.match(text, found.end) and not _DATE.fullmatch(found.digits)]
+    for before, after in _TOUCHING:
+        for at, found in enumerate(numbers):
+            front, behind = before.search(text[max(0, found.start - 12):found.start]), after.match(text, found.end)
+            if front or behind:
+                start = found.start - (len(front.string) - front.start() if front else 0)
+                end = behind.end() if behind else found.end
+                sign = next(match[1] for match in _preferred(front, behind))
+                if at and not front and _RANGE.fullmatch(text[numbers[at - 1].end:found.start]):
+                    return numbers[at - 1], sign, numbers[at - 1].start, end
+                return found, sign, start, end
+    bare = [found for found in numbers if not _MEASURE.match(text, found.end)]
+    bare = [found for found in bare if not found.abbreviated] or bare
+    return (bare[0], ":-" if bare[0].end_mark == ":" else "", bare[0].start, bare[0].end) if bare else None
+
+
+def _preferred(front: re.Match[str] | None, behind: re.Match[str] | None) -> Iterator[re.Match[str]]:
+    """Signs of one currency before those of several: "$12 CAD"."""
+    yield from sorted((match for match in (front, behind) if match), key=lambda match: match[1] in _SEVERAL)
+
+
+def _currency(sign: str, document: Document, told: str | None) -> str | None:
+    """What a sign means on a page: its code, the sign itself where that stays open, None for no sign at all."""
+    sign = sign.strip()
+    if sign in ISO_4217:
+        return sign
+    if sign in _SIGNS:
+        return _SIGNS[sign]
+    if told is not None:
+        return told
+    declared = _declared(document)
+    meanings = _SEVERAL.get(sign)
+    if meanings is None:
+        return declared
+    if declared in meanings.values():
+        return declared
+    places = _places(document)
+    return next((meanings[place] for place in [*places, ""] if place in meanings), sign.rstrip("."))
+
+
+def _declared(document: Document) -> str | None:
+    """The one currency that the page's own data name (schema.org, OpenGraph)."""
+    found = {code for code in _DECLARED.findall(document.text) if code in ISO_4217} if "urrency" in document.text else set()
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _places(document: Document) -> list[str]:
+    """Country and language of the page by its lang attribute, then the country of its host."""
+    match = _LANGUAGE.search(document.text[:20_000])
+    said = [(match[2] or "").upper(), match[1].lower()] if match else []
+    domain = (urlsplit(document.url).hostname or "").rpartition(".")[2].upper()
+    return [place for place in [*said, domain if len(domain) == 2 and domain != "CO" else ""] if place]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,52 @@
+"""A price as items keep it: {"amount": 1299, "currency": "EUR", "text": "1.299,--€"}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = Any
+
+_KEYS = frozenset(("amount", "currency", "text"))
+
+
+def price(amount: float, currency: str | None, text: str) -> dict[str, Json]:
+    """currency: by ISO 4217, the sign on the page where that may mean several, or None where there is none.
+    text: as the site writes it."""
+    return {"amount": int(amount) if amount == int(amount) else amount, "currency": currency, "text": text}
+
+
+def is_price(value: Json) -> bool:
+    """Whether a value of a field is a price."""
+    return isinstance(value, dict) and value.keys() == _KEYS and isinstance(value["amount"], (int, float))
+
+
+def amount_of(value: Json) -> int | float | None:
+    """The number that a field's value is, or has as a price; None for others."""
+    if is_price(value):
+        value = value["amount"]
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def currency_of(value: Json) -> str | None:
+    return value["currency"] if is_price(value) else None
+
+
+def same(before: Json, after: Json) -> bool:
+    """Whether two values say the same: prices by amount and currency, however they are written; also inside of records.
+
+    A currency that is not said is no other.
+    """
+    if before == after:
+        return True
+    if is_price(before) and is_price(after):
+        return bool(before["amount"] == after["amount"]) and same_currency(before, after)
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(same(value, after[name]) for name, value in before.items())
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(same, before, after))
+    return False
+
+
+def same_currency(before: Json, after: Json) -> bool:
+    one, other = currency_of(before), currency_of(after)
+    return one is None or other is None or one == other

@@ -1,0 +1,130 @@
+"""Prices: amount and currency as the site means them, told as it writes them, compared by what they come to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.crawl.extract import Document, Reader, RuleFailedError
+from pipeline.crawl.extract.prices import read_price
+from pipeline.mail.filters import passes
+from pipeline.mail.text import shown
+from pipeline.model import Change, ChangeKind
+from pipeline.numbers import NumberError
+from pipeline.price import price, same
+from pipeline.settings import GroupTable, ItemsTable, SelectorTable
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import PageSite
+
+SUITE = json.loads(Path(__file__).parent.parent.joinpath("data", "prices.json").read_text("utf-8"))
+
+
+def page(text: str = "", url: str = "http://site.example/") -> Document:
+    return Document(url=url, status=200, text=text, headers=dict)
+
+
+def read(text: str, document: Document | None = None, **more: Any) -> tuple[Any, Any] | None:
+    found = read_price(text, document or page(), **more)
+    return found and (found["amount"], found["currency"])
+
+
+def test_at_least_as_many_of_price_parsers_cases_are_right_as_with_price_parser() -> None:
+    right = 0
+    for text, amount, decimal in SUITE["cases"]:
+        found = read(text or "", decimal=decimal if decimal in (".", ",") else None)
+        right += (found and found[0]) == (None if amount is None else float(amount))
+    assert (right, len(SUITE["cases"])) == (1059, 1066)
+
+
+@pytest.mark.parametrize(("text", "amount", "currency"), [
+    ("1.299,--€", 1299, "EUR"), ("1.299,- €", 1299, "EUR"), ("€ 1.299,–", 1299, "EUR"), ("1.299 €", 1299, "EUR"),
+    ("1.299,00 €", 1299, "EUR"), ("2\u2009499,00 €", 2499, "EUR"), ("0,250 €", 0.25, "EUR"), ("35€99", 35.99, "EUR"),
+    ("Size 42 39,95 €", 39.95, "EUR"), ("10–12 €", 10, "EUR"), ("from 26 to 50 €", 26, "EUR"), ("3 for $5", 5, "USD"),
+    ("now 39,95 EUR instead of 49,95 EUR", 39.95, "EUR"), ("-20% 39,95 €", 39.95, "EUR"), ("4K TV 399 €", 399, "EUR"),
+    ("-5,00 €", -5, "EUR"), ("−$5", -5, "USD"), ("￥1，299", 1299, "JPY"), ("1,299円", 1299, "JPY"), ("1299元", 1299, "CNY"),
+    ("CHF 1'299.–", 1299, "CHF"), ("Fr. 12.50", 12.5, "CHF"), ("12.499,-", 12499, None), ("A$5", 5, "AUD"),
+    ("$12 CAD", 12, "CAD"), ("12.50EUR", 12.5, "EUR"), ("£9.99", 9.99, "GBP"), ("49 zł", 49, "PLN"), ("12 990 Ft", 12990, "HUF"),
+    ("499 Kč", 499, "CZK"), ("Rp 31.500", 31500, "IDR"), ("12.500 ₫", 12500, "VND"), ("KD 3.750", 3.75, "KWD"),
+    ("R$ 1.299,90", 1299.9, "BRL"), ("₹1,23,456.78", 123456.78, "INR"), ("1 234,50 руб.", 1234.5, "RUB"), ("Free", 0, None),
+    ("1 299:-", 1299, "SEK"), ("12:50 kr", 12.5, "kr"), ("499 kr", 499, "kr"), ("Rs. 500", 500, "Rs"), ("12.99", 12.99, None)])
+def test_a_price_is_what_a_currency_stands_at(text: str, amount: float, currency: str | None) -> None:
+    assert read(text) == (amount, currency)
+
+
+@pytest.mark.parametrize(("text", "html", "url", "currency"), [
+    ("499 kr", '<html lang="sv">', "http://x.example/", "SEK"), ("499 kr", '<html lang="nb-NO">', "http://x.example/", "NOK"),
+    ("499 kr", "", "http://shop.dk/", "DKK"), ("$5", "<html class=a lang=en-CA>", "http://x.example/", "CAD"),
+    ("$5", "", "http://x.com.au/", "AUD"), ("$5", "", "http://x.example/", "USD"), ("¥5", '<html lang="zh-CN">', "http://x/", "CNY"),
+    ("$5", '<script>{"priceCurrency": "MXN"}</script>', "http://x/", "MXN"), ("5", '<meta itemprop="priceCurrency" content="PLN">', "http://x/", "PLN"),
+    ("5 €", '<script>{"priceCurrency": "PLN"}</script>', "http://x/", "EUR"),
+    ("5", '<meta property="product:price:currency" content="CHF">', "http://x/", "CHF")])
+def test_a_sign_of_several_currencies_is_what_the_page_means_by_it(text: str, html: str, url: str, currency: str) -> None:
+    found = read(text, page(html, url))
+    assert found is not None
+    assert found[1] == currency
+
+
+def test_the_currency_may_be_said_for_signs_that_leave_it_open() -> None:
+    assert [read(text, currency="NOK") for text in ("5 kr", "5", "5 €")] == [(5, "NOK"), (5, "NOK"), (5, "EUR")]
+    with pytest.raises(ValidationError, match="belongs to type"):
+        SelectorTable(css="p", currency="EUR")
+    with pytest.raises(ValidationError, match="price and cannot be part of the key"):
+        ItemsTable.model_validate({"key": ["p"], "fields": {"p": {"css": "b", "type": "price"}}})
+
+
+@pytest.mark.parametrize("text", ["$1.2M", "£1.5m", "1.2M €", "3k €"])
+def test_an_abbreviated_price_is_refused(text: str) -> None:
+    with pytest.raises(NumberError, match="abbreviated"):
+        read(text)
+
+
+@pytest.mark.parametrize(("rule", "html", "expected"), [
+    ({"css": "b"}, "<b>Now 1.299,-- €!</b>", {"amount": 1299, "currency": "EUR", "text": "1.299,-- €"}),
+    ({"css": "meta::attr(content)"}, "<meta itemprop=price content='1299.000'>", {"amount": 1299, "currency": None, "text": "1299.000"}),
+    ({"data": "json-ld", "jmes": "[0].offers"}, '<script type="application/ld+json">{"offers": {"price": "49.90", "priceCurrency": "CHF"}}</script>',
+     {"amount": 49.9, "currency": "CHF", "text": "49.90 CHF"}),
+    ({"data": "json-ld", "jmes": "[0].price"}, '<script type="application/ld+json">{"price": 49.9, "priceCurrency": "CHF"}</script>',
+     {"amount": 49.9, "currency": "CHF", "text": "49.9"})])
+def test_a_rule_gives_amount_currency_and_text(rule: dict[str, Any], html: str, expected: dict[str, Any]) -> None:
+    assert Reader(SelectorTable(**rule, type="price")).values(page(html)) == [expected]
+
+
+def test_a_text_without_a_price_fails_its_rule() -> None:
+    with pytest.raises(RuleFailedError, match="'sold out' is no price"):
+        Reader(SelectorTable(css="b", type="price")).values(page("<b>sold out</b>"))
+
+
+def test_prices_are_compared_by_amount_and_currency_wherever_they_are() -> None:
+    assert same({"offers": [price(5, "EUR", "5 €")]}, {"offers": [price(5, "EUR", "€ 5,00")]})
+    assert same(price(5, None, "5"), price(5, "EUR", "5 €"))
+    assert not same(price(5, "EUR", "5 €"), price(5, "USD", "$5"))
+    assert shown([price(5, "EUR", "5 €"), price(6, "EUR", "6 €")]) == "5 €, 6 €"
+
+
+def test_conditions_compare_the_amount() -> None:
+    change = Change(1, "s", "k", ChangeKind.CHANGED, None, 1, {"p": price(6, "EUR", "6,--")}, {"p": price(5, "EUR", "5,--")})  # type: ignore[arg-type]
+    for where, expected in (("p < 5.5", True), ("p = 5", True), ("p < before", True), ("p > 5", False), ("p ~ 5,--", True)):
+        assert passes(change, GroupTable(to=("a@b.c",), where=(where,))) is expected
+
+
+def test_a_price_written_anew_is_no_change_and_one_that_moved_enough_is(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(f"""
+        [spiders.s]
+        start = "{site.url}/"
+        [spiders.s.items]
+        each = "li"
+        key = ["id"]
+        min_change = {{ price = "5%" }}
+        fields = {{ id = "::attr(id)", price = {{ css = "b", type = "price" }} }}
+    """)
+    told = []
+    for text in ("1.299,-- €", "€ 1.299,00", "1.300 €", "$1,300", "1.400 $"):
+        site.pages = {"/": f"<li id=a><b>{text}</b></li>"}
+        run = crawls.run()
+        told.append((run.progress.new, run.progress.changed, run.progress.unchanged))
+    assert told == [(1, 0, 0), (0, 0, 1), (0, 0, 1), (0, 1, 0), (0, 1, 0)]
+    assert crawls.items()["a"]["price"] == {"amount": 1400, "currency": "USD", "text": "1.400 $"}
