@@ -44,8 +44,11 @@ class Pipeline(click.Group):
 
 @click.group(cls=Pipeline, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="pipeline")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Scheduled crawls, streamed downloads, e-mailed digests, and a heartbeat that tells the truth."""
+    if context.invoked_subcommand not in ("init", "new"):  # what those make is for an editor, and a repository
+        os.umask(0o077)  # all else may hold what a login showed: folders are 0700 and files 0600, whatever the umask
 
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -115,15 +115,21 @@ def test_the_image_copies_what_is_there_and_installs_what_exists() -> None:
     copied = {name for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE) for name in line.split()[:-1]}
     assert copied == let_in
     assert all((ROOT / name).exists() for name in copied)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    extras = re.findall(r"'\.\[(.+)\]'", dockerfile)[0].split(",")
-    assert set(extras) <= set(project["project"]["optional-dependencies"])
 
 
-def test_the_lock_without_hashes_is_a_file_of_constraints() -> None:
-    """As the Dockerfile makes it: one pinned name a line."""
-    script = re.findall(r"RUN (sed .+) requirements\.lock", (DEPLOY / "Dockerfile").read_text("utf-8"))[0]
-    done = subprocess.run(f"{script} requirements.lock", shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
-    assert len(lines) > 50
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^ \\]+( ; .+[^\\])?", line) for line in lines), lines
+def pins(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """By name: what is pinned, with its marker, and the hashes."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\n]*?) \\\n((?: +--hash=\S+(?: \\)?\n)+)", lock.read_text("utf-8") + "\n", re.MULTILINE)
+    return {name: (pin, frozenset(re.findall(r"--hash=(\S+)", hashes))) for name, pin, hashes in found}
+
+
+def test_the_image_installs_the_versions_that_are_tested_with_their_hashes() -> None:
+    image, tested = pins(DEPLOY / "requirements.lock"), pins(ROOT / "requirements.lock")
+    assert len(image) > 50
+    assert {name for name in image if image[name][0].split()[0] != tested[name][0].split()[0]} == set()
+    assert all(hashes == tested[name][1] for name, (_, hashes) in image.items())
+    assert "--require-hashes" in (DEPLOY / "Dockerfile").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = [each for name in ("charts", "postgres") for each in project["optional-dependencies"][name]]
+    needed = {re.split(r"[\[<>=;~ ]", text)[0].lower() for text in (*project["dependencies"], *extras)}
+    assert needed - {"backports.zstd"} <= {name.lower() for name in image}

@@ -20,6 +20,13 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MOST_FINE = 10_000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_ISATAP = 0x00005EFE
+_GIVEN_OUT = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = tuple(map(ipaddress.IPv6Network, (
+    "2001::/23",  # Teredo, benchmarking, ORCHID and other protocols' own
+    "2001:db8::/32", "3fff::/20")))  # documentation
+_NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
+    "192.0.0.0/24", "192.88.99.0/24")))  # protocols' own, former relays of 6to4
 
 
 class Reach:
@@ -63,15 +70,28 @@ class Reach:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is of the wide net: not loopback, link-local, private, shared, reserved or multicast."""
+    """Whether an address is of the wide net. An IPv6 address that carries an IPv4 one is what that is.
+
+    Not loopback, link-local, site-local, private, shared, documentation, benchmarking, reserved or multicast; of IPv6 no
+    more than what is given out for the wide net (IANA: 2000::/3), and there neither tunnels nor what is of no use.
+    """
     found: Address = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour
-        if inner is None and found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            found = inner
-    return found.is_global and not found.is_multicast
+        inner = _carried(found)
+        if inner is None:
+            return found in _GIVEN_OUT and not any(found in network for network in _NOT_PUBLIC_6)
+        found = inner
+    return found.is_global and not found.is_multicast and not any(found in network for network in _NOT_PUBLIC_4)
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this one come to: mapped (RFC 4291), 6to4 (RFC 3056), NAT64 (RFC 6052), and ISATAP
+    (RFC 5214); None where it carries none."""
+    inner = address.ipv4_mapped or address.sixtofour
+    low = int(address) & 0xFFFFFFFF
+    if inner is None and (address in _NAT64 or (int(address) >> 32 & 0xFDFFFFFF) == _ISATAP):
+        inner = ipaddress.IPv4Address(low)
+    return inner
 
 
 def _literal(host: str) -> str:

@@ -11,11 +11,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from sqlalchemy import delete, select, update
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.model import MessageState
 from pipeline.store import leases, migrate, postgresql
+from pipeline.store.clock_trust import FILE as CLOCK
 from pipeline.store.engine import Store, prepare_store
 from pipeline.store.files import sync_folder
 from pipeline.store.opening import UNFINISHED_RESTORE as UNFINISHED
@@ -39,11 +41,17 @@ FILES = "files/"
 SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-shm")
 STAGING = ".restoring"
 REPLACED = "replaced"
-# The heartbeat's lock and the database's files belong to this place; logs are long and nobody's truth.
-NOT_BACKED_UP = frozenset({*SQLITE_FILES, "logs", "serve.lock", migrate.KEPT_BEFORE, STAGING, UNFINISHED})
+# The lock, what was seen of this machine's clock and the database's files belong to this place; logs are long and
+# nobody's truth.
+NOT_BACKED_UP = frozenset({*SQLITE_FILES, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
 SERVICE_IS_GONE_S = 60.0
 """A service writes its pulse every few seconds; one that has not for so long is gone."""
+MOST_FILES = 1_000_000
+"""Of one archive: what is kept of each while it is read takes about a kilobyte."""
 _CHUNK = 1 << 20
+_MOST_AT_ONCE = 16 << 20
+"""Bytes that a header of the archive may make us read at once."""
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass
@@ -92,6 +100,9 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str) -> Backe
                 _add(archive, database, DATABASE, manifest)
                 for path in _files(store.data_dir, besides={temporary, database, target}):
                     _add(archive, path, FILES + path.relative_to(store.data_dir).as_posix(), manifest)
+                    if len(manifest.files) > MOST_FILES:
+                        raise StoreError(f"there are more than {MOST_FILES} files, which no archive of ours holds", where=str(target),
+                                         fix="keep fewer ([retention], downloads.keep_for), or copy data_dir with the service stopped")
                 content = json.dumps(asdict(manifest), indent=1).encode()
                 head = tarfile.TarInfo(MANIFEST)
                 head.size = len(content)
@@ -238,25 +249,24 @@ def _unpack(source: Path, staging: Path, store: Store) -> Manifest:
     found: dict[str, str] = {}
     content = b""
     try:
-        with tarfile.open(source, "r:*") as archive:
+        with _opened(source) as archive:
             for head in archive:
                 file = archive.extractfile(head) if head.isreg() else None
                 if file is None:
                     raise StoreError(f"{head.name!r} in it is no file", where=str(source), fix="it is no backup of ours")
+                if len(found) > MOST_FILES:
+                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="it is no backup of ours")
                 if head.name == MANIFEST:
-                    content = file.read()
+                    content = _manifest_text(file, head, found, source)
                 else:
+                    _refuse_what_does_not_fit(head, staging)
                     found[head.name] = _unpack_one(file, staging, head, source)
     except FileNotFoundError as error:
         raise StoreError("no such file", where=str(source)) from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OverflowError) as error:
         raise StoreError(f"cannot be read as a backup: {error}", where=str(source),
                          fix="it is damaged or cut short: take another") from error
-    try:
-        manifest = Manifest(**json.loads(content))
-    except (ValueError, TypeError) as error:
-        raise StoreError("has no manifest at its end", where=str(source),
-                         fix="it is no backup of ours, or was cut short: take another") from error
+    manifest = _manifest(content, source)
     wrong = [name for name in manifest.files if found.get(name) != manifest.files[name]]
     if wrong or set(found) != set(manifest.files):
         raise StoreError(f"is damaged: {(wrong or ['more files than it says'])[0]} is not what was backed up",
@@ -266,6 +276,64 @@ def _unpack(source: Path, staging: Path, store: Store) -> Manifest:
                          fix="change [pipeline] database")
     migrate.refuse_newer(manifest.revision, str(source))
     return manifest
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[tarfile.TarFile]:
+    """The archive, of which no header has us read more than so much at once."""
+    with source.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if packed else nullcontext(raw) as file, \
+                tarfile.open(fileobj=cast("IO[bytes]", _Sips(cast("IO[bytes]", file))), mode="r:") as archive:
+            yield archive
+
+
+class _Sips:
+    """A file of which only so much is read at once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_AT_ONCE:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
+def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str], source: Path) -> bytes:
+    """A manifest is no longer than what it says of the files before it."""
+    most = 4096 + sum(6 * len(name) + 100 for name in found)
+    if head.size > most:
+        raise StoreError("has a manifest that is too long for its files", where=str(source), fix="it is no backup of ours")
+    return b"".join(iter(lambda: file.read(_CHUNK), b""))
+
+
+def _manifest(content: bytes, source: Path) -> Manifest:
+    """What it says, in the types it must have. Raises StoreError for one that we cannot read, or may not believe."""
+    try:
+        found = json.loads(content)
+        number = found["format"]
+        if number != FORMAT:
+            raise StoreError(f"is of format {number!r}; this version reads {FORMAT}", where=str(source),
+                             fix="it was made by another version: restore it with that one")
+        manifest = Manifest(**found)
+        datetime.fromisoformat(manifest.made_at)
+        known = all(isinstance(text, str) for pair in manifest.files.items() for text in pair)
+        if not known or not isinstance(manifest.kind, str) or not re.fullmatch(r"\d{4}|", manifest.revision):
+            raise ValueError  # noqa: TRY301
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StoreError("has no manifest at its end", where=str(source),
+                         fix="it is no backup of ours, or was cut short: take another") from error
+    return manifest
+
+
+def _refuse_what_does_not_fit(head: tarfile.TarInfo, staging: Path) -> None:
+    free = shutil.disk_usage(staging).free
+    if head.size > free:
+        raise DiskFullError(f"{head.name!r} has {head.size} bytes, and {free} are free", where=str(staging),
+                            fix="free some disk space, and start it again")
 
 
 def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: Path) -> str:

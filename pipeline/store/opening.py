@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.store import migrate as migrate_
 from pipeline.store.clock_trust import look
 from pipeline.store.engine import Store, prepare_store
+from pipeline.store.schema_check import refuse_other_tables
 
 UNFINISHED_RESTORE = "restore-unfinished"
 """A file in data_dir while a restore moves things into place: what is there is half of what was, half of what will be."""
+
+
+_OF_A_DATABASE = ("downloads", "messages", "pages", "logs/runs")
+"""Folders in data_dir whose files only the database explains."""
+
+_log = logging.getLogger(__name__)
+
+
+def _say_what_is_orphaned(store: Store) -> None:
+    """A database that was deleted is not begun anew in silence: what was sent is forgotten, and would be sent again."""
+    file = store.engine.url.database
+    if file is None or file == ":memory:" or Path(file).exists():
+        return
+    left = [name for name in _OF_A_DATABASE if any((store.data_dir / name).glob("*"))]
+    if left:
+        _log.warning("%s is not there, but files of one are (%s): a new one is begun, which knows nothing of what was fetched and "
+                     "sent; if that is not meant, stop, and restore a backup (`pipeline restore FILE --replace`)",
+                     file, ", ".join(left))
 
 
 def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) -> Store:
@@ -23,6 +43,7 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
         raise StoreError("a restore was cut short: what is here is half of it", where=str(data_dir),
                          fix="start `pipeline restore` again")
     if store.kind == "sqlite" and store.engine.url.database:
+        _say_what_is_orphaned(store)
         try:
             Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
         except OSError as error:
@@ -35,5 +56,6 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
         migrate_.refuse_newer(found, store.where)
         migrate_.upgrade(store)
     if migrate:
+        refuse_other_tables(store, migrate_.HEAD)
         look(store)
     return store

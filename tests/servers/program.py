@@ -48,9 +48,10 @@ class Program:
         (self.folder / "settings.toml").write_text(head + textwrap.dedent(toml), "utf-8")
 
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,
-            open_files: int | None = None) -> subprocess.CompletedProcess[str]:
+            open_files: int | None = None, umask: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command, to its end. One that hangs says where it does. open_files: how many it may have."""
         limit = ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"] if open_files is not None else []
+        limit = ["sh", "-c", f'umask {umask} && exec "$@"', "sh"] if umask is not None else limit
         with subprocess.Popen([*limit, sys.executable, "-X", "faulthandler", "-m", "pipeline", *arguments], cwd=self.folder,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               env=self.variables()) as process:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
 import os
+import resource
 import tarfile
 import threading
 from collections.abc import Callable
@@ -237,3 +241,57 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match="cannot be"):
         backup.back_up(store, tmp_path / "missing" / "b", now=NOW, version="1")
     store.close()
+
+
+# Hostile archives
+
+
+def hostile(target: Path, manifest: dict[str, object] | bytes, *, files: dict[str, bytes] | None = None,
+            heads: tuple[bytes, ...] = ()) -> Path:
+    """An archive with such a manifest at its end. heads: raw blocks before it."""
+    content = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    with gzip.open(target, "wb") as packed:
+        for head in heads:
+            packed.write(head)
+        with tarfile.open(fileobj=packed, mode="w|") as archive:
+            for name, body in {**(files or {}), "manifest.json": content}.items():
+                head = tarfile.TarInfo(name)
+                head.size = len(body)
+                archive.addfile(head, io.BytesIO(body))
+    return target
+
+
+GOOD: dict[str, object] = {"format": 1, "version": "1", "kind": "sqlite", "revision": "0001", "made_at": NOW.isoformat(), "files": {}}
+
+
+@pytest.mark.parametrize(("manifest", "said"), [
+    (GOOD | {"format": 2}, "is of format 2; this version reads 1"), (GOOD | {"format": "1"}, "is of format '1'"),
+    (GOOD | {"format": None}, "is of format None"), (GOOD | {"files": []}, "has no manifest"), (GOOD | {"files": {"a": 1}}, "has no manifest"),
+    (GOOD | {"revision": "../0001"}, "has no manifest"), (GOOD | {"revision": 1}, "has no manifest"), (GOOD | {"made_at": "\x1b[2J"}, "has no manifest"),
+    (GOOD | {"kind": ["sqlite"]}, "has no manifest"), (GOOD | {"more": 1}, "has no manifest"), (b"[]", "has no manifest"), (b"{}", "has no manifest"),
+    (b"[" * 4000, "has no manifest"), (b"\xff", "has no manifest"), (b"{" + b" " * 100_000_000 + b"}", "manifest that is too long"),
+    (GOOD | {"revision": "9999"}, "upgrade")])
+def test_a_manifest_that_cannot_be_believed_restores_nothing(tmp_path: Path, manifest: dict[str, object] | bytes, said: str) -> None:
+    source = hostile(tmp_path / "b.tar.gz", manifest)
+    with pytest.raises(StoreError, match=said):
+        backup.restore(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)
+    assert not (tmp_path / "data" / "pipeline.sqlite3").exists()
+
+
+def test_a_header_that_claims_gigabytes_is_not_read_into_memory(tmp_path: Path) -> None:
+    head = tarfile.TarInfo("x")
+    head.type, head.size = tarfile.XHDTYPE, 4 * 2**30
+    zeros = (bytes(2**20),) * 64
+    source = hostile(tmp_path / "b.tar.gz", GOOD, heads=(head.tobuf(tarfile.USTAR_FORMAT), *zeros))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StoreError, match="cannot be read as a backup"):
+        backup.restore(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_file_larger_than_the_disk_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    head = tarfile.TarInfo("files/downloads/a")
+    head.size = 2**50
+    (tmp_path / "b.tar").write_bytes(head.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
+    with pytest.raises(DiskFullError, match="are free"):
+        backup.restore(tmp_path / "data", None, tmp_path / "b.tar", replace=False, resend=False, now=NOW)

@@ -1,0 +1,125 @@
+"""Stores of every earlier migration are brought forward; one of another schema under the same number is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StoreError
+from pipeline.model import MessageState
+from pipeline.store import Store, migrate, open_store, outbox, runs
+from pipeline.store.schema_check import differences
+from tests.servers.program import Program
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+STORED = Path(__file__).parents[1] / "data" / "stores"
+RELEASED = {
+    "0001_the_first_schema.py": "0eaa56e99a3dc4cf40966eef87502419dd792afa00774e5931312f10d5e8ebb5",
+    "0002_hosts_left_alone.py": "1cd1cce2a8d001ce38e313266a199f3ca70ef406ee0f5a1f6148844e0e7a7880"}
+"""A migration that somebody's store has seen is never edited: a change is a new one, with its stored store."""
+
+
+def stored(folder: Path, revision: str) -> Path:
+    """A data_dir with a store as that migration left it."""
+    with sqlite3.connect(folder / "pipeline.sqlite3") as connection:
+        connection.executescript((STORED / f"{revision}.sql").read_text("utf-8"))
+    connection.close()
+    return folder
+
+
+def changed(folder: Path, statement: str) -> Path:
+    open_store(folder).close()
+    connection = sqlite3.connect(folder / "pipeline.sqlite3")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return folder
+
+
+def test_no_released_migration_was_edited_and_each_has_its_stored_store() -> None:
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (migrate.MIGRATIONS / "versions").glob("0*.py")}
+    assert found == RELEASED
+    assert {path.stem for path in STORED.glob("*.sql")} == {name[:4] for name in RELEASED}
+
+
+@pytest.mark.parametrize("revision", sorted(path.stem for path in STORED.glob("*.sql")))
+def test_a_store_of_every_earlier_migration_is_brought_forward_with_what_it_holds(tmp_path: Path, revision: str) -> None:
+    store = open_store(stored(tmp_path, revision))
+    with store.read() as connection:
+        assert differences(connection) == []
+    assert [(run.spider, run.outcome and run.outcome.value) for run in runs.history(store)] == [("shop", None), ("shop", "succeeded")]
+    assert runs.start_run(store, None, owner=store.owner, now=NOW, limit=9) is not None
+    (message,) = outbox.lease(store, owner=store.owner, now=NOW)
+    outbox.record(store, message, [outbox.RecipientResult("a@there", accepted=True)], owner=store.owner, now=NOW, next_attempt_at=None)
+    found = outbox.get(store, message.id)
+    assert found is not None
+    assert found[0].state is MessageState.SENT
+    store.close()
+
+
+def test_a_new_store_is_what_the_code_was_written_for(store: Store) -> None:
+    with store.read() as connection:
+        assert differences(connection) == []
+
+
+@pytest.mark.parametrize(("statement", "said"), [
+    ("ALTER TABLE runs RENAME COLUMN suspect TO dubious", "table runs has a column dubious that is not known"),
+    ("ALTER TABLE runs ADD COLUMN mood TEXT NOT NULL DEFAULT ''", "table runs has a column mood that is not known"),
+    ("DROP TABLE host_pauses", "table host_pauses is missing"),
+    ("ALTER TABLE pulse DROP COLUMN at", "table pulse lacks the column at")])
+def test_another_schema_with_the_same_number_is_refused_by_name(tmp_path: Path, statement: str, said: str) -> None:
+    with pytest.raises(StoreError, match="has the number of ours") as caught:
+        open_store(changed(tmp_path, statement))
+    assert said in str(caught.value)
+    assert "restore a backup" in caught.value.fix
+
+
+def test_an_index_that_is_missing_is_told(tmp_path: Path) -> None:
+    connection = sqlite3.connect(stored(tmp_path, migrate.HEAD) / "pipeline.sqlite3")
+    (index,) = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL LIMIT 1").fetchone()
+    connection.execute(f"DROP INDEX {index}")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match=f"lacks the index {index}"):
+        open_store(tmp_path)
+
+
+def test_tables_of_others_are_theirs(tmp_path: Path) -> None:
+    open_store(changed(tmp_path, "CREATE TABLE theirs (x)")).close()
+
+
+def test_a_database_that_was_deleted_is_not_begun_anew_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_store(tmp_path).close()
+    assert caplog.records == []
+    (tmp_path / "downloads" / "s").mkdir(parents=True)
+    (tmp_path / "downloads" / "s" / "a.pdf").write_bytes(b"x")
+    (tmp_path / "pipeline.sqlite3").unlink()
+    with caplog.at_level(logging.WARNING):
+        open_store(tmp_path).close()
+    assert "is not there, but files of one are (downloads)" in caplog.text
+    caplog.clear()
+    open_store(tmp_path).close()
+    assert caplog.records == []
+
+
+def test_the_commands_say_so_too(program: Program) -> None:
+    program.write("")
+    assert program.run("outbox").returncode == 0
+    (program.data / "messages").mkdir()
+    (program.data / "messages" / "1-1.eml").write_text("x")
+    (program.data / "pipeline.sqlite3").unlink()
+    assert "files of one are (messages)" in program.run("outbox").stderr
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "277", "777"])
+def test_folders_are_the_users_alone_whatever_the_umask(program: Program, umask: str) -> None:
+    program.write("")
+    done = program.run("outbox", umask=umask)
+    assert done.returncode == 0, done.stderr
+    modes = {path: path.stat().st_mode & 0o777 for path in (program.data, *program.data.rglob("*"))}
+    assert set(modes.values()) <= {0o700, 0o600}
