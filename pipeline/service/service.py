@@ -421,7 +421,7 @@ class Service:
             try:
                 claim = await asyncio.to_thread(digests.claim, self._store, name, digest.spiders, slot_key, owner=owner,
                                                 now=utc_now(), scheduled=scheduled,
-                                                even_empty=scheduled and digest.empty == "send")
+                                                even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
                 if claim is None:
                     return True
                 claimed = claim.slot_key == slot_key  # else one that was left unfinished comes first

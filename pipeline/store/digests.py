@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, exists, func, insert, select, update
 
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
 from pipeline.store import leases
@@ -19,17 +19,20 @@ from pipeline.store.schema import changes, digest_runs, digests, download_files,
 from pipeline.store.slots import run_of
 
 CLAIM_TTL = timedelta(minutes=5)
+_WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
 FIRST_PAUSE = timedelta(seconds=15)
 """How long a claim that could not be rendered is left alone at first."""
 
 
 def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
-          scheduled: bool = False, even_empty: bool = False, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
+          scheduled: bool = False, even_empty: bool = False, repeats: bool = True,
+          ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
     """Claim every ended run of the spiders that this digest has not told of yet.
 
     A claim left unfinished is taken up first, with the same id and runs; one that this owner left, at once. One that was
     put off waits, and what ended since is claimed apart from it. None when there is nothing to tell;
     scheduled: then its due time is on record all the same, once. even_empty: a claim of no runs is one, too.
+    repeats: claim runs, too, that only fail as the last one told of their spider did; else they wait for other news.
     """
     with store.write(durable=True) as connection:
         unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
@@ -43,6 +46,8 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
                 digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
             return None  # told meanwhile, or by another service
         run_ids = connection.execute(_untold(name, spiders)).scalars().all()
+        if not repeats and run_ids and _only_repeats(connection, name, run_ids):
+            return None
         if not run_ids and not even_empty:
             if scheduled:
                 connection.execute(insert(digests).values(
@@ -68,6 +73,20 @@ def _ended(spiders: Sequence[str]) -> Select[Any]:
 
 def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
     return _ended(spiders).where(~exists().where(digest_runs.c.name == name, digest_runs.c.run_id == runs.c.id))
+
+
+def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
+    """Whether these runs found nothing and failed as the run did that this digest told last of their spider."""
+    told: dict[str, tuple[str, str] | None] = {}
+    for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
+        if run.spider not in told:
+            last = connection.execute(
+                select(runs.c.outcome, runs.c.error_kind).join(digest_runs, digest_runs.c.run_id == runs.c.id)
+                .where(digest_runs.c.name == name, runs.c.spider == run.spider).order_by(runs.c.id.desc()).limit(1)).first()
+            told[run.spider] = (last.outcome, last.error_kind) if last is not None else None
+        if run.outcome in _WELL or (run.outcome, run.error_kind) != told[run.spider] or run.progress.get("downloads"):
+            return False
+    return connection.execute(select(changes.c.id).where(changes.c.run_id.in_(run_ids)).limit(1)).first() is None
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:

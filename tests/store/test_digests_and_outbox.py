@@ -161,3 +161,36 @@ def test_a_dropped_message_is_not_delivered(store: Store) -> None:
     assert outbox.drop(store, number)
     assert not outbox.drop(store, number)
     assert outbox.lease(store, owner="me", now=NOW) == []
+
+
+def test_a_failure_told_is_not_told_again_until_there_is_other_news(store: Store) -> None:
+    def ended(key: str, outcome: Outcome, kind: str = "") -> int:
+        runs.claim_slot(store, "repeats", key, due_at=NOW, reason="schedule", now=NOW)
+        run = runs.start_run(store, None, owner="me", now=NOW, limit=9)
+        assert run is not None
+        runs.end_run(store, run, runs.Ending(outcome, "no answer", kind), Progress(), now=NOW)
+        return run.id
+
+    def told(*, repeats: bool = False) -> tuple[int, ...] | None:
+        claim = digests.claim(store, "each", ["repeats"], "k", owner="me", now=NOW, repeats=repeats)
+        if claim is None:
+            return None
+        digests.close(store, claim.id, [], owner="me", now=NOW)
+        return claim.run_ids
+
+    first = ended("1", Outcome.FAILED, "FetchError")
+    assert told() == (first,)
+    second = ended("2", Outcome.FAILED, "FetchError")
+    assert told() is None
+    other = ended("3", Outcome.FAILED, "LoginError")
+    assert told() == (second, other)
+    assert told() is None
+    again = ended("4", Outcome.FAILED, "LoginError")
+    assert told() is None
+    well = ended("5", Outcome.SUCCEEDED)
+    assert told() == (again, well)
+    new = ended("6", Outcome.FAILED, "LoginError")
+    assert told() == (new,)
+    assert told() is None
+    later = ended("7", Outcome.FAILED, "LoginError")
+    assert told(repeats=True) == (later,)
