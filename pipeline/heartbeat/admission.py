@@ -30,6 +30,7 @@ class Admission:
         self._waits = ConnectionCounts(affordable(2 * limits.connections) - most)
         self._waiting: dict[str, dict[Waiting, None]] = {}
         self._closed = False
+        self._all_speak = False  # no use to look for a silent one again before the next sweep
         self.make_room: Callable[[], bool] = lambda: False
 
     def __len__(self) -> int:
@@ -72,7 +73,7 @@ class Admission:
             return False
         self._waits.add(connection.origin)
         self._waiting.setdefault(connection.origin, {})[connection] = None
-        self.make_room()
+        self._all_speak = self._all_speak or not self.make_room()
         return True
 
     def gave_up(self, connection: Waiting) -> None:
@@ -85,6 +86,8 @@ class Admission:
                 del self._waiting[connection.origin]
 
     def make_room_for_waiting(self) -> None:
+        """Now and then: who was not silent for long enough may be now."""
+        self._all_speak = False
         while self._waiting and self.make_room():
             pass
 
