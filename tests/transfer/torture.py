@@ -236,7 +236,7 @@ class Torture:
                 self.site.tally.alone += 1
             while self.site.tally.cuts.total() < cuts:
                 self._cut(store, settings)
-                if self._dice.random() < 0.3:
+                if self._dice.random() < 0.2:
                     self._whole(store, settings)
             self._whole(store, settings)
         return self.site.tally
@@ -323,7 +323,7 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tally = torture(Path(folder), given.seed, cuts=given.cuts, copies=3, alone=len(KINDS))
+        tally = torture(Path(folder), given.seed, cuts=given.cuts, copies=3, alone=4)
     fewest = min(tally.cuts.values())
     print(f"{tally.cuts.total()} answers cut, of each of {len(tally.cuts)} kinds at least {fewest}, in {tally.rounds} passes "
           f"({tally.alone} with a single cut, {tally.whole} without) and {time.monotonic() - began:.0f} s, seed {given.seed}: "

@@ -25,5 +25,6 @@ class OversizeError(ValueError):
 
 def cut_short(received: int, announced: int | None) -> str:
     """What is said of a body with a length: `body cut short: 51,200 of 102,400 bytes`."""
-    of_all = " bytes" if announced is None else f" of {announced:,} bytes"
-    return f"body cut short: {received:,}{of_all}" if announced is not None else f"body cut short after {received:,} bytes"
+    if announced is None:
+        return f"body cut short after {received:,} bytes"
+    return f"body cut short: {received:,} of {announced:,} bytes"
