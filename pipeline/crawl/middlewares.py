@@ -10,9 +10,9 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 
 from pipeline.crawl.context import EPOCH, START, context_of
-from pipeline.hosts import host_of
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own
+from pipeline.session.origins import origin_of, referer_for
 
 
 class _Middleware:
@@ -76,8 +76,8 @@ class DeclaredStart(_Middleware):
             return None
         start: PreparedStart = self._context.starts[index]
         if request.meta.get(_FILLED):
-            if host_of(request.url) != host_of(start.url):  # redirected elsewhere: what was for this site stays here
-                _remove(request, dict(start.headers))
+            if origin_of(request.url) != origin_of(start.url) and not self._context.session.trusted.trust(request.url, _source(request)):
+                _remove(request, dict(start.headers))  # redirected elsewhere: what was for this site stays here
             return None
         return request.replace(method=start.method, body=start.body, cookies=start.cookies,
                                headers={**request.headers, **dict(start.headers)},
@@ -85,7 +85,7 @@ class DeclaredStart(_Middleware):
 
 
 class OwnHeaders(_Middleware):
-    """The spider's own headers and the token of its login, sent to the hosts the settings name and to no other."""
+    """The spider's own headers and the token of its login, sent to the origins the settings name and to no other."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -95,7 +95,7 @@ class OwnHeaders(_Middleware):
 
     def process_request(self, request: Request) -> None:
         session = self._context.session
-        if host_of(request.url) in session.own_hosts:
+        if session.trusted.trust(request.url, _source(request)):
             for name, value in session.headers.items():
                 request.headers.setdefault(name, value)
         else:
@@ -106,6 +106,21 @@ class OwnHeaders(_Middleware):
         if token:
             request.headers.update(token)
             request.meta[_TOKEN] = list(token)
+
+
+class RefererPolicy(_Middleware):
+    """What a request says of the page that led to it: another origin learns no more than ours."""
+
+    def process_request(self, request: Request) -> None:
+        if b"Referer" in request.headers:
+            referer = referer_for((request.headers.pop(b"Referer")[0]).decode("latin-1"), request.url)
+            if referer:
+                request.headers[b"Referer"] = referer
+
+
+def _source(request: Request) -> str:
+    """The URL that redirected to a request, "" for none."""
+    return str((request.meta.get("redirect_urls") or [""])[-1])
 
 
 _FILLED = "pipeline_filled"

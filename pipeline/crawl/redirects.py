@@ -6,6 +6,8 @@ from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Request, Response
 
+from pipeline.crawl.context import context_of
+from pipeline.session.origins import origin_of
 from pipeline.session.shown import clean
 from pipeline.urls import redirect_target
 
@@ -27,4 +29,8 @@ class Redirects(RedirectMiddleware):
             return response
         if not target:
             raise IgnoreRequest(f"redirects to an address that is not fetched: {clean(location.decode('latin-1'), 100)}")
+        trusted = context_of(self.crawler).session.trusted
+        if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
+            what, fix = trusted.refusal("what was posted", target, request.url)
+            raise IgnoreRequest(f"redirects elsewhere: {what}; {fix}")
         return result.replace(url=target, meta={**result.meta, "verbatim_url": True})

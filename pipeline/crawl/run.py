@@ -42,6 +42,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
     "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": 350,
     "pipeline.crawl.middlewares.OwnHeaders": 390,
+    "pipeline.crawl.middlewares.RefererPolicy": 395,
     "pipeline.crawl.http_auth.AddAuthorization": 392,
     "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
     "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,

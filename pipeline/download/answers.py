@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 from pipeline.download.limits import Limits
 from pipeline.errors import DownloadError, PipelineError
 from pipeline.model import QueuedDownload
+from pipeline.session.origins import referer_for
 from pipeline.session.responses.content_coding import codings_of
 from pipeline.session.responses.errors import DecodingError
 from pipeline.session.retry_after import TRY_LATER, http_date, retry_after_s
@@ -74,7 +75,7 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
         raise DownloadError(f"{clean(scheme, 20)}: URLs are not fetched" if scheme else "is no URL",
                             where=shown_url(wanted.url), fix=fix)
     headers: dict[str, str | None] = {name: value for name, value in wanted.headers if name.lower() not in _OURS}
-    if referer := _referer(wanted):
+    if referer := referer_for(wanted.referer, wanted.url):
         headers["Referer"] = referer
     headers |= {"Accept-Encoding": "identity", **extra}
     proxy = client.proxies.get(scheme)
@@ -91,17 +92,6 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
         return response
     response.close()
     raise _refusal(response, wanted.url)
-
-
-def _referer(wanted: QueuedDownload) -> str:
-    """Without user info and fragment, and never from https to http (RFC 9110, 10.1.3)."""
-    try:
-        parts = urlsplit(wanted.referer)
-    except ValueError:
-        return ""
-    if parts.scheme not in ("http", "https") or (parts.scheme == "https" and wanted.url.lower().startswith("http:")):
-        return ""
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
 
 
 def _refusal(response: requests.Response, url: str) -> DownloadError:

@@ -26,6 +26,7 @@ from pipeline.session.faults import is_of_proxy, not_whole, translate, was_dropp
 from pipeline.session.first_look import banned as is_banned
 from pipeline.session.first_look import expired
 from pipeline.session.http_auth import MAX_TRIES, HttpAuth, basic
+from pipeline.session.origins import TrustedOrigins, referer_for
 from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
 from pipeline.session.reach import Reach
 from pipeline.session.responses.content_coding import ContentDecoder, codings_of
@@ -54,17 +55,19 @@ class Client(requests.Session):
     """For one thread. Redirects are bounded, the environment is ignored, the jar is shared with other clients.
 
     route: the proxy for a URL, None for none. change_proxy: told of a proxy that failed; whether there is another.
+    trusted: the origins that own_headers go to; bodies: those that a body may be sent on to by a redirect.
     banned: how an answer shows that the proxy is. standing: what keeps it logged in; None for a client that logs in itself. before: called ahead of each request.
     """
 
     def __init__(self, *, jar: Jar, route: Callable[[str], str | None], headers: Mapping[str, str], timeout_s: float,
-                 context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str] | None = None,
-                 own_hosts: frozenset[str] = frozenset(), insecure_hosts: frozenset[str] = frozenset(),
+                 context_for: ContextFor, reach: Reach, trusted: TrustedOrigins, bodies: TrustedOrigins,
+                 own_headers: Mapping[str, str] | None = None, insecure_hosts: frozenset[str] = frozenset(),
                  login_headers: Callable[[str], Mapping[str, str]] = lambda url: {},
                  change_proxy: Callable[[str | None], bool] = lambda failed: False,
                  banned: BannedTable | None = None, standing: Standing | None = None, auth: HttpAuth | None = None,
                  before: Callable[[str], None] = lambda url: None) -> None:
         super().__init__()
+        self._bodies = bodies
         self._login_headers = login_headers
         self._route = route
         self._change_proxy = change_proxy
@@ -82,7 +85,7 @@ class Client(requests.Session):
         self._adapters: dict[str | None, _Adapter] = {}
         self._make_adapter = partial(
             _Adapter, store_cookies=self._store_cookies, timeout_s=timeout_s, context_for=context_for, reach=reach,
-            own_headers=own_headers or {}, own_hosts=own_hosts, insecure_hosts=insecure_hosts,
+            own_headers=own_headers or {}, trusted=trusted, insecure_hosts=insecure_hosts,
             auth=auth)
         if insecure_hosts:  # the settings name them; one warning a request would bury the log
             warnings.filterwarnings("ignore", category=InsecureRequestWarning)
@@ -166,13 +169,15 @@ class Client(requests.Session):
             self.jar.store(url, lines, served=served)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """A redirect to another site loses the login's header, whatever its name; from https to http a body is never sent."""
+        """A redirect to an origin that is not trusted loses the login's header, whatever its name, and brings no body there."""
         prepared_request.url = self.get_redirect_target(response)  # again as it is, see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
-        target = prepared_request.url or ""
-        if prepared_request.body and (response.url or "").startswith("https:") and target.startswith("http:"):
-            raise FetchError(f"would send what was posted to it in the clear to {shown_url(target)}",
-                             where=shown_url(response.url), fix="ask the site's owner; it is not sent")
+        source, target = response.url or "", prepared_request.url or ""
+        if prepared_request.body and not self._bodies.trust(target, source):
+            what, fix = self._bodies.refusal("what was posted", target, source)
+            raise FetchError(f"redirects elsewhere: {what}", where=shown_url(source), fix=fix)
+        if source.startswith("https:") and not target.startswith("https:"):
+            prepared_request.headers.pop("Authorization", None)
         for name in self._login_headers(response.request.url or ""):
             prepared_request.headers.pop(name, None)
         prepared_request.headers.update(self._login_headers(prepared_request.url or ""))
@@ -186,17 +191,17 @@ class Client(requests.Session):
 class _Adapter(HTTPAdapter):
     """Fixes proxy, time limits and TLS of every request, whatever the call says of proxies or verification.
 
-    own_headers, which may hold secrets, go to own_hosts only, across redirects as well. store_cookies: told of every
+    own_headers, which may hold secrets, go to trusted origins only, across redirects as well. store_cookies: told of every
     answer that sets some, with its URL, its `Set-Cookie` fields and its `Date`.
     """
 
     def __init__(self, *, proxy: str | None, store_cookies: Callable[[str, list[bytes], bytes], None], timeout_s: float,
-                 context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str], own_hosts: frozenset[str],
+                 context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str], trusted: TrustedOrigins,
                  insecure_hosts: frozenset[str], auth: HttpAuth | None) -> None:
         self._auth = auth
         self._store_cookies = store_cookies
         self._own_headers = own_headers
-        self._own_hosts = own_hosts
+        self._trusted = trusted
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
         self._proxy = proxy
         self._timeout = (min(timeout_s, _CONNECT_S), timeout_s)
@@ -211,10 +216,12 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         self._reach.check_url(request.url or "")
-        if host_of(request.url or "") not in self._own_hosts:
+        if not self._trusted.trust(request.url or ""):
             for name, value in self._own_headers.items():
                 if request.headers.get(name) == value:
                     del request.headers[name]
+        if referer := referer_for(_text(request.headers.pop("Referer", "")), request.url or ""):
+            request.headers["Referer"] = referer
         # requests.Session passes all but the request by name.
         for name, value in request.headers.items():
             request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # bytes are sent as they are
@@ -297,6 +304,10 @@ class _Adapter(HTTPAdapter):
         """RFC 7617 with UTF-8, where requests knows Latin-1 only."""
         credentials = credentials_of(proxy)
         return {"Proxy-Authorization": basic(*credentials)} if credentials else {}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _fetchable(url: str) -> str:

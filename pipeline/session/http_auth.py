@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from pipeline.errors import LoginError, UsageError
-from pipeline.hosts import host_and_port
+from pipeline.session.origins import TrustedOrigins
 from pipeline.session.shown import clean, shown_url
 from pipeline.settings import AuthTable
 from pipeline.urls import target_of
@@ -24,14 +24,6 @@ _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
 _PARAM = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[\t ]*=[\t ]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))", re.DOTALL)
 _TOKEN68 = re.compile(r"[\t ]+[A-Za-z0-9._~+/-]+=*(?=[\t ]*(?:,|$))")
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
-
-Origin = tuple[str, str, int]
-"""Scheme, host and port (RFC 6454, 4)."""
-
-
-def origin(url: str) -> Origin:
-    return url.partition(":")[0].lower(), *host_and_port(url)
-
 
 @dataclass(frozen=True)
 class Challenge:
@@ -56,14 +48,14 @@ def challenges_in(header: str) -> Iterator[Challenge]:
 
 
 class HttpAuth:
-    """The credentials of one table `auth`, for any number of threads. origins: where they may go; where: the table's name.
+    """The credentials of one table `auth`, for any number of threads. trusted: where they may go; where: the table's name.
 
     Raises UsageError for a secret that cannot be had or sent.
     """
 
-    def __init__(self, table: AuthTable, origins: Iterable[Origin], where: str) -> None:
+    def __init__(self, table: AuthTable, trusted: TrustedOrigins, where: str) -> None:
         self.scheme = table.type
-        self._origins = frozenset(origins)
+        self._trusted = trusted
         self._where = where
         self._user = table.user or ""
         secret = table.token if table.type == "bearer" else table.password
@@ -77,7 +69,7 @@ class HttpAuth:
         """Whether an answer to a request with these credentials was a good one."""
 
     def serves(self, url: str) -> bool:
-        return origin(url) in self._origins
+        return self._trusted.trust(url)
 
     def header(self, method: str, url: str) -> str:
         """The Authorization header for a request, "" where it goes elsewhere, or where Digest has no challenge yet."""

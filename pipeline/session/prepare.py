@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from pipeline.errors import UsageError
-from pipeline.session.http_auth import HttpAuth, basic, origin
+from pipeline.session.http_auth import HttpAuth, basic
+from pipeline.session.origins import TrustedOrigins
 from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
 
 
@@ -41,7 +42,7 @@ def prepare(start: RequestTable) -> PreparedStart:
     digest = None
     if start.auth is not None:
         if start.auth.type == "digest":
-            digest = HttpAuth(start.auth, {origin(url)}, where="start.auth")
+            digest = HttpAuth(start.auth, TrustedOrigins([url], "headers_for"), where="start.auth")
         else:
             _put(headers, "Authorization", _authorization(start.auth))
     elif credentials is not None and "authorization" not in {name.lower() for name in headers}:

@@ -23,9 +23,10 @@ from pipeline.session.client import Client, fetch
 from pipeline.session.cookies import login_state
 from pipeline.session.cookies.importers import bring_in, import_cookies, read_import
 from pipeline.session.cookies.jar import Jar
-from pipeline.session.http_auth import HttpAuth, origin
+from pipeline.session.http_auth import HttpAuth
 from pipeline.session.login.expiry import Expiry, Standing
 from pipeline.session.login.login import Login
+from pipeline.session.origins import TrustedOrigins
 from pipeline.session.pool import ProxyPool
 from pipeline.session.prepare import reveal, with_params
 from pipeline.session.private_file import write_private
@@ -47,7 +48,8 @@ class Session:
     proxy: the URL in use, credentials percent-encoded, None for none; of several `proxies` the one it stays with until
     `change_proxy`. verify: False when TLS is not verified for
     `insecure_hosts`, else a file of authorities to trust beside the system's, or True. timeout_s: of one request.
-    auth: HTTP authentication, None for none. reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
+    auth: HTTP authentication, None for none. trusted: the origins that get the spider's own headers and bodies.
+    reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
     jars, pages: the folders (0700) of login state and of pages kept for a look. start: a page that is fetched by GET, "" for none.
     """
 
@@ -58,6 +60,7 @@ class Session:
                  max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
                  environment: EnvironmentProxies | None = None, login_cookie_names: tuple[str, ...] = (),
                  banned: BannedTable | None = None, auth: HttpAuth | None = None, start: str = "",
+                 trusted: TrustedOrigins | None = None,
                  clock: Callable[[], float] = time.time) -> None:
         self.name = name
         self.auth = auth
@@ -68,6 +71,8 @@ class Session:
         self.user_agent = user_agent or f"crawl-to-inbox/{pipeline.__version__}"
         self.headers = dict(headers or {})
         self.own_hosts = own_hosts
+        self.trusted = trusted or TrustedOrigins([], "headers_for")
+        self._login_origins = TrustedOrigins(_login_urls(login), "login.origins")
         self.verify: bool | str = False if insecure_hosts else str(ca_file) if ca_file else True
         self.timeout_s = timeout_s
         self._login = login
@@ -112,18 +117,19 @@ class Session:
     def _login_client(self) -> Client:
         """One that stays with its proxy: a login begun at one address and ended at another looks like theft."""
         chosen = self.proxy
-        return self._client(self.proxy_for if self._environment is not None else lambda url: chosen)
+        return self._client(self.proxy_for if self._environment is not None else lambda url: chosen,
+                            bodies=self._login_origins)
 
-    def _client(self, route: Callable[[str], str | None], **more: Any) -> Client:
+    def _client(self, route: Callable[[str], str | None], bodies: TrustedOrigins | None = None, **more: Any) -> Client:
         ours: dict[str, Any] = {"jar": self.jar, "login_headers": self.login_headers, "auth": self.auth}
         return Client(route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
                       context_for=self.ssl_context, reach=self.reach, own_headers=self.headers,
-                      own_hosts=self.own_hosts, insecure_hosts=self._insecure_hosts, banned=self._banned,
-                      **{**ours, **more})
+                      trusted=self.trusted, bodies=bodies or self.trusted, insecure_hosts=self._insecure_hosts,
+                      banned=self._banned, **{**ours, **more})
 
     def login_headers(self, url: str) -> dict[str, str]:
         """The header an API's login asks for, for URLs of its own site; {} for all others."""
-        if self._login is None or self._login.url is None or not self._token or origin(url) != origin(self._login.url):
+        if not self._token or self._login is None or not self._login_origins.trust(url):
             return {}
         name, _, value = self._login.token_header.partition(": ")
         return {name: value.replace("{token}", self._token)}
@@ -241,7 +247,7 @@ class Session:
         self.proxy_worked()
 
     def _login_through(self, table: LoginTable, client: Client) -> Login:
-        return Login(table, client, where=f"spiders.{self.name}.login", encoding=self._encoding,
+        return Login(table, client, where=f"spiders.{self.name}.login", encoding=self._encoding, origins=self._login_origins,
                      max_bytes=self._max_page_bytes, timeout_s=self.timeout_s, keep_page=self._keep_page,
                      take_token=self._take_token)
 
@@ -345,8 +351,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
         own_hosts=_named_hosts(spider), insecure_hosts=_insecure_hosts(spider),
         timeout_s=spider.timeout, max_page_bytes=spider.max_page_size, encoding=spider.encoding,
         login_cookie_names=spider.login_cookies, banned=spider.banned, start=_first_get(spider),
-        auth=HttpAuth(spider.auth, {origin(start.url) for start in spider.start}, f"spiders.{name}.auth")
-        if spider.auth is not None else None)
+        auth=HttpAuth(spider.auth, TrustedOrigins([start.url for start in spider.start], "auth"), f"spiders.{name}.auth")
+        if spider.auth is not None else None, trusted=_trusted_origins(spider))
 
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -410,6 +416,19 @@ def _reach(spider: SpiderTable) -> Reach:
     if spider.login is not None:
         places += filter(None, (spider.login.url, spider.login.check_url))
     return Reach(places)
+
+
+def _login_urls(login: LoginTable | None) -> list[str]:
+    """What names the origins that passwords and tokens may go to."""
+    return [] if login is None else [*([login.url] if login.url else []), *login.origins]
+
+
+def _trusted_origins(spider: SpiderTable) -> TrustedOrigins:
+    """Those that get the spider's own headers and the bodies of its requests."""
+    urls = [*(start.url for start in spider.start), *spider.headers_for]
+    if spider.login is not None:
+        urls += [*_login_urls(spider.login), *([spider.login.check_url] if spider.login.check_url else [])]
+    return TrustedOrigins(urls, "headers_for")
 
 
 def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:

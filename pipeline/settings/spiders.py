@@ -219,6 +219,8 @@ class LoginTable(LoginStepTable):
     check: Selector
     check_url: HttpUrl | None = None
     """Where `check` is looked at; by default the page that the login led to, for cookies alone the first start."""
+    origins: tuple[HttpUrl, ...] = ()
+    """Origins beside that of url, such as "https://accounts.example", that passwords and the token may be sent to."""
     steps: tuple[LoginStepTable, ...] = ()
     """Forms on the pages after the first: a password, a one-time code."""
     json_: bool = Field(False, alias="json")
@@ -388,6 +390,9 @@ class SpiderTable(Table):
     pdf: bool = False
     """PDFs are read as pages of their text: a section#page-N for each, a p for each line. Needs the extra `pdf`."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
+    """Sent to the origins (scheme, host, port) of start and login, and of headers_for; to no other."""
+    headers_for: tuple[HttpUrl, ...] = ()
+    """Further origins, such as "https://cdn.example", that get headers and the bodies of requests."""
     user_agent: str | None = None
     ca_file: str | None = None
     """Certificates to trust beside the system's, for a site with its own authority."""

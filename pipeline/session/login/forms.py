@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from selectolax.lexbor import LexborNode
@@ -132,10 +132,11 @@ def forms_of(page: Page) -> list[Form]:
     return [_read_form(tree, element, page) for element in tree.forms]
 
 
-def choose_form(page: Page, names: Iterable[str], css: str | None) -> Form | None:
+def choose_form(page: Page, names: Iterable[str], css: str | None, *,
+                is_trusted: Callable[[str], bool] = lambda url: True) -> Form | None:
     """The form to log in with: the one `css` picks (or is in, or belongs to), else that with most of the named fields.
 
-    Of equals the one that is most like a login, then the first. None when nothing fits: not one of the names is in it.
+    Of equals one whose action is_trusted, then the one that is most like a login, then the first. None when nothing fits: not one of the names is in it.
     Raises selectolax's SelectolaxError.
     """
     tree = OwnedTree(page.text)
@@ -147,7 +148,8 @@ def choose_form(page: Page, names: Iterable[str], css: str | None) -> Form | Non
         return None
     wanted = frozenset(names)
     forms = [_read_form(tree, element, page) for element in tree.forms]
-    best = max(forms, key=lambda form: (len(wanted & set(form.names)), _likeness(form, wanted)), default=None)
+    best = max(forms, key=lambda form: (len(wanted & set(form.names)), is_trusted(absolute(form.action, form.base) if form.action else form.url),
+                                            _likeness(form, wanted)), default=None)
     return best if best is not None and wanted & set(best.names) else None
 
 

@@ -20,6 +20,7 @@ from pipeline.session.login.failure_reasons import Refusal, asks_captcha, explai
 from pipeline.session.login.forms import Form, choose_form, forms_of
 from pipeline.session.login.submission import Submission
 from pipeline.session.login.totp import totp_code
+from pipeline.session.origins import TrustedOrigins
 from pipeline.session.pages import Page
 from pipeline.session.prepare import reveal
 from pipeline.session.refreshes import follow_refreshes
@@ -36,10 +37,10 @@ IsWanted = Callable[[Page], bool]
 
 
 class Login:
-    """The login of one spider through one client. where: the settings table that errors name."""
+    """The login of one spider through one client. where: the settings table that errors name; origins: where passwords may go."""
 
     def __init__(self, table: LoginTable, client: Client, *, where: str, encoding: str | None, max_bytes: int,
-                 timeout_s: float, keep_page: KeepPage, take_token: Callable[[str], None],
+                 timeout_s: float, keep_page: KeepPage, take_token: Callable[[str], None], origins: TrustedOrigins,
                  clock: Callable[[], float] = time.time) -> None:
         self._table = table
         self._client = client
@@ -49,6 +50,7 @@ class Login:
         self._timeout_s = timeout_s
         self._keep_page = keep_page
         self._take_token = take_token
+        self._origins = origins
         self._clock = clock
 
     def holds_at(self, url: str, *, by_access: bool = False, surely: bool = False) -> bool:
@@ -125,7 +127,7 @@ class Login:
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
         try:
-            return choose_form(page, [*step.fields, *step.totp], step.form)
+            return choose_form(page, [*step.fields, *step.totp], step.form, is_trusted=self._origins.trust)
         except SelectolaxError as error:
             raise LoginError(f"no CSS that browsers know: {clean(step.form or '', 120)}", where=f"{self._where}.form",
                              fix="correct it") from error
@@ -139,10 +141,9 @@ class Login:
         if submission.method == "DIALOG":
             raise self._error(Refusal("the form is a dialog, which only a script can send", "",
                                       "name another in login.form"), page)
-        source, target = urlsplit(page.answer.url), urlsplit(submission.url)
-        if source.scheme == "https" and target.scheme == "http":
-            raise self._error(Refusal(f"the form would send the password in the clear to {shown_url(submission.url)}",
-                                      "", "ask the site's owner; it is not sent"), page)
+        if not self._origins.trust(submission.url, page.answer.url):
+            what, fix = self._origins.refusal("the password", submission.url, page.answer.url)
+            raise self._error(Refusal(what, "", fix), page)
         return self._send(submission, page.answer.url, is_wanted)
 
     def _values(self, step: LoginStepTable) -> dict[str, str]:
