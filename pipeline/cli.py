@@ -550,8 +550,9 @@ def prune(settings_file: str) -> None:
 
 @main.command()
 @settings_option
+@click.option("--fresh", is_flag=True, help="Log in again, though the session still holds.")
 @click.argument("spider")
-def login(settings_file: str, spider: str) -> None:
+def login(settings_file: str, spider: str, *, fresh: bool) -> None:
     """Try a spider's login."""
     from pipeline.session import open_session
     settings = _load(settings_file)
@@ -559,8 +560,13 @@ def login(settings_file: str, spider: str) -> None:
     if table.login is None:
         raise UsageError("has no [login] table", where=f"spiders.{spider}")
     session = open_session(spider, table, settings)
-    session.ensure_login()
-    click.echo(f"{spider}: logged in; {len(session.jar.alive())} cookies in its jar")
+    made = session.ensure_login(fresh=fresh)
+    held = "the imported cookies hold" if not table.login.sends else \
+        "the session still holds; the password was not tried (--fresh tries it)"
+    click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in its jar")
+    if not session.checkable:
+        click.echo(f"{spider}: login.check matches on no page after the login but the answer to it, so that its runs call "
+                   "nothing gone; name a page in login.check_url")
 
 
 @main.group()

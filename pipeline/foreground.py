@@ -47,7 +47,10 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
         if spider.login is not None:
-            yield f"spiders.{name}.login", _problem(partial(_log_in, settings, name))
+            made: list[bool] = []
+            problem = _problem(lambda name=name, made=made: made.append(_log_in(settings, name)))  # type: ignore[misc]
+            held = " (the session still holds; the password was not tried)" if made == [False] and spider.login.sends else ""
+            yield f"spiders.{name}.login{held}", problem
     yield "mail", _problem(partial(_reach_mail, settings))
 
 
@@ -56,8 +59,8 @@ def _reach_mail(settings: Settings) -> None:
         transport.connect()
 
 
-def _log_in(settings: Settings, name: str) -> None:
-    open_session(name, settings.spiders[name], settings).ensure_login()
+def _log_in(settings: Settings, name: str) -> bool:
+    return open_session(name, settings.spiders[name], settings).ensure_login()
 
 
 def _problem(attempt: Callable[[], object]) -> PipelineError | None:

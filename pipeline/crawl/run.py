@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pipeline.session import PreparedStart
 from pipeline.session.robots import ROBOT
 from pipeline.store import crawl as store_crawl
 from pipeline.store.runs import Ending
+from pipeline.text import counted
 from pipeline.urls import absolute
 
 BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",
@@ -202,6 +203,12 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     return _verdict(context, stopped=stop.is_set())
 
 
+def _refusals(refused: Mapping[tuple[int, str], int]) -> str:
+    """ "3 pages refused: 403 from site.example" """
+    by = ", ".join(f"{status} from {host}" for status, host in sorted(refused, key=lambda each: -refused[each])[:3])
+    return f"{counted(sum(refused.values()), 'page')} refused: {by}{', …' if len(refused) > 3 else ''}"
+
+
 UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
                "tell when the session is over; name a page in login.check_url")
 
@@ -276,6 +283,10 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
     complete = not (left or context.capped or failures.transient or failures.spider or aside
                     or states.get(FrontierState.MISSED, 0))
+    refused, given_before = store_crawl.refused(context.store, context.run)
+    if refused:
+        note = "; ".join(filter(None, (_refusals(refused), note)))
+        complete = complete and not given_before  # what was on them would look as if it were gone
     if not context.session.checkable:
         complete = False
         note = note or UNCHECKABLE

@@ -152,15 +152,27 @@ class Session:
         with self._login_client() as client:
             return self._holds(self._login_through(self._login, client), self._login)
 
-    def ensure_login(self) -> None:
-        """Log in unless that still holds; one thread at a time. Nothing without a login.
+    def ensure_login(self, *, fresh: bool = False) -> bool:
+        """Log in unless that still holds; one thread at a time. Whether a login was made; False without one.
 
-        Raises LoginError when it is not proved, ProxyError, TlsError or FetchError when the site is not reached.
+        fresh: log in as a stranger, whatever holds. Raises LoginError when it is not proved, ProxyError, TlsError or
+        FetchError when the site is not reached; the jar is then as it was.
         """
         if self._login is None:
-            return
+            return False
         with self._login_lock:
-            self._log_in(self._login, unless_it_holds=True)
+            if not (fresh and self._login.sends):
+                return self._log_in(self._login, unless_it_holds=True)
+            before = list(self.jar)
+            self.jar.clear()
+            try:
+                return self._log_in(self._login, unless_it_holds=False)
+            except BaseException:
+                self.jar.clear()
+                for cookie in before:
+                    self.jar.set_cookie(cookie)
+                self.jar.save()
+                raise
 
     def _log_in_anew(self) -> None:
         """As ensure_login, for a login that a request has just shown to be over."""
@@ -168,16 +180,16 @@ class Session:
         with self._login_lock:
             self._log_in(self._login, unless_it_holds=False)
 
-    def _log_in(self, table: LoginTable, *, unless_it_holds: bool) -> None:
+    def _log_in(self, table: LoginTable, *, unless_it_holds: bool) -> bool:
         while True:
             proxy = self.proxy
             try:
-                self._log_in_once(table, unless_it_holds=unless_it_holds)
+                made = self._log_in_once(table, unless_it_holds=unless_it_holds)
             except ProxyError:
                 if not self.change_proxy(proxy):
                     raise
             else:
-                return
+                return made
 
     def bring_in(self, file: Path, url: str) -> int:
         """Put the cookies of a file into the jar; how many. url: the site of those that do not say theirs.
@@ -230,7 +242,7 @@ class Session:
             with self._proxy_lock:
                 self._pool.worked()
 
-    def _log_in_once(self, table: LoginTable, *, unless_it_holds: bool) -> None:
+    def _log_in_once(self, table: LoginTable, *, unless_it_holds: bool) -> bool:
         with self._login_client() as client:
             login = self._login_through(table, client)
             try:
@@ -242,9 +254,13 @@ class Session:
                     brought = login_state.fresh(before, self.jar)
                     self.jar.protect(cookie.place for cookie in brought)
                     login_state.remember(self._login_state_file, brought, brought_in=False, now_s=self._clock())
+                    made = True
+                else:
+                    made = False
             finally:
                 self.jar.save()
         self.proxy_worked()
+        return made
 
     def _login_through(self, table: LoginTable, client: Client) -> Login:
         return Login(table, client, where=f"spiders.{self.name}.login", encoding=self._encoding, origins=self._login_origins,
@@ -287,7 +303,7 @@ class Session:
         start, where strangers do not see the same: `check` matches there, or they are kept out.
         """
         self.checkable = True
-        if table.check_url is not None or (not table.json_ and login.holds_at(landing)):
+        if table.check_url is not None or (landing and not table.json_ and login.holds_at(landing)):
             return landing
         chosen = self.proxy
         with self._client(self.proxy_for if self._environment is not None else lambda url: chosen, jar=Jar(),

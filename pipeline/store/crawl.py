@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, or_, select, update
 
+from pipeline.hosts import place_of
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store import leases
 from pipeline.store.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
@@ -179,6 +180,19 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
         rows = connection.execute(select(frontier.c.state, func.count()).where(
             frontier.c.pass_id == pass_id).group_by(frontier.c.state))
         return {FrontierState(state): count for state, count in rows}
+
+
+def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
+    """How many pages of the pass were refused (401, 403), by status and host; whether an earlier pass was given some of them."""
+    with store.read() as connection:
+        found = connection.execute(select(pages.c.url, pages.c.status).where(
+            pages.c.pass_id == run.pass_id, pages.c.status.in_((401, 403))).distinct()).all()
+        if not found:
+            return {}, False
+        given = connection.execute(select(pages.c.id).join(passes, passes.c.id == pages.c.pass_id).where(
+            passes.c.spider == run.spider, passes.c.id < run.pass_id, pages.c.status < 400,
+            is_one_of(connection, pages.c.url, [row.url for row in found])).limit(1)).first()
+    return Counter((row.status, place_of(row.url)) for row in found), given is not None
 
 
 def reopen(store: Store, run: Run) -> None:

@@ -23,6 +23,9 @@ _CAPTCHA_WIDGETS = (
     "[class*='g-recaptcha'], [class*='h-captcha'], [class*='cf-turnstile'], iframe[src*='captcha'], "
     "script[src*='challenges.cloudflare.com'], input[name*='captcha' i], input[id*='captcha' i]")
 _CODE_FIELDS = "input[autocomplete='one-time-code'], input[name*='otp' i]"
+_CSRF = re.compile(r"csrf|cross.site request|forgery", re.IGNORECASE)
+_SCRIPTS = re.compile(r"(enable|requires?|needs?|turn on|without) java\s?script|javascript (is )?(required|disabled|needed|must)"
+                      r"|checking your browser|just a moment", re.IGNORECASE)
 _UNSEEN = frozenset({"script", "style", "noscript", "template"})
 _NO_MESSAGES = frozenset({"option", "textarea", "button", "label", "title", "a"})
 
@@ -37,8 +40,11 @@ class Refusal:
     retry: bool = False
 
 
-def explain(before: Page | None, after: Page) -> Refusal:
-    """before: the login page as a stranger saw it, whose texts are no answer; after: what the login led to."""
+def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
+    """before: the login page as a stranger saw it, whose texts are no answer; after: what the login led to.
+
+    form_again: whether the login form is on it once more.
+    """
     status = after.answer.status
     said = complaint(before, after)
     if status >= 500:
@@ -55,12 +61,36 @@ def explain(before: Page | None, after: Page) -> Refusal:
                            retry=True)
         return Refusal("the site asks for a one-time code", said, "add a step with totp to login.steps, or log in with "
                        "a browser and bring its cookies in: `pipeline cookies import`")
-    if status == 403 and "csrf" in after.text.lower():
+    if status == 403 and (_CSRF.search(said) or (not said and _CSRF.search(_title(after)))):
         return Refusal("the site refused the form (CSRF check)", said, "is login.url the page with the form?")
-    if status in (401, 403) or said or _password_form(after):
+    return _of_the_page(after, said, form_again=form_again)
+
+
+def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
+    """What is left: scripts, a wrong password, or a wrong check."""
+    status = after.answer.status
+    if not form_again and _asks_for_scripts(after):
+        return Refusal("the site wants a browser that runs scripts", said,
+                       "log in with a browser and bring its cookies in: `pipeline cookies import`")
+    if status in (401, 403) or form_again or (said and (status >= 400 or _COMPLAINTS.search(said))):
         return Refusal("the user name or password was not accepted", said, "correct login.fields")
     return Refusal(f"sent, but login.check matches nothing on the page after it (status {status})", said,
                    "correct login.check, or name a page where it matches in login.check_url")
+
+
+def _title(page: Page) -> str:
+    """The words that a page of an error is about."""
+    return " ".join(node.text() for node in page.document.lexbor.css("title, h1"))
+
+
+def _asks_for_scripts(page: Page) -> bool:
+    """Whether a page says no more than that scripts are needed."""
+    body = page.document.lexbor.css_first("body")
+    if body is None or page.document.lexbor.css_first("script, noscript") is None:
+        return False
+    seen = " ".join(_seen_text(body).split())
+    return _SCRIPTS.search(f"{seen} {_title(page)}") is not None or (
+        not seen and _SCRIPTS.search(" ".join(node.text() for node in page.document.lexbor.css("noscript"))) is not None)
 
 
 def asks_captcha(page: Page) -> bool:

@@ -105,7 +105,7 @@ class Login:
         page = landing
         if self._table.token is not None:
             if not (token := self._read(landing.value, self._table.token, "token")):
-                raise self._error(explain(before, landing), landing)
+                raise self._error(self._why_no_token(before, landing), landing)
             if not _TOKEN.fullmatch(token):
                 raise self._error(Refusal("login.token finds what no header can carry", "", "correct login.token"),
                                   landing)
@@ -114,7 +114,22 @@ class Login:
             page = self._get(self._table.check_url, self._proves)
         if self._proves(page):
             return "" if self._tells_secret(page.answer.url) else page.answer.url
-        raise self._error(explain(before, landing), landing)
+        raise self._error(self._why_refused(before, landing), landing)
+
+    def _why_no_token(self, before: Page | None, answer: Page) -> Refusal:
+        status, refusal = answer.answer.status, self._why_refused(before, answer)
+        if status < 400 and not refusal.said:
+            return Refusal(f"the login was answered (status {status}), but login.token finds nothing in the answer", "",
+                           "correct login.token")
+        return refusal
+
+    def _why_refused(self, before: Page | None, landing: Page) -> Refusal:
+        form_again = not self._table.json_ and self._form_of(landing, self._table) is not None
+        refusal = explain(before, landing, form_again=form_again)
+        if form_again and landing.answer.status < 400 and not refusal.said and not self._carries_cookies(landing.answer.url):
+            return Refusal("the login form came again, and no cookie of the site is kept that would tell it who logged in", "",
+                           "is login.url the address that people use (https, the right host)?")
+        return refusal
 
     def _tells_secret(self, url: str) -> bool:
         """Whether a URL, which is written down, has a password among its parameters: that of a form sent with GET."""
