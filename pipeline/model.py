@@ -227,7 +227,8 @@ class Page:
     frontier_id: the row it answers, None when it was kept in memory only.
     error: why the page is of no use ("" when it is fine), error_kind its class; transient: whether that might pass.
     body: the page as found, where it is to be kept; file_key: where it is then. epoch: of the login it was asked for with.
-    repeatable: whether its request may be sent twice.
+    repeatable: whether its request may be sent twice. elsewhere: links that were left out, since they lead to other hosts;
+    counts_in: a host that belongs to the site after all, since a start redirected there.
     """
 
     url: str
@@ -246,6 +247,8 @@ class Page:
     error_kind: str = ""
     epoch: int = 0
     repeatable: bool = True
+    elsewhere: tuple[str, ...] = ()
+    counts_in: str = ""
 
     @property
     def end_state(self) -> FrontierState:

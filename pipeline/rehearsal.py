@@ -120,6 +120,8 @@ def trial_lines(found: dict[str, Any]) -> Iterator[str]:
             yield "    " + (value if isinstance(value, str) else _one_line(value))
         if len(values) > 3:
             yield f"    … and {len(values) - 3} more"
+    if found.get("left_out"):
+        yield found["left_out"]
 
 
 def _one_line(value: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pipeline.crawl.context import PART, context_of
 from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
 from pipeline.crawl.paging import Pages
 from pipeline.crawl.text import is_binary
+from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
 from pipeline.settings import SpiderTable
 from pipeline.urls import bare
@@ -50,7 +51,9 @@ class CrawlSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        return super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+        spider = super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+        spider._follow.hosts = context_of(crawler).hosts
+        return spider
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
@@ -71,6 +74,9 @@ class CrawlSpider(scrapy.Spider):
         extracted = self._items.extract(document) if self._items is not None else Extracted()
         found = Found(items=extracted.items, refused=extracted.refused)
         depth = response.meta.get("depth", 0) + 1
+        if depth == 1 and self._follow.hosts is not None and response.url not in self._follow.hosts:
+            found.counts_in = place_of(response.url)  # a start that redirects, often to www.
+            self._follow.hosts.add(found.counts_in)
         referer = (("Referer", bare(response.url)),)
         following = self._pages.after(response, document, extracted.items) if self._pages is not None else None
         if self._details is not None:
@@ -82,6 +88,7 @@ class CrawlSpider(scrapy.Spider):
         if following is not None:
             found.links.append(following)
         found.downloads = self._files(document)
+        found.elsewhere = self._follow.left_out()
         return found
 
     def _files(self, document: Document) -> list[Download]:

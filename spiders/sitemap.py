@@ -12,7 +12,7 @@ from lxml import etree  # type: ignore[import-untyped]
 from scrapy.http import Response
 
 from pipeline.crawl.collect import Found
-from pipeline.crawl.extract.links import Allowed, hosts_of
+from pipeline.crawl.extract.links import Allowed
 from pipeline.crawl.text import marked_encoding
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
@@ -53,7 +53,6 @@ class SitemapSpider(CrawlSpider):
         self._max_bytes = table.max_page_size
         self._fetches = table.items is not None
         self._allowed = Allowed(table.allow, table.deny)
-        self._hosts = hosts_of(table)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         nesting = response.meta.get(_SITEMAP, None if response.meta.get("depth") else 0)
@@ -64,14 +63,11 @@ class SitemapSpider(CrawlSpider):
         links = []
         if found.sitemaps and nesting >= MAX_NESTING:
             raise SpiderError(f"indexes of sitemaps are nested more than {MAX_NESTING} deep", where=response.url)
-        links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1}) for url in found.sitemaps if self._is_here(url)]
-        pages = [page for page in found.pages if self._is_here(page["url"]) and self._allowed(page["url"])]
+        links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1}) for url in found.sitemaps if self._follow.is_here(url)]
+        pages = [page for page in found.pages if self._follow.is_here(page["url"]) and self._allowed(page["url"])]
         if self._fetches:
             links += [Request(page["url"], depth=1) for page in pages]
-        yield Found(items=[] if self._fetches else pages, links=links)
-
-    def _is_here(self, url: str) -> bool:
-        return url in self._hosts
+        yield Found(items=[] if self._fetches else pages, links=links, elsewhere=self._follow.left_out())
 
 
 def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:

@@ -37,12 +37,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Found:
-    """What one page gave, yielded in one piece: much cheaper than item by item, for spiders in a hurry."""
+    """What one page gave, yielded in one piece: much cheaper than item by item, for spiders in a hurry.
+
+    elsewhere: links that were left out since they lead to other hosts; counts_in: a host that belongs to the site after all.
+    """
 
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[Request] = field(default_factory=list)
     downloads: list[Download] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    counts_in: str = ""
 
 
 class RejectedItemError(Exception):
@@ -123,6 +128,10 @@ class PageCollector:
         if isinstance(entry, Found):
             page.links += entry.links
             page.downloads += entry.downloads
+            page.elsewhere += entry.elsewhere
+            if entry.counts_in:
+                self._context.count_in(entry.counts_in)
+                page.counts_in = entry.counts_in
             for data in entry.items:
                 self._keep_item(page, data)
             for refused in entry.refused:
@@ -174,7 +183,8 @@ class PageCollector:
                 del entries[MOST_OF_A_PAGE:]
         error, transient = _unusable(response, page)
         await self._write(response, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
-                          downloads=tuple(_owned(page.downloads, page.items)), error=error, transient=transient)
+                          downloads=tuple(_owned(page.downloads, page.items)), error=error, transient=transient,
+                          elsewhere=tuple(page.elsewhere), counts_in=page.counts_in)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
 
@@ -227,6 +237,8 @@ class _Gathered:
     links: list[Request] = field(default_factory=list)
     downloads: list[Download] = field(default_factory=list)
     in_memory: list[scrapy.Request] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    counts_in: str = ""
 
 
 def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:

@@ -180,6 +180,7 @@ class Committer:
                 context.failures.add(page.error, page.error_kind or "FetchError", transient=page.transient)
             if not future.done():
                 future.set_result(None)
+            context.elsewhere.update(page.elsewhere)
             if page.downloads:
                 context.on_downloads()
         self._on_committed(page.frontier_id for page, _, _ in batch if page.frontier_id is not None)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
+from pipeline.crawl.extract.links import hosts_of
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.errors import PipelineError
+from pipeline.hosts import HostSet, host_of
 from pipeline.model import Page, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.budget import HostBudget
@@ -106,6 +108,9 @@ class CrawlContext:
     crew: Crew | None = None  # the run's other processes, in the one that leads them
     mate: bool = False  # whether this is one of the others
     fatal: PipelineError | None = None
+    hosts: HostSet = field(init=False)  # where links may lead
+    counted_in: list[str] = field(default_factory=list)  # hosts that starts redirected to
+    elsewhere: set[str] = field(default_factory=set)  # links that were left out for leading to other hosts
     capped: bool = False
     capped_by: str = ""
     first: tuple[Request, ...] = ()  # put into the frontier at once, instead of one by one by the spider's start()
@@ -117,6 +122,17 @@ class CrawlContext:
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
         """One step of a page that takes CPU time, such as parsing it, within page_cpu_limit. No await may be in it."""
         return contextlib.nullcontext() if self.page_limit is None else self.page_limit.step(frontier_id)
+
+    def __post_init__(self) -> None:
+        self.hosts = hosts_of(self.table)
+
+    def count_in(self, place: str) -> None:
+        """Links may lead to this host, too."""
+        if place and place not in self.counted_in:
+            self.counted_in.append(place)
+            self.hosts.add(place)
+            if self.session.standing is not None:
+                self.session.standing.expiry.count_in(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         """What a Page says of the login its request was sent with (the present one where it was not sent)."""

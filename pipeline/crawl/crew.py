@@ -113,6 +113,7 @@ class Crew:
                 await self._log_in(mate, message.expired)
             for page in message.pages:
                 assert page.frontier_id is not None
+                self._context.count_in(page.counts_in)
                 mate.rows.pop(page.frontier_id, None)
                 size_bytes = max(page.size_bytes, LEAST_BYTES)
                 self._uncommitted_bytes += size_bytes

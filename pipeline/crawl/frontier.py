@@ -72,6 +72,7 @@ class FrontierScheduler(RowScheduler):
         context.progress.waiting = found.get(FrontierState.WAITING, 0)
         if context.progress.waiting:
             for request in store_crawl.first_requests(context.store, context.run.pass_id):
+                context.count_in(str(request.meta.get(store_crawl.COUNTS_IN, "")))
                 if request.meta.get(BEGUN):
                     context.session.reach.allow(request.url)
             self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from pipeline.crawl.context import BEGUN, START, CrawlContext
 from pipeline.crawl.crew import Crew
 from pipeline.crawl.engine import PageCrawler
+from pipeline.crawl.extract.links import left_out_note
 from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
@@ -283,6 +284,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
     complete = not (left or context.capped or failures.transient or failures.spider or aside
                     or states.get(FrontierState.MISSED, 0))
+    note = "; ".join(filter(None, (note, left_out_note(context.elsewhere))))
     refused, given_before = store_crawl.refused(context.store, context.run)
     if refused:
         note = "; ".join(filter(None, (_refusals(refused), note)))

@@ -24,6 +24,7 @@ class News:
     cookies: list[Cookie] = field(default_factory=list)
     removed: list[Place] = field(default_factory=list)
     paused: dict[str, float] = field(default_factory=dict)
+    counted_in: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -59,12 +60,15 @@ class Shared:
             news.removed = [place for place in self._known if place not in here]
             self._known, self._jar_version = here, version
         self._paused |= news.paused
+        news.counted_in = list(self._context.counted_in)
         return news
 
     def take(self, news: News) -> None:
         """Make it so here; what belongs to a login that is over stays out."""
         session = self._context.session
         self._context.budget.pause(news.paused)
+        for host in news.counted_in:
+            self._context.count_in(host)
         for host, until in news.paused.items():
             self._paused[host] = max(until, self._paused.get(host, 0.0))
         if news.epoch < self._epoch:

@@ -12,6 +12,7 @@ from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
 from pipeline.crawl.extract.items import all_rules
+from pipeline.crawl.extract.links import left_out_note
 from pipeline.crawl.extract.values import converter
 from pipeline.crawl.text import is_html, page_text, plain_text
 from pipeline.documents.regexes import search
@@ -38,7 +39,9 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
         return found
     rules += [*_links("follow", table.follow, document), *_links("download", table.download, document)]
     if table.follow:
-        found["links"] = _followed(table, document)
+        followed = LinkRules.to_follow(table)
+        found["links"] = _followed(followed, document)
+        found["left_out"] = left_out_note(followed.left_out())
     if table.pages is not None and table.pages.cursor is not None:
         cursor = table.pages.cursor
         rules.append(_report("pages.cursor", cursor, lambda: Reader(cursor).values(document)))
@@ -84,10 +87,10 @@ def _watched(table: WatchTable, document: Document) -> Iterator[dict[str, Json]]
             noise for line in lines if (noise := search(regex.compile(f"(?:{written})"), line)) is not None])
 
 
-def _followed(table: SpiderTable, document: Document) -> list[str]:
+def _followed(rules: LinkRules, document: Document) -> list[str]:
     """What is left of the links after allow, deny and hosts."""
     try:
-        return LinkRules.to_follow(table).links(document)
+        return rules.links(document)
     except RuleFailedError:  # told with its rule
         return []
 

@@ -27,6 +27,8 @@ from pipeline.store.downloads import LONGEST_REST, SET_ASIDE_AFTER
 from pipeline.store.engine import Store
 from pipeline.store.schema import changes, downloads, frontier, items, pages, passes, rejects, runs, storable_key
 
+COUNTS_IN = "pipeline_counts_in"
+"""The meta key, in the store only, of a start: the host that it redirected to."""
 _PLAIN = Comparison()
 _MOST_SEEN = 50_000
 _LONGEST_SEEN = 300
@@ -301,6 +303,12 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
         connection.execute(
             update(frontier).where(frontier.c.id == bindparam("row")).values(
                 state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
+    for page in batch:
+        if page.counts_in and page.frontier_id is not None:  # for the next run of the pass
+            own = frontier.c.id == page.frontier_id
+            request = dict(connection.execute(select(frontier.c.request).where(own)).scalar_one())
+            request["meta"] = {**request.get("meta", {}), COUNTS_IN: page.counts_in}
+            connection.execute(update(frontier).where(own).values(request=request))
     progress.pages += len(fetched)
     progress.pages_failed += sum(1 for page in batch if page.error)
 

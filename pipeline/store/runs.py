@@ -155,7 +155,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
             connection.execute(update(passes).where(passes.c.id == run.pass_id).values(
                 closed_at=now, complete=ending.complete and not suspect))
         leases.end(connection, runs, run.id, owner=run.lease_owner, ended_at=now, outcome=ending.outcome.value,
-                   error=ending.error or doubt, error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
+                   error="; ".join(filter(None, (doubt, ending.error))), error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
                    progress=asdict(progress), transfers=[])
         if sequel is not None:
             sequel.begin(connection, run, outcome=ending.outcome, open_pass=ending.keep_open, can_help=ending.retry,

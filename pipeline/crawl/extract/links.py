@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Self
 from urllib.parse import unquote
 
@@ -12,8 +13,11 @@ from pipeline.crawl.extract.readers import Reader
 from pipeline.crawl.extract.urls import ftp, without_tracking
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
-from pipeline.hosts import HostSet
+from pipeline.hosts import HostSet, place_of
 from pipeline.settings import SelectorTable, SpiderTable
+from pipeline.text import counted
+
+_MOST_ELSEWHERE = 10_000
 
 
 class Allowed:
@@ -52,7 +56,9 @@ class LinkRules:
         self._readers = [Reader(rule) for rule in rules]
         self._allowed = Allowed(allow, deny)
         self._drop = frozenset(drop)
-        self._hosts = hosts
+        self.hosts = hosts
+        self._known_elsewhere: set[str] = set()
+        self._elsewhere: list[str] = []
         self._for_files = for_files
 
     @classmethod
@@ -70,4 +76,28 @@ class LinkRules:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
                     found[url] = None
-        return [url for url in found if self._hosts is None or url in self._hosts]
+        return [url for url in found if self.is_here(url)]
+
+    def is_here(self, url: str) -> bool:
+        """Whether a URL leads to one of the hosts; one that does not is told of by left_out."""
+        if self.hosts is None or url in self.hosts:
+            return True
+        if url not in self._known_elsewhere and len(self._known_elsewhere) < _MOST_ELSEWHERE:
+            self._known_elsewhere.add(url)
+            self._elsewhere.append(url)
+        return False
+
+    def left_out(self) -> list[str]:
+        """Links to other hosts that were left out since the last call, each once as far as memory goes."""
+        found, self._elsewhere = self._elsewhere, []
+        return found
+
+
+def left_out_note(urls: Collection[str]) -> str:
+    """ "2 links left out: other hosts: www.site.example; add it to hosts", "" for none."""
+    if not urls:
+        return ""
+    places = [place for place, _ in Counter(map(place_of, urls)).most_common(4)]
+    named = ", ".join(places[:3]) + (", …" if len(places) > 3 else "")
+    return (f"{counted(len(urls), 'link')} left out: other hosts: {named}; add {'it' if len(places) == 1 else 'them'} to hosts"
+            f"{'' if len(places) == 1 else ' if they belong to the site'}")

@@ -25,7 +25,11 @@ class Expiry:
     def __init__(self, login: LoginTable, hosts: frozenset[str]) -> None:
         self._login = login
         self._rules = login.expired
-        self._hosts = hosts
+        self._hosts = set(hosts)
+
+    def count_in(self, host: str) -> None:
+        """Answers of this host are judged, too."""
+        self._hosts.add(host)
 
     @property
     def reads_pages(self) -> bool:
