@@ -20,6 +20,7 @@ from pipeline.crawl.paging import Pages
 from pipeline.crawl.text import is_binary
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
+from pipeline.session.encodings import guessed
 from pipeline.settings import SpiderTable
 from pipeline.urls import bare
 
@@ -129,5 +130,6 @@ def _sniffed(response: Response) -> tuple[str, str] | None:
     body = response.body
     if body[:2] not in _BYTE_ORDER_MARKS and _NO_TEXT.search(body[:_SNIFFED]):
         return None
-    encoding, text = html_to_unicode((response.headers.get("Content-Type") or b"").decode("latin-1"), body)
+    encoding, text = html_to_unicode((response.headers.get("Content-Type") or b"").decode("latin-1"), body,
+                                     auto_detect_fun=guessed)
     return None if is_binary(text) else (encoding, text)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pipeline.documents import Document, Proof, RuleFailedError
 from pipeline.errors import SpiderError
 from pipeline.session.answer import Answer
-from pipeline.session.encodings import codec
+from pipeline.session.encodings import codec, guessed
 from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
 
@@ -30,7 +30,7 @@ class Page:
 
     @cached_property
     def encoding(self) -> str:
-        """Python's name of the page's encoding: override, byte order mark, header, meta, else UTF-8 or cp1252."""
+        """Python's name of the page's encoding: override, byte order mark, header, meta, else guessed."""
         body = self.answer.body
         if self._override:
             return codec(self._override) or "utf-8"
@@ -43,11 +43,7 @@ class Page:
         if meta and (found := codec(meta[1].decode("ascii", "replace"))):
             # A page that says UTF-16 in ASCII letters is not UTF-16.
             return "utf-8" if found.startswith("utf-16") else found
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError:
-            return "cp1252"
-        return "utf-8"
+        return guessed(body)
 
     @cached_property
     def text(self) -> str:

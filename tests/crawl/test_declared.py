@@ -143,6 +143,31 @@ def test_encodings_are_right_by_header_by_meta_and_by_hand(crawls: Crawls, site:
     assert len(crawls.items()) == 4
 
 
+@pytest.mark.parametrize(("encoding", "text"), [
+    ("cp1252", "Le café était à côté du théâtre."), ("cp1252", "é"), ("cp1252", "« Été »"), ("cp1252", "“Größe” – 12 €"),
+    ("cp1252", "São João não é irmão"), ("cp1251", "Магазин: цена 100 руб"), ("gb18030", "商店，价格 100 元"),
+    ("shift_jis", "価格は100円です"), ("euc_jp", "価格は100円です"), ("euc_kr", "가게 가격 100원"), ("big5", "商店，價格 100 元"),
+    ("utf-8", "Köln – März"), ("utf-8", None)])
+def test_a_page_that_names_no_encoding_is_read_as_browsers_read_it(
+        crawls: Crawls, site: PageSite, encoding: str, text: str | None) -> None:
+    if text is None:  # UTF-8 with one wrong byte
+        body, text = "Köln – März".encode() + b"\xe9", "Köln – März\ufffd"
+    else:
+        body = text.encode(encoding)
+    site.pages = {"/html": Answer(b"<p>" + body, headers={"Content-Type": "text/html"}),
+                  "/gzip": Answer(gzip.compress(b"<p>" + body), headers={"Content-Type": "text/html", "Content-Encoding": "gzip"}),
+                  "/text": Answer(b"<p>" + body, headers={"Content-Type": "application/octet-stream"})}
+    crawls.write(f"""
+        [spiders.s]
+        start = ["{site.url}/html", "{site.url}/gzip", "{site.url}/text"]
+        [spiders.s.items.fields]
+        url = {{ page = "url" }}
+        text = "p"
+    """)
+    crawls.run()
+    assert [item["text"] for item in crawls.items().values()] == [text] * 3
+
+
 def test_redirects_are_followed_and_bounded(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer(status=302, headers={"Location": "/there"}), "/there": "<p>here</p>",
                   "/loop": Answer(status=302, headers={"Location": "/loop"})}
