@@ -13,6 +13,7 @@ import pytest
 from pipeline.model import Outcome
 from tests.crawl.conftest import Crawls
 from tests.servers.cookies import CookieHosts, Reply
+from tests.servers.pages import Answer, PageSite
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "http-state-cookies.json").read_text())["cases"]
 PAGE = "http://suite.test/"
@@ -80,3 +81,17 @@ def test_octets_of_a_cookie_come_back_as_they_came_now_and_in_the_next_run(crawl
         hosts.replies[name] = Reply()
     crawl(crawls, hosts, names, rule)
     assert [hosts.sent[name] for name in names] == list(wanted.values())
+
+
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+def test_a_body_goes_with_a_cookie_that_is_not_utf_8(crawls: Crawls, site: PageSite, size: int) -> None:
+    body = "ä" * size
+    site.pages["/"] = Answer("<p>x</p>", headers={"Set-Cookie": "v=José; Path=/"})
+    crawls.write(f'[spiders.s]\nstart = {{ url = "{site.url}/", method = "POST", body = "{body}", headers = {{ X-Town = "Köln" }} }}\n'
+                 'robots = false\nretries = 0\n[spiders.s.items]\nkey = ["t"]\nfields = { t = "p" }')
+    for _ in range(2):
+        assert crawls.run().outcome is Outcome.SUCCEEDED
+    first, second = site.asked
+    assert second.headers["Cookie"] == "v=José"
+    assert first.body == second.body == body.encode()
+    assert first.headers["X-Town"] == second.headers["X-Town"] == "Köln".encode().decode("latin-1")
