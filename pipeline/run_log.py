@@ -22,6 +22,14 @@ def page_file(data_dir: Path, run_id: int) -> Path:
     return data_dir / "logs" / "runs" / f"{run_id}.page"
 
 
+def remove_page_files(data_dir: Path) -> int:
+    """Delete those that processes left when they were killed with their parent; how many there were."""
+    left = list((data_dir / "logs" / "runs").glob("*.page"))
+    for file in left:
+        file.unlink(missing_ok=True)
+    return len(left)
+
+
 def page_at_work(file: Path) -> int:
     """The frontier row of the page that a process had in hand when it ended; 0 for none."""
     try:

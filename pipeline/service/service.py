@@ -32,6 +32,7 @@ from pipeline.mail import alerts
 from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
 from pipeline.model import DigestClaim, MessageState, Outcome, Run
+from pipeline.run_log import remove_page_files
 from pipeline.schedule.claims import Plans, claim_due, open_plans
 from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.plan import Plan, Planned
@@ -195,7 +196,7 @@ class Service:
                              fix="restore a backup (`pipeline restore FILE --replace`)")
         if not unclean:
             return
-        swept = self._store.files.sweep()
+        swept = self._store.files.sweep() + remove_page_files(self._store.data_dir)
         logger.info("the last stop was no clean one: the database is whole (looked through in %.1f s)%s",
                     (utc_now() - began).total_seconds(), f"; {swept} files left half written are gone" if swept else "")
 

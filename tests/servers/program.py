@@ -133,13 +133,7 @@ class Program:
 
     def descendants(self, pid: int | None = None) -> set[int]:
         """Every process that one, by default the service, has started, their own included."""
-        parents: dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                except (OSError, IndexError):
-                    continue
+        parents = _parents()
         found, more = set[int](), {pid or self.pid}
         while more:
             more = {pid for pid, parent in parents.items() if parent in more}
@@ -147,8 +141,11 @@ class Program:
         return found
 
     def children_at_work(self) -> set[int]:
-        """The processes that crawl or render: each leads a session of its own, which the service's helpers do not."""
-        return {pid for pid in self.descendants() if _leads_a_session(pid)} if self._alive() else set()
+        """The processes that crawl or render: each leads a session of its own, and is a child of the forkserver."""
+        if not self._alive():
+            return set()
+        parents = _parents()
+        return {pid for pid in self.descendants() if _leads_a_session(pid) and parents.get(pid) != self.pid}
 
     def _alive(self) -> bool:
         return self._service is not None and self._service.poll() is None
@@ -177,6 +174,18 @@ class Program:
     def close(self) -> None:
         if self._service is not None and self._service.poll() is None:
             self.kill()
+
+
+def _parents() -> dict[int, int]:
+    """Of every process its parent."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+    return found
 
 
 def _leads_a_session(pid: int) -> bool:
