@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from pipeline.errors import MailError, PipelineError
+from pipeline.heartbeat.outward import post
+from pipeline.mail.transports.oauth2 import TokenServer
 from pipeline.session.origins import TrustedOrigins, referer_for
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
@@ -211,3 +214,16 @@ def test_a_referer_tells_another_origin_no_more_than_ours(source: str, target: s
 ])
 def test_one_function_decides_which_origin_is_trusted(named: str, url: str, source: str, trusted: bool) -> None:
     assert TrustedOrigins([named], "x").trust(url, source) is trusted
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_beats_and_token_servers_are_not_redirected(status: int) -> None:
+    with PageSite({"/stolen": Answer('{"access_token": "x"}')}) as other, PageSite() as own:
+        there = Answer(status=status, headers={"Location": f"{other.url}/stolen"})
+        own.pages = {"/beat": there, "/beat/fail": there, "/token": there}
+        with pytest.raises(PipelineError, match=f"answered {status}"):
+            post(f"{own.url}/beat", "fail", "the-body")
+        with pytest.raises(MailError, match=f"answered {status}"):
+            TokenServer(f"{own.url}/token", "client", lambda: "the-password").ask({"refresh_token": "the-token"})
+        assert not other.asked
+        assert len(own.asked) == 2
