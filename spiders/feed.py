@@ -21,7 +21,7 @@ from w3lib.encoding import http_content_type_encoding, resolve_encoding
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import context_of
-from pipeline.crawl.text import marked_encoding, page_text, plain_text
+from pipeline.crawl.text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
 from pipeline.settings import SpiderTable
@@ -92,7 +92,8 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
         entries = _read_json_feed(text, url)
     else:
         # A stream, never the bytes: feedparser opens files and URLs that look like names. No address: it would resolve ids.
-        found = feedparser.parse(io.BytesIO(_XML_ENCODING.sub(r"\1", text, count=1).encode("utf-8", "replace")),
+        text = with_bare_ampersands_escaped(_XML_ENCODING.sub(r"\1", text, count=1))
+        found = feedparser.parse(io.BytesIO(text.encode("utf-8", "replace")),
                                  response_headers={"content-type": "application/xml; charset=utf-8"},
                                  resolve_relative_uris=False, sanitize_html=False)
         if not found.get("version") and not found.get("entries"):

@@ -13,7 +13,7 @@ from scrapy.http import Response
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.extract.links import Allowed
-from pipeline.crawl.text import marked_encoding
+from pipeline.crawl.text import marked_encoding, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
 from pipeline.settings import SpiderTable
@@ -105,7 +105,7 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
     # No entities, no network, no huge trees: a sitemap is somebody else's file.
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=False)
     try:
-        top = etree.fromstring(head, parser)
+        top = etree.fromstring(with_bare_ampersands_escaped(head), parser)
     except etree.XMLSyntaxError as error:
         raise SpiderError(f"is no sitemap that can be read: {error.msg}", where=url) from error
     if top is None or _tag(top) not in ("urlset", "sitemapindex"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import AnyStr
 
 import regex
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -38,9 +39,21 @@ _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x
 """How a text begins, and what it is in (XML 1.0, appendix F)."""
 
 
+_AMPERSAND = r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&(?!#\d+;|#[xX][\da-fA-F]+;|[a-zA-Z][a-zA-Z\d.]*;)"
+_BARE_AMPERSAND = re.compile(_AMPERSAND, re.DOTALL)
+_BARE_AMPERSAND_BYTES = re.compile(_AMPERSAND.encode(), re.DOTALL)
+
+
 def marked_encoding(body: bytes) -> str | None:
     """The encoding that the first bytes of XML or JSON tell: a byte order mark, or the zeros of UTF-16."""
     return next((name for mark, name in _MARKS if body.startswith(mark)), None)
+
+
+def with_bare_ampersands_escaped(xml: AnyStr) -> AnyStr:
+    """XML whose "AT&T" and "?a=1&b=2" are made what they mean; CDATA and comments stay as they are."""
+    if isinstance(xml, bytes):
+        return _BARE_AMPERSAND_BYTES.sub(lambda match: b"&amp;" if match[0] == b"&" else match[0], xml)
+    return _BARE_AMPERSAND.sub(lambda match: "&amp;" if match[0] == "&" else match[0], xml)
 
 
 def is_html(text: str, content_type: str) -> bool:

@@ -100,6 +100,13 @@ def test_titles_and_summaries_that_are_text_keep_their_angle_brackets() -> None:
     assert (entry.item["title"], entry.item["summary"]) == ("<details> & <b>", "a <b>")
 
 
+@pytest.mark.parametrize(("written", "read"), [
+    ("AT&T & co", "AT&T & co"), ("AT&amp;T &#38; &eacute; &unknown;", "AT&T & é &unknown;"), ("&lt;b> &", "<b> &"),
+    ("<![CDATA[R&D <T>]]>", "R&D <T>"), ("a?b=1&c=2", "a?b=1&c=2")])
+def test_a_bare_ampersand_stays_one(written: str, read: str) -> None:
+    assert titles(RSS.replace("A &amp; B", written)) == [read]
+
+
 @pytest.mark.parametrize(("text", "kind"), [
     ('<?xml version="1.0" encoding="utf-8"?>' + RSS[21:], "application/rss+xml; charset=utf-8"), (RSS, ""), (JSON_FEED, "")])
 def test_one_bad_byte_costs_one_character(text: str, kind: str) -> None:

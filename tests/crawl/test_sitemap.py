@@ -52,6 +52,12 @@ def test_what_is_no_whole_sitemap_is_said(body: bytes) -> None:
         read_sitemap(body, URL)
 
 
+def test_a_bare_ampersand_of_an_address_stays_one() -> None:
+    found = read_sitemap(urlset("/p?a=1&b=2", "/p?a=1&amp;b=3", "<![CDATA[/p?a=1&b=4]]>", "/p?a&copy=5").encode(), URL)
+    assert [page["url"] for page in found.pages] == [
+        f"http://site.example/p?a{query}" for query in ("=1&b=2", "=1&b=3", "=1&b=4", "&copy=5")]
+
+
 def test_entities_bombs_and_bad_links_do_no_harm() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>' + urlset("javascript:x", "/rel", "&b;&a;")
     assert [page["url"] for page in read_sitemap(bomb.partition("?>")[2].encode() or bomb.encode(), URL).pages] in (

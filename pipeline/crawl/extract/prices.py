@@ -71,7 +71,7 @@ _WEAK = _alternatives([sign for sign in _ALL if not _is_strong(sign)])
 _TOUCHING = [(re.compile(rf"({signs})[\s:.]{{0,2}}-?\s?$"), re.compile(rf"\s{{0,2}}({signs})")) for signs in (_STRONG, _WEAK)]
 _CENTS = re.compile(r"\s*€\s*(\d\d)(?!\d)(?=\s*$|\s*[^\w\s])|:(\d\d)(?!\d)(?=\s*(?:kr|SEK))")
 _PARTED = re.compile(r"(?<=\d[.,])(\s)(?=\d\d(?!\d))")
-_RANGE = re.compile(r"\s*(?:-|to|bis|à|до|~|:)\s*")
+_RANGE = re.compile(r"\s*(?:-|to|bis|à|до|~)\s*|:")
 _DASH = re.compile(r"\s*[-\u2010-\u2015]\s")
 _DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}")
 _MEASURE = re.compile(r"\s?(?:ft|kg|cm|mm|ml|oz|lbs?)\b")
