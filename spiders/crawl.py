@@ -11,7 +11,6 @@ from typing import Any, Self
 import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
-from w3lib.encoding import html_to_unicode
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import PART, context_of
@@ -20,7 +19,7 @@ from pipeline.crawl.paging import Pages
 from pipeline.crawl.text import is_binary
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
-from pipeline.session.encodings import guessed
+from pipeline.session.encodings import decoded, page_encoding
 from pipeline.settings import SpiderTable
 from pipeline.urls import bare
 
@@ -130,6 +129,6 @@ def _sniffed(response: Response) -> tuple[str, str] | None:
     body = response.body
     if body[:2] not in _BYTE_ORDER_MARKS and _NO_TEXT.search(body[:_SNIFFED]):
         return None
-    encoding, text = html_to_unicode((response.headers.get("Content-Type") or b"").decode("latin-1"), body,
-                                     auto_detect_fun=guessed)
+    encoding = page_encoding(body, (response.headers.get("Content-Type") or b"").decode("latin-1"))
+    text = decoded(body, encoding)
     return None if is_binary(text) else (encoding, text)

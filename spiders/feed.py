@@ -17,13 +17,13 @@ import feedparser  # type: ignore[import-untyped]
 import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
-from w3lib.encoding import http_content_type_encoding, resolve_encoding
 
 from pipeline.crawl.collect import Found
 from pipeline.crawl.context import context_of
 from pipeline.crawl.text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
+from pipeline.session.encodings import header_encoding, label_codec
 from pipeline.settings import SpiderTable
 from pipeline.urls import absolute
 
@@ -108,13 +108,13 @@ def decoded(body: bytes, content_type: str) -> str:
     """A feed as text (RFC 7303: byte order mark, header, declaration); a byte that is wrong costs one character."""
     label = marked_encoding(body)
     declared = _DECLARED.match(body[:200])
-    labels = [label] if label else [http_content_type_encoding(content_type),
-                                    resolve_encoding(declared[1].decode("ascii")) if declared else None, "utf-8"]
+    labels = [label] if label else [header_encoding(content_type),
+                                    label_codec(declared[1].decode("ascii")) if declared else None, "utf-8"]
     known = list(dict.fromkeys(label for label in labels if label))
     for name in known:
         try:
             return _IN_NO_XML.sub("\ufffd", body.decode(name).removeprefix("\ufeff"))
-        except (UnicodeDecodeError, LookupError):
+        except UnicodeDecodeError:
             continue
     text = body.decode(known[0], "replace")
     wrong, foreign = text.count("\ufffd"), sum(1 for char in text if char > "\x7f")

@@ -8,12 +8,11 @@ from typing import Any, Self
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
-from w3lib.encoding import html_body_declared_encoding, http_content_type_encoding, read_bom
 
 from pipeline.crawl.context import EPOCH, START, context_of
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own
-from pipeline.session.encodings import guessed
+from pipeline.session.encodings import declared_encoding, detected_encoding
 from pipeline.session.origins import origin_of, referer_for
 
 
@@ -136,20 +135,19 @@ def _remove(request: Request, headers: Mapping[str, str]) -> None:
 
 
 class Encoding(_Middleware):
-    """The encoding that the settings name wins over what a page says of itself; one that says none is guessed."""
+    """Tells pages' encodings as for logins and `try`; Scrapy takes labels of what is no encoding, and fails on them."""
 
     def process_response(self, request: Request, response: Response) -> Response:
         if not isinstance(response, TextResponse):
             return response
-        index = request.meta.get(START)
-        own = self._context.table.start[index].encoding if index is not None and \
-            index < len(self._context.table.start) else None
-        wanted = own or self._context.table.encoding
-        if wanted is None and not response.body.isascii() and not _names_its_encoding(response):
-            wanted = guessed(response.body)
-        return response.replace(encoding=wanted) if wanted else response
+        content_type = (response.headers.get("Content-Type") or b"").decode("latin-1")
+        encoding = declared_encoding(response.body, content_type, self._override(request))
+        if encoding is None:
+            return response.replace(encoding=detected_encoding(response.body, content_type))
+        return response if response.encoding == encoding else response.replace(encoding=encoding)
 
-
-def _names_its_encoding(response: TextResponse) -> bool:
-    said = (response.headers.get("Content-Type") or b"").decode("latin-1")
-    return bool(http_content_type_encoding(said) or read_bom(response.body)[0] or html_body_declared_encoding(response.body))
+    def _override(self, request: Request) -> str | None:
+        """What the settings say of the start, or of the spider."""
+        index, starts = request.meta.get(START), self._context.table.start
+        own = starts[index].encoding if index is not None and index < len(starts) else None
+        return own or self._context.table.encoding

@@ -24,7 +24,6 @@ _WORD = re.compile(r"=\?([\w.:+-]{1,40})\?([bq])\?([^?\s]*)\?=(?:\s+|(?=\.)|$)",
 _HEX = re.compile(r"=(?![0-9A-Fa-f]{2})")
 _NOT_EXTENDED = re.compile(r"['\"]|[^\x00-\x7f]")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
-_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf-7"})
 
 
 def file_name(header: str) -> str:
@@ -131,7 +130,7 @@ def _decoded(data: bytes, charset: str) -> str:
 def _codec(label: str) -> str:
     """Raises LookupError for what is no charset of texts."""
     name = codec(re.sub(r"(?i)^iso-?8859-?(?=\d)", "iso8859-", label))
-    if name is None or name in _NO_CHARSETS:
+    if name is None:
         raise LookupError(label)
     return name
 

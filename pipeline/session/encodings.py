@@ -1,32 +1,136 @@
-"""Python's codecs for the labels of pages, as the Encoding Standard reads them."""
+"""The encoding of a page, told as browsers tell it: byte order mark, header, <meta> or XML declaration, detection.
+
+Labels are those of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2); another one counts as none. Two of those for
+which browsers show nothing, hz-gb-2312 and iso-2022-kr, are read.
+"""
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
-# What the Encoding Standard reads under these labels (python's name on the right).
-_SUPERSETS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
-              "euc_kr": "cp949", "big5": "big5hkscs"}
-
-
-def codec(label: str) -> str | None:
-    """Python's name for an encoding's label; None for one that it does not know."""
-    try:
-        name = codecs.lookup(label.strip()).name
-        b"".decode(name)  # raises for rot13 and other codecs that are no text encodings
-    except (LookupError, ValueError):
-        return None
-    return _SUPERSETS.get(name, name)
-
-
+# By Python's name of the encoding, or of the superset of it that browsers read.
+_LABELS = {
+    "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
+    "cp866": "866 cp866 csibm866 ibm866",
+    "iso8859-2": "csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 iso_8859-2:1987 l2 latin2",
+    "iso8859-3": "csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 iso_8859-3:1988 l3 latin3",
+    "iso8859-4": "csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 iso_8859-4:1988 l4 latin4",
+    "iso8859-5": "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 iso_8859-5 iso_8859-5:1988",
+    "iso8859-6":
+        "arabic asmo-708 csiso88596e csiso88596i csisolatinarabic ecma-114 iso-8859-6 iso-8859-6-e "
+        "iso-8859-6-i iso-ir-127 iso8859-6 iso88596 iso_8859-6 iso_8859-6:1987",
+    "iso8859-7":
+        "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 iso8859-7 iso88597 iso_8859-7 "
+        "iso_8859-7:1987 sun_eu_greek",
+    "iso8859-8":
+        "csiso88598e csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-ir-138 iso8859-8 iso88598 iso_8859-8 "
+        "iso_8859-8:1988 visual csiso88598i iso-8859-8-i logical",
+    "iso8859-10": "csisolatin6 iso-8859-10 iso-ir-157 iso8859-10 iso885910 l6 latin6",
+    "iso8859-13": "iso-8859-13 iso8859-13 iso885913",
+    "iso8859-14": "iso-8859-14 iso8859-14 iso885914",
+    "iso8859-15": "csisolatin9 iso-8859-15 iso8859-15 iso885915 iso_8859-15 l9",
+    "iso8859-16": "iso-8859-16",
+    "koi8-r": "cskoi8r koi koi8 koi8-r koi8_r",
+    "koi8-u": "koi8-ru koi8-u",
+    "mac-roman": "csmacintosh mac macintosh x-mac-roman",
+    "cp874": "dos-874 iso-8859-11 iso8859-11 iso885911 tis-620 windows-874",
+    "cp1250": "cp1250 windows-1250 x-cp1250",
+    "cp1251": "cp1251 windows-1251 x-cp1251",
+    "cp1252":
+        "ansi_x3.4-1968 ascii cp1252 cp819 csisolatin1 ibm819 iso-8859-1 iso-ir-100 iso8859-1 iso88591 "
+        "iso_8859-1 iso_8859-1:1987 l1 latin1 us-ascii windows-1252 x-cp1252",
+    "cp1253": "cp1253 windows-1253 x-cp1253",
+    "cp1254":
+        "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 iso_8859-9:1989 l5 latin5 "
+        "windows-1254 x-cp1254",
+    "cp1255": "cp1255 windows-1255 x-cp1255",
+    "cp1256": "cp1256 windows-1256 x-cp1256",
+    "cp1257": "cp1257 windows-1257 x-cp1257",
+    "cp1258": "cp1258 windows-1258 x-cp1258",
+    "mac-cyrillic": "x-mac-cyrillic x-mac-ukrainian",
+    "gb18030": "chinese csgb2312 csiso58gb231280 gb2312 gb_2312 gb_2312-80 gbk iso-ir-58 x-gbk gb18030",
+    "big5hkscs": "big5 big5-hkscs cn-big5 csbig5 x-x-big5",
+    "euc_jp": "cseucpkdfmtjapanese euc-jp x-euc-jp",
+    "iso2022_jp": "csiso2022jp iso-2022-jp",
+    "cp932": "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis",
+    "cp949": "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601 ksc_5601 windows-949",
+    "utf-16-be": "unicodefffe utf-16be",
+    "utf-16-le": "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le",
+    "hz": "hz-gb-2312",
+    "iso2022_kr": "csiso2022kr iso-2022-kr",
+    "x-user-defined": "x-user-defined",
+}
+_CODECS = {label: name for name, labels in _LABELS.items() for label in labels.split()}
+# What Python knows beside them and what is no text, is broken, or lets markup be written without angle brackets.
+_NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined",
+                          "unicode-escape", "unicode_escape", "utf-7"})
+# UTF-32 first: its mark begins with that of UTF-16.
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+          (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_SCANNED_BYTES = 4096  # the HTML Standard asks for 1024 at least
+_PARAMETER = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,]*)')
+_DECLARATION = re.compile(
+    rb"<!--.*?(?:-->|$)|<\?xml\s(?P<xml>[^<>]*)|<meta(?=[\s/])(?P<meta>(?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE | re.DOTALL)
+_ATTRIBUTE = re.compile(r"""([^\s/>"'=]+)\s*(?:=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+)))?""")
+_CHARSET_IN_CONTENT = re.compile(r"""charset\s*=\s*["']?\s*([^\s;"']+)""", re.IGNORECASE)
+_USER_DEFINED = "x-user-defined"
 _GUESSED = ["cp1252", "cp1251", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"]
 _OTHER_SCRIPTS = frozenset(("cp1251", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"))
 _LOOKED_AT = 65_536
 _FEW = 8
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
+
+
+def label_codec(label: str) -> str | None:
+    """Python's codec for a label of the Encoding Standard; None for any other label."""
+    return _CODECS.get(label.strip("\t\n\f\r ").lower())
+
+
+@lru_cache(maxsize=256)
+def codec(label: str) -> str | None:
+    """Python's codec for a label of the Encoding Standard or a name that Python has for a charset; None for others."""
+    if (known := label_codec(label)) is not None:
+        return known
+    try:
+        name = codecs.lookup(label.strip()).name
+        b"a".decode(name, "ignore")  # raises for zlib, rot13 and other codecs that are no text encodings
+    except (LookupError, ValueError):
+        return None
+    return None if name in _NO_CHARSETS else _CODECS.get(name, name)
+
+
+def page_encoding(body: bytes, content_type: str, override: str | None = None) -> str:
+    """Python's codec for a page. content_type: its header; override: a label of the settings, which only a mark precedes."""
+    return declared_encoding(body, content_type, override) or detected_encoding(body, content_type)
+
+
+def declared_encoding(body: bytes, content_type: str, override: str | None = None) -> str | None:
+    """As page_encoding(), None where nothing tells it."""
+    if (found := _marked_encoding(body)) is not None:
+        return found
+    if override:
+        return codec(override) or "utf-8"
+    return header_encoding(content_type) or _encoding_in_page(body)
+
+
+def header_encoding(content_type: str) -> str | None:
+    """What the first charset of a Content-Type header tells."""
+    for name, value in _PARAMETER.findall(content_type):
+        if name.lower() == "charset":
+            return label_codec(value.strip("\"' \t"))
+    return None
+
+
+def detected_encoding(body: bytes, content_type: str) -> str:
+    """What the bytes of a page resemble; ASCII as HTML is windows-1252, as it is for browsers."""
+    if body.isascii():
+        return "cp1252" if "html" in content_type.lower() else "utf-8"
+    return guessed(body)
 
 
 def guessed(body: bytes) -> str:
@@ -50,4 +154,53 @@ def guessed(body: bytes) -> str:
     looked_at = body if len(body) <= _LOOKED_AT else body[:_LOOKED_AT].rpartition(b"<")[0] or body[:_LOOKED_AT]
     best = from_bytes(looked_at, cp_isolation=_GUESSED).best()
     name = best.encoding if best is not None else ""
-    return _SUPERSETS.get(name, name) if name in _OTHER_SCRIPTS else "cp1252"
+    return codec(name) or "cp1252" if name in _OTHER_SCRIPTS else "cp1252"
+
+
+def decoded(body: bytes, encoding: str) -> str:
+    """Text without its byte order mark; what is wrong in it becomes U+FFFD. encoding: Python's codec."""
+    return body.decode(encoding, "replace").removeprefix("\ufeff")
+
+
+def _marked_encoding(body: bytes) -> str | None:
+    """What a byte order mark tells."""
+    return next((name for mark, name in _MARKS if body.startswith(mark)), None)
+
+
+def _encoding_in_page(body: bytes) -> str | None:
+    """What the first <meta> or XML declaration with a known label tells (HTML Standard, 13.2.3.2)."""
+    for label in _labels_in_page(body[:_SCANNED_BYTES]):
+        if (found := label_codec(label)) is not None:
+            # Whoever reads a declaration in ASCII letters does not read UTF-16.
+            return "utf-8" if found.startswith("utf-16") else "cp1252" if found == _USER_DEFINED else found
+    return None
+
+
+def _labels_in_page(head: bytes) -> Iterator[str]:
+    for match in _DECLARATION.finditer(head):
+        written = match["meta"] or match["xml"]
+        if not written:
+            continue
+        attributes: dict[str, str] = {}
+        for name, *values in _ATTRIBUTE.findall(written.decode("latin-1")):
+            attributes.setdefault(name.lower(), "".join(values))
+        if match["xml"]:
+            yield attributes.get("encoding", "")
+        elif "charset" in attributes:
+            yield attributes["charset"]
+        elif attributes.get("http-equiv", "").strip().lower() == "content-type" and (
+                found := _CHARSET_IN_CONTENT.search(attributes.get("content", ""))):
+            yield found[1]
+
+
+def _user_defined(name: str) -> codecs.CodecInfo | None:
+    """The codec of x-user-defined (Encoding Standard, 14.5), which Python lacks."""
+    if name not in (_USER_DEFINED, "x_user_defined"):
+        return None
+    table = "".join(map(chr, [*range(0x80), *range(0xF780, 0xF800)]))
+    encoding = codecs.charmap_build(table)
+    return codecs.CodecInfo(lambda text, errors="strict": codecs.charmap_encode(text, errors, encoding),
+                            lambda data, errors="strict": codecs.charmap_decode(data, errors, table), name=_USER_DEFINED)
+
+
+codecs.register(_user_defined)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar
@@ -11,14 +9,11 @@ from typing import TypeVar
 from pipeline.documents import Document, Proof, RuleFailedError
 from pipeline.errors import SpiderError
 from pipeline.session.answer import Answer
-from pipeline.session.encodings import codec, guessed
+from pipeline.session.encodings import decoded, page_encoding
 from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
 
 Read = TypeVar("Read")
-_META = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
-_HEADER = re.compile(r"charset\s*=\s*[\"']?([\w:.-]+)", re.IGNORECASE)
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 class Page:
@@ -30,24 +25,12 @@ class Page:
 
     @cached_property
     def encoding(self) -> str:
-        """Python's name of the page's encoding: override, byte order mark, header, meta, else guessed."""
-        body = self.answer.body
-        if self._override:
-            return codec(self._override) or "utf-8"
-        if found := next((name for bom, name in _BOMS if body.startswith(bom)), None):
-            return found
-        header = _HEADER.search(self.answer.headers.get("Content-Type", ""))
-        if header and (found := codec(header[1])):
-            return found
-        meta = _META.search(body[:4096])
-        if meta and (found := codec(meta[1].decode("ascii", "replace"))):
-            # A page that says UTF-16 in ASCII letters is not UTF-16.
-            return "utf-8" if found.startswith("utf-16") else found
-        return guessed(body)
+        """Python's codec for the page."""
+        return page_encoding(self.answer.body, self.answer.headers.get("Content-Type", ""), self._override)
 
     @cached_property
     def text(self) -> str:
-        return self.answer.body.decode(self.encoding, "replace").removeprefix("\ufeff")
+        return decoded(self.answer.body, self.encoding)
 
     @cached_property
     def document(self) -> Document:
