@@ -223,13 +223,14 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
     """
     with store.write(durable=True) as connection:
         leases.hold(connection, runs, run.id, owner=run.lease_owner)
-        row = connection.execute(select(frontier).where(frontier.c.id == frontier_id, frontier.c.pass_id == run.pass_id,
-                                                        frontier.c.state == FrontierState.WAITING.value)).first()
+        row = connection.execute(select(frontier).where(
+            frontier.c.id == frontier_id, frontier.c.pass_id == run.pass_id,
+            frontier.c.state.in_([FrontierState.WAITING.value, FrontierState.TENTATIVE.value]))).first()
         if row is None:
             return ""
         aside = at_once or bool(row.error)
         connection.execute(update(frontier).where(frontier.c.id == frontier_id).values(
-            error=why[:2000], state=(FrontierState.ASIDE if aside else FrontierState.WAITING).value))
+            error=why[:2000], state=FrontierState.ASIDE.value if aside else row.state))
         return str(row.url) if aside else ""
 
 

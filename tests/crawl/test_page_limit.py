@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from tests.servers.pages import Answer, PageSite
+from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program, eventually
 
 SPIDER = """
@@ -118,3 +119,24 @@ def test_a_page_with_too_many_links_gives_the_first_of_them_and_says_so(program:
         done = program.run("run", "shop", timeout_s=120)
     assert f"{site.url}/ has 150,000 links, and 100,000 is the limit: the others were left out" in done.stdout
     assert names(program) == {"Listed"}
+
+
+def test_the_same_behind_a_login_where_pages_wait_for_their_proof(program: Program):
+    def post(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return Answer("<a href=/logout>out</a>", headers={"Set-Cookie": "in=1; Path=/"})
+        return Answer("<form method=post><input name=user><input type=password name=password></form>")
+
+    def member(body: str) -> Callable[[Asked], Answer]:
+        return lambda asked: Answer(body + "<i href=/logout>out</i>" if "in=1" in asked.headers.get("Cookie", "") else "<p>Who?</p>")
+
+    pages = {"/login": post, "/": member(LISTING), "/1": member("<p><b>One</b></p>"), "/2": member("<p><b>Two</b></p>"),
+             "/heavy": member("<div>" * 60_000)}
+    with PageSite(pages) as site:
+        login = f"""login = {{ url = "{site.url}/login", fields = {{ user = "me", password = {{ env = "PASSWORD" }} }}, """
+        program.environment["PASSWORD"] = "s3cret"
+        program.write(SPIDER.format(url=site.url, more=login + f"""check = "[href='/logout']", check_url = "{site.url}/" }}"""))
+        done = program.run("run", "shop", timeout_s=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 page set aside" in done.stdout
+    assert names(program) == {"Listed", "One", "Two"}
