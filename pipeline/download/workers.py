@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,9 +26,12 @@ from pipeline.download.limits import MIB, Limits
 from pipeline.download.pace import Pace
 from pipeline.download.places import Places
 from pipeline.download.stream import Fetched, NotModified, StoppedError, fetch
+from pipeline.download.unproved import Came, Sorted, UnprovedFiles
 from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
 from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run, Transfer
+from pipeline.session.client import Client
+from pipeline.session.login.expiry import Standing
 from pipeline.session.shown import clean, shown_url
 from pipeline.store import downloads as queue
 from pipeline.store import leases
@@ -107,14 +110,16 @@ class Downloads:
 
     client: makes the requests.Session of one thread; owner: in whose name rows are leased; per_host: at most so
     many at one host; admit: waits until a file may be fetched, and holds its place; leave_alone: told a URL whose host
-    wants no requests for so many seconds; on_change: called from any thread after every file; renew_s: how often leases
-    are renewed; clock: aware, UTC.
+    wants no requests for so many seconds; on_change: called from any thread after every file; standing: of a session with
+    a login, whose files are recorded once it is proved that it holds, as far as checkable says that it can be; renew_s: how
+    often leases are renewed; clock: aware, UTC.
     """
 
     def __init__(self, store: Store, run: Run, *, client: Callable[[], requests.Session], translate: Translate,
                  limits: Limits, workers: int, owner: str, on_change: Callable[[], None], per_host: int | None = None,
                  places: Places | None = None, admit: Admit = lambda url, stopped: contextlib.nullcontext(),
-                 leave_alone: Callable[[str, float], None] = lambda url, seconds: None, renew_s: float = leases.TTL.total_seconds() / 3,
+                 leave_alone: Callable[[str, float], None] = lambda url, seconds: None, standing: Standing | None = None,
+                 checkable: Callable[[], bool] = lambda: True, renew_s: float = leases.TTL.total_seconds() / 3,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
         self._run = run
@@ -135,10 +140,11 @@ class Downloads:
         self._closing = threading.Lock()
         self._handed: deque[_InHand] = deque()
         self._active: dict[int, _InHand] = {}
-        self._arrived: list[tuple[QueuedDownload, Fetched | NotModified]] = []
+        self._arrived: list[Came] = []
+        self._unproved = UnprovedFiles(standing, checkable, self.wake) if standing is not None else None
         self._look = True
         self._any = False
-        self._drained = False
+        self._draining = self._drained = False
         self._stopping = False
         self._done = self._unchanged = self._failed = self._bytes = 0
         self._earlier_bytes = 0
@@ -171,7 +177,7 @@ class Downloads:
         """
         with self._changed:
             self._drained = False
-            self._look = True
+            self._draining = self._look = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._drained or self._stopping)
         self._end(grace_s=30.0)
@@ -192,12 +198,16 @@ class Downloads:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         with self._closing:  # a stop may come while a drain is on its way out
-            self._let_go()
+            self._let_go(deadline - time.monotonic())
 
-    def _let_go(self) -> None:
+    def _let_go(self, within_s: float) -> None:
         """Record what arrived, give back the rest, close the folder once nobody works in it."""
         try:
-            self._record_arrived()
+            if self._unproved is None:
+                self._settle()
+            else:
+                self._hold_arrived()
+                self._apply(self._unproved.close(within_s))
             with self._changed:
                 held = list(self._active)
                 self._active.clear()
@@ -232,8 +242,10 @@ class Downloads:
                 if time.monotonic() - renewed_s >= self._renew_s:
                     self._renew()
                     renewed_s = time.monotonic()
-                self._record_arrived()
+                self._settle()
                 wait_s = min(self._hand_out(), self._renew_s)
+                if self._unproved is not None:
+                    wait_s = min(wait_s, self._unproved.due_in_s())
                 with self._changed:
                     self._changed.wait_for(lambda: self._look or self._arrived or self._stopping, timeout=wait_s)
                     # A transaction for many files costs little more than for one; nobody waits for it meanwhile.
@@ -251,6 +263,8 @@ class Downloads:
             # One for each worker, and two each to go on with while the store is written.
             room = 3 * self._workers - len(self._active)
             hosts = Counter(place_of(transfer.wanted.url) for transfer in self._active.values())
+            if self._unproved is not None and (bound := self._unproved.room) is not None:
+                room = min(room, bound - len(self._active))
         if room <= 0:
             return self._renew_s
         now = self._clock()
@@ -275,21 +289,55 @@ class Downloads:
     def _nothing_to_take(self, left: queue.Left, now: datetime) -> float:
         wait_s = self._renew_s if left.due_at is None else (left.due_at - now).total_seconds()
         with self._changed:
-            if not self._active and not self._look and (not left.waiting or wait_s > self._limits.patience_s):
+            held = self._unproved is not None and self._unproved.held
+            if not self._active and not held and not self._look and (not left.waiting or wait_s > self._limits.patience_s):
                 self._drained = True
                 self._changed.notify_all()
             # What is due and yet not taken waits for a busy host; the end of a file wakes us anyway.
             return max(wait_s, _LOOK_S if self._active else 0.05)
 
-    def _record_arrived(self) -> None:
-        """What the workers brought, into the store in one transaction; only then do parts lose their own names."""
+    def _settle(self) -> None:
+        """Record what the workers brought, of a session with a login once that is proved to hold."""
+        if self._unproved is None:
+            with self._changed:
+                arrived, self._arrived = self._arrived, []
+            self._record(arrived)
+            for each in arrived:
+                self._over(each.wanted)
+            return
+        self._hold_arrived()
+        with self._changed:
+            idle = self._draining and not self._active
+        # What of the queue cannot be had now is no reason to wait with a proof: a drain may end.
+        self._apply(self._unproved.sort(now=idle))
+
+    def _hold_arrived(self) -> None:
+        assert self._unproved is not None
         with self._changed:
             arrived, self._arrived = self._arrived, []
+            self._unproved.hold(arrived)
+        for each in arrived:
+            self._over(each.wanted)
+
+    def _apply(self, files: Sorted) -> None:
+        self._record(files.proved)
+        for each in files.again:
+            if isinstance(each.found, Fetched) and self._landing is not None:
+                self._landing.remove(each.found.key, each.found.size_bytes)
+                self._landing.settled(each.found.key)
+                self._landing.remove_part(each.found.part_key)
+        if files.again:
+            queue.give_back(self._store, [each.wanted.id for each in files.again], owner=self._owner)
+            self.wake()
+
+    def _record(self, came: Sequence[Came]) -> None:
+        """Into the store in one transaction; only then do parts lose their own names."""
         landing = self._landing
-        if not arrived or landing is None:
+        if not came or landing is None:
             return
+        arrived = [(each.wanted, each.found) for each in came if not isinstance(each.found, PipelineError)]
         ours = queue.record(self._store, self._run, [_arrived(wanted, found) for wanted, found in arrived],
-                            owner=self._owner, now=self._clock())
+                            owner=self._owner, now=self._clock()) if arrived else set()
         for wanted, found in arrived:
             if isinstance(found, Fetched):
                 landing.settled(found.key)
@@ -300,12 +348,13 @@ class Downloads:
             with self._changed:
                 self._done += 1
                 self._unchanged += isinstance(found, NotModified)
-        for wanted, _ in arrived:
-            self._over(wanted)
+        for each in came:
+            if isinstance(each.found, PipelineError):
+                self._failure(each.wanted, each.found)
 
     def _renew(self) -> None:
         with self._changed:
-            ids = list(self._active)
+            ids = [*self._active, *(self._unproved.held if self._unproved is not None else ())]
         if not ids:
             return
         kept = queue.renew(self._store, ids, owner=self._owner, now=self._clock())
@@ -365,21 +414,28 @@ class Downloads:
         except StoreError:
             raise
         except PipelineError as error:
-            self._failure(transfer, error)
+            if self._unproved is not None and not error.retry:  # strangers may be refused what we may have
+                self._came(client, wanted, error)
+                return
+            self._failure(wanted, error, progressed=transfer.received >= _PROGRESS_BYTES)
         except OSError as error:
             if error.errno in _OF_THE_DISK:
                 raise
-            self._failure(transfer, _unforeseen(error, wanted))
+            self._failure(wanted, _unforeseen(error, wanted))
         except Exception as error:  # noqa: BLE001  whatever one answer makes go wrong costs that one file
-            self._failure(transfer, _unforeseen(error, wanted))
+            self._failure(wanted, _unforeseen(error, wanted))
         else:
-            with self._changed:
-                self._arrived.append((wanted, found))
-                self._changed.notify_all()
+            self._came(client, wanted, found)
             return
         finally:
             transfer.hang_up()
         self._over(wanted)
+
+    def _came(self, client: requests.Session, wanted: QueuedDownload, found: Fetched | NotModified | PipelineError) -> None:
+        came = Came(wanted, found, client.epoch if isinstance(client, Client) else 0, time.monotonic())
+        with self._changed:
+            self._arrived.append(came)
+            self._changed.notify_all()
 
     def _recorded(self, key: str) -> bool:
         return queue.is_recorded(self._store, key)
@@ -394,15 +450,14 @@ class Downloads:
                                 where=shown_url(transfer.wanted.url), fix="raise downloads.max_total")
         self._pace.spend(count, transfer.stopped)
 
-    def _failure(self, transfer: _InHand, error: PipelineError) -> None:
-        wanted = transfer.wanted
+    def _failure(self, wanted: QueuedDownload, error: PipelineError, *, progressed: bool = False) -> None:
         wait_s = self._backoff_s(wanted, error)
         if isinstance(error, TryLaterError):
             self._leave_alone(wanted.url, error.after_s or wait_s)
         retry_at = self._clock() + timedelta(seconds=wait_s) if error.retry else None
         try:
             state = queue.fail(self._store, wanted.id, owner=self._owner, error=str(error), now=self._clock(), retry_at=retry_at,
-                               attempts=self._limits.attempts, progressed=transfer.received >= _PROGRESS_BYTES)
+                               attempts=self._limits.attempts, progressed=progressed)
         except LeaseLostError as lost:
             _log.warning("%s", lost)
             return

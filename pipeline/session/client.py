@@ -90,6 +90,11 @@ class Client(requests.Session):
         if insecure_hosts:  # the settings name them; one warning a request would bury the log
             warnings.filterwarnings("ignore", category=InsecureRequestWarning)
 
+    @property
+    def epoch(self) -> int:
+        """During which login the last request was sent."""
+        return self._epoch
+
     def get_adapter(self, url: str | bytes) -> _Adapter:  # of every hop of a redirect
         text = url.decode() if isinstance(url, bytes) else url
         if urlsplit(text).scheme.lower() not in ("http", "https"):

@@ -83,7 +83,7 @@ class Standing:
         self.expiry = expiry
         self._log_in = log_in
         self._holds = holds
-        self._where = where
+        self.where = where
         self._checking = threading.Lock()
         self._held_at_s = 0.0
         self._lock = threading.RLock()
@@ -153,7 +153,7 @@ class Standing:
         with self._lock:
             if self._lost is None:
                 self._lost = LoginError(
-                    f"{shown_url(url)} {reason}, right after logging in again", where=self._where,
+                    f"{shown_url(url)} {reason}, right after logging in again", where=self.where,
                     fix="may this account see that page? If not, leave it out of follow; else correct login.expired")
             return self._lost
 

@@ -1,0 +1,172 @@
+"""Files of a session that ends without a word: what strangers are given is neither kept nor counted as refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from pipeline.model import DownloadState, Outcome
+from pipeline.store import runs
+from pipeline.store.leases import TTL
+from pipeline.store.schema import downloads
+from tests.crawl.conftest import Crawls
+from tests.crawl.test_expiry import Walled, expire_once_at, settings
+from tests.crawl.test_processes import perform
+from tests.crawl.test_session_end import COOKIES_ALONE, WALLS
+from tests.servers.pages import Answer, Asked, PageSite
+
+FILES = 12
+BODY = b"%PDF-1.4 what members may read " * 100
+WAYS = [*WALLS.items(), ("a picture for all", Answer(b"\x89PNG\r\n\x1a\n sorry", headers={"Content-Type": "image/png"}))]
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+
+
+def behind(walled: Walled, name: str) -> Callable[[Asked], Answer]:
+    """A file for those logged in."""
+    page = walled.behind("")
+
+    def file(asked: Asked) -> Answer:
+        answer = page(asked)
+        return answer if answer.body or answer.status != 200 else Answer(
+            BODY + name.encode(), headers={"Content-Type": "application/pdf", "ETag": f'"{name}"'})
+    return file
+
+
+def site_of_files(site: PageSite, wall: Answer, files: int = FILES) -> Walled:
+    walled = Walled(site, 0, wall=wall)
+    site.pages["/welcome"] = Answer("<p>welcome, stranger</p>")
+    site.pages["/"] = walled.behind("<a href=/logout>out</a><p>start</p>" + "".join(
+        f"<a class=d href=/f/{number}.pdf>f</a>" for number in range(files)))
+    for number in range(files):
+        site.pages[f"/f/{number}.pdf"] = behind(walled, str(number))
+    return walled
+
+
+DOWNLOADS = 'download = ["a.d"]\ndownloads = { workers = 2 }'
+
+
+def files(crawls: Crawls) -> Mapping[str, bytes]:
+    folder: Path = crawls.store.data_dir / "downloads" / "s"
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+WHOLE = {f"{number}.pdf": BODY + str(number).encode() for number in range(FILES)}
+
+
+def states(crawls: Crawls) -> set[str]:
+    with crawls.store.read() as connection:
+        return set(connection.execute(select(downloads.c.state)).scalars())
+
+
+@pytest.mark.parametrize("wall", [each[1] for each in WAYS], ids=[each[0] for each in WAYS])
+@pytest.mark.parametrize("where", ["/f/0.pdf", "/f/5.pdf", f"/f/{FILES - 1}.pdf"])
+def test_what_came_from_a_wall_is_fetched_again(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
+    walled = site_of_files(site, wall)
+    expire_once_at(walled, where)
+    crawls.write(settings(site, DOWNLOADS))
+    run = crawls.perform()
+    assert (run.outcome, run.complete, run.error) == (Outcome.SUCCEEDED, True, "")
+    assert (run.progress.downloads, run.progress.downloads_failed, walled.logins) == (FILES, 0, 2)
+    assert files(crawls) == WHOLE
+
+
+@pytest.mark.parametrize("wall", [each[1] for each in WAYS], ids=[each[0] for each in WAYS])
+def test_where_no_login_is_to_be_had_the_files_wait_for_the_next_run(crawls: Crawls, site: PageSite, wall: Answer) -> None:
+    walled = site_of_files(site, wall)
+    expire_once_at(walled, "/f/5.pdf")
+    walled.closed = True
+
+    def login(asked: Asked) -> Answer:  # the first is made, the next refused
+        walled.closed = walled.logins > 0
+        return walled.login(asked)
+    site.pages["/login"] = login
+    crawls.write(settings(site, DOWNLOADS))
+    run = crawls.perform()
+    assert (run.outcome, run.complete, "Too many logins" in run.error) == (Outcome.FAILED, False, True), run.error
+    assert run.progress.downloads_failed == 0
+    assert files(crawls).items() <= WHOLE.items()
+    assert DownloadState.FAILED.value not in states(crawls)
+    site.pages["/login"] = walled.login
+    walled.closed = False
+    again = crawls.perform()
+    assert (again.pass_id, again.outcome) == (run.pass_id, Outcome.SUCCEEDED), again.error
+    assert files(crawls) == WHOLE
+
+
+def test_cookies_alone_that_are_over_leave_the_files_waiting(crawls: Crawls, site: PageSite) -> None:
+    walled = site_of_files(site, WALLS["404, as if there were nothing"])
+    walled.valid = "sid=brought"
+    (crawls.folder / "cookies.txt").write_text("sid=brought")
+    crawls.write(COOKIES_ALONE.format(url=site.url, expired="").replace("robots = false", f"robots = false\n{DOWNLOADS}"))
+    expire_once_at(walled, "/f/5.pdf")
+    run = crawls.perform()
+    assert (run.outcome, run.progress.downloads_failed) == (Outcome.FAILED, 0)
+    assert "the imported cookies no longer pass login.check" in run.error
+    assert files(crawls).items() <= WHOLE.items()
+
+
+def test_a_file_that_is_missing_or_a_page_for_members_too_is_taken_as_it_is(crawls: Crawls, site: PageSite) -> None:
+    walled = site_of_files(site, Answer("<p>log in</p>"))
+    site.pages["/f/3.pdf"] = Answer("no such file", 404)
+    site.pages["/f/4.pdf"] = walled.behind("<p>a page</p>")
+    crawls.write(settings(site, DOWNLOADS))
+    run = crawls.perform()
+    assert (run.outcome, run.progress.downloads, run.progress.downloads_failed) == (Outcome.SUCCEEDED, FILES - 1, 1)
+    assert walled.logins == 1
+    assert [asked.path for asked in site.asked].count("/f/3.pdf") == 1
+    assert [asked.path for asked in site.asked].count("/in") <= 5  # few looks at the check page, whatever came
+
+
+def test_a_file_whose_link_logs_out_is_named(crawls: Crawls, site: PageSite) -> None:
+    walled = site_of_files(site, Answer("<p>log in</p>"))
+
+    def logout(asked: Asked) -> Answer:
+        walled.expire()
+        return Answer("bye", headers={"Content-Type": "text/plain"})
+    site.pages["/f/4.pdf"] = logout
+    crawls.write(settings(site, DOWNLOADS))
+    run = crawls.perform()
+    assert run.outcome is Outcome.FAILED
+    assert f"the session is over each time after {site.url}/f/4.pdf was fetched" in run.error
+    assert files(crawls).items() <= WHOLE.items()
+
+
+def test_a_killed_run_leaves_no_file_that_was_not_proved(crawls: Crawls, site: PageSite) -> None:
+    """The run is killed while it looks at the check page, after all files came."""
+    walled = site_of_files(site, Answer("<p>log in</p>"))
+    expire_once_at(walled, "/f/5.pdf")
+    crawls.write(settings(site, DOWNLOADS))
+    check = site.pages["/in"]
+    assert callable(check)
+    looking, killed = threading.Event(), threading.Event()
+
+    def slow_check(asked: Asked) -> Answer:
+        if walled.logins and not walled.valid and not looking.is_set():
+            looking.set()
+            killed.wait(60)
+        return check(asked)
+    site.pages["/in"] = slow_check
+
+    def kill(leader: int) -> None:
+        assert looking.wait(60)
+        os.kill(leader, signal.SIGKILL)
+        killed.set()
+    perform(crawls, kill)
+    with crawls.store.read() as connection:
+        recorded = connection.execute(select(downloads.c.url, downloads.c.file_size).where(downloads.c.state != "waiting")).all()
+    assert recorded == []
+    runs.abandon_expired(crawls.store, now=datetime.now(UTC) + TTL)
+    run = crawls.perform()
+    assert (run.outcome, run.progress.downloads) == (Outcome.SUCCEEDED, FILES), run.error
+    assert files(crawls) == WHOLE
