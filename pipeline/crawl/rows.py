@@ -190,6 +190,9 @@ def explain(error: BaseException, request: scrapy.Request, proxy: str | None) ->
         reason = str(getattr(cause, "certificate_error", None) or cause)
         return TlsError(f"its certificate is not to be trusted: {reason}", where=url,
                         fix="set ca_file for an authority of your own"), True
+    if isinstance(cause, aiohttp.ClientConnectorError):  # its own words have the address of an object in them
+        reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
+        return FetchError(f"{cause.host}:{cause.port} cannot be connected to: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
         # What is on it nobody knows, so that none of it can be gone.
         return FetchError(str(error), where=url, fix="raise max_page_size"), True
