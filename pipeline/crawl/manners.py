@@ -1,11 +1,11 @@
-"""Good manners towards a site: Crawl-delay, Retry-After, pauses after a refusal, and bans."""
+"""Good manners towards a site: Retry-After, pauses after a refusal, and bans."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 from scrapy import signals
 from scrapy.crawler import Crawler
@@ -24,7 +24,6 @@ from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
 from pipeline.session.pages import Page
 from pipeline.session.retry_after import TRY_LATER, retry_after_s
-from pipeline.session.robots import ROBOT
 from pipeline.session.shown import shown_url
 
 _FIRST_PAUSE_S = 1.0
@@ -46,7 +45,6 @@ class Pauses:
         self._patience_s = self._context.table.patience
         self._budget = self._context.budget
         self._refusals: dict[str, int] = {}
-        crawler.signals.connect(self._robots, signal=signals.robots_parsed)
         crawler.signals.connect(self._downloaded, signal=signals.response_downloaded)
 
     @classmethod
@@ -96,22 +94,6 @@ class Pauses:
             wait_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
         self._budget.leave_alone(request.url, wait_s)
         logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
-
-    def _robots(self, robotparser: Any, request: Request) -> None:
-        """Crawl-delay: Scrapy parses it, and applies it nowhere. What else it says is for files, too."""
-        if self._context.robots is not None:
-            self._context.robots.learn(request.url, lambda url: bool(robotparser.allowed(url, ROBOT)))
-        asked_s = robotparser.crawl_delay(ROBOT)
-        if not asked_s or asked_s <= self._context.table.delay:
-            return
-        delay_s = min(asked_s, self._patience_s)
-        logger.info("robots.txt of %s asks for %g s between requests", urlparse_cached(request).netloc, asked_s)
-        downloader = self._crawler.engine.downloader
-        key = downloader.get_slot_key(request)
-        downloader.per_slot_settings[key] = {**downloader.per_slot_settings.get(key, {}), "delay": delay_s}
-        if key in downloader.slots:
-            downloader.slots[key].delay = delay_s
-        self._context.budget.slow_down(request.url, delay_s)
 
 
 class Bans:

@@ -176,11 +176,7 @@ def explain(error: BaseException, request: scrapy.Request, proxy: str | None) ->
     if isinstance(error, PipelineError):
         return error, error.retry
     if isinstance(error, IgnoreRequest):
-        reason = str(error) or "it was refused"
-        if "robots.txt" in reason:
-            return FetchError("robots.txt forbids it", where=url,
-                              fix="set robots = false for this spider if you may"), False
-        return FetchError(reason, where=url), False
+        return FetchError(str(error) or "it was refused", where=url), False
     cause = error.__cause__
     if proxy and isinstance(cause, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError, SocksError,
                                     ProxyConnectionError, ProxyTimeoutError)):

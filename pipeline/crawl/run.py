@@ -26,7 +26,6 @@ from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
 from pipeline.session import PreparedStart
-from pipeline.session.robots import ROBOT
 from pipeline.store import crawl as store_crawl
 from pipeline.store.runs import Ending
 from pipeline.text import counted
@@ -40,7 +39,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.middlewares.DeclaredStart": 30,
     "pipeline.crawl.paging.NumberedPage": 40,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": 50,
-    "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": 100,
+    "pipeline.crawl.robots.ObeyRobots": 100,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
     "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": 350,
     "pipeline.crawl.middlewares.OwnHeaders": 390,
@@ -86,7 +85,7 @@ _FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
-           "scrapy.logformatter", "pipeline.crawl.robots_parser", "scrapy.pipelines", "pipeline.crawl.extract")
+           "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract")
 """What a crawl loads by name: imported before the fork, so that a run starts in tens of milliseconds."""
 
 
@@ -130,9 +129,6 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "DOWNLOAD_TIMEOUT": table.timeout,
         "DOWNLOAD_MAXSIZE": table.max_page_size,
         "DOWNLOAD_WARNSIZE": 0,
-        "ROBOTSTXT_OBEY": table.robots,
-        "ROBOTSTXT_USER_AGENT": ROBOT,
-        "ROBOTSTXT_PARSER": "pipeline.crawl.robots_parser.OurRobotParser",
         "HTTPPROXY_ENABLED": False,
     }, priority="cmdline")
     return settings

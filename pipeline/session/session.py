@@ -32,6 +32,7 @@ from pipeline.session.prepare import reveal, with_params
 from pipeline.session.private_file import write_private
 from pipeline.session.proxies import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
 from pipeline.session.reach import Reach
+from pipeline.session.robots import PARSED_BYTES
 from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
 from pipeline.store.proxies import pool_file
 
@@ -39,7 +40,6 @@ _CHECK_AGAIN_S = (1.0, 4.0)
 """The waits between attempts to look at `check`, where a site has trouble of its own."""
 _BY_ACCESS = "access"
 """Beside a URL in the landing file: strangers are kept out there."""
-_LOOK_BYTES = 512_000  # RFC 9309, 2.5: no less of a robots.txt
 
 
 class Session:
@@ -232,9 +232,9 @@ class Session:
             return fetch(client, "GET", url, max_bytes=self._max_page_bytes, timeout_s=self.timeout_s).status
 
     def look(self, url: str) -> Answer:
-        """A small page such as robots.txt, of which nothing is concluded. Raises ProxyError, TlsError or FetchError."""
+        """A robots.txt. Raises ProxyError, TlsError or FetchError."""
         with self._client(self.proxy_for, change_proxy=self.change_proxy) as client:
-            return fetch(client, "GET", url, max_bytes=_LOOK_BYTES, timeout_s=self.timeout_s)
+            return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._max_page_bytes), timeout_s=self.timeout_s)
 
     def proxy_worked(self) -> None:
         """An answer came through the proxy in use: what it did before is forgotten."""

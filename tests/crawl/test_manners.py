@@ -473,6 +473,33 @@ def test_pages_and_files_read_one_robots_txt_alike(crawls: Crawls, site: PageSit
     assert (run.progress.pages_failed, run.progress.downloads_failed) == (1, 1)
 
 
+@pytest.mark.parametrize(("robots", "fetched"), [
+    (Answer(b"no", 404), True), (Answer(b"no", 403), True), (Answer(b"no", 401), True), (Answer(b"", 204), True), (Answer(b"", 410), True),
+    (Answer(status=301, headers={"Location": "/robots.txt"}), True), (Answer(b"<html>not found</html>"), True),
+    (Answer(b"no", 500), False), (Answer(b"no", 503, headers={"Retry-After": "0"}), False), (Answer(b"no", 599), False),
+    (Answer(b"User-agent: *\nDisallow: /x\n", cut=10), False),
+    (Answer(gzip.compress(b"User-agent: *\nAllow: /")[:-9], headers={"Content-Encoding": "gzip"}), False)])
+def test_a_robots_txt_that_cannot_be_read_lets_nothing_be_fetched_for_now(
+        crawls: Crawls, site: PageSite, robots: Answer, fetched: bool) -> None:
+    with PageSite({"/robots.txt": robots, "/file": "f"}) as other:
+        site.pages = {"/": f"<p>x</p><a href=/page>p</a><i data-src={other.url}/file>f</i>", "/page": "<p>y</p>"}
+        rules = (f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\ndownload = ["i"]\nhosts = ["{other.host}"]\n'
+                 f'retries = 0\ndownloads.attempts = 1{ITEM}')
+        crawls.write(rules)
+        run = crawls.perform()
+        assert (run.progress.pages, run.progress.downloads, "/file" in other.paths()) == (2, fetched, fetched)
+        site.pages["/robots.txt"] = robots
+        site.asked.clear()
+        run = crawls.perform()
+        assert (run.complete, "/page" in site.paths(), run.progress.gone) == (fetched, fetched, 0), run.error
+        if not fetched:
+            assert "robots.txt cannot be read, so that nothing is fetched for now" in run.error
+            assert "nothing is fetched for now" in {row.error for row in downloads_of(crawls.store, "s")}.pop()
+            del site.pages["/robots.txt"], other.pages["/robots.txt"]
+            run = crawls.perform()
+            assert (run.complete, run.progress.downloads) == (True, 1)
+
+
 def test_robots_txt_holds_for_files_too_of_this_host_and_of_others(crawls: Crawls, site: PageSite) -> None:
     text = {"Content-Type": "text/plain"}
     with PageSite({"/robots.txt": Answer("User-agent: crawl-to-inbox\nDisallow: /no", headers=text), "/no": "x", "/yes": "y"}) as other:
