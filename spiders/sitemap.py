@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,8 @@ from pipeline.crawl.extract.links import Allowed
 from pipeline.crawl.text import marked_encoding, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
+from pipeline.session.responses.content_coding import decode
+from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.settings import SpiderTable
 from pipeline.urls import absolute
 from spiders.crawl import CrawlSpider
@@ -71,24 +72,17 @@ class SitemapSpider(CrawlSpider):
 
 
 def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:
-    """A .gz as what is in it. Raises SpiderError past max_bytes, and for one that is broken from its start."""
+    """A .gz as what is in it. Raises SpiderError past max_bytes, and for one that is broken or broken off."""
     if not body.startswith(_GZIP):
         return body
-    data, rest = b"", body
-    while rest.startswith(_GZIP):  # RFC 1952, 2.2: members follow each other
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            data += unpacker.decompress(rest, max_bytes - len(data) + 1)
-        except zlib.error as error:
-            if data:  # what follows a whole member is no other
-                break
-            raise SpiderError(f"its gzip is broken: {error}", where=url) from error
-        if unpacker.unconsumed_tail or len(data) > max_bytes:
-            raise SpiderError(f"unpacks to more than {max_bytes} bytes", where=url, fix="raise max_page_size")
-        if not unpacker.eof:
-            raise SpiderError("its gzip is broken off", where=url)
-        rest = unpacker.unused_data.lstrip(b"\x00")
-    return data
+    try:
+        return decode(body, ("gzip",), max_bytes)
+    except OversizeError as error:
+        raise SpiderError(f"unpacks to more than {max_bytes} bytes", where=url, fix="raise max_page_size") from error
+    except CutShortError as error:
+        raise SpiderError("its gzip is broken off", where=url) from error
+    except DecodingError as error:
+        raise SpiderError("its gzip is broken", where=url) from error
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
