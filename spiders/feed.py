@@ -6,8 +6,8 @@ import calendar
 import io
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -19,7 +19,7 @@ from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
 
 from pipeline.crawl.collect import Found
-from pipeline.crawl.context import context_of
+from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
@@ -31,6 +31,21 @@ _MOMENTS = ("published", "updated", "created")
 _DECLARED = re.compile(rb"\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.:-]+)")
 _XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
 _IN_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_LOOKED_AT = 10_000
+"""Stored entries among which those with new ids are looked for."""
+_TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
+_ELEMENTS = frozenset([
+    "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
+    "bgsound", "big", "blink", "blockquote", "body", "br", "button", "canvas", "caption", "center", "cite", "code", "col",
+    "colgroup", "data", "datalist", "dd", "del", "details", "dfn", "dialog", "dir", "div", "dl", "dt", "em", "embed",
+    "fieldset", "figcaption", "figure", "font", "footer", "form", "frame", "frameset", "h1", "h2", "h3", "h4", "h5", "h6",
+    "head", "header", "hgroup", "hr", "html", "i", "iframe", "image", "img", "input", "ins", "isindex", "kbd", "keygen",
+    "label", "legend", "li", "link", "listing", "main", "map", "mark", "marquee", "math", "menu", "menuitem", "meta",
+    "meter", "nav", "nobr", "noembed", "noframes", "noscript", "object", "ol", "optgroup", "option", "output", "p", "param",
+    "picture", "plaintext", "pre", "progress", "q", "rb", "rp", "rt", "rtc", "ruby", "s", "samp", "script", "search",
+    "section", "select", "slot", "small", "source", "spacer", "span", "strike", "strong", "style", "sub", "summary", "sup",
+    "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt",
+    "u", "ul", "var", "video", "wbr", "xmp"])
 _MOSTLY = 0.5
 """ "UTF-8" of whose foreign characters more than this are wrong is something else."""
 
@@ -47,24 +62,27 @@ class Entry:
 class FeedSpider(scrapy.Spider):
     """Items have id, url, title, author, published, summary, tags and feed; summary is text.
 
-    With `args = { files = true }` enclosures are downloaded; with `args = { ids = "link" }` entries are told apart by
-    their links and titles, for a feed whose ids change with each fetch. An entry leaves its feed when newer ones come, so
-    entries are never gone.
+    With `args = { files = true }` enclosures are downloaded. An entry with a new id, but the link and title of one that has
+    left its feed, keeps that one's id: some feeds make up ids at each fetch. With `args = { ids = "link" }` ids are not looked at.
+    An entry leaves its feed when newer ones come, so entries are never gone.
     """
 
     name = "feed"
     key = "id"
     keep_unseen = True
 
-    def __init__(self, *, files: bool, encoding: str | None, by_link: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, files: bool, encoding: str | None, by_link: bool = False, context: CrawlContext | None = None,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._context = context
         self._by_link = by_link
         self._files = files
         self._encoding = encoding
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        return super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+        context = context_of(crawler)
+        return super().from_crawler(crawler, *args, context=context, **cls.arguments(context.table), **kwargs)
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
@@ -77,9 +95,61 @@ class FeedSpider(scrapy.Spider):
             body, content_type = response.text.encode("utf-8", "replace"), "application/xml; charset=utf-8"
         entries = read_feed(body, response.url, content_type, by_link=self._by_link)
         told = response.meta.get("redirect_urls", [response.url])[0]
-        yield Found(items=[entry.item | {"feed": told} for entry in entries], downloads=[
+        for entry in entries:
+            entry.item["feed"] = told
+        if self._context is not None:
+            self._keep_ids(entries, self._context, told)
+        yield Found(items=[entry.item for entry in entries], downloads=[
             Download(url, item_key=entry.item["id"], referer=response.url)
             for entry in entries for url in dict.fromkeys(entry.files) if self._files])
+
+
+    def _keep_ids(self, entries: list[Entry], context: CrawlContext, feed: str) -> None:
+        known = context.known_keys(str(entry.item["id"]) for entry in entries)
+        if len(known) == len({entry.item["id"] for entry in entries}):
+            return
+        before = [item for item in context.latest_items(_LOOKED_AT) if item.get("feed") == feed]
+        if renamed := keep_ids(entries, known, before):
+            context.note(f"{feed} gave {renamed} {'entries' if renamed > 1 else 'entry'} it had before new ids: they are told apart by "
+                         "link and title")
+
+
+def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
+    """Give entries with new ids the ids that they had, and say how many. known: which of their ids are; before: stored entries.
+
+    The same entry: one that is no longer in the feed, with the same link and title, and with the same text or the same
+    date; where several are alike, with the same text. Its date is as it was when only that differs: feeds that make up ids make up dates.
+    """
+    here = {entry.item["id"] for entry in entries}
+    gone: defaultdict[Json, list[dict[str, Json]]] = defaultdict(list)
+    for item in before:
+        if item["id"] not in here:
+            gone[_alike(item)].append(item)
+    counts = Counter(_alike(entry.item) for entry in entries)
+    renamed = 0
+    for entry in entries:
+        item, candidates = entry.item, gone.get(_alike(entry.item), [])
+        if item["id"] in known or not candidates:
+            continue
+        alone = counts[_alike(item)] == 1 and len(candidates) == 1
+        same = next((one for one in candidates if _text_of(one) == _text_of(item)), None) or next(
+            (one for one in candidates if alone and one.get("published") == item["published"]), None)
+        if same is None:
+            continue
+        candidates.remove(same)
+        item["id"] = same["id"]
+        if _text_of(same) == _text_of(item):
+            item["published"] = same.get("published")
+        renamed += 1
+    return renamed
+
+
+def _alike(item: Mapping[str, Json]) -> tuple[Json, ...]:
+    return (item.get("url"), item.get("title")) if item.get("url") else (None, item.get("title"), item.get("summary"))
+
+
+def _text_of(item: Mapping[str, Json]) -> Json:
+    return item.get("summary")
 
 
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False) -> list[Entry]:
@@ -98,7 +168,8 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
                                  resolve_relative_uris=False, sanitize_html=False)
         if not found.get("version") and not found.get("entries"):
             raise SpiderError("is no feed that can be read", where=url, fix="give the address of an RSS, Atom or JSON feed")
-        entries = [_entry(entry, url) for entry in found.entries]
+        untyped = not str(found.get("version")).startswith("atom")
+        entries = [_entry(entry, url, untyped=untyped) for entry in found.entries]
     for entry in entries if by_link else ():
         entry.item["id"] = entry.link or entry.item["title"]
     return _told_apart(entries)
@@ -134,12 +205,12 @@ def _told_apart(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def _entry(entry: Any, feed: str) -> Entry:
+def _entry(entry: Any, feed: str, *, untyped: bool) -> Entry:
     contents = entry.get("content") or []
-    summary = _text(entry.get("summary"), entry.get("summary_detail"))
+    summary = _text(entry.get("summary"), entry.get("summary_detail"), untyped=untyped)
     if not summary and contents:
-        summary = _text(contents[0].get("value"), contents[0])
-    title = _text(entry.get("title"), entry.get("title_detail"))
+        summary = _text(contents[0].get("value"), contents[0], untyped=untyped)
+    title = _text(entry.get("title"), entry.get("title_detail"), untyped=untyped)
     link = str(entry.get("link") or "")
     item = _item(entry.get("id"), link, title=title, author=entry.get("author"), published=_moment(entry),
                  summary=summary, tags=[tag.get("term") for tag in entry.get("tags") or []], feed=feed)
@@ -150,11 +221,20 @@ def _files(links: list[Any], feed: str) -> list[str]:
     return [url for link in links if link and (url := absolute(str(link), feed))]
 
 
-def _text(value: Any, detail: Any) -> str:
-    """What a reader sees of a value, by its type: text keeps its angle brackets (RFC 4287, 3.1.1)."""
+def _text(value: Any, detail: Any, *, untyped: bool) -> str:
+    """What a reader sees of a value, by its type: text keeps its angle brackets (RFC 4287, 3.1.1).
+
+    untyped: RSS, which does not say what is HTML; there a tag that HTML does not know, such as the <T> of List<T>, is text.
+    """
     said = str(value or "")
     kind = (detail or {}).get("type") or ""
-    return plain_text(said) if kind == "text/plain" else page_text(said)
+    if kind == "text/plain":
+        return plain_text(said)
+    return page_text(_TAG.sub(lambda tag: "<" if _is_html(tag[1]) else "&lt;", said) if untyped else said)
+
+
+def _is_html(name: str) -> bool:
+    return name.lower() in _ELEMENTS or "-" in name or ":" in name  # custom elements, other vocabularies
 
 
 def _item(own_id: Any, link: str, *, title: str, author: Any, published: Json, summary: str, tags: list[Any],

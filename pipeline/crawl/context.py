@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
@@ -13,12 +14,12 @@ from pipeline.crawl.extract.links import hosts_of
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.errors import PipelineError
 from pipeline.hosts import HostSet, host_of
-from pipeline.model import Page, Progress, Request, Run
+from pipeline.model import Json, Page, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.budget import HostBudget
 from pipeline.session.robots import Robots
 from pipeline.settings import SpiderTable
-from pipeline.store import Store
+from pipeline.store import Store, items
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from pipeline.crawl.crew import Crew
     from pipeline.crawl.relogin import Relogin
+
+logger = logging.getLogger(__name__)
 
 FRONTIER_ID = "pipeline_frontier_id"
 """The meta key that says which frontier row a request answers; None for one kept in memory only."""
@@ -111,6 +114,7 @@ class CrawlContext:
     hosts: HostSet = field(init=False)  # where links may lead
     counted_in: list[str] = field(default_factory=list)  # hosts that starts redirected to
     elsewhere: set[str] = field(default_factory=set)  # links that were left out for leading to other hosts
+    notes: list[str] = field(default_factory=list)  # what else the run's line says
     capped: bool = False
     capped_by: str = ""
     first: tuple[Request, ...] = ()  # put into the frontier at once, instead of one by one by the spider's start()
@@ -125,6 +129,20 @@ class CrawlContext:
 
     def __post_init__(self) -> None:
         self.hosts = hosts_of(self.table)
+
+    def known_keys(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which the spider has items."""
+        return items.known_keys(self.store, self.run.spider, keys)
+
+    def latest_items(self, limit: int) -> list[dict[str, Json]]:
+        """Of the spider, those of the newest passes first."""
+        return items.latest(self.store, self.run.spider, limit=limit)
+
+    def note(self, text: str) -> None:
+        """Say something of this run once, in its log and in its line."""
+        if text not in self.notes:
+            self.notes.append(text)
+            logger.warning("%s", text)
 
     def count_in(self, place: str) -> None:
         """Links may lead to this host, too."""

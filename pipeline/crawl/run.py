@@ -280,7 +280,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
     complete = not (left or context.capped or failures.transient or failures.spider or aside
                     or states.get(FrontierState.MISSED, 0))
-    note = "; ".join(filter(None, (note, left_out_note(context.elsewhere))))
+    note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.elsewhere))))
     refused, given_before = store_crawl.refused(context.store, context.run)
     if refused:
         note = "; ".join(filter(None, (_refusals(refused), note)))

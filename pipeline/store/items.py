@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Row, select, true
 
 from pipeline.model import Change, ChangeKind, Item, Json
+from pipeline.store.bulk import is_one_of
 from pipeline.store.engine import Store
 from pipeline.store.paged import paged
 from pipeline.store.schema import changes as change_rows
-from pipeline.store.schema import downloads, items
+from pipeline.store.schema import downloads, items, storable_key
 from pipeline.store.schema import rejects as reject_rows
 
 
@@ -35,6 +36,23 @@ def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[It
     wanted = select(items.c.id, items.c.key, items.c.data).where(items.c.spider == spider, one, items.c.present)
     for row in paged(store, wanted, items.c.id):
         yield Item(row.key, row.data)
+
+
+def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
+    """Those of the keys under which there are items."""
+    stored = {storable_key(key): key for key in keys}
+    with store.read() as connection:
+        found = connection.execute(select(items.c.key).where(
+            items.c.spider == spider, is_one_of(connection, items.c.key, list(stored)))).scalars()
+        return {stored[key] for key in found}
+
+
+def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
+    """What the newest passes saw, in the order in which it was first seen."""
+    wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
+        items.c.pass_id.desc(), items.c.id).limit(limit)
+    with store.read() as connection:
+        return list(connection.execute(wanted).scalars())
 
 
 def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[KeptAside]:

@@ -59,7 +59,7 @@ def test_entries_are_new_once_changed_when_edited_and_never_gone(crawls: Crawls,
     assert (first.outcome, first.progress.new) == (Outcome.SUCCEEDED, 1)
     site.pages = {"/feed": Answer(RSS.replace("Hello", "Hi"), headers={"Content-Type": "text/xml"})}
     assert crawls.run().progress.changed == 1
-    site.pages = {"/feed": RSS.replace("id-a", "id-b")}
+    site.pages = {"/feed": RSS.replace("id-a", "id-b").replace("/a<", "/b<")}
     third = crawls.run()
     assert (third.progress.new, third.progress.gone, third.suspect) == (1, 0, False)
     assert sorted(crawls.items()) == ["id-a", "id-b"]
@@ -153,6 +153,69 @@ def test_ids_that_change_with_each_fetch_can_be_passed_over(crawls: Crawls, site
         site.pages = {"/feed": Answer(RSS.replace("id-a", fetch), headers={"Content-Type": "text/xml"})}
         run = crawls.run()
     assert (run.progress.new, run.progress.unchanged) == (0, 1)
+
+
+def rss(*items: str) -> Answer:
+    return Answer(f'<rss version="2.0"><channel><title>t</title>{"".join(f"<item>{item}</item>" for item in items)}</channel></rss>',
+                  headers={"Content-Type": "text/xml"})
+
+
+def made_up(fetch: object, *names: str, text: str = "text", dated: bool = False) -> Answer:
+    """A feed that makes up its ids, and perhaps its dates, at each fetch."""
+    date = f"<pubDate>Sat, 03 Feb 2001 04:05:{fetch:02} GMT</pubDate>" if dated else ""
+    return rss(*(f"<title>{name}</title><link>/{name}</link><guid>{name}-{fetch}</guid><description>{text} {name}</description>{date}"
+                 for name in names))
+
+
+@pytest.mark.parametrize("dated", [False, True])
+def test_entries_of_a_feed_that_makes_up_its_ids_are_told_once(crawls: Crawls, site: PageSite, dated: bool) -> None:
+    crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"\nargs = {{ files = true }}')
+    told = []
+    for fetch, names in enumerate(("ab", "ab", "cab", "dcb", "dcb")):
+        site.pages = {"/feed": made_up(fetch, *names, dated=dated)}
+        run = crawls.run()
+        told.append((run.progress.new, run.progress.changed))
+        assert ("new ids: they are told apart by link and title" in run.error) == (fetch > 0)
+    assert told == [(2, 0), (0, 0), (1, 0), (1, 0), (0, 0)]
+    assert sorted(crawls.items()) == ["a-0", "b-0", "c-2", "d-3"]
+
+
+def test_an_edited_entry_with_a_made_up_id_has_changed(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
+    for fetch, text in enumerate(("one", "two")):
+        site.pages = {"/feed": made_up(fetch, "a", "b", text=text)}
+        run = crawls.run()
+    assert (run.progress.new, run.progress.changed) == (0, 2)
+
+
+def test_new_entries_with_one_link_and_title_are_new(crawls: Crawls, site: PageSite) -> None:
+    """A status page: each entry has an id of its own, and all have the link and title of those that left the feed."""
+    crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
+    for last in range(3, 7):
+        site.pages = {"/feed": rss(*(f"<title>Status</title><link>/status</link><guid>{number}</guid><description>All well on day {number}"
+                                     f"</description><pubDate>Sat, 0{number} Feb 2001 04:05:06 GMT</pubDate>"
+                                     for number in range(last - 2, last + 1)))}
+        run = crawls.run()
+        assert (run.progress.new, run.error) == (3 if last == 3 else 1, "")
+
+
+def test_ids_that_a_site_changed_once_do_not_tell_its_feed_again(crawls: Crawls, site: PageSite) -> None:
+    """Copies that an earlier version stored at each fetch are no obstacle."""
+    crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
+    site.pages = {"/feed": rss(*(f"<title>a</title><link>/a</link><guid>{copy}</guid><description>x</description>" for copy in range(3)))}
+    assert crawls.run().progress.new == 3
+    site.pages = {"/feed": rss("<title>a</title><link>/a</link><guid>9</guid><description>x</description>")}
+    assert crawls.run().progress.new == 0
+
+
+@pytest.mark.parametrize(("written", "read"), [
+    ("List&lt;T&gt; is generic", "List<T> is generic"), ("<![CDATA[Map<K,V> &amp; <b>bold</b>]]>", "Map<K,V> & bold"),
+    ("<![CDATA[<p>List&lt;T&gt;</p><p>two</p>]]>", "List<T>\ntwo"), ("a &lt; b and c &gt; d", "a < b and c > d"),
+    ("vector&lt;int&gt; &amp;lt;p&amp;gt;", "vector<int> <p>"), ("&lt;T&gt;x&lt;/T&gt;", "<T>x</T>"), ("&lt;my-tag&gt;x&lt;/my-tag&gt;", "x"),
+    ("&lt;o:p&gt;x&lt;/o:p&gt;", "x"), ("&lt;script&gt;List&lt;T&gt;&lt;/script&gt;x", "x"), ("one&lt;BR&gt;two", "one\ntwo")])
+def test_in_rss_a_tag_that_html_does_not_know_is_text(written: str, read: str) -> None:
+    (item,) = entries(f"<guid>1</guid><description>{written}</description>")
+    assert item["summary"] == read
 
 
 def test_all_enclosures_of_an_entry_are_downloaded_once() -> None:
