@@ -15,8 +15,6 @@ from urllib.parse import unquote, urlsplit
 
 from pathvalidate import sanitize_filename
 
-from pipeline.download.content_disposition import file_name
-
 MAX_BYTES = 150
 """File systems take 255; this leaves room for " (2)", and for the path in front of it on Windows."""
 _FALLBACK = "download"
@@ -38,6 +36,7 @@ def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
 
     Its extension comes from the content type where it has none of its own.
     """
+    from pipeline.download.content_disposition import file_name  # noqa: PLC0415  who only deletes files needs no session
     for said in (wish, file_name(disposition), from_url(url)):
         name = safe(said)
         if name:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect
 
 from pipeline.errors import StoreError
 from pipeline.store.engine import Store
+from pipeline.store.schema import metadata
 
 HEAD = "0003"
 """The migration this code is written for; a test holds it against migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"
 """The folder in data_dir where a migration leaves what was there before."""
+
+# As Alembic makes it.
+_version = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False),
+                 PrimaryKeyConstraint("version_num", name="alembic_version_pkc"))
 
 
 def revision(store: Store) -> str | None:
@@ -45,7 +50,8 @@ def refuse_other(found: str | None, where: str) -> None:
 
 
 def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
-    """Bring the tables to `to`, all or nothing. A store that has some is copied to backups/ in data_dir before.
+    """Bring the tables to `to`, all or nothing. A store that has some is copied to backups/ in data_dir before; one that has
+    none gets those of schema.py, without Alembic, which takes 150 ms and then 11 MB for as long as the process lives.
 
     Several processes may start at once: whoever gets the write lock second finds the work done. Raises StoreError,
     DiskFullError.
@@ -59,7 +65,17 @@ def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None
             kept = store.files.path(f"{KEPT_BEFORE}/before-{to}-from-{found}.{store.kind}")
             kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             store.dump(kept)
+        elif to == HEAD:
+            create(connection)
+            return
         run(connection, to=to, scripts=scripts)
+
+
+def create(connection: Connection) -> None:
+    """Make the tables of HEAD where there are none, inside the transaction of `connection`."""
+    metadata.create_all(connection, checkfirst=False)
+    _version.create(connection)
+    connection.execute(insert(_version).values(version_num=HEAD))
 
 
 def run(connection: Connection, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:

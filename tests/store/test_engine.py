@@ -1,4 +1,4 @@
-"""The database: made by its migrations, locked for writing at once, and clear about what is wrong with it."""
+"""The database: made as its migrations make it, locked for writing at once, and clear about what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ import os
 import sqlite3
 import subprocess
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from pipeline.errors import StoreError
-from pipeline.store import FileStore, Store, open_store, runs
-from pipeline.store.migrate import HEAD
+from pipeline.store import FileStore, Store, migrate, open_store, runs
 from pipeline.store.schema import metadata
+from pipeline.store.schema_check import differences
 from tests.store.conftest import failures_of_four_at_once
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-def test_the_migrations_make_the_schema(store: Store) -> None:
-    with store.read() as connection:
+@pytest.mark.parametrize("make", [migrate.create, migrate.run])
+def test_a_new_store_has_the_tables_that_the_migrations_make(store: Store, make: Callable[[Connection], None]) -> None:
+    with store.write() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        make(connection)
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+        assert differences(connection) == []
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == migrate.HEAD
 
 
 def test_a_second_opening_finds_it_made(tmp_path: Path) -> None:
