@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,13 +35,14 @@ from pipeline.crawl.crew import shares
 from pipeline.crawl.extract import Document
 from pipeline.crawl.mate import join
 from pipeline.crawl.page_limit import PageLimit
-from pipeline.crawl.run import PRELOAD, crawl, spider_class
-from pipeline.crawl.trial import try_spider
-from pipeline.download.answers import TryLaterError
+from pipeline.crawl.run import PRELOAD, crawl, refusals_note, spider_class
+from pipeline.crawl.trial import session_note, try_spider
+from pipeline.download.answers import TryLaterError, refused_status
 from pipeline.download.limits import Limits
 from pipeline.download.places import Places
 from pipeline.download.workers import Downloads
 from pipeline.errors import PipelineError, SpiderError
+from pipeline.hosts import place_of
 from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
 from pipeline.run_log import Capture, RunLog, page_file
 from pipeline.schedule.signals import STOPPING
@@ -49,7 +51,7 @@ from pipeline.session.budget import HostBudget
 from pipeline.session.client import fetch
 from pipeline.session.pages import Page as FetchedPage
 from pipeline.session.refreshes import follow_refreshes
-from pipeline.session.robots import Robots
+from pipeline.session.robots import FORBIDDEN, Robots
 from pipeline.session.shown import shown_url
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
@@ -57,6 +59,7 @@ from pipeline.store import Store, host_pauses, logins, open_store
 from pipeline.store import downloads as download_queue
 from pipeline.store.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress, work_left
 from pipeline.store.sequels import Sequel
+from pipeline.text import counted
 
 PROGRESS_EVERY_S = 1.0
 GC_OBJECTS = 25_000
@@ -348,12 +351,25 @@ class CrawlRun:
             outcome = Outcome.STOPPED if self._stop else Outcome.FAILED
             return Ending(outcome, f"{files_left} files are still to be fetched", "DownloadError", keep_open=True,
                           retry=True)
+        if ending.outcome is Outcome.SUCCEEDED and (note := self._files_kept_out()):
+            ending = replace(ending, error="; ".join(filter(None, (ending.error, note))))
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if ending.outcome is Outcome.SUCCEEDED and aside.count and aside.until is not None:
             note = (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, asked "
                     f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
             ending = replace(ending, error="; ".join(filter(None, (ending.error, note))))
         return ending
+
+    def _files_kept_out(self) -> str:
+        """How many files were refused, by what, and how many robots.txt forbids; "" for none."""
+        refused: Counter[tuple[int, str]] = Counter()
+        forbidden = 0
+        for url, error in download_queue.failed(self._store, self._run.pass_id):
+            if status := refused_status(error):
+                refused[status, place_of(url)] += 1
+            forbidden += FORBIDDEN in error
+        return "; ".join(filter(None, (refusals_note(refused, "file"),
+                                       f"{counted(forbidden, 'file')} kept out by robots.txt" if forbidden else "")))
 
     def _so_far(self) -> Progress:
         if self._downloads is not None:
@@ -441,6 +457,7 @@ def _try(settings: Settings, pipe: Connection, name: str, url: str, report: str)
         document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers,
                             encoding=encoding)
         found = try_spider(spider, document, body, spider_class(spider.spider, settings.folder))
+        found["session"] = session_note(session, page)
         Path(report).write_text(json.dumps(found, default=str), "utf-8")
     except PipelineError as failed:
         error = failed

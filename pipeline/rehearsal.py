@@ -106,6 +106,8 @@ async def _wait(child: Child, settings: Settings, name: str) -> int | None:
 def trial_lines(found: dict[str, Any]) -> Iterator[str]:
     """What `try` found, for people."""
     yield f"{found['url']}: HTTP {found['status']}, {found['characters']} characters"
+    if found.get("session"):
+        yield f"session: {found['session']}"
     for rule in found["rules"]:
         head = f"{rule['name']}  {rule['rule']}"
         if rule["error"]:

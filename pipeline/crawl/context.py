@@ -17,7 +17,7 @@ from pipeline.hosts import HostSet, host_of
 from pipeline.model import Json, Page, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.budget import HostBudget
-from pipeline.session.robots import Robots
+from pipeline.session.robots import FORBIDDEN, Robots
 from pipeline.settings import SpiderTable
 from pipeline.store import Store, items
 
@@ -60,12 +60,15 @@ class HostPausedError(Exception):
 
 @dataclass
 class Failures:
-    """Pages that were of no use, counted by whether that can pass, with the first one's words."""
+    """Pages that were of no use, counted by whether that can pass, with the first one's words. robots: those kept out by robots.txt,
+    which are among the permanent ones."""
 
     transient: int = 0
     permanent: int = 0
     spider: int = 0
+    robots: int = 0
     first: str = ""
+    first_by_robots: str = ""
     first_kind: str = ""
 
     def add(self, error: str, kind: str, *, transient: bool) -> None:
@@ -75,8 +78,12 @@ class Failures:
             self.permanent += 1
         if kind == "SpiderError":
             self.spider += 1
-        if not self.first:
-            self.first, self.first_kind = error, kind
+        if FORBIDDEN in error:
+            self.robots += 1
+            self.first_by_robots = self.first_by_robots or error
+        elif not self.first:
+            self.first = error
+        self.first_kind = self.first_kind or kind
 
 
 class Writer(Protocol):

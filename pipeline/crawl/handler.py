@@ -31,6 +31,7 @@ from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import HostPausedError, context_of
 from pipeline.crawl.octets import OctetsRequest
+from pipeline.crawl.proxy_faults import refuses_password
 from pipeline.crawl.response_protocol import AnswerError, install
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
@@ -44,7 +45,6 @@ PROXY = "pipeline_proxy"
 """The meta key that says which proxy, shown without credentials, a request went through."""
 
 _OURS_TO_SEND = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_SOCKS_AUTH = ("auth", "credentials")
 
 
 class SessionHandler(AiohttpDownloadHandler):
@@ -106,6 +106,8 @@ class SessionHandler(AiohttpDownloadHandler):
             raise DownloadConnectionRefusedError(str(error)) from error
         except aiohttp.ClientHttpProxyError as error:
             raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
+        except asyncio.IncompleteReadError as error:  # of a SOCKS proxy's answer: aiohttp reads otherwise
+            raise DownloadConnectionRefusedError("the proxy hung up") from error
 
     @staticmethod
     async def _iter_body_chunks(response: _ClientResponse) -> AsyncIterator[bytes]:
@@ -230,8 +232,9 @@ def is_of_proxy(error: BaseException) -> bool:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
             return cause.status in (401, 407)  # to a CONNECT, so that it is the proxy's own
         if isinstance(cause, ProxyError):  # else it is the proxy's word on the site
-            return any(word in str(cause).lower() for word in _SOCKS_AUTH)
-        if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError)):
+            return refuses_password(cause)
+        if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError,
+                              asyncio.IncompleteReadError)):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

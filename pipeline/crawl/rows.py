@@ -16,8 +16,6 @@ from typing import Any, Self
 
 import aiohttp
 import scrapy
-from aiohttp_socks import ProxyConnectionError, ProxyTimeoutError
-from aiohttp_socks import ProxyError as SocksError
 from scrapy.core.scheduler import BaseScheduler
 from scrapy.crawler import Crawler
 from scrapy.exceptions import DownloadCancelledError, IgnoreRequest
@@ -27,9 +25,9 @@ from scrapy.utils.asyncgen import as_async_generator
 from twisted.python.failure import Failure
 
 from pipeline.crawl.context import BEGUN, FRONTIER_ID, NOT_BEFORE, context_of
-from pipeline.errors import FetchError, PipelineError, ProxyError, SpiderError, TlsError
+from pipeline.crawl.proxy_faults import proxy_fault
+from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
-from pipeline.session.proxies import shown_proxy
 from pipeline.store.crawl import Queued
 from pipeline.urls import absolute
 
@@ -178,10 +176,8 @@ def explain(error: BaseException, request: scrapy.Request, proxy: str | None) ->
     if isinstance(error, IgnoreRequest):
         return FetchError(str(error) or "it was refused", where=url), False
     cause = error.__cause__
-    if proxy and isinstance(cause, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError, SocksError,
-                                    ProxyConnectionError, ProxyTimeoutError)):
-        refused = f"answered {cause.status}" if isinstance(cause, aiohttp.ClientHttpProxyError) else "is down"
-        return ProxyError(f"the proxy {refused}", where=shown_proxy(proxy), fix="check [proxies]", retry=True), True
+    if proxy and (fault := proxy_fault(cause, url, proxy)):
+        return fault, True  # whatever it is, nothing is known of the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
         return TlsError(f"its certificate is not to be trusted: {reason}", where=url,

@@ -18,7 +18,7 @@ from scrapy.settings.default_settings import RETRY_EXCEPTIONS
 from scrapy.spiders import Spider
 from twisted.python.failure import Failure
 
-from pipeline.crawl.context import BEGUN, START, CrawlContext
+from pipeline.crawl.context import BEGUN, START, CrawlContext, Failures
 from pipeline.crawl.crew import Crew
 from pipeline.crawl.engine import PageCrawler
 from pipeline.crawl.extract.links import left_out_note
@@ -200,10 +200,19 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     return _verdict(context, stopped=stop.is_set())
 
 
-def _refusals(refused: Mapping[tuple[int, str], int]) -> str:
-    """ "3 pages refused: 403 from site.example" """
+def _failures_note(failures: Failures, pages: int) -> str:
+    failed = failures.transient + failures.permanent - failures.robots
+    return "; ".join(filter(None, (
+        f"{failed} of {pages} pages failed; the first: {failures.first}" if failed else "",
+        f"{counted(failures.robots, 'page')} kept out by robots.txt; the first: {failures.first_by_robots}" if failures.robots else "")))
+
+
+def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
+    """ "3 pages refused: 403 from site.example", "" for none. refused: by status and host; what: pages or files, in the singular."""
+    if not refused:
+        return ""
     by = ", ".join(f"{status} from {host}" for status, host in sorted(refused, key=lambda each: -refused[each])[:3])
-    return f"{counted(sum(refused.values()), 'page')} refused: {by}{', …' if len(refused) > 3 else ''}"
+    return f"{counted(sum(refused.values()), what)} refused: {by}{', …' if len(refused) > 3 else ''}"
 
 
 UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
@@ -257,6 +266,7 @@ def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
 
 def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     failures = context.failures
+    first = failures.first or failures.first_by_robots
     if context.fatal is not None:
         return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
                       retry=context.fatal.retry)
@@ -265,17 +275,17 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     if stopped and left:
         return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
     if left and not context.capped:
-        return Ending(Outcome.FAILED, failures.first or f"ended with {left} pages to go", failures.first_kind or
+        return Ending(Outcome.FAILED, first or f"ended with {left} pages to go", failures.first_kind or
                       "SpiderError", keep_open=True, retry=bool(failures.transient))
     aside = states.get(FrontierState.ASIDE, 0)
     first_aside = store_crawl.first_set_aside(context.store, context.run.pass_id) if aside else ""
-    if (failures.first or aside) and not states.get(FrontierState.DONE, 0):
-        return Ending(Outcome.FAILED, failures.first or first_aside, failures.first_kind or "SpiderError",
+    if (first or aside) and not states.get(FrontierState.DONE, 0):
+        return Ending(Outcome.FAILED, first or first_aside, failures.first_kind or "SpiderError",
                       retry=bool(failures.transient))
     if not states and not context.progress.items:
         return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
     failed = failures.transient + failures.permanent
-    note = f"{failed} of {context.progress.pages} pages failed; the first: {failures.first}" if failed else ""
+    note = _failures_note(failures, context.progress.pages)
     if aside:
         note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
     complete = not (left or context.capped or failures.transient or failures.spider or aside
@@ -283,7 +293,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.elsewhere))))
     refused, given_before = store_crawl.refused(context.store, context.run)
     if refused:
-        note = "; ".join(filter(None, (_refusals(refused), note)))
+        note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
         complete = complete and not given_before  # what was on them would look as if it were gone
     if not context.session.checkable:
         complete = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,10 @@ from pipeline.crawl.extract.values import converter
 from pipeline.crawl.text import is_html, page_text, plain_text
 from pipeline.documents.regexes import search
 from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
+from pipeline.errors import PipelineError
 from pipeline.model import Json
+from pipeline.session import Session
+from pipeline.session.pages import Page
 from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable, WatchTable
 
 SHOWN = 5
@@ -52,6 +56,28 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
             rules += _fields("items.details", table.items.details.fields, None, document)
         _add_items(table.items, document, found)
     return found
+
+
+def session_note(session: Session, page: Page) -> str:
+    """What a page says of a session that was proved just before it was fetched; "" for nothing amiss, or without a login."""
+    standing = session.standing
+    if standing is None:
+        return ""
+    status = page.answer.status
+    try:
+        if session.checkable and not standing.verify(standing.epoch, time.monotonic()):
+            return ("login.check no longer matches after this page was fetched: the session is over, and what is shown here may be "
+                    "for strangers; does this page log out?")
+        reason = standing.expiry.of_page(page)
+    except PipelineError as error:
+        return f"whether the session holds could not be seen: {error}"
+    if reason:
+        return f"by login.expired this page shows a session that is over: it {reason}, though login.check matches"
+    if status in (401, 403):
+        return f"the session holds, and yet this page is refused ({status}): may this account see it?"
+    if page.document.lexbor.css_first("input[type=password i]") is not None:
+        return "this page asks for a password, though the session holds: it may be a wall (login.expired.present tells a crawl)"
+    return ""
 
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any], found: dict[str, Json]) -> None:

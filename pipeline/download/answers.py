@@ -27,6 +27,8 @@ _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 5
 _RETRY_AFTER_MAX_S = 24 * 3600.0
 _FIXES = {401: "the site wants a login: add one to the spider", 403: "the site wants a login, or does not want us",
           407: "give the proxy's user and password in [proxies]"}
+_ANSWERED = "the server answered"
+_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # after the URL, which has no blanks
 _RANGE = re.compile(r"\s*bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\s*", re.IGNORECASE)
 _OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "accept-encoding", "host",
                    "content-length", "transfer-encoding", "connection"})
@@ -97,12 +99,18 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
 def _refusal(response: requests.Response, url: str) -> DownloadError:
     status = response.status_code
     reason = clean(response.reason or "", 60)
-    what = f"the server answered {status} {reason}".rstrip()
+    what = f"{_ANSWERED} {status} {reason}".rstrip()
     where = shown_url(url)
     if status in TRY_LATER:
         after_s = retry_after_s(response.headers, datetime.now(UTC)) or 0.0
         return TryLaterError(what, where=where, after_s=min(after_s, _RETRY_AFTER_MAX_S))
     return DownloadError(what, where=where, fix=_FIXES.get(status, ""), retry=status in _TRANSIENT or status == 202)
+
+
+def refused_status(error: str) -> int:
+    """401 or 403 where such an answer is what a file failed for, else 0."""
+    found = _REFUSED.search(error)
+    return int(found[1]) if found else 0
 
 
 def validators(headers: Mapping[str, str]) -> Validators:

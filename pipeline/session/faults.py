@@ -109,6 +109,10 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
             "authentication" in text.lower() and ("407" in text or "SOCKS5" in text)) or _TUNNEL_REFUSED.search(text):
         return ProxyError("the proxy refused the user name or password", where=shown,
                           fix="correct this proxy's user and password in [proxies]")
+    if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
+           for cause in chain):
+        return ProxyError("does not speak SOCKS5 on that port", where=shown, retry=True,
+                          fix="correct the proxy's scheme or port in [proxies]")
     if any(isinstance(cause, socks.SOCKS5Error) for cause in chain):
         said = next(str(cause) for cause in chain if isinstance(cause, socks.SOCKS5Error))
         return ProxyError(f"the proxy could not reach {where}: {clean(said, 80)}", where=shown,

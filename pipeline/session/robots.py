@@ -16,6 +16,7 @@ from pipeline.urls import absolute, bare
 
 ROBOT = "crawl-to-inbox"
 """Our name in robots.txt."""
+FORBIDDEN = "robots.txt forbids it"
 PARSED_BYTES = 512_000
 """Of a robots.txt; RFC 9309, 2.5 asks for 500 KiB at least."""
 
@@ -53,7 +54,7 @@ class RobotsTxt:
         if self.failure is not None:
             raise _nothing_for_now(self.failure, url)
         if self.rules is not None and not self.rules.allows(url):
-            raise FetchError("robots.txt forbids it", where=shown_url(url), fix="set robots = false for this spider if you may")
+            raise FetchError(FORBIDDEN, where=shown_url(url), fix="set robots = false for this spider if you may")
 
 
 def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:

@@ -200,6 +200,13 @@ def set_aside(store: Store, pass_id: int) -> SetAside:
     return SetAside(row.number, first or "", row.until)
 
 
+def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
+    """The files that a pass asked for and that failed for good: URL and error."""
+    with store.read() as connection:
+        return [(row.url, row.error) for row in connection.execute(select(downloads.c.url, downloads.c.error).where(
+            downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt > 0))]
+
+
 def failures(store: Store, row_id: int) -> int:
     """Failures in a row so far, for the back-off."""
     with store.read() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Self
@@ -14,10 +15,14 @@ from pipeline.crawl.extract.urls import ftp, without_tracking
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
 from pipeline.hosts import HostSet, place_of
+from pipeline.session.shown import shown_url
 from pipeline.settings import SelectorTable, SpiderTable
 from pipeline.text import counted
+from pipeline.urls import absolute
 
 _MOST_ELSEWHERE = 10_000
+_ADDRESS = re.compile(r"\s*(https?:|[/\\]{2})", re.IGNORECASE)
+"""The beginning of a link that names a host, where `mailto:` and `javascript:` do not."""
 
 
 class Allowed:
@@ -72,6 +77,8 @@ class LinkRules:
         for reader in self._readers:
             for link in dict.fromkeys(reader.links(document)):
                 url = document.absolute(link) or (ftp(link) if self._for_files else "")
+                if not url and not self._for_files and _ADDRESS.match(link):
+                    self._leave_out(link.strip())
                 if url and not self._for_files:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
@@ -82,19 +89,29 @@ class LinkRules:
         """Whether a URL leads to one of the hosts; one that does not is told of by left_out."""
         if self.hosts is None or url in self.hosts:
             return True
+        self._leave_out(url)
+        return False
+
+    def _leave_out(self, url: str) -> None:
         if url not in self._known_elsewhere and len(self._known_elsewhere) < _MOST_ELSEWHERE:
             self._known_elsewhere.add(url)
             self._elsewhere.append(url)
-        return False
 
     def left_out(self) -> list[str]:
-        """Links to other hosts that were left out since the last call, each once as far as memory goes."""
+        """Links to other hosts, or to none that browsers open, left out since the last call, each once as far as memory goes."""
         found, self._elsewhere = self._elsewhere, []
         return found
 
 
 def left_out_note(urls: Collection[str]) -> str:
     """ "2 links left out: other hosts: www.site.example; add it to hosts", "" for none."""
+    nowhere = [url for url in urls if not absolute(url)]
+    return "; ".join(filter(None, (
+        _elsewhere_note([url for url in urls if absolute(url)]),
+        f"{counted(len(nowhere), 'link')} left out: no host that browsers open: {shown_url(min(nowhere))}" if nowhere else "")))
+
+
+def _elsewhere_note(urls: Collection[str]) -> str:
     if not urls:
         return ""
     places = [place for place, _ in Counter(map(place_of, urls)).most_common(4)]

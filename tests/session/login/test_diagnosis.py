@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import socketserver
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.ports import free_port
+from tests.servers.proxies import start_http_proxy, start_socks_proxy
+from tests.session.test_proxies import pem_files
 
 FORM = "<form method=post><input type=hidden name=csrf value=1><input name=user><input type=password name=pass></form>"
 OUT = "<a href=/logout>out</a>"
@@ -108,3 +118,128 @@ def test_a_token_rule_that_finds_nothing_is_named(tmp_path: Path, monkeypatch: p
         Path(file).write_text(Path(file).read_text().replace('check = "a[href*=logout]"', 'check = { jmes = "ok" }'))
         result = CliRunner().invoke(main, ["login", "--settings", file, "s"])
     assert "login.token finds nothing in the answer" in result.output + str(result.exception)
+
+
+def behind_proxy(folder: Path, site: PageSite, proxy: str, more: str = "") -> str:
+    """The settings of a spider with a login, through a proxy."""
+    file = Path(settings(folder, site))
+    file.write_text(file.read_text().replace("robots = false", f'robots = false\nproxy = "p"\nretries = 0\n{more}')
+                    + f'\n[proxies]\np = "{proxy}"\n')
+    return str(file)
+
+
+@contextmanager
+def dead_proxy() -> Iterator[str]:
+    yield f"http://me:geheim@127.0.0.1:{free_port()}"
+
+
+@contextmanager
+def wrong_password() -> Iterator[str]:
+    with start_http_proxy("me:right") as place:
+        yield f"http://me:wrong@{place}"
+
+
+@contextmanager
+def no_password() -> Iterator[str]:
+    with start_http_proxy("me:right") as place:
+        yield f"http://{place}"
+
+
+@contextmanager
+def strange_certificate() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = pem_files(Authority(trustme.CA(), Path(folder)), Path(folder))
+        with start_http_proxy("me:right", cert=cert, key=key) as place:
+            yield f"https://me:right@{place}"
+
+
+@contextmanager
+def no_tls() -> Iterator[str]:
+    with PageSite() as server:
+        yield f"https://me:right@{server.host}"
+
+
+@contextmanager
+def socks_password() -> Iterator[str]:
+    with start_socks_proxy("me", "right") as place:
+        yield f"socks5://me:wrong@{place}"
+
+
+class _Greeting(socketserver.BaseRequestHandler):
+    """What a mail server says first."""
+
+    def handle(self) -> None:
+        self.request.recv(3)
+        self.request.sendall(b"220 ready\r\n")
+
+
+@contextmanager
+def no_socks() -> Iterator[str]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Greeting) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"socks5://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+PROXIES = {
+    "down": (dead_proxy, "the proxy is down: Connection refused; nothing was sent around it"),
+    "407, wrong password": (wrong_password, "the proxy refused the user name or password"),
+    "407, no password": (no_password, "the proxy refused the user name or password"),
+    "a certificate of nobody": (strange_certificate, "its certificate is not to be trusted"),
+    "no TLS": (no_tls, "does not speak TLS on that port"),
+    "SOCKS, wrong password": (socks_password, "the proxy refused the user name or password"),
+    "no SOCKS": (no_socks, "does not speak SOCKS5 on that port"),
+}
+COMMANDS = {"login": ["login", "s"], "run": ["run", "s"], "run without a login": ["run", "s"], "check": ["check", "--connect"]}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("proxy", [pytest.param(name, marks=[pytest.mark.needs("microsocks")] * ("password" in name and "SOCKS" in name))
+                                   for name in PROXIES])
+def test_a_proxy_that_does_not_serve_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str,
+                                                     command: str) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    start, said = PROXIES[proxy]
+    with site_that_answers(Answer(OUT)) as site, start() as url:
+        file = Path(behind_proxy(tmp_path, site, url))
+        if "without" in command:
+            text = file.read_text()
+            file.write_text(text[:text.index("[spiders.s.login]")] + text[text.index("[proxies]"):])
+        name, *arguments = COMMANDS[command]
+        result = CliRunner().invoke(main, [name, "--settings", str(file), *arguments])
+        told = result.output + str(result.exception)
+    assert result.exit_code != 0
+    assert f"{url.partition(':')[0]}://{url.rpartition('/')[2].rpartition('@')[2]}: {said}" in told
+    assert "me:" not in told
+    assert site.asked == []
+
+
+TRIED = {
+    "a page like any other": (Answer(OUT), ""),
+    "a page that is refused": (Answer("no", 403), "the session holds, and yet this page is refused (403)"),
+    "a page that asks for a password": (Answer(FORM), "this page asks for a password, though the session holds"),
+    "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "shows what login.expired.present names"),
+    "a page that logs out": (Answer("<p>bye</p>"), "the session is over, and what is shown here may be for strangers"),
+}
+
+
+@pytest.mark.parametrize("tried", TRIED)
+def test_try_says_what_a_page_shows_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: str) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    page, said = TRIED[tried]
+    over: list[str] = []
+
+    def start(asked: Asked) -> Answer:
+        return Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") and not over else "<p>stranger</p>")
+
+    def one(asked: Asked) -> Answer:
+        if "logs out" in tried:
+            over.append(asked.path)
+        return page
+    with site_that_answers(Answer(OUT, headers=SET)) as site:
+        site.pages |= {"/": start, "/page": one}
+        file = settings(tmp_path, site, "expired = { present = '#wall' }")
+        result = CliRunner().invoke(main, ["try", "--settings", file, "s", f"{site.url}/page"])
+        told = result.output + str(result.exception or "")
+    assert said in told
+    assert ("session: " in told) == bool(said and "expired.present" not in said), told
