@@ -243,6 +243,8 @@ class _Gathered:
 
 def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
     """Why a page that no callback wanted is of no use; ("", False) for a fine one."""
+    if response.status == 304:  # Revalidate has put the kept page in the place of one that was asked for
+        return f"HTTP 304 from {response.url}, though no page is kept of it", True
     if response.status < 400 or page.items or page.links or page.downloads or page.rejects:
         return "", False
     transient = response.status >= 500 or response.status in (408, 425, 429)

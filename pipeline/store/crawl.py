@@ -184,11 +184,19 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
         return {FrontierState(state): count for state, count in rows}
 
 
+NO_REFUSALS = (404, 408, 410, 425, 429)
+"""Client errors that say that there is no such page, or not now."""
+
+
 def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """How many pages of the pass were refused (401, 403), by status and host; whether an earlier pass was given some of them."""
+    """How many pages of the pass were refused, by status and host; whether an earlier pass was given some of them.
+
+    A refusal is any 4xx that neither passes nor says that there is no such page: 401, 403, also a firewall's 405 or 418.
+    """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url, pages.c.status).where(
-            pages.c.pass_id == run.pass_id, pages.c.status.in_((401, 403))).distinct()).all()
+            pages.c.pass_id == run.pass_id, pages.c.status.between(400, 499),
+            pages.c.status.not_in(NO_REFUSALS)).distinct()).all()
         if not found:
             return {}, False
         given = connection.execute(select(pages.c.id).join(passes, passes.c.id == pages.c.pass_id).where(

@@ -263,6 +263,19 @@ def test_some_failed_pages_make_a_run_incomplete_and_mark_nothing_gone(crawls: C
     assert [change.kind for change in crawls.changes(third)] == ["gone"]
 
 
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 405, 406, 407, 418, 421, 451, 304])
+def test_nothing_is_gone_where_a_page_that_was_given_before_is_refused(crawls: Crawls, site: PageSite, status: int) -> None:
+    site.pages = {"/": "<a href=/1></a><a href=/2></a>", "/1": "<p>one</p>", "/2": "<p>two</p>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nretries = 0\n[spiders.s.items]\neach = "p"\n'
+                 'key = ["x"]\nfields = { x = "::text" }')
+    crawls.run()
+    site.pages["/2"] = Answer("" if status == 304 else "<h1>no</h1>", status)
+    second = crawls.run()
+    assert (second.outcome, second.complete) == (Outcome.SUCCEEDED, False)
+    assert crawls.changes(second) == []
+    assert str(status) in second.error
+
+
 def test_an_item_without_its_key_is_rejected_and_counted(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<div class=p><b>no link</b></div><div class=p><b>t</b><h3><a href=/i/1></a></h3></div>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS.replace("h3 a::attr(title)", "b"))
