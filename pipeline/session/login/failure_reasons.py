@@ -69,7 +69,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
 def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
     """What is left: scripts, a wrong password, or a wrong check."""
     status = after.answer.status
-    if not form_again and _asks_for_scripts(after):
+    if not form_again and asks_for_scripts(after):
         return Refusal("the site wants a browser that runs scripts", said,
                        "log in with a browser and bring its cookies in: `pipeline cookies import`")
     if status in (401, 403) or form_again or (said and (status >= 400 or _COMPLAINTS.search(said))):
@@ -83,7 +83,7 @@ def _title(page: Page) -> str:
     return " ".join(node.text() for node in page.document.lexbor.css("title, h1"))
 
 
-def _asks_for_scripts(page: Page) -> bool:
+def asks_for_scripts(page: Page) -> bool:
     """Whether a page says no more than that scripts are needed."""
     body = page.document.lexbor.css_first("body")
     if body is None or page.document.lexbor.css_first("script, noscript") is None:

@@ -16,7 +16,7 @@ from selectolax.lexbor import SelectolaxError
 from pipeline.errors import FetchError, LoginError, SpiderError
 from pipeline.session.client import Client, fetch
 from pipeline.session.login.expiry import same_page
-from pipeline.session.login.failure_reasons import Refusal, asks_captcha, explain
+from pipeline.session.login.failure_reasons import Refusal, asks_captcha, asks_for_scripts, explain
 from pipeline.session.login.forms import Form, choose_form, forms_of
 from pipeline.session.login.submission import Submission
 from pipeline.session.login.totp import totp_code
@@ -128,7 +128,7 @@ class Login:
         refusal = explain(before, landing, form_again=form_again)
         if form_again and landing.answer.status < 400 and not refusal.said and not self._carries_cookies(landing.answer.url):
             return Refusal("the login form came again, and no cookie of the site is kept that would tell it who logged in", "",
-                           "is login.url the address that people use (https, the right host)?")
+                           "correct login.fields; or is login.url not the address that people use (https, the right host)?")
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
@@ -204,6 +204,9 @@ class Login:
             return Refusal(f"the login page has a server error (status {status})", "", "try again later", retry=True)
         if asks_captcha(page):
             return Refusal("the login page asks for a captcha", "",
+                           "log in with a browser and bring its cookies in: `pipeline cookies import`")
+        if not forms_of(page) and asks_for_scripts(page):
+            return Refusal("the login page wants a browser that runs scripts", "",
                            "log in with a browser and bring its cookies in: `pipeline cookies import`")
         if status == 401 and "WWW-Authenticate" in page.answer.headers:
             return Refusal("the login page asks for HTTP authentication", "",

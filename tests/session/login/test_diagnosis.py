@@ -85,6 +85,19 @@ def test_what_went_wrong_is_what_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     assert said in told
 
 
+@pytest.mark.parametrize(("page", "said"), [
+    (Answer("<head><script src=/app.js></script></head><noscript>You need to enable JavaScript to run this app.</noscript>"
+            "<div id=root></div>"), "the login page wants a browser that runs scripts"),
+    (Answer("<title>Just a moment...</title><div id=cf></div><script>go()</script>", 403), "the login page wants a browser that runs scripts"),
+    (Answer("<h1>Forbidden</h1>", 403), "the login page answers with status 403"),
+    (Answer("<p>Welcome</p><script>go()</script>"), "no such form on the login page")])
+def test_why_there_is_no_form_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Answer, said: str) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    with PageSite({"/login": page, "/": Answer("<p>start</p>")}) as site:
+        result = CliRunner().invoke(main, ["login", "--settings", settings(tmp_path, site), "s"])
+    assert said in result.output + str(result.exception)
+
+
 def test_a_session_that_holds_is_said_to_hold_and_fresh_tries_the_password(tmp_path: Path,
                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     def login(asked: Asked) -> Answer:
