@@ -13,9 +13,10 @@ from datetime import datetime, tzinfo
 from pipeline.errors import UsageError
 from pipeline.mail.compose import Picture
 from pipeline.mail.filters import number
-from pipeline.mail.text import one_line
+from pipeline.mail.text import one_line, shown
 from pipeline.mail.wording import Wording
-from pipeline.model import Change, ChangeKind
+from pipeline.model import Change, ChangeKind, Json
+from pipeline.price import is_price, same_currency
 from pipeline.store import Store
 from pipeline.store import digests as stored
 
@@ -24,7 +25,9 @@ WIDTH, HEIGHT = 280, 56
 MAX_CHARTS = 12
 _MAX_POINTS = 400
 _PAD = 6
+_LONGEST = 40
 Points = list[tuple[datetime, float]]
+Values = list[tuple[datetime, Json]]
 
 
 @dataclass(frozen=True)
@@ -62,31 +65,43 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
             courses.setdefault(past.key, []).append(past)
         for change in own:
             for name in fields:
-                points = _points(courses.get(change.key, []), name, until=change)
-                if len(points) > 1 and name in change.fields and len(found) < MAX_CHARTS:
+                values = _values(courses.get(change.key, []), name, until=change)
+                if len(values) > 1 and name in change.fields and len(found) < MAX_CHARTS:
+                    points = [(at, _number(value)) for at, value in values]
                     picture = Picture(f"chart-{change.id}-{len(found.get(change.id, ()))}@{seed}", draw(points))
-                    found.setdefault(change.id, []).append(Chart(picture, _told(name, points, words, zone)))
+                    found.setdefault(change.id, []).append(Chart(picture, _told(name, values, words, zone)))
     return found
 
 
-def _points(course: Sequence[Change], field: str, *, until: Change) -> Points:
-    """When the field had which value; the last `_MAX_POINTS`."""
-    points: Points = []
+def _values(course: Sequence[Change], field: str, *, until: Change) -> Values:
+    """When the field had which value; the last `_MAX_POINTS`. Of prices those in the currency of the last."""
+    values: Values = []
     for change in course:
         if change.id > until.id:
             break
-        if not points and change.kind is ChangeKind.CHANGED and (value := number(change.before.get(field))) is not None:
-            points.append((change.at, value))  # what is kept does not say since when
-        if change.kind is not ChangeKind.GONE and (value := number(change.after.get(field))) is not None:
-            points.append((change.at, value))
-    return points[-_MAX_POINTS:]
+        if not values and change.kind is ChangeKind.CHANGED and number(change.before.get(field)) is not None:
+            values.append((change.at, change.before[field]))  # what is kept does not say since when
+        if change.kind is not ChangeKind.GONE and number(change.after.get(field)) is not None:
+            values.append((change.at, change.after[field]))
+    return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]
 
 
-def _told(field: str, points: Points, words: Wording, zone: tzinfo) -> str:
-    values = [value for _, value in points]
-    first, last, low, high = (f"{value:,.10g}" for value in (values[0], values[-1], min(values), max(values)))
-    return words.chart.format(field=one_line(field, 40), start=f"{points[0][0].astimezone(zone):%Y-%m-%d}", first=first,
+def _told(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
+    alone = [value for _, value in values]
+    first, last, low, high = (_written(value) for value in (alone[0], alone[-1], min(alone, key=_number), max(alone, key=_number)))
+    return words.chart.format(field=one_line(field, 40), start=f"{values[0][0].astimezone(zone):%Y-%m-%d}", first=first,
                               last=last, low=low, high=high)
+
+
+def _written(value: Json) -> str:
+    """Prices as the site writes them."""
+    return one_line(shown(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
+
+
+def _number(value: Json) -> float:
+    found = number(value)
+    assert found is not None
+    return found
 
 
 def draw(points: Points) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import email
+import io
 import re
+import zipfile
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import default
@@ -17,6 +20,7 @@ from pipeline.errors import SettingsError, UsageError
 from pipeline.mail.digest import Built, build, preview
 from pipeline.mail.filters import number, passes
 from pipeline.model import Change, ChangeKind, Outcome
+from pipeline.price import price
 from pipeline.settings import GroupTable
 from pipeline.store import digests
 from pipeline.store import outbox as stored
@@ -237,8 +241,8 @@ def test_a_csv_begins_with_a_byte_order_mark_where_that_is_chosen(store, site, s
 def test_a_price_is_drawn_over_time_inside_the_mail_with_its_story_in_words(store, site, settings_from):
     pytest.importorskip("resvg_py")
     settings = settings_from(digest='charts = ["price"]\nattach = ["csv"]')
-    for price in ("£51.77", "£45.00", "£60.00"):
-        site.run({"1": BOOKS["1"] | {"price": price}})
+    for text in ("£51.77", "£45.00", "£60.00"):
+        site.run({"1": BOOKS["1"] | {"price": text}})
     built(store, settings)
     site.run({"1": BOOKS["1"] | {"price": "£41.00"}})
     result = built(store, settings, slot="s2")
@@ -255,6 +259,45 @@ def test_a_price_is_drawn_over_time_inside_the_mail_with_its_story_in_words(stor
     assert [part.get_content_type() for part in mail.walk() if part.is_multipart()] == [
         "multipart/mixed", "multipart/alternative", "multipart/related"]
     assert "data:image/png;base64," in store.files.path(result.html_keys[0]).read_text("utf-8")
+
+
+def priced(amount: float, currency: str, text: str) -> dict[str, object]:
+    return {"title": "Kettle", "price": price(amount, currency, text), "url": "https://books.test/kettle"}
+
+
+def test_a_price_is_told_as_the_site_writes_it_in_text_in_html_and_beside_its_chart(store, site, settings_from):
+    pytest.importorskip("resvg_py")
+    settings = settings_from(digest='charts = ["price"]')
+    for at in ((1299, "EUR", "1.299,-- €"), (1349.5, "EUR", "1.349,50 €"), (1500, "USD", "$1,500")):
+        site.run({"1": priced(*at)})
+    built(store, settings)
+    site.run({"1": priced(999, "EUR", "999,-- €")})
+    (mail, _), = mails(store, built(store, settings, slot="s2"))
+    assert "price: $1,500 → 999,-- €" in text_of(mail)
+    assert re.search(r"price since \S+: 1\.299,-- € → 999,-- €, lowest 999,-- €, highest 1\.349,50 €", text_of(mail))
+    assert re.search(r"line-through[^>]*>\$1,500<.*?>999,-- €<", text_of(mail, "html"), re.DOTALL)
+
+
+def test_a_price_is_a_number_and_a_currency_in_tables_and_a_group_may_ask_for_cheap_ones(store, site, settings_from):
+    settings = settings_from(digest='attach = ["csv", "xlsx"]\n[[digests.morning.groups]]\nto = ["cheap@example.com"]\n'
+                                    'where = ["price < 20"]\n')
+    dear, cheap = priced(1299, "EUR", "1.299,-- €"), priced(12.99, "GBP", "£12.99") | {"title": "Pencil"}
+    site.run({"dear": dear, "cheap": cheap})
+    built(store, settings)
+    site.run({"dear": priced(999, "EUR", "999,-- €"), "cheap": cheap | {"price": price(11, "GBP", "£11")}})
+    found = {recipients[0].rpartition("<")[2].rstrip(">"): mail for mail, recipients in mails(store, built(store, settings, slot="s2"))}
+    assert len(found) == 2
+    own = found.pop("cheap@example.com")
+    assert "£12.99 → £11" in text_of(own)
+    assert "999" not in text_of(own)
+    parts = {part.get_filename().rpartition(".")[2]: part.get_payload(decode=True) for part in found.popitem()[1].iter_attachments()}
+    rows = {row["key"]: row for row in csv.DictReader(io.StringIO(parts["csv"].decode(), newline=""))}
+    assert [rows["dear"][name] for name in ("price", "price (currency)", "price (before)")] == ["999", "EUR", "1299"]
+    with zipfile.ZipFile(io.BytesIO(parts["xlsx"])) as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    assert {"999", "1299", "11", "12.99"} <= set(re.findall(r"<c r=\"[A-Z]+\d+\"><v>([^<]+)</v>", sheet))
+    assert {"EUR", "GBP", "price (currency)"} <= set(re.findall(r"<t>([^<]*)</t>", sheet)) | set(re.findall(
+        r"<t[^>]*>([^<]*)</t>", sheet))
 
 
 def test_a_folder_of_templates_goes_before_ours_and_cannot_reach_out(store, site, settings_from, tmp_path):
