@@ -22,13 +22,17 @@ def answer_json(data: object, status: int = 200) -> Answer:
 
 
 def graphql(asked: Asked) -> Answer:
-    """As GraphQL over HTTP has it: a mutation that gives a token, and a query that wants it."""
+    """As GraphQL over HTTP has it: a mutation that gives a token, and queries that want it, by POST or GET."""
+    known = asked.headers.get("Authorization") == "Bearer t0k3n"
+    if asked.method == "GET":
+        me = answer_json({"data": {"me": {"name": "me"}}})
+        return me if known and asked.path.endswith("?query=%7Bme%7Bname%7D%7D") else answer_json({"errors": [{"message": "No"}]}, 401)
     sent = json.loads(asked.body)
     if "mutation" in sent["query"]:
         if sent["variables"] != {"input": {"user": "me", "password": "geheim", "remember": True, "device": 7}}:
             return answer_json({"data": None, "errors": [{"message": "Invalid credentials"}]})
         return answer_json({"data": {"login": {"token": "t0k3n"}}})
-    if asked.headers.get("Authorization") != "Bearer t0k3n":
+    if not known:
         return answer_json({"errors": [{"message": "Unauthenticated"}]}, 401)
     return answer_json({"data": {"orders": [{"id": 1, "total": 9.5}, {"id": 2, "total": 20}]}})
 

@@ -31,7 +31,7 @@ def test_a_file_arrives_whole_and_is_recorded_with_its_hash(bench: Bench) -> Non
     assert bench.parts == []
     asked, = bench.server.asked
     assert asked.headers["accept-encoding"] == "identity"
-    assert asked.headers["referer"] == "http://site/list"
+    assert asked.headers["referer"] == "http://site/"  # of another origin (Referrer Policy, strict-origin-when-cross-origin)
     assert asked.headers["x-token"] == "t"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.session.http_auth import Challenge, HttpAuth, challenges_in, digest, origin
+from pipeline.session.http_auth import Challenge, HttpAuth, challenges_in, digest
+from pipeline.session.origins import TrustedOrigins
 from pipeline.settings import AuthTable
 
 URL = "https://site.example/dir/index.html"
@@ -16,7 +17,7 @@ URL = "https://site.example/dir/index.html"
 def auth_of(monkeypatch: pytest.MonkeyPatch, kind: str = "digest", password: str = "secret", **more: Any) -> HttpAuth:
     monkeypatch.setenv("AUTH_SECRET", password)
     given = {"token": {"env": "AUTH_SECRET"}} if kind == "bearer" else {"user": "me", "password": {"env": "AUTH_SECRET"}}
-    return HttpAuth(AuthTable.model_validate({"type": kind, **given, **more}), {origin("https://site.example/")}, "spiders.s.auth")
+    return HttpAuth(AuthTable.model_validate({"type": kind, **given, **more}), TrustedOrigins(["https://site.example/"], "auth"), "spiders.s.auth")
 
 
 @pytest.mark.parametrize(("algorithm", "response"), [

@@ -45,11 +45,11 @@ FORM = "<form method=post action='{action}'><input name=user><input type=passwor
 
 
 @pytest.mark.parametrize(("form", "status", "words"), [
-    (FORM.format(action="{plain}/steal", button=""), 0, "the form would send the password in the clear to {plain}/steal"),
-    (FORM.format(action="/in", button="<button formaction='{plain}/steal'>In</button>"), 0, "in the clear to {plain}/steal"),
-    ("<base href='{plain}/'>" + FORM.format(action="steal", button=""), 0, "in the clear to {plain}/steal"),
-    (FORM.format(action="/in", button=""), 307, "would send what was posted to it in the clear to {plain}/steal"),
-    (FORM.format(action="/in", button=""), 308, "would send what was posted to it in the clear to {plain}/steal")])
+    (FORM.format(action="{plain}/steal", button=""), 0, "the password would go in the clear from {site} to {plain}"),
+    (FORM.format(action="/in", button="<button formaction='{plain}/steal'>In</button>"), 0, "the password would go in the clear from {site} to {plain}"),
+    ("<base href='{plain}/'>" + FORM.format(action="steal", button=""), 0, "the password would go in the clear from {site} to {plain}"),
+    (FORM.format(action="/in", button=""), 307, "what was posted would go in the clear from {site} to {plain}"),
+    (FORM.format(action="/in", button=""), 308, "what was posted would go in the clear from {site} to {plain}")])
 def test_a_password_stays_on_https(authority: Authority, open_with: OpenSession, form: str, status: int, words: str) -> None:
     with PageSite() as plain, PageSite(tls=context(authority.issue())) as site:
         site.pages = {"/login": form.replace("{plain}", plain.url),
@@ -57,7 +57,7 @@ def test_a_password_stays_on_https(authority: Authority, open_with: OpenSession,
         session = open_with(site.url, f'ca_file = "{authority.ca_file}"', login=f'url = "{site.url}/login"')
         with pytest.raises(PipelineError) as caught:
             session.ensure_login()
-        assert words.replace("{plain}", plain.url) in str(caught.value)
+        assert words.replace("{plain}", plain.url).replace("{site}", site.url) in str(caught.value)
         assert plain.asked == []
 
 
