@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import random
-import socket
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import requests
 
-from pipeline.download import names
 from pipeline.download.answers import Translate, TryLaterError
 from pipeline.download.buffers import Buffers
 from pipeline.download.landing import Landing
@@ -26,10 +22,11 @@ from pipeline.download.limits import MIB, Limits
 from pipeline.download.pace import Pace
 from pipeline.download.places import Places
 from pipeline.download.stream import Fetched, NotModified, StoppedError, fetch
+from pipeline.download.transfers import Figures, Transferring
 from pipeline.download.unproved import Came, Sorted, UnprovedFiles
 from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
 from pipeline.hosts import place_of
-from pipeline.model import DownloadState, QueuedDownload, Run, Transfer
+from pipeline.model import DownloadState, QueuedDownload, Run
 from pipeline.session.client import Client
 from pipeline.session.login.expiry import Standing
 from pipeline.session.shown import clean, shown_url
@@ -51,58 +48,6 @@ _PROGRESS_BYTES = MIB
 
 Admit = Callable[[str, threading.Event], contextlib.AbstractContextManager[None]]
 """Takes a URL and what ends the wait."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What this run's downloads have come to. unchanged: those of `done` that did not have to be fetched."""
-
-    done: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    bytes: int = 0
-    active: tuple[Transfer, ...] = ()
-
-
-@dataclass
-class _InHand:
-    """A download in the hands of a worker."""
-
-    wanted: QueuedDownload
-    stopped: threading.Event = field(default_factory=threading.Event)
-    started_s: float = field(default_factory=time.monotonic)
-    offset: int = 0
-    received: int = 0
-    total: int | None = None
-    line: socket.socket | None = None
-    begun: bool = False
-
-    def answered(self, response: requests.Response, offset: int, total: int | None) -> None:
-        self.offset, self.total, self.started_s = offset, total, time.monotonic()
-        self.hang_up()
-        # A duplicate of the descriptor: shutting it down ends a read in the worker's thread at once, over TLS
-        # too, and it cannot have become somebody else's in the meantime.
-        with contextlib.suppress(OSError, AttributeError, ValueError):
-            self.line = socket.socket(fileno=os.dup(response.raw.fileno()))
-
-    def stop(self) -> None:
-        self.stopped.set()
-        line = self.line
-        if line is not None:
-            with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-
-    def hang_up(self) -> None:
-        line, self.line = self.line, None
-        if line is not None:
-            line.close()
-
-    def figures(self, now_s: float) -> Transfer:
-        wanted = self.wanted
-        return Transfer(
-            name=names.safe(wanted.name) or names.safe(names.from_url(wanted.url)) or "download",
-            done_bytes=self.offset + self.received, total_bytes=self.total,
-            rate_bytes_s=self.received / max(now_s - self.started_s, 1e-3))
 
 
 class Downloads:
@@ -138,8 +83,8 @@ class Downloads:
         self._pace = Pace(limits.rate_bytes_s)
         self._changed = threading.Condition()
         self._closing = threading.Lock()
-        self._handed: deque[_InHand] = deque()
-        self._active: dict[int, _InHand] = {}
+        self._handed: deque[Transferring] = deque()
+        self._active: dict[int, Transferring] = {}
         self._arrived: list[Came] = []
         self._unproved = UnprovedFiles(standing, checkable, self.wake) if standing is not None else None
         self._look = True
@@ -278,7 +223,7 @@ class Downloads:
         if taken:
             with self._changed:
                 for wanted in taken:
-                    self._active[wanted.id] = transfer = _InHand(wanted)
+                    self._active[wanted.id] = transfer = Transferring(wanted)
                     self._handed.append(transfer)
                     if self._stopping:
                         transfer.stop()
@@ -381,7 +326,7 @@ class Downloads:
             if client is not None:
                 client.close()
 
-    def _next(self) -> _InHand | None:
+    def _next(self) -> Transferring | None:
         with self._changed:
             self._changed.wait_for(lambda: self._handed or self._stopping)
             if self._stopping:
@@ -390,7 +335,7 @@ class Downloads:
             transfer.begun = True
             return transfer
 
-    def _fetch(self, client: requests.Session, buffers: Buffers, transfer: _InHand) -> None:
+    def _fetch(self, client: requests.Session, buffers: Buffers, transfer: Transferring) -> None:
         wanted = transfer.wanted
         landing = self._landing
         assert landing is not None  # closed after the last worker only
@@ -440,7 +385,7 @@ class Downloads:
     def _recorded(self, key: str) -> bool:
         return queue.is_recorded(self._store, key)
 
-    def _received(self, transfer: _InHand, count: int) -> None:
+    def _received(self, transfer: Transferring, count: int) -> None:
         with self._changed:
             transfer.received += count
             self._bytes += count
