@@ -103,7 +103,6 @@ class FeedSpider(scrapy.Spider):
             Download(url, item_key=entry.item["id"], referer=response.url)
             for entry in entries for url in dict.fromkeys(entry.files) if self._files])
 
-
     def _keep_ids(self, entries: list[Entry], context: CrawlContext, feed: str) -> None:
         known = context.known_keys(str(entry.item["id"]) for entry in entries)
         if len(known) == len({entry.item["id"] for entry in entries}):
@@ -117,8 +116,9 @@ class FeedSpider(scrapy.Spider):
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
     """Give entries with new ids the ids that they had, and say how many. known: which of their ids are; before: stored entries.
 
-    The same entry: one that is no longer in the feed, with the same link and title, and with the same text or the same
-    date; where several are alike, with the same text. Its date is as it was when only that differs: feeds that make up ids make up dates.
+    The same entry: one that is no longer in the feed, with the same link and title, and with the same text or the same date. A feed
+    of which some ids are known, or with entries that are alike, is believed where the date differs; else the date stays as it was,
+    since feeds that make up ids make up dates.
     """
     here = {entry.item["id"] for entry in entries}
     gone: defaultdict[Json, list[dict[str, Json]]] = defaultdict(list)
@@ -126,19 +126,22 @@ def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict
         if item["id"] not in here:
             gone[_alike(item)].append(item)
     counts = Counter(_alike(entry.item) for entry in entries)
+    told_apart = {_alike(entry.item) for entry in entries if entry.item["id"] in known}
     renamed = 0
-    for entry in entries:
-        item, candidates = entry.item, gone.get(_alike(entry.item), [])
-        if item["id"] in known or not candidates:
+    for item in (entry.item for entry in entries):
+        alike = _alike(item)
+        candidates = gone.get(alike, [])
+        if item["id"] in known or alike in told_apart or not candidates:
             continue
-        alone = counts[_alike(item)] == 1 and len(candidates) == 1
-        same = next((one for one in candidates if _text_of(one) == _text_of(item)), None) or next(
-            (one for one in candidates if alone and one.get("published") == item["published"]), None)
+        dated = [one for one in candidates if one.get("published") == item["published"]]
+        alone = counts[alike] == 1 and len(candidates) == 1
+        same = next((one for one in (dated if known or counts[alike] > 1 else candidates) if one.get("summary") == item["summary"]),
+                    None) or next((one for one in dated if alone), None)
         if same is None:
             continue
         candidates.remove(same)
         item["id"] = same["id"]
-        if _text_of(same) == _text_of(item):
+        if same.get("summary") == item["summary"]:
             item["published"] = same.get("published")
         renamed += 1
     return renamed
@@ -146,10 +149,6 @@ def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict
 
 def _alike(item: Mapping[str, Json]) -> tuple[Json, ...]:
     return (item.get("url"), item.get("title")) if item.get("url") else (None, item.get("title"), item.get("summary"))
-
-
-def _text_of(item: Mapping[str, Json]) -> Json:
-    return item.get("summary")
 
 
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False) -> list[Entry]:

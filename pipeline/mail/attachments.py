@@ -86,7 +86,6 @@ class Columns:
                 differs = change.kind is ChangeKind.CHANGED and not same(change.before.get(name), now.get(name))
                 yield change.before.get(name) if differs else None
 
-
     def _of_field(self, name: str) -> list[str]:
         return [name, f"{name} (currency)"] if name in self.priced else [name]
 

@@ -118,6 +118,7 @@ def declared_encoding(body: bytes, content_type: str, override: str | None = Non
     return header_encoding(content_type) or _encoding_in_page(body)
 
 
+@lru_cache(maxsize=256)
 def header_encoding(content_type: str) -> str | None:
     """What the first charset of a Content-Type header tells."""
     for name, value in _PARAMETER.findall(content_type):

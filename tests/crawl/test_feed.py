@@ -188,15 +188,17 @@ def test_an_edited_entry_with_a_made_up_id_has_changed(crawls: Crawls, site: Pag
     assert (run.progress.new, run.progress.changed) == (0, 2)
 
 
-def test_new_entries_with_one_link_and_title_are_new(crawls: Crawls, site: PageSite) -> None:
+@pytest.mark.parametrize("text", ["All well", "All well on day {}"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_new_entries_with_one_link_and_title_are_new(crawls: Crawls, site: PageSite, text: str, step: int) -> None:
     """A status page: each entry has an id of its own, and all have the link and title of those that left the feed."""
     crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
-    for last in range(3, 7):
-        site.pages = {"/feed": rss(*(f"<title>Status</title><link>/status</link><guid>{number}</guid><description>All well on day {number}"
+    for last in range(3, 10, step):
+        site.pages = {"/feed": rss(*(f"<title>Status</title><link>/status</link><guid>{number}</guid><description>{text.format(number)}"
                                      f"</description><pubDate>Sat, 0{number} Feb 2001 04:05:06 GMT</pubDate>"
                                      for number in range(last - 2, last + 1)))}
         run = crawls.run()
-        assert (run.progress.new, run.error) == (3 if last == 3 else 1, "")
+        assert (run.progress.new, run.error) == (3 if last == 3 else step, "")
 
 
 def test_ids_that_a_site_changed_once_do_not_tell_its_feed_again(crawls: Crawls, site: PageSite) -> None:
