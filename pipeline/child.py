@@ -351,7 +351,7 @@ class CrawlRun:
             outcome = Outcome.STOPPED if self._stop else Outcome.FAILED
             return Ending(outcome, f"{files_left} files are still to be fetched", "DownloadError", keep_open=True,
                           retry=True)
-        if ending.outcome is Outcome.SUCCEEDED and (note := self._files_kept_out()):
+        if ending.outcome is Outcome.SUCCEEDED and (note := self._why_files_failed()):
             ending = replace(ending, error="; ".join(filter(None, (ending.error, note))))
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if ending.outcome is Outcome.SUCCEEDED and aside.count and aside.until is not None:
@@ -360,16 +360,21 @@ class CrawlRun:
             ending = replace(ending, error="; ".join(filter(None, (ending.error, note))))
         return ending
 
-    def _files_kept_out(self) -> str:
-        """How many files were refused, by what, and how many robots.txt forbids; "" for none."""
+    def _why_files_failed(self) -> str:
+        """How many files were refused, by what, how many robots.txt forbids, and why the first of the others failed; "" for none."""
         refused: Counter[tuple[int, str]] = Counter()
         forbidden = 0
+        others = []
         for url, error in download_queue.failed(self._store, self._run.pass_id):
             if status := refused_status(error):
                 refused[status, place_of(url)] += 1
-            forbidden += FORBIDDEN in error
+            elif FORBIDDEN in error:
+                forbidden += 1
+            else:
+                others.append(error)
         return "; ".join(filter(None, (refusals_note(refused, "file"),
-                                       f"{counted(forbidden, 'file')} kept out by robots.txt" if forbidden else "")))
+                                       f"{counted(forbidden, 'file')} kept out by robots.txt" if forbidden else "",
+                                       f"{counted(len(others), 'file')} failed; the first: {others[0]}" if others else "")))
 
     def _so_far(self) -> Progress:
         if self._downloads is not None:

@@ -47,7 +47,8 @@ def test_refused_files_are_counted_by_host(crawls: Crawls, site: PageSite) -> No
     for _ in range(2):
         run = crawls.perform()
         assert (run.outcome, run.complete, run.progress.downloads_failed) == (Outcome.SUCCEEDED, True, 4)
-        assert run.error == f"3 files refused: 403 from {place}, 401 from {place}"
+        assert run.error == (f"3 files refused: 403 from {place}, 401 from {place}; "
+                             f"1 file failed; the first: {site.url}/gone: the server answered 404 Not Found")
 
 
 def test_pages_and_files_kept_out_by_robots_txt_are_counted(crawls: Crawls, site: PageSite) -> None:

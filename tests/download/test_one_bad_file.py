@@ -68,5 +68,7 @@ def test_the_line_of_a_run_says_what_is_set_aside(program: Program):
         asked = sum(asked.path == "/gone" for asked in site.asked)
     assert asked == 5
     assert all("1 files failed" in line and "aside" not in line for line in lines[:5])
+    assert all(f"1 file failed; the first: {site.url}/gone: the server answered 404" in line for line in lines[:5])
+    assert "the first" not in lines[5].partition(" set aside ")[0]
     assert "1 file set aside after failing in 5 runs" in lines[5]
     assert f"{site.url}/gone: the server answered 404" in lines[5]
