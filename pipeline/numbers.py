@@ -58,6 +58,10 @@ _MAGNITUDE = re.compile(r"""
 _CASED = frozenset(["k", "K", "M", "B"])
 
 
+_SIMPLE = re.compile(r"\s*[£$€]?(\d{1,15})(\.\d{1,2})?\s*", re.ASCII)
+"""What nearly all prices in English look like: there is only one way to read it."""
+
+
 class NumberError(ValueError):
     """A number whose size cannot be told, such as 1.2M; says which."""
 
@@ -125,6 +129,9 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
     comma, a blank or an apostrophe, and for a decimal point when it is a point. "1.299,-" says that its comma is
     the decimal mark, and no number of thousands begins with 0.
     """
+    simple = _SIMPLE.fullmatch(text)
+    if simple is not None and (simple[2] is None or decimal in (None, ".")):
+        return int(simple[1]) if simple[2] is None else float(simple[1] + simple[2])
     found = next(find(plain(text)), None)
     return found.value(decimal) if found is not None else None
 

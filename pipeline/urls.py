@@ -76,11 +76,15 @@ def joined(link: str, base: str) -> str:
         return ""
 
 
-@lru_cache(maxsize=10_000)
 def _normal_origin(url: str) -> str:
     """Scheme, host and port of a URL, where the URL parser leaves them as they are; else ""."""
     origin = _ORIGIN.match(url)
-    return origin[0] if origin and joined(origin[0], "") == f"{origin[0]}/" else ""
+    return origin[0] if origin and _is_normal(origin[0]) else ""
+
+
+@lru_cache(maxsize=10_000)
+def _is_normal(origin: str) -> bool:
+    return joined(origin, "") == f"{origin}/"
 
 
 def _with_encoded_query(link: str, encoding: str) -> str:

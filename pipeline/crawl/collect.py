@@ -82,9 +82,13 @@ class PageCollector:
             if isinstance(entries, AsyncIterator):
                 async for entry in entries if limit is None else limit.noted(entries, frontier_id):
                     await self._gather(page, entry)
-            else:
+            elif limit is None or self._pipelines:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):
                     await self._gather(page, entry)
+            else:
+                with limit.step(frontier_id):  # without item pipelines nothing here waits for anything
+                    for entry in entries:
+                        await self._gather(page, entry)
         except CloseSpider:
             self._context.capped = True
             await self._commit(response, page)
