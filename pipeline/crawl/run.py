@@ -26,6 +26,7 @@ from pipeline.crawl.frontier import FrontierScheduler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
 from pipeline.session import PreparedStart
+from pipeline.session.shown import shown_url
 from pipeline.store import crawl as store_crawl
 from pipeline.store.runs import Ending
 from pipeline.text import counted
@@ -295,6 +296,10 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     if refused:
         note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
         complete = complete and not given_before  # what was on them would look as if it were gone
+    if empty := store_crawl.came_empty(context.store, context.run):
+        told = f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}"
+        note = "; ".join(filter(None, (told, note)))
+        complete = False
     if not context.session.checkable:
         complete = False
         note = note or UNCHECKABLE

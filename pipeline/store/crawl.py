@@ -205,6 +205,18 @@ def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
     return Counter((row.status, place_of(row.url)) for row in found), given is not None
 
 
+def came_empty(store: Store, run: Run) -> list[str]:
+    """The pages of the pass that had no body, and had items in an earlier pass: a script that failed looks like that."""
+    with store.read() as connection:
+        found = connection.execute(select(pages.c.url).where(
+            pages.c.pass_id == run.pass_id, pages.c.status < 400, pages.c.size_bytes == 0).distinct()).scalars().all()
+        if not found:
+            return []
+        return list(connection.execute(select(pages.c.url).join(passes, passes.c.id == pages.c.pass_id).where(
+            passes.c.spider == run.spider, passes.c.id < run.pass_id, pages.c["items"] > 0,
+            is_one_of(connection, pages.c.url, found)).distinct().order_by(pages.c.url)).scalars())
+
+
 def reopen(store: Store, run: Run) -> None:
     """What an earlier run of the pass left: its tentative requests go, the pages it missed wait again.
 

@@ -276,6 +276,21 @@ def test_nothing_is_gone_where_a_page_that_was_given_before_is_refused(crawls: C
     assert str(status) in second.error
 
 
+@pytest.mark.parametrize("status", [200, 204, 205, 300])
+def test_nothing_is_gone_where_a_page_that_had_items_comes_empty(crawls: Crawls, site: PageSite, status: int) -> None:
+    site.pages = {"/": "<a href=/1></a><a href=/2></a>", "/1": "<p>one</p>", "/2": "<p>two</p>"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nretries = 0\n[spiders.s.items]\neach = "p"\n'
+                 'key = ["x"]\nfields = { x = "::text" }')
+    crawls.run()
+    site.pages["/2"] = Answer("", status)
+    second = crawls.run()
+    assert (second.outcome, second.complete) == (Outcome.SUCCEEDED, False)
+    assert crawls.changes(second) == []
+    assert f"1 page came empty, and had items before; the first: {site.url}/2" in second.error
+    site.pages["/2"] = Answer("<h1>Nothing in stock</h1>")
+    assert [change.kind for change in crawls.changes(crawls.run())] == ["gone"]
+
+
 def test_an_item_without_its_key_is_rejected_and_counted(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<div class=p><b>no link</b></div><div class=p><b>t</b><h3><a href=/i/1></a></h3></div>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS.replace("h3 a::attr(title)", "b"))
