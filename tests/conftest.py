@@ -19,6 +19,18 @@ from tests.servers.postgres import Postgres
 from tests.servers.postgres import program as postgres_program
 from tests.servers.program import Program
 
+# A run's process has the environment that the forkserver started with, which is that of the first test that needed one.
+os.environ.setdefault("SITE_PASSWORD", "geheim")
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """A command that a test runs in this process sets its own."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is missing, with the reason; in CI that is a failure, not a skip."""

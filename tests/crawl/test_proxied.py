@@ -33,6 +33,9 @@ def login(asked: Asked) -> Answer:
     return Answer("<form method=post><input name=user><input type=password name=pass></form>")
 
 
+OUT = "<a href=/logout>out</a>"
+
+
 def behind(body: bytes | str) -> Callable[[Asked], Answer]:
     """A page for those logged in."""
     return lambda asked: Answer(body if asked.headers.get("Cookie") == "sid=1" else "wall")
@@ -56,6 +59,7 @@ def settings(proxy: str, start: list[str], site: PageSite, more: str = "") -> st
         [spiders.s.login]
         url = "{site.url}/login"
         check = "a[href*=logout]"
+        check_url = "{site.url}/me"
         fields = {{ user = "me", pass = {{ env = "SITE_PASSWORD" }} }}
         """
 
@@ -72,7 +76,7 @@ def test_login_pages_and_files_of_plain_and_tls_sites_all_come_by_the_proxy(craw
                                                                             kind: str) -> None:
     with PageSite() as plain, PageSite(tls=authority.context()) as tls, proxy_of(kind) as proxy:
         for site in (plain, tls):
-            site.pages = {"/login": login, "/": behind("<p>start</p><a href=/1>1</a><a class=d href=/f.bin>f</a>"),
+            site.pages = {"/login": login, "/me": behind(OUT), "/": behind("<p>start</p><a href=/1>1</a><a class=d href=/f.bin>f</a>"),
                           "/1": behind("<p>one</p>"), "/f.bin": behind(FILE)}
         for login_site in (plain, tls):  # one login opens both: cookies know no ports
             crawls.write(settings(proxy, [f"{plain.url}/", f"{tls.url}/"], login_site, f'ca_file = "{authority.ca_file}"'))
@@ -83,7 +87,7 @@ def test_login_pages_and_files_of_plain_and_tls_sites_all_come_by_the_proxy(craw
         files = [path for path in (crawls.store.data_dir / "downloads" / "s").iterdir() if path.is_file()]
         assert [path.read_bytes() == FILE for path in files] == [True] * 2
         for site in (plain, tls):
-            assert {asked.path for asked in site.asked} == {"/login", "/robots.txt", "/", "/1", "/f.bin"}
+            assert {asked.path for asked in site.asked} == {"/login", "/me", "/robots.txt", "/", "/1", "/f.bin"}
             assert {asked.peer for asked in site.asked} == {OUTGOING}
             assert PASSWORD not in str(site.asked)
         assert {item["text"] for item in crawls.items().values()} == {"start", "one"}
@@ -101,13 +105,13 @@ def test_a_proxy_that_dies_at_any_moment_is_not_gone_around(crawls: Crawls, kind
         def dying(asked: Asked) -> Answer:
             proxies.close()
             return Answer(pages[asked.path])
-        site.pages = {**pages, "/login": login, dies_at: dying}
+        site.pages = {**pages, "/login": login, "/me": behind(OUT), dies_at: dying}
         if not dies_at:
             proxies.close()
         more = "robots = false\nconcurrency = 1\nmax_pages = 1\ndownloads.workers = 1" if dies_at == "/f" else "robots = false"
         crawls.write(settings(proxy, [f"{site.url}/"], site, more))
         run = crawls.perform()
         assert run.outcome is not Outcome.SUCCEEDED or run.progress.downloads_failed == 2, run.error
-        assert site.paths() == {"": [], "/": ["/login", "/login", "/"], "/f": ["/login", "/login", "/", "/f"]}[dies_at]
+        assert [path for path in site.paths() if path != "/me"] == {"": [], "/": ["/login", "/login", "/"], "/f": ["/login", "/login", "/", "/f"]}[dies_at]
         assert {asked.peer for asked in site.asked} == ({OUTGOING} if dies_at else set())
         assert PASSWORD not in run.error

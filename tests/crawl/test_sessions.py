@@ -82,7 +82,7 @@ def test_a_banned_proxy_rests_and_pages_logins_and_files_come_through_another(
         form = "<form method=post><input name=user><input type=password name=pass></form>"
         return Answer(form if asked.path == "/login" and asked.method == "GET" else
                       "<p>yes</p><a href=/logout>out</a><a class=d href=/file>f</a>")
-    site.pages = dict.fromkeys(["/", "/login", "/file"], banned_once)
+    site.pages = dict.fromkeys(["/", "/login", "/file", "/me"], banned_once)
     crawls.write(f"""
         [proxies]
         p = ["http://one:geheim@{first}", "http://two:geheim@{second}"]
@@ -96,6 +96,7 @@ def test_a_banned_proxy_rests_and_pages_logins_and_files_come_through_another(
         [spiders.s.login]
         url = "{site.url}/login"
         check = "a[href*=logout]"
+        check_url = "{site.url}/me"
         fields = {{ user = "me", pass = {{ env = "SITE_PASSWORD" }} }}
         """)
     run = crawls.perform()

@@ -48,6 +48,7 @@ def start_squid(user: str, password: str) -> Iterator[str]:
         digest = subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=password, text=True, check=True,
                                 capture_output=True).stdout.strip()
         (folder / "users").write_text(f"{user}:{digest}\n")
+        (folder / "users").chmod(0o644)
         (folder / "squid.conf").write_text(f"""
             http_port 127.0.0.1:{port}
             pid_filename none
