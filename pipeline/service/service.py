@@ -46,7 +46,6 @@ from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
 from pipeline.store.alerts import told as told_alerts
 from pipeline.store.alone import sole_service
 from pipeline.store.clock_trust import ClockTrust
-from pipeline.store.leases import LONGEST
 from pipeline.store.sequels import is_tried_again
 from pipeline.units import size_for_people
 
@@ -437,10 +436,11 @@ class Service:
         return claimed
 
     async def _put_off(self, claim: DigestClaim, error: PipelineError, owner: str) -> None:
-        """Leave a digest that could not be rendered alone for a while; for less where trying again is likely to help."""
-        at_most = timedelta(seconds=DIGEST_RETRY_S) if error.retry else LONGEST
+        """Leave a digest that could not be rendered alone for a while, unless trying again is likely to help."""
+        if error.retry:  # a killed process, a full disk: it comes first at the next look, so that changes are told in their order
+            return
         try:
-            await asyncio.to_thread(digests.put_off, self._store, claim, str(error), owner=owner, now=utc_now(), at_most=at_most)
+            await asyncio.to_thread(digests.put_off, self._store, claim, str(error), owner=owner, now=utc_now())
         except PipelineError as failed:
             logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  it is ours until its lease runs out
 
