@@ -141,15 +141,6 @@ def _give_way(nice: int) -> None:
         Path("/proc/self/autogroup").write_text(str(nice), "ascii")
 
 
-def _redirect(log_file: Path) -> None:
-    """What this process prints, and what it runs prints, goes to the log of this piece of work."""
-    log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
-    os.close(descriptor)
-
-
 class Stop:
     """What the parent says through the pipe: `stop` asks for a checkpoint; its end is ours."""
 

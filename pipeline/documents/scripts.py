@@ -37,14 +37,6 @@ class UnreadableError(ValueError):
     """A script that looks like data and cannot be read; says where it breaks."""
 
 
-def script_json(text: str) -> Json:
-    """The data of a script element, also where it is assigned (`window.STATE = {…};`); None where it holds none.
-
-    Raises UnreadableError.
-    """
-    return next(iter(script_values(text, limit=1)), None)
-
-
 def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
     """All values that stand one after the other in a script. Raises UnreadableError when the first cannot be read."""
     found: list[Json] = []

@@ -24,7 +24,6 @@ class Limits:
     connect_s: float = 20.0
     stall_s: float = 60.0
     stall_bytes: int = 1024
-    redirects: int = 10
     attempts: int = 4
     backoff_s: float = 2.0
     backoff_max_s: float = 300.0

@@ -31,11 +31,8 @@ HORIZON = timedelta(days=41 * 366)
 Allows = Callable[[date], bool]
 
 
-class WallClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Cron with fixed hours: due when the clocks of a zone show the time. allows: whether a day may have a slot.
-
-    last: no day after it is looked at.
-    """
+class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Cron in a zone, from the day `first` to the day `last`. allows: whether a day between them may have a slot."""
 
     def __init__(self, cron: Cron, zone: ZoneInfo, *, allows: Allows = lambda day: True, first: date = date.min,
                  last: date = date.max) -> None:
@@ -44,6 +41,10 @@ class WallClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no
         self._allows = allows
         self._first = first
         self._last = last
+
+
+class WallClockTrigger(_CronTrigger):
+    """Cron with fixed hours: due when the clocks of a zone show the time."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """The first instant after the previous one; without one, not before now."""
@@ -63,16 +64,8 @@ class WallClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no
         return None
 
 
-class ElapsedTimeTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+class ElapsedTimeTrigger(_CronTrigger):
     """Cron with every hour allowed: of an hour that clocks repeat both are due, of one that they skip none."""
-
-    def __init__(self, cron: Cron, zone: ZoneInfo, *, allows: Allows = lambda day: True, first: date = date.min,
-                 last: date = date.max) -> None:
-        self._cron = cron
-        self._zone = zone
-        self._allows = allows
-        self._first = first
-        self._last = last
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """The first instant after the previous one; without one, not before now."""

@@ -113,14 +113,15 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
         return leases.renew(connection, digests, digest_id, owner=owner, now=now, ttl=ttl)
 
 
-def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime, at_most: timedelta = leases.LONGEST) -> None:
-    """Write down why a claim could not be closed, and leave it alone for a while: longer each time, up to at_most.
+def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
+    """Write down why a claim could not be closed, and leave it alone for a while: longer each time, up to leases.LONGEST.
 
     What its spiders find meanwhile is claimed by a digest of its own. Nothing happens when somebody else took it up.
     """
     with store.write(durable=True) as connection:
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
-            error=error[:2000], lease_owner="", lease_until=now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), at_most)))
+            error=error[:2000], lease_owner="",
+            lease_until=now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), leases.LONGEST)))
 
 
 def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime,
