@@ -94,18 +94,11 @@ def children() -> Children:
     here = Program(Path(), 0)
     here.watch(os.getpid())
 
-    def leaders() -> set[int]:
-        return {pid for pid in alive(here.descendants()) if _leads(pid)}
+    def at_work() -> set[int]:
+        return alive(here.children_of_the_forkserver())
 
-    before = leaders()
-    return lambda: leaders() - before
-
-
-def _leads(pid: int) -> bool:
-    try:
-        return os.getsid(pid) == pid
-    except ProcessLookupError:  # it ended between
-        return False
+    before = at_work()
+    return lambda: at_work() - before
 
 
 class HeldSite(PageSite):

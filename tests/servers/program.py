@@ -141,9 +141,11 @@ class Program:
         return found
 
     def children_at_work(self) -> set[int]:
-        """The processes that crawl or render: each leads a session of its own, and is a child of the forkserver."""
-        if not self._alive():
-            return set()
+        """The processes of the service that crawl or render."""
+        return self.children_of_the_forkserver() if self._alive() else set()
+
+    def children_of_the_forkserver(self) -> set[int]:
+        """Each leads a session of its own; so does the forkserver, which is no child of another one."""
         parents = _parents()
         return {pid for pid in self.descendants() if _leads_a_session(pid) and parents.get(pid) != self.pid}
 
