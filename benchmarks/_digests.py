@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pipeline.mail.digest import build
 from pipeline.model import Outcome
 from pipeline.settings import load
-from pipeline.store import Store, digests, open_store
-from pipeline.store import outbox as stored
+from pipeline.store import Store, open_store
+from pipeline.store.mail import digests
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, Site
 
 TITLES = ["A Light in the Attic", "Tipping the Velvet", "Soumission", "Sharp Objects", "Sapiens: A Brief History of Humankind",

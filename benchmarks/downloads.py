@@ -34,13 +34,16 @@ from typing import Any, ClassVar
 import requests
 import trustme
 
-from pipeline.download import body, checksums, landing
+from pipeline.download import checksums
 from pipeline.download.limits import MIB, Limits
-from pipeline.download.workers import Downloads
+from pipeline.download.pool import Downloads
+from pipeline.download.response import body
+from pipeline.download.storage import part_files
 from pipeline.model import Download, Page
-from pipeline.session.faults import translate
-from pipeline.store import crawl, runs
+from pipeline.session.errors import translate
+from pipeline.store.crawl import frontier
 from pipeline.store.opening import open_store
+from pipeline.store.runs import runs
 from tests.servers.ports import free_port
 
 Cost = tuple[float, float]
@@ -57,7 +60,7 @@ def fetch_in_this_process(urls: list[str], folder: Path, workers: int, idea: str
     assert claimed is not None
     run = runs.start_run(store, claimed.id, owner="bench", now=now, limit=1)
     assert run is not None
-    crawl.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(Download(url) for url in urls))], now=now)
+    frontier.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(Download(url) for url in urls))], now=now)
 
     def client() -> requests.Session:
         session = requests.Session()
@@ -111,7 +114,7 @@ def try_idea(idea: str) -> int | None:
 
         body.Body.__init__ = changed  # type: ignore[method-assign]
     elif idea == "nosync":
-        landing.Part.sync = lambda self: setattr(self, "synced", self.size)  # type: ignore[method-assign]
+        part_files.Part.sync = lambda self: setattr(self, "synced", self.size)  # type: ignore[method-assign]
     elif idea == "nohash":
         checksums.Hasher.update = lambda self, buffer, count: self._buffers.give(buffer)  # type: ignore[method-assign]
     elif idea == "steps":

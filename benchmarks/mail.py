@@ -26,7 +26,8 @@ from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import DraftMessage
 from pipeline.settings import load
-from pipeline.store import digests, open_store, outbox
+from pipeline.store import open_store
+from pipeline.store.mail import digests, outbox
 from tests.mail.conftest import NOW, Site
 from tests.servers.smtp import SmtpServer
 

@@ -28,8 +28,9 @@ from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports import MaildirTransport
 from pipeline.model import Outcome, Reject
 from pipeline.settings import Settings, load
-from pipeline.store import Store, digests, open_store
-from pipeline.store.schema import digest_runs, runs
+from pipeline.store import Store, open_store
+from pipeline.store.database.schema import digest_runs, runs
+from pipeline.store.mail import digests
 from tests.mail.conftest import NOW, Clock, Site
 
 WIDTHS = (360, 800)

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import ask
-from pipeline.store import open_store, slots
+from pipeline.store import open_store
+from pipeline.store.runs import slots
 from tests.servers.ports import free_port
 from tests.servers.program import Program
 

@@ -22,12 +22,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline.heartbeat import Past
-from pipeline.heartbeat.pages import Pages
-from pipeline.heartbeat.status import RECENT, snapshot
+from pipeline.heartbeat.http.pages import Pages
+from pipeline.heartbeat.snapshot.build import RECENT, snapshot
 from pipeline.mail.digest import build
 from pipeline.model import Item, Outcome, Page, Request
 from pipeline.settings import Settings, load
-from pipeline.store import Store, crawl, digests, open_store, retention, runs
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import frontier
+from pipeline.store.mail import digests
+from pipeline.store.maintenance import retention
+from pipeline.store.runs import runs
 
 SPIDERS = 10
 RUNS = 1000
@@ -126,12 +130,12 @@ class Subject:
         runs.claim_slot(self.store, "shop", str(now), due_at=now, reason="schedule", now=now)
         run = runs.start_run(self.store, None, owner=self.store.owner, now=now, limit=9)
         assert run is not None
-        queued = crawl.enqueue(self.store, run, [Request(f"http://shop.example/{number}") for number in range(50)])
+        queued = frontier.enqueue(self.store, run, [Request(f"http://shop.example/{number}") for number in range(50)])
         progress = None
         for number, entry in enumerate(queued):
             batch = [Page(entry.request.url, 200, now, frontier_id=entry.id, items=tuple(
                 Item(f"http://shop.example/items/{number}-{n}", {"name": f"item {n}", "price": self._round}) for n in range(20)))]
-            progress = crawl.commit_pages(self.store, run, batch, now=now).progress
+            progress = frontier.commit_pages(self.store, run, batch, now=now).progress
             runs.report_progress(self.store, run, progress, now=now)
         runs.end_run(self.store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), progress, now=now)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from pipeline.store import open_store
-from pipeline.store.schema import pages, runs
+from pipeline.store.database.schema import pages, runs
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
 

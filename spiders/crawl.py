@@ -12,14 +12,14 @@ import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
 
-from pipeline.crawl.collect import Found
+from pipeline.crawl.collector import Found
 from pipeline.crawl.context import PART, context_of
 from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
-from pipeline.crawl.paging import Pages
-from pipeline.crawl.text import is_binary
+from pipeline.crawl.extract.page_text import is_binary
+from pipeline.crawl.extract.pagination import Pages
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
-from pipeline.session.encodings import decoded, page_encoding
+from pipeline.session.responses.encodings import decoded, page_encoding
 from pipeline.settings import SpiderTable
 from pipeline.urls import bare
 

@@ -18,12 +18,12 @@ import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
 
-from pipeline.crawl.collect import Found
+from pipeline.crawl.collector import Found
 from pipeline.crawl.context import CrawlContext, context_of
-from pipeline.crawl.text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
+from pipeline.crawl.extract.page_text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
-from pipeline.session.encodings import header_encoding, label_codec
+from pipeline.session.responses.encodings import header_encoding, label_codec
 from pipeline.settings import SpiderTable
 from pipeline.urls import absolute
 

@@ -10,10 +10,10 @@ import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response
 
-from pipeline.crawl.collect import Found
+from pipeline.crawl.collector import Found
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Reader, Refused, RuleFailedError
-from pipeline.crawl.text import Noise, is_binary, is_html, page_text, plain_text
+from pipeline.crawl.extract.page_text import Noise, is_binary, is_html, page_text, plain_text
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
 

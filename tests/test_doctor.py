@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline import doctor
-from pipeline.cli import main
-from pipeline.doctor import Finding, State
-from pipeline.store import open_store, pulse
+from pipeline.cli import doctor
+from pipeline.cli.doctor import Finding, State
+from pipeline.cli.main import main
+from pipeline.store import open_store
+from pipeline.store.health import write_probe
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
 
@@ -89,7 +90,7 @@ def test_a_damaged_database_is_told_with_the_way_back(tmp_path: Path) -> None:
 
 def test_a_clock_behind_the_store_is_told(tmp_path: Path) -> None:
     store = open_store(tmp_path / "var")
-    pulse.beat(store, now=datetime.now(UTC) + timedelta(hours=1))
+    write_probe.beat(store, now=datetime.now(UTC) + timedelta(hours=1))
     store.close()
     (finding,) = wrong(write(tmp_path))
     assert (finding.check, finding.state) == ("clock", State.PROBLEM)

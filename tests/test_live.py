@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipeline.live import left_s, progress_line, view
+from pipeline.cli.progress import left_s, view
 from pipeline.model import DownloadState, Progress, Run, Transfer
+from pipeline.run_summary import progress_line
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 COUNTS = {DownloadState.WAITING: 6, DownloadState.DONE: 10, DownloadState.FAILED: 1}

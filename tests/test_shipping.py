@@ -101,7 +101,7 @@ def test_the_unit_leaves_little_exposed(tmp_path: Path) -> None:
 
 
 def test_the_unit_gives_a_stop_the_time_it_needs(tmp_path: Path) -> None:
-    from pipeline.settings.tables import PipelineTable
+    from pipeline.settings.models.root import PipelineTable
     text = (DEPLOY / "pipeline.service").read_text("utf-8")
     grace = PipelineTable().shutdown_grace
     assert int(re.findall(r"^TimeoutStopSec=(\d+)", text, re.MULTILINE)[0]) > 2 * grace + 10

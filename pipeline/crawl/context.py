@@ -16,16 +16,17 @@ from pipeline.errors import PipelineError
 from pipeline.hosts import HostSet, host_of
 from pipeline.model import Json, Page, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
-from pipeline.session.budget import HostBudget
-from pipeline.session.robots import FORBIDDEN, Robots
+from pipeline.session.politeness.host_limits import HostBudget
+from pipeline.session.politeness.robots import FORBIDDEN, Robots
 from pipeline.settings import SpiderTable
-from pipeline.store import Store, items
+from pipeline.store import Store
+from pipeline.store.crawl import items
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from pipeline.crawl.crew import Crew
+    from pipeline.crawl.processes.leader import Crew
     from pipeline.crawl.relogin import Relogin
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.demo import catalogue
+from pipeline.demo.accounts import Visitor, Visitors
+from pipeline.demo.file_responses import sent
 from pipeline.demo.files import files
-from pipeline.demo.sending import sent
-from pipeline.demo.visitors import Visitor, Visitors
 from pipeline.errors import UsageError
 
 USER = "demo"

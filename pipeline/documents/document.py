@@ -10,7 +10,7 @@ from typing import Any, cast
 import parsel
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from pipeline.documents import embedded
+from pipeline.documents import embedded_data
 from pipeline.model import Json
 from pipeline.urls import absolute, base_of
 
@@ -61,10 +61,10 @@ class Document:
         """What the page says of itself: "json-ld", "opengraph", "microdata" or "csv"."""
         if kind not in self._data:
             if kind == "csv":
-                self._data[kind] = embedded.rows(self.text)
+                self._data[kind] = embedded_data.rows(self.text)
             else:
-                page = embedded.Source(self.lexbor, self.base)
-                self._data[kind] = embedded.READERS[kind](page)
+                page = embedded_data.Source(self.lexbor, self.base)
+                self._data[kind] = embedded_data.READERS[kind](page)
                 self.problems[kind] = page.problems
         return self._data[kind]
 

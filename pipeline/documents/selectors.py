@@ -17,7 +17,7 @@ import parsel
 from jmespath.exceptions import JMESPathError
 from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
-from pipeline.documents import embedded
+from pipeline.documents import embedded_data
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
 from pipeline.settings import SelectorTable
@@ -182,7 +182,7 @@ def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[A
     """The data of script elements. Of several, those that are no JSON by their type are code that needs no reading."""
     values: list[Any] = []
     for text, kind in found:
-        read, problem = embedded.read_script(text, kind=kind or "", limit=1)
+        read, problem = embedded_data.read_script(text, kind=kind or "", limit=1)
         values += read or [None]
         if problem and (len(found) == 1 or "json" in (kind or "").lower()):
             problems.append(problem)

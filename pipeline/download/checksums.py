@@ -11,8 +11,8 @@ import threading
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from pipeline.download.buffers import Buffers
 from pipeline.download.limits import MIB
+from pipeline.download.response.buffers import Buffers
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
 _ALONE_BYTES = MIB

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import HeartbeatError
-from pipeline.store.files import sync_folder
+from pipeline.store.files.file_store import sync_folder
 
 TOKEN_FILE = "heartbeat-token"  # noqa: S105  the name of the file, not a secret
 _BYTES = 32

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from pipeline.errors import HeartbeatBusyError, HeartbeatError
 from pipeline.heartbeat.access import TOKEN_FILE
-from pipeline.heartbeat.doors import near, socket_path
-from pipeline.heartbeat.refusals import BUSY
+from pipeline.heartbeat.connections.refusals import BUSY
+from pipeline.heartbeat.listeners import near, socket_path
 from pipeline.settings import Settings
-from pipeline.settings.values import is_loopback
+from pipeline.settings.fields.scalars import is_loopback
 
 DATAGRAM_BYTES = 1232
 _LONGEST_ANSWER = 64 * 2**20

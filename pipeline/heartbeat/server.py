@@ -15,23 +15,23 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat.acceptor import AT_ONCE, SILENT_S, Accepted, Acceptor, heard_so_far, say_and_close
 from pipeline.heartbeat.access import Access
-from pipeline.heartbeat.admission import Admission
-from pipeline.heartbeat.connection import Connection
-from pipeline.heartbeat.datagrams import Datagrams
-from pipeline.heartbeat.desk import Desk
-from pipeline.heartbeat.doors import listen_on
-from pipeline.heartbeat.handshakes import Handshakes
-from pipeline.heartbeat.latest import Answers, Latest
-from pipeline.heartbeat.limits import Limits
-from pipeline.heartbeat.lines import Replies
-from pipeline.heartbeat.probe import Probe
-from pipeline.heartbeat.refusals import answer_without_a_place
-from pipeline.heartbeat.shape import Snapshot
-from pipeline.heartbeat.time_slice import TimeSlice
-from pipeline.heartbeat.vitals import Thresholds, Vitals
-from pipeline.heartbeat.web import Web
+from pipeline.heartbeat.connections.acceptor import AT_ONCE, SILENT_S, Accepted, Acceptor, heard_so_far, say_and_close
+from pipeline.heartbeat.connections.admission import Admission
+from pipeline.heartbeat.connections.handshakes import Handshakes
+from pipeline.heartbeat.connections.limits import Limits
+from pipeline.heartbeat.connections.refusals import answer_without_a_place
+from pipeline.heartbeat.connections.time_slice import TimeSlice
+from pipeline.heartbeat.http.actions import Desk
+from pipeline.heartbeat.http.app import Web
+from pipeline.heartbeat.listeners import listen_on
+from pipeline.heartbeat.protocols.connection import Connection
+from pipeline.heartbeat.protocols.lines import Replies
+from pipeline.heartbeat.protocols.udp import Datagrams
+from pipeline.heartbeat.snapshot.cache import Answers, Latest
+from pipeline.heartbeat.snapshot.loop_health import Thresholds, Vitals
+from pipeline.heartbeat.snapshot.schema import Snapshot
+from pipeline.heartbeat.snapshot.write_probe import Probe
 
 _BACKLOG = 4096  # a connection that finds it full is tried again by its client's kernel after a second, then three
 _SWEEP_EVERY_S = 1.0

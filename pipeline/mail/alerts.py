@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipeline.mail import compose
-from pipeline.mail.dkim import signer_of
-from pipeline.mail.render import render_alert
+from pipeline.mail.message import compose
+from pipeline.mail.message.dkim import signer_of
+from pipeline.mail.render.render import render_alert
+from pipeline.mail.render.translations import ALERT_WORDINGS, AlertWording
 from pipeline.mail.text import one_line
-from pipeline.mail.wording import ALERT_WORDINGS, AlertWording
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
-from pipeline.store import Store, alerts
-from pipeline.store.alerts import Alert, AlertKind, Told, Trouble
+from pipeline.store import Store
+from pipeline.store.mail import alerts
+from pipeline.store.mail.alerts import Alert, AlertKind, Told, Trouble
 from pipeline.text import printable
 
 RELAPSE = timedelta(hours=1)

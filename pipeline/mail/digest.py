@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import LeaseLostError, MailError, PipelineError, UsageError
-from pipeline.mail import compose
-from pipeline.mail.attachments import Attachment, Columns, Packed, Packer
-from pipeline.mail.charts import charts_of
-from pipeline.mail.dkim import signer_of
 from pipeline.mail.filters import Filtered
-from pipeline.mail.news import NetChanges, News, gather, refusals
-from pipeline.mail.render import COUNTS_ONLY, DETAILS, KEEP, Detail, Rendered, numbered, render, render_part
+from pipeline.mail.message import compose
+from pipeline.mail.message.attachments import Attachment, Columns, Packed, Packer
+from pipeline.mail.message.dkim import signer_of
+from pipeline.mail.render.charts import charts_of
+from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, KEEP, Detail, Rendered, numbered, render, render_part
+from pipeline.mail.render.translations import WORDINGS
+from pipeline.mail.summary import NetChanges, News, gather, refusals
 from pipeline.mail.text import one_line
-from pipeline.mail.wording import WORDINGS
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
-from pipeline.store import digests as stored
+from pipeline.store.mail import digests as stored
 
 FOLDER = "messages"
 

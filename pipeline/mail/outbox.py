@@ -20,7 +20,7 @@ from pipeline.mail.text import one_line
 from pipeline.mail.transports import Transport
 from pipeline.model import Message, MessageState, RecipientResult
 from pipeline.store import Store
-from pipeline.store import outbox as stored
+from pipeline.store.mail import outbox as stored
 
 FIRST_RETRY_S = 60.0
 LAST_RETRY_S = 3600.0

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.schedule.claims import digest_timetables, spider_timetables
+from pipeline.schedule.describe import after_in_words, in_words
 from pipeline.schedule.timetable import Timetable
-from pipeline.schedule.words import after_in_words, in_words
 from pipeline.settings import ScheduleTable, Settings
-from pipeline.store import Store, host_pauses, pauses, slots
+from pipeline.store import Store
+from pipeline.store.runs import host_pauses, paused_spiders, slots
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Entry:
 
 def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
     """One entry for each schedule of each spider and digest, the soonest first."""
-    paused = pauses.paused_spiders(store)
+    paused = paused_spiders.paused_spiders(store)
     cursors = slots.read_cursors(store, "spider")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in spider_timetables(settings)}

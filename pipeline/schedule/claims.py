@@ -9,11 +9,12 @@ from typing import Literal
 
 from pipeline.errors import PipelineError
 from pipeline.model import Run
+from pipeline.schedule.describe import duration
 from pipeline.schedule.plan import Plan, Planned, newest_of_each
 from pipeline.schedule.timetable import Timetable
-from pipeline.schedule.words import duration
 from pipeline.settings import Settings, SpiderTable
-from pipeline.store import Store, pauses, slots
+from pipeline.store import Store
+from pipeline.store.runs import paused_spiders, slots
 
 ON_TIME = timedelta(seconds=60)
 """A slot claimed later than this after its time was missed, and is caught up."""
@@ -82,7 +83,7 @@ def claim_due(store: Store, plans: Plans, *, now: datetime) -> list[Run]:
     Slots of one spider that are due at once are one: the newest. Raises StoreError; nothing is lost then.
     """
     plan, spiders = plans.spiders, plans.settings.spiders
-    due = plan.due(now, paused=pauses.paused_spiders(store))
+    due = plan.due(now, paused=paused_spiders.paused_spiders(store))
     found: list[Run] = []
     groups = list(newest_of_each(due))
     try:

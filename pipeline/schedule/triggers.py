@@ -18,7 +18,7 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from pipeline.settings import Cron
-from pipeline.settings.schedules import WEEKDAYS
+from pipeline.settings.fields.schedule import WEEKDAYS
 
 if TYPE_CHECKING:
     from pipeline.schedule.timetable import Timetable

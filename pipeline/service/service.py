@@ -22,32 +22,35 @@ from typing import Any, TypeVar
 import pipeline
 from pipeline import logs
 from pipeline.demo import DemoSite
-from pipeline.download.keeping import Tidied, tidy
+from pipeline.download.storage.retention import Tidied, tidy
 from pipeline.errors import PipelineError, SettingsError, StoreError
-from pipeline.heartbeat import Desk, Outward, Past, Snapshot, announce, heartbeat_of, snapshot
-from pipeline.heartbeat.limits import OPEN_FILES_FIX, open_files_for, raise_open_files
-from pipeline.heartbeat.status import due_for_success
-from pipeline.live import ended_line, progress_line
+from pipeline.heartbeat import Desk, Outward, Past, Snapshot, announce, heartbeat_of
+from pipeline.heartbeat.connections.limits import OPEN_FILES_FIX, open_files_for, raise_open_files
+from pipeline.heartbeat.snapshot.build import due_for_success, snapshot
 from pipeline.mail import alerts
 from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
 from pipeline.model import DigestClaim, MessageState, Outcome, Run
 from pipeline.run_log import remove_page_files
+from pipeline.run_summary import ended_line, progress_line
 from pipeline.schedule.claims import Plans, claim_due, open_plans
-from pipeline.schedule.forkserver import warm_up
 from pipeline.schedule.plan import Plan, Planned
-from pipeline.schedule.runner import Runner
 from pipeline.schedule.timetable import Timetable
 from pipeline.service.scheduling import Scheduling
 from pipeline.settings import Settings, load, quiet_until
 from pipeline.settings.restart import refuse_what_takes_a_restart
-from pipeline.store import digests, host_pauses, open_store, outbox, retention, runs, slots
-from pipeline.store.alerts import AlertKind, Trouble, failures_and_success
-from pipeline.store.alerts import told as told_alerts
-from pipeline.store.alone import sole_service
-from pipeline.store.clock_trust import ClockTrust
-from pipeline.store.sequels import is_tried_again
+from pipeline.store import open_store
+from pipeline.store.mail import digests, outbox
+from pipeline.store.mail.alerts import AlertKind, Trouble, failures_and_success
+from pipeline.store.mail.alerts import told as told_alerts
+from pipeline.store.maintenance import retention
+from pipeline.store.maintenance.clock_trust import ClockTrust
+from pipeline.store.maintenance.instance_lock import sole_service
+from pipeline.store.runs import host_pauses, runs, slots
+from pipeline.store.runs.follow_ups import is_tried_again
 from pipeline.units import size_for_people
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.runner import Runner
 
 RECOVER_EVERY_S = 5.0
 PROGRESS_EVERY_S = 2.0

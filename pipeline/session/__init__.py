@@ -3,8 +3,8 @@
 from pipeline.session.cookies.importers import read_cookies
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.listing import CookieLine, describe
-from pipeline.session.faults import translate
-from pipeline.session.prepare import PreparedStart, prepare
+from pipeline.session.errors import translate
+from pipeline.session.requests import PreparedStart, prepare
 from pipeline.session.session import Session, open_session
 from pipeline.session.shown import clean, shown_url
 

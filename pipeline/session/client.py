@@ -22,18 +22,18 @@ from pipeline.session.answer import Answer
 from pipeline.session.connections import RequestTarget, pool_classes
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
-from pipeline.session.faults import is_of_proxy, not_whole, translate, was_dropped
-from pipeline.session.first_look import banned as is_banned
-from pipeline.session.first_look import expired
-from pipeline.session.http_auth import MAX_TRIES, HttpAuth, basic
-from pipeline.session.origins import TrustedOrigins, referer_for
-from pipeline.session.proxies import credentials_of, refuses_us, shown_proxy
-from pipeline.session.reach import Reach
+from pipeline.session.errors import is_of_proxy, not_whole, translate, was_dropped
+from pipeline.session.login.http_auth import MAX_TRIES, HttpAuth, basic
+from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.proxies.config import credentials_of, refuses_us, shown_proxy
+from pipeline.session.redirects_and_bans import banned as is_banned
+from pipeline.session.redirects_and_bans import expired
 from pipeline.session.responses.content_coding import ContentDecoder, codings_of
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.session.responses.head import missing_range
 from pipeline.session.responses.http_client import is_framed
 from pipeline.session.shown import shown_url
+from pipeline.session.trusted_origins import TrustedOrigins, referer_for
 from pipeline.settings import BannedTable
 from pipeline.urls import absolute, bare, redirect_target, target_of
 

@@ -13,7 +13,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-from pipeline.session.reach import Reach
+from pipeline.session.politeness.ssrf_guard import Reach
 from pipeline.session.responses.http_client import Response
 
 

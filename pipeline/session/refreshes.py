@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pipeline.documents.refresh import refresh_target
 from pipeline.errors import FetchError
 from pipeline.session.client import MAX_REDIRECTS, Client, fetch
-from pipeline.session.pages import Page
+from pipeline.session.page import Page
 from pipeline.session.shown import shown_url
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import certifi
 
 import pipeline
+from pipeline.atomic_write import write_private
 from pipeline.errors import CookieError, FetchError, LoginError, ProxyError, SessionError, UsageError
 from pipeline.hosts import host_of, normal_host
 from pipeline.model import LoginCookie
@@ -23,18 +24,17 @@ from pipeline.session.client import Client, fetch
 from pipeline.session.cookies import login_state
 from pipeline.session.cookies.importers import bring_in, import_cookies, read_import
 from pipeline.session.cookies.jar import Jar
-from pipeline.session.http_auth import HttpAuth
 from pipeline.session.login.expiry import Expiry, Standing
+from pipeline.session.login.http_auth import HttpAuth
 from pipeline.session.login.login import Login
-from pipeline.session.origins import TrustedOrigins
-from pipeline.session.pool import ProxyPool
-from pipeline.session.prepare import reveal, with_params
-from pipeline.session.private_file import write_private
-from pipeline.session.proxies import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
-from pipeline.session.reach import Reach
-from pipeline.session.robots import PARSED_BYTES
+from pipeline.session.politeness.robots import PARSED_BYTES
+from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.proxies.config import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
+from pipeline.session.proxies.pool import ProxyPool
+from pipeline.session.requests import reveal, with_params
+from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
-from pipeline.store.proxies import pool_file
+from pipeline.store.health.proxy_health import pool_file
 
 _CHECK_AGAIN_S = (1.0, 4.0)
 """The waits between attempts to look at `check`, where a site has trouble of its own."""

@@ -3,9 +3,20 @@
 Durations are seconds and sizes are bytes once read. Secrets stay references until `Secret.reveal()`.
 """
 
-from pipeline.settings.conditions import Condition
+from pipeline.settings.fields.conditions import Condition
+from pipeline.settings.fields.quiet_hours import quiet_between, quiet_in_s, quiet_until
+from pipeline.settings.fields.scalars import Secret, Table, nearest
+from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
 from pipeline.settings.load import load, schema, secrets
-from pipeline.settings.mail import (
+from pipeline.settings.models.extraction import (
+    DetailsTable,
+    FieldTable,
+    ItemsTable,
+    PagesTable,
+    SelectorTable,
+    WatchTable,
+)
+from pipeline.settings.models.mail import (
     MAIL_PROVIDERS,
     AlertsTable,
     DigestTable,
@@ -16,10 +27,15 @@ from pipeline.settings.mail import (
     OAuth2Table,
     RecipientsTable,
 )
-from pipeline.settings.quiet import quiet_between, quiet_in_s, quiet_until
-from pipeline.settings.rules import DetailsTable, FieldTable, ItemsTable, PagesTable, SelectorTable, WatchTable
-from pipeline.settings.schedules import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
-from pipeline.settings.spiders import (
+from pipeline.settings.models.root import (
+    DemoTable,
+    HeartbeatTable,
+    PipelineTable,
+    Proxy,
+    ProxyTable,
+    Settings,
+)
+from pipeline.settings.models.spider import (
     AuthTable,
     BannedTable,
     CookiesTable,
@@ -30,15 +46,6 @@ from pipeline.settings.spiders import (
     RequestTable,
     SpiderTable,
 )
-from pipeline.settings.tables import (
-    DemoTable,
-    HeartbeatTable,
-    PipelineTable,
-    Proxy,
-    ProxyTable,
-    Settings,
-)
-from pipeline.settings.values import Secret, Table, nearest
 
 __all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import Problem, SettingsError
-from pipeline.settings.chains import calendar_problems, chain_problems, day_problems
-from pipeline.settings.mail import chosen
-from pipeline.settings.spiders import SECRET_WORDS
-from pipeline.settings.tables import Settings
-from pipeline.settings.values import Secret, Table, nearest
+from pipeline.settings.cross_checks import calendar_problems, chain_problems, day_problems
+from pipeline.settings.fields.scalars import Secret, Table, nearest
+from pipeline.settings.models.mail import chosen
+from pipeline.settings.models.root import Settings
+from pipeline.settings.models.spider import SECRET_WORDS
 
 _NUL = re.compile(r"\\[uU]0000")
 """How U+0000 may stand in TOML; in ten thousand tables it is not looked for without need."""

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from pipeline.errors import UsageError
 from pipeline.settings.load import secrets
-from pipeline.settings.tables import ProxyTable, Settings
+from pipeline.settings.models.root import ProxyTable, Settings
 
 MASK = "****"
 _SHORTEST = 4

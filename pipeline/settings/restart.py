@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.errors import Problem, SettingsError
-from pipeline.settings.tables import HeartbeatTable, Settings
-from pipeline.settings.values import Table
+from pipeline.settings.fields.scalars import Table
+from pipeline.settings.models.root import HeartbeatTable, Settings
 
 _PIPELINE = ("data_dir", "database", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})

@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.store import migrate as migrate_
-from pipeline.store.clock_trust import look
-from pipeline.store.engine import Store, prepare_store
-from pipeline.store.schema_check import refuse_other_tables
+from pipeline.store.database import migrate as migrate_
+from pipeline.store.database.engine import Store, prepare_store
+from pipeline.store.database.schema_check import refuse_other_tables
+from pipeline.store.maintenance.clock_trust import look
 
 UNFINISHED_RESTORE = "restore-unfinished"
 """A file in data_dir while a restore moves things into place: what is there is half of what was, half of what will be."""

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import uvloop
 
-from pipeline.child import CrawlRun, Stop
 from pipeline.crawl.context import CrawlContext
-from pipeline.crawl.run import crawl, spider_class
+from pipeline.crawl.crawler import crawl, spider_class
 from pipeline.model import Change, Progress, Run
 from pipeline.session import open_session, prepare
 from pipeline.settings import Settings, load
-from pipeline.store import Store, digests, items, open_store, runs
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import items
+from pipeline.store.mail import digests
+from pipeline.store.runs import runs
+from pipeline.workers.entry import CrawlRun, Stop
 from tests.servers.pages import PageSite
 
 AWAY = "another-machine:1:boot:x"

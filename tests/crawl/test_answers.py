@@ -14,11 +14,11 @@ import pytest
 from backports import zstd
 from sqlalchemy import select
 
-from pipeline.crawl.page_cache import Kept, PageCache
+from pipeline.crawl.middlewares.page_cache import Kept, PageCache
 from pipeline.errors import FetchError
 from pipeline.session import open_session
 from pipeline.session.client import Client, fetch
-from pipeline.store import schema
+from pipeline.store.database import schema
 from tests.crawl.conftest import Crawls
 from tests.servers.authority import Authority
 from tests.servers.scripted import Asked, End, ScriptedServer

@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.model import ChangeKind, Item, Outcome, Page, Progress, Run
-from pipeline.store import Store, items, open_store, runs
-from pipeline.store.compare import Comparison
-from pipeline.store.crawl import commit_pages
-from pipeline.store.leases import TTL
-from pipeline.store.runs import Ending
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import items
+from pipeline.store.crawl.compare import Comparison
+from pipeline.store.crawl.frontier import commit_pages
+from pipeline.store.runs import runs
+from pipeline.store.runs.leases import TTL
+from pipeline.store.runs.runs import Ending
 from tests.crawl.torture import torture
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

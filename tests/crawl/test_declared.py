@@ -309,7 +309,7 @@ def test_downloads_are_queued_with_the_page(crawls: Crawls, site: PageSite) -> N
                        "<a class=d href='ftp://h/c.pdf'>it is told that it will not be fetched</a>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\ndownload = ["a.d"]')
     run = crawls.run()
-    from pipeline.store.runs import work_left
+    from pipeline.store.runs.runs import work_left
     assert work_left(crawls.store, run.pass_id) == (0, 3)
     assert site.paths() == ["/"]
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, parse_qsl
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store import items
+from pipeline.store.crawl import items
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 

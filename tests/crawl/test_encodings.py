@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 from pipeline.session.answer import Answer as Fetched
-from pipeline.session.pages import Page
+from pipeline.session.page import Page
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 from tests.session.test_encodings import LABELS, NO_LABELS, page

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import LoginError
 from pipeline.model import Outcome
-from pipeline.store.runs import work_left
+from pipeline.store.runs.runs import work_left
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 

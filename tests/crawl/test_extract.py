@@ -19,7 +19,7 @@ from pipeline.crawl.extract import (
     RuleFailedError,
     without_tracking,
 )
-from pipeline.crawl.text import page_text
+from pipeline.crawl.extract.page_text import page_text
 from pipeline.settings import ItemsTable, SelectorTable
 
 URL = "http://site.example/dir/page"

@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import FetchError
 from pipeline.model import Outcome
 from pipeline.session.client import fetch
-from pipeline.session.reach import Reach, is_public
+from pipeline.session.politeness.ssrf_guard import Reach, is_public
 from pipeline.session.session import open_session
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite

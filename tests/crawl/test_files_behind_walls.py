@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import select
 
 from pipeline.model import DownloadState, Outcome
-from pipeline.store import runs
-from pipeline.store.leases import TTL
-from pipeline.store.schema import downloads
+from pipeline.store.database.schema import downloads
+from pipeline.store.runs import runs
+from pipeline.store.runs.leases import TTL
 from tests.crawl.conftest import Crawls
 from tests.crawl.test_expiry import Walled, expire_once_at, settings
 from tests.crawl.test_processes import perform

@@ -23,14 +23,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.crawl.page_cache import Kept, PageCache
-from pipeline.heartbeat import snapshot
+from pipeline.crawl.middlewares.page_cache import Kept, PageCache
+from pipeline.heartbeat.snapshot.build import snapshot
 from pipeline.model import Outcome
 from pipeline.schedule.agenda import agenda
-from pipeline.session.budget import HostBudget
+from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
-from pipeline.store import host_pauses, open_store, runs
-from pipeline.store.details import downloads_of
+from pipeline.store import open_store
+from pipeline.store.health.details import downloads_of
+from pipeline.store.runs import host_pauses, runs
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 
@@ -162,7 +163,7 @@ VISITORS = """
 import asyncio, os, sys, time
 from pathlib import Path
 from pipeline.schedule.agenda import agenda
-from pipeline.session.budget import HostBudget
+from pipeline.session.politeness.host_limits import HostBudget
 
 async def visit(budget):
     for _ in range(4):

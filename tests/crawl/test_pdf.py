@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl import pdf
+from pipeline.crawl.middlewares import pdf
 from pipeline.errors import FetchError, SettingsError
 from pipeline.model import Outcome
-from pipeline.settings import load, rules
+from pipeline.settings import load
+from pipeline.settings.models import extraction
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 from tests.servers.program import Program
@@ -101,7 +102,7 @@ def test_real_pdfs_are_read() -> None:
     ('items.fields = { d = { css = "p", type = "date", guess = true } }', r"dateparser.*crawl-to-inbox\[dates\]")])
 def test_without_the_extra_it_is_said_what_to_install(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: str) -> None:
-    monkeypatch.setattr(rules, "find_spec", lambda name: None if name in ("pypdfium2", "dateparser") else util.find_spec(name))
+    monkeypatch.setattr(extraction, "find_spec", lambda name: None if name in ("pypdfium2", "dateparser") else util.find_spec(name))
     (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "http://site.example/"\n{line}\n')
     with pytest.raises(SettingsError, match=words):
         load(tmp_path / "settings.toml")

@@ -15,12 +15,13 @@ import pytest
 
 from pipeline.errors import SettingsError, SpiderError
 from pipeline.model import ChangeKind, Outcome, Run
-from pipeline.schedule.children import Child
-from pipeline.schedule.forkserver import warm_up
-from pipeline.schedule.runner import Runner
 from pipeline.session.cookies.jar import Jar
 from pipeline.settings import load
-from pipeline.store import items, runs
+from pipeline.store.crawl import items
+from pipeline.store.runs import runs
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.process import Child
+from pipeline.workers.runner import Runner
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program, alive, eventually

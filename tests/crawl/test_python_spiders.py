@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import SpiderError
 from pipeline.model import Outcome
-from pipeline.store import runs
-from pipeline.store.leases import TTL
+from pipeline.store.runs import runs
+from pipeline.store.runs.leases import TTL
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.model import ChangeKind, Outcome
-from pipeline.store import items, runs
-from pipeline.store.leases import TTL
+from pipeline.store.crawl import items
+from pipeline.store.runs import runs
+from pipeline.store.runs.leases import TTL
 from tests.crawl.conftest import Crawls
 from tests.crawl.test_expiry import Walled, expire_once_at, settings
 from tests.servers.pages import Answer, Asked, PageSite

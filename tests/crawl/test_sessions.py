@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store.details import downloads_of
+from pipeline.store.health.details import downloads_of
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.crawl.crawler import spider_class
 from pipeline.crawl.extract import Document
-from pipeline.crawl.run import spider_class
-from pipeline.crawl.trial import try_spider
+from pipeline.crawl.extract.try_rules import try_spider
 from pipeline.errors import SpiderError
 from pipeline.settings import load
 from tests.crawl.test_feed import ATOM, JSON_FEED, RSS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.crawl.text import is_html, page_text, plain_text
+from pipeline.crawl.extract.page_text import is_html, page_text, plain_text
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 

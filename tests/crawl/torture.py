@@ -26,12 +26,14 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from pipeline.model import ChangeKind, Outcome, Run
-from pipeline.schedule.children import Child
-from pipeline.schedule.forkserver import warm_up
-from pipeline.schedule.runner import Runner
 from pipeline.settings import load
-from pipeline.store import Store, items, open_store, runs
-from pipeline.store.schema import pages
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import items
+from pipeline.store.database.schema import pages
+from pipeline.store.runs import runs
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.process import Child
+from pipeline.workers.runner import Runner
 from tests.servers.pages import Answer, Asked, PageSite
 
 SETTINGS = """

@@ -13,7 +13,7 @@ import requests
 from lxml import html
 
 from pipeline.demo import DemoSite
-from pipeline.demo.visitors import Visitors
+from pipeline.demo.accounts import Visitors
 from pipeline.errors import UsageError
 
 

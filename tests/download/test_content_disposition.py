@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.download.content_disposition import file_name
+from pipeline.download.response.content_disposition import file_name
 
 CASES = [case for case in json.loads((Path(__file__).parent.parent / "data" / "content-disposition.json").read_text())["cases"]
          if case.get("known_good", True)]

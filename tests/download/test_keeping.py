@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from pipeline.download.keeping import Keeping, surplus, tidy
-from pipeline.download.places import Places
+from pipeline.download.storage.paths import Places
+from pipeline.download.storage.retention import Keeping, surplus, tidy
 from pipeline.model import DraftMessage, RecipientResult
 from pipeline.settings import Settings, load
-from pipeline.store import digests, outbox
-from pipeline.store import downloads as queue
-from pipeline.store.versions import Version
+from pipeline.store.files import download_queue as queue
+from pipeline.store.files.versions import Version
+from pipeline.store.mail import digests, outbox
 from tests.download.conftest import Bench
 from tests.download.torture import tidy_torture
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.download import names
+from pipeline.download.storage import filenames
 from pipeline.model import Download
 from tests.download.conftest import Bench
 
@@ -43,7 +43,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("disposition", "name"), HOSTILE)
 def test_a_content_disposition_becomes_a_safe_name(disposition: str, name: str) -> None:
-    chosen = names.choose(wish="", disposition=disposition, url="http://h/dir/given?q=1",
+    chosen = filenames.choose(wish="", disposition=disposition, url="http://h/dir/given?q=1",
                           content_type="application/octet-stream")
     assert chosen == name
 
@@ -58,42 +58,42 @@ def test_a_content_disposition_becomes_a_safe_name(disposition: str, name: str) 
     ("http://h/%E7%9B%AE.tar.gz/", "", "目.tar.gz"),
     ("http://[broken", "", "download")])
 def test_without_one_the_url_and_the_content_type_name_the_file(url: str, kind: str, name: str) -> None:
-    assert names.choose(wish="", disposition="", url=url, content_type=kind) == name
+    assert filenames.choose(wish="", disposition="", url=url, content_type=kind) == name
 
 
 def test_the_spiders_wish_comes_first_and_is_made_safe_too() -> None:
-    assert names.choose(wish="../报告", disposition='attachment; filename="x.doc"', url="http://h/y",
+    assert filenames.choose(wish="../报告", disposition='attachment; filename="x.doc"', url="http://h/y",
                         content_type="application/pdf") == "报告.pdf"
 
 
 def test_a_name_of_300_characters_is_cut_between_characters_and_keeps_its_extension() -> None:
-    name = names.safe("录" * 300 + ".tar.gz")
+    name = filenames.safe("录" * 300 + ".tar.gz")
     assert name.endswith("录.tar.gz")
-    assert 140 < len(name.encode()) <= names.MAX_BYTES
+    assert 140 < len(name.encode()) <= filenames.MAX_BYTES
 
 
 def test_collisions_are_numbered_and_stay_short() -> None:
-    numbered = names.numbered("é" * 70 + ".pdf")
+    numbered = filenames.numbered("é" * 70 + ".pdf")
     taken = [next(numbered) for _ in range(12)]
     assert len(set(taken)) == 12
     assert taken[1].endswith("é (2).pdf")
-    assert all(len(name.encode()) <= names.MAX_BYTES for name in taken)
+    assert all(len(name.encode()) <= filenames.MAX_BYTES for name in taken)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=400), st.text(st.sampled_from("./\\:*?\"<>|%'\u202e\u200b\x00\x1f CONnul~-é录"), max_size=60))
 def test_no_text_makes_a_dangerous_name(first: str, second: str) -> None:
     for said in (first, second, first + second):
-        name = names.choose(wish=said, disposition=f'attachment; filename="{second}"', url=f"http://h/{said}",
+        name = filenames.choose(wish=said, disposition=f'attachment; filename="{second}"', url=f"http://h/{said}",
                             content_type="text/csv")
-        assert 0 < len(name.encode()) <= names.MAX_BYTES
+        assert 0 < len(name.encode()) <= filenames.MAX_BYTES
         assert not set(name) & set('/\\:*?"<>|\0')
         assert name not in (".", "..")
         assert name[0] not in ".-~ "
         assert name[-1] not in ". "
         assert not [char for char in name if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
         assert name.partition(".")[0].rstrip(" ").lower() not in {"con", "prn", "aux", "nul", "com1", "lpt9"}
-        assert names.safe(name) == name, "safe names stay as they are"
+        assert filenames.safe(name) == name, "safe names stay as they are"
 
 
 def test_hostile_names_land_inside_the_folder(bench: Bench) -> None:

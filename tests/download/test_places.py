@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.download.places import Places
+from pipeline.download.storage.paths import Places
 from pipeline.errors import DownloadError, SettingsError
 from pipeline.model import Download, Item, QueuedDownload
 from pipeline.settings import load

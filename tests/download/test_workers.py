@@ -15,8 +15,8 @@ import trustme
 from pipeline.download.limits import Limits
 from pipeline.errors import DiskFullError, LeaseLostError, ProxyError
 from pipeline.model import Download, DownloadState
-from pipeline.store import downloads as queue
-from pipeline.store import leases
+from pipeline.store.files import download_queue as queue
+from pipeline.store.runs import leases
 from tests.download.conftest import Bench, session
 from tests.servers.files import FileServer
 

@@ -30,16 +30,18 @@ from typing import Any
 
 import requests
 
-from pipeline.download.keeping import tidy
 from pipeline.download.limits import Limits
-from pipeline.download.places import Places
-from pipeline.download.workers import Downloads
+from pipeline.download.pool import Downloads
+from pipeline.download.storage.paths import Places
+from pipeline.download.storage.retention import tidy
 from pipeline.errors import DiskFullError
 from pipeline.model import Download, Page
-from pipeline.session.faults import translate
+from pipeline.session.errors import translate
 from pipeline.settings import load
-from pipeline.store import crawl, runs, versions
+from pipeline.store.crawl import frontier
+from pipeline.store.files import versions
 from pipeline.store.opening import open_store
+from pipeline.store.runs import runs
 from tests.servers.files import Asked, FileServer, Served, file_server, http_date
 
 KINDS = ("reset", "killed", "server", "proxy", "full", "changed")
@@ -153,7 +155,7 @@ class Round:
         run = runs.start_run(store, claimed.id, owner="round", now=now, limit=1)
         assert run is not None
         url = self.torture.site.url + self.path
-        crawl.commit_pages(store, run, [Page(url, 200, now, downloads=(Download(url),))], now=now)
+        frontier.commit_pages(store, run, [Page(url, 200, now, downloads=(Download(url),))], now=now)
         store.close()
         for kind in self.kinds:
             getattr(self, f"_{kind}")()
@@ -384,7 +386,7 @@ def _some_versions(data_dir: Path, server: FileServer) -> None:
         run = runs.start_run(store, claimed.id, owner="round", now=now, limit=1)
         assert run is not None
         urls = [server.put(f"/{number}.bin", bytes([number, version]) * 500) for number in range(5)]
-        crawl.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(map(Download, urls)))], now=now)
+        frontier.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(map(Download, urls)))], now=now)
         made = Downloads(store, run, client=client, translate=translate, limits=LIMITS, workers=2, owner="round",
                          on_change=lambda: None, places=Places("{host}/{name}"))
         made.start()

@@ -26,7 +26,7 @@ import aiohttp
 
 from pipeline.heartbeat import Access, Heartbeat
 from pipeline.model import Progress
-from pipeline.store import runs
+from pipeline.store.runs import runs
 
 from .test_pages import SECRETS, World
 

@@ -14,9 +14,9 @@ import requests
 from pipeline.errors import HeartbeatError, SettingsError
 from pipeline.heartbeat import Access, Heartbeat, Token, heartbeat_of, link, networks, server_tls
 from pipeline.heartbeat.client import Way, way
-from pipeline.heartbeat.desk import Desk
-from pipeline.heartbeat.doors import listen_on
-from pipeline.heartbeat.opening import announce
+from pipeline.heartbeat.from_settings import announce
+from pipeline.heartbeat.http.actions import Desk
+from pipeline.heartbeat.listeners import listen_on
 from pipeline.settings import load
 from pipeline.store import open_store
 

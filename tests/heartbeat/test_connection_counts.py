@@ -14,7 +14,7 @@ import requests
 from pipeline.errors import HeartbeatBusyError, HeartbeatError
 from pipeline.heartbeat import Access, Limits, Token
 from pipeline.heartbeat.client import Way
-from pipeline.heartbeat.connection_counts import LOCAL, UNIX, UNIX_CONNECTIONS, ConnectionCounts, origin_of
+from pipeline.heartbeat.connections.connection_counts import LOCAL, UNIX, UNIX_CONNECTIONS, ConnectionCounts, origin_of
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 STATUS = b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat import Access, Limits
 from pipeline.heartbeat.client import ask_udp
-from pipeline.heartbeat.datagrams import Budget
+from pipeline.heartbeat.protocols.udp import Budget
 
 from .conftest import empty
 

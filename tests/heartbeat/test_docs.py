@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.heartbeat.words import HELP
+from pipeline.heartbeat.protocols.commands import HELP
 from pipeline.settings import HeartbeatTable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "heartbeat.md").read_text("utf-8")

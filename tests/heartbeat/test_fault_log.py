@@ -4,7 +4,7 @@ import logging
 
 from aiohttp.http_exceptions import BadStatusLine
 
-from pipeline.heartbeat.fault_log import FaultLog
+from pipeline.heartbeat.connections.fault_log import FaultLog
 
 
 def record_of(error):

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from pipeline.heartbeat import Limits
-from pipeline.heartbeat.http_detection import BareLineFeeds, Beginning, beginning_of
+from pipeline.heartbeat.protocols.http_detection import BareLineFeeds, Beginning, beginning_of
 
 STAMP = b"[2026-11-22 23:16:41] "
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

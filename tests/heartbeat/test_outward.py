@@ -12,12 +12,13 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, SettingsError, StoreError, UsageError
 from pipeline.heartbeat import Outward, Probe, Switches, Systemd
-from pipeline.heartbeat.outward import post
-from pipeline.heartbeat.vitals import Vitals, judged
+from pipeline.heartbeat.notify.dead_man_switch import post
+from pipeline.heartbeat.snapshot.loop_health import Vitals, judged
 from pipeline.model import Outcome, Run
 from pipeline.settings import Secret, load
 from pipeline.settings.masking import Mask
-from pipeline.store import open_store, pulse
+from pipeline.store import open_store
+from pipeline.store.health import write_probe
 
 from .conftest import NOW, empty
 
@@ -229,8 +230,8 @@ def test_systemd_may_be_abstract_gone_or_not_there_at_all():
 
 def test_a_database_that_takes_no_write_is_failing(tmp_path):
     store = open_store(tmp_path / "var")
-    pulse.beat(store, now=NOW)
-    pulse.beat(store, now=NOW)
+    write_probe.beat(store, now=NOW)
+    write_probe.beat(store, now=NOW)
     with store.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only=ON")
 
@@ -243,7 +244,7 @@ def test_a_database_that_takes_no_write_is_failing(tmp_path):
         await probe.stop()
         return problem
 
-    problem = asyncio.run(probed(lambda: pulse.beat(store, now=NOW)))
+    problem = asyncio.run(probed(lambda: write_probe.beat(store, now=NOW)))
     assert "readonly" in problem or "cannot" in problem
     told = judged(empty(), Vitals().now(0), unwritable=problem)
     assert told["health"] == "failing"

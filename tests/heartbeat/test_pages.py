@@ -14,14 +14,17 @@ from lxml import html
 from sqlalchemy import insert, update
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat import Access, Desk, Token, kept_token, snapshot
+from pipeline.heartbeat import Access, Desk, Token, kept_token
 from pipeline.heartbeat.access import TOKEN_FILE
 from pipeline.heartbeat.client import Way
-from pipeline.heartbeat.words import WORDS
+from pipeline.heartbeat.protocols.commands import WORDS
+from pipeline.heartbeat.snapshot.build import snapshot
 from pipeline.model import DraftMessage, MessageState, Outcome, Progress
 from pipeline.settings import load
-from pipeline.store import open_store, outbox, pauses, runs
-from pipeline.store.schema import changes, download_files, downloads, messages
+from pipeline.store import open_store
+from pipeline.store.database.schema import changes, download_files, downloads, messages
+from pipeline.store.mail import outbox
+from pipeline.store.runs import paused_spiders, runs
 from tests.servers.program import eventually
 
 from .conftest import NOW, STARTED
@@ -325,11 +328,11 @@ def test_run_now_makes_a_waiting_run_once_and_wakes_the_service(browser, world):
 
 def test_pause_and_resume_are_kept_in_the_store(browser, world):
     press(browser, "/spiders/books", "/spiders/books/pause")
-    assert pauses.paused_spiders(world.store) == {"books"}
+    assert paused_spiders.paused_spiders(world.store) == {"books"}
     spider = browser.get(f"{browser.base}/status.json", timeout=10).json()["spiders"]["books"]
     assert (spider["paused"], spider["next_due"], spider["late"]) == (True, None, False)
     press(browser, "/spiders/books", "/spiders/books/resume")
-    assert pauses.paused_spiders(world.store) == set()
+    assert paused_spiders.paused_spiders(world.store) == set()
     assert world.woken == ["plan", "plan"]
 
 
@@ -341,7 +344,7 @@ def test_the_scheduler_leaves_a_paused_spider_alone_until_it_is_resumed(program)
         items.fields.title = "h1"
         """)
     store = open_store(program.data)
-    pauses.pause(store, "books", now=NOW)
+    paused_spiders.pause(store, "books", now=NOW)
     program.serve()
     assert program.status()["spiders"]["books"]["paused"]
     assert runs.history(store, "books") == []
@@ -371,7 +374,7 @@ def test_no_other_page_can_press_a_button(browser, world, port):
         assert browser.post(action, data=data, headers=headers, timeout=10).status_code == 403
     assert requests.post(action, data=proof, timeout=10).status_code == 403, "no cookie"
     assert browser.get(action, timeout=10).status_code == 405
-    assert not pauses.paused_spiders(world.store)
+    assert not paused_spiders.paused_spiders(world.store)
 
 
 def test_a_script_with_the_token_needs_no_form(port, world):

@@ -11,14 +11,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import insert, update
 
 from pipeline import heartbeat
-from pipeline.heartbeat.shape import SCHEMA, Snapshot, json_schema
-from pipeline.heartbeat.status import is_late, snapshot, worst
-from pipeline.heartbeat.words import WORDS, answered, health
+from pipeline.heartbeat.protocols.commands import WORDS, answered, health
+from pipeline.heartbeat.snapshot.build import is_late, snapshot, worst
+from pipeline.heartbeat.snapshot.schema import SCHEMA, Snapshot, json_schema
 from pipeline.model import Outcome, Progress, Transfer
 from pipeline.settings import Secret, load
+from pipeline.store.database.schema import downloads, messages, runs
 from pipeline.store.opening import open_store
-from pipeline.store.runs import Ending, claim_slot, end_run, report_progress, start_run
-from pipeline.store.schema import downloads, messages, runs
+from pipeline.store.runs.runs import Ending, claim_slot, end_run, report_progress, start_run
 
 from .conftest import NOW, STARTED
 
@@ -305,7 +305,7 @@ def test_the_worst_state_wins():
 
 
 def test_the_schema_file_is_the_shape():
-    file = Path(heartbeat.__file__).with_name("status.schema.json")
+    file = Path(heartbeat.__file__).with_name("snapshot") / "status.schema.json"
     wanted = json.dumps(json_schema(), indent=2) + "\n"
     if os.environ.get("WRITE_SCHEMA"):
         file.write_text(wanted)
@@ -341,5 +341,5 @@ def test_a_day_with_more_runs_than_are_kept_is_summed_all_the_same(tell, ran, mo
     ran(3, figures={"pages": 3})
     ran(2, figures={"pages": 2})
     usual = tell()["spiders"]
-    monkeypatch.setattr("pipeline.heartbeat.past.ROOM", 1)
+    monkeypatch.setattr("pipeline.heartbeat.snapshot.history.ROOM", 1)
     assert tell()["spiders"] == usual

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeline.heartbeat.time_slice import TimeSlice
+from pipeline.heartbeat.connections.time_slice import TimeSlice
 
 
 def test_work_that_fills_a_slice_leaves_the_rest_to_later_turns_in_order():

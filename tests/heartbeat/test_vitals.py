@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 
 from pipeline.heartbeat.client import ask
-from pipeline.heartbeat.vitals import Vitals, judged
+from pipeline.heartbeat.snapshot.loop_health import Vitals, judged
 
 from .conftest import NOW, empty
 

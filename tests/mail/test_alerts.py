@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.mail.alerts import TAIL_LINES, check, tail
 from pipeline.model import MessageState, Outcome
-from pipeline.store import alerts
-from pipeline.store import outbox as stored
-from pipeline.store.alerts import AlertKind, Trouble
+from pipeline.store.mail import alerts
+from pipeline.store.mail import outbox as stored
+from pipeline.store.mail.alerts import AlertKind, Trouble
 from tests.mail.conftest import NOW
 
 BOOK = {"title": "A Light in the Attic"}

@@ -16,8 +16,8 @@ import pytest
 
 from pipeline.mail.digest import build
 from pipeline.model import Outcome, Reject
-from pipeline.store import digests
-from pipeline.store import outbox as stored
+from pipeline.store.mail import digests
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW
 
 ATTACKS = {

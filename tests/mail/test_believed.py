@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from pipeline.errors import MailError
-from pipeline.mail import trial
+from pipeline.mail import test_message
 from pipeline.mail.digest import build
-from pipeline.mail.dkim import Signer
-from pipeline.store import digests
-from pipeline.store import outbox as stored
+from pipeline.mail.message.dkim import Signer
+from pipeline.store.mail import digests
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW
 
 dkim = pytest.importorskip("dkim", reason="dkimpy verifies what is signed here")
@@ -85,7 +85,7 @@ def test_a_test_message_and_a_short_key_of_the_new_kind_are_signed(signed):
     pytest.importorskip("nacl", reason="dkimpy needs it for Ed25519")
     key = ed25519.Ed25519PrivateKey.generate()
     settings = signed(key)
-    content = trial.test_message(settings, "me@example.com", NOW).as_bytes()
+    content = test_message.test_message(settings, "me@example.com", NOW).as_bytes()
     assert verified(Signer("example.com", "mail", pem(key)).header(io.BytesIO(content), at=NOW) + content, key)
 
 

@@ -21,8 +21,8 @@ from pipeline.mail.digest import Built, build, preview
 from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import ChangeKind, Outcome, Reject
-from pipeline.store import digests
-from pipeline.store import outbox as stored
+from pipeline.store.mail import digests
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, built, claimed, text_of
 from tests.servers.smtp import SmtpServer
 
@@ -328,7 +328,7 @@ def test_names_and_types_of_downloads_cannot_reach_outside_their_part(store, sit
     run = site.run({"1": BOOK}, files=[("x", b"1", "message/rfc822"), ("y", b"2", "text/html\r\nX-Evil: 1"),
                                        ("z", b"3", "text/plain")])
     with store.write() as connection:
-        from pipeline.store.schema import download_files
+        from pipeline.store.database.schema import download_files
 
         for name, evil in (("x", "../../etc/passwd"), ("y", "a\"\r\nX-Evil: 1\r\n\r\nb.txt"), ("z", "\u202e" + "长" * 300 + ".pdf")):
             connection.execute(download_files.update().where(download_files.c.run_id == run.id, download_files.c.name == name).values(name=evil))

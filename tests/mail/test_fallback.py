@@ -11,9 +11,9 @@ from email.policy import default
 import pytest
 
 from pipeline.mail.digest import Built
-from pipeline.mail.render import HTML_LIMIT
-from pipeline.store import outbox as stored
-from pipeline.store import status
+from pipeline.mail.render.render import HTML_LIMIT
+from pipeline.store.health import status_queries
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import built, text_of
 from tests.mail.test_service import SPIDER, mails
 from tests.servers.pages import Answer, PageSite
@@ -84,14 +84,14 @@ def test_a_template_that_fails_costs_itself_not_the_news(store, site, settings_f
         assert "This digest could not be rendered as its settings ask for, and shows less" in text_of(mail, kind)
         assert "Book" in text_of(mail, kind)
     with store.read() as connection:
-        problem = status.digest_problem(connection, "morning")
+        problem = status_queries.digest_problem(connection, "morning")
     assert problem is not None
     assert why in problem.error
     (tmp_path / "mine" / name).unlink()
     site.run({"1": {"title": "Book"}, "2": {"title": "Another"}})
     assert not built(store, settings, slot="s2").problem
     with store.read() as connection:
-        assert status.digest_problem(connection, "morning") is None
+        assert status_queries.digest_problem(connection, "morning") is None
 
 
 def test_the_service_sends_it_says_so_and_tells_an_alert(program: Program):

@@ -14,7 +14,7 @@ import pytest
 from pipeline.mail.outbox import Attempt, deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import MessageState
-from pipeline.store import outbox as stored
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import Clock
 from tests.servers.smtp import Fault, SmtpServer
 
@@ -167,7 +167,7 @@ def test_greylisted_for_hours_it_comes_once_and_gives_up_after_max_age(server, d
 
 def test_a_server_that_takes_seven_bits_only_gets_chinese_all_the_same(store, site, settings_from, clock):
     from pipeline.mail.digest import build
-    from pipeline.store import digests
+    from pipeline.store.mail import digests
 
     settings = settings_from(digest='language = "zh"\nattach = ["csv"]')
     site.run({"1": {"title": "三体", "价格": "¥93.00"}})

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from pipeline.mail import compose
-from pipeline.mail.attachments import Attachment
+from pipeline.mail.message import compose
+from pipeline.mail.message.attachments import Attachment
 
 AT = datetime(2026, 11, 29, tzinfo=UTC)
 _WORD = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|<([^<>]*)>|(,)|([^\s",<>]+))')

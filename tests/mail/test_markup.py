@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.mail.diff import Place, Span, places
 from pipeline.mail.digest import build
-from pipeline.mail.markup import plain, sanitised
-from pipeline.store import digests
-from pipeline.store import outbox as stored
+from pipeline.mail.render.field_diff import Place, Span, places
+from pipeline.mail.render.sanitize import plain, sanitised
+from pipeline.store.mail import digests
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW
 
 BODY = ('<article><h2>Tide tables</h2><p>High water at <b>10:<i>42</i></b>, see <a href="/tides?d=1" onclick="x()">all</a>.</p>'

@@ -13,9 +13,9 @@ from urllib.request import urlopen
 import pytest
 
 from pipeline.errors import MailError, SettingsError, UsageError
-from pipeline.mail.consent import log_in
 from pipeline.mail.transports import open_transport
 from pipeline.mail.transports.oauth2 import access_token
+from pipeline.mail.transports.oauth2_consent import log_in
 from pipeline.settings import Settings
 from tests.mail.conftest import PLAIN
 from tests.servers.smtp import SmtpServer

@@ -20,7 +20,7 @@ from pipeline.mail.outbox import Attempt, Outbox, backoff_s, deliver_due
 from pipeline.mail.transports import MaildirTransport
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import MessageState
-from pipeline.store import outbox as stored
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, PLAIN
 from tests.servers.smtp import Fault, SmtpServer
 

@@ -11,10 +11,10 @@ import pytest
 from pipeline.errors import MailError, SettingsError
 from pipeline.mail.outbox import deliver_due, free_from
 from pipeline.mail.transports import CommandTransport, MaildirTransport, open_transport
-from pipeline.mail.transports.program import token_of
+from pipeline.mail.transports.sendmail import token_of
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import MessageState
-from pipeline.store import outbox as stored
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import PLAIN
 from tests.servers.smtp import Fault, SmtpServer
 

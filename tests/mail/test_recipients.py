@@ -22,8 +22,8 @@ from pipeline.mail.filters import number, passes
 from pipeline.model import Change, ChangeKind, Outcome
 from pipeline.price import price
 from pipeline.settings import GroupTable
-from pipeline.store import digests
-from pipeline.store import outbox as stored
+from pipeline.store.mail import digests
+from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, built, text_of
 
 BOOKS = {"1": {"title": "Three-Body", "price": "£51.77", "url": "https://books.test/1"},

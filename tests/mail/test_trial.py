@@ -7,8 +7,8 @@ import io
 import pytest
 
 from pipeline.errors import SettingsError
+from pipeline.mail.test_message import send_test, test_message
 from pipeline.mail.transports import MaildirTransport, open_transport
-from pipeline.mail.trial import send_test, test_message
 from tests.mail.conftest import NOW
 from tests.servers.smtp import SmtpServer
 

@@ -30,7 +30,8 @@ from pathlib import Path
 from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import DraftMessage, MessageState
-from pipeline.store import Store, open_store, outbox
+from pipeline.store import Store, open_store
+from pipeline.store.mail import outbox
 from tests.servers.smtp import Fault, Received, SmtpServer
 
 TO = ("a@example.com", "b@example.com", "grey@example.com")

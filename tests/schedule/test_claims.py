@@ -13,7 +13,8 @@ from pipeline.model import Outcome
 from pipeline.schedule.agenda import agenda
 from pipeline.schedule.claims import Plans, claim_due, open_plans
 from pipeline.settings import Settings, load
-from pipeline.store import Store, open_store, pauses, runs
+from pipeline.store import Store, open_store
+from pipeline.store.runs import paused_spiders, runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -140,10 +141,10 @@ def test_a_clock_that_was_years_ahead_stops_no_schedule(days: Days, text: str) -
 
 def test_a_paused_spider_is_caught_up_once_when_it_goes_on(days: Days) -> None:
     plans = days.service('schedule = "0 * * * *"\n')
-    pauses.pause(days.store, "s", now=NOW)
+    paused_spiders.pause(days.store, "s", now=NOW)
     assert [days.claimed(plans, NOW + number * HOUR) for number in range(1, 4)] == [[], [], []]
     assert plans.next_at is None
-    pauses.resume(days.store, "s")
+    paused_spiders.resume(days.store, "s")
     assert days.claimed(plans, NOW + 3.5 * HOUR) == ["22 15:00"]
     assert days.claimed(plans, NOW + 4 * HOUR) == ["22 16:00"]
 
@@ -177,7 +178,7 @@ def test_a_calendar_is_shared_by_name(days: Days) -> None:
 def test_the_agenda_tells_every_schedule_in_words(days: Days) -> None:
     settings = days.settings('[spiders.a]\nschedule = ["0 13 * * mon", "every 2h"]\n[spiders.b]\nstart = "http://x/"\nafter = "a"\n'
                              '[spiders.c]\nstart = "http://x/"\n[digests.d]\nspiders = ["a"]\nto = ["a@b"]\n')
-    pauses.pause(days.store, "c", now=NOW)
+    paused_spiders.pause(days.store, "c", now=NOW)
     assert [(entry.name, entry.words, entry.next, entry.paused) for entry in agenda(days.store, settings, now=NOW)] == [
         ("a", "every 2 hours", NOW, False), ("a", "at 13:00 on Monday", NOW + timedelta(days=1, hours=1), False),
         ("b", "after each pass of a that succeeded", None, False), ("d", "after each run with news", None, False),

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from pipeline.schedule.describe import in_words
 from pipeline.schedule.timetable import Timetable
-from pipeline.schedule.words import in_words
 from pipeline.settings import ScheduleTable, parse_days, parse_when
 
 BERLIN = ZoneInfo("Europe/Berlin")

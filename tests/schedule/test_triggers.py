@@ -10,7 +10,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from pipeline.schedule.timetable import Timetable
 from pipeline.schedule.triggers import ElapsedTimeTrigger, SlotTrigger, WallClockTrigger
-from pipeline.settings.schedules import parse_cron
+from pipeline.settings.fields.schedule import parse_cron
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -27,9 +27,10 @@ from sqlalchemy import create_engine, make_url, select
 from pipeline.model import Outcome
 from pipeline.schedule.claims import claim_due, open_plans
 from pipeline.settings import load
-from pipeline.store import Store, open_store, runs
-from pipeline.store.schema import passes, slots
-from pipeline.store.schema import runs as run_rows
+from pipeline.store import Store, open_store
+from pipeline.store.database.schema import passes, slots
+from pipeline.store.database.schema import runs as run_rows
+from pipeline.store.runs import runs
 
 SPIDERS = 6
 SCHEDULE = '["every 10s", { when = "* * * * *", jitter = "20s" }, { when = "*/3 9-17 * * *", timezone = "Asia/Tokyo" }]'

@@ -19,9 +19,19 @@ from sqlalchemy import Connection, select
 
 from pipeline.model import RecipientState
 from pipeline.store import Store, open_store
-from pipeline.store import items as stored_items
-from pipeline.store.digests import untold
-from pipeline.store.schema import digests, download_files, downloads, items, messages, passes, recipients, runs, slots
+from pipeline.store.crawl import items as stored_items
+from pipeline.store.database.schema import (
+    digests,
+    download_files,
+    downloads,
+    items,
+    messages,
+    passes,
+    recipients,
+    runs,
+    slots,
+)
+from pipeline.store.mail.digests import untold
 from tests.servers.smtp import Received
 from tests.service.hostile import FILES, ChangingSite
 

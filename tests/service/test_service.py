@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store import open_store, runs
+from pipeline.store import open_store
+from pipeline.store.runs import runs
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port
 from tests.servers.program import Program, alive, eventually

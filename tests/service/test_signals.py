@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store import open_store, runs
+from pipeline.store import open_store
+from pipeline.store.runs import runs
 from tests.servers.pages import PageSite
 from tests.servers.program import Program, eventually
 

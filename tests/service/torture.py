@@ -30,8 +30,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import HeartbeatError
-from pipeline.store import Store, open_store, outbox
-from pipeline.store.runs import history
+from pipeline.store import Store, open_store
+from pipeline.store.mail import outbox
+from pipeline.store.runs.runs import history
 from tests.download.torture import can_mount, mount
 from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually

@@ -6,7 +6,7 @@ import codecs
 
 import pytest
 
-from pipeline.session.encodings import codec, page_encoding
+from pipeline.session.responses.encodings import codec, page_encoding
 
 LABELS = [
     # header's label, body's encoding, a text of it

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.session.http_auth import Challenge, HttpAuth, challenges_in, digest
-from pipeline.session.origins import TrustedOrigins
+from pipeline.session.login.http_auth import Challenge, HttpAuth, challenges_in, digest
+from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import AuthTable
 
 URL = "https://site.example/dir/index.html"

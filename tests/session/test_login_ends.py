@@ -15,7 +15,8 @@ from pipeline.session import Session
 from pipeline.session.cookies.cookie import make_cookie
 from pipeline.session.cookies.jar import Jar
 from pipeline.settings import Settings, load
-from pipeline.store import Store, logins, open_store, outbox
+from pipeline.store import Store, open_store
+from pipeline.store.mail import login_cookies, outbox
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program, eventually
 from tests.session.conftest import OpenSession
@@ -98,7 +99,7 @@ class Ending:
         from pipeline.model import LoginCookie
         cookies = [LoginCookie(f"c{number}", "shop.example", at, brought_in, at + lifetime)
                    for number, lifetime in enumerate(lifetimes)]
-        logins.record(self.store, "s", at, cookies, now=now or at)
+        login_cookies.record(self.store, "s", at, cookies, now=now or at)
 
     def told(self, now: datetime) -> str | None:
         number = check(self.store, self._settings, late=[], log_of=lambda run: Path("none"), now=now)

@@ -12,8 +12,8 @@ import requests
 
 from pipeline.errors import PipelineError, ProxyError, UsageError
 from pipeline.session import Session, translate
-from pipeline.session.pool import ProxyPool
-from pipeline.session.proxies import proxy_url
+from pipeline.session.proxies.config import proxy_url
+from pipeline.session.proxies.pool import ProxyPool
 from pipeline.settings import ProxyTable, Secret
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
@@ -277,7 +277,7 @@ def test_check_connect_tries_every_proxy_of_a_pool(program: Program) -> None:
 def test_status_shows_the_proxies_that_rest(tmp_path: Path, open_with: OpenSession) -> None:
     from datetime import UTC, datetime
 
-    from pipeline.heartbeat import snapshot
+    from pipeline.heartbeat.snapshot.build import snapshot
     from pipeline.settings import load
     from pipeline.store import open_store
     session = open_with("http://127.0.0.1/", 'proxy = "p"', before='[proxies]\np = ["http://u:geheim@a:1", "http://b:1"]')

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pipeline.session.retry_after import retry_after_s
+from pipeline.session.politeness.retry_after import retry_after_s
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

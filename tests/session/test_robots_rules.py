@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.session.robots_rules import RobotsRules
+from pipeline.session.politeness.robots_rules import RobotsRules
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "robots-google.json").read_text())["cases"]
 # Google compares octets as they are written; RFC 9309, 2.2.2, compares them as they are meant.

@@ -10,9 +10,9 @@ import pytest
 import trustme
 
 from pipeline.errors import MailError, PipelineError
-from pipeline.heartbeat.outward import post
+from pipeline.heartbeat.notify.dead_man_switch import post
 from pipeline.mail.transports.oauth2 import TokenServer
-from pipeline.session.origins import TrustedOrigins, referer_for
+from pipeline.session.trusted_origins import TrustedOrigins, referer_for
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.store.alone import LOCK, sole_service
+from pipeline.store.maintenance.instance_lock import LOCK, sole_service
 
 
 @pytest.mark.parametrize("word", ["kept", "lost to a full disk"])

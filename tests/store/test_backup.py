@@ -17,7 +17,12 @@ import pytest
 
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page
-from pipeline.store import Store, backup, crawl, digests, items, migrate, open_store, outbox, runs
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import frontier, items
+from pipeline.store.database import migrate
+from pipeline.store.mail import digests, outbox
+from pipeline.store.maintenance import backup
+from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there",), "messages/1.eml", 4)
@@ -38,7 +43,7 @@ def crawled(store: Store, key: str, *names: str) -> None:
     run = runs.start_run(store, None, owner=store.owner, now=NOW, limit=9)
     assert run is not None
     page = Page("http://shop/", 200, NOW, items=tuple(Item(name, {"name": name, "odd": "a\tb\n\\.\n\0"}) for name in names))
-    done = crawl.commit_pages(store, run, [page], now=NOW)
+    done = frontier.commit_pages(store, run, [page], now=NOW)
     runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), done.progress, now=NOW)
 
 

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline.model import DraftMessage
-from pipeline.store import Store, outbox, retention
-from pipeline.store.clock_trust import SETTLES_S, ClockTrust
+from pipeline.store import Store
+from pipeline.store.mail import outbox
+from pipeline.store.maintenance import retention
+from pipeline.store.maintenance.clock_trust import SETTLES_S, ClockTrust
 from tests.servers.program import Program
 from tests.service.hostile import Clock
 

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline.model import DraftMessage, Outcome, Progress
-from pipeline.store import Store, digests, leases, outbox, runs
-from pipeline.store.sequels import Sequel
+from pipeline.store import Store
+from pipeline.store.mail import digests, outbox
+from pipeline.store.runs import leases, runs
+from pipeline.store.runs.follow_ups import Sequel
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there",), "messages/1-1.eml", 100)

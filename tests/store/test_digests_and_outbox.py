@@ -8,7 +8,10 @@ import pytest
 
 from pipeline.errors import LeaseLostError
 from pipeline.model import DraftMessage, MessageState, Outcome, Progress, RecipientResult
-from pipeline.store import Store, digests, outbox, runs, status
+from pipeline.store import Store
+from pipeline.store.health import status_queries
+from pipeline.store.mail import digests, outbox
+from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there", "b@there"), "messages/1-1.eml", 100)
@@ -90,7 +93,7 @@ def test_a_claim_that_was_put_off_waits_longer_each_time_and_holds_back_nothing_
         digests.put_off(store, again, "it broke again", owner="next", now=now)
     assert pauses == [15, 30, 60, 120, 240, 480, 600, 600, 600]
     with store.read() as connection:
-        problem = status.digest_problem(connection, "d")
+        problem = status_queries.digest_problem(connection, "d")
     assert problem is not None
     assert (problem.error, problem.next_at) == ("it broke again", now + timedelta(minutes=10))
 
@@ -105,7 +108,7 @@ def test_who_lost_a_claim_puts_nothing_off(store: Store) -> None:
     assert ours is not None
     digests.close(store, ours.id, [DRAFT], owner="me", now=later)
     with store.read() as connection:
-        assert status.digest_problem(connection, "d") is None
+        assert status_queries.digest_problem(connection, "d") is None
 
 
 def test_a_scheduled_digest_with_nothing_to_tell_is_on_record(store: Store) -> None:

@@ -16,9 +16,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from pipeline.errors import StoreError
-from pipeline.store import FileStore, Store, migrate, open_store, runs
-from pipeline.store.schema import metadata
-from pipeline.store.schema_check import differences
+from pipeline.store import FileStore, Store, open_store
+from pipeline.store.database import migrate
+from pipeline.store.database.schema import metadata
+from pipeline.store.database.schema_check import differences
+from pipeline.store.runs import runs
 from tests.store.conftest import failures_of_four_at_once
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

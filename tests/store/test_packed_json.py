@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.model import Item, Page
-from pipeline.store import Store, crawl, digests, items, runs
+from pipeline.store import Store
+from pipeline.store.crawl import frontier, items
+from pipeline.store.mail import digests
+from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 LINKS = [f"https://docs.example/api/java.base/java/util/Class{number}.html#method-{number}" for number in range(500)]
@@ -19,7 +22,7 @@ def commit(store: Store, number: int, data: dict[str, Any]) -> int:
     runs.claim_slot(store, "docs", str(number), due_at=NOW, reason="schedule", now=NOW)
     run = runs.start_run(store, None, owner="me", now=NOW, limit=1)
     assert run is not None
-    crawl.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("k", data),))], now=NOW)
+    frontier.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("k", data),))], now=NOW)
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED, complete=True), None, now=NOW)
     return run.id
 
@@ -40,7 +43,7 @@ def test_an_item_that_is_gone_tells_what_it_was(store: Store) -> None:
     runs.claim_slot(store, "docs", "2", due_at=NOW, reason="schedule", now=NOW)
     run = runs.start_run(store, None, owner="me", now=NOW, limit=1)
     assert run is not None
-    crawl.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("other", {"links": LINKS[:1]}),))], now=NOW)
+    frontier.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("other", {"links": LINKS[:1]}),))], now=NOW)
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED, complete=True), None, now=NOW)
     gone = next(change for change in digests.changes_of(store, [run.id]) if change.key == "k")
     assert (gone.before, gone.after) == ({"links": LINKS}, {})

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.store import Store, open_store, runs
+from pipeline.store import Store, open_store
+from pipeline.store.runs import runs
 from tests.servers.postgres import Postgres
 from tests.store.conftest import failures_of_four_at_once
 

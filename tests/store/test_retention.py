@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
-from pipeline import care
+from pipeline.cli import data
 from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, RecipientResult, Request, Run
 from pipeline.settings import load
-from pipeline.store import Store, crawl, digests, outbox, retention, runs, schema, status
-from pipeline.store.retention import Keep, Pruned, Rules
+from pipeline.store import Store
+from pipeline.store.crawl import frontier
+from pipeline.store.database import schema
+from pipeline.store.health import status_queries
+from pipeline.store.mail import digests, outbox
+from pipeline.store.maintenance import retention
+from pipeline.store.maintenance.retention import Keep, Pruned, Rules
+from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -32,12 +38,12 @@ def run_at(store: Store, at: datetime, price: int, *, outcome: Outcome = Outcome
     runs.claim_slot(store, "shop", f"{at:%Y-%m-%dT%H:%M}", due_at=at, reason="schedule", now=at)
     run = runs.start_run(store, None, owner="me", now=at, limit=9)
     assert run is not None
-    (queued,) = crawl.enqueue(store, run, [Request("http://shop/")])
+    (queued,) = frontier.enqueue(store, run, [Request("http://shop/")])
     page = Page("http://shop/", 200, at, frontier_id=queued.id, items=(Item("one", {"price": price}),),
                 file_key=f"pages/shop/{price}-x.html")
     store.files.write(page.file_key, b"<p>")
     os.utime(store.files.path(page.file_key), (at.timestamp(), at.timestamp()))
-    done = crawl.commit_pages(store, run, [page], now=at)
+    done = frontier.commit_pages(store, run, [page], now=at)
     store.files.write(f"logs/runs/{run.id}.log", b"log")
     os.utime(store.files.path(f"logs/runs/{run.id}.log"), (at.timestamp(), at.timestamp()))
     return runs.end_run(store, run, runs.Ending(outcome, complete=outcome is Outcome.SUCCEEDED), done.progress, now=at)
@@ -81,7 +87,7 @@ def test_what_is_old_and_told_goes_with_all_that_came_of_it(store: Store) -> Non
         tell(store, NOW - age * DAY)
     run_at(store, NOW - DAY, 1)
     last = tell(store, NOW - DAY)
-    before = status.last_success
+    before = status_queries.last_success
     pruned = prune(store, waiting())
     assert pruned.runs == 5
     assert pruned.messages == 6
@@ -142,7 +148,7 @@ def test_a_pass_that_is_still_open_stays(store: Store) -> None:
     runs.claim_slot(store, "shop", "k", due_at=at, reason="schedule", now=at)
     run = runs.start_run(store, None, owner="me", now=at, limit=9)
     assert run is not None
-    crawl.enqueue(store, run, [Request("http://shop/")])
+    frontier.enqueue(store, run, [Request("http://shop/")])
     runs.end_run(store, run, runs.Ending(Outcome.STOPPED, keep_open=True), None, now=at)
     for number in range(3):
         runs.claim_slot(store, "shop", str(number), due_at=at, reason="schedule", now=at)
@@ -151,7 +157,7 @@ def test_a_pass_that_is_still_open_stays(store: Store) -> None:
         runs.end_run(store, again, runs.Ending(Outcome.STOPPED, keep_open=True), None, now=at)
     prune(store)
     assert len(runs.history(store)) == 4
-    assert len(crawl.waiting(store, run.pass_id, limit=9)) == 1
+    assert len(frontier.waiting(store, run.pass_id, limit=9)) == 1
 
 
 def test_counts_keep_the_newest(store: Store) -> None:
@@ -191,6 +197,6 @@ def test_pruning_by_hand_goes_by_the_settings_and_says_what_it_did(tmp_path: Pat
         (logs / f"{number}.log").touch()
         at = (datetime.now(UTC) - age).timestamp()
         os.utime(logs / f"{number}.log", (at, at))
-    assert care.prune(settings) == "deleted 1 files"
+    assert data.prune(settings) == "deleted 1 files"
     assert [path.name for path in logs.iterdir()] == ["0.log"]
-    assert care.prune(settings) == "nothing is beyond what [retention] keeps"
+    assert data.prune(settings) == "nothing is beyond what [retention] keeps"

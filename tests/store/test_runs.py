@@ -11,8 +11,11 @@ import pytest
 
 from pipeline.errors import LeaseLostError
 from pipeline.model import ChangeKind, Download, Item, Outcome, Page, Progress, Request, Run
-from pipeline.store import Store, crawl, digests, leases, runs, slots
-from pipeline.store.leases import TTL
+from pipeline.store import Store
+from pipeline.store.crawl import frontier
+from pipeline.store.mail import digests
+from pipeline.store.runs import leases, runs, slots
+from pipeline.store.runs.leases import TTL
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -32,7 +35,7 @@ def crawled(store: Store, key: str, items: dict[str, int], *, now: datetime = NO
     due(store, key, now)
     run = started(store, now)
     page = Page("http://shop/", 200, now, items=tuple(Item(name, {"price": price}) for name, price in items.items()))
-    done = crawl.commit_pages(store, run, [page], now=now)
+    done = frontier.commit_pages(store, run, [page], now=now)
     return runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=complete), done.progress, now=now)
 
 
@@ -65,8 +68,8 @@ def test_no_more_runs_start_than_the_limit(store: Store) -> None:
 def test_a_run_whose_lease_expired_is_abandoned_and_its_pass_taken_up(store: Store) -> None:
     due(store, "k")
     lost = started(store)
-    queued = crawl.enqueue(store, lost, [Request("http://shop/1"), Request("http://shop/2")])
-    crawl.commit_pages(store, lost, [Page("http://shop/1", 200, NOW, frontier_id=queued[0].id)], now=NOW)
+    queued = frontier.enqueue(store, lost, [Request("http://shop/1"), Request("http://shop/2")])
+    frontier.commit_pages(store, lost, [Page("http://shop/1", 200, NOW, frontier_id=queued[0].id)], now=NOW)
     later = NOW + TTL + timedelta(seconds=1)
 
     assert [run.id for run in runs.abandon_expired(store, now=NOW)] == []
@@ -75,7 +78,7 @@ def test_a_run_whose_lease_expired_is_abandoned_and_its_pass_taken_up(store: Sto
 
     assert again.pass_id == lost.pass_id
     assert again.reason == "resume"
-    assert [entry.request.url for entry in crawl.waiting(store, again.pass_id, limit=9)] == ["http://shop/2"]
+    assert [entry.request.url for entry in frontier.waiting(store, again.pass_id, limit=9)] == ["http://shop/2"]
 
 
 def test_one_given_up_for_dead_changes_nothing_when_it_wakes_up(store: Store) -> None:
@@ -85,7 +88,7 @@ def test_one_given_up_for_dead_changes_nothing_when_it_wakes_up(store: Store) ->
     runs.abandon_expired(store, now=later)
 
     with pytest.raises(LeaseLostError):
-        crawl.commit_pages(store, lost, [Page("http://shop/1", 200, later, items=(Item("1", {}),))], now=later)
+        frontier.commit_pages(store, lost, [Page("http://shop/1", 200, later, items=(Item("1", {}),))], now=later)
     with pytest.raises(LeaseLostError):
         runs.end_run(store, lost, runs.Ending(Outcome.SUCCEEDED), Progress(), now=later)
     assert not runs.report_progress(store, lost, Progress(), now=later)
@@ -176,11 +179,11 @@ def test_what_a_cut_run_found_before_is_not_gone_when_its_pass_completes(store: 
     crawled(store, "1", {"a": 1, "b": 2})
     due(store, "2")
     cut = started(store)
-    crawl.commit_pages(store, cut, [Page("http://shop/1", 200, NOW, items=(Item("a", {"price": 1}),))], now=NOW)
+    frontier.commit_pages(store, cut, [Page("http://shop/1", 200, NOW, items=(Item("a", {"price": 1}),))], now=NOW)
     later = NOW + TTL + timedelta(seconds=1)
     runs.abandon_expired(store, now=later)
     again = started(store, later)
-    crawl.commit_pages(store, again, [Page("http://shop/2", 200, later, items=(Item("b", {"price": 2}),))], now=later)
+    frontier.commit_pages(store, again, [Page("http://shop/2", 200, later, items=(Item("b", {"price": 2}),))], now=later)
     ended = runs.end_run(store, again, runs.Ending(Outcome.SUCCEEDED, complete=True), Progress(), now=later)
     assert told(store, [ended.id]) == []
 
@@ -189,8 +192,8 @@ def test_of_items_with_one_key_in_one_pass_the_first_counts(store: Store) -> Non
     due(store, "k")
     run = started(store)
     pages = [Page("http://shop/1", 200, NOW, items=(Item("a", {"price": 1}), Item("a", {"price": 2})))]
-    done = crawl.commit_pages(store, run, pages, now=NOW)
-    again = crawl.commit_pages(store, run, [Page("http://shop/2", 200, NOW, items=(Item("a", {"price": 3}),))], now=NOW)
+    done = frontier.commit_pages(store, run, pages, now=NOW)
+    again = frontier.commit_pages(store, run, [Page("http://shop/2", 200, NOW, items=(Item("a", {"price": 3}),))], now=NOW)
     assert (done.progress.new, done.progress.duplicates, again.progress.duplicates) == (1, 1, 1)
     assert [change.after for change in digests.changes_of(store, [run.id])] == [{"price": 1}]
 
@@ -200,30 +203,30 @@ def test_a_page_is_queued_once_a_pass_and_keeps_its_request(store: Store) -> Non
     run = started(store)
     request = Request("http://shop/", method="POST", body=b"\x00\xff", headers=(("X-A", "1"), ("X-A", "2")),
                       callback="parse_it", meta={"n": [1, None]}, cb_kwargs={"x": "ü"}, priority=3, depth=2)
-    (queued,) = crawl.enqueue(store, run, [request, request])
+    (queued,) = frontier.enqueue(store, run, [request, request])
     assert queued.request == request
-    assert crawl.enqueue(store, run, [request]) == []
-    assert crawl.waiting(store, run.pass_id, limit=9) == [queued]
+    assert frontier.enqueue(store, run, [request]) == []
+    assert frontier.waiting(store, run.pass_id, limit=9) == [queued]
 
 
 def test_what_was_seen_is_queued_once_and_what_only_looks_like_it_too(store: Store) -> None:
     due(store, "k")
     run = started(store)
-    seen = crawl.Seen()
+    seen = frontier.Seen()
     plain, posted = Request("http://shop/1"), Request("http://shop/1", method="POST", body=b"page=2")
     batches = [[plain], [plain, posted], [Request("http://shop/1", meta={"pipeline_part": "item 1"}), posted, plain]]
     for number, links in enumerate(batches):
         page = Page(f"http://shop/from/{number}", 200, NOW, links=tuple(links))
-        queued = crawl.commit_pages(store, run, [page], now=NOW, seen=seen).queued
+        queued = frontier.commit_pages(store, run, [page], now=NOW, seen=seen).queued
         assert len(queued) == 1
-    assert len(crawl.waiting(store, run.pass_id, limit=9)) == 3
+    assert len(frontier.waiting(store, run.pass_id, limit=9)) == 3
 
 
 def test_the_most_urgent_page_comes_first(store: Store) -> None:
     due(store, "k")
     run = started(store)
-    crawl.enqueue(store, run, [Request("http://shop/1"), Request("http://shop/2", priority=5), Request("http://shop/3")])
-    order = [entry.request.url[-1] for entry in crawl.waiting(store, run.pass_id, limit=2)]
+    frontier.enqueue(store, run, [Request("http://shop/1"), Request("http://shop/2", priority=5), Request("http://shop/3")])
+    order = [entry.request.url[-1] for entry in frontier.waiting(store, run.pass_id, limit=2)]
     assert order == ["2", "1"]
 
 
@@ -232,7 +235,7 @@ def test_a_download_is_asked_for_once_a_pass(store: Store) -> None:
         due(store, key)
         run = started(store)
         page = Page("http://shop/", 200, NOW, items=(Item("a", {}),), downloads=(Download("http://shop/f"),) * 2)
-        crawl.commit_pages(store, run, [page], now=NOW)
+        frontier.commit_pages(store, run, [page], now=NOW)
         assert runs.work_left(store, run.pass_id) == (0, 1)
         runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW)
 

@@ -12,8 +12,11 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.model import MessageState
-from pipeline.store import Store, migrate, open_store, outbox, runs
-from pipeline.store.schema_check import differences
+from pipeline.store import Store, open_store
+from pipeline.store.database import migrate
+from pipeline.store.database.schema_check import differences
+from pipeline.store.mail import outbox
+from pipeline.store.runs import runs
 from tests.servers.program import Program
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

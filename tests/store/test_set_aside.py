@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from pipeline.model import Download, DownloadState, Outcome, Page, Run
-from pipeline.store import Store, crawl, runs
-from pipeline.store import downloads as queue
+from pipeline.store import Store
+from pipeline.store.crawl import frontier
+from pipeline.store.files import download_queue as queue
+from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -17,7 +19,7 @@ def passed(store: Store, slot: int, now: datetime) -> Run:
     assert claimed is not None
     run = runs.start_run(store, claimed.id, owner="me", now=now, limit=9)
     assert run is not None
-    crawl.commit_pages(store, run, [Page("http://a.example/", 200, now, downloads=(Download("http://a.example/f"),))], now=now)
+    frontier.commit_pages(store, run, [Page("http://a.example/", 200, now, downloads=(Download("http://a.example/f"),))], now=now)
     return run
 
 

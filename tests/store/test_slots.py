@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.model import Outcome, Progress, Run
-from pipeline.store import Store, pauses, runs, slots
-from pipeline.store.leases import TTL
-from pipeline.store.sequels import Sequel, is_tried_again
+from pipeline.store import Store
+from pipeline.store.runs import paused_spiders, runs, slots
+from pipeline.store.runs.follow_ups import Sequel, is_tried_again
+from pipeline.store.runs.leases import TTL
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -190,7 +191,7 @@ def test_one_that_follows_and_is_at_work_does_as_its_overlap_says(store: Store) 
 
 
 def test_a_paused_spider_follows_nobody_and_the_history_says_why(store: Store) -> None:
-    pauses.pause(store, "details", now=NOW)
+    paused_spiders.pause(store, "details", now=NOW)
     due(store, "1", spider="list")
     end(store, started(store), sequel=Sequel(followers={"details": "skip"}))
     (skipped,) = (run for run in runs.history(store) if run.spider == "details")

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from pipeline.model import Download, Item, Page, Run, StoredFile, Transfer
-from pipeline.store import Store, crawl, digests, downloads, runs, versions
+from pipeline.store import Store
+from pipeline.store.crawl import frontier
+from pipeline.store.files import download_queue, versions
+from pipeline.store.mail import digests
+from pipeline.store.runs import runs
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 URL = "http://site.example/a.pdf"
@@ -22,15 +26,15 @@ def new_run(store: Store, key: str, now: datetime) -> Run:
 def fetched(store: Store, key: str, now: datetime, *, content: str = "") -> StoredFile | None:
     """One pass that asks for the file; content "": it is unchanged."""
     run = new_run(store, key, now)
-    crawl.commit_pages(store, run, [Page("http://site.example/", 200, now, items=(Item("1", {"title": "one"}),),
+    frontier.commit_pages(store, run, [Page("http://site.example/", 200, now, items=(Item("1", {"title": "one"}),),
                                          downloads=(Download(URL, item_key="1"),))], now=now)
-    wanted, = downloads.take(store, run, owner="me", now=now, limit=5)
+    wanted, = download_queue.take(store, run, owner="me", now=now, limit=5)
     assert wanted.item == {"title": "one"}
-    arrived = downloads.Arrived(wanted)
+    arrived = download_queue.Arrived(wanted)
     if content:
-        arrived = downloads.Arrived(wanted, key=f"downloads/books/{content}", name="a.pdf", size_bytes=len(content),
+        arrived = download_queue.Arrived(wanted, key=f"downloads/books/{content}", name="a.pdf", size_bytes=len(content),
                                     sha256=content * 8, etag=f'"{content}"')
-    assert downloads.record(store, run, [arrived], owner="me", now=now) == {wanted.id}
+    assert download_queue.record(store, run, [arrived], owner="me", now=now) == {wanted.id}
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED), None, now=now)
     return next(iter(digests.files_of(store, [run.id])), None)
 
@@ -46,7 +50,7 @@ def test_versions_are_listed_doomed_and_forgotten(store: Store) -> None:
     assert [(each.id, each.current, each.seen_at, each.held) for each in kept] == [
         (old.id, False, NOW + timedelta(days=5), False), (new.id, True, NOW + timedelta(days=9), False)]
     assert versions.sizes(store) == {"books": 16}
-    assert downloads.same_content(store, "books", old.sha256, 8) == [old.key]
+    assert download_queue.same_content(store, "books", old.sha256, 8) == [old.key]
     waiting = {"morning": ["books"]}
     assert all(each.held for each in versions.versions(store, "books", waiting=waiting, now=now))
     versions.doom(store, "books", [old.id, new.id], waiting=waiting, now=now)
@@ -57,8 +61,8 @@ def test_versions_are_listed_doomed_and_forgotten(store: Store) -> None:
     versions.forget(store, [old.id, new.id])
     assert [each.id for each in versions.versions(store, "books", waiting={}, now=now)] == [old.id]
     run = new_run(store, "4", now)
-    crawl.commit_pages(store, run, [Page("http://site.example/", 200, now, downloads=(Download(URL),))], now=now)
-    wanted, = downloads.take(store, run, owner="me", now=now, limit=5)
+    frontier.commit_pages(store, run, [Page("http://site.example/", 200, now, downloads=(Download(URL),))], now=now)
+    wanted, = download_queue.take(store, run, owner="me", now=now, limit=5)
     assert (wanted.file_key, wanted.etag, wanted.file_sha256) == ("", '"version2"', new.sha256)
 
 
@@ -66,15 +70,15 @@ def test_a_file_deleted_while_it_was_asked_for_again_stays_deleted(store: Store)
     file = fetched(store, "1", NOW, content="version1")
     assert file is not None
     run = new_run(store, "2", NOW)
-    crawl.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
-    wanted, = downloads.take(store, run, owner="me", now=NOW, limit=5)
+    frontier.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
+    wanted, = download_queue.take(store, run, owner="me", now=NOW, limit=5)
     # Its lease has run out, but its worker is still there.
     versions.doom(store, "books", [file.id], waiting={}, now=NOW + timedelta(hours=1))
-    downloads.record(store, run, [downloads.Arrived(wanted)], owner="me", now=NOW)
+    download_queue.record(store, run, [download_queue.Arrived(wanted)], owner="me", now=NOW)
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED), None, now=NOW)
     run = new_run(store, "3", NOW)
-    crawl.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
-    wanted, = downloads.take(store, run, owner="me", now=NOW, limit=5)
+    frontier.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
+    wanted, = download_queue.take(store, run, owner="me", now=NOW, limit=5)
     assert wanted.file_key == ""
 
 

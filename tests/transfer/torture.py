@@ -31,10 +31,13 @@ from backports import zstd
 from sqlalchemy import select
 
 from pipeline.model import ChangeKind, Run
-from pipeline.schedule.forkserver import warm_up
-from pipeline.schedule.runner import Runner
 from pipeline.settings import Settings, load
-from pipeline.store import Store, items, open_store, runs, schema
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import items
+from pipeline.store.database import schema
+from pipeline.store.runs import runs
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.runner import Runner
 from tests.servers.authority import Authority
 from tests.servers.scripted import Asked, End, ScriptedServer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.crawl.extract.readers import link_finder
+from pipeline.crawl.extract.rules import link_finder
 from pipeline.crawl.extract.values import converter
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError

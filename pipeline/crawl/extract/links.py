@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 import regex
 
-from pipeline.crawl.extract.readers import Reader
-from pipeline.crawl.extract.urls import ftp, without_tracking
+from pipeline.crawl.extract.link_cleaning import ftp, without_tracking
+from pipeline.crawl.extract.rules import Reader
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
 from pipeline.hosts import HostSet, place_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from pipeline.mail.transports.maildir import MaildirTransport
-from pipeline.mail.transports.program import CommandTransport, token_of
+from pipeline.mail.transports.sendmail import CommandTransport, token_of
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import Message, RecipientResult
 from pipeline.settings import MAIL_PROVIDERS, MailTable, Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.errors import MailError
 from pipeline.model import Message, RecipientResult
-from pipeline.store.files import sync_folder
+from pipeline.store.files.file_store import sync_folder
 
 _CHUNK = 1 << 20
 

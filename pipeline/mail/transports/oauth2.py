@@ -16,7 +16,7 @@ import requests
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.text import one_line
 from pipeline.settings import OAuth2Table, Secret
-from pipeline.store.files import FileStore
+from pipeline.store.files.file_store import FileStore
 
 _ANSWER_BYTES = 65_536
 TIMEOUT_S = 30.0

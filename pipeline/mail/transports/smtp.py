@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.transports.dialogue import Plain, Tls
-from pipeline.mail.transports.faults import explained, reason, reply_text, said
+from pipeline.mail.transports.errors import explained, reason, reply_text, said
 from pipeline.mail.transports.wire import dotted
 from pipeline.model import Message, RecipientResult
 from pipeline.units import size_for_people

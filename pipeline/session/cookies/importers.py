@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.atomic_write import write_private
 from pipeline.errors import CookieError
 from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, is_too_large, make_cookie
 from pipeline.session.cookies.jar import Jar
@@ -17,7 +18,6 @@ from pipeline.session.cookies.login_state import remember
 from pipeline.session.cookies.matching import domain_matches
 from pipeline.session.cookies.netscape import HEADER, read_file, read_netscape
 from pipeline.session.cookies.parser import LATEST_S
-from pipeline.session.private_file import write_private
 from pipeline.session.shown import clean
 from pipeline.settings import CookiesTable
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from pipeline.atomic_write import write_private
 from pipeline.errors import CookieError
 from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, Place, is_too_large
 from pipeline.session.cookies.matching import Origin, canonical_host, domain_matches, is_address, path_matches
 from pipeline.session.cookies.netscape import read_file, read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_set_cookie
-from pipeline.session.private_file import write_private
 from pipeline.session.shown import clean
 
 HOST_COOKIES = 180

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.atomic_write import write_private
 from pipeline.errors import SessionError
 from pipeline.model import LoginCookie
 from pipeline.session.cookies.cookie import Cookie, Place
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.matching import domain_matches
-from pipeline.session.private_file import write_private
 from pipeline.session.shown import clean
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import LoginError, PipelineError
 from pipeline.hosts import host_and_port, host_of
-from pipeline.session.pages import Page
+from pipeline.session.page import Page
 from pipeline.session.shown import shown_url
 from pipeline.settings import LoginTable
 from pipeline.urls import absolute, redirect_target

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from selectolax.lexbor import LexborNode
 
 from pipeline.session.login.forms import forms_of
-from pipeline.session.pages import Page
+from pipeline.session.page import Page
 from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
 

@@ -20,7 +20,7 @@ from pipeline.session.login.submission import (
     output_encoding,
     submission,
 )
-from pipeline.session.pages import Page
+from pipeline.session.page import Page
 from pipeline.urls import absolute
 
 _LOGIN = re.compile(

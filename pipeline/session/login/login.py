@@ -20,11 +20,11 @@ from pipeline.session.login.failure_reasons import Refusal, asks_captcha, asks_f
 from pipeline.session.login.forms import Form, choose_form, forms_of
 from pipeline.session.login.submission import Submission
 from pipeline.session.login.totp import totp_code
-from pipeline.session.origins import TrustedOrigins
-from pipeline.session.pages import Page
-from pipeline.session.prepare import reveal
+from pipeline.session.page import Page
 from pipeline.session.refreshes import follow_refreshes
+from pipeline.session.requests import reveal
 from pipeline.session.shown import clean, masked, shown_url
+from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
 from pipeline.settings.masking import written_forms
 

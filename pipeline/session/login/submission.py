@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote_plus, urlsplit, urlunsplit
 
-from pipeline.session.encodings import codec
+from pipeline.session.responses.encodings import codec
 
 URLENCODED, MULTIPART, PLAIN = "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"
 _NAMES = {"utf-8": "UTF-8", "cp1252": "windows-1252", "gbk": "GBK", "cp932": "Shift_JIS", "cp949": "EUC-KR",

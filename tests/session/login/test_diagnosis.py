@@ -13,7 +13,7 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port

@@ -9,7 +9,7 @@ import pytest
 from pipeline.session.answer import Answer
 from pipeline.session.login.forms import choose_form, forms_of
 from pipeline.session.login.submission import Submission
-from pipeline.session.pages import Page
+from pipeline.session.page import Page
 
 URL = "https://site.example/members/login?next=1"
 VALUES = {"user": "me", "pass": "pw"}

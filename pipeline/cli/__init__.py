@@ -1,0 +1,1 @@
+"""The commands of `pipeline`, and what each does in the foreground."""

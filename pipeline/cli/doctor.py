@@ -1,0 +1,283 @@
+"""`pipeline doctor`: everything that could be wrong, looked at once; each finding with its fix.
+
+A composition root like foreground.py: settings, permissions, disk, clock, database, what is installed, the service,
+and what `check --connect` tries. Nothing is changed, but a store that is not there yet is made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import ssl
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from sqlalchemy import func, select
+
+import pipeline
+from pipeline.cli.foreground import ask_status, try_connections
+from pipeline.errors import HeartbeatBusyError, PipelineError, SettingsError
+from pipeline.heartbeat.connections.limits import (
+    LEAST_OPEN_FILES,
+    OPEN_FILES_FIX,
+    open_files_for,
+    possible_open_files,
+    short_of_files,
+)
+from pipeline.settings import Settings, load, secrets
+from pipeline.store import Store, open_store
+from pipeline.store.database.engine import BACKENDS
+from pipeline.store.database.schema import pulse, runs
+from pipeline.text import counted
+from pipeline.units import size_for_people
+
+DISTRIBUTION = "crawl-to-inbox"
+CLOCK_SLACK = timedelta(seconds=5)
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+
+
+class State(StrEnum):
+    """warning: works, and should be looked at; problem: does not work, or not safely."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it ("" for nothing)."""
+
+    check: str
+    state: State
+    found: str
+    fix: str = ""
+
+    @classmethod
+    def of(cls, check: str, error: PipelineError) -> Finding:
+        return cls(check, State.PROBLEM, f"{error.where}: {error.what}" if error.where else error.what, error.fix)
+
+
+def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
+    """Every finding, in the order of what depends on what. connect: also try what is outside of this machine."""
+    yield from _versions()
+    try:
+        settings = load(settings_file)
+    except SettingsError as error:
+        for problem in error.problems:
+            yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "`pipeline schema` has all that may stand there")
+        return
+    yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
+                  f"{counted(len(settings.digests), 'digest')}")
+    for name, look in (("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
+                       ("open files", _open_files(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
+        try:
+            yield from look
+        except OSError as error:
+            yield Finding(name, State.PROBLEM, f"{error.filename or name}: {error.strerror}", "change [pipeline] data_dir")
+    if connect:
+        for what, failed in try_connections(settings):
+            if settings.demo is not None and what == "spiders.demo.login":
+                yield Finding(what, State.OK, "its site is served by the service, and while its spider runs")
+            elif what != "database":
+                yield Finding(what, State.OK, "works") if failed is None else Finding.of(what, failed)
+
+
+def _versions() -> Iterator[Finding]:
+    """What is installed against what the distribution asks for, its extras only where they are there."""
+    try:
+        wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+    except metadata.PackageNotFoundError:
+        yield Finding("versions", State.WARNING, "not installed as a package, so that nothing says what it needs",
+                      f"pip install {DISTRIBUTION}, or `make install` in its folder")
+        return
+    wrong = 0
+    for each in wanted:
+        extra = each.marker is not None and not each.marker.evaluate({"extra": ""})
+        try:
+            found = metadata.version(each.name)
+        except metadata.PackageNotFoundError:
+            if not extra:
+                wrong += 1
+                yield Finding("versions", State.PROBLEM, f"{each.name} is not installed", f"pip install '{each.name}'")
+            continue
+        if not each.specifier.contains(found, prereleases=True):
+            wrong += 1
+            yield Finding("versions", State.WARNING if extra else State.PROBLEM,
+                          f"{each.name} is {found}; {each.specifier} is needed",
+                          f"pip install '{each.name}{each.specifier}'")
+    if not wrong:
+        python = ".".join(map(str, sys.version_info[:3]))
+        yield Finding("versions", State.OK, f"{DISTRIBUTION} {pipeline.__version__}, Python {python}, "
+                      f"{ssl.OPENSSL_VERSION}; {len(wanted)} requirements met")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    failed = 0
+    for secret in dict.fromkeys(secrets(settings)):
+        if settings.demo is not None and Path(secret.base, secret.place) == settings.data_dir / "demo-password":
+            continue  # made by the demo site
+        try:
+            secret.reveal()
+        except PipelineError as error:
+            failed += 1
+            yield Finding.of("secrets", error)
+            continue
+        path = Path(secret.base, secret.place)
+        if secret.kind == "file" and path.stat().st_mode & 0o077:
+            failed += 1
+            yield Finding("secrets", State.WARNING, f"others can read {path}", f"chmod 600 {path}")
+    if not failed:
+        yield Finding("secrets", State.OK, f"{len(secrets(settings))} can be read")
+
+
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    data_dir = settings.data_dir
+    if data_dir.exists() and not data_dir.is_dir():
+        yield Finding("permissions", State.PROBLEM, f"{data_dir} is no folder", "change [pipeline] data_dir")
+        return
+    if not data_dir.exists():
+        yield Finding("permissions", State.OK, f"{data_dir} is not there yet; the first start makes it")
+        return
+    wrong = 0
+    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        wrong += 1
+        yield Finding("permissions", State.PROBLEM, f"{data_dir} cannot be written by this user",
+                      f"chown -R {os.getuid()} {data_dir}, or run as its owner")
+    for path in (data_dir, *_private_files(data_dir)):
+        about = path.stat()
+        if about.st_mode & 0o077:
+            wrong += 1
+            yield Finding("permissions", State.WARNING, f"others can get at {path}", f"chmod go= {path}")
+        if about.st_uid != os.getuid():
+            wrong += 1
+            yield Finding("permissions", State.WARNING, f"{path} belongs to user {about.st_uid}, and this is "
+                          f"{os.getuid()}", "run every command as the user of the service")
+    if not wrong:
+        yield Finding("permissions", State.OK, f"{data_dir} is ours alone")
+
+
+def _private_files(data_dir: Path) -> list[Path]:
+    """What nobody else may read: sessions, the token, the database."""
+    names = ("jars/*", "heartbeat-token", "demo-password", "pipeline.sqlite3")
+    return sorted(path for name in names for path in data_dir.glob(name) if path.is_file() and not path.is_symlink())
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    least = max(settings.pipeline.keep_free, settings.heartbeat.disk_below or 0)
+    about = os.statvfs(folder)
+    files_left = about.f_favail if about.f_files else None
+    if free < least:
+        yield Finding("disk", State.PROBLEM, f"{size_for_people(free)} free; downloads stop below "
+                      f"{size_for_people(least)}", "free some, or lower pipeline.keep_free and heartbeat.disk_below")
+    elif files_left is not None and files_left < 1000:
+        yield Finding("disk", State.PROBLEM, f"room for {files_left} more files only", "delete small files (inodes)")
+    else:
+        parts = {path.name: _size(path) for path in sorted(settings.data_dir.iterdir()) if path.is_dir()} \
+            if settings.data_dir.exists() else {}
+        used = ", ".join(f"{name} {size_for_people(size)}" for name, size in parts.items() if size)
+        yield Finding("disk", State.OK, f"{size_for_people(free)} free" + (f"; in data_dir: {used}" if used else ""))
+
+
+def _size(folder: Path) -> int:
+    found = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found += os.lstat(os.path.join(place, name)).st_size
+            except FileNotFoundError:
+                continue  # deleted since it was listed
+    return found
+
+
+def _open_files(settings: Settings) -> Iterator[Finding]:
+    connections = settings.heartbeat.max_connections
+    wanted = open_files_for(connections)
+    possible = possible_open_files(wanted)
+    if possible < LEAST_OPEN_FILES:
+        yield Finding("open files", State.PROBLEM, f"the limit is {possible}; the service needs {LEAST_OPEN_FILES} at least",
+                      OPEN_FILES_FIX.format(wanted))
+    elif short := short_of_files(connections):
+        yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or lower heartbeat.max_connections")
+    else:
+        yield Finding("open files", State.OK, f"{wanted} allowed, as many as are wanted")
+
+
+def _clock() -> Iterator[Finding]:
+    if _is_synchronised() is False:
+        yield Finding("clock", State.WARNING, "nothing keeps this machine's clock right",
+                      "run chrony or systemd-timesyncd; slots and leases go by it")
+    else:
+        yield Finding("clock", State.OK, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _is_synchronised() -> bool | None:
+    """What the kernel says (adjtimex(2)); None where it cannot be asked."""
+    try:
+        asked = ctypes.create_string_buffer(512)  # struct timex; all zeros asks and sets nothing
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
+    try:
+        store = open_store(settings.data_dir, settings.database_url)
+    except PipelineError as error:
+        yield Finding.of("database", error)
+        return
+    try:
+        yield from _store(store, now)
+    except PipelineError as error:
+        yield Finding.of("database", error)
+    finally:
+        store.close()
+
+
+def _store(store: Store, now: datetime) -> Iterator[Finding]:
+    backend = BACKENDS[store.kind]
+    with store.read() as connection:
+        version = str(connection.exec_driver_sql(backend.VERSION).scalar()).split()[0]
+        size = store.size_bytes(connection)
+        latest = [found for found in (connection.execute(select(func.max(runs.c.created_at))).scalar(),
+                                      connection.execute(select(func.max(pulse.c.at))).scalar()) if found]
+    faults = store.check()
+    for fault in faults:
+        yield Finding("database", State.PROBLEM, f"damaged: {fault}", "restore a backup (`pipeline restore FILE --replace`)")
+    if tuple(int(part) for part in version.split(".") if part.isdigit()) < backend.NEEDED:
+        needed = ".".join(map(str, backend.NEEDED))
+        yield Finding("database", State.PROBLEM, f"{store.kind} is {version}; {needed} is needed", "upgrade it")
+    if latest and max(latest) > now + CLOCK_SLACK:
+        yield Finding("clock", State.PROBLEM, f"the store knows of {max(latest):%Y-%m-%d %H:%M:%S} UTC, which is still to "
+                      "come", "set the clock of this machine, or of the one that wrote that")
+    if not faults:
+        yield Finding("database", State.OK, f"{store.kind} {version}, {size_for_people(size)}, whole")
+
+
+def _service(settings: Settings) -> Iterator[Finding]:
+    try:
+        found = ask_status(settings)
+    except HeartbeatBusyError as error:
+        yield Finding("service", State.WARNING, error.what, error.fix)
+        return
+    except PipelineError:
+        yield Finding("service", State.WARNING, "no service answers", "start it with `pipeline serve`, if it should run")
+        return
+    if found["version"] != pipeline.__version__:
+        yield Finding("service", State.WARNING, f"version {found['version']} is running, {pipeline.__version__} is "
+                      "installed", "restart the service")
+    health = str(found["health"])
+    for reason in found["reasons"]:
+        yield Finding("service", State.PROBLEM if health == "failing" else State.WARNING, str(reason), "`pipeline status`")
+    if health == "ok":
+        yield Finding("service", State.OK, "runs, and is ok")

@@ -1,0 +1,101 @@
+"""The composition root of `pipeline run`: spiders in the foreground, now.
+
+The forkserver loads Scrapy meanwhile: what is imported here is what a run waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from pipeline.cli.progress import WATCH_EVERY_S, watch
+from pipeline.errors import PipelineError
+from pipeline.model import Run
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.store.maintenance.clock_trust import ClockTrust
+from pipeline.store.runs import runs
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.runner import Runner
+
+
+async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
+                  reason: str = "manual") -> list[Run]:
+    """Run spiders through the same door as the service; the ended runs, in the order of the names.
+
+    A run that a service on the same store starts first is watched to its end instead.
+    """
+    runner = Runner(store, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, runner.stop)
+    now = datetime.now(UTC)
+    for run in runs.abandon_expired(store, now=now):
+        show.write(f"{run.spider} run {run.id} was abandoned: its process was gone\n")
+    claimed = []
+    for name in names:
+        waiting = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason=reason,
+                              now=now, overlap=settings.spiders[name].overlap)
+        assert waiting is not None  # nobody else claims a slot of that key
+        claimed.append(waiting)
+    warm_up()
+    watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
+    async with demo_site(settings, names):
+        try:
+            ended = list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
+            await asyncio.to_thread(_tidy, store, settings, show)
+            return ended
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+
+def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
+    """Keep downloads within their limits; that this fails is no fault of the runs."""
+    from pipeline.download.storage.retention import tidy  # not before the run
+    try:
+        now = datetime.now(UTC)
+        doubt = ClockTrust(store).doubt(now)
+        if doubt and any(spider.downloads.keep_for is not None for spider in settings.spiders.values()):
+            show.write(f"downloads: {doubt}\n")
+        tidy(store, settings, now=now, by_age=not doubt)
+    except PipelineError as error:
+        show.write(f"downloads: {error}\n")
+
+
+async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:
+    """Wait for a place, perform the run, and say how it ended."""
+    while run.outcome is None:
+        leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=datetime.now(UTC),
+                                         limit=settings.pipeline.max_runs)
+        if leased is not None:
+            return await runner.perform(leased)
+        await asyncio.sleep(WATCH_EVERY_S)
+        found = await asyncio.to_thread(runs.get_run, store, run.id)
+        run = found if found is not None and found.ended_at is not None else run
+    return run
+
+
+@contextlib.asynccontextmanager
+async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
+    """Serve the demo site while its spider runs, unless a service does."""
+    if settings.demo is None or "demo" not in names:
+        yield
+        return
+    from pipeline.demo import DemoSite  # a web server, which no other spider needs
+    site = DemoSite(host=settings.demo.host, port=settings.demo.port,
+                    password_file=settings.data_dir / "demo-password")
+    try:
+        await site.start()
+    except PipelineError:
+        yield  # the port is taken: by the service's own demo site, or the run says what answered instead
+        return
+    try:
+        yield
+    finally:
+        await site.stop()

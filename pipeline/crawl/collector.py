@@ -1,0 +1,321 @@
+"""Gathers all that a callback yields for one response into one page, and commits it whole."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Self
+
+import scrapy
+from itemadapter import ItemAdapter
+from scrapy.crawler import Crawler
+from scrapy.exceptions import CloseSpider, DropItem
+from scrapy.http import Response
+from scrapy.pipelines import ItemPipelineManager
+from scrapy.spiders import Spider
+
+from pipeline.crawl.context import FRONTIER_ID, context_of
+from pipeline.crawl.extract import Refused
+from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
+from pipeline.errors import PipelineError
+from pipeline.model import Download, Item, Json, Page, Reject, Request
+from pipeline.session.login.http_auth import challenges_in
+from pipeline.session.shown import clean
+
+MOST_OF_A_PAGE = 100_000
+"""Items, links and downloads, of each, that one page may give: a page that was made to be endless must not fill the store."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Found:
+    """What one page gave, yielded in one piece: much cheaper than item by item, for spiders in a hurry.
+
+    elsewhere: links that were left out since they lead to other hosts; counts_in: a host that belongs to the site after all.
+    """
+
+    items: list[dict[str, Json]] = field(default_factory=list)
+    links: list[Request] = field(default_factory=list)
+    downloads: list[Download] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    counts_in: str = ""
+
+
+class RejectedItemError(Exception):
+    """An item that cannot be stored, with the reason."""
+
+
+class PageCollector:
+    """The spider middleware next to the engine: it sees everything last, and lets nothing through."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._context = context_of(crawler)
+        self._key = key_fields(crawler)
+        self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
+        self._gathering: set[int] = set()
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_spider_output(self, response: Response, result: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        await self.collect(response, result)
+        return
+        yield  # makes this an async generator, as Scrapy asks
+
+    async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
+        """Commit the page with all that its callback gives. Raises CloseSpider, and what kept it out of the store."""
+        page = _Gathered()
+        self._gathering.add(id(response))
+        limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
+        try:
+            if isinstance(entries, AsyncIterator):
+                async for entry in entries if limit is None else limit.noted(entries, frontier_id):
+                    await self._gather(page, entry)
+            elif limit is None or self._pipelines:
+                for entry in entries if limit is None else limit.steps(entries, frontier_id):
+                    await self._gather(page, entry)
+            else:
+                with limit.step(frontier_id):  # without item pipelines nothing here waits for anything
+                    for entry in entries:
+                        await self._gather(page, entry)
+        except CloseSpider:
+            self._context.capped = True
+            await self._commit(response, page)
+            raise
+        except Exception as error:  # noqa: BLE001  a spider may raise anything, and the crawl goes on
+            await self._commit_failed(response, error)
+        else:
+            await self._commit(response, page)
+        finally:
+            self._gathering.discard(id(response))
+
+    def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
+        """A callback that failed before it yielded anything; a later failure reaches process_spider_output."""
+        if isinstance(exception, CloseSpider) or id(response) in self._gathering:
+            return None
+        return self._fail(response, exception)
+
+    async def _fail(self, response: Response, exception: Exception) -> AsyncIterator[Any]:
+        await self._commit_failed(response, exception)
+        return
+        yield
+
+    @cached_property
+    def _scheduler(self) -> RowScheduler:
+        scheduler = self._crawler.engine.scheduler
+        assert isinstance(scheduler, RowScheduler)
+        return scheduler
+
+    @property
+    def _spider(self) -> Spider:
+        assert self._crawler.spider is not None
+        return self._crawler.spider
+
+    @property
+    def _keeper(self) -> ItemKeeper:
+        keeper = self._crawler.engine.scraper.itemproc
+        assert isinstance(keeper, ItemKeeper)
+        return keeper
+
+    async def _gather(self, page: _Gathered, entry: Any) -> None:
+        if isinstance(entry, Found):
+            page.links += entry.links
+            page.downloads += entry.downloads
+            page.elsewhere += entry.elsewhere
+            if entry.counts_in:
+                self._context.count_in(entry.counts_in)
+                page.counts_in = entry.counts_in
+            for data in entry.items:
+                self._keep_item(page, data)
+            for refused in entry.refused:
+                self._keep_aside(page, refused.data, refused.reason)
+        elif isinstance(entry, scrapy.Request):
+            try:
+                page.links.append(to_model(entry, self._spider))
+            except NotStorableError:
+                page.in_memory.append(entry)
+        elif isinstance(entry, Request):
+            page.links.append(entry)
+        elif isinstance(entry, Download):
+            page.downloads.append(entry)
+        elif entry is not None:
+            if self._pipelines:
+                given = entry
+                try:
+                    entry = await self._keeper.run_pipelines(entry)
+                except DropItem as reason:
+                    self._keep_aside(page, ItemAdapter(given).asdict(), f"dropped by the spider: {reason}")
+                    return
+            self._keep_item(page, ItemAdapter(entry).asdict())
+
+    def _keep_item(self, page: _Gathered, data: dict[str, Any]) -> None:
+        try:
+            plain = as_json(data)
+            page.items.append(Item(item_key(plain, self._key), plain))
+        except RejectedItemError as reason:
+            self._keep_aside(page, data, str(reason))
+
+    def _keep_aside(self, page: _Gathered, data: dict[str, Any], reason: str) -> None:
+        """An item that will not do goes into the store with its reason; one that has its key is not gone."""
+        try:
+            plain = as_json(data)
+        except RejectedItemError:
+            plain = {str(name): repr(value)[:200] for name, value in data.items()}
+        try:
+            key = item_key(plain, self._key) if plain else ""
+        except RejectedItemError:
+            key = ""
+        logger.warning("item rejected: %s", reason)
+        page.rejects.append(Reject(as_json(reason), plain, key))
+
+    async def _commit(self, response: Response, page: _Gathered) -> None:
+        for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):
+            if len(entries) > MOST_OF_A_PAGE:
+                self._context.failures.add(f"{response.url} has {len(entries):,} {kind}, and {MOST_OF_A_PAGE:,} is the limit: the "
+                                           "others were left out", "SpiderError", transient=False)
+                del entries[MOST_OF_A_PAGE:]
+        error, transient = _unusable(response, page)
+        await self._write(response, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
+                          downloads=tuple(_owned(page.downloads, page.items)), error=error, transient=transient,
+                          elsewhere=tuple(page.elsewhere), counts_in=page.counts_in)
+        for request in page.in_memory:
+            self._scheduler.enqueue_request(request)
+
+    async def _commit_failed(self, response: Response, error: Exception) -> None:
+        """Nothing of a page on which the spider failed is kept: half a page would look like a whole one."""
+        if isinstance(error, PipelineError) and error is self._context.fatal:
+            raise error
+        logger.error("the spider failed on %s", response.url, exc_info=error)
+        await self._write(response, error=f"{type(error).__name__}: {error} (on {response.url})", error_kind="SpiderError")
+
+    async def _write(self, response: Response, **values: Any) -> None:
+        await self._context.committer.commit(Page(
+            url=response.url, status=response.status, fetched_at=datetime.now(UTC), size_bytes=len(response.body),
+            frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
+            **self._context.login_of(_method(response), response.meta), **values))
+
+
+def _method(response: Response) -> str:
+    return response.request.method if response.request is not None else "GET"
+
+
+class ItemKeeper(ItemPipelineManager):
+    """Keeps items that belong to no page: those of start() and of errbacks."""
+
+    async def run_pipelines(self, item: Any) -> Any:
+        """What the spider's own item pipelines make of an item. Raises DropItem."""
+        return await super().process_item_async(item)
+
+    async def process_item_async(self, item: Any) -> Any:
+        item = await self.run_pipelines(item)
+        assert self.crawler is not None
+        context = context_of(self.crawler)
+        plain = as_json(ItemAdapter(item).asdict())
+        key = item_key(plain, key_fields(self.crawler))
+        await context.committer.commit(Page(url="", status=0, fetched_at=datetime.now(UTC), items=(Item(key, plain),)))
+        return item
+
+
+def key_fields(crawler: Crawler) -> tuple[str, ...]:
+    """The fields an item's key is made of: the settings' items.key, else the spider's own `key`."""
+    items = context_of(crawler).table.items
+    own = getattr(crawler.spidercls, "key", ())
+    return (items.key if items else ()) or ((own,) if isinstance(own, str) else tuple(own))
+
+
+@dataclass
+class _Gathered:
+    items: list[Item] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    links: list[Request] = field(default_factory=list)
+    downloads: list[Download] = field(default_factory=list)
+    in_memory: list[scrapy.Request] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    counts_in: str = ""
+
+
+def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
+    """Why a page that no callback wanted is of no use; ("", False) for a fine one."""
+    if response.status == 304:  # Revalidate has put the kept page in the place of one that was asked for
+        return f"HTTP 304 from {response.url}, though no page is kept of it", True
+    if response.status < 400 or page.items or page.links or page.downloads or page.rejects:
+        return "", False
+    transient = response.status >= 500 or response.status in (408, 425, 429)
+    schemes = {challenge.scheme for value in response.headers.getlist("WWW-Authenticate")
+               for challenge in challenges_in(value.decode("latin-1"))} if response.status == 401 else ()
+    asked = f", which asks for {clean(' or '.join(sorted(schemes)), 60)} authentication (auth)" if schemes else ""
+    return f"HTTP {response.status} from {response.url}{asked}", transient
+
+
+def _owned(files: list[Download], items: list[Item]) -> Iterator[Download]:
+    """Downloads with the item they belong to: the one with their URL in a field, else the only one of the page."""
+    owners: dict[str, str] = {}
+    for item in items if files else ():
+        for value in item.data.values():
+            for one in value if isinstance(value, list) else (value,):
+                if isinstance(one, str):
+                    owners.setdefault(one, item.key)
+    alone = items[0].key if len(items) == 1 else ""
+    for file in files:
+        yield file if file.item_key else replace(file, item_key=owners.get(file.url, alone))
+
+
+def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
+    """The key of an item within its spider: its key fields, else its URL, else a hash of all of it."""
+    if not fields and data.get("url"):
+        fields = ("url",)
+    if not fields:
+        return sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    values = [data.get(name) for name in fields]
+    if any(value in (None, "") for value in values):
+        missing = ", ".join(name for name, value in zip(fields, values, strict=True) if value in (None, ""))
+        raise RejectedItemError(f"its key field {missing} is empty")
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def as_json(value: Any) -> Any:
+    """A value as the store gives it back, so that comparing an item with itself finds no change.
+
+    Raises RejectedItemError for what cannot be kept.
+    """
+    if isinstance(value, str):
+        return _storable(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    try:
+        if isinstance(value, dict):
+            return {_storable(str(name)): _storable(entry) if type(entry) is str else as_json(entry)
+                    for name, entry in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset, Iterator)):
+            return [as_json(entry) for entry in value]
+        if isinstance(value, (datetime, date)):
+            return value.isoformat()
+        if isinstance(value, Decimal):
+            return str(value)
+        return as_json(ItemAdapter(value).asdict())
+    except TypeError as error:
+        raise RejectedItemError(f"a {type(value).__name__} cannot be stored") from error
+    except RecursionError as error:
+        raise RejectedItemError("it is nested too deeply") from error
+
+
+def _storable(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair (JSON may hold both)."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

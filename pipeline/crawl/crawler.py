@@ -1,0 +1,312 @@
+"""One crawl from its context to its ending: Scrapy's settings, the spider's class, the engine, the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import scrapy
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.settings import Settings as ScrapySettings
+from scrapy.settings.default_settings import RETRY_EXCEPTIONS
+from scrapy.spiders import Spider
+from twisted.python.failure import Failure
+
+from pipeline.crawl.context import BEGUN, START, CrawlContext, Failures
+from pipeline.crawl.extract.links import left_out_note
+from pipeline.crawl.frontier.scheduler import FrontierScheduler
+from pipeline.crawl.processes.leader import Crew
+from pipeline.crawl.scrapy.fast_engine import PageCrawler
+from pipeline.errors import SpiderError
+from pipeline.model import FrontierState, Json, Outcome, Request
+from pipeline.session import PreparedStart
+from pipeline.session.shown import shown_url
+from pipeline.store.crawl import frontier as store_crawl
+from pipeline.store.runs.runs import Ending
+from pipeline.text import counted
+from pipeline.urls import absolute
+
+BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",
+            "sitemap": "spiders.sitemap:SitemapSpider", "watch": "spiders.watch:WatchSpider"}
+
+_DOWNLOADER_MIDDLEWARES = {
+    "pipeline.crawl.middlewares.cookies_and_headers.Reachable": 20,
+    "pipeline.crawl.middlewares.cookies_and_headers.DeclaredStart": 30,
+    "pipeline.crawl.extract.pagination.NumberedPage": 40,
+    "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": 50,
+    "pipeline.crawl.middlewares.robots.ObeyRobots": 100,
+    "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
+    "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": 350,
+    "pipeline.crawl.middlewares.cookies_and_headers.OwnHeaders": 390,
+    "pipeline.crawl.middlewares.cookies_and_headers.RefererPolicy": 395,
+    "pipeline.crawl.middlewares.http_auth.AddAuthorization": 392,
+    "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
+    "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
+    "pipeline.crawl.middlewares.pdf.ReadPdf": 530,
+    "pipeline.crawl.middlewares.login_expiry.SeeWalls": 545,
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": 550,
+    "pipeline.crawl.middlewares.throttling.Pauses": 555,
+    "pipeline.crawl.middlewares.refresh.FollowRefresh": 575,
+    "pipeline.crawl.middlewares.throttling.Bans": 580,
+    "pipeline.crawl.middlewares.cookies_and_headers.Encoding": 585,
+    "pipeline.crawl.middlewares.content_coding.DecodedBodies": 590,
+    "pipeline.crawl.middlewares.redirects.Redirects": 600,
+    "pipeline.crawl.middlewares.http_cache.Revalidate": 660,
+    "pipeline.crawl.middlewares.login_expiry.StayLoggedIn": 690,
+    "pipeline.crawl.middlewares.http_auth.AnswerChallenge": 695,
+    "pipeline.crawl.middlewares.cookies_and_headers.SharedJar": 700,
+}
+_SPIDER_MIDDLEWARES = {
+    "pipeline.crawl.collector.PageCollector": 10,
+    "scrapy.spidermiddlewares.start.StartSpiderMiddleware": 25,
+    "scrapy.spidermiddlewares.httperror.HttpErrorMiddleware": 50,
+    "scrapy.spidermiddlewares.referer.RefererMiddleware": 700,
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": 800,
+    "scrapy.spidermiddlewares.depth.DepthMiddleware": 900,
+}
+
+_RETRIED = [each for each in RETRY_EXCEPTIONS if "handlers.http11" not in str(each)]
+"""What is raised by Scrapy's own handler, which takes its share of a start to load, is never raised by ours."""
+
+_FOR_PYTHON_SPIDERS = frozenset({
+    "scrapy.spidermiddlewares.start.StartSpiderMiddleware",
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware",
+    "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware",
+    "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
+"""What looks at scrapy.Requests among a callback's output, or at a spider's attributes: the built-in ones have neither."""
+
+_FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.scrapy.fast_engine.RefererOnRedirects"}
+"""Their links say themselves where they come from."""
+
+PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrapy.handler.SessionHandler",
+           "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
+           "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract")
+"""What a crawl loads by name: imported before the fork, so that a run starts in tens of milliseconds."""
+
+
+def scrapy_settings(context: CrawlContext) -> ScrapySettings:
+    """Everything Scrapy is told. What keeps a run safe outranks a spider's custom_settings."""
+    table = context.table
+    left_out = _FOR_PYTHON_SPIDERS if table.spider in BUILT_IN else frozenset()
+    replaced = _FOR_BUILT_IN if table.spider in BUILT_IN else {}
+    settings = ScrapySettings({
+        "CONCURRENT_ITEMS": 1,  # tasks for every response; the collector lets nothing through to them
+        "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
+        "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
+        "DOWNLOAD_DELAY": table.delay,
+        "DOWNLOAD_DELAY_JITTER": 0,
+        "DEPTH_LIMIT": table.max_depth,
+        "RETRY_TIMES": table.retries,
+        "RETRY_EXCEPTIONS": _RETRIED,
+        "RETRY_GIVE_UP_LOG_LEVEL": "INFO",
+        "WARN_ON_GENERATOR_RETURN_VALUE": False,
+        "USER_AGENT": context.session.user_agent,
+        "STATS_DUMP": False,
+    }, priority="project")
+    settings.setdict({
+        "DOWNLOADER_MIDDLEWARES_BASE": {
+            name: place for name, place in _DOWNLOADER_MIDDLEWARES.items() if name not in left_out},
+        "SPIDER_MIDDLEWARES_BASE": {
+            replaced.get(name, name): place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
+        "EXTENSIONS_BASE": {"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {},
+        "AUTOTHROTTLE_ENABLED": table.throttle,
+        "AUTOTHROTTLE_START_DELAY": max(table.delay, 1.0),
+        "AUTOTHROTTLE_TARGET_CONCURRENCY": float(table.concurrency),
+        "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.scrapy.handler.SessionHandler",
+                                   "https": "pipeline.crawl.scrapy.handler.SessionHandler"},
+        "SCHEDULER": ("pipeline.crawl.processes.follower.MateScheduler" if context.mate
+                      else "pipeline.crawl.frontier.scheduler.FrontierScheduler"),
+        "DOWNLOADER": "pipeline.crawl.scrapy.fast_engine.DirectDownloader",
+        "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemKeeper",
+        "TWISTED_REACTOR_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
+        "REMOTE_CONTROL_ENABLED": False,
+        "DOWNLOAD_VERIFY_CERTIFICATES": True,
+        "DOWNLOAD_TIMEOUT": table.timeout,
+        "DOWNLOAD_MAXSIZE": table.max_page_size,
+        "DOWNLOAD_WARNSIZE": 0,
+        "HTTPPROXY_ENABLED": False,
+    }, priority="cmdline")
+    return settings
+
+
+def spider_class(name: str, folder: Path) -> type[Spider]:
+    """The class of a built-in spider, or of "module:Class" looked up beside settings.toml first.
+
+    Raises SpiderError saying what could not be imported and why.
+    """
+    module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SpiderError(f"there is no module {error.name}", where=name,
+                          fix=f"put it beside settings.toml, in {folder}") from error
+    except Exception as error:
+        raise SpiderError(f"its module failed: {type(error).__name__}: {error}", where=name) from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Spider)):
+        raise SpiderError(f"{module_name} has no spider class {class_name}", where=name,
+                          fix="name a subclass of scrapy.Spider")
+    return found
+
+
+def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
+    """Scrapy, told everything, with the context where its components look for it."""
+    crawler = PageCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
+    crawler.pipeline = context  # type: ignore[attr-defined]
+    return crawler
+
+
+async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
+                mates: Sequence[socket.socket] = ()) -> Ending:
+    """Crawl until the frontier is empty, a limit is met or `stop` is set; say how it ended.
+
+    mates: sockets to the run's other processes, which fetch some of it.
+    """
+    context.stopping = stop.is_set
+    context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
+    if mates:
+        context.crew = await Crew.open(context, mates)
+    if context.table.spider in BUILT_IN and spidercls.start is Spider.start:
+        context.first = tuple(_first(context, index) for index in range(len(context.starts)))
+    crawler = make_crawler(context, spidercls)
+
+    def start_failed(failure: Failure, response: Any) -> None:
+        if response is None:  # the failures of callbacks are the collector's
+            context.failures.add(f"its start() failed: {type(failure.value).__name__}: {failure.value}",
+                                 "SpiderError", transient=False)
+
+    crawler.signals.connect(start_failed, signal=signals.spider_error)
+    stopper = asyncio.create_task(_stop_when(stop, crawler))
+    try:
+        arguments = {} if context.table.spider in BUILT_IN else context.table.args
+        await crawler.crawl_async(**arguments)
+    finally:
+        stopper.cancel()
+        if context.crew is not None:
+            await context.crew.close()
+        scheduler = crawler._engine and crawler.engine.scheduler  # None when it never opened
+        if isinstance(scheduler, FrontierScheduler):
+            await scheduler.finish()
+        elif hasattr(context, "committer"):
+            await context.committer.close()
+        context.session.jar.save()
+    return _verdict(context, stopped=stop.is_set())
+
+
+def _failures_note(failures: Failures, pages: int) -> str:
+    failed = failures.transient + failures.permanent - failures.robots
+    return "; ".join(filter(None, (
+        f"{failed} of {pages} pages failed; the first: {failures.first}" if failed else "",
+        f"{counted(failures.robots, 'page')} kept out by robots.txt; the first: {failures.first_by_robots}" if failures.robots else "")))
+
+
+def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
+    """ "3 pages refused: 403 from site.example", "" for none. refused: by status and host; what: pages or files, in the singular."""
+    if not refused:
+        return ""
+    by = ", ".join(f"{status} from {host}" for status, host in sorted(refused, key=lambda each: -refused[each])[:3])
+    return f"{counted(sum(refused.values()), what)} refused: {by}{', …' if len(refused) > 3 else ''}"
+
+
+UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
+               "tell when the session is over; name a page in login.check_url")
+
+
+async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
+    await stop.wait()
+    await crawler.stop_async()
+
+
+def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
+    """The class under the name the settings give it, and with their starts where it has none of its own."""
+    attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
+    if context.mate or context.first:
+        attributes["start"] = _nothing
+    elif context.starts and spidercls.start is Spider.start:
+        async def start(self: Spider) -> AsyncIterator[scrapy.Request]:
+            for index, declared in enumerate(context.starts):
+                yield _start_request(context, index, declared)
+        attributes["start"] = start
+    return type(spidercls.__name__, (spidercls,), attributes | {"__module__": spidercls.__module__})
+
+
+async def _nothing(spider: Spider) -> AsyncIterator[scrapy.Request]:
+    """The start of who finds all in the frontier."""
+    return
+    yield
+
+
+def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
+    """A start as the frontier keeps it: its body, headers and secrets are filled in when it is sent."""
+    return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
+
+
+def _first(context: CrawlContext, index: int) -> Request:
+    """The same in the frontier's own form."""
+    return Request(_start_url(context.starts[index]), meta={BEGUN: True} | _start_meta(context, index))
+
+
+def _start_url(start: PreparedStart) -> str:
+    return absolute(start.url) or start.url
+
+
+def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
+    """Which start a request is, where it is more than a URL."""
+    start = context.starts[index]
+    plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
+    return {} if plain else {START: index}
+
+
+def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
+    failures = context.failures
+    first = failures.first or failures.first_by_robots
+    if context.fatal is not None:
+        return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
+                      retry=context.fatal.retry)
+    states = store_crawl.counts(context.store, context.run.pass_id)
+    left = states.get(FrontierState.WAITING, 0) + states.get(FrontierState.TENTATIVE, 0)
+    if stopped and left:
+        return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
+    if left and not context.capped:
+        return Ending(Outcome.FAILED, first or f"ended with {left} pages to go", failures.first_kind or
+                      "SpiderError", keep_open=True, retry=bool(failures.transient))
+    aside = states.get(FrontierState.ASIDE, 0)
+    first_aside = store_crawl.first_set_aside(context.store, context.run.pass_id) if aside else ""
+    if (first or aside) and not states.get(FrontierState.DONE, 0):
+        return Ending(Outcome.FAILED, first or first_aside, failures.first_kind or "SpiderError",
+                      retry=bool(failures.transient))
+    if not states and not context.progress.items:
+        return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
+    failed = failures.transient + failures.permanent
+    note = _failures_note(failures, context.progress.pages)
+    if aside:
+        note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
+    complete = not (left or context.capped or failures.transient or failures.spider or aside
+                    or states.get(FrontierState.MISSED, 0))
+    note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.elsewhere))))
+    refused, given_before = store_crawl.refused(context.store, context.run)
+    if refused:
+        note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
+        complete = complete and not given_before  # what was on them would look as if it were gone
+    if empty := store_crawl.came_empty(context.store, context.run):
+        told = f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}"
+        note = "; ".join(filter(None, (told, note)))
+        complete = False
+    if not context.session.checkable:
+        complete = False
+        note = note or UNCHECKABLE
+    if not complete and context.capped and not note:
+        note = context.capped_by or "closed early"
+    coverage = context.table.items.coverage if context.table.items is not None else {}
+    return Ending(Outcome.SUCCEEDED, note, failures.first_kind if failed else "", complete=complete, coverage=coverage,
+                  keep_unseen=context.keep_unseen)
+

@@ -1,0 +1,49 @@
+"""The text of a PDF as a page of HTML: `python -m pipeline.crawl.extract.pdf_text < a.pdf`, in a process of its own.
+
+A PDF is somebody else's program for a large parser in C: what it makes of it must not be able to hold up a crawl, fill
+its memory or end it.
+"""
+
+from __future__ import annotations
+
+import html
+import resource
+import sys
+
+MAX_PAGES = 2000
+MAX_CHARACTERS = 10**7
+MEMORY_BYTES = 10**9
+CPU_S = 20
+
+
+def page_of(data: bytes) -> str:
+    """`section#page-1` and so on, with a `p` for each line. Raises ValueError for what is no PDF, or has a password."""
+    import pypdfium2  # noqa: PLC0415  an extra
+
+    try:
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        raise ValueError(str(error)) from error
+    title = document.get_metadata_value("Title")
+    sections, room = [], MAX_CHARACTERS
+    for number in range(min(len(document), MAX_PAGES)):
+        text = document[number].get_textpage().get_text_bounded()[:room]
+        room -= len(text)
+        lines = (" ".join(line.split()) for line in text.replace("\ufffe", "").splitlines())
+        sections.append(f'<section id="page-{number + 1}">\n'
+                        + "".join(f"<p>{html.escape(line)}</p>\n" for line in lines if line) + "</section>\n")
+    return f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title>\n{"".join(sections)}'
+
+
+def main() -> None:
+    """From stdin to stdout; what is wrong goes to stderr in one line, and makes the exit code 1."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    try:
+        sys.stdout.buffer.write(page_of(sys.stdin.buffer.read()).encode("utf-8", "replace"))
+    except (ValueError, MemoryError) as error:
+        sys.exit(str(error) or type(error).__name__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""One page and each rule of a spider with what it matched, for fitting selectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import regex
+import scrapy
+from scrapy.http import Response
+from scrapy.responsetypes import responsetypes
+
+from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
+from pipeline.crawl.extract.items import all_rules
+from pipeline.crawl.extract.links import left_out_note
+from pipeline.crawl.extract.page_text import is_html, page_text, plain_text
+from pipeline.crawl.extract.values import converter
+from pipeline.documents.regexes import search
+from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
+from pipeline.errors import PipelineError
+from pipeline.model import Json
+from pipeline.session import Session
+from pipeline.session.page import Page
+from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable, WatchTable
+
+SHOWN = 5
+_LENGTH = 120
+
+
+def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any]) -> dict[str, Json]:
+    """Each rule's matches on one page (the first few), and the items the page gives.
+
+    body: as it came, which is what feeds and sitemaps are read from. Raises SpiderError for a page that is none.
+    """
+    found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
+                              "rules": [], "links": [], "items": [], "rejected": []}
+    rules = found["rules"]
+    if table.spider == "watch":
+        rules += _watched(table.watch, document)
+    if table.spider in ("watch", "feed") or (table.spider == "sitemap" and table.items is None):
+        _add_yield(table, document, body, spidercls, found)
+        return found
+    rules += [*_links("follow", table.follow, document), *_links("download", table.download, document)]
+    if table.follow:
+        followed = LinkRules.to_follow(table)
+        found["links"] = _followed(followed, document)
+        found["left_out"] = left_out_note(followed.left_out())
+    if table.pages is not None and table.pages.cursor is not None:
+        cursor = table.pages.cursor
+        rules.append(_report("pages.cursor", cursor, lambda: Reader(cursor).values(document)))
+    if table.items is not None:
+        rules += _fields("items", table.items.fields, table.items.each, document)
+        if table.items.details is not None:
+            # The page tried may be a listing or a details page: both sets of rules are shown.
+            rules += _fields("items.details", table.items.details.fields, None, document)
+        _add_items(table.items, document, found)
+    return found
+
+
+def session_note(session: Session, page: Page) -> str:
+    """What a page says of a session that was proved just before it was fetched; "" for nothing amiss, or without a login."""
+    standing = session.standing
+    if standing is None:
+        return ""
+    status = page.answer.status
+    try:
+        if session.checkable and not standing.verify(standing.epoch, time.monotonic()):
+            return ("login.check no longer matches after this page was fetched: the session is over, and what is shown here may be "
+                    "for strangers; does this page log out?")
+        reason = standing.expiry.of_page(page)
+    except PipelineError as error:
+        return f"whether the session holds could not be seen: {error}"
+    if reason:
+        return f"by login.expired this page shows a session that is over: it {reason}, though login.check matches"
+    if status in (401, 403):
+        return f"the session holds, and yet this page is refused ({status}): may this account see it?"
+    if page.document.lexbor.css_first("input[type=password i]") is not None:
+        return "this page asks for a password, though the session holds: it may be a wall (login.expired.present tells a crawl)"
+    return ""
+
+
+def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any], found: dict[str, Json]) -> None:
+    """What a spider without item rules makes of the page, by letting it."""
+    made: type[Response] = responsetypes.from_args(
+        headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
+    options: dict[str, Any] = {"headers": dict(document.headers)}
+    if issubclass(made, scrapy.http.TextResponse):
+        body, options["encoding"] = document.text.encode("utf-8", "replace"), "utf-8"
+    response = made(document.url, status=document.status, body=body, request=scrapy.Request(document.url), **options)
+    for page in spidercls(**spidercls.arguments(table)).parse(response):
+        found["items"] += page.items
+        found["links"] += [link.url for link in page.links]
+        found["rejected"] += [{"reason": refused.reason, "data": refused.data} for refused in page.refused]
+
+
+def _watched(table: WatchTable, document: Document) -> Iterator[dict[str, Json]]:
+    """The part, what is named after, and the lines in which each pattern finds noise."""
+    for name, rule in (("watch.part", table.part), ("watch.name", table.name)):
+        if rule is not None:
+            yield _report(name, rule, lambda rule=rule: Reader(rule).values(document))
+    part = Reader(table.part.model_copy(update={"type": "html"})) if table.part is not None else None
+    try:
+        if part is not None:
+            lines = page_text("\n".join(map(str, part.values(document)))).splitlines()
+        else:
+            read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text
+            lines = read(document.text).splitlines()
+    except RuleFailedError:  # told above
+        lines = []
+    for place, written in enumerate(table.ignore):
+        yield _report(f"watch.ignore[{place}]", written, lambda written=written: [
+            noise for line in lines if (noise := search(regex.compile(f"(?:{written})"), line)) is not None])
+
+
+def _followed(rules: LinkRules, document: Document) -> list[str]:
+    """What is left of the links after allow, deny and hosts."""
+    try:
+        return rules.links(document)
+    except RuleFailedError:  # told with its rule
+        return []
+
+
+def _add_items(table: ItemsTable, document: Document, found: dict[str, Json]) -> None:
+    extracted = ItemRules(table.fields, table.each, table.details.link if table.details else None).extract(document)
+    found["items"] = extracted.items
+    found["rejected"] = [{"reason": refused.reason, "data": refused.data} for refused in extracted.refused]
+    if table.details is not None:
+        link = table.details.link
+        found["rules"].append(_report("items.details.link", link, lambda: [url for url in extracted.links if url]))
+
+
+def _links(name: str, rules: tuple[SelectorTable, ...], document: Document) -> list[dict[str, Json]]:
+    return [_report(f"{name}[{place}]", rule, lambda rule=rule: LinkRules([rule]).links(document))
+            for place, rule in enumerate(rules)]
+
+
+def _fields(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None,
+            document: Document) -> Iterator[dict[str, Json]]:
+    outer = kind_for(all_rules(fields, each))
+    yield from _group(name, fields, each, scopes=[root(document, outer)], kind=outer, document=document)
+
+
+def _group(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None, *, scopes: Sequence[Scope],
+           kind: Kind, document: Document) -> Iterator[dict[str, Json]]:
+    """Fields in the scopes of their record, and records within it in theirs."""
+    if each is not None:
+        inner: list[Scope] = []
+        kind, find = parts(each, kind)
+
+        def matches() -> list[Scope]:
+            inner.extend(match for scope in scopes for match in find(scope, document))
+            return inner
+
+        yield _report(f"{name}.each", each, matches, shown=0)
+        scopes = inner
+    for field, rule in fields.items():
+        if rule.fields:
+            yield from _group(f"{name}.fields.{field}", rule.fields, rule.each, scopes=scopes, kind=kind, document=document)
+        else:
+            yield _report(f"{name}.fields.{field}", rule, lambda rule=rule: [
+                converter(rule)(value, document) for scope in scopes for value in finder(rule, kind)(scope, document)])
+
+
+def _report(name: str, rule: SelectorTable | str, values: Any, *, shown: int = SHOWN) -> dict[str, Json]:
+    try:
+        found, error = values(), ""
+    except RuleFailedError as reason:
+        found, error = [], str(reason)
+    return {"name": name, "rule": rule if isinstance(rule, str) else _written(rule), "count": len(found), "error": error,
+            "first": [_short(value) for value in found[:shown]]}
+
+
+def _written(rule: SelectorTable) -> str:
+    given = {name.rstrip("_"): getattr(rule, name) for name in sorted(rule.model_fields_set)}
+    if set(given) <= {"css"} or set(given) <= {"xpath"}:
+        return str(next(iter(given.values()), ""))
+    return ", ".join(f"{name} = {value!r}" for name, value in given.items())
+
+
+def _short(value: Json) -> str:
+    text = repr(value)
+    return text if len(text) <= _LENGTH else text[:_LENGTH - 1] + "…"

@@ -1,0 +1,195 @@
+"""Pages wait here for a moment, so that one transaction commits all that came while the last one was written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.frontier.page_archive import KeptPages
+from pipeline.errors import PipelineError, StoreError
+from pipeline.model import FrontierState, Page, Progress, Request
+from pipeline.store.crawl.compare import Comparison
+from pipeline.store.crawl.frontier import Committed, Queued, Seen, commit_pages, enqueue, forget
+
+MAX_BATCH = 200
+"""Pages in one transaction at the most: what a reader waits for, and what a kill can cost."""
+
+
+@dataclass
+class Links:
+    """Requests that a page gave before it is committed itself; ids: those that were new to the frontier."""
+
+    requests: Sequence[Request]
+    ids: list[int] = field(default_factory=list)
+
+
+class _Waiting(NamedTuple):
+    """A page on its way to the store. links: what was queued for it before."""
+
+    page: Page
+    done: asyncio.Future[None]
+    links: Links | None
+
+
+class Committer:
+    """The one writer of a crawl: a thread of its own for the store, a queue in front of it.
+
+    on_committed: told of the frontier ids of pages that are in the store; on_forgotten: of those taken out of the frontier.
+    """
+
+    def __init__(self, context: CrawlContext, on_queued: Callable[[Sequence[Queued]], None],
+                 on_committed: Callable[[Iterable[int]], None], on_forgotten: Callable[[set[int]], None],
+                 on_fatal: Callable[[PipelineError], None]) -> None:
+        self._context = context
+        self._on_queued = on_queued
+        self._on_committed = on_committed
+        self._on_forgotten = on_forgotten
+        self._on_fatal = on_fatal
+        self._pages: list[_Waiting] = []
+        self._requests: list[Request] = []
+        self._links: list[tuple[bool, Links]] = []  # whether to forget them
+        self._unqueued = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        items = context.table.items
+        self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
+        self._seen = Seen()
+        self._kept = KeptPages(context.store.files, context.run.spider)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._task = asyncio.create_task(self._work())
+
+    async def commit(self, page: Page) -> None:
+        """Returns once the page is in the store. Raises what kept it out."""
+        await self.post(page)
+
+    def post(self, page: Page, links: Links | None = None) -> asyncio.Future[None]:
+        """As commit; the result is done once the page is in the store. links: of queue_links, for this page."""
+        done = asyncio.get_running_loop().create_future()
+        self._pages.append(_Waiting(page, done, links))
+        self._wake.set()
+        return done
+
+    def queue_links(self, requests: Sequence[Request]) -> Links:
+        """Queue what a page gave ahead of the page: tentative until that is committed."""
+        links = Links(requests)
+        self._links.append((False, links))
+        self._unqueued += 1
+        self._wake.set()
+        return links
+
+    def forget(self, links: Links) -> None:
+        """Take tentative requests out of the frontier: their page will be fetched again."""
+        self._links.append((True, links))
+        self._unqueued += 1
+        self._wake.set()
+
+    def enqueue(self, request: Request) -> None:
+        """Queue a request that belongs to no page; it comes back through on_queued."""
+        self._requests.append(request)
+        self._unqueued += 1
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every request it was given has come back through on_queued."""
+        return not self._unqueued
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+        self._writer.shutdown()
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            if not (self._pages or self._requests or self._links):
+                if self._closing:
+                    return
+                self._wake.clear()
+                continue
+            batch, self._pages = self._pages[:MAX_BATCH], self._pages[MAX_BATCH:]
+            requests, self._requests = self._requests, []
+            links, self._links = self._links, []
+            try:
+                done = await loop.run_in_executor(self._writer, self._write, batch, requests, links)
+            except PipelineError as error:
+                self._fail(batch, error)
+            except Exception as error:  # noqa: BLE001  whatever it is, the crawl must not wait for it for ever
+                self._fail(batch, StoreError(f"a page could not be committed: {error!r}"))
+            else:
+                self._unqueued -= len(requests) + len(links)
+                self._succeed(batch, done)
+
+    def _write(self, batch: list[_Waiting], requests: list[Request], links: list[tuple[bool, Links]]) -> Committed:
+        context = self._context
+        pages = [waiting.page for waiting in batch]
+        # The jar first: a page that is committed is never fetched again, so its cookies must not be lost.
+        context.session.jar.save()
+        try:
+            pages = self._kept.save(pages) if context.keep_pages else pages
+        except OSError as error:
+            raise StoreError(f"a page cannot be kept: {error.strerror}", where=str(context.store.data_dir),
+                             fix="free some disk space, or take \"pages\" out of the digests' attach") from error
+        done = self._write_links(links)  # first: pages settle theirs
+        if pages:
+            settled = [row for waiting in batch if waiting.links is not None for row in waiting.links.ids]
+            committed = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
+                                     comparison=self._comparison, seen=self._seen, settled=settled)
+            committed.queued += done.queued
+            committed.forgotten = done.forgotten
+            done = committed
+        self._kept.settle(done.news)
+        if requests:
+            done.queued += enqueue(context.store, context.run, requests)
+        return done
+
+    def _write_links(self, orders: list[tuple[bool, Links]]) -> Committed:
+        """In their order, since what is forgotten may be found again; those in a row in one transaction."""
+        context, done = self._context, Committed()
+        for forgotten, group in groupby(orders, itemgetter(0)):
+            links = [each for _, each in group]
+            if forgotten:
+                ids = {row for each in links for row in each.ids}
+                forget(context.store, context.run, sorted(ids))
+                done.forgotten |= ids
+            else:
+                owners = {id(request): each for each in links for request in each.requests}
+                for row in enqueue(context.store, context.run, [request for each in links for request in each.requests],
+                                   FrontierState.TENTATIVE):
+                    owners[id(row.request)].ids.append(row.id)
+                    done.queued.append(row)
+        return done
+
+    def _succeed(self, batch: list[_Waiting], done: Committed) -> None:
+        context, progress = self._context, self._context.progress
+        for name in (entry.name for entry in fields(Progress)):
+            setattr(progress, name, getattr(progress, name) + getattr(done.progress, name))
+        progress.waiting += len(done.queued) - len(done.forgotten) - sum(waiting.page.frontier_id is not None for waiting in batch)
+        for page, future, _ in batch:
+            if page.error:
+                context.failures.add(page.error, page.error_kind or "FetchError", transient=page.transient)
+            if not future.done():
+                future.set_result(None)
+            context.elsewhere.update(page.elsewhere)
+            if page.downloads:
+                context.on_downloads()
+        self._on_committed(page.frontier_id for page, _, _ in batch if page.frontier_id is not None)
+        self._on_queued(done.queued)
+        if done.forgotten:
+            self._on_forgotten(done.forgotten)
+
+    def _fail(self, batch: list[_Waiting], error: PipelineError) -> None:
+        for waiting in batch:
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+        self._on_fatal(error)

@@ -1,0 +1,191 @@
+"""Rows of the frontier as Scrapy's requests and back, and what the schedulers over them share."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import inspect
+import itertools
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Self
+
+import aiohttp
+import scrapy
+from scrapy.core.scheduler import BaseScheduler
+from scrapy.crawler import Crawler
+from scrapy.exceptions import DownloadCancelledError, IgnoreRequest
+from scrapy.spidermiddlewares.httperror import HttpError
+from scrapy.spiders import Spider
+from scrapy.utils.asyncgen import as_async_generator
+from twisted.python.failure import Failure
+
+from pipeline.crawl.context import BEGUN, FRONTIER_ID, NOT_BEFORE, context_of
+from pipeline.crawl.scrapy.proxy_errors import proxy_fault
+from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
+from pipeline.model import Json, Page, Request
+from pipeline.store.crawl.frontier import Queued
+from pipeline.urls import absolute
+
+_OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency"})
+
+logger = logging.getLogger(__name__)
+
+
+class NotStorableError(Exception):
+    """A request that cannot be written down."""
+
+
+class RowScheduler(BaseScheduler):
+    """Issues rows; takes back those that go again (retries, redirects, hosts left alone) and those that failed."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._context = context_of(crawler)
+        self._again: deque[scrapy.Request] = deque()  # retries and redirects of rows under way
+        self._later: list[tuple[float, int, scrapy.Request]] = []  # those of them that may not go yet
+        self._waits = itertools.count()
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def open(self, spider: Spider) -> None:
+        self._spider = spider
+
+    def _issue(self, queued: Queued) -> scrapy.Request:
+        if queued.request.meta.get(BEGUN):
+            self._context.session.reach.allow(queued.request.url)
+        return to_scrapy(queued, self._spider, self._failed)
+
+    def _send_again(self, request: scrapy.Request) -> None:
+        not_before = request.meta.pop(NOT_BEFORE, None)
+        loop = asyncio.get_running_loop()
+        if not_before is None or not_before <= loop.time():
+            self._again.append(request)
+        else:
+            heapq.heappush(self._later, (not_before, next(self._waits), request))
+            loop.call_at(not_before, self.wake_engine)
+
+    def _due(self) -> None:
+        """Move what has waited long enough among what is sent again."""
+        if self._later:
+            now = asyncio.get_running_loop().time()
+            while self._later and self._later[0][0] <= now:
+                self._again.append(heapq.heappop(self._later)[2])
+
+    async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
+        """The last stop of every request that gave no page: commit that it failed, then ask the spider's errback.
+
+        An error status is a page; it reaches the collector on its own.
+        """
+        request = failure.request  # type: ignore[attr-defined]
+        reason = failure.value
+        assert reason is not None
+        if reason is self._context.fatal:
+            return  # it ends the run, and the row waits for the next one
+        if not isinstance(reason, HttpError):
+            error, transient = explain(reason, request, self._context.session.proxy_for(request.url))
+            logger.warning("%s", error)
+            await self._context.committer.commit(Page(
+                url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
+                error=str(error), error_kind=type(error).__name__, transient=transient,
+                **self._context.login_of(request.method, request.meta)))
+        if errback is not None:
+            output = errback(failure)
+            if inspect.iscoroutine(output):
+                output = await output
+            async for entry in as_async_generator(output or ()):
+                yield entry
+
+    def wake_engine(self) -> None:
+        """Let it ask for requests again."""
+        slot = self._crawler.engine._slot  # Scrapy has no public way to say "there is work again"
+        if slot is not None:
+            slot.nextcall.schedule()
+
+
+def to_model(request: scrapy.Request, spider: Spider) -> Request:
+    """A Scrapy request as the frontier keeps it. Raises NotStorableError."""
+    meta = {key: value for key, value in request.meta.items() if key not in _OWN_META}
+    if request.meta.get("is_start_request"):
+        meta[BEGUN] = True
+    for name, value in (("meta", meta), ("cb_kwargs", request.cb_kwargs), ("cookies", request.cookies)):
+        if value and not _is_json(value):
+            raise NotStorableError(f"the {name} of {request.url} is not JSON")
+    return Request(
+        url=absolute(request.url) or request.url, method=request.method, body=request.body, priority=request.priority,
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1"))
+                      for name, values in request.headers.items() for value in values),
+        encoding="" if request.encoding == "utf-8" else request.encoding,
+        callback=_method_name(request.callback, spider), errback=_method_name(request.errback, spider),
+        meta=meta, cb_kwargs=dict(request.cb_kwargs), cookies=request.cookies or None,
+        depth=request.meta.get("depth", 0),
+        # The first requests of a spider are filtered within their pass, or a resumed one would fetch them twice.
+        dont_filter=request.dont_filter and not request.meta.get("is_start_request"))
+
+
+def _is_json(value: Json) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
+    if function is None:
+        return ""
+    name = getattr(function, "__name__", "")
+    if getattr(function, "__self__", None) is not spider or getattr(spider, name, None) != function:
+        raise NotStorableError(f"the callback {function!r} is no method of the spider")
+    return name
+
+
+def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
+    request = queued.request
+    meta = {name: value for name, value in request.meta.items() if name != BEGUN} | {
+        FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy would percent-encode what browsers send as it is
+    if request.depth:
+        meta["depth"] = request.depth
+    return scrapy.Request(
+        absolute(request.url) or request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
+        encoding=request.encoding or "utf-8", meta=meta, cb_kwargs=request.cb_kwargs,
+        cookies=request.cookies, priority=request.priority, dont_filter=True,
+        callback=_method(spider, request.callback), errback=partial(failed, _method(spider, request.errback)))
+
+
+def _method(spider: Spider, name: str) -> Callable[..., Any] | None:
+    if not name:
+        return None
+    found = getattr(spider, name, None)
+    if found is None:
+        raise SpiderError(f"the frontier asks for its method {name}(), which is gone", where=spider.name,
+                          fix="put it back, or let the next pass start afresh")
+    return found  # type: ignore[no-any-return]
+
+
+def explain(error: BaseException, request: scrapy.Request, proxy: str | None) -> tuple[PipelineError, bool]:
+    """A fetch that failed, in our words, and whether it might pass."""
+    url = request.url
+    if isinstance(error, PipelineError):
+        return error, error.retry
+    if isinstance(error, IgnoreRequest):
+        return FetchError(str(error) or "it was refused", where=url), False
+    cause = error.__cause__
+    if proxy and (fault := proxy_fault(cause, url, proxy)):
+        return fault, True  # whatever it is, nothing is known of the page
+    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+        reason = str(getattr(cause, "certificate_error", None) or cause)
+        return TlsError(f"its certificate is not to be trusted: {reason}", where=url,
+                        fix="set ca_file for an authority of your own"), True
+    if isinstance(cause, aiohttp.ClientConnectorError):  # its own words have the address of an object in them
+        reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
+        return FetchError(f"{cause.host}:{cause.port} cannot be connected to: {reason}", where=url, retry=True), True
+    if isinstance(error, DownloadCancelledError):
+        # What is on it nobody knows, so that none of it can be gone.
+        return FetchError(str(error), where=url, fix="raise max_page_size"), True
+    return FetchError(str(error) or type(error).__name__, where=url, retry=True), True

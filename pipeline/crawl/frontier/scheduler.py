@@ -1,0 +1,245 @@
+"""Scrapy's scheduler over the frontier in the store: what is fetched next, and what a killed run left to do.
+
+A window of requests is held in memory, the rest stays in the store, so that a frontier of any size costs the
+same. Requests that cannot be kept (a callback that is no method of the spider, meta that is not JSON) live in
+memory only; their pass starts over after a kill, which is harmless because items have keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import scrapy
+from scrapy.crawler import Crawler
+from scrapy.spiders import Spider
+
+from pipeline.crawl.context import BEGUN, FRONTIER_ID
+from pipeline.crawl.frontier.committer import Committer
+from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
+from pipeline.crawl.frontier.unproved_pages import UnprovedPages
+from pipeline.crawl.middlewares.http_cache import WHOLE
+from pipeline.errors import PipelineError
+from pipeline.model import FrontierState
+from pipeline.store.crawl import frontier as store_crawl
+from pipeline.store.crawl.frontier import Queued
+
+WINDOW = 1000
+LOW = 100
+
+logger = logging.getLogger(__name__)
+
+
+class FrontierScheduler(RowScheduler):
+    """See the module. Some of its rows are fetched by the run's other processes, when it has any (crew.py)."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._memory: deque[scrapy.Request] = deque()
+        self._window: list[tuple[int, int, Queued]] = []
+        self._under_way: set[int] = set()
+        self._more_in_store = False
+        self._refilling: asyncio.Task[None] | None = None
+        self._issued = 0
+        self._resumable = True
+        self._opened_s = time.monotonic()
+        self._unproved: UnprovedPages | None = None  # of a session with a login
+        self._forgotten: set[int] = set()
+        self._whole: set[int] = set()  # what is kept of these pages may be for strangers
+
+    def open(self, spider: Spider) -> None:
+        super().open(spider)
+        context = self._context
+        context.committer = committer = Committer(
+            context, on_queued=self._queued, on_committed=self._under_way.difference_update, on_forgotten=self._forget,
+            on_fatal=self.fatal)
+        if context.session.standing is not None:
+            context.committer = self._unproved = UnprovedPages(
+                context, context.session.standing, committer, on_again=self._again_from_store, on_fatal=self.fatal,
+                wake=self._wake)
+        if context.crew is not None:
+            context.crew.begin(self)
+        store_crawl.reopen(context.store, context.run)
+        found = store_crawl.counts(context.store, context.run.pass_id)
+        self._issued = sum(count for state, count in found.items() if state is not FrontierState.WAITING)
+        context.progress.waiting = found.get(FrontierState.WAITING, 0)
+        if context.progress.waiting:
+            for request in store_crawl.first_requests(context.store, context.run.pass_id):
+                context.count_in(str(request.meta.get(store_crawl.COUNTS_IN, "")))
+                if request.meta.get(BEGUN):
+                    context.session.reach.allow(request.url)
+            self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))
+            self._more_in_store = context.progress.waiting > WINDOW
+        for request in context.first:
+            context.committer.enqueue(request)
+
+    async def finish(self) -> None:
+        """Write what still waits. Not Scrapy's close(), which cannot be awaited without a Deferred."""
+        if self._refilling is not None:
+            await self._refilling
+        await self._context.committer.close()
+
+    def has_pending_requests(self) -> bool:
+        if self._again or self._later or (self._context.crew is not None and self._context.crew.at_work):
+            return True
+        if not self._capped() and (self._memory or self._window or self._more_in_store or self._refilling
+                                   or not self._context.committer.idle):
+            return True
+        return self._unproved is not None and self._unproved.settle()
+
+    def enqueue_request(self, request: scrapy.Request) -> bool:
+        if FRONTIER_ID in request.meta:
+            self._send_again(request)
+            return True
+        try:
+            self._context.committer.enqueue(to_model(request, self._spider))
+        except NotStorableError as error:
+            self._keep_in_memory(request, error)
+        return True
+
+    def _keep_in_memory(self, request: scrapy.Request, why: NotStorableError) -> None:
+        if self._resumable:
+            self._resumable = False
+            logger.info("this pass starts over if it is cut short: %s", why)
+            store_crawl.not_resumable(self._context.store, self._context.run)
+        if request.meta.get("is_start_request"):
+            self._context.session.reach.allow(request.url)
+        request.meta[FRONTIER_ID] = None
+        request.errback = partial(self._failed, request.errback)
+        self._memory.append(request)
+
+    def next_request(self) -> scrapy.Request | None:
+        if self._context.stopping():
+            return None
+        if self._context.crew is not None:
+            self._context.crew.feed()
+        self._due()
+        if self._again:
+            return self._again.popleft()
+        if len(self._later) >= WINDOW:  # else a host that is left alone would empty the store
+            return None
+        queued = self._next_row()
+        if queued is not None:
+            return self._issue(queued)
+        if self._memory and not self._capped() and self._has_room():
+            self._issued += 1
+            return self._memory.popleft()
+        return None
+
+    @property
+    def ready(self) -> int:
+        """Rows that may be issued at once."""
+        return len(self._window)
+
+    def take(self, count: int) -> list[Queued]:
+        """Up to so many rows to be fetched elsewhere: each is told of with committed(), or given back."""
+        slot = self._crawler.engine._slot
+        if slot is None or slot.closing:
+            return []
+        return list(itertools.islice(iter(self._next_row, None), max(0, count)))
+
+    def give_back(self, rows: Sequence[Queued]) -> None:
+        """Rows whose process is gone; what it fetched and did not hand over is fetched again."""
+        self._issued -= len(rows)
+        self._under_way.difference_update(row.id for row in rows)
+        for row in rows:
+            heapq.heappush(self._window, (-row.request.priority, row.id, row))
+        self.wake_engine()
+
+    def _has_room(self) -> bool:
+        return self._unproved is None or self._unproved.has_room(len(self._under_way))
+
+    def _next_row(self) -> Queued | None:
+        if self._capped() or not self._has_room():
+            return None
+        if len(self._window) < LOW and self._more_in_store and self._refilling is None:
+            self._refilling = asyncio.create_task(self._refill())
+        if not self._window:
+            return None
+        queued = heapq.heappop(self._window)[2]
+        if queued.id in self._whole:
+            queued = replace(queued, request=replace(queued.request, meta={**queued.request.meta, WHOLE: True}))
+        self._under_way.add(queued.id)
+        self._issued += 1
+        return queued
+
+    def _capped(self) -> bool:
+        reason = self._budget_spent()
+        if not reason:
+            return False
+        if self._window or self._memory or self._more_in_store:
+            self._context.capped = True
+            self._context.capped_by = reason
+        return True
+
+    def _budget_spent(self) -> str:
+        """Why no further page is begun, "" while some may."""
+        table = self._context.table
+        if table.max_pages and self._issued >= table.max_pages:
+            return f"stopped at max_pages = {table.max_pages}"
+        if table.max_time is not None and time.monotonic() - self._opened_s >= table.max_time:
+            return f"stopped at max_time = {table.max_time:g} s"
+        return ""
+
+    def _again_from_store(self, ids: Sequence[int]) -> None:
+        """Rows whose pages may have been for strangers: they are fetched again, and what is kept of them is not used."""
+        self._issued -= len(ids)
+        self._under_way.difference_update(ids)
+        self._whole.update(ids)
+        self._more_in_store = True
+        self._wake()
+
+    def _forget(self, ids: set[int]) -> None:
+        """Rows that are out of the frontier."""
+        self._forgotten |= ids  # what is being read of the store may have them still
+        self._under_way -= ids
+        self._window = [entry for entry in self._window if entry[1] not in ids]
+        heapq.heapify(self._window)
+        if self._unproved is not None:
+            self._unproved.forgotten(ids)
+        self._wake()
+
+    def _queued(self, queued: Sequence[Queued]) -> None:
+        room = WINDOW - len(self._window)
+        for entry in queued[:room]:
+            heapq.heappush(self._window, (-entry.request.priority, entry.id, entry))
+        if len(queued) > room:
+            self._more_in_store = True
+        if queued:
+            self._wake()
+
+    async def _refill(self) -> None:
+        away = [*self._under_way, *(entry[1] for entry in self._window)]
+        self._more_in_store = False  # a commit meanwhile may set it again
+        try:
+            found = await asyncio.to_thread(store_crawl.waiting, self._context.store, self._context.run.pass_id,
+                                            limit=WINDOW, besides=away, tentative=self._unproved is not None)
+        except PipelineError as error:
+            self.fatal(error)
+            return
+        finally:
+            self._refilling = None
+        held = {entry[1] for entry in self._window} | self._under_way | self._forgotten
+        self._queued([entry for entry in found if entry.id not in held])
+        if len(found) == WINDOW:
+            self._more_in_store = True
+        self._wake()
+
+    def _wake(self) -> None:
+        """There are rows again: for the other processes first, which are further away."""
+        if self._context.crew is not None:
+            self._context.crew.feed()
+        self.wake_engine()
+
+    def fatal(self, error: PipelineError) -> None:
+        """The store failed us: nothing more can be committed, so nothing more is fetched."""
+        if self._context.fatal is None:
+            self._context.fatal = error
+            self._stopping = asyncio.create_task(self._crawler.stop_async())

@@ -1,0 +1,58 @@
+"""Takes content codings off pages, in place of Scrapy's HttpCompressionMiddleware, which accepts streams that were cut."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import DownloadCancelledError
+from scrapy.http import Request, Response, TextResponse
+from scrapy.responsetypes import responsetypes
+
+from pipeline.crawl.context import context_of
+from pipeline.crawl.middlewares.http_cache import WHOLE
+from pipeline.session.responses.content_coding import ACCEPTED, codings_of, decode
+from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
+
+
+class DecodedBodies:
+    """The handler has decoded what it fetched; what comes from the page cache is decoded here."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._decoded = context_of(crawler).decoded
+        self._max_bytes = crawler.settings.getint("DOWNLOAD_MAXSIZE")
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def process_request(self, request: Request) -> None:
+        request.headers.setdefault("Accept-Encoding", ACCEPTED)
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        values = response.headers.getlist("Content-Encoding")
+        if not values or request.method == "HEAD":
+            return response
+        body = self._decoded.pop(response, None)
+        if body is None:
+            try:
+                body = self._decode(request, response, values)
+            except (CutShortError, DecodingError):  # kept by a version that did not look, or damaged
+                if request.meta.get(WHOLE):
+                    raise
+                return request.replace(dont_filter=True, meta={**request.meta, WHOLE: True})
+        del response.headers["Content-Encoding"]
+        kind = responsetypes.from_args(headers=response.headers, url=response.url, body=body)
+        changed: dict[str, Any] = {"cls": kind, "body": body}
+        if issubclass(kind, TextResponse):
+            changed["encoding"] = None  # found anew: the one so far is of the coded body
+        decoded: Response = response.replace(**changed)
+        return decoded
+
+    def _decode(self, request: Request, response: Response, values: list[bytes]) -> bytes:
+        """Raises DownloadCancelledError, CutShortError and DecodingError."""
+        max_bytes = request.meta.get("download_maxsize", self._max_bytes)
+        try:
+            return decode(response.body, codings_of(value.decode("latin-1") for value in values), max_bytes or None)
+        except OversizeError as error:
+            raise DownloadCancelledError(f"is larger than {max_bytes} bytes once it is decoded") from error

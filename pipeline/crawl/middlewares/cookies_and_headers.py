@@ -1,0 +1,153 @@
+"""Scrapy's downloader middlewares of ours: the spider's one jar, its headers, and its starts as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Request, Response, TextResponse
+
+from pipeline.crawl.context import EPOCH, START, context_of
+from pipeline.session import PreparedStart
+from pipeline.session.cookies.cookie import with_own
+from pipeline.session.responses.encodings import declared_encoding, detected_encoding
+from pipeline.session.trusted_origins import origin_of, referer_for
+
+
+class _Middleware:
+    def __init__(self, crawler: Crawler) -> None:
+        self._context = context_of(crawler)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+
+class Reachable(_Middleware):
+    """Refuses private addresses before anything else is asked of their host; names are judged by the handler."""
+
+    def process_request(self, request: Request) -> None:
+        self._context.session.reach.check_url(request.url)
+
+
+class SharedJar(_Middleware):
+    """Cookies to and from the session's jar, the one that login and downloads use, too."""
+
+    def process_request(self, request: Request) -> None:
+        if request.meta.get("dont_merge_cookies"):
+            return
+        header = self._context.session.jar.header(request.url)
+        if request.cookies:
+            header = with_own(header, _pairs(request.cookies))
+        if header:
+            request.headers["Cookie"] = header
+        else:
+            request.headers.pop("Cookie", None)
+
+    def process_response(self, request: Request, response: Response) -> Response:
+        standing = self._context.session.standing
+        if standing is not None and standing.is_stale(request.meta.get(EPOCH, 0)):
+            return response  # sent before the last login: its cookies would put us out again
+        if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
+            self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
+                                            served=response.headers.get("Date") or b"")
+        return response
+
+
+def _pairs(cookies: Any) -> dict[str, str]:
+    """A request's own cookies, from either form Scrapy knows."""
+    if isinstance(cookies, dict):
+        return {str(name): str(value) for name, value in cookies.items()}
+    return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
+
+
+class DeclaredStart(_Middleware):
+    """Fills in what a declared start sends: body, headers and secrets, which the store never sees."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        if all(start == PreparedStart("GET", start.url) for start in self._context.starts):
+            raise NotConfigured
+
+    def process_request(self, request: Request) -> Request | None:
+        index = request.meta.get(START)
+        if index is None or index >= len(self._context.starts):
+            return None
+        start: PreparedStart = self._context.starts[index]
+        if request.meta.get(_FILLED):
+            if origin_of(request.url) != origin_of(start.url) and not self._context.session.trusted.trust(request.url, _source(request)):
+                _remove(request, dict(start.headers))  # redirected elsewhere: what was for this site stays here
+            return None
+        return request.replace(method=start.method, body=start.body, cookies=start.cookies,
+                               headers={**request.headers, **dict(start.headers)},
+                               meta={**request.meta, _FILLED: True})
+
+
+class OwnHeaders(_Middleware):
+    """The spider's own headers and the token of its login, sent to the origins the settings name and to no other."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        login = self._context.table.login
+        if not self._context.session.headers and (login is None or login.token is None):
+            raise NotConfigured
+
+    def process_request(self, request: Request) -> None:
+        session = self._context.session
+        if session.trusted.trust(request.url, _source(request)):
+            for name, value in session.headers.items():
+                request.headers.setdefault(name, value)
+        else:
+            _remove(request, session.headers)
+        token = session.login_headers(request.url)
+        for name in set(request.meta.get(_TOKEN, ())) - set(token):
+            request.headers.pop(name, None)
+        if token:
+            request.headers.update(token)
+            request.meta[_TOKEN] = list(token)
+
+
+class RefererPolicy(_Middleware):
+    """What a request says of the page that led to it: another origin learns no more than ours."""
+
+    def process_request(self, request: Request) -> None:
+        if b"Referer" in request.headers:
+            referer = referer_for((request.headers.pop(b"Referer")[0]).decode("latin-1"), request.url)
+            if referer:
+                request.headers[b"Referer"] = referer
+
+
+def _source(request: Request) -> str:
+    """The URL that redirected to a request, "" for none."""
+    return str((request.meta.get("redirect_urls") or [""])[-1])
+
+
+_FILLED = "pipeline_filled"
+_TOKEN = "pipeline_token_headers"  # noqa: S105  a key of meta
+
+
+def _remove(request: Request, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if (request.headers.get(name) or b"").decode("latin-1") == value:
+            del request.headers[name]
+
+
+class Encoding(_Middleware):
+    """Tells pages' encodings as for logins and `try`; Scrapy takes labels of what is no encoding, and fails on them."""
+
+    def process_response(self, request: Request, response: Response) -> Response:
+        if not isinstance(response, TextResponse):
+            return response
+        content_type = (response.headers.get("Content-Type") or b"").decode("latin-1")
+        encoding = declared_encoding(response.body, content_type, self._override(request))
+        if encoding is None:
+            return response.replace(encoding=detected_encoding(response.body, content_type))
+        return response if response.encoding == encoding else response.replace(encoding=encoding)
+
+    def _override(self, request: Request) -> str | None:
+        """What the settings say of the start, or of the spider."""
+        index, starts = request.meta.get(START), self._context.table.start
+        own = starts[index].encoding if index is not None and index < len(starts) else None
+        return own or self._context.table.encoding

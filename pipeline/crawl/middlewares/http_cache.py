@@ -1,0 +1,122 @@
+"""Unchanged pages cost a 304 (RFC 9110, 13.1; RFC 9111, 4.3): the last answer of each page is kept, and used again.
+
+The page is extracted anew from what was kept, so that its items, links and downloads are in this pass as well, and
+rules that were changed meanwhile hold for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from typing import Self
+
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Headers, Request, Response
+from scrapy.http.request import NO_CALLBACK
+from scrapy.responsetypes import responsetypes
+
+from pipeline.crawl.context import context_of
+from pipeline.crawl.middlewares.page_cache import Kept, PageCache
+from pipeline.units import size_for_people
+
+MAX_AGE_S = 30 * 86400.0
+
+_CONDITIONS = ("If-None-Match", "If-Modified-Since")
+_OURS = "pipeline_revalidated"
+WHOLE = "pipeline_whole"
+"""The meta key of a request that is sent again without conditions."""
+_PERSONAL = ("cookie", "authorization", "accept-language")
+_OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "connection"})
+
+logger = logging.getLogger(__name__)
+
+
+class Revalidate:
+    """Next to the wire, where bodies are still packed: asks with conditions, and fills in for a 304."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        context = context_of(crawler)
+        if not context.table.revalidate:
+            raise NotConfigured
+        self._max_bytes = context.table.page_cache
+        self._cache = PageCache(context.store.data_dir / "cache" / f"{context.run.spider}.sqlite3", self._max_bytes)
+        crawler.signals.connect(self._closed, signal=signals.spider_closed)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def process_request(self, request: Request) -> None:
+        if request.meta.pop(_OURS, False):
+            for name in _CONDITIONS:
+                request.headers.pop(name, None)
+        if not _may_be_kept(request) or request.meta.get(WHOLE) or any(name in request.headers for name in _CONDITIONS):
+            return
+        kept = self._cache.head(request.url)
+        if kept is None:
+            return
+        headers = Headers(kept.headers)
+        if kept.varied != _varied(headers, request):
+            return
+        for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True):
+            if value := headers.get(validator):
+                request.headers[name] = value
+        request.meta[_OURS] = True
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        if response.status == 304 and request.meta.get(_OURS):
+            kept = self._cache.get(request.url)
+            if kept is None:  # damaged, or just pruned
+                return request.replace(dont_filter=True, meta={**request.meta, WHOLE: True})
+            self._cache.touch(request.url)
+            return _rebuilt(kept, response)
+        if response.status == 200 and _may_be_kept(request) and _has_validator(response):
+            varied = _varied(response.headers, request)
+            if varied is not None:
+                self._cache.put(request.url, Kept(_pairs(response.headers), varied, response.body))
+        return response
+
+    async def _closed(self) -> None:
+        await asyncio.to_thread(self._cache.prune, MAX_AGE_S, time.time())
+        self._cache.close()
+        if self._cache.left_out:
+            logger.warning("%d pages were not kept for conditional requests: the page cache has %s; raise page_cache",
+                           self._cache.left_out, size_for_people(self._max_bytes))
+
+
+def _may_be_kept(request: Request) -> bool:
+    return (request.method == "GET" and not request.body and request.callback is not NO_CALLBACK
+            and "Range" not in request.headers)
+
+
+def _has_validator(response: Response) -> bool:
+    control = (response.headers.get("Cache-Control") or b"").decode("latin-1").lower()
+    return "no-store" not in control and bool(response.headers.get("ETag") or response.headers.get("Last-Modified"))
+
+
+def _varied(headers: Headers, request: Request) -> str | None:
+    """A digest of what the answer depended on of the request; "" for nothing, None for what nobody can know."""
+    named = {name.strip().lower() for value in headers.getlist("Vary") for name in value.decode("latin-1").split(",")}
+    if "*" in named:
+        return None
+    used = [(name, request.headers.get(name) or b"") for name in _PERSONAL if name in named]
+    return hashlib.sha256(repr(used).encode()).hexdigest() if used else ""
+
+
+def _pairs(headers: Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, values in headers.items() for value in values
+            if name.lower() != b"set-cookie"]
+
+
+def _rebuilt(kept: Kept, fresh: Response) -> Response:
+    """The kept answer with what the 304 says anew (RFC 9111, 3.2)."""
+    headers = Headers(kept.headers)
+    for name, values in fresh.headers.items():
+        if name.decode("latin-1").lower() not in _OF_THE_BODY:
+            headers[name] = values
+    kind = responsetypes.from_args(headers=headers, url=fresh.url, body=kept.body)
+    return kind(url=fresh.url, status=200, headers=headers, body=kept.body, request=fresh.request)

@@ -1,0 +1,94 @@
+"""Staying logged in: an answer that shows the login expired leads to one new login, and the request goes again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Request, Response, TextResponse
+from scrapy.http.request import NO_CALLBACK
+
+from pipeline.crawl.context import EPOCH, FRONTIER_ID, SAFE, CrawlContext, context_of
+from pipeline.crawl.extract import header_map
+from pipeline.crawl.relogin import Relogin
+from pipeline.errors import PipelineError
+from pipeline.session.answer import Answer
+from pipeline.session.client import not_replayed
+from pipeline.session.page import Page
+
+REPLAYED = "pipeline_login_replayed"
+"""The meta key of a request that was sent again after a login: that epoch. A request meets an expired login once."""
+
+
+class _Staying:
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._context: CrawlContext = context_of(crawler)
+        if self._context.session.standing is None:
+            raise NotConfigured
+        if self._context.relogin is None:
+            self._context.relogin = Relogin(self._context.session.standing)
+        self._relogin: Relogin = self._context.relogin
+        self._expiry = self._context.session.standing.expiry
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Any:
+        return cls(crawler)
+
+    async def _again(self, request: Request, reason: str) -> Request:
+        """The request to send after a new login. Raises what ends the run when there is none to be had."""
+        standing = self._relogin.standing
+        try:
+            if REPLAYED in request.meta and not standing.is_stale(request.meta[REPLAYED]):
+                raise standing.lost(request.url, reason)
+            await self._relogin.renew(request.meta[EPOCH])
+        except PipelineError as error:
+            self._end_run(error)
+            raise
+        if not (self._expiry.may_replay(request.method) or request.meta.get(SAFE)):
+            raise not_replayed(request.url, reason, request.method)
+        return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: standing.epoch})
+
+    def _end_run(self, error: PipelineError) -> None:
+        """Pages behind a login that is gone would all be walls: what is left waits for the next run."""
+        if self._context.fatal is None:
+            self._context.fatal = error
+            self._stopping = asyncio.create_task(self._crawler.stop_async())
+
+
+class StayLoggedIn(_Staying):
+    """Next to the jar: it sees redirects before they are followed, and marks what was sent with which login."""
+
+    async def process_request(self, request: Request) -> None:
+        request.meta[EPOCH] = await self._relogin.settled()
+
+    async def process_response(self, request: Request, response: Response) -> Response | Request:
+        if request.callback is NO_CALLBACK:  # robots.txt: what strangers are told is as good
+            return response
+        location = (response.headers.get("Location") or b"").decode("latin-1")
+        reason = self._expiry.of_status(request.url, response.status, location)
+        return await self._again(request, reason) if reason else response
+
+
+class SeeWalls(_Staying):
+    """After unpacking: pages that answer 200 to strangers."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        if not self._expiry.reads_pages:
+            raise NotConfigured
+
+    async def process_response(self, request: Request, response: Response) -> Response | Request:
+        if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or EPOCH not in request.meta:
+            return response
+        page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
+        with self._context.page_step(request.meta.get(FRONTIER_ID)):
+            reason = self._expiry.of_page(page)
+            sure = bool(reason) and self._expiry.is_sure(page)
+        if not reason or (not sure and await asyncio.to_thread(
+                self._relogin.standing.verify, request.meta[EPOCH], time.monotonic())):
+            return response
+        return await self._again(request, reason)

@@ -1,0 +1,63 @@
+"""PDFs as pages of their text, for spiders that ask for it. What is read, and how much of it, says pdf_text."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Self
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import HtmlResponse, Request, Response
+
+from pipeline.crawl.context import context_of
+from pipeline.crawl.extract import pdf_text
+from pipeline.errors import FetchError
+from pipeline.session.shown import clean, shown_url
+
+LIMIT_S = 30.0
+_HEAD_BYTES = 1024  # where readers look for the mark (ISO 32000-1, Annex H.3.4.1)
+
+
+class ReadPdf:
+    """After unpacking. A PDF that cannot be read fails its page."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        if not context_of(crawler).table.pdf:
+            raise NotConfigured
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_response(self, request: Request, response: Response) -> Response:
+        if not is_one(response.body):
+            return response
+        page = await page_of(response.body, shown_url(response.url))
+        return HtmlResponse(url=response.url, status=response.status, body=page, encoding="utf-8", request=request)
+
+
+def is_one(data: bytes) -> bool:
+    return b"%PDF-" in data[:_HEAD_BYTES]
+
+
+async def page_of(data: bytes, where: str) -> bytes:
+    """The page of a PDF's text. Raises FetchError: it is none, has a password, or is too much."""
+    # Not -m: where we run, `pipeline` need not be found. -P: nor is our folder a place for modules.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", str(Path(pdf_text.__file__)),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            page, said = await process.communicate(data)
+    except TimeoutError as error:
+        raise FetchError(f"its PDF was not read within {LIMIT_S:.0f} s", where=where, fix="leave it out with deny") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        lines = said.decode("utf-8", "replace").strip().splitlines() or [f"its reader ended with {process.returncode}"]
+        raise FetchError(f"its PDF cannot be read: {clean(lines[-1], 200)}", where=where, fix="leave it out with deny")
+    return page

@@ -1,0 +1,36 @@
+"""Redirects of pages, followed to where browsers follow them."""
+
+from __future__ import annotations
+
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.exceptions import IgnoreRequest
+from scrapy.http import Request, Response
+
+from pipeline.crawl.context import context_of
+from pipeline.session.shown import clean
+from pipeline.session.trusted_origins import origin_of
+from pipeline.urls import redirect_target
+
+_FOLLOWED = frozenset({301, 302, 303, 307, 308})
+
+
+class Redirects(RedirectMiddleware):
+    """Scrapy's own, told where the Location leads by the URL Standard. A redirect that leads nowhere fails its page."""
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
+        location = response.headers.get("Location")
+        if location is None or response.status not in _FOLLOWED:
+            return response
+        target = redirect_target(location, request.url)
+        headers = response.headers.copy()
+        headers["Location"] = target or request.url
+        result = super().process_response(request, response.replace(headers=headers))
+        if not isinstance(result, Request):  # the spider wants to see it
+            return response
+        if not target:
+            raise IgnoreRequest(f"redirects to an address that is not fetched: {clean(location.decode('latin-1'), 100)}")
+        trusted = context_of(self.crawler).session.trusted
+        if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
+            what, fix = trusted.refusal("what was posted", target, request.url)
+            raise IgnoreRequest(f"redirects elsewhere: {what}; {fix}")
+        return result.replace(url=target, meta={**result.meta, "verbatim_url": True})

@@ -1,0 +1,85 @@
+"""robots.txt for pages, in place of Scrapy's RobotsTxtMiddleware, which takes a server that fails for one that allows all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Self
+
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Request
+from scrapy.http.request import NO_CALLBACK
+from scrapy.utils.httpobj import urlparse_cached
+
+from pipeline.crawl.context import context_of
+from pipeline.crawl.frontier.requests import explain
+from pipeline.crawl.scrapy.handler import PROXY
+from pipeline.session.politeness.robots import PARSED_BYTES, RobotsTxt, robots_url
+
+_PRIORITY = 1000  # before the pages that wait for it
+
+logger = logging.getLogger(__name__)
+
+
+class ObeyRobots:
+    """Each origin is asked once a run; requests with the meta key `dont_obey_robotstxt` are not judged."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._context = context_of(crawler)
+        if not self._context.table.robots:
+            raise NotConfigured
+        self._max_bytes = max(PARSED_BYTES, self._context.table.max_page_size)
+        self._known: dict[str, asyncio.Future[RobotsTxt]] = {}
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_request(self, request: Request) -> None:
+        """Raises FetchError for what is forbidden."""
+        if request.callback is NO_CALLBACK or request.meta.get("dont_obey_robotstxt"):
+            return
+        place = robots_url(request.url)
+        known = self._known.get(place)
+        if known is None:
+            known = self._known[place] = asyncio.get_running_loop().create_future()
+            try:
+                known.set_result(await self._read(place))
+            finally:
+                if not known.done():  # the crawl is ending
+                    known.cancel()
+        (known.result() if known.done() else await asyncio.shield(known)).check(request.url)
+
+    async def _read(self, place: str) -> RobotsTxt:
+        request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes})
+        try:
+            assert self._crawler.engine is not None
+            answer = await self._crawler.engine.download_async(request)
+        except Exception as error:  # noqa: BLE001  whatever a fetch may fail with
+            robots = RobotsTxt.of_error(explain(error, request, request.meta.get(PROXY))[0])
+        else:
+            robots = RobotsTxt.of_answer(answer.status, answer.body)
+        if robots.failure is not None:
+            logger.warning("%s cannot be read, so that nothing of its host is fetched for now: %s", place, robots.failure.what)
+        if self._context.robots is not None:
+            self._context.robots.learn(place, robots)
+        if robots.delay_s:
+            self._slow_down(request, robots.delay_s)
+        return robots
+
+    def _slow_down(self, request: Request, asked_s: float) -> None:
+        """Crawl-delay, as far as our patience goes."""
+        table = self._context.table
+        if asked_s <= table.delay:
+            return
+        delay_s = min(asked_s, table.patience)
+        logger.info("robots.txt of %s asks for %g s between requests", urlparse_cached(request).netloc, asked_s)
+        assert self._crawler.engine is not None
+        downloader = self._crawler.engine.downloader
+        key = downloader.get_slot_key(request)
+        downloader.per_slot_settings[key] = {**downloader.per_slot_settings.get(key, {}), "delay": delay_s}
+        if key in downloader.slots:
+            downloader.slots[key].delay = delay_s
+        self._context.budget.slow_down(request.url, delay_s)

@@ -1,0 +1,128 @@
+"""Good manners towards a site: Retry-After, pauses after a refusal, and bans."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Self
+
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.retry import get_retry_request
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Request, Response, TextResponse
+from scrapy.http.request import NO_CALLBACK
+from scrapy.utils.httpobj import urlparse_cached
+
+from pipeline.crawl.context import FRONTIER_ID, NOT_BEFORE, HostPausedError, context_of
+from pipeline.crawl.extract import header_map
+from pipeline.crawl.scrapy.handler import PROXY
+from pipeline.errors import FetchError
+from pipeline.hosts import place_of
+from pipeline.session.answer import Answer
+from pipeline.session.client import proxy_banned
+from pipeline.session.page import Page
+from pipeline.session.politeness.retry_after import TRY_LATER, retry_after_s
+from pipeline.session.shown import shown_url
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_DONT_RETRY = "dont_retry"
+
+logger = logging.getLogger(__name__)
+
+
+class Pauses:
+    """A host that says 429 or 503 is left alone: as long as its Retry-After says, else a while that doubles.
+
+    Requests to it wait in the frontier, so that other hosts go on.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._context = context_of(crawler)
+        self._patience_s = self._context.table.patience
+        self._budget = self._context.budget
+        self._refusals: dict[str, int] = {}
+        crawler.signals.connect(self._downloaded, signal=signals.response_downloaded)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_request(self, request: Request) -> Request | None:
+        wait_s = self._budget.left_alone_s(request.url)
+        if not wait_s:
+            return None
+        if wait_s > self._patience_s:
+            raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
+                             fix="let the next run fetch it, or raise patience", retry=True)
+        if request.callback is NO_CALLBACK:  # robots.txt, which others wait for
+            await asyncio.sleep(wait_s)
+            return None
+        return self._later(request)
+
+    def process_exception(self, request: Request, exception: Exception) -> Request | None:
+        return self._later(request) if isinstance(exception, HostPausedError) else None
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        if response.status not in TRY_LATER:
+            return response
+        again = None
+        assert self._crawler.spider is not None
+        if self._budget.left_alone_s(request.url) <= self._patience_s and not request.meta.get(_DONT_RETRY):
+            again = get_retry_request(request, spider=self._crawler.spider, reason=f"status {response.status}")
+        if again is None:
+            request.meta[_DONT_RETRY] = True  # Scrapy's own retry, next in line, would go at once
+            return response
+        return self._later(again)
+
+    def _later(self, request: Request) -> Request:
+        not_before = asyncio.get_running_loop().time() + self._budget.left_alone_s(request.url)
+        return request.replace(meta={**request.meta, NOT_BEFORE: not_before})
+
+    def _downloaded(self, response: Response, request: Request) -> None:
+        """Told before the next request of the host is sent; process_response would come one too late."""
+        host = place_of(request.url)
+        if response.status not in TRY_LATER:
+            self._refusals.pop(host, None)
+            return
+        wait_s = retry_after_s(header_map(response.headers), datetime.now(UTC))
+        if wait_s is None:
+            failures = self._refusals[host] = self._refusals.get(host, 0) + 1
+            wait_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
+        self._budget.leave_alone(request.url, wait_s)
+        logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
+
+
+class Bans:
+    """A proxy that a site has banned rests, and the request goes through the pool's next one."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._context = context_of(crawler)
+        self._rules = self._context.table.banned
+        if self._context.session.proxy is None or not (self._rules.status or self._rules.present):
+            raise NotConfigured
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    def process_response(self, request: Request, response: Response) -> Request | Response:
+        if request.callback is NO_CALLBACK or PROXY not in request.meta or not self._banned(request, response):
+            return response
+        proxy = request.meta[PROXY]
+        if self._context.session.change_proxy(proxy):
+            logger.warning("%s is banned by %s: it rests", proxy, urlparse_cached(request).netloc)
+            return request.replace(dont_filter=True)
+        raise proxy_banned(response.url, proxy)
+
+    def _banned(self, request: Request, response: Response) -> bool:
+        if response.status in self._rules.status:
+            return True
+        if self._rules.present is None or not isinstance(response, TextResponse):
+            return False
+        page = Page(Answer(response.url, response.status, header_map(response.headers), response.body), response.encoding)
+        with self._context.page_step(request.meta.get(FRONTIER_ID)):
+            return page.matches(self._rules.present)

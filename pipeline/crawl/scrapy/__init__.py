@@ -1,0 +1,1 @@
+"""Everything that touches Scrapy's internals, one file a reason."""

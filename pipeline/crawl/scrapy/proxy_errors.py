@@ -1,0 +1,69 @@
+"""What went wrong with a proxy while pages were fetched, in the words of pipeline.session.errors: translates aiohttp's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp_socks import ProxyConnectionError, ProxyTimeoutError
+from aiohttp_socks import ProxyError as SocksError
+
+from pipeline.errors import ProxyError
+from pipeline.session.proxies.config import shown_proxy
+from pipeline.session.shown import clean, shown_url
+
+_REFUSED = ("the proxy refused the user name or password", "correct this proxy's user and password in [proxies]")
+_ALLOWS = "check the address, or what the proxy allows"
+_SOCKS_AUTH = ("auth", "credentials")
+_DOWN = (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError)
+
+
+def proxy_fault(cause: BaseException | None, url: str, proxy: str) -> ProxyError | None:
+    """The proxy's own failure; None where it did its part."""
+    found = _fault(cause, shown_url(url), proxy)
+    return ProxyError(found[0], where=shown_proxy(proxy), fix=found[1], retry=found[0] != _REFUSED[0]) if found else None
+
+
+def refuses_password(error: BaseException) -> bool:
+    """Whether a SOCKS proxy's answer is about the user and password, and not about the site."""
+    return isinstance(error, SocksError) and any(word in str(error).lower() for word in _SOCKS_AUTH)
+
+
+def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, str] | None:
+    """What, and the fix."""
+    if isinstance(cause, aiohttp.ClientHttpProxyError):
+        return _REFUSED if cause.status in (401, 407) else (
+            f"the proxy answered {cause.status} to a tunnel to {where}", _ALLOWS)
+    if isinstance(cause, asyncio.IncompleteReadError) or "Unexpected SOCKS version" in str(cause):
+        return "does not speak SOCKS5 on that port", "correct the proxy's scheme or port in [proxies]"
+    if isinstance(cause, SocksError):
+        return _REFUSED if refuses_password(cause) else (
+            f"the proxy could not reach {where}: {clean(str(cause), 80)}", _ALLOWS)
+    if isinstance(cause, _DOWN):
+        return f"the proxy is down: {_reason(cause)}; nothing was sent around it", "start it, or change this spider's proxy"
+    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)) and _is_at(cause, proxy):
+        if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+            reason = getattr(cause.certificate_error, "verify_message", "") or str(cause.certificate_error)
+            return (f"its certificate is not to be trusted: {clean(reason).rstrip('.')}",
+                    "if the proxy has its own authority, name its certificate in ca_file")
+        return "does not speak TLS on that port", "write http:// if it is meant, or correct the port"
+    return None
+
+
+def _is_at(cause: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError, proxy: str) -> bool:
+    parts = urlsplit(proxy)
+    return (cause.host, cause.port) == (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+
+
+def _reason(cause: BaseException) -> str:
+    """What the operating system said ("Connection refused"), free of addresses."""
+    error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    number = getattr(error, "errno", None)
+    if isinstance(error, TimeoutError) or not isinstance(number, int):
+        return "no answer in time"
+    return os.strerror(number)

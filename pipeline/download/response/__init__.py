@@ -1,0 +1,1 @@
+"""The answer to a request for a file: status, headers, body."""

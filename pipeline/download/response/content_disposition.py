@@ -1,0 +1,152 @@
+"""The file name that a Content-Disposition says, read as leniently as browsers do (RFC 6266 and what servers send).
+
+`filename*` (RFC 8187) comes first, then `filename*0`, `filename*1` … (RFC 2231, 3), then `filename`. A parameter that cannot
+be read costs itself only.
+"""
+
+from __future__ import annotations
+
+import binascii
+import quopri
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+from pipeline.session.responses.encodings import codec
+
+_LONGEST = 8192
+# A quote may be anywhere in a parameter, and may never be closed. Neither expression can backtrack far.
+_PARAMETER = re.compile(r'(?:[^;"]+|"(?:[^"\\]|\\.)*(?:"|\\?$))+', re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_TOKEN = re.compile(r'[^\s"=]+')
+_CONTINUED = re.compile(r"filename\*(0|[1-9]\d{0,3})(\*?)")
+_WORD = re.compile(r"=\?([\w.:+-]{1,40})\?([bq])\?([^?\s]*)\?=(?:\s+|(?=\.)|$)", re.IGNORECASE | re.ASCII)  # RFC 2047, 2
+_HEX = re.compile(r"=(?![0-9A-Fa-f]{2})")
+_NOT_EXTENDED = re.compile(r"['\"]|[^\x00-\x7f]")
+_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+def file_name(header: str) -> str:
+    """The name as the server means it, which may hold anything; "" for none. header: as text of Latin-1."""
+    found = _parameters(header[:_LONGEST].replace("\r", "").replace("\n", ""))
+    name = _extended(found.get("filename*", "")) or _continued(found) or _plain(found.get("filename", ""))
+    return unicodedata.normalize("NFC", name)
+
+
+def _parameters(header: str) -> dict[str, str]:
+    """Names in small letters with their values, of repeated ones the first. The disposition type is among them where it
+    looks like a parameter: some servers send none. A repeated part ends the parts of a continued name."""
+    found: dict[str, str] = {}
+    parts: set[str] = set()
+    over = False
+    for text in _PARAMETER.findall(header):
+        name, equals, value = text.partition("=")
+        name = name.strip().lower()
+        if not equals or not _TOKEN.fullmatch(name):
+            continue
+        if part := _CONTINUED.fullmatch(name):
+            over = over or part[1] in parts
+            parts.add(part[1])
+            if over:
+                continue
+        found.setdefault(name, _unquoted(value.strip()))
+    return found
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    whole = _QUOTED.fullmatch(value)
+    return re.sub(r"\\(.)", r"\1", whole[1] if whole else value[1:], flags=re.DOTALL)
+
+
+def _extended(value: str) -> str:
+    """`UTF-8'en'na%C3%AFve.txt`, also without language or charset; "" for what is not written so."""
+    charset, encoded = _charset_of(value)
+    if _NOT_EXTENDED.search(encoded):
+        return ""
+    return _decoded(unquote_to_bytes(_octets(encoded)), charset)
+
+
+def _charset_of(value: str) -> tuple[str, str]:
+    """The charset in front of an extended value, "" for none, and what follows it and the language."""
+    *before, encoded = value.split("'", 2)
+    return before[0] if before else "", encoded
+
+
+def _continued(found: dict[str, str]) -> str:
+    """The parts 0, 1, 2 … up to the first that is missing; a star after the number: percent-encoded."""
+    charset, data = "", b""
+    for number in range(len(found)):
+        starred, plain = found.get(f"filename*{number}*"), found.get(f"filename*{number}")
+        if starred is not None:
+            if number == 0:
+                charset, starred = _charset_of(starred)
+            data += unquote_to_bytes(_octets(starred))
+        elif plain is not None:
+            data += _octets(plain)
+        else:
+            break
+    return _decoded(data, charset)
+
+
+def _plain(value: str) -> str:
+    """`filename`: any octets, words of RFC 2047, or percent-encoded UTF-8, none of which the RFC allows."""
+    if "=?" in value:
+        try:
+            text = _WORD.sub(_word, value)
+        except (LookupError, ValueError):
+            return ""
+        return "" if "=?" in text else text
+    if not _PERCENT.search(value):
+        return _guessed(_octets(value))
+    try:
+        return unquote_to_bytes(_octets(value)).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _word(word: re.Match[str]) -> str:
+    charset, kind, text = word.groups()
+    if kind in "bB":
+        data = binascii.a2b_base64(text, strict_mode=True)
+    else:
+        if _HEX.search(text):
+            raise ValueError(text)
+        data = quopri.decodestring(text.encode("latin-1"), header=True)
+    return data.decode(_codec(charset))
+
+
+def _decoded(data: bytes, charset: str) -> str:
+    """Text in a charset that the server names; "" where there is no such charset or no such text in it."""
+    if not charset:
+        return _guessed(data)
+    try:
+        return data.decode(_codec(charset))
+    except (LookupError, ValueError):
+        return ""
+
+
+def _codec(label: str) -> str:
+    """Raises LookupError for what is no charset of texts."""
+    name = codec(re.sub(r"(?i)^iso-?8859-?(?=\d)", "iso8859-", label))
+    if name is None:
+        raise LookupError(label)
+    return name
+
+
+def _guessed(data: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
+
+
+def _octets(text: str) -> bytes:
+    """Of a header's text, in which Latin-1 stands for octets."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")

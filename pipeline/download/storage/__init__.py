@@ -1,0 +1,1 @@
+"""Where files are written: names, folders, part files, and how long they are kept."""

@@ -1,0 +1,127 @@
+"""Names for files from what a server, a URL or a spider says: safe on Linux, macOS and Windows.
+
+A wish in, a single path component out: never empty, no separators, no `..`, no leading dot, no control,
+bidirectional or other invisible characters, no device names, no trailing dots or spaces, at most 150 bytes
+of UTF-8 with its extension kept.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import unicodedata
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from pathvalidate import sanitize_filename
+
+MAX_BYTES = 150
+"""File systems take 255; this leaves room for " (2)", and for the path in front of it on Windows."""
+_FALLBACK = "download"
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
+_DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+# What servers really send for these types where mimetypes has a surprising first choice or none.
+_EXTENSIONS = {
+    "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
+    "application/octet-stream": "", "application/vnd.ms-excel": ".xls", "application/xml": ".xml",
+    "application/zip": ".zip", "application/x-zip-compressed": ".zip", "audio/mpeg": ".mp3", "image/jpeg": ".jpg",
+    "image/webp": ".webp", "text/csv": ".csv", "text/html": ".html", "text/plain": ".txt", "text/xml": ".xml",
+    "video/mp4": ".mp4",
+}
+
+
+def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
+    """The best safe name: the spider's wish, else Content-Disposition, else the URL's last part, else "download".
+
+    Its extension comes from the content type where it has none of its own.
+    """
+    from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  who only deletes files needs no session
+    for said in (wish, file_name(disposition), from_url(url)):
+        name = safe(said)
+        if name:
+            break
+    else:
+        name = _FALLBACK
+    if not split(name)[1]:
+        name = safe(name + extension_for(content_type)) or _FALLBACK
+    return name
+
+
+def from_url(url: str) -> str:
+    """The last part of a URL's path, percent-decoded."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return unquote(path.rstrip("/").rpartition("/")[2])
+
+
+def extension_for(content_type: str) -> str:
+    """`.pdf` for `application/pdf; charset=…`; "" for types that say nothing."""
+    kind = media_type(content_type)
+    if kind in _EXTENSIONS:
+        return _EXTENSIONS[kind]
+    return mimetypes.guess_extension(kind, strict=True) or ""
+
+
+def media_type(header: str) -> str:
+    """`text/csv` of a Content-Type (RFC 9110, 8.3); "" for anything that is none."""
+    found = re.match(r"\s*([\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63})\s*(?:;|$)", header, re.ASCII)
+    return found[1].lower() if found else ""
+
+
+def safe(said: str) -> str:
+    """One harmless path component from any text; "" when nothing is left of it."""
+    if not said:
+        return ""
+    name = unicodedata.normalize("NFC", said[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
+    # Cc controls, Cf invisible and bidirectional marks, Cs lone surrogates, Co private, Cn unassigned, Zl and Zp.
+    name = "".join(
+        character for character in name
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    name = _cut(re.sub(r"\s+", " ", name), MAX_BYTES)
+    name = _trimmed(sanitize_filename(name, replacement_text="_", platform="universal"))
+    if _DEVICES.match(name):
+        name = f"_{name}"
+    if not name.strip("_ "):
+        return ""
+    return _cut(name, MAX_BYTES)
+
+
+def _trimmed(name: str) -> str:
+    """Without leading dots (hidden files), leading dashes (options) and trailing dots (Windows drops them)."""
+    return name.lstrip(" .-~").rstrip(" .")
+
+
+def numbered(name: str) -> Iterator[str]:
+    """`a.pdf`, `a (2).pdf`, `a (3).pdf`, …: without end."""
+    yield name
+    stem, extension = split(name)
+    number = 2
+    while True:
+        tail = f" ({number}){extension}"
+        yield _cut_bytes(stem, MAX_BYTES - len(tail.encode())) + tail
+        number += 1
+
+
+def split(name: str) -> tuple[str, str]:
+    """Stem and extension with its dot ("" for none); `.tar.gz` is one."""
+    double = _DOUBLE.search(name)
+    if double and double.start():
+        return name[:double.start()], double[0]
+    stem, dot, last = name.rpartition(".")
+    extension = dot + last
+    return (stem, extension) if stem and _EXTENSION.fullmatch(extension) else (name, "")
+
+
+def _cut(name: str, limit: int) -> str:
+    if len(name.encode()) <= limit:
+        return name
+    stem, extension = split(name)
+    return _trimmed(_cut_bytes(stem, limit - len(extension.encode())) + extension)
+
+
+def _cut_bytes(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8, never half a character."""
+    return text.encode()[:limit].decode("utf-8", "ignore").rstrip(" .")

@@ -1,0 +1,1 @@
+"""Accepting connections: limits per address, waiting, TLS handshakes, refusals."""

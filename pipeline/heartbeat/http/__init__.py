@@ -1,0 +1,1 @@
+"""The HTTP side of the port: routes, authentication, pages, actions, metrics, Atom feeds."""

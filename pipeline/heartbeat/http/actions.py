@@ -1,0 +1,183 @@
+"""What the pages behind the token read, and the few things a person can have done there. Blocks on the store."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email import message_from_binary_file, policy
+from email.message import EmailMessage
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import UsageError
+from pipeline.heartbeat.text import visible
+from pipeline.model import Change, Message, MessageState, RecipientResult, Run
+from pipeline.settings import Settings
+from pipeline.settings.masking import Mask
+from pipeline.store import Store
+from pipeline.store.health import details
+from pipeline.store.mail import outbox
+from pipeline.store.runs import paused_spiders, runs
+
+LOG_BYTES = 32 * 1024
+"""Of a run's log: its end."""
+LOG_LINES = 200
+BODY_BYTES = 4 * 2**20
+"""Of a digest as it is shown."""
+HISTORY = 50
+
+
+@dataclass(frozen=True)
+class SpiderPage:
+    name: str
+    history: list[Run]
+    changes: list[Change]
+    downloads: list[details.DownloadRow]
+    log: str
+
+
+@dataclass(frozen=True)
+class RunPage:
+    run: Run
+    changes: list[Change]
+    log: str
+
+
+@dataclass(frozen=True)
+class MessagePage:
+    """deliveries: when, which attempt, and what went wrong."""
+
+    message: Message
+    recipients: list[RecipientResult]
+    deliveries: list[tuple[datetime, int, str]]
+
+
+class Desk:
+    """settings: asked for each time, since a reload changes them. on_run, on_mail: wake who starts runs, who sends."""
+
+    def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
+                 on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
+                 on_mail: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self.on_run = on_run
+        self.on_plan = on_plan
+        self.on_mail = on_mail
+        self._mask: tuple[Settings, Mask] | None = None
+
+    @property
+    def mask(self) -> Mask:
+        settings = self._settings()
+        if self._mask is None or self._mask[0] is not settings:
+            self._mask = (settings, Mask.of(settings))
+        return self._mask[1]
+
+    # Looking
+
+    def spider(self, name: str) -> SpiderPage | None:
+        """None for a spider that is neither in the settings nor in the store."""
+        history = runs.history(self._store, name, limit=HISTORY)
+        if name not in self._settings().spiders and not history:
+            return None
+        began = next((run for run in history if run.started_at is not None), None)
+        return SpiderPage(name, history, details.changes_of_spider(self._store, name),
+                          details.downloads_of(self._store, name), self.log(began.id) if began else "")
+
+    def run(self, run_id: int) -> RunPage | None:
+        run = runs.get_run(self._store, run_id)
+        if run is None:
+            return None
+        return RunPage(run, details.changes_of_run(self._store, run_id), self.log(run_id))
+
+    def progress(self, run_id: int) -> Run | None:
+        return runs.get_run(self._store, run_id)
+
+    def log(self, run_id: int) -> str:
+        """The end of a run's log, made safe to show; "" when there is none."""
+        path = self._settings().data_dir / "logs" / "runs" / f"{run_id}.log"
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - LOG_BYTES))
+                tail = file.read(LOG_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+        lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]
+        return self.mask("\n".join(visible(text) for line in lines for text in _told(line)))
+
+    def waiting(self) -> list[details.MessageRow]:
+        return details.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))
+
+    def sent(self) -> list[details.MessageRow]:
+        return details.messages_in(self._store, (MessageState.SENT,))
+
+    def message(self, number: int) -> MessagePage | None:
+        found = outbox.get(self._store, number)
+        return None if found is None else MessagePage(*found)
+
+    def body(self, number: int) -> tuple[str, str] | None:
+        """A message's body as it was sent and its type, text/html or text/plain; None when it is gone."""
+        found = outbox.get(self._store, number)
+        if found is None:
+            return None
+        key = found[0].file_key
+        html = str(PurePosixPath(key).with_suffix(".html"))
+        if self._store.files.exists(html):
+            with self._store.files.path(html).open("rb") as file:
+                return self.mask(file.read(BODY_BYTES).decode("utf-8", "replace")), "text/html"
+        shown = _body_of(self._store.files.path(key)) if self._store.files.exists(key) else None
+        return (self.mask(shown[0]), shown[1]) if shown is not None else None
+
+    # Doing
+
+    def run_now(self, name: str) -> Run:
+        """A waiting run, or one that says why it was skipped. Raises UsageError."""
+        self._known(name)
+        now = self._clock()
+        run = runs.claim_slot(self._store, name, f"manual {now.isoformat()} {self._store.owner}", due_at=now,
+                              reason="manual", now=now, overlap=self._settings().spiders[name].overlap)
+        if run is None:
+            raise UsageError("this very slot was claimed by somebody else", where=name, fix="try again")
+        return run
+
+    def pause(self, name: str) -> None:
+        """Raises UsageError for a spider that is not in the settings."""
+        self._known(name)
+        paused_spiders.pause(self._store, name, now=self._clock())
+
+    def resume(self, name: str) -> None:
+        self._known(name)
+        paused_spiders.resume(self._store, name)
+
+    def retry(self, number: int) -> None:
+        """Raises UsageError when there is no such message waiting."""
+        if not outbox.retry(self._store, number, now=self._clock()):
+            raise UsageError(f"message {number} is not waiting: it was sent or dropped, or never was", where="outbox")
+
+    def _known(self, name: str) -> None:
+        if name not in self._settings().spiders:
+            raise UsageError(f"no spider named {name!r}", where="settings.toml: spiders")
+
+
+def _told(line: str) -> list[str]:
+    """A log line for people: what our own lines say, with their time (UTC); what others print as it is."""
+    try:
+        found = json.loads(line)
+        text = f"{found['time'][11:19]} {found['message']}"
+        return [text, *found.get("traceback", "").splitlines()]
+    except (ValueError, KeyError, TypeError):
+        return [line]
+
+
+def _body_of(path: Path) -> tuple[str, str] | None:
+    """The shown part of a message file. A file larger than what is shown was written with its HTML beside it."""
+    if path.stat().st_size > 8 * BODY_BYTES:
+        return None
+    with path.open("rb") as file:
+        message = message_from_binary_file(file, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    part = message.get_body(("html", "plain"))
+    return (part.get_content()[:BODY_BYTES], part.get_content_type()) if part is not None else None

@@ -1,0 +1,119 @@
+"""The pages for people, rendered here: they work without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from pipeline.heartbeat.http.atom import xml_text
+from pipeline.heartbeat.snapshot.build import RECENT
+from pipeline.heartbeat.snapshot.schema import PastRun, Snapshot
+from pipeline.heartbeat.text import stamp, visible
+from pipeline.model import Change, Run
+from pipeline.units import size_for_people, span_for_people
+
+_FOLDER = Path(__file__).parent / "templates"
+_WIDTH, _HEIGHT = 96, 24
+_LONGEST_VALUE = 120
+_CHARTS = 500
+"""Drawn charts that are kept: those of 250 spiders."""
+FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
+           "waiting")
+
+
+class Pages:
+    """zone: of the times shown; `inside` in a template: the visitor has the token."""
+
+    def __init__(self, zone: tzinfo = UTC) -> None:
+        self._zone = zone
+        self._charts: dict[tuple[str, int, int, int], Markup] = {}
+        self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
+                                      trim_blocks=True, lstrip_blocks=True)
+        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took,
+                                    "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
+        self._templates.globals |= {"figures": FIGURES, "named": named}
+        self.style = (_FOLDER / "style.css").read_text("utf-8")
+        self.icon = (_FOLDER / "icon.svg").read_text("utf-8")
+        self.script = (_FOLDER / "live.js").read_text("utf-8")
+
+    def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
+        """Everything scraped in a page goes through `mask`, by the filters `plain` and `difference`."""
+        return self._templates.get_template(template).render(mask=mask, **facts)
+
+    def overview(self, snapshot: Snapshot, *, inside: bool, feed_key: str = "") -> str:
+        return self._templates.get_template("overview.html").render(now=snapshot, inside=inside, feed_key=feed_key)
+
+    def locked(self, *, wrong: bool) -> str:
+        return self._templates.get_template("locked.html").render(wrong=wrong, inside=False)
+
+    def live(self, run: Run) -> dict[str, Any]:
+        """What changes on a run's page while it is at work."""
+        return {"state": named(run), "took": took(run),
+                "figures": {name: getattr(run.progress, name) for name in FIGURES}
+                | {"size": size_for_people(run.progress.download_bytes)}}
+
+    def _bars(self, runs: list[PastRun], figure: str) -> Markup:
+        """A chart of a spider's last runs, newest first, drawn once: they do not change any more."""
+        key = (figure, runs[0]["id"], runs[-1]["id"], len(runs))
+        if key not in self._charts:
+            if len(self._charts) >= _CHARTS:
+                self._charts.clear()
+            self._charts[key] = bars(runs, figure)
+        return self._charts[key]
+
+    def _at(self, moment: datetime | None) -> str:
+        return stamp(moment, self._zone) if moment is not None else "–"
+
+
+def named(run: Run) -> str:
+    """The state of a run in a word or two."""
+    if run.outcome is not None:
+        return run.outcome.value.replace("_", " ")
+    return "at work" if run.started_at is not None else "waiting for a place"
+
+
+def took(run: Run) -> str:
+    if run.started_at is None:
+        return "–"
+    return span_for_people(((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds())
+
+
+@pass_context
+def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
+    """Each field that differs: its name, what it was and what it is."""
+    def short(value: object) -> str:
+        return _short("" if value is None else plain(context, str(value)))
+
+    return [(plain(context, name), short(change.before.get(name)), short(change.after.get(name)))
+            for name in change.fields]
+
+
+@pass_context
+def plain(context: Context, text: str) -> str:
+    """Scraped text on one line, without control characters and without our secrets."""
+    masked: str = context["mask"](" ".join(text.split()))
+    return visible(masked)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE - 1] + "…"
+
+
+def bars(runs: list[PastRun], figure: str) -> Markup:
+    """The bars of a sparkline as SVG, oldest first, each of the class of its run's outcome. figure: "items" or
+    "duration_s"."""
+    values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in reversed(runs)]
+    top = max(values, default=0) or 1.0
+    step = _WIDTH / max(len(runs), RECENT)
+    drawn = []
+    for index, (run, value) in enumerate(zip(reversed(runs), values, strict=True)):
+        height = max(1.0, _HEIGHT * value / top)
+        drawn.append(Markup('<rect class="{}" x="{:g}" y="{:g}" width="3.8" height="{:g}"/>').format(
+            run["outcome"], round(index * step, 2), round(_HEIGHT - height, 2), round(height, 2)))
+    return Markup("").join(drawn)

@@ -1,0 +1,1 @@
+"""Notifications that the service sends: the dead-man's switch and systemd."""

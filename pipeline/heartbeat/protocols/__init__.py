@@ -1,0 +1,1 @@
+"""What is spoken on the port: lines, datagrams, and the detection of HTTP."""

@@ -1,0 +1,1 @@
+"""The status snapshot: its schema, how it is built from the store, and its cache."""

@@ -1,0 +1,1 @@
+"""From rendered text to one e-mail in a file: MIME structure, attachments, DKIM signature."""

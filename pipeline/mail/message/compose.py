@@ -1,0 +1,274 @@
+"""One digest as a standard message, written to a file once: headers, text, HTML, pictures, attachments, signature.
+
+The message is an `email.message.EmailMessage` whose attachments are put in from disk while it is written, so
+that memory holds one chunk of them. Everything is 7-bit (RFC 2045) with CRLF line ends, as SMTP wants it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.header import Header
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from email.utils import format_datetime, parseaddr
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
+
+from pipeline.errors import MailError
+from pipeline.mail.message.dkim import Signer
+from pipeline.mail.message.header_folding import address_header, parameter_header
+from pipeline.mail.text import one_line
+
+if TYPE_CHECKING:  # writing sheets takes long to import, and the service only sends
+    from pipeline.mail.message.attachments import Attachment
+
+_LINE = 57  # bytes that become one line of 76 base64 characters
+_CHUNK = _LINE * 1024
+SUBJECT_LENGTH = 150
+_VERBATIM = frozenset({"message-id", "references", "in-reply-to", "list-id", "list-unsubscribe", "list-unsubscribe-post"})
+_ENCODED_LINE = 76  # RFC 2047, 2
+_NAME_LENGTH = 300  # of a display name, so that a line keeps to 998 characters
+_SPOOL_BYTES = 1 << 20
+
+
+class _Policy(EmailPolicy):  # generic in its stubs only, with this default
+    """EmailPolicy without four of its ways: addresses and parameters are folded wrongly (header_folding.py), an identifier longer than a line becomes encoded words, which no reader
+    decodes there, and a long subject begins on a second line, which readers show as a space before it; both fit
+    into the 998 characters of RFC 5322, 2.1.1. And where only the end of a subject is encoded, a second space shows
+    before it: such a subject is encoded whole."""
+
+    def fold(self, name: str, value: str) -> str:
+        if name.lower() in _VERBATIM:
+            return f"{name}: {value}{self.linesep}"
+        if name.lower() == "subject" and not self.utf8 and not str(value).isascii():
+            words = Header(str(value), "utf-8", maxlinelen=_ENCODED_LINE, header_name=name).encode(linesep=self.linesep)
+            return f"{name}: {words}{self.linesep}"
+        if addresses := getattr(value, "addresses", ()):
+            return address_header(name, addresses, linesep=self.linesep, utf8=self.utf8)
+        if parameters := getattr(value, "params", None):
+            return parameter_header(name, _without_parameters(value), parameters, linesep=self.linesep)
+        folded = super().fold(name, value)
+        empty = f"{name}:{self.linesep} "
+        return f"{name}: {folded.removeprefix(empty)}" if folded.startswith(empty) else folded
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        return self.fold(name, value).encode("utf-8" if self.utf8 else "ascii", "surrogateescape")
+
+
+def _without_parameters(header: Any) -> str:
+    """The media type or disposition of a header object."""
+    return str(getattr(header, "content_type", None) or header.content_disposition)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Who sends what to whom. list_name: "" for a message that belongs to no digest.
+
+    on_behalf: who really sends (the Sender header). references: Message-ID of the conversation it belongs to.
+    unsubscribe: https URL for one-click unsubscribing.
+    """
+
+    sender: str
+    to: Sequence[str]
+    reply_to: str | None
+    subject: str
+    message_id: str
+    date: datetime
+    cc: Sequence[str] = ()
+    on_behalf: str | None = None
+    list_name: str = ""
+    references: str = ""
+    unsubscribe: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the HTML, shown by `cid:NAME`."""
+
+    name: str
+    png: bytes
+
+
+def bare_address(address: str) -> str:
+    """`me@example.com` of `Me <me@example.com>`, its domain in ASCII (IDNA)."""
+    _, found = parseaddr(address)
+    local, _, domain = found.rpartition("@")
+    try:
+        return f"{local}@{domain.encode('idna').decode('ascii')}" if local else found
+    except UnicodeError:
+        return found
+
+
+def domain_of(address: str) -> str:
+    return bare_address(address).rpartition("@")[2]
+
+
+def message_id(name: str, digest_id: int, part: int, created_at: datetime, sender: str) -> str:
+    """The same for the same part of the same claim, however often it is rendered; unique among all others."""
+    seed = f"{name}\0{digest_id}\0{part}\0{created_at.isoformat()}\0{sender}"
+    return f"<{name}.{digest_id}.{part}.{hashlib.sha256(seed.encode()).hexdigest()[:20]}@{domain_of(sender)}>"
+
+
+def thread_id(name: str, sender: str) -> str:
+    """What all mails of one digest refer to, so that clients show them as one conversation; no mail has it."""
+    return f"<{name}.thread@{domain_of(sender)}>"
+
+
+def _address(address: str) -> Address:
+    name, _ = parseaddr(address)
+    local, _, domain = bare_address(address).rpartition("@")
+    return Address(one_line(name, _NAME_LENGTH), local, domain)
+
+
+def headers(envelope: Envelope) -> EmailMessage:
+    """A message with every header but those of its body. Raises MailError for what no header can hold."""
+    ascii_only = all(bare_address(a).isascii() for a in (envelope.sender, *envelope.to, *envelope.cc))
+    message = EmailMessage(policy=_Policy(linesep="\r\n", raise_on_defect=False, cte_type="7bit", utf8=not ascii_only))
+    try:
+        message["Date"] = format_datetime(envelope.date)
+        message["From"] = _address(envelope.sender)
+        if envelope.on_behalf:
+            message["Sender"] = _address(envelope.on_behalf)
+        if envelope.reply_to:
+            message["Reply-To"] = _address(envelope.reply_to)
+        if envelope.to or not envelope.cc:
+            message["To"] = [_address(address) for address in envelope.to] or "undisclosed-recipients:;"
+        if envelope.cc:
+            message["Cc"] = [_address(address) for address in envelope.cc]
+        message["Subject"] = one_line(envelope.subject, SUBJECT_LENGTH)
+        message["Message-ID"] = envelope.message_id
+    except ValueError as error:
+        raise MailError(f"no mail can be addressed like this: {error}", where="settings.toml: mail",
+                        fix="check from, reply_to and the digest's to") from error
+    if envelope.references:
+        message["In-Reply-To"] = envelope.references
+        message["References"] = envelope.references
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer from an out-of-office reply
+    message["X-Auto-Response-Suppress"] = "All"
+    if envelope.list_name:
+        _list_headers(message, envelope)
+    return message
+
+
+def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
+    """List-Id (RFC 2919), and List-Unsubscribe (RFC 2369) by a URL (RFC 8058) and where there is somebody to write to."""
+    domain = domain_of(envelope.sender)
+    message["List-Id"] = f"<{envelope.list_name}.{domain}>"
+    ways = [f"<{envelope.unsubscribe}>"] if envelope.unsubscribe else []
+    target = bare_address(envelope.reply_to or envelope.sender)
+    if "." in domain_of(target) and target.isascii():
+        question = f"subject=unsubscribe%20{quote(envelope.list_name)}"
+        ways.append(f"<mailto:{quote(target, safe='@+._-')}?{question}>")
+    if ways:
+        message["List-Unsubscribe"] = ", ".join(ways)
+    if envelope.unsubscribe:
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+
+
+def write(file: BinaryIO, envelope: Envelope, *, text: str, html: str = "", pictures: Sequence[Picture] = (),
+          attachments: Sequence[Attachment] = (), signer: Signer | None = None) -> None:
+    """Write the whole message to `file`, attachments chunk by chunk; signed, it passes through a temporary file.
+
+    Raises MailError for addresses no header can hold and for a key that cannot sign, OSError when a file cannot
+    be read or written.
+    """
+    if signer is None:
+        _write(file, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
+        return
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as whole:
+        _write(whole, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
+        whole.seek(0)
+        file.write(signer.header(whole, at=envelope.date))
+        whole.seek(0)
+        shutil.copyfileobj(whole, file, _CHUNK)
+
+
+def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, pictures: Sequence[Picture],
+           attachments: Sequence[Attachment]) -> None:
+    message = headers(envelope)
+    seed = hashlib.sha256(envelope.message_id.encode()).hexdigest()
+    message.set_content(text)
+    if html:
+        message.add_alternative(html, subtype="html")
+        message.set_boundary(f"=_alternative_{seed[:24]}")
+        if pictures:
+            _add_pictures(message, pictures, seed)
+    marks = []
+    if attachments:
+        message.make_mixed()
+        message.set_boundary(f"=_mixed_{seed[:24]}")
+        for number, attachment in enumerate(attachments):
+            marks.append(f"--{seed}-{number}--".encode())
+            message.attach(_part(attachment, marks[-1]))
+    elif html:
+        # An alternative on its own costs a point with rspamd whenever the number of its links is odd.
+        message.make_mixed()
+        message.set_type("multipart/related")
+        message.set_param("type", "multipart/alternative")
+        message.set_boundary(f"=_whole_{seed[:24]}")
+    rest = message.as_bytes()
+    for mark, attachment in zip(marks, attachments, strict=True):
+        before, _, rest = rest.partition(mark)
+        file.write(before)
+        (_write_quoted if _is_ascii_mostly(attachment) else _write_base64)(file, attachment)
+    file.write(rest)
+
+
+def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str) -> None:
+    """The HTML part becomes a multipart/related (RFC 2387) with the pictures it shows."""
+    html = message.get_body(("html",))
+    assert isinstance(html, EmailMessage)
+    for picture in pictures:
+        html.add_related(picture.png, "image", "png", cid=f"<{picture.name}>", disposition="inline",
+                         filename=f"{picture.name.partition('@')[0]}.png")
+    html.set_boundary(f"=_related_{seed[:24]}")
+
+
+def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
+    """The headers of an attachment with `mark` where its body goes. Names are RFC 2231 where they need be."""
+    part = EmailMessage(policy=_Policy(linesep="\r\n"))
+    del part["MIME-Version"]
+    # Without a charset readers and spam filters guess at one.
+    charset = {"charset": "utf-8"} if attachment.content_type == "text/csv" and attachment.ours else {}
+    part.add_header("Content-Type", attachment.content_type, **charset, name=attachment.name)
+    part["Content-Transfer-Encoding"] = "quoted-printable" if _is_ascii_mostly(attachment) else "base64"
+    part.add_header("Content-Disposition", "attachment", filename=attachment.name)
+    part.set_payload(mark.decode())
+    return part
+
+
+def _write_base64(file: IO[bytes], attachment: Attachment) -> None:
+    with attachment.path.open("rb") as source:
+        first = True
+        while chunk := source.read(_CHUNK):
+            lines = base64.b64encode(chunk)
+            if not first:
+                file.write(b"\r\n")
+            first = False
+            file.write(b"\r\n".join(lines[at:at + 76] for at in range(0, len(lines), 76)))
+
+
+def _is_ascii_mostly(attachment: Attachment) -> bool:
+    """A text of our own that is shorter quoted-printable; base64 would cost a tenth of a point with rspamd."""
+    if not attachment.ours or not attachment.content_type.startswith("text/"):
+        return False
+    with attachment.path.open("rb") as source:
+        start = source.read(_CHUNK)
+    return sum(byte > 126 for byte in start) * 10 < len(start)
+
+
+def _write_quoted(file: IO[bytes], attachment: Attachment) -> None:
+    """RFC 2045, 6.7: a CRLF stays one, every other CR or LF is a character like any other."""
+    with attachment.path.open("rb") as source:
+        for line in source:
+            whole = line.endswith(b"\r\n")
+            quoted = binascii.b2a_qp(line[:-2] if whole else line, istext=False)
+            file.write(quoted.replace(b"=\n", b"=\r\n") + (b"\r\n" if whole else b"=\r\n"))

@@ -1,0 +1,1 @@
+"""From a digest's changes to subject, text and HTML."""

@@ -1,0 +1,190 @@
+"""The fixed words of digests and alerts, in English and Chinese."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.model import ChangeKind, Outcome
+from pipeline.settings import Language
+from pipeline.store.mail.alerts import AlertKind
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words of one language. Templates of str.format where they hold a {name}."""
+
+    lang: str
+    counts: dict[ChangeKind, str]
+    headings: dict[ChangeKind, str]
+    comma: str
+    colon: str
+    files: str
+    failed: str
+    doubtful: str
+    nothing: str
+    more: str
+    unseen: str
+    rendered_with_less: str
+    more_attached: str
+    downloads: str
+    not_attached: str
+    kept_at: str
+    attached: str
+    in_part: str
+    part: str
+    problems: str
+    failed_runs: str
+    recovered: str
+    suspect: str
+    kept_aside: str
+    kept_aside_of: str
+    outcomes: dict[Outcome, str]
+    attachments: str
+    rows_left_out: str
+    footer: str
+    period: str
+    date: str
+    chart: str
+
+
+ENGLISH = Wording(
+    lang="en",
+    counts={ChangeKind.NEW: "{n:,} new", ChangeKind.CHANGED: "{n:,} changed", ChangeKind.GONE: "{n:,} gone",
+            ChangeKind.BACK: "{n:,} back"},
+    headings={ChangeKind.NEW: "New", ChangeKind.CHANGED: "Changed", ChangeKind.GONE: "Gone", ChangeKind.BACK: "Back"},
+    comma=", ", colon=": ",
+    files="{n:,} downloaded",
+    failed="{spiders} failed",
+    doubtful="{spiders} suspect",
+    nothing="nothing new",
+    more="and {n:,} more",
+    unseen="changed, but not where it shows",
+    rendered_with_less="This digest could not be rendered as its settings ask for, and shows less: {why}",
+    more_attached="and {n:,} more, all in the attached {name}",
+    downloads="Downloads",
+    not_attached="not attached",
+    kept_at="kept as {key}",
+    attached="attached",
+    in_part="attached to mail {n} of {total}",
+    part="The attachments of this digest came in {total} mails; this is mail {n}.",
+    problems="Not everything went well",
+    failed_runs="{n} of {total} runs failed",
+    recovered="the last one succeeded",
+    suspect="suspect, so that nothing is reported gone",
+    kept_aside="{n:,} kept aside",
+    kept_aside_of="items kept aside: {n:,}, see `pipeline items {spider} --rejects`",
+    outcomes={Outcome.FAILED: "failed", Outcome.TIMED_OUT: "ran out of time", Outcome.KILLED: "was killed",
+              Outcome.ABANDONED: "was cut short"},
+    attachments="Attachments",
+    rows_left_out="a sheet holds no more rows; {n} changes are missing in it",
+    footer="You receive this because the digest “{name}” lists your address.",
+    period="{start} to {end}",
+    date="%a %d %b %Y %H:%M",
+    chart="{field} since {start}: {first} → {last}, lowest {low}, highest {high}",
+)
+
+CHINESE = Wording(
+    lang="zh",
+    counts={ChangeKind.NEW: "新增 {n} 项", ChangeKind.CHANGED: "变化 {n} 项", ChangeKind.GONE: "消失 {n} 项",
+            ChangeKind.BACK: "重现 {n} 项"},
+    headings={ChangeKind.NEW: "新增", ChangeKind.CHANGED: "变化", ChangeKind.GONE: "消失", ChangeKind.BACK: "重现"},
+    comma="，", colon="：",
+    files="下载 {n} 个文件",
+    failed="{spiders} 运行失败",
+    doubtful="{spiders} 结果可疑",
+    nothing="没有新内容",
+    more="另有 {n} 项",
+    unseen="有变化，但不在可见的文字中",
+    rendered_with_less="本摘要无法按设置生成，因此内容有所减少：{why}",
+    more_attached="另有 {n} 项，完整内容见附件 {name}",
+    downloads="下载的文件",
+    not_attached="未附上",
+    kept_at="保存在 {key}",
+    attached="已附上",
+    in_part="附在第 {n} 封邮件中（共 {total} 封）",
+    part="本摘要的附件分 {total} 封邮件发送，这是第 {n} 封。",
+    problems="有些运行不顺利",
+    failed_runs="{total} 次运行中 {n} 次失败",
+    recovered="最近一次已成功",
+    suspect="结果可疑，因此没有条目被标为消失",
+    kept_aside="{n} 项未通过检查",
+    kept_aside_of="{n} 个条目未通过检查，已另存，可用 `pipeline items {spider} --rejects` 查看",
+    outcomes={Outcome.FAILED: "失败", Outcome.TIMED_OUT: "超时", Outcome.KILLED: "被终止", Outcome.ABANDONED: "中断"},
+    attachments="附件",
+    rows_left_out="工作表行数已满，缺少 {n} 项变化",
+    footer="您收到此邮件，是因为摘要“{name}”的收件人中有您的地址。",
+    period="{start} 至 {end}",
+    date="%Y-%m-%d %H:%M",
+    chart="{field}（自 {start} 起）：{first} → {last}，最低 {low}，最高 {high}",
+)
+
+WORDINGS: dict[Language, Wording] = {"en": ENGLISH, "zh": CHINESE}
+
+
+@dataclass(frozen=True)
+class AlertWording:
+    """Words of an alert in one language."""
+
+    lang: str
+    alert: str
+    titles: dict[AlertKind, str]
+    failed_once: str
+    over: dict[AlertKind, str]
+    since: str
+    lasted: str
+    last_good: str
+    last_run: str
+    run: str
+    never: str
+    message: str
+    cookie: str
+    ends: str
+    what_to_do: str
+    bring_in: str
+    by_itself: str
+    log: str
+    more: str
+    footer: str
+    colon: str
+    comma: str
+
+
+ALERT_WORDINGS: dict[Language, AlertWording] = {
+    "en": AlertWording(
+        lang="en", alert="alert",
+        titles={AlertKind.FAILING: "{spider} failed {n} times in a row",
+                AlertKind.SUSPECT: "{spider} is suspect: {reason}",
+                AlertKind.LATE: "{spider} is late: it was due and no run came of it",
+                AlertKind.LOGIN: "the login of {spider} ends soon",
+                AlertKind.DIGEST: "the digest {spider} cannot be rendered as its settings ask for"},
+        failed_once="{spider} failed",
+        over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
+              AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login",
+              AlertKind.DIGEST: "the digest {spider} is rendered as its settings ask for again"},
+        since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
+        never="never", message="Message",
+        cookie="Cookie", ends="Ends", what_to_do="What to do",
+        bring_in="log in with a browser and bring its cookies in: `pipeline cookies import {spider} FILE`, or renew the "
+                 "file that cookies.file names",
+        by_itself="nothing, as long as the site lets it in by itself: it logs in again when this one has ended. "
+                  "`pipeline login {spider}` tries it",
+        log="The end of its log", more="and {n:,} more",
+        footer="You receive this because [alerts] lists your address. There is one mail when trouble starts and one "
+               "when it is over.", colon=": ", comma=", "),
+    "zh": AlertWording(
+        lang="zh", alert="告警",
+        titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 的结果可疑",
+                AlertKind.LATE: "{spider} 迟到：已到运行时间，却没有运行",
+                AlertKind.LOGIN: "{spider} 的登录即将失效", AlertKind.DIGEST: "摘要 {spider} 无法按设置生成"},
+        failed_once="{spider} 运行失败",
+        over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 的结果恢复正常",
+              AlertKind.LATE: "{spider} 不再迟到", AlertKind.LOGIN: "{spider} 已重新登录",
+              AlertKind.DIGEST: "摘要 {spider} 已恢复按设置生成"},
+        since="开始于", lasted="持续", last_good="最近一次成功", last_run="最近一次运行", run="第 {n} 次运行，{at}",
+        never="从未", message="信息",
+        cookie="Cookie", ends="失效时间", what_to_do="怎么办",
+        bring_in="用浏览器登录并导入其 Cookie：`pipeline cookies import {spider} 文件`，或更新 cookies.file 所指的文件",
+        by_itself="只要网站允许自动登录就不必处理：失效后会自行重新登录。`pipeline login {spider}` 可先试一试",
+        log="日志末尾", more="另有 {n} 项",
+        footer="您收到此邮件，是因为 [alerts] 中有您的地址。问题开始时发送一封，结束时再发送一封。", colon="：", comma="，"),
+}

@@ -1,0 +1,60 @@
+"""`pipeline mail test`: one message, straight to the transport, so that what is said can be watched."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import uuid
+from datetime import datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.mail.message import compose
+from pipeline.mail.message.dkim import signer_of
+from pipeline.mail.transports import open_transport
+from pipeline.model import Message, MessageState, RecipientResult
+from pipeline.settings import Settings
+
+_TEXT = """\
+This is a test message of the pipeline, sent {at}.
+
+If you read it, [mail] in settings.toml works: digests reach this address.
+"""
+
+
+def test_message(settings: Settings, to: str, now: datetime) -> EmailMessage:
+    """A message with all the headers a digest has. Raises MailError for an address no mail can have."""
+    sender = settings.mail.from_
+    message = compose.headers(compose.Envelope(
+        sender=sender, to=[to], reply_to=settings.mail.reply_to, on_behalf=settings.mail.sender, subject="Test message of the pipeline",
+        message_id=f"<test.{uuid.uuid4().hex}@{compose.domain_of(sender)}>", date=now.astimezone(settings.zone)))
+    message.set_content(_TEXT.format(at=f"{now.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"))
+    return message
+
+
+def send_test(settings: Settings, data_dir: Path, to: str, *, now: datetime,
+              dialogue: TextIO | None = None) -> list[RecipientResult]:
+    """Send a test message now; what was said of its recipient.
+
+    dialogue: gets the SMTP dialogue, secrets masked. Raises MailError.
+    """
+    mail = test_message(settings, to, now)
+    content = mail.as_bytes()
+    signer = signer_of(settings)
+    if signer is not None:
+        content = signer.header(io.BytesIO(content), at=now) + content
+    message = Message(id=0, digest_id=None, message_id=str(mail["Message-ID"]), subject=str(mail["Subject"]),
+                      sender=compose.bare_address(settings.mail.envelope_sender), recipients=(compose.bare_address(to),),
+                      file_key="", size_bytes=len(content), state=MessageState.WAITING, attempt=1, created_at=now,
+                      next_attempt_at=now, sent_at=None, last_error="")
+    transport = open_transport(settings, data_dir, dialogue=dialogue)
+    descriptor, name = tempfile.mkstemp(suffix=".eml")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        return transport.deliver(message, Path(name))
+    finally:
+        transport.close()
+        Path(name).unlink()

@@ -1,0 +1,51 @@
+"""A run in one line: its figures so far, and how it ended. Terminals, logs and commands show the same line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.model import Run, Transfer, together
+from pipeline.units import size_for_people, span_for_people
+
+
+def progress_line(run: Run) -> str:
+    """What a run has done, in one line."""
+    progress = run.progress
+    parts = [f"{progress.pages} pages", f"{progress.items} items"]
+    parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
+    if progress.rejected:
+        parts.append(f"{progress.rejected} set aside")
+    if progress.pages_failed:
+        parts.append(f"{progress.pages_failed} failed")
+    if progress.downloads or progress.download_bytes:
+        parts.append(f"{progress.downloads} files ({progress.download_bytes / 1e6:.1f} MB)")
+    if progress.downloads_unchanged:
+        parts.append(f"{progress.downloads_unchanged} files unchanged")
+    if progress.downloads_failed:
+        parts.append(f"{progress.downloads_failed} files failed")
+    if run.transfers:
+        parts.append(_under_way(run.transfers))
+    return ", ".join(parts)
+
+
+def ended_line(run: Run) -> str:
+    """How a run ended, in one line."""
+    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else 0.0
+    outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
+    flags = ", suspect" if run.suspect else ""
+    reason = f": {run.error}" if run.error else ""
+    return f"{run.spider} run {run.id}: {outcome} after {took:.1f} s ({progress_line(run)}{flags}){reason}"
+
+
+def _under_way(transfers: Sequence[Transfer]) -> str:
+    all_of_them = together(transfers)
+    size = size_for_people(all_of_them.done_bytes)
+    if all_of_them.total_bytes is not None:
+        size += f" of {size_for_people(all_of_them.total_bytes)}"
+    return " ".join(filter(None, (f"{len(transfers)} under way ({size})", *speed(all_of_them.rate_bytes_s, all_of_them.left_s))))
+
+
+def speed(rate_bytes_s: float, seconds: float | None) -> tuple[str, str]:
+    """Bytes a second and the time left, in words; each empty when it is not known."""
+    return (f"{size_for_people(rate_bytes_s)}/s" if rate_bytes_s else "",
+            f"{span_for_people(seconds)} left" if seconds is not None else "")

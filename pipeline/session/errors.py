@@ -1,0 +1,178 @@
+"""What went wrong on the way to a site, in our words: translates requests' exceptions."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import requests
+import socks  # type: ignore[import-untyped]  # PySocks ships no types
+from urllib3.exceptions import DecodeError, IncompleteRead, NameResolutionError, NewConnectionError, ReadTimeoutError
+
+from pipeline.errors import FetchError, PipelineError, ProxyError, TlsError
+from pipeline.session.proxies.config import shown_proxy
+from pipeline.session.responses.errors import CutShortError, DecodingError, HeadError, cut_short
+from pipeline.session.shown import clean, shown_url
+
+_CERTIFICATE_FIXES = {
+    10: "its owner must renew it (or this machine's clock is wrong)",
+    62: "check the address; the certificate is another host's",
+    64: "check the address; the certificate is another host's",
+}
+_OWN_AUTHORITY = "if the site has its own authority, name its certificate in ca_file"
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # an answer to CONNECT is the proxy's own
+_PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
+              requests.exceptions.InvalidHeader)
+
+
+def translate(error: requests.RequestException, url: str, proxy: str | None) -> PipelineError:
+    """ProxyError, TlsError or FetchError for what requests raised, with `retry` set.
+
+    url, proxy: as they were used; neither's credentials appear in the message.
+    """
+    chain = list(_chain(error))
+    where = shown_url(_failed_url(error, url))
+    if proxy is not None and (found := _proxy_fault(error, chain, where, proxy)):
+        return found
+    if tls := _tls_fault(error, chain):
+        return TlsError(tls[0], where=where, fix=tls[1], retry=tls[2])
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return FetchError("redirects in circles", where=where, fix="open it in a browser; it may want a login or cookies")
+    if isinstance(error, _PERMANENT):
+        return FetchError(f"leads to an address that cannot be fetched: {clean(type(error).__name__)}", where=where,
+                          fix="only http and https URLs are fetched")
+    return FetchError(_network_fault(error, chain), where=where, fix="check the address and the network", retry=True)
+
+
+def is_of_proxy(error: requests.RequestException) -> bool:
+    """Whether the proxy itself failed or refused us, before anything was sent to a site: another one may serve."""
+    chain = list(_chain(error))
+    if any(isinstance(cause, (socks.ProxyConnectionError, socks.SOCKS5AuthError)) for cause in chain):
+        return True
+    if not isinstance(error, requests.exceptions.ProxyError):
+        return False
+    tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
+    return not tunnel or _TUNNEL_REFUSED.search(tunnel) is not None
+
+
+def was_dropped(error: requests.RequestException) -> bool:
+    """Whether the connection ended before there was an answer, without a word."""
+    return any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in _chain(error))
+
+
+def not_whole(error: BaseException) -> str:
+    """What an answer lacks or why it makes no sense, in the words of pipeline.session.responses; "" for other failures."""
+    for cause in _chain(error):
+        if isinstance(cause, (CutShortError, HeadError, DecodingError)):
+            return clean(str(cause), 200)
+        if isinstance(cause, IncompleteRead) and isinstance(cause.expected, int) and isinstance(cause.partial, int):
+            return cut_short(cause.partial, cause.partial + cause.expected)
+    return ""
+
+
+def _failed_url(error: requests.RequestException, url: str) -> str:
+    """The URL that failed: where a redirect led to another host, that one."""
+    request = getattr(error, "request", None)
+    reached = getattr(request, "url", None)
+    if not isinstance(reached, str) or urlsplit(reached).netloc == urlsplit(url).netloc.rpartition("@")[2]:
+        return url
+    return reached
+
+
+def _network_fault(error: requests.RequestException, chain: list[BaseException]) -> str:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "could not be connected to in time"
+    if isinstance(error, requests.exceptions.Timeout) or any(
+            isinstance(cause, (TimeoutError, ReadTimeoutError)) for cause in chain):
+        return "did not answer in time"
+    if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
+        return "the host's name is not known"
+    if said := not_whole(error):
+        return said
+    reason = _system_reason(chain)
+    if any(isinstance(cause, NewConnectionError) for cause in chain):
+        return f"cannot be connected to: {reason or 'no connection'}"
+    if isinstance(error, requests.exceptions.ContentDecodingError) or any(isinstance(c, DecodeError) for c in chain):
+        return "sent a body that cannot be unpacked"
+    return f"broke off the answer: {reason or type(error).__name__}"
+
+
+def _proxy_fault(error: requests.RequestException, chain: list[BaseException], where: str,
+                 proxy: str) -> ProxyError | None:
+    """The proxy's own failures; None where it did its part and the site is to blame."""
+    shown = shown_proxy(proxy)
+    text = " ".join(str(cause) for cause in chain)
+    if any(isinstance(cause, (socks.SOCKS5AuthError, socks.SOCKS4Error)) for cause in chain) or (
+            "authentication" in text.lower() and ("407" in text or "SOCKS5" in text)) or _TUNNEL_REFUSED.search(text):
+        return ProxyError("the proxy refused the user name or password", where=shown,
+                          fix="correct this proxy's user and password in [proxies]")
+    if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
+           for cause in chain):
+        return ProxyError("does not speak SOCKS5 on that port", where=shown, retry=True,
+                          fix="correct the proxy's scheme or port in [proxies]")
+    if any(isinstance(cause, socks.SOCKS5Error) for cause in chain):
+        said = next(str(cause) for cause in chain if isinstance(cause, socks.SOCKS5Error))
+        return ProxyError(f"the proxy could not reach {where}: {clean(said, 80)}", where=shown,
+                          fix="check the address, or what the proxy allows", retry=True)
+    if not isinstance(error, requests.exceptions.ProxyError) and not any(
+            isinstance(cause, socks.ProxyError) for cause in chain):
+        return None
+    tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
+    if tunnel:
+        status = tunnel.removeprefix("Tunnel connection failed:").strip()
+        return ProxyError(f"the proxy answered {clean(status, 80)} to a tunnel to {where}", where=shown,
+                          fix="check the address, or what the proxy allows", retry=status[:1] == "5")
+    if tls := _tls_fault(error, chain):
+        return ProxyError(tls[0], where=shown, fix=tls[1], retry=tls[2])
+    if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
+        reason = "its name is not known"
+    else:
+        reason = _system_reason(chain) or ("it hung up" if was_dropped(error) else "no answer in time")
+    return ProxyError(f"the proxy is down: {reason}; nothing was sent around it", where=shown,
+                      fix="start it, or change this spider's proxy", retry=True)
+
+
+def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> tuple[str, str, bool] | None:
+    """What TLS objected to, the fix, and whether trying again can help."""
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = clean(cause.verify_message or cause.reason or "not trusted").rstrip(".")
+            return (f"its certificate is not to be trusted: {reason}",
+                    _CERTIFICATE_FIXES.get(cause.verify_code, _OWN_AUTHORITY), False)
+    for cause in chain:
+        if isinstance(cause, ssl.SSLError):
+            if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+                return "does not speak TLS on that port", "write http:// if it is meant, or correct the port", False
+            return f"TLS failed: {clean(cause.reason or type(cause).__name__)}", "try again; then ask its owner", True
+    if isinstance(error, requests.exceptions.SSLError):
+        return "TLS failed", "check the address", False
+    return None
+
+
+def _system_reason(chain: list[BaseException]) -> str:
+    """What the operating system said ("Connection refused"), free of addresses and URLs."""
+    found = [cause.strerror for cause in chain if isinstance(cause, OSError) and isinstance(cause.errno, int)
+             and isinstance(cause.strerror, str)]
+    if found:
+        return clean(found[-1], 80)
+    text = " ".join(str(cause) for cause in chain)
+    return next((reason for reason in ("Connection refused", "No route to host", "Network is unreachable",
+                                       "Connection reset by peer", "timed out") if reason in text), "")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all it wraps: causes, contexts, urllib3's reasons, exceptions in arguments."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = (current.__cause__, current.__context__, getattr(current, "reason", None),
+                 getattr(current, "socket_err", None), *current.args)
+        waiting += [each for each in inner if isinstance(each, BaseException)]

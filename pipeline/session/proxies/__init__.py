@@ -1,0 +1,1 @@
+"""The proxies of the settings, and pools of several under one name."""

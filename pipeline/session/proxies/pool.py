@@ -1,0 +1,61 @@
+"""Several proxies under one name: a session stays with one until it fails, which then rests, longer each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.atomic_write import write_private
+from pipeline.errors import SessionError
+from pipeline.session.proxies.config import shown_proxy
+from pipeline.store.health.proxy_health import PoolHealth, ProxyHealth, read_pool
+
+_FIRST_REST_S = 60.0
+_LONGEST_REST_S = 3600.0
+
+
+class ProxyPool:
+    """The proxies of one session. What is known of them is kept in `file`, without credentials.
+
+    urls: at least one, in order of preference. Times are seconds since 1970.
+    """
+
+    def __init__(self, urls: tuple[str, ...], file: Path) -> None:
+        self._urls = {shown_proxy(url): url for url in urls}
+        self._file = file
+        self._state = _read(file)
+
+    def choose(self, now_s: float) -> str:
+        """The proxy to use: the one used last unless it rests, else the first that does not, else the next to be up."""
+        current = self._state.current
+        if current not in self._urls or self._rests_until(current) > now_s:
+            current = min(self._urls, key=lambda shown: max(self._rests_until(shown), now_s))
+        if current != self._state.current:
+            self._state.current = current
+            self._save()
+        return self._urls[current]
+
+    def failed(self, now_s: float) -> bool:
+        """The proxy in use does not serve: it rests. Whether another is there to take its place."""
+        health = self._state.health.setdefault(self._state.current, ProxyHealth())
+        health.failures += 1
+        health.resting_until_s = now_s + min(_FIRST_REST_S * 2.0 ** (health.failures - 1), _LONGEST_REST_S)
+        self._save()
+        return any(self._rests_until(shown) <= now_s for shown in self._urls)
+
+    def worked(self) -> None:
+        """The proxy in use serves again: what it did before is forgotten."""
+        if self._state.health.pop(self._state.current, None) is not None:
+            self._save()
+
+    def _rests_until(self, shown: str) -> float:
+        return self._state.health.get(shown, ProxyHealth()).resting_until_s
+
+    def _save(self) -> None:
+        write_private(self._file, self._state.to_json())
+
+
+def _read(file: Path) -> PoolHealth:
+    try:
+        return read_pool(file)
+    except OSError as error:
+        raise SessionError(f"cannot be read: {error.strerror}", where=str(file), fix="check its owner and mode") from error

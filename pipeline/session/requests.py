@@ -1,0 +1,148 @@
+"""A `start` or `login` request of the settings, made ready to send. Pure: nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+
+from pipeline.errors import UsageError
+from pipeline.session.login.http_auth import HttpAuth, basic
+from pipeline.session.trusted_origins import TrustedOrigins
+from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
+
+
+@dataclass(frozen=True)
+class PreparedStart:
+    """What to send. auth: for digest auth only. Whatever may be secret stays out of the repr."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+    cookies: dict[str, str] = field(default_factory=dict, repr=False)
+    auth: HttpAuth | None = field(default=None, repr=False)
+
+
+def prepare(start: RequestTable) -> PreparedStart:
+    """The request a table asks for, its secrets revealed.
+
+    Empty params are left out, repeated keys are kept, forms are urlencoded in the table's encoding. Raises UsageError
+    when a secret cannot be had or a header cannot be sent.
+    """
+    encoding = start.encoding or "utf-8"
+    url, credentials = _without_credentials(start.url)
+    body, content_type = _body(start, encoding)
+    headers = {"Content-Type": content_type} if content_type else {}
+    for name, value in start.headers.items():
+        _put(headers, name, reveal(value))
+    digest = None
+    if start.auth is not None:
+        if start.auth.type == "digest":
+            digest = HttpAuth(start.auth, TrustedOrigins([url], "headers_for"), where="start.auth")
+        else:
+            _put(headers, "Authorization", _authorization(start.auth))
+    elif credentials is not None and "authorization" not in {name.lower() for name in headers}:
+        headers["Authorization"] = basic(*credentials)
+    return PreparedStart(
+        method=(start.method or ("POST" if body is not None else "GET")).upper(),
+        url=with_params(url, start.params, encoding),
+        headers=tuple((name, _sendable(name, value)) for name, value in headers.items()),
+        body=body or b"",
+        cookies={name: _sendable(name, reveal(value)) for name, value in start.cookies.items()},
+        auth=digest)
+
+
+def reveal(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
+    """`url` with params added to its query; None and "" are left out, lists repeat their key."""
+    added = urlencode([pair for pair in pairs(params) if pair[1] != ""], encoding=encoding, errors="xmlcharrefreplace")
+    if not added:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=f"{parts.query}&{added}" if parts.query else added))
+
+
+def pairs(table: Pairs | None) -> list[tuple[str, str]]:
+    """Keys and values as they go on the wire; None is left out, lists repeat their key."""
+    entries = table.items() if isinstance(table, Mapping) else table or ()
+    return [(str(key), text) for key, value in entries for text in _texts(value)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _texts(entry)
+    elif isinstance(value, Secret):
+        yield value.reveal()
+    elif isinstance(value, bool):
+        yield "true" if value else "false"
+    elif value is not None:
+        yield str(value)
+
+
+def _body(start: RequestTable, encoding: str) -> tuple[bytes | None, str]:
+    """The body and its Content-Type, "" for none; (None, "") without a body."""
+    if start.form is not None:
+        text = urlencode(pairs(start.form), encoding=encoding, errors="xmlcharrefreplace")
+        return text.encode("ascii"), "application/x-www-form-urlencoded"
+    if start.json_ is not None:
+        try:
+            text = json.dumps(start.json_, ensure_ascii=False, allow_nan=False, default=_json_text)
+        except (TypeError, ValueError) as error:
+            raise UsageError("json holds what JSON cannot (nan, inf)", where=start.url, fix="take it out") from error
+        return text.encode(), "application/json"
+    if start.body is not None:
+        try:
+            return start.body.encode(encoding), ""
+        except UnicodeEncodeError as error:
+            raise UsageError(f"body has characters that {encoding} lacks", where=start.url,
+                             fix="change encoding") from error
+    return None, ""
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, (date, datetime, time)):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _authorization(auth: AuthTable) -> str:
+    if auth.type == "bearer":
+        assert auth.token is not None
+        return f"Bearer {auth.token.reveal()}"
+    return basic(*_user_password(auth))
+
+
+def _user_password(auth: AuthTable) -> tuple[str, str]:
+    assert auth.user is not None
+    assert auth.password is not None
+    return auth.user, auth.password.reveal()
+
+
+def _without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
+    parts = urlsplit(url)
+    user_info, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    user, _, password = user_info.partition(":")
+    return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
+
+
+def _put(headers: dict[str, str], name: str, value: str) -> None:
+    """Header names are case-insensitive: the later one wins."""
+    for known in [known for known in headers if known.lower() == name.lower()]:
+        del headers[known]
+    headers[name] = value
+
+
+def _sendable(name: str, value: str) -> str:
+    if any(char in value for char in "\r\n\0"):
+        raise UsageError(f"the value of {name!r} has a line break in it", fix="take it out of the setting")
+    return value

@@ -1,0 +1,268 @@
+"""When something is due, as settings.toml says it: cron as crontab(5) has it, "every 30m", "daily at 07:00".
+
+A schedule is one of these texts, or a table with one and its zone, jitter, days to skip, and first and last day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.settings.fields.scalars import Duration, Table, ZoneName, duration_s
+
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_FIELDS = (("minute", 0, 59, ()), ("hour", 0, 23, ()), ("day of month", 1, 31, ()), ("month", 1, 12, MONTHS),
+           ("day of week", 0, 7, WEEKDAYS))
+_NICKNAMES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
+              "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
+_LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_AT = re.compile(r"([\w,\s-]+?)\s+at\s+(.+)")
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+_TEN_YEARS_S = 3653 * 86400
+EXAMPLES = '"0 7 * * *", "every 30m" or "daily at 07:00"'
+
+
+@dataclass(frozen=True)
+class Cron:
+    """The five fields of crontab(5) as the values they allow; Sunday is 0.
+
+    either_day: both days are restricted, and then a day that matches one of them will do.
+    """
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either_day: bool
+
+    @property
+    def fixed_hour(self) -> bool:
+        """Whether the clock on the wall decides; with every hour allowed, elapsed time does."""
+        return len(self.hours) < 24
+
+    def has_day(self, day: date) -> bool:
+        if day.month not in self.months:
+            return False
+        in_month, in_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return in_month or in_week if self.either_day else in_month and in_week
+
+
+@dataclass(frozen=True)
+class Every:
+    """So many seconds after the time before."""
+
+    seconds: float
+
+
+When = Every | tuple[Cron, ...]
+"""Several crons are due whenever one of them is: "daily at 07:00 and 19:30"."""
+
+
+def parse_when(text: str) -> When:
+    """What a schedule's text says. Raises ValueError saying what is off."""
+    words = " ".join(text.lower().split())
+    if words.startswith("every "):
+        return Every(_every_s(words.removeprefix("every ")))
+    if match := _AT.fullmatch(words):
+        return tuple(_at_times(match[1], match[2]))
+    return (parse_cron(_NICKNAMES.get(words, words)),)
+
+
+def _every_s(text: str) -> float:
+    try:
+        seconds = duration_s(text)
+    except PydanticCustomError as error:
+        raise ValueError(error.message()) from error
+    assert isinstance(seconds, (int, float))
+    if not 1 <= seconds <= _TEN_YEARS_S:
+        raise ValueError(f"every {text} is not between a second and ten years")
+    return float(seconds)
+
+
+def _at_times(days: str, times: str) -> Iterator[Cron]:
+    """ "daily", "weekdays", "weekends" or names of days, at one or more times."""
+    named = {"daily": "*", "weekdays": "mon-fri", "weekends": "sat,sun"}.get(days)
+    weekdays = named or re.sub(r"\s*(?:,|\band\b)\s*", ",", days)
+    for text in re.split(r"\s*(?:,|\band\b)\s*", times):
+        match = _TIME.fullmatch(text)
+        if not match:
+            raise ValueError(f"{text!r} is no time of day such as 07:00")
+        yield parse_cron(f"{int(match[2])} {int(match[1])} * * {weekdays}")
+
+
+def parse_cron(schedule: str) -> Cron:
+    """The five fields of crontab(5). Raises ValueError saying which is off."""
+    fields = schedule.lower().split()
+    if len(fields) != len(_FIELDS):
+        raise ValueError(f"{schedule!r} is no schedule ({len(fields)} fields, not five)")
+    minutes, hours, days, months, weekdays = (
+        _allowed(text, *field) for text, field in zip(fields, _FIELDS, strict=True))
+    either = not fields[2].startswith("*") and not fields[4].startswith("*")
+    if not either and all(min(days) > _LONGEST_MONTHS[month - 1] for month in months):
+        raise ValueError(f"{schedule!r} names a day of month that no such month has")
+    return Cron(tuple(sorted(minutes)), tuple(sorted(hours)), days, months, frozenset(day % 7 for day in weekdays), either)
+
+
+def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...]) -> frozenset[int]:
+    if text == "*":
+        return frozenset(range(low, high + 1))
+    values: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
+        if not match or (match[1] == "*" and match[2]):
+            raise ValueError(f"{label} {text!r} is not understood")
+        first, last, step = match.groups()
+        if first == "*":
+            start, end = low, high
+        else:
+            start = _value(first, names, low, high, label)
+            end = _value(last, names, low, high, label) if last else (high if step else start)
+        if label == "day of week" and start > end:
+            end += 7  # sat-mon: a week has no end
+        if start > end or (step is not None and int(step) == 0):
+            raise ValueError(f"{label} {text!r} is empty")
+        values.update(range(start, end + 1, int(step or 1)))
+    return frozenset(values)
+
+
+def _value(text: str, names: tuple[str, ...], low: int, high: int, label: str) -> int:
+    if text in names:
+        return names.index(text) + low
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise ValueError(f"{label} {text!r} is not in {low}-{high}")
+    return int(text)
+
+
+_DAY = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_YEARLY = re.compile(r"(\d\d)-(\d\d)")
+
+
+@dataclass(frozen=True)
+class Days:
+    """Days on which nothing is due: weekdays (Sunday is 0), days of every year (month, day), spans of dates."""
+
+    weekdays: frozenset[int] = frozenset()
+    yearly: frozenset[tuple[int, int]] = frozenset()
+    spans: tuple[tuple[date, date], ...] = ()
+
+    def __contains__(self, day: date) -> bool:
+        return (day.isoweekday() % 7 in self.weekdays or (day.month, day.day) in self.yearly
+                or any(first <= day <= last for first, last in self.spans))
+
+    def __bool__(self) -> bool:
+        return bool(self.weekdays or self.yearly or self.spans)
+
+
+def parse_days(entries: Iterable[str]) -> Days:
+    """ "sun", "sat-sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25" for every year. Raises ValueError."""
+    weekdays: set[int] = set()
+    yearly: set[tuple[int, int]] = set()
+    spans = []
+    for entry in entries:
+        text = entry.strip().lower()
+        first, dots, last = (part.strip() for part in text.partition(".."))
+        if _DAY.fullmatch(first) and (not dots or _DAY.fullmatch(last)):
+            span = (_date(first), _date(last or first))
+            if span[0] > span[1]:
+                raise ValueError(f"{entry!r} ends before it begins")
+            spans.append(span)
+        elif match := _YEARLY.fullmatch(text):
+            _date(f"2024-{text}")  # a leap year: 02-29 is a day
+            yearly.add((int(match[1]), int(match[2])))
+        elif re.fullmatch(r"[a-z]{3}(-[a-z]{3})?", text):
+            weekdays.update(day % 7 for day in _allowed(text, *_FIELDS[4]))
+        else:
+            raise ValueError(f"{entry!r} is no day; write it as \"2026-12-24\", \"2026-12-24..2027-01-02\", \"12-25\" or \"sun\"")
+    return Days(frozenset(weekdays), frozenset(yearly), tuple(spans))
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text} is no day of the calendar") from error
+
+
+def _when(value: object) -> object:
+    if not isinstance(value, str):
+        raise PydanticCustomError("schedule", "{found} is no schedule; write {examples}",
+                                  {"found": repr(value), "examples": EXAMPLES})
+    try:
+        parse_when(value)
+    except ValueError as error:
+        raise PydanticCustomError("schedule", "{reason}; write cron such as {examples}",
+                                  {"reason": str(error), "examples": EXAMPLES}) from error
+    return " ".join(value.split())
+
+
+def _day(value: object) -> object:
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass  # told below
+    if type(value) is date:
+        return value
+    raise PydanticCustomError("schedule", "{found} is no day; write it as 2026-12-24", {"found": repr(str(value))})
+
+
+def _days(value: object) -> object:
+    """Dates may stand bare in TOML."""
+    entries = [value] if isinstance(value, (str, date)) else value
+    if not isinstance(entries, (list, tuple)):
+        raise PydanticCustomError("schedule", "{found} are no days", {"found": repr(value)})
+    return tuple(entry.isoformat() if type(entry) is date else entry for entry in entries)
+
+
+_DAY_SCHEMA = WithJsonSchema({"type": "string", "format": "date"})
+Day = Annotated[date, BeforeValidator(_day), _DAY_SCHEMA]
+DayTexts = Annotated[tuple[str, ...], BeforeValidator(_days)]
+
+
+class ScheduleTable(Table):
+    when: Annotated[str, BeforeValidator(_when)]
+    """Cron, "every 30m", "daily at 07:00" (or "weekdays at", "mon, thu at"; several times with "and")."""
+    timezone: ZoneName | None = None
+    """By default that of the digest, or of [pipeline]."""
+    jitter: Duration = 0.0
+    """Each slot is put off by up to so long, always by the same, and never beyond the next one."""
+    skip: DayTexts = ()
+    """Days without a slot: "sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25", or a name in [calendars]."""
+    from_: Day | None = Field(None, alias="from")
+    """The first day."""
+    until: Day | None = None
+    """The last day."""
+
+    @model_validator(mode="after")
+    def _not_over_before_it_begins(self) -> ScheduleTable:
+        if self.from_ is not None and self.until is not None and self.until < self.from_:
+            raise PydanticCustomError("schedule", "until is before from")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other schedules of its spider: all of its text."""
+        extra = [f"{label} {value}" for label, value in (("in", self.timezone), ("from", self.from_), ("until", self.until))
+                 if value is not None]
+        return " ".join([self.when, *extra])
+
+    def zone(self, default: ZoneInfo) -> ZoneInfo:
+        return ZoneInfo(self.timezone) if self.timezone else default
+
+
+def _schedules(value: object) -> object:
+    """One schedule or several, each a text or a table."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return tuple({"when": entry} if not isinstance(entry, dict) else entry for entry in entries)
+
+
+Schedules = Annotated[tuple[ScheduleTable, ...], BeforeValidator(_schedules)]

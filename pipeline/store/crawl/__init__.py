@@ -1,0 +1,1 @@
+"""What a crawl stores: the frontier, pages committed whole, items and their changes."""

@@ -1,0 +1,92 @@
+"""Reading what is stored of a spider, in batches, so that any number fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, true
+
+from pipeline.model import Change, ChangeKind, Item, Json
+from pipeline.store.database.batches import paged
+from pipeline.store.database.bulk import is_one_of
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import changes as change_rows
+from pipeline.store.database.schema import downloads, items, storable_key
+from pipeline.store.database.schema import rejects as reject_rows
+
+
+@dataclass(frozen=True)
+class KeptAside:
+    """An item that was refused: why, and on which page."""
+
+    run_id: int
+    url: str
+    key: str
+    reason: str
+    data: dict[str, Json]
+    at: datetime
+
+
+def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[Item]:
+    """The items that are there, in the order they were first seen; only that of the key, where there is one."""
+    one = items.c.key == key if key is not None else true()
+    wanted = select(items.c.id, items.c.key, items.c.data).where(items.c.spider == spider, one, items.c.present)
+    for row in paged(store, wanted, items.c.id):
+        yield Item(row.key, row.data)
+
+
+def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
+    """Those of the keys under which there are items."""
+    stored = {storable_key(key): key for key in keys}
+    with store.read() as connection:
+        found = connection.execute(select(items.c.key).where(
+            items.c.spider == spider, is_one_of(connection, items.c.key, list(stored)))).scalars()
+        return {stored[key] for key in found}
+
+
+def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
+    """What the newest passes saw, in the order in which it was first seen."""
+    wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
+        items.c.pass_id.desc(), items.c.id).limit(limit)
+    with store.read() as connection:
+        return list(connection.execute(wanted).scalars())
+
+
+def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[KeptAside]:
+    """What was kept aside, the oldest first."""
+    one = reject_rows.c.key == key if key is not None else true()
+    wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
+    for row in paged(store, wanted, reject_rows.c.id):
+        yield KeptAside(row.run_id, row.url, row.key, row.reason, row.data, row.at)
+
+
+def asked_for(store: Store, spider: str) -> list[str]:
+    """The URLs of the files a spider asked for."""
+    with store.read() as connection:
+        return list(connection.execute(select(downloads.c.url).where(
+            downloads.c.spider == spider).order_by(downloads.c.id)).scalars())
+
+
+def change_of(row: Row[Any]) -> Change:
+    """A row of `changes` as the record."""
+    return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after,
+                  row.page_key)
+
+
+def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:
+    """Every change that is kept, the oldest first; with a key, the history of that item."""
+    one = change_rows.c.key == key if key is not None else true()
+    wanted = select(change_rows).where(change_rows.c.spider == spider, one)
+    for row in paged(store, wanted, change_rows.c.id):
+        yield change_of(row)
+
+
+def field_names(store: Store, spider: str, *, sample: int = 1000) -> list[str]:
+    """The fields of a spider's newest items, in their order."""
+    with store.read() as connection:
+        found = connection.execute(select(items.c.data).where(items.c.spider == spider)
+                                   .order_by(items.c.id.desc()).limit(sample)).scalars()
+        return list(dict.fromkeys(name for data in found for name in data))

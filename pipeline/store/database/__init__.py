@@ -1,0 +1,1 @@
+"""The database by URL: engine, dialects, tables and their migrations."""

@@ -1,0 +1,133 @@
+"""One database by URL, its files beside it, and two kinds of transaction.
+
+`read()` sees one consistent snapshot; `write()` takes the one write lock at once, so that nothing read inside it
+can change before it commits, and no writer fails half-way. How, each database says: sqlite.py, postgresql.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from pipeline.errors import DiskFullError, StoreError
+from pipeline.store.database import postgresql, sqlite
+from pipeline.store.files.file_store import FileStore
+from pipeline.store.runs.leases import new_owner
+
+BACKENDS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
+
+
+class Store:
+    """The database and the files of one data_dir. Threads may share it; a fork may not."""
+
+    def __init__(self, engine: Engine, data_dir: Path) -> None:
+        self.engine = engine
+        self.data_dir = data_dir
+        self.files = FileStore(data_dir)
+        self.owner = new_owner()
+        """Whose leases these are: this process, this opening of the store."""
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads. Raises StoreError."""
+        with self._transaction(write=False, durable=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+        """A transaction that writes; committed at the end, rolled back on an exception.
+
+        durable: survives a power cut once committed (SQLite synchronous=FULL); without it only a crash of
+        ours. Raises StoreError, DiskFullError.
+        """
+        with self._transaction(write=True, durable=durable) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
+        with self._translating(), self.engine.connect() as connection, connection.begin():
+            BACKENDS[self.kind].begin(connection, write=write, durable=durable)
+            yield connection
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise BACKENDS[self.kind].translated(error, self.where) from error
+        except PoolTimeoutError as error:
+            raise StoreError("too many questions at once: no connection to the database is free", where=self.where,
+                             retry=True) from error
+
+    @property
+    def where(self) -> str:
+        """Its URL, without the password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @property
+    def kind(self) -> str:
+        """Which of BACKENDS it is."""
+        return self.engine.dialect.name
+
+    @property
+    def shared(self) -> bool:
+        """Whether several services may work on it at the same time."""
+        return self.kind != "sqlite"
+
+    def dump(self, target: Path) -> None:
+        """Copy the database, as it is at one moment, into a file; others go on reading and writing.
+
+        Raises StoreError, DiskFullError.
+        """
+        try:
+            target.touch(mode=0o600)
+            with self._translating():
+                BACKENDS[self.kind].dump(self.engine, target)
+        except OSError as error:
+            raise DiskFullError(f"the database cannot be copied: {error.strerror}", where=str(target),
+                                fix="free some disk space, or name a place that can be written", retry=True) from error
+
+    def size_bytes(self, connection: Connection) -> int:
+        """How large the database is."""
+        return int(connection.exec_driver_sql(BACKENDS[self.kind].SIZE).scalar() or 0)
+
+    def check(self) -> list[str]:
+        """What is wrong with the database itself; nothing when it is whole. Reads all of an SQLite file."""
+        with self.read() as connection:
+            return list(BACKENDS[self.kind].faults(connection))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def prepare_store(data_dir: Path, url: str | None = None) -> Store:
+    """The store of `data_dir` with whatever tables it has, or none; for those who care for it. Raises StoreError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"cannot be created: {error.strerror}", where=str(data_dir),
+                         fix="change [pipeline] data_dir") from error
+    address = _address(data_dir, url)
+    return Store(_backend(address).open_engine(address), data_dir)
+
+
+def _address(data_dir: Path, url: str | None) -> URL:
+    try:
+        return make_url(url or f"sqlite:///{data_dir / 'pipeline.sqlite3'}")
+    except ArgumentError as error:
+        raise StoreError("is no database URL", where="pipeline.database",
+                         fix='write it as "postgresql://user@host/name", or leave it out for SQLite') from error
+
+
+def _backend(url: URL) -> Any:
+    name = url.get_backend_name()
+    if name not in BACKENDS:
+        raise StoreError(f"no database of the kind {name!r}", where="pipeline.database",
+                         fix=f"known: {', '.join(BACKENDS)}")
+    return BACKENDS[name]

@@ -1,0 +1,18 @@
+"""Alembic's entry: runs inside the transaction that engine.py opened, so that a killed migration leaves nothing."""
+
+from typing import Any, Literal
+
+from alembic import context
+from sqlalchemy import TypeDecorator
+
+from pipeline.store.database.schema import metadata
+
+
+def plain_type(kind: str, value: Any, autogenerate: Any) -> str | Literal[False]:
+    """A migration names what the database has, not our own types: those may change, it may not."""
+    return f"sa.{type(value.impl_instance).__name__}()" if kind == "type" and isinstance(value, TypeDecorator) else False
+
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata,
+                  transactional_ddl=False, render_as_batch=True, render_item=plain_type)
+context.run_migrations()

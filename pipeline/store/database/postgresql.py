@@ -1,0 +1,156 @@
+"""PostgreSQL by URL: one writer at a time, as on SQLite, and snapshots for those who read.
+
+A transaction that writes first takes one advisory lock, the counterpart of BEGIN IMMEDIATE: nothing read inside it
+can change before it commits, so that the same queries are right on both databases, no transaction fails to
+serialise, and several services decide by the same rows who does what. The lock goes with its transaction; one whose
+client is gone is ended by the server (idle_in_transaction_session_timeout, TCP keep-alives).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table, create_engine, inspect, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from pipeline.errors import DiskFullError, StoreError
+from pipeline.store.database.schema import metadata
+
+SIZE = "SELECT pg_database_size(current_database())"
+VERSION = "SHOW server_version"
+NEEDED = (12,)
+LOCK_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+IDLE_TIMEOUT_S = 60
+"""A transaction of ours computes for milliseconds between two statements; one idle for so long has lost its client."""
+STATEMENT_TIMEOUT_S = 300
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+WRITERS = 0x63746F69  # the advisory lock's number: "ctoi", ours among other programs' in the same database
+
+
+def open_engine(url: URL) -> Engine:
+    """Raises StoreError when the driver is not installed."""
+    settings = {"lock_timeout": LOCK_TIMEOUT_S, "statement_timeout": STATEMENT_TIMEOUT_S,
+                "idle_in_transaction_session_timeout": IDLE_TIMEOUT_S}
+    options = " ".join(f"-c {name}={seconds * 1000}" for name, seconds in settings.items())
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S, "application_name": "pipeline", "client_encoding": "utf8",
+        "options": f"{url.query.get('options', '')} {options}".strip(),
+        "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
+    }
+    try:
+        return create_engine(url.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise StoreError(f"PostgreSQL needs the package {error.name}, which is not installed",
+                         where="pipeline.database", fix="pip install 'crawl-to-inbox[postgres]'") from error
+
+
+def begin(connection: Connection, *, write: bool, durable: bool) -> None:
+    """Start the transaction: with the writers' lock, or as one that reads one snapshot."""
+    if write:
+        # READ COMMITTED, whatever the server's default: what is read after the lock is what the last writer left.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        connection.exec_driver_sql(f"SELECT set_config('synchronous_commit', '{'on' if durable else 'off'}', true), "
+                                   f"pg_advisory_xact_lock({WRITERS})")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+END = b"\\.\n"
+"""The end of a table's rows, as COPY writes it: no row is this."""
+
+
+def dump(engine: Engine, target: Path) -> None:
+    """Write every table as COPY has it, each after a line of JSON that names it, all of one snapshot."""
+    with engine.connect() as connection, connection.begin(), target.open("wb") as file:
+        begin(connection, write=False, durable=False)
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        cursor = connection.connection.cursor()
+        there = set(inspect(connection).get_table_names())  # before a migration those of later versions are missing
+        for table in (*(table for table in metadata.sorted_tables if table.name in there), _VERSION):
+            columns = _columns(connection, table.name)
+            file.write(json.dumps({"table": table.name, "columns": columns}).encode() + b"\n")
+            with cursor.copy(f"COPY {table.name} ({_listed(columns)}) TO STDOUT") as copy:
+                for rows in copy:
+                    file.write(rows)
+            file.write(END)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(connection: Connection, source: Path) -> None:
+    """Fill empty tables, of the schema they were dumped at, inside the transaction of `connection`."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    cursor = connection.connection.cursor()
+    with source.open("rb") as file:
+        while head := file.readline():
+            found = json.loads(head)
+            if found["table"] == _VERSION.name:
+                return  # the migrations wrote it
+            with cursor.copy(f"COPY {found['table']} ({_listed(found['columns'])}) FROM STDIN") as copy:
+                while (row := file.readline()) not in (END, b""):
+                    copy.write(row)
+            if "id" in found["columns"]:
+                connection.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{found['table']}', 'id'), "  # noqa: S608  our own tables
+                    f"(SELECT coalesce(max(id), 1) FROM {found['table']}))")
+
+
+def _columns(connection: Connection, table: str) -> list[str]:
+    return [column["name"] for column in inspect(connection).get_columns(table)]
+
+
+def _listed(columns: list[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
+
+
+def faults(connection: Connection) -> Iterator[str]:
+    """What the server knows to be wrong. It recovers its own files after a crash before it lets anybody in; reading
+    every page, as SQLite's check does, is its checksums' business (initdb --data-checksums) and pg_amcheck's."""
+    for table in metadata.sorted_tables:
+        connection.execute(select(table).limit(1)).all()
+    failed = connection.exec_driver_sql(
+        "SELECT checksum_failures, checksum_last_failure FROM pg_stat_database WHERE datname = current_database()").one()
+    if failed.checksum_failures:
+        yield (f"{failed.checksum_failures} pages failed their checksum, the last at "
+               f"{failed.checksum_last_failure:%Y-%m-%d %H:%M %Z} (once that is mended, pg_stat_reset() forgets it)")
+    broken = connection.exec_driver_sql(
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
+        " WHERE relnamespace = current_schema()::regnamespace AND NOT indisvalid ORDER BY 1").scalars()
+    yield from (f"the index {name} is not valid: REINDEX it" for name in broken)
+
+
+_BY_STATE = {
+    "55P03": (f"another writer held the database for {LOCK_TIMEOUT_S} s", "see pg_stat_activity for who holds it", True),
+    "57014": (f"a statement took longer than {STATEMENT_TIMEOUT_S} s", "see the server's log and load", True),
+    "25P03": ("the server ended a transaction that was idle", "it is tried again", True),
+    "57P01": ("the server is shutting down", "it is tried again", True),
+    "57P02": ("the server crashed", "it is tried again", True),
+    "57P03": ("the server is starting or stopping", "it is tried again", True),
+    "53300": ("the server has no connection left for us", "raise its max_connections", True),
+    "42501": ("this user may not do that", "let it own the database, or grant it CREATE on the schema", False),
+    "25006": ("the server only reads (a standby?)", "point [pipeline] database at the primary", True),
+    "XX001": ("the database is damaged", "restore a backup", False),
+    "XX002": ("an index of the database is damaged", "REINDEX it, or restore a backup", False),
+}
+
+
+def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
+    state = getattr(error.orig, "sqlstate", None)
+    reason = " ".join(str(error.orig).split())
+    if state == "53100":
+        return DiskFullError(f"the database cannot be written: {reason}", where=where,
+                             fix="free some disk space on the server; what was committed is kept", retry=True)
+    if state in _BY_STATE:
+        what, fix, retry = _BY_STATE[state]
+        return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)
+    lost = state is None and isinstance(error, (OperationalError, InterfaceError))
+    if lost or error.connection_invalidated or (state or "").startswith("08"):
+        return StoreError(f"the database does not answer: {reason}", where=where,
+                          fix="check that the server runs, and that [pipeline] database names a user it lets in and a "
+                          "database that exists (createdb makes one)", retry=True)
+    return StoreError(f"the database refused: {reason}", where=where, retry=(state or "")[:2] in ("40", "53", "57"))

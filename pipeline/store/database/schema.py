@@ -1,0 +1,385 @@
+"""The tables. One place for their shape; migrations/ holds how older stores get there.
+
+Instants are whole microseconds since 1970 UTC in the database and aware datetimes outside of it. A table whose
+rows are worked on has the three columns of a lease (leases.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from pipeline.store.database.packed_json import PackedJson
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970 UTC: exact, ordered, the same on every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+LONGEST_KEY = 1000
+"""Characters of an item's key: PostgreSQL's indexes take no entry of more than 2.7 kB."""
+
+
+def storable(text: str) -> str:
+    """Text that every database takes and gives back: neither U+0000 nor half a surrogate pair, both of which scraped
+    text has, is stored by all of them."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def storable_key(key: str) -> str:
+    """A key as it is stored; of a very long one the beginning, and a hash of all of it."""
+    key = storable(key)
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[:LONGEST_KEY - 66]}… {hashlib.sha256(key.encode()).hexdigest()}"
+
+
+class Words(TypeDecorator[str]):
+    """Text from anywhere."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else storable(value)
+
+
+def _sha1_of_url(context: Any) -> bytes:
+    url: str = context.get_current_parameters()["url"]
+    return hashlib.sha1(storable(url).encode(), usedforsecurity=False).digest()
+
+
+# SQLite only auto-increments INTEGER, and ids of busy tables outgrow 32 bits elsewhere.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(naming_convention={
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s",
+})
+
+
+def _lease() -> list[Column[Any]]:
+    return [Column("lease_owner", String(120), nullable=False, default="", server_default=""),
+            Column("lease_until", Instant),
+            Column("attempt", Integer, nullable=False, default=0, server_default="0")]
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Words, nullable=False, default="", server_default="")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Id, nullable=False, default=0, server_default="0")
+
+
+def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
+    """An index of some rows. On PostgreSQL, too (see the migrations): to say so here would load that dialect at every
+    start, a thirtieth of it."""
+    return Index(name, *columns, unique=unique, sqlite_where=where)
+
+
+slots = Table(
+    "slots", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("key", String(120), nullable=False),  # the wall-clock due time, or what asked for it
+    Column("due_at", Instant, nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    Column("reason", String(20), nullable=False),  # schedule, catch-up, after, manual
+    UniqueConstraint("spider", "key"),
+)
+
+cursors = Table(  # up to which time a schedule was dealt with
+    "cursors", metadata,
+    Column("kind", String(10), primary_key=True),  # spider, digest
+    Column("name", String(64), primary_key=True),
+    Column("schedule", Text, primary_key=True),
+    Column("planned", Instant, nullable=False),
+)
+
+passes = Table(
+    "passes", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False, index=True),
+    Column("slot_id", ForeignKey("slots.id"), nullable=False, unique=True),  # one slot, one pass
+    Column("opened_at", Instant, nullable=False),
+    Column("closed_at", Instant),  # NULL: open, the next run goes on with it
+    Column("complete", Boolean, nullable=False, default=False),
+    Column("resumable", Boolean, nullable=False, default=True),
+    Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
+)
+# Few are open, of very many.
+_partial("ix_passes_open", passes.c.spider, where=passes.c.closed_at.is_(None))
+
+runs = Table(
+    "runs", metadata,
+    Column("id", Id, primary_key=True),
+    Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
+    Column("slot_id", ForeignKey("slots.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False),
+    Column("reason", String(20), nullable=False),  # that of its slot, resume or retry
+    Column("due_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("not_before", Instant),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("outcome", String(20)),
+    Column("complete", Boolean, nullable=False, default=False),
+    Column("suspect", Boolean, nullable=False, default=False),
+    Column("error_kind", String(60), nullable=False, default=""),
+    _text("error"),
+    Column("progress", JSON, nullable=False, default=dict),
+    Column("transfers", JSON, nullable=False, default=list, server_default="[]"),  # files under way, while it runs
+    *_lease(),
+    Index(None, "spider", "ended_at"),
+    Index(None, "ended_at"),
+)
+_waiting = runs.c.started_at.is_(None) & runs.c.ended_at.is_(None)
+_partial("ix_runs_waiting", runs.c.id, where=_waiting)
+_at_work = runs.c.started_at.is_not(None) & runs.c.ended_at.is_(None)
+_partial("ix_runs_at_work", runs.c.spider, where=_at_work)
+
+frontier = Table(
+    "frontier", metadata,
+    Column("id", Id, primary_key=True),
+    Column("pass_id", ForeignKey("passes.id"), nullable=False),
+    Column("fingerprint", LargeBinary(20), nullable=False),
+    Column("url", Words, nullable=False),
+    Column("request", JSON, nullable=False),  # what differs from a plain GET
+    Column("priority", Integer, nullable=False, default=0),
+    Column("depth", Integer, nullable=False, default=0),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("status", Integer),  # the page's, once fetched
+    _text("error"),
+    UniqueConstraint("pass_id", "fingerprint"),
+    Index(None, "pass_id", "state", "priority", "id"),
+)
+
+pages = Table(
+    "pages", metadata,
+    Column("id", Id, primary_key=True),
+    Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("url", Words, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("fetched_at", Instant, nullable=False),
+    _count("size_bytes"),
+    _count("items"),
+)
+
+items = Table(
+    "items", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("key", Words, nullable=False),
+    Column("data", PackedJson, nullable=False),
+    Column("reported", PackedJson, nullable=True),  # what its last change told, where data has moved on quietly since
+    Column("present", Boolean, nullable=False, default=True),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("pass_id", Id, nullable=False),  # the last pass that saw it
+    UniqueConstraint("spider", "key"),
+    Index(None, "spider", "pass_id"),
+)
+
+changes = Table(
+    "changes", metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False),
+    Column("key", Words, nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("before", PackedJson, nullable=False, default=dict),
+    Column("after", PackedJson, nullable=False, default=dict),
+    _text("page_key"),  # the page it was found on, where digests attach pages
+    Index(None, "spider", "key"),
+)
+
+rejects = Table(
+    "rejects", metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
+    Column("spider", String(64), nullable=False, index=True),
+    Column("key", Words, nullable=False, default=""),
+    Column("url", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("data", PackedJson, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+downloads = Table(
+    "downloads", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("url", Words, nullable=False),
+    Column("url_sha1", LargeBinary(20), nullable=False, default=_sha1_of_url),  # an index takes no long URL
+    Column("pass_id", Id, nullable=False, index=True),  # the last pass that asked for it
+    Column("item_key", Words, nullable=False, default=""),
+    _text("name"),
+    _text("referer"),
+    Column("headers", JSON, nullable=False, default=list),
+    _text("sha256_wanted"),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("not_before", Instant),
+    Column("requested_at", Instant, nullable=False),
+    Column("done_at", Instant),
+    Column("failures", Integer, nullable=False, default=0, server_default="0"),  # in a row; leases count apart
+    Column("failed_passes", Integer, nullable=False, default=0, server_default="0"),  # in a row, for good
+    _text("error"),
+    _text("part_key"), _text("part_etag"), _text("part_last_modified"), Column("part_length", Id),
+    # Of the last whole version. file_key "" beside a file_sha256: it was deleted to keep within the limits.
+    _text("file_key"), _text("etag"), _text("last_modified"), _text("file_sha256"), Column("file_size", Id),
+    *_lease(),
+    UniqueConstraint("spider", "url_sha1"),
+    Index(None, "state", "not_before"),
+)
+
+download_files = Table(
+    "download_files", metadata,
+    Column("id", Id, primary_key=True),
+    Column("download_id", ForeignKey("downloads.id"), nullable=False, index=True),
+    Column("run_id", ForeignKey("runs.id"), index=True),  # NULL: the file outlived the record of its run
+    Column("spider", String(64), nullable=False, index=True),
+    Column("url", Words, nullable=False),
+    Column("key", Words, nullable=False, unique=True),
+    Column("name", Words, nullable=False),
+    _count("size_bytes"),
+    Column("sha256", String(64), nullable=False),
+    Column("content_type", Words, nullable=False, default=""),
+    Column("fetched_at", Instant, nullable=False),
+    Column("doomed_at", Instant, index=True),  # set: it is being deleted; the row goes after the file
+)
+
+digests = Table(
+    "digests", metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False, index=True),
+    Column("slot_key", String(120), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("closed_at", Instant),  # NULL: claimed, not yet in the outbox
+    _text("error"),
+    *_lease(),
+)
+
+digest_runs = Table(
+    "digest_runs", metadata,
+    Column("name", String(64), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), primary_key=True, autoincrement=False, index=True),
+    Column("digest_id", ForeignKey("digests.id"), nullable=False, index=True),
+)
+
+messages = Table(
+    "messages", metadata,
+    Column("id", Id, primary_key=True),
+    Column("digest_id", ForeignKey("digests.id"), index=True),
+    Column("message_id", String(255), nullable=False, unique=True),
+    _text("subject"),
+    Column("sender", Words, nullable=False),
+    Column("file_key", Words, nullable=False),
+    _count("size_bytes"),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("created_at", Instant, nullable=False),
+    Column("next_attempt_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    _text("last_error"),
+    *_lease(),
+    Index(None, "state", "next_attempt_at"),
+)
+
+recipients = Table(
+    "recipients", metadata,
+    Column("message_id", ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    Column("address", String(320), primary_key=True),
+    Column("state", String(10), nullable=False, default="waiting"),
+    Column("code", Integer, nullable=False, default=0),
+    _text("answer"),
+)
+
+deliveries = Table(
+    "deliveries", metadata,
+    Column("id", Id, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False, index=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("accepted", Integer, nullable=False, default=0),
+    Column("refused", Integer, nullable=False, default=0),
+    _text("error"),
+)
+
+paused = Table(  # spiders whose slots are not claimed until somebody says so
+    "paused", metadata,
+    Column("spider", String(64), primary_key=True),
+    Column("since", Instant, nullable=False),
+)
+
+host_pauses = Table(  # hosts that said when to come back, later than a run waits for
+    "host_pauses", metadata,
+    Column("host", String(320), primary_key=True),  # "name:port"
+    Column("until", Instant, nullable=False),
+    Column("spider", String(64), nullable=False),  # whose run was told
+)
+
+login_cookies = Table(  # those that carry a spider's login and end some day, as its jar had them last
+    "login_cookies", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("login_at", Instant, nullable=False),  # when the login was made, or the cookies were brought in
+    Column("brought_in", Boolean, nullable=False),
+    Column("ends_at", Instant, nullable=False),
+)
+
+pulse = Table(  # written by every service again and again: proof that the database can be written
+    "pulse", metadata,
+    Column("host", String(120), primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+
+alerts = Table(
+    "alerts", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False),
+    Column("kind", String(20), nullable=False),  # failing, suspect, late, login
+    Column("since", Instant, nullable=False),
+    Column("told_at", Instant, nullable=False),  # its message entered the outbox with this row
+    Column("over_at", Instant),  # NULL: open; its second message entered the outbox with this
+    _text("error"),
+)
+# Two services that see the same trouble at the same moment: one of them tells it.
+_partial("uq_alerts_open", alerts.c.spider, alerts.c.kind, unique=True, where=alerts.c.over_at.is_(None))

@@ -1,0 +1,50 @@
+"""Whether the tables of a store are those this program was written for: the number of a migration alone proves nothing."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from pipeline.errors import StoreError
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import metadata
+
+_SQLITE_COLUMNS = """SELECT m.name, p.name, p.type, p."notnull" FROM sqlite_master m JOIN pragma_table_info(m.name) p
+                     WHERE m.type = 'table'"""
+_SQLITE_INDEXES = "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+_POSTGRESQL_COLUMNS = """SELECT table_name, column_name, '', CASE is_nullable WHEN 'NO' THEN 1 ELSE 0 END
+                         FROM information_schema.columns WHERE table_schema = current_schema()"""
+_POSTGRESQL_INDEXES = "SELECT tablename, indexname FROM pg_indexes WHERE schemaname = current_schema()"
+
+
+def refuse_other_tables(store: Store, revision: str) -> None:
+    """Raises StoreError that names a difference. Tables of others in the same database are theirs."""
+    with store.read() as connection:
+        found = differences(connection)
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise StoreError(f"its schema has the number of ours, {revision}, and is another one: {found[0]}{more}", where=store.where,
+                         fix="it was written by an unreleased version: use that one, or restore a backup, or begin with another "
+                             "[pipeline] database or data_dir")
+
+
+def differences(connection: Connection) -> list[str]:
+    """Columns and indexes of our tables that are missing, other than ours, or too many; in words, in order."""
+    sqlite = connection.dialect.name == "sqlite"
+    columns = {(row[0], row[1]): (row[2], bool(row[3])) for row in connection.exec_driver_sql(
+        _SQLITE_COLUMNS if sqlite else _POSTGRESQL_COLUMNS)}
+    indexes = {(row[0], row[1]) for row in connection.exec_driver_sql(_SQLITE_INDEXES if sqlite else _POSTGRESQL_INDEXES)}
+    wanted = {(table.name, column.name): (column.type.compile(connection.dialect) if sqlite else "", not column.nullable)
+              for table in metadata.tables.values() for column in table.columns}
+    ours = metadata.tables.keys()
+    there = {table for table, _ in columns}
+    found = [f"table {name} is missing" for name in ours if name not in there]
+    for (table, column), kind in wanted.items():
+        if table in there and (table, column) not in columns:
+            found.append(f"table {table} lacks the column {column}")
+        elif table in there and columns[table, column] != kind:
+            found.append(f"column {column} of table {table} is of another kind")
+    found += [f"table {table} has a column {column} that is not known" for table, column in columns
+              if table in ours and (table, column) not in wanted]
+    found += [f"table {table.name} lacks the index {index.name}" for table in metadata.tables.values() for index in table.indexes
+              if table.name in there and (table.name, index.name) not in indexes]
+    return sorted(found)

@@ -1,0 +1,1 @@
+"""Files by key, the queue of downloads, and the versions of downloaded files."""

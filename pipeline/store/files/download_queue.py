@@ -1,0 +1,278 @@
+"""The queue of downloads: what is waiting, who fetches it, and what came of it.
+
+A row waits until it is done or failed. The part on disk and its validators are written in one transaction, so
+that a part is never taken for the bytes of another version; a fresh start gets a part with a new name.
+`attempt` counts leases, `failures` what went wrong without getting on: a kill or a stop costs a file nothing.
+A file that failed for good in several passes in a row is set aside: it is left alone for a while, longer each time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, delete, func, insert, or_, select, update
+
+from pipeline.hosts import place_of
+from pipeline.model import DownloadState, QueuedDownload, Run
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import download_files, downloads, items, runs
+from pipeline.store.runs import leases
+
+_LOOK_AHEAD = 500
+"""Rows looked at to find some whose host is not busy."""
+SET_ASIDE_AFTER = 5
+"""Passes in a row in which a file failed for good."""
+FIRST_REST = timedelta(hours=1)
+LONGEST_REST = timedelta(days=1)
+_NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a pass still waits for. due_at: when the first of it can be taken; None when nothing is waiting."""
+
+    waiting: int
+    due_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A whole file, or (key "") the word that the one we have is still right. The validators are this version's."""
+
+    wanted: QueuedDownload
+    key: str = ""
+    name: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+    content_type: str = ""
+    etag: str = ""
+    last_modified: str = ""
+
+
+def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_host: int | None = None,
+         busy_hosts: Mapping[str, int] | None = None) -> list[QueuedDownload]:
+    """Lease up to `limit` downloads of the run's pass that are due, the oldest first.
+
+    busy_hosts: how many are under way at each host; with `per_host` no host gets more than that.
+    Raises LeaseLostError when the run is no longer ours.
+    """
+    due = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
+               downloads.c.state == DownloadState.WAITING.value,
+               or_(downloads.c.not_before.is_(None), downloads.c.not_before <= now, downloads.c.requested_at > now))
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        candidates = connection.execute(select(downloads.c.id, downloads.c.url).where(
+            due, leases.free(downloads, now)).order_by(downloads.c.id)
+            .limit(limit if per_host is None else _LOOK_AHEAD + limit))
+        chosen = _with_room([(row.id, row.url) for row in candidates], limit, per_host, busy_hosts or {})
+        if not chosen:
+            return []
+        ids = leases.take(connection, downloads, and_(due, downloads.c.id.in_(chosen)), owner=owner, now=now,
+                          order_by=[downloads.c.id], limit=limit)
+        rows = connection.execute(
+            select(downloads, items.c.data)
+            .outerjoin(items, and_(items.c.spider == downloads.c.spider, items.c.key == downloads.c.item_key))
+            .where(downloads.c.id.in_(ids)).order_by(downloads.c.id))
+        return [_queued(row) for row in rows]
+
+
+def _with_room(rows: Sequence[tuple[int, str]], limit: int, per_host: int | None,
+               busy: Mapping[str, int]) -> list[int]:
+    taken = Counter(busy)
+    chosen: list[int] = []
+    for row_id, url in rows:
+        host = place_of(url)
+        if len(chosen) < limit and (per_host is None or taken[host] < per_host):
+            taken[host] += 1
+            chosen.append(row_id)
+    return chosen
+
+
+def _queued(row: Row[Any]) -> QueuedDownload:
+    return QueuedDownload(
+        id=row.id, spider=row.spider, url=row.url, name=row.name, referer=row.referer,
+        headers=tuple((name, value) for name, value in row.headers), sha256_wanted=row.sha256_wanted,
+        attempt=row.attempt, part_key=row.part_key, part_etag=row.part_etag,
+        part_last_modified=row.part_last_modified, part_length=row.part_length, file_key=row.file_key,
+        etag=row.etag, last_modified=row.last_modified, file_sha256=row.file_sha256, file_size=row.file_size,
+        requested_at=row.requested_at, item=row.data or {})
+
+
+def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
+    """Keep the leases of downloads under way; returns those that are still ours."""
+    with store.write() as connection:
+        return {row_id for row_id in ids if leases.renew(connection, downloads, row_id, owner=owner, now=now)}
+
+
+def note_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
+              length: int | None) -> None:
+    """Write down which version the bytes in `part_key` are of ("" forgets the part). Raises LeaseLostError.
+
+    length: bytes of the whole file as announced, None when unknown.
+    """
+    with store.write() as connection:
+        leases.hold(connection, downloads, row_id, owner=owner)
+        connection.execute(update(downloads).where(downloads.c.id == row_id).values(
+            part_key=part_key, part_etag=etag, part_last_modified=last_modified, part_length=length))
+
+
+def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, now: datetime) -> set[int]:
+    """Files have arrived whole, or turned out unchanged: their versions and the end of their downloads, all in
+    one transaction. Returns the ids that were still ours; the others belong to whoever took them up."""
+    with store.write() as connection:
+        ours = set(connection.execute(select(downloads.c.id).where(
+            downloads.c.id.in_([each.wanted.id for each in arrived]), downloads.c.lease_owner == owner)).scalars())
+        kept = [each for each in arrived if each.wanted.id in ours]
+        if kept:
+            connection.execute(
+                update(downloads).where(downloads.c.id == bindparam("row")).values(
+                    state=DownloadState.DONE.value, done_at=now, error="", failures=0, failed_passes=0, not_before=None,
+                    # The version we have may have been deleted since it was leased: only a new one changes the key.
+                    file_key=case((bindparam("new_key") == "", downloads.c.file_key), else_=bindparam("new_key")),
+                    file_sha256=bindparam("new_sha256"), file_size=bindparam("new_size"),
+                    etag=bindparam("new_etag"), last_modified=bindparam("new_date"),
+                    lease_owner="", lease_until=None, **_NO_PART),
+                [{"row": each.wanted.id, "new_key": each.key,
+                  "new_sha256": each.sha256 or each.wanted.file_sha256,
+                  "new_size": each.size_bytes if each.key else each.wanted.file_size,
+                  "new_etag": each.etag or ("" if each.key else each.wanted.etag),
+                  "new_date": each.last_modified or ("" if each.key else each.wanted.last_modified)} for each in kept])
+        versions = [
+            {"download_id": each.wanted.id, "run_id": run.id, "spider": each.wanted.spider, "url": each.wanted.url,
+             "key": each.key, "name": each.name, "size_bytes": each.size_bytes, "sha256": each.sha256,
+             "content_type": each.content_type[:120], "fetched_at": now} for each in kept if each.key]
+        if versions:
+            # A name that was free again: someone deleted the file, or wants its place for another.
+            connection.execute(delete(download_files).where(
+                download_files.c.key.in_([version["key"] for version in versions])))
+            connection.execute(insert(download_files), versions)
+        return ours
+
+
+def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, retry_at: datetime | None,
+         attempts: int, progressed: bool = False) -> DownloadState:
+    """An attempt failed. Raises LeaseLostError.
+
+    retry_at: when to try again, None when that is of no use, so that it counts towards being set aside; attempts: so many
+    failures in a row are the end.
+    progressed: it got on before it failed, so the count starts again.
+    """
+    # The first lease of a pass: what an earlier pass counted is over.
+    fresh: ColumnElement[bool] = downloads.c.attempt <= 1
+    with store.write() as connection:
+        leases.hold(connection, downloads, row_id, owner=owner)
+        counted = connection.execute(
+            update(downloads).where(downloads.c.id == row_id)
+            .values(failures=1 if progressed else case((fresh, 1), else_=downloads.c.failures + 1))
+            .returning(downloads.c.failures, downloads.c.failed_passes)).one()
+        over = retry_at is None or counted.failures >= attempts
+        state = DownloadState.FAILED if over else DownloadState.WAITING
+        values: dict[str, Any] = {"failures": 0, "not_before": None} if over else {"not_before": retry_at}
+        if retry_at is None:
+            passes = counted.failed_passes + 1
+            values["failed_passes"] = passes
+            if passes >= SET_ASIDE_AFTER:
+                values["not_before"] = now + min(FIRST_REST * 2 ** min(passes - SET_ASIDE_AFTER, 10), LONGEST_REST)
+        leases.end(connection, downloads, row_id, owner=owner, state=state.value, error=error[:2000], **values)
+        return state
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Files that a pass did not ask for, since they failed in so many before. first: the address and reason of one."""
+
+    count: int = 0
+    first: str = ""
+    until: datetime | None = None
+
+
+def set_aside(store: Store, pass_id: int) -> SetAside:
+    """The files that a pass wanted and left alone; until: when the first of them is asked for again."""
+    where = and_(downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt == 0,
+                 downloads.c.not_before.is_not(None))
+    with store.read() as connection:
+        row = connection.execute(select(func.count().label("number"), func.min(downloads.c.not_before).label("until")).where(where)).one()
+        first = connection.execute(select(downloads.c.error).where(where).order_by(downloads.c.id).limit(1)).scalar()
+    return SetAside(row.number, first or "", row.until)
+
+
+def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
+    """The files that a pass asked for and that failed for good: URL and error."""
+    with store.read() as connection:
+        return [(row.url, row.error) for row in connection.execute(select(downloads.c.url, downloads.c.error).where(
+            downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt > 0))]
+
+
+def failures(store: Store, row_id: int) -> int:
+    """Failures in a row so far, for the back-off."""
+    with store.read() as connection:
+        row = connection.execute(select(downloads.c.failures, downloads.c.attempt).where(
+            downloads.c.id == row_id)).first()
+        return 0 if row is None or row.attempt <= 1 else int(row.failures)
+
+
+def give_back(store: Store, ids: Sequence[int], *, owner: str) -> None:
+    """Stopped before the end: waiting again, the attempt not counted. Rows taken up by others stay theirs."""
+    with store.write() as connection:
+        connection.execute(
+            update(downloads).where(downloads.c.id.in_(ids), downloads.c.lease_owner == owner)
+            .values(lease_owner="", lease_until=None, attempt=downloads.c.attempt - 1))
+
+
+def left(store: Store, run: Run) -> Left:
+    """What the run's pass still waits for; rows that others hold are due when their lease runs out."""
+    # max(a, b) of two columns is spelled differently on every database; two minima are not.
+    waiting = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
+                   downloads.c.state == DownloadState.WAITING.value)
+    later = case(
+        (downloads.c.not_before.is_(None), downloads.c.lease_until),
+        (downloads.c.lease_until.is_(None), downloads.c.not_before),
+        (downloads.c.lease_until > downloads.c.not_before, downloads.c.lease_until),
+        else_=downloads.c.not_before)
+    with store.read() as connection:
+        row = connection.execute(select(
+            func.count(), func.min(func.coalesce(later, downloads.c.requested_at), type_=downloads.c.requested_at.type),
+        ).where(waiting)).one()
+        return Left(int(row[0]), row[1])
+
+
+def counts(store: Store, pass_id: int) -> dict[DownloadState, int]:
+    """How many downloads of a pass are in each state."""
+    with store.read() as connection:
+        rows = connection.execute(select(downloads.c.state, func.count()).where(
+            downloads.c.pass_id == pass_id).group_by(downloads.c.state))
+        return {DownloadState(state): count for state, count in rows}
+
+
+def run_bytes(store: Store, run: Run) -> int:
+    """Bytes of the files that the run's pass has brought so far, earlier runs of it included."""
+    with store.read() as connection:
+        return int(connection.execute(
+            select(func.coalesce(func.sum(download_files.c.size_bytes), 0))
+            .join(runs, runs.c.id == download_files.c.run_id).where(runs.c.pass_id == run.pass_id)).scalar_one())
+
+
+def part_keys(store: Store, spider: str) -> set[str]:
+    """Parts that a row of the spider refers to; any other part is left over from a kill."""
+    with store.read() as connection:
+        return set(connection.execute(select(downloads.c.part_key).where(
+            downloads.c.spider == spider, downloads.c.part_key != "")).scalars())
+
+
+def same_content(store: Store, spider: str, sha256: str, size_bytes: int) -> list[str]:
+    """Keys of the spider's files with this content, the oldest first."""
+    with store.read() as connection:
+        return list(connection.execute(select(download_files.c.key).where(
+            download_files.c.spider == spider, download_files.c.sha256 == sha256,
+            download_files.c.size_bytes == size_bytes, download_files.c.doomed_at.is_(None),
+        ).order_by(download_files.c.id)).scalars())
+
+
+def is_recorded(store: Store, key: str) -> bool:
+    """Whether a finished download owns this key."""
+    with store.read() as connection:
+        return connection.execute(select(download_files.c.id).where(download_files.c.key == key)).first() is not None

@@ -1,0 +1,116 @@
+"""The files that downloads brought, version by version, and their end: marked, deleted from the disk, forgotten.
+
+The mark is committed before anything is deleted, and the row goes after the file, so that a kill in between leaves
+work for the next time and nothing else. What a digest has yet to tell of is never marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
+
+from pipeline.model import MessageState
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import digest_runs, digests, download_files, downloads, messages, runs
+from pipeline.store.runs import leases
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of one file. current: the newest that is still wanted; seen_at: when the server last had it;
+    held: it cannot be deleted now, since a digest waits for it or it is being fetched again."""
+
+    id: int
+    download_id: int
+    spider: str
+    key: str
+    size_bytes: int
+    sha256: str
+    fetched_at: datetime
+    seen_at: datetime
+    current: bool
+    held: bool
+
+
+def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]], now: datetime) -> list[Version]:
+    """All of a spider's files, the oldest first. waiting: each digest of the settings with its spiders."""
+    held = _held(spider, waiting, now)
+    with store.read() as connection:
+        rows = connection.execute(
+            select(download_files, downloads.c.file_key, downloads.c.done_at, held.label("held"))
+            .join(downloads, downloads.c.id == download_files.c.download_id)
+            .where(download_files.c.spider == spider, download_files.c.doomed_at.is_(None))
+            .order_by(download_files.c.id.desc())).all()
+    newer: dict[int, datetime] = {}
+    found = []
+    for row in rows:
+        current = row.key == row.file_key
+        seen_at = max(row.fetched_at, row.done_at or row.fetched_at) if current else newer.get(row.download_id, row.fetched_at)
+        newer[row.download_id] = row.fetched_at
+        found.append(Version(row.id, row.download_id, row.spider, row.key, row.size_bytes, row.sha256, row.fetched_at,
+                             seen_at, current, bool(row.held)))
+    return found[::-1]
+
+
+def sizes(store: Store) -> dict[str, int]:
+    """Bytes of the files of each spider that has some, as recorded; a file with two names counts twice."""
+    with store.read() as connection:
+        rows = connection.execute(select(download_files.c.spider, func.sum(download_files.c.size_bytes)).where(
+            download_files.c.doomed_at.is_(None)).group_by(download_files.c.spider))
+        return {spider: int(size) for spider, size in rows}
+
+
+def doom(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str, Sequence[str]], now: datetime) -> None:
+    """Mark files to be deleted, but for those that are held by now. Their downloads are not fetched again until
+    they change."""
+    for chunk in _chunks(ids):
+        with store.write() as connection:
+            keys = connection.execute(
+                update(download_files).where(download_files.c.id.in_(chunk), download_files.c.id.not_in(
+                    select(download_files.c.id).join(downloads, downloads.c.id == download_files.c.download_id)
+                    .where(download_files.c.id.in_(chunk), _held(spider, waiting, now))))
+                .values(doomed_at=now).returning(download_files.c.key)).scalars().all()
+            connection.execute(update(downloads).where(
+                downloads.c.spider == spider, downloads.c.file_key.in_(keys)).values(file_key=""))
+
+
+def doomed(store: Store) -> list[tuple[int, str, str, int]]:
+    """Id, spider, key and size of files that are marked and not yet forgotten."""
+    with store.read() as connection:
+        rows = connection.execute(select(
+            download_files.c.id, download_files.c.spider, download_files.c.key, download_files.c.size_bytes,
+        ).where(download_files.c.doomed_at.is_not(None)).order_by(download_files.c.spider, download_files.c.id))
+        return [(row.id, row.spider, row.key, row.size_bytes) for row in rows]
+
+
+def forget(store: Store, ids: Sequence[int]) -> None:
+    """Drop the rows of files that are deleted."""
+    for chunk in _chunks(ids):
+        with store.write() as connection:
+            connection.execute(delete(download_files).where(
+                download_files.c.id.in_(chunk), download_files.c.doomed_at.is_not(None)))
+
+
+def _held(spider: str, waiting: Mapping[str, Sequence[str]], now: datetime) -> ColumnElement[bool]:
+    """A file that is being fetched again; of a run at work; of one that a digest has yet to tell of, tells of now, or
+    told of in a message that is not sent."""
+    telling = [name for name, spiders in waiting.items() if spider in spiders]
+    untold = or_(false(), *(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name))
+                            for name in telling))
+    unsent = select(digest_runs.c.run_id).join(messages, messages.c.digest_id == digest_runs.c.digest_id).where(
+        messages.c.state.in_((MessageState.WAITING.value, MessageState.PARKED.value)))
+    unfinished = select(digest_runs.c.run_id).join(digests, digests.c.id == digest_runs.c.digest_id).where(
+        digests.c.closed_at.is_(None))
+    wanted = select(runs.c.id).where(runs.c.spider == spider, or_(
+        runs.c.ended_at.is_(None), untold, runs.c.id.in_(unsent), runs.c.id.in_(unfinished)))
+    return or_(~leases.free(downloads, now),
+               and_(download_files.c.run_id.is_not(None), download_files.c.run_id.in_(wanted)))
+
+
+def _chunks(ids: Sequence[int]) -> list[Sequence[int]]:
+    return [ids[start:start + _CHUNK] for start in range(0, len(ids), _CHUNK)]

@@ -1,0 +1,1 @@
+"""What the heartbeat reads from the store, and the probe that writes to it."""

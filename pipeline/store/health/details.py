@@ -1,0 +1,80 @@
+"""What the heartbeat's pages show of one spider, one run, one message: the last rows of each, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from pipeline.model import Change, ChangeKind, MessageState
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import changes, download_files, downloads, messages, runs
+
+ROWS = 100
+
+
+@dataclass(frozen=True)
+class DownloadRow:
+    """A file a spider asked for. name and size_bytes are of its last whole version, "" and None before it."""
+
+    url: str
+    state: str
+    error: str
+    requested_at: datetime
+    name: str
+    size_bytes: int | None
+    fetched_at: datetime | None
+
+
+@dataclass(frozen=True)
+class MessageRow:
+    """A message in short."""
+
+    id: int
+    subject: str
+    state: MessageState
+    created_at: datetime
+    sent_at: datetime | None
+    next_attempt_at: datetime
+    attempt: int
+    size_bytes: int
+    last_error: str
+
+
+def changes_of_spider(store: Store, spider: str, *, limit: int = ROWS) -> list[Change]:
+    # By way of its runs, which are indexed by spider; changes are only by run.
+    last_runs = select(runs.c.id).where(runs.c.spider == spider).order_by(runs.c.id.desc()).limit(limit)
+    return _changes(store, select(changes).where(changes.c.run_id.in_(last_runs)), limit)
+
+
+def changes_of_run(store: Store, run_id: int, *, limit: int = ROWS) -> list[Change]:
+    return _changes(store, select(changes).where(changes.c.run_id == run_id), limit)
+
+
+def _changes(store: Store, wanted: Select[Any], limit: int) -> list[Change]:
+    with store.read() as connection:
+        return [Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after, row.page_key)
+                for row in connection.execute(wanted.order_by(changes.c.id.desc()).limit(limit))]
+
+
+def downloads_of(store: Store, spider: str, *, limit: int = ROWS) -> list[DownloadRow]:
+    file = download_files.alias()
+    wanted = select(downloads, file.c.name.label("file_name"), file.c.size_bytes, file.c.fetched_at).outerjoin(
+        file, file.c.key == downloads.c.file_key).where(downloads.c.spider == spider)
+    with store.read() as connection:
+        return [DownloadRow(row.url, row.state, row.error, row.requested_at, row.file_name or row.name, row.size_bytes,
+                            row.fetched_at)
+                for row in connection.execute(wanted.order_by(downloads.c.id.desc()).limit(limit))]
+
+
+def messages_in(store: Store, states: Sequence[MessageState], *, limit: int = ROWS) -> list[MessageRow]:
+    columns = (messages.c.id, messages.c.subject, messages.c.state, messages.c.created_at, messages.c.sent_at,
+               messages.c.next_attempt_at, messages.c.attempt, messages.c.size_bytes, messages.c.last_error)
+    wanted = select(*columns).where(messages.c.state.in_([state.value for state in states]))
+    with store.read() as connection:
+        return [MessageRow(row.id, row.subject, MessageState(row.state), row.created_at, row.sent_at,
+                           row.next_attempt_at, row.attempt, row.size_bytes, row.last_error)
+                for row in connection.execute(wanted.order_by(messages.c.id.desc()).limit(limit))]

@@ -1,0 +1,136 @@
+"""What the heartbeat reads: the last runs of each spider, runs at work, the outbox and the downloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, exists, func, select
+
+from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
+from pipeline.store.database.schema import digests, downloads, messages, runs
+from pipeline.store.runs.slots import run_of
+
+FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
+"""Outcomes that count against a spider; stopped was asked for, skipped never began."""
+
+FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
+"""Of a run's progress, those that can be added up."""
+
+# Made once: to put such a statement together takes longer than to run it, and each is run for every spider.
+_ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
+    runs.c.ended_at.desc(), runs.c.id.desc())
+_RECENT = _ENDED.with_only_columns(runs.c.id).where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
+_LAST_SUCCESS = _ENDED.where(runs.c.outcome == Outcome.SUCCEEDED).limit(1)
+_THESE = select(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
+_SINCE = select(runs.c.id).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).limit(
+    bindparam("rows", type_=Integer))
+_RUNNING = select(runs).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.id)
+_DAY = select(
+    runs.c.spider, runs.c.outcome, func.count().label("ended"),
+    *(func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in FIGURES),
+).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).group_by(
+    runs.c.spider.concat(""), runs.c.outcome, runs.c.spider)  # by an expression: SQLite else scans all runs, in that order
+
+
+@dataclass(frozen=True)
+class Day:
+    """Sums over the runs of one spider that ended in a span of time."""
+
+    outcomes: dict[str, int]
+    progress: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """oldest_at: when the oldest message still waiting was made; last_error: of the last one that has one."""
+
+    waiting: int
+    oldest_at: datetime | None
+    parked: int
+    last_error: str
+
+
+def running(connection: Connection) -> list[Run]:
+    """Runs that have started and not ended, whoever works on them, oldest first."""
+    return [run_of(row) for row in connection.execute(_RUNNING)]
+
+
+def recent(connection: Connection, spider: str, limit: int) -> list[int]:
+    """The ids of the last ended runs of a spider that began, newest first."""
+    return [*connection.execute(_RECENT, {"spider": spider, "rows": limit}).scalars().all()]
+
+
+def ended_since(connection: Connection, since: datetime, limit: int) -> list[int]:
+    """The ids of up to so many runs that ended after `since`, in no order."""
+    return [*connection.execute(_SINCE, {"since": since, "rows": limit}).scalars().all()]
+
+
+def runs_of(connection: Connection, ids: list[int]) -> list[Run]:
+    """These runs, in no order; at most some thousands."""
+    return [run_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
+
+
+def last_success(connection: Connection, spider: str) -> Run | None:
+    row = connection.execute(_LAST_SUCCESS, {"spider": spider}).first()
+    return None if row is None else run_of(row)
+
+
+def failures_since(connection: Connection, spider: str, since: datetime | None) -> int:
+    """How many runs of a spider failed after `since`; None: ever."""
+    wanted = select(func.count()).select_from(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
+                                                          runs.c.outcome.in_(FAILURES))
+    if since is not None:
+        wanted = wanted.where(runs.c.ended_at > since)
+    return connection.execute(wanted).scalar_one()
+
+
+def day(connection: Connection, since: datetime) -> dict[str, Day]:
+    """By spider: outcomes and summed figures of the runs that ended after `since`."""
+    found: dict[str, Day] = {}
+    for row in connection.execute(_DAY, {"since": since}):
+        entry = found.setdefault(row.spider, Day({}, dict.fromkeys(FIGURES, 0)))
+        entry.outcomes[row.outcome] = row.ended
+        for name in FIGURES:
+            entry.progress[name] += int(getattr(row, name) or 0)  # PostgreSQL sums into decimals
+    return found
+
+
+@dataclass(frozen=True)
+class DigestProblem:
+    """A digest that could not be rendered, or only with less than its settings ask for. next_at: when it is tried again,
+    None once it was rendered with less."""
+
+    name: str
+    since: datetime
+    error: str
+    next_at: datetime | None
+
+
+def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
+    """What is wrong with a digest now: with its oldest unfinished claim that failed, else with the last one it sent."""
+    of_it = select(digests).where(digests.c.name == name).limit(1)
+    row = connection.execute(of_it.where(digests.c.closed_at.is_(None), digests.c.error != "").order_by(digests.c.id)).first()
+    if row is None:
+        sent = exists().where(messages.c.digest_id == digests.c.id)
+        row = connection.execute(of_it.where(digests.c.closed_at.is_not(None), sent).order_by(digests.c.id.desc())).first()
+    return DigestProblem(name, row.created_at, row.error, row.lease_until) if row is not None and row.error else None
+
+
+def outbox(connection: Connection) -> Outbox:
+    counts = {row.state: row for row in connection.execute(
+        select(messages.c.state, func.count().label("number"), func.min(messages.c.created_at).label("oldest"))
+        .where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED))).group_by(messages.c.state))}
+    waiting, parked = counts.get(MessageState.WAITING), counts.get(MessageState.PARKED)
+    error = connection.execute(
+        select(messages.c.last_error).where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED)),
+                                            messages.c.last_error != "").order_by(messages.c.id.desc()).limit(1))
+    return Outbox(waiting=waiting.number if waiting else 0, oldest_at=waiting.oldest if waiting else None,
+                  parked=parked.number if parked else 0, last_error=error.scalar() or "")
+
+
+def download_counts(connection: Connection) -> dict[str, int]:
+    """How many downloads wait and how many failed for good, by state."""
+    wanted = select(downloads.c.state, func.count().label("number")).where(
+        downloads.c.state.in_((DownloadState.WAITING, DownloadState.FAILED))).group_by(downloads.c.state)
+    return {row.state: row.number for row in connection.execute(wanted)}

@@ -1,0 +1,1 @@
+"""Digests and their claims, the outbox, alerts, and when logins end."""

@@ -1,0 +1,155 @@
+"""Alerts: what is wrong with a spider for some time, told once when it starts and once when it is over.
+
+The row and its message enter the store in one transaction, so that an alert is neither told twice nor lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import func, insert, select, update
+
+from pipeline.model import DraftMessage, LoginCookie, Outcome, Run
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import alerts, runs
+from pipeline.store.health import status_queries
+from pipeline.store.mail import login_cookies
+from pipeline.store.mail.outbox import insert_message
+from pipeline.store.runs.slots import run_of
+
+
+class AlertKind(StrEnum):
+    """failing: failed several times in a row; suspect: what it found cannot be right; late: its slot passed and no
+    run came of it; login: a cookie of its login ends soon; digest: it could not be rendered as its settings ask for."""
+
+    FAILING = "failing"
+    SUSPECT = "suspect"
+    LATE = "late"
+    LOGIN = "login"
+    DIGEST = "digest"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that is wrong now with a spider, or with the digest that `spider` then names.
+
+    last_run: the run that shows it; last_success: the last good run; cookie: the one that ends; error: why a digest
+    could not be rendered.
+    """
+
+    spider: str
+    kind: AlertKind
+    since: datetime
+    failures: int = 0
+    last_run: Run | None = None
+    last_success: Run | None = None
+    cookie: LoginCookie | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A trouble that was told. id: its row."""
+
+    id: int
+    spider: str
+    kind: AlertKind
+    since: datetime
+    told_at: datetime
+
+
+@dataclass(frozen=True)
+class Told:
+    """What recipients know. last_at: when they were last told anything; started_at: by spider and kind, when
+    that was last told to start."""
+
+    open: tuple[Alert, ...]
+    last_at: datetime | None
+    started_at: dict[tuple[str, AlertKind], datetime]
+
+
+def told(store: Store) -> Told:
+    with store.read() as connection:
+        rows = connection.execute(select(alerts).where(alerts.c.over_at.is_(None)).order_by(alerts.c.id)).all()
+        started = connection.execute(select(alerts.c.spider, alerts.c.kind, func.max(alerts.c.told_at).label("at"))
+                                     .group_by(alerts.c.spider, alerts.c.kind)).all()
+        over_at = connection.execute(select(func.max(alerts.c.over_at))).scalar()
+    moments = [row.at for row in started] + ([over_at] if over_at is not None else [])
+    return Told(tuple(Alert(row.id, row.spider, AlertKind(row.kind), row.since, row.told_at) for row in rows),
+                max(moments, default=None), {(row.spider, AlertKind(row.kind)): row.at for row in started})
+
+
+def troubles(store: Store, spider: str, *, after: int) -> list[Trouble]:
+    """What the runs of a spider show: that it is failing (`after` failures in a row), or that it is suspect."""
+    with store.read() as connection:
+        success = status_queries.last_success(connection, spider)
+        since = success.ended_at if success is not None else None
+        failed = select(runs).where(runs.c.spider == spider, runs.c.outcome.in_(status_queries.FAILURES))
+        if since is not None:
+            failed = failed.where(runs.c.ended_at > since)
+        failures = status_queries.failures_since(connection, spider, since)
+        found = []
+        if failures >= after:
+            first, last = (run_of(connection.execute(failed.order_by(order).limit(1)).one())
+                           for order in (runs.c.id.asc(), runs.c.id.desc()))
+            assert first.ended_at is not None
+            found.append(Trouble(spider, AlertKind.FAILING, first.ended_at, failures, last, success))
+        if success is not None and success.suspect:
+            good = connection.execute(select(runs).where(
+                runs.c.spider == spider, runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.suspect.is_(False),
+            ).order_by(runs.c.id.desc()).limit(1)).first()
+            suspects = select(func.min(runs.c.ended_at)).where(runs.c.spider == spider, runs.c.suspect)
+            if good is not None:
+                suspects = suspects.where(runs.c.id > good.id)
+            begun = connection.execute(suspects).scalar()
+            assert begun is not None
+            found.append(Trouble(spider, AlertKind.SUSPECT, begun, 0, success,
+                                 run_of(good) if good is not None else None))
+        return found
+
+
+def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Trouble]:
+    """Spiders with a login of which a cookie ends in less than `before`, or has ended without a login since."""
+    with store.read() as connection:
+        found = login_cookies.first_ends(connection, at_least=before)
+    return [Trouble(spider, AlertKind.LOGIN, max(cookie.login_at, cookie.ends_at - before), cookie=cookie)
+            for spider, cookie in found.items() if now >= cookie.ends_at - before]
+
+
+def digests_that_fail(store: Store, names: Sequence[str]) -> list[Trouble]:
+    """Digests that could not be rendered, or only with less than their settings ask for."""
+    with store.read() as connection:
+        found = [status_queries.digest_problem(connection, name) for name in names]
+    return [Trouble(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
+
+
+def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
+    """How often a spider failed since its last success, and that success."""
+    with store.read() as connection:
+        success = status_queries.last_success(connection, spider)
+        return status_queries.failures_since(connection, spider, success.ended_at if success is not None else None), success
+
+
+def tell(store: Store, started: Sequence[Trouble], over: Sequence[Alert], draft: DraftMessage, *,
+         now: datetime) -> int | None:
+    """Enqueue the message and write down what it tells, in one transaction; the message's id.
+
+    None, and nothing written, when somebody else told any of it meanwhile.
+    """
+    with store.write(durable=True) as connection:
+        open_now = {(row.spider, row.kind): row.id for row in connection.execute(
+            select(alerts.c.id, alerts.c.spider, alerts.c.kind).where(alerts.c.over_at.is_(None)))}
+        if any((trouble.spider, trouble.kind.value) in open_now for trouble in started):
+            return None
+        if not {alert.id for alert in over} <= set(open_now.values()):
+            return None
+        for trouble in started:
+            connection.execute(insert(alerts).values(
+                spider=trouble.spider, kind=trouble.kind.value, since=trouble.since, told_at=now,
+                error=(trouble.last_run.error if trouble.last_run else trouble.error)[:2000]))
+        if over:
+            connection.execute(update(alerts).where(alerts.c.id.in_([alert.id for alert in over])).values(over_at=now))
+        return insert_message(connection, draft, now=now, digest_id=None)

@@ -1,0 +1,197 @@
+"""Digests claim ended runs: each run is told once by each digest, whatever dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, exists, func, insert, select, update
+
+from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
+from pipeline.store.crawl.items import change_of
+from pipeline.store.database.batches import paged
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import changes, digest_runs, digests, download_files, rejects, runs
+from pipeline.store.mail.outbox import insert_message
+from pipeline.store.runs import leases
+from pipeline.store.runs.slots import run_of
+
+CLAIM_TTL = timedelta(minutes=5)
+_WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
+FIRST_PAUSE = timedelta(seconds=15)
+"""How long a claim that could not be rendered is left alone at first."""
+
+
+def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
+          scheduled: bool = False, even_empty: bool = False, repeats: bool = True,
+          ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
+    """Claim every ended run of the spiders that this digest has not told of yet.
+
+    A claim left unfinished is taken up first, with the same id and runs; one that this owner left, at once. One that was
+    put off waits, and what ended since is claimed apart from it. None when there is nothing to tell;
+    scheduled: then its due time is on record all the same, once. even_empty: a claim of no runs is one, too.
+    repeats: claim runs, too, that only fail as the last one told of their spider did; else they wait for other news.
+    """
+    with store.write(durable=True) as connection:
+        unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
+                                 owner=owner, now=now, ttl=ttl, order_by=[digests.c.id], own_too=True)
+        if unfinished:
+            row = connection.execute(select(digests).where(digests.c.id == unfinished[0])).one()
+            run_ids = connection.execute(select(digest_runs.c.run_id).where(
+                digest_runs.c.digest_id == row.id).order_by(digest_runs.c.run_id)).scalars().all()
+            return _claim(row, run_ids)
+        if scheduled and connection.execute(select(digests.c.id).where(
+                digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
+            return None  # told meanwhile, or by another service
+        run_ids = connection.execute(_untold(name, spiders)).scalars().all()
+        if not repeats and run_ids and _only_repeats(connection, name, run_ids):
+            return None
+        if not run_ids and not even_empty:
+            if scheduled:
+                connection.execute(insert(digests).values(
+                    name=name, slot_key=slot_key, created_at=now, closed_at=now))
+            return None
+        row = connection.execute(insert(digests).values(
+            name=name, slot_key=slot_key, created_at=now, lease_owner=owner, lease_until=now + ttl, attempt=1,
+        ).returning(digests)).one()
+        if run_ids:
+            connection.execute(insert(digest_runs), [
+                {"name": name, "run_id": run_id, "digest_id": row.id} for run_id in run_ids])
+        return _claim(row, run_ids)
+
+
+def _claim(row: Row[Any], run_ids: Sequence[int]) -> DigestClaim:
+    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids), row.attempt)
+
+
+def _ended(spiders: Sequence[str]) -> Select[Any]:
+    return select(runs.c.id).where(runs.c.spider.in_(list(spiders)), runs.c.ended_at.is_not(None),
+                                   runs.c.outcome != Outcome.SKIPPED.value).order_by(runs.c.id)
+
+
+def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
+    return _ended(spiders).where(~exists().where(digest_runs.c.name == name, digest_runs.c.run_id == runs.c.id))
+
+
+def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
+    """Whether these runs found nothing and failed as the run did that this digest told last of their spider."""
+    told: dict[str, tuple[str, str] | None] = {}
+    for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
+        if run.spider not in told:
+            last = connection.execute(
+                select(runs.c.outcome, runs.c.error_kind).join(digest_runs, digest_runs.c.run_id == runs.c.id)
+                .where(digest_runs.c.name == name, runs.c.spider == run.spider).order_by(runs.c.id.desc()).limit(1)).first()
+            told[run.spider] = (last.outcome, last.error_kind) if last is not None else None
+        if run.outcome in _WELL or (run.outcome, run.error_kind) != told[run.spider] or run.progress.get("downloads"):
+            return False
+    return connection.execute(select(changes.c.id).where(changes.c.run_id.in_(run_ids)).limit(1)).first() is None
+
+
+def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
+    """Ids of the ended runs that this digest would tell of now."""
+    with store.read() as connection:
+        return list(connection.execute(_untold(name, spiders)).scalars())
+
+
+def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[int]:
+    """Ids of the runs that ended from `since` on, told or not."""
+    with store.read() as connection:
+        return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
+
+
+def unfinished(store: Store) -> list[str]:
+    """Names of digests that hold a claim nobody has closed yet."""
+    with store.read() as connection:
+        return list(connection.execute(select(digests.c.name).where(
+            digests.c.closed_at.is_(None)).distinct()).scalars())
+
+
+def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> bool:
+    with store.write() as connection:
+        return leases.renew(connection, digests, digest_id, owner=owner, now=now, ttl=ttl)
+
+
+def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
+    """Write down why a claim could not be closed, and leave it alone for a while: longer each time, up to leases.LONGEST.
+
+    What its spiders find meanwhile is claimed by a digest of its own. Nothing happens when somebody else took it up.
+    """
+    with store.write(durable=True) as connection:
+        connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
+            error=error[:2000], lease_owner="",
+            lease_until=now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), leases.LONGEST)))
+
+
+def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime,
+          error: str = "") -> list[int]:
+    """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
+
+    No drafts: there was nothing worth telling, and these runs are done with. error: why the messages show less than
+    the settings ask for.
+    """
+    with store.write(durable=True) as connection:
+        leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error[:2000])
+        return [insert_message(connection, draft, now=now, digest_id=digest_id) for draft in drafts]
+
+
+def runs_of(store: Store, run_ids: Sequence[int]) -> list[Run]:
+    with store.read() as connection:
+        return [run_of(row) for row in connection.execute(
+            select(runs).where(runs.c.id.in_(list(run_ids))).order_by(runs.c.id))]
+
+
+def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None = None) -> Iterator[Change]:
+    """The changes of these runs in the order they were found, read in batches, so that any number fits."""
+    wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)))
+    if kind is not None:
+        wanted = wanted.where(changes.c.kind == kind.value)
+    return map(change_of, paged(store, wanted, changes.c.id))
+
+
+def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
+    """Every kept change of these items, the oldest first; of very many the newest."""
+    with store.read() as connection:
+        rows = connection.execute(select(changes).where(
+            changes.c.spider == spider, changes.c.key.in_(list(keys))).order_by(changes.c.id.desc()).limit(limit)).all()
+    return [change_of(row) for row in reversed(rows)]
+
+
+@dataclass(frozen=True)
+class RefusalCount:
+    """What was kept aside of one spider for one reason: how many items, and on which page one of them was."""
+
+    spider: str
+    reason: str
+    count: int
+    url: str
+
+
+def kept_aside(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RefusalCount]:
+    """The items of these runs that were refused, by spider and reason, the most frequent first."""
+    count = func.count()
+    wanted = select(rejects.c.spider, rejects.c.reason, count.label("count"), func.min(rejects.c.url).label("url")).where(
+        rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider, rejects.c.reason).order_by(
+        count.desc(), rejects.c.spider, rejects.c.reason).limit(limit)
+    with store.read() as connection:
+        return [RefusalCount(row.spider, row.reason, row._mapping["count"], row.url) for row in connection.execute(wanted)]
+
+
+def newly_refused(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
+    """Whether these runs of the spider refused anything that the run before them did not refuse for the same reason."""
+    before = select(func.max(runs.c.id)).where(runs.c.spider == spider, runs.c.id < min(run_ids), runs.c.ended_at.is_not(None),
+                                               runs.c.outcome != Outcome.SKIPPED.value).scalar_subquery()
+    what = select(rejects.c.key, rejects.c.url, rejects.c.reason)
+    fresh = what.where(rejects.c.run_id.in_(list(run_ids))).except_(what.where(rejects.c.run_id == before))
+    with store.read() as connection:
+        return connection.execute(fresh.limit(1)).first() is not None
+
+
+def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:
+    """The files these runs brought in, in the order they arrived."""
+    with store.read() as connection:
+        rows = connection.execute(select(download_files).where(
+            download_files.c.run_id.in_(list(run_ids))).order_by(download_files.c.id)).all()
+    return [StoredFile(row.id, row.spider, row.run_id, row.url, row.key, row.name, row.size_bytes, row.sha256,
+                       row.content_type, row.fetched_at) for row in rows]

@@ -1,0 +1,169 @@
+"""The outbox: messages not yet accepted by a mail server. A message is marked sent after it was, never before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from pipeline.model import DraftMessage, Message, MessageState, RecipientResult, RecipientState
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import deliveries, messages, recipients
+from pipeline.store.runs import leases
+
+LEASE_TTL = timedelta(minutes=2)
+LONGEST_WAIT = timedelta(hours=2)
+"""No message waits longer for its next attempt: one that seems to was put off before the clock was set back."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What one attempt came to, for the log and the alert."""
+
+    state: MessageState
+    accepted: int
+    refused: int
+    waiting: int
+
+
+def insert_message(connection: Connection, draft: DraftMessage, *, now: datetime, digest_id: int | None) -> int:
+    message_id = connection.execute(insert(messages).values(
+        digest_id=digest_id, message_id=draft.message_id, subject=draft.subject, sender=draft.sender,
+        file_key=draft.file_key, size_bytes=draft.size_bytes, state=MessageState.WAITING.value, created_at=now,
+        next_attempt_at=now).returning(messages.c.id)).scalar_one()
+    connection.execute(insert(recipients), [
+        {"message_id": message_id, "address": address, "state": RecipientState.WAITING.value}
+        for address in dict.fromkeys(draft.recipients)])
+    return int(message_id)
+
+
+def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
+    """Put one message that belongs to no digest (a test, an alert) into the outbox."""
+    with store.write(durable=True) as connection:
+        return insert_message(connection, draft, now=now, digest_id=None)
+
+
+def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1) -> list[Message]:
+    """Lease messages that are due, the oldest first."""
+    with store.write(durable=True) as connection:
+        due = (messages.c.state == MessageState.WAITING.value) & (
+            (messages.c.next_attempt_at <= now) | (messages.c.next_attempt_at > now + LONGEST_WAIT))
+        ids = leases.take(connection, messages, due, owner=owner, now=now, ttl=ttl,
+                          order_by=[messages.c.next_attempt_at, messages.c.id], limit=limit)
+        return [_message(connection, row) for row in connection.execute(
+            select(messages).where(messages.c.id.in_(ids)).order_by(messages.c.id))]
+
+
+def renew(store: Store, message_id: int, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL) -> bool:
+    """Keep the lease of a message whose delivery takes long; False when it is no longer ours."""
+    with store.write() as connection:
+        return leases.renew(connection, messages, message_id, owner=owner, now=now, ttl=ttl)
+
+
+def accepted_between(store: Store, since: datetime, until: datetime) -> list[datetime]:
+    """When a server took a message, the oldest first."""
+    with store.read() as connection:
+        return list(connection.execute(select(deliveries.c.at).where(
+            deliveries.c.at.between(since, until), deliveries.c.accepted > 0).order_by(deliveries.c.at)).scalars())
+
+
+def record(store: Store, message: Message, results: Sequence[RecipientResult], *, owner: str, now: datetime,
+           next_attempt_at: datetime | None, error: str = "") -> Delivered:
+    """Write down one attempt, recipient by recipient. Raises LeaseLostError.
+
+    next_attempt_at: when to try those again that were neither accepted nor refused for good; None parks them.
+    """
+    with store.write(durable=True) as connection:
+        leases.hold(connection, messages, message.id, owner=owner)
+        for result in results:
+            connection.execute(update(recipients).where(
+                recipients.c.message_id == message.id, recipients.c.address == result.address,
+            ).values(state=_recipient_state(result).value, code=result.code, answer=result.text[:500]))
+        rows = connection.execute(select(recipients.c.state, func.count()).where(
+            recipients.c.message_id == message.id).group_by(recipients.c.state))
+        by_state = {RecipientState(state): count for state, count in rows}
+        left = by_state.get(RecipientState.WAITING, 0)
+        accepted, refused = by_state.get(RecipientState.ACCEPTED, 0), by_state.get(RecipientState.REFUSED, 0)
+        if left and next_attempt_at is not None:
+            state = MessageState.WAITING
+        elif left or not accepted:
+            state = MessageState.PARKED
+        else:
+            state = MessageState.SENT
+        connection.execute(insert(deliveries).values(
+            message_id=message.id, at=now, attempt=message.attempt, error=error[:2000],
+            accepted=sum(result.accepted for result in results),
+            refused=sum(not result.accepted and not result.retry for result in results)))
+        leases.end(connection, messages, message.id, owner=owner, state=state.value, last_error=error[:2000],
+                   next_attempt_at=next_attempt_at or now, sent_at=now if state is MessageState.SENT else None)
+        return Delivered(state, accepted, refused, left)
+
+
+def _recipient_state(result: RecipientResult) -> RecipientState:
+    if result.accepted:
+        return RecipientState.ACCEPTED
+    return RecipientState.WAITING if result.retry else RecipientState.REFUSED
+
+
+def list_messages(store: Store, states: Sequence[MessageState] = (MessageState.WAITING, MessageState.PARKED), *,
+                  limit: int = 1000) -> list[Message]:
+    """Messages in these states, the oldest first."""
+    with store.read() as connection:
+        rows = connection.execute(select(messages).where(
+            messages.c.state.in_([state.value for state in states])).order_by(messages.c.id).limit(limit)).all()
+        return [_message(connection, row) for row in rows]
+
+
+def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], list[tuple[datetime, int, str]]] | None:
+    """One message, what was said of each recipient, and its deliveries (when, attempt, error)."""
+    with store.read() as connection:
+        row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
+        if row is None:
+            return None
+        answers = [RecipientResult(r.address, r.state == RecipientState.ACCEPTED.value, r.code, r.answer,
+                                   r.state == RecipientState.WAITING.value)
+                   for r in connection.execute(select(recipients).where(recipients.c.message_id == message_id))]
+        tries = [(d.at, d.attempt, d.error) for d in connection.execute(
+            select(deliveries).where(deliveries.c.message_id == message_id).order_by(deliveries.c.id))]
+        return _message(connection, row), answers, tries
+
+
+def retry(store: Store, message_id: int, *, now: datetime) -> bool:
+    """Try a waiting or parked message now, refused recipients too; False when there is none such."""
+    with store.write(durable=True) as connection:
+        changed = connection.execute(update(messages).where(
+            messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
+        ).values(state=MessageState.WAITING.value, next_attempt_at=now, created_at=now, attempt=0)).rowcount
+        if changed:
+            connection.execute(update(recipients).where(
+                recipients.c.message_id == message_id, recipients.c.state == RecipientState.REFUSED.value,
+            ).values(state=RecipientState.WAITING.value))
+        return bool(changed)
+
+
+def drop(store: Store, message_id: int) -> bool:
+    """Give up a message by a person's choice; False when there is none that waits."""
+    with store.write(durable=True) as connection:
+        return bool(connection.execute(update(messages).where(
+            messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
+        ).values(state=MessageState.DROPPED.value)).rowcount)
+
+
+def next_due(store: Store) -> datetime | None:
+    """When the next message wants an attempt."""
+    with store.read() as connection:
+        return connection.execute(select(func.min(messages.c.next_attempt_at)).where(
+            messages.c.state == MessageState.WAITING.value)).scalar()
+
+
+def _message(connection: Connection, row: Row[Any]) -> Message:
+    waiting = connection.execute(select(recipients.c.address).where(
+        recipients.c.message_id == row.id, recipients.c.state == RecipientState.WAITING.value)).scalars().all()
+    return Message(
+        id=row.id, digest_id=row.digest_id, message_id=row.message_id, subject=row.subject, sender=row.sender,
+        recipients=tuple(waiting), file_key=row.file_key, size_bytes=row.size_bytes, state=MessageState(row.state),
+        attempt=row.attempt, created_at=row.created_at, next_attempt_at=row.next_attempt_at, sent_at=row.sent_at,
+        last_error=row.last_error)

@@ -1,0 +1,321 @@
+"""How much of the past is kept: runs with what came of them, fetched pages, sent messages; logs and saved pages on disk.
+
+Deleted in small transactions, so that whoever works waits for none of them, and a kill in between leaves work for the
+next time. What a digest has yet to tell, what the outbox has yet to send and what a pass has yet to do is never
+deleted, nor are the last runs of a spider, its last success and its last whole pass, by which the next is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from pipeline.model import MessageState, Outcome
+from pipeline.settings import Settings
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import (
+    alerts,
+    changes,
+    deliveries,
+    digest_runs,
+    digests,
+    download_files,
+    frontier,
+    messages,
+    pages,
+    passes,
+    recipients,
+    rejects,
+    runs,
+    slots,
+)
+
+LAST_RUNS = 20
+"""So many of a spider's last runs stay whatever the rules say: the heartbeat shows them."""
+BATCH = 1000
+"""Rows of one transaction: some milliseconds."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What stays: what is younger than `age`, and of that the newest `count`. None: any."""
+
+    age: timedelta | None = None
+    count: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.age is not None or self.count is not None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """runs: of each spider. pages: rows of fetched pages, and saved pages of each folder. logs: of each kind.
+    waiting: the digests of the settings, each with its spiders."""
+
+    runs: Keep = field(default_factory=Keep)
+    pages: Keep = field(default_factory=Keep)
+    messages: Keep = field(default_factory=Keep)
+    logs: Keep = field(default_factory=Keep)
+    waiting: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        keep = {name: Keep(timedelta(seconds=table.age) if table.age is not None else None, table.count)
+                for name, table in settings.retention}
+        return cls(**keep, waiting={name: digest.spiders for name, digest in settings.digests.items()})
+
+
+    def without_ages(self) -> Rules:
+        return Rules(runs=Keep(None, self.runs.count), pages=Keep(None, self.pages.count),
+                     messages=Keep(None, self.messages.count), logs=Keep(None, self.logs.count), waiting=self.waiting)
+
+
+@dataclass
+class Pruned:
+    runs: int = 0
+    pages: int = 0
+    messages: int = 0
+    files: int = 0
+
+    def __bool__(self) -> bool:
+        return self != Pruned()
+
+    def __str__(self) -> str:
+        parts = ((self.runs, "runs"), (self.pages, "fetched pages"), (self.messages, "messages"), (self.files, "files"))
+        return ", ".join(f"{count} {name}" for count, name in parts if count)
+
+
+class _CutShortError(Exception):
+    """Somebody wants us to end; what is left is for the next time."""
+
+
+def prune(store: Store, rules: Rules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> Pruned:
+    """Delete what the rules no longer keep. go_on: asked after each transaction; it may take its time, and ends this.
+    by_age: whether the clock can be believed (clock_trust); else counts alone are kept to.
+
+    Raises StoreError, DiskFullError.
+    """
+    done = Pruned()
+    pruner = _Pruner(store, rules if by_age else rules.without_ages(), now, go_on, done)
+    try:
+        pruner.messages()
+        pruner.runs()
+        pruner.frontier()
+        pruner.pages()
+        pruner.files()
+    except _CutShortError:
+        pass
+    return done
+
+
+class _Pruner:
+    def __init__(self, store: Store, rules: Rules, now: datetime, go_on: Callable[[], bool], done: Pruned) -> None:
+        self._store = store
+        self._rules = rules
+        self._now = now
+        self._go_on = go_on
+        self._done = done
+
+    # Messages
+
+    def messages(self) -> None:
+        keep = self._rules.messages
+        if not keep:
+            return
+        # The newest stays: SQLite would give its number to the next one.
+        ended = and_(messages.c.state.in_((MessageState.SENT.value, MessageState.DROPPED.value)),
+                     messages.c.id < select(func.max(messages.c.id)).scalar_subquery())
+        at = func.coalesce(messages.c.sent_at, messages.c.created_at, type_=messages.c.created_at.type)
+        old = self._beyond(keep, at, messages.c.id, ended)
+        while rows := self._some(select(messages.c.id, messages.c.file_key, messages.c.digest_id).where(ended, old)):
+            for row in rows:  # the files first: a row without its file can be deleted, a file without its row is lost
+                self._remove(f"{row.file_key.removesuffix('.eml')}.")
+            ids = [row.id for row in rows]
+            with self._store.write() as connection:
+                for table in (recipients, deliveries):
+                    connection.execute(delete(table).where(table.c.message_id.in_(ids)))
+                self._done.messages += connection.execute(delete(messages).where(messages.c.id.in_(ids))).rowcount
+            self._breathe()
+        self._digests()
+
+    def _digests(self) -> None:
+        """Digests whose messages and runs are gone, with the tables they kept beside them; the last of each stays."""
+        last = select(func.max(digests.c.id)).group_by(digests.c.name)
+        over = and_(digests.c.closed_at.is_not(None), digests.c.id.not_in(last),
+                    ~exists().where(messages.c.digest_id == digests.c.id),
+                    ~exists().where(digest_runs.c.digest_id == digests.c.id))
+        while ids := [row.id for row in self._some(select(digests.c.id).where(over))]:
+            for number in ids:
+                self._remove(f"messages/{number}-")
+            with self._store.write() as connection:
+                connection.execute(delete(digests).where(digests.c.id.in_(ids)))
+            self._breathe()
+
+    def _remove(self, prefix: str) -> None:
+        """Delete the files whose keys begin so."""
+        folder = self._store.files.path(prefix).parent
+        start = prefix.rpartition("/")[2]
+        if start in ("", "."):
+            return
+        for path in folder.glob("*") if folder.is_dir() else ():
+            if path.name.startswith(start) and path.is_file():
+                path.unlink(missing_ok=True)
+
+    # Runs
+
+    def runs(self) -> None:
+        keep = self._rules.runs
+        if not keep:
+            return
+        with self._store.read() as connection:
+            spiders = connection.execute(select(runs.c.spider).distinct()).scalars().all()
+        for spider in spiders:
+            with self._store.read() as connection:
+                stay = self._last(connection, spider)
+            ended = and_(runs.c.spider == spider, runs.c.ended_at.is_not(None))
+            old = self._beyond(keep, runs.c.ended_at, runs.c.id, ended)
+            gone = select(runs.c.id).where(ended, old, runs.c.id.not_in(stay), runs.c.id.not_in(self._needed(spider)),
+                                           ~exists().where(passes.c.id == runs.c.pass_id, passes.c.closed_at.is_(None)))
+            while ids := [row.id for row in self._some(gone, limit=100)]:
+                for table in (changes, rejects, pages):
+                    self._delete(table, table.c.run_id.in_(ids))
+                with self._store.write() as connection:
+                    connection.execute(delete(digest_runs).where(digest_runs.c.run_id.in_(ids)))
+                    connection.execute(update(download_files).where(download_files.c.run_id.in_(ids)).values(run_id=None))
+                    self._done.runs += connection.execute(delete(runs).where(runs.c.id.in_(ids))).rowcount
+                self._breathe()
+            self._passes(spider)
+        if keep.age is not None:
+            self._delete(alerts, and_(alerts.c.over_at.is_not(None), alerts.c.over_at < self._now - keep.age))
+        self._digests()
+
+    def _passes(self, spider: str) -> None:
+        """Passes and slots of which no run is left; the newest slot says what was due last."""
+        empty = and_(passes.c.spider == spider, passes.c.closed_at.is_not(None), ~exists().where(runs.c.pass_id == passes.c.id))
+        while ids := [row.id for row in self._some(select(passes.c.id).where(empty), limit=100)]:
+            for table in (pages, frontier):
+                self._delete(table, table.c.pass_id.in_(ids))
+            self._delete(passes, passes.c.id.in_(ids))
+        newest = select(func.max(slots.c.due_at)).where(slots.c.spider == spider).scalar_subquery()
+        oldest_run = select(func.min(runs.c.created_at)).where(runs.c.spider == spider).scalar_subquery()
+        self._delete(slots, and_(slots.c.spider == spider, slots.c.due_at < newest, slots.c.claimed_at < oldest_run,
+                                 ~exists().where(passes.c.slot_id == slots.c.id),
+                                 ~exists().where(runs.c.slot_id == slots.c.id)))
+
+    def _last(self, connection: Connection, spider: str) -> list[int]:
+        own = and_(runs.c.spider == spider, runs.c.ended_at.is_not(None))
+        newest = connection.execute(select(runs.c.id).where(own).order_by(runs.c.id.desc()).limit(LAST_RUNS)).scalars().all()
+        of_note = (runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.complete,
+                   and_(runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.suspect.is_(False)))
+        return [*newest, *(found for each in of_note if (found := connection.execute(
+            select(func.max(runs.c.id)).where(own, each)).scalar()) is not None)]
+
+    def _needed(self, spider: str) -> Select[Any]:
+        """Runs of the spider that a digest has yet to tell, or whose news the outbox has yet to send."""
+        own = select(runs.c.id).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
+                                      runs.c.outcome != Outcome.SKIPPED.value)
+        parts = [own.where(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name)))
+                 for name, spiders in self._rules.waiting.items() if spider in spiders]
+        unsent = select(messages.c.digest_id).where(messages.c.digest_id.is_not(None), messages.c.state.in_(
+            (MessageState.WAITING.value, MessageState.PARKED.value)))
+        parts.append(select(digest_runs.c.run_id).join(digests, digests.c.id == digest_runs.c.digest_id).where(
+            or_(digests.c.closed_at.is_(None), digests.c.id.in_(unsent))))
+        found = union_all(*parts).subquery()
+        return select(found.c[0])
+
+    # Frontiers, fetched pages, and files
+
+    def frontier(self) -> None:
+        """Of a pass that is closed nothing is fetched any more."""
+        closed = select(passes.c.id).where(passes.c.closed_at.is_not(None))
+        self._delete(frontier, frontier.c.pass_id.in_(closed))
+
+    def pages(self) -> None:
+        keep = self._rules.pages
+        if not keep:
+            return
+        over = exists().where(passes.c.id == pages.c.pass_id, passes.c.closed_at.is_not(None))
+        old = self._beyond(keep, pages.c.fetched_at, pages.c.id, pages.c.id > 0)
+        self._done.pages += self._delete(pages, and_(over, old))
+
+    def files(self) -> None:
+        root = self._store.data_dir
+        for folder in _folders(root / "logs"):
+            self._done.files += self._old_files(folder, self._rules.logs, frozenset())
+        if self._rules.pages:
+            still = self._pages_to_tell()
+            for folder in _folders(root / "pages"):
+                self._done.files += self._old_files(folder, self._rules.pages, still)
+
+    def _pages_to_tell(self) -> set[Path]:
+        """Saved pages that a digest has yet to attach."""
+        spiders = sorted({spider for each in self._rules.waiting.values() for spider in each})
+        with self._store.read() as connection:
+            return {self._store.files.path(key) for spider in spiders for key in connection.execute(
+                select(changes.c.page_key).where(changes.c.page_key != "", changes.c.run_id.in_(self._needed(spider))
+                                                 ).distinct()).scalars()}
+
+    def _old_files(self, folder: Path, keep: Keep, still: Collection[Path]) -> int:
+        if not keep:
+            return 0
+        dated = sorted(((path.stat().st_mtime, path) for path in folder.iterdir() if path.is_file()), reverse=True)
+        before = (self._now - keep.age).timestamp() if keep.age is not None else float("-inf")
+        first = len(dated) if keep.count is None else keep.count
+        gone = [path for place, (at, path) in enumerate(dated) if (at < before or place >= first) and path not in still]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        self._breathe()
+        return len(gone)
+
+    # How
+
+    def _beyond(self, keep: Keep, at: Any, row_id: Any, among: ColumnElement[bool]) -> ColumnElement[bool]:
+        """What is older than `age`, or comes after the newest `count` of those `among`."""
+        parts = []
+        if keep.age is not None:
+            parts.append(at < self._now - keep.age)
+        if keep.count is not None:
+            with self._store.read() as connection:
+                last = connection.execute(select(row_id).where(among).order_by(row_id.desc()).offset(keep.count)
+                                          .limit(1)).scalar()
+            if last is not None:
+                parts.append(row_id <= last)
+        return or_(*parts) if parts else row_id < 0
+
+    def _some(self, wanted: Select[Any], *, limit: int = BATCH) -> Sequence[Any]:
+        with self._store.read() as connection:
+            return connection.execute(wanted.limit(limit)).all()
+
+    def _delete(self, table: Table, where: ColumnElement[bool]) -> int:
+        deleted = 0
+        while ids := [row.id for row in self._some(select(table.c.id).where(where))]:
+            with self._store.write() as connection:
+                deleted += connection.execute(delete(table).where(table.c.id.in_(ids), where)).rowcount
+            self._breathe()
+        return deleted
+
+    def _breathe(self) -> None:
+        if not self._go_on():
+            raise _CutShortError
+
+
+def _folders(folder: Path) -> Iterable[Path]:
+    return [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.is_dir() else []

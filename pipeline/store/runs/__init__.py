@@ -1,0 +1,1 @@
+"""Slots, passes and runs, and the leases under which they are performed."""

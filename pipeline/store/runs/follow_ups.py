@@ -1,0 +1,67 @@
+"""What follows a run's end, in the transaction that ends it: another attempt, and the spiders that run after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select, update
+
+from pipeline.model import Outcome, Run
+from pipeline.settings import Settings
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import passes, runs, slots
+from pipeline.store.runs.slots import ATTEMPT, PASS_MAX_RUNS, Overlap, claim_after, insert_run
+
+
+def is_tried_again(store: Store, run: Run) -> bool:
+    """Whether another attempt at its slot waits: what came of it is told when that is over."""
+    with store.read() as connection:
+        return connection.execute(select(runs.c.id).where(
+            runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None
+
+
+@dataclass(frozen=True)
+class Sequel:
+    """times: further attempts for one slot; wait_s: before the first, then twice as long, up to max_wait_s.
+
+    followers: the spiders that run after each pass of this one that succeeded, and what they do when still at work.
+    """
+
+    times: int = 0
+    wait_s: float = 60.0
+    max_wait_s: float = 3600.0
+    outcomes: frozenset[Outcome] = frozenset()
+    followers: Mapping[str, Overlap] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, spider: str) -> Sequel:
+        """As the settings have it for this spider."""
+        retry = settings.spiders[spider].retry
+        return cls(retry.times, retry.wait, retry.max_wait, frozenset(map(Outcome, retry.outcomes)),
+                   {name: settings.spiders[name].overlap for name in settings.followers(spider)})
+
+    def begin(self, connection: Connection, run: Run, *, outcome: Outcome, open_pass: bool, can_help: bool,
+              now: datetime) -> None:
+        """open_pass: the run did not finish its pass; can_help: what it failed of may pass."""
+        if outcome is Outcome.SUCCEEDED and not open_pass:
+            claim_after(connection, run, self.followers, now=now)
+        elif can_help and outcome in self.outcomes:
+            self._again(connection, run, open_pass=open_pass, now=now)
+
+    def _again(self, connection: Connection, run: Run, *, open_pass: bool, now: datetime) -> None:
+        of_slot = select(func.count()).where(runs.c.slot_id == run.slot_id, runs.c.reason == "retry")
+        tried = connection.execute(of_slot).scalar_one()
+        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, ATTEMPT)).scalar_one()
+        by_hand = connection.execute(select(slots.c.reason).where(slots.c.id == run.slot_id)).scalar_one() == "manual"
+        others = connection.execute(select(runs.c.id).where(
+            runs.c.spider == run.spider, runs.c.ended_at.is_(None), runs.c.id != run.id)).first()
+        if by_hand or others is not None or tried >= self.times or attempts >= PASS_MAX_RUNS:
+            return
+        if not open_pass:  # nothing of it is worth going on with: the same pass, from its start
+            connection.execute(update(passes).where(passes.c.id == run.pass_id).values(
+                closed_at=None, complete=False, resumable=False))
+        wait_s = min(self.max_wait_s, self.wait_s * 2.0**tried)
+        insert_run(connection, pass_id=run.pass_id, slot_id=run.slot_id, spider=run.spider, reason="retry",
+                   due_at=run.due_at, created_at=now, not_before=now + timedelta(seconds=wait_s))

@@ -1,0 +1,32 @@
+"""Paused spiders: their slots are not claimed until somebody resumes them. Runs at work go on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import paused
+
+
+def pause(store: Store, spider: str, *, now: datetime) -> None:
+    """Claim no more slots of the spider. A second time changes nothing."""
+    with store.write(durable=True) as connection:
+        if connection.execute(select(paused.c.since).where(paused.c.spider == spider)).first() is None:
+            connection.execute(insert(paused).values(spider=spider, since=now))
+
+
+def resume(store: Store, spider: str) -> None:
+    """Claim its slots again; of those that were missed, the newest is caught up."""
+    with store.write(durable=True) as connection:
+        connection.execute(delete(paused).where(paused.c.spider == spider))
+
+
+def paused_spiders(store: Store) -> set[str]:
+    with store.read() as connection:
+        return set(paused_since(connection))
+
+
+def paused_since(connection: Connection) -> dict[str, datetime]:
+    return {row.spider: row.since for row in connection.execute(select(paused))}

@@ -1,0 +1,193 @@
+"""Slots: due times, claimed once each, and what a claim makes of them: a pass and a waiting run, or a reason why not.
+
+A schedule's cursor says up to which time it has been dealt with, so that a restart neither forgets a slot nor looks
+through old ones; that a slot is claimed once is decided by its key alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from pipeline.model import Outcome, Progress, Run, Transfer
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import cursors, passes, paused, runs, slots
+
+PASS_MAX_AGE = timedelta(hours=24)
+"""An open pass older than this tells nothing true about the site: the next slot starts afresh."""
+PASS_MAX_RUNS = 8
+"""So many attempts at one pass that were cut short, and the next slot starts afresh."""
+KILL_GRACE = timedelta(seconds=2)
+"""How long the run that takes a killed one's place waits: within it, a child anywhere has seen that it lost its lease."""
+
+Overlap = Literal["skip", "queue", "kill"]
+
+REAL = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
+"""A skipped run never was at work. A run that has not ended has no outcome."""
+
+ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
+"""What counts towards PASS_MAX_RUNS. Who was told to stop, by us or by quiet hours, does not show that a pass never ends."""
+
+_PROGRESS = set(Progress.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A slot to claim. reason: why it is due (schedule, catch-up, manual, after).
+
+    schedule, planned: whose cursor moves, and to where. skip: why it is not to be run, "" when it is.
+    """
+
+    spider: str
+    key: str
+    due_at: datetime
+    reason: str
+    overlap: Overlap = "skip"
+    schedule: str = ""
+    planned: datetime | None = None
+    skip: str = ""
+
+
+def run_of(row: Row[Any]) -> Run:
+    """A row of `runs` as the record."""
+    values = row._asdict()
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    values["progress"] = Progress(**{k: v for k, v in (values["progress"] or {}).items() if k in _PROGRESS})
+    values["transfers"] = tuple(Transfer(**each) for each in values["transfers"] or ())
+    return Run(**values)
+
+
+def insert_run(connection: Connection, **values: Any) -> Run:
+    return run_of(connection.execute(insert(runs).values(progress={}, **values).returning(runs)).one())
+
+
+def claim_due(store: Store, wanted: Sequence[Wanted], *, now: datetime) -> list[Run]:
+    """Claim these slots in one transaction; the runs of those that nobody had claimed before."""
+    with store.write(durable=True) as connection:
+        return [run for slot in wanted if (run := claim(connection, slot, now=now)) is not None]
+
+
+def claim(connection: Connection, wanted: Wanted, *, now: datetime) -> Run | None:
+    """Claim one slot: its pass and a waiting run, or a run that says why it was skipped. None: it was claimed before.
+
+    Who asks by hand is given a run that waits already, so that it does not wait for a service that is not there.
+    """
+    if wanted.planned is not None:
+        _move(connection, "spider", wanted.spider, wanted.schedule, wanted.planned)
+    taken = select(slots.c.id).where(slots.c.spider == wanted.spider, slots.c.key == wanted.key)
+    if connection.execute(taken).first() is not None:
+        return None
+    slot_id = connection.execute(insert(slots).values(
+        spider=wanted.spider, key=wanted.key, due_at=wanted.due_at, claimed_at=now, reason=wanted.reason,
+    ).returning(slots.c.id)).scalar_one()
+    values = {"spider": wanted.spider, "slot_id": slot_id, "reason": wanted.reason, "due_at": wanted.due_at,
+              "created_at": now}
+    if wanted.skip:
+        return _skipped(connection, None, wanted.skip, **values)
+    pass_id: int | None = None
+    for other in _unended(connection, wanted.spider):
+        if other.started_at is None and other.reason == "retry":
+            _end(connection, other.id, Outcome.SKIPPED, "the next slot took its place", now)
+        elif other.started_at is None or wanted.overlap == "skip":
+            if other.started_at is None and wanted.reason == "manual":
+                return _whole(connection, other.id)
+            doing = "is still at work" if other.started_at is not None else "is yet to begin"
+            return _skipped(connection, other.pass_id, f"run {other.id} {doing}", **values)
+        elif wanted.overlap == "queue":
+            pass_id = other.pass_id  # which one it really goes on with is seen when it starts
+        else:
+            _end(connection, other.id, Outcome.KILLED, "overlap = \"kill\": the next slot took its place", now)
+            values["not_before"] = now + KILL_GRACE
+    if pass_id is None:
+        pass_id = pass_for(connection, wanted.spider, slot_id, now)
+    return insert_run(connection, pass_id=pass_id, **values)
+
+
+def _whole(connection: Connection, run_id: int) -> Run:
+    return run_of(connection.execute(select(runs).where(runs.c.id == run_id)).one())
+
+
+def _unended(connection: Connection, spider: str) -> Sequence[Any]:
+    """Those at work last: whether one waits already is looked at first."""
+    return connection.execute(select(runs.c.id, runs.c.pass_id, runs.c.started_at, runs.c.reason).where(
+        runs.c.spider == spider, runs.c.ended_at.is_(None)).order_by(runs.c.started_at.is_not(None), runs.c.id)).all()
+
+
+def _end(connection: Connection, run_id: int, outcome: Outcome, error: str, now: datetime) -> None:
+    """End somebody else's run: whoever works on it finds its lease gone."""
+    connection.execute(update(runs).where(runs.c.id == run_id).values(
+        ended_at=now, outcome=outcome.value, error=error, lease_owner="", lease_until=None))
+
+
+def _skipped(connection: Connection, pass_id: int | None, why: str, **values: Any) -> Run:
+    if pass_id is None:  # a pass that never began
+        pass_id = _open_pass(connection, values["spider"], values["slot_id"], values["created_at"],
+                             closed_at=values["created_at"])
+    return insert_run(connection, pass_id=pass_id, ended_at=values["created_at"], outcome=Outcome.SKIPPED.value,
+                      error=why, **values)
+
+
+def pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -> int:
+    """The spider's open pass, or a new one where there is none worth going on with."""
+    found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
+                               .order_by(passes.c.id.desc())).first()
+    if found is not None:
+        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == found.id, ATTEMPT)).scalar_one()
+        if found.resumable and now - found.opened_at < PASS_MAX_AGE and attempts < PASS_MAX_RUNS:
+            return int(found.id)
+        connection.execute(update(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
+                           .values(closed_at=now))
+    return _open_pass(connection, spider, slot_id, now)
+
+
+def _open_pass(connection: Connection, spider: str, slot_id: int, now: datetime, **values: Any) -> int:
+    return int(connection.execute(insert(passes).values(
+        spider=spider, slot_id=slot_id, opened_at=now, complete=False, resumable=True, **values,
+    ).returning(passes.c.id)).scalar_one())
+
+
+def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overlap], *, now: datetime) -> None:
+    """Slots for the spiders that run after this one, in the transaction that ends its pass: one each, whatever dies."""
+    stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()
+    for spider, overlap in followers.items():
+        claim(connection, Wanted(spider, f"after {run.spider} pass {run.pass_id}", now, "after", overlap,
+                                 skip="the spider is paused" if spider in stopped else ""), now=now)
+
+
+# Cursors
+
+
+def read_cursors(store: Store, kind: Literal["spider", "digest"]) -> dict[tuple[str, str], datetime]:
+    """Up to which planned time each schedule was dealt with, by its owner's name and its text."""
+    with store.read() as connection:
+        rows = connection.execute(select(cursors.c.name, cursors.c.schedule, cursors.c.planned).where(
+            cursors.c.kind == kind))
+        return {(row.name, row.schedule): row.planned for row in rows}
+
+
+def move_cursor(store: Store, kind: Literal["spider", "digest"], name: str, schedule: str, planned: datetime) -> None:
+    with store.write() as connection:
+        _move(connection, kind, name, schedule, planned)
+
+
+def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterable[tuple[str, str, datetime]]) -> None:
+    """Cursors for schedules that are seen for the first time: name, schedule and planned time. The first one counts."""
+    with store.write() as connection:
+        known = {(row.name, row.schedule) for row in connection.execute(
+            select(cursors.c.name, cursors.c.schedule).where(cursors.c.kind == kind))}
+        rows = {(name, schedule): planned for name, schedule, planned in fresh if (name, schedule) not in known}
+        if rows:
+            connection.execute(insert(cursors), [
+                {"kind": kind, "name": name, "schedule": schedule, "planned": planned}
+                for (name, schedule), planned in rows.items()])
+
+
+def _move(connection: Connection, kind: str, name: str, schedule: str, planned: datetime) -> None:
+    """Forward only: another service may be ahead."""
+    connection.execute(update(cursors).where(
+        cursors.c.kind == kind, cursors.c.name == name, cursors.c.schedule == schedule, cursors.c.planned < planned,
+    ).values(planned=planned))
