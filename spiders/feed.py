@@ -229,7 +229,12 @@ def _text(value: Any, detail: Any, *, untyped: bool) -> str:
     kind = (detail or {}).get("type") or ""
     if kind == "text/plain":
         return plain_text(said)
-    return page_text(_TAG.sub(lambda tag: "<" if _is_html(tag[1]) else "&lt;", said) if untyped else said)
+    return _told(_TAG.sub(lambda tag: "<" if _is_html(tag[1]) else "&lt;", said) if untyped else said)
+
+
+def _told(html: str) -> str:
+    """The text of a title or summary in HTML, without blank lines."""
+    return "\n".join(line for line in page_text(html).split("\n") if line)
 
 
 def _is_html(name: str) -> bool:
@@ -271,7 +276,7 @@ def _json_entry(entry: dict[str, Any], feed: str) -> Entry:
     """Titles and summaries of JSON Feed are text; only content_html is HTML (JSON Feed 1.1, Items)."""
     authors = entry.get("authors") if isinstance(entry.get("authors"), list) else [entry.get("author")]
     names = [str(author["name"]) for author in authors or [] if isinstance(author, dict) and author.get("name")]
-    summary = plain_text(str(entry.get("summary") or "")) or page_text(str(entry.get("content_html") or "")) or plain_text(
+    summary = plain_text(str(entry.get("summary") or "")) or _told(str(entry.get("content_html") or "")) or plain_text(
         str(entry.get("content_text") or ""))
     tags = entry.get("tags")
     link = str(entry.get("url") or entry.get("external_url") or "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from selectolax.lexbor import LexborNode
 
-from pipeline.documents.scripts import MAX_VALUES, UnreadableError, script_values
+from pipeline.documents.scripts import scan
 from pipeline.model import Json
 from pipeline.urls import absolute
 
@@ -46,13 +46,14 @@ def json_ld(page: Source) -> Json:
     return [record for record in found if isinstance(record, dict)]
 
 
-def read_script(text: str, *, kind: str = "", limit: int = MAX_VALUES) -> tuple[list[Json], str]:
-    """The values in a script element, and what is wrong with it, or "". kind: its type; one of JSON must hold some."""
-    try:
-        found = script_values(text, limit=limit)
-    except UnreadableError as error:
-        return [], f"a script {f'of type {kind} ' if kind else ''}cannot be read: {error}: {beginning(text)}"
-    if not found and "json" in kind.lower() and text.strip(" \t\r\n\f\ufeff"):
+def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
+    """The values in a script element, and what is wrong with it, or "". kind: its type; one of JSON must hold some, and
+    nothing else: beside the data in other scripts there is code."""
+    found, unread = scan(text)
+    is_json = "json" in kind.lower()
+    if unread is not None and (is_json or not found):
+        return found, f"a script {f'of type {kind} ' if kind else ''}cannot be read: {unread}: {beginning(text)}"
+    if not found and is_json and text.strip(" \t\r\n\f\ufeff"):
         return [], f"a script of type {kind} holds no JSON: {beginning(text)}"
     return found, ""
 

@@ -16,11 +16,20 @@ MAX_VALUES = 1000
 """Of one script, one after the other."""
 
 # Every pattern here takes time in proportion to the text: a script may be 20 MB of anything.
-_FRONT = re.compile(r"(?:[\s\ufeff;]|//[^\n]*(?:\n|$)|/\*.*?\*/|<!--(?:(?!-->)[^\n{]){0,200}+-->|<!--|-->|<!\[CDATA\[)*+", re.DOTALL)
-_ASSIGNED = re.compile(r"""
-    (?:^|[;\n}{)]) [ \t]* (?:(?:var|let|const|export\s+default)\s+)?
+_BLANKS = r"[\s\ufeff;]|//[^\n]*(?:\n|$)|/\*.*?\*/|<!--(?:(?!-->)[^\n{]){0,200}+-->|<!--|-->|<!\[CDATA\["
+_FRONT = re.compile(rf"(?:{_BLANKS})*+", re.DOTALL)
+_BETWEEN = re.compile(rf"(?:{_BLANKS}|\]\]>|[,}}\])])*+", re.DOTALL)
+_STATEMENT = r"""
+    (?:(?:var|let|const|export\s+default)\s+)?
     (?: (?:[\w.$\[\]"']+\s*=(?!=)\s*){1,3}+ | [\w.$\[\]"']+\.push\s*\( | export\s+default )
     \s*+ (?: (?P<object>[{\[]) | JSON\.parse\(\s* (?P<text>"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|`(?:[^`\\]|\\.)*+`) \s*\) )
+"""
+_ASSIGNMENT = re.compile(_STATEMENT, re.VERBOSE | re.DOTALL)
+_LATER_ASSIGNMENT = re.compile(r"[;\n}{)] [ \t]*" + _STATEMENT, re.VERBOSE | re.DOTALL)
+_OPEN = re.compile(r"[{\[]")
+_BRACKET = re.compile(r"""
+    "(?:[^"\\]|\\.)*+(?:"|\\?\Z) | '(?:[^'\\]|\\.)*+(?:'|\\?\Z) | `(?:[^`\\]|\\.)*+(?:`|\\?\Z)
+  | //[^\n]* | /\*(?:[^*]|\*(?!/))*+(?:\*/|\Z) | (?P<open>[{\[]) | (?P<close>[}\]])
 """, re.VERBOSE | re.DOTALL)
 _TOKEN = re.compile(r"""
     (?P<string> (?: "(?:[^"\\]|\\.)*+ | '(?:[^'\\]|\\.)*+ | `(?:[^`\\]|\\.)*+ ) (?:["'`]|\\?\Z) )
@@ -38,59 +47,102 @@ class UnreadableError(ValueError):
 
 
 def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
-    """All values that stand one after the other in a script. Raises UnreadableError when the first cannot be read."""
-    found: list[Json] = []
-    body = text[_end_of(_FRONT, text):]
-    while body and len(found) < limit:
-        try:
-            value, end = _read(body)
-        except UnreadableError:
-            if found:
-                break
-            raise
-        if end == 0:
-            break
-        found.append(value)
-        body = body[end:].lstrip(" \t\r\n,;") if limit > 1 else ""
+    """As `scan`. Raises UnreadableError when nothing can be read of what looks like data."""
+    found, error = scan(text, limit=limit)
+    if error is not None and not found:
+        raise error
     return found
 
 
-def _read(body: str) -> tuple[Json, int]:
-    """The value at the start of a script, or the first that it assigns, and where it ends; 0 where it is code only."""
+def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableError | None]:
+    """All values of a script, those that stand one after the other and those that its statements assign; and what of it
+    cannot be read."""
+    at = _end_of(_FRONT, text, 0)
+    if text[at:at + 200].lstrip("{[ \r\n\t").startswith("&quot;"):
+        return scan(html.unescape(text[at:]).replace("&quot;", "'"), limit=limit)
+    if scalar := _scalar(text[at:]):
+        return scalar, None
+    found: list[Json] = []
+    unread: UnreadableError | None = None
+    while at < len(text) and len(found) < limit and (place := _next(text, at)):
+        start, end = place
+        try:
+            value, at = (_parsed(text[start:end]), end) if end else _read(text, start, first=not found)
+            found.append(value)
+        except UnreadableError as error:
+            unread = unread or error
+            at = end or _end_of_object(text, start)
+        at = _end_of(_BETWEEN, text, at)
+    if unread is None and found and limit > 1 and (opened := _OPEN.search(text, at)):
+        unread = UnreadableError(f"it has more than {limit} values" if len(found) == limit else
+                                 f"what follows its first {len(found)} values is no other: {text[at:opened.end()]!r}"[:200])
+    return found, unread
+
+
+def _scalar(body: str) -> list[Json]:
+    """The number, string or null that a script is as a whole."""
+    if body[:1] in "{[":  # an empty one, too
+        return []
     try:
         found, end = _DECODER.raw_decode(body)
-        if isinstance(found, (dict, list)) or not body[end:].strip(" \t\r\n;"):
-            return found, end
-    except (ValueError, RecursionError):
-        pass
-    if body.startswith(("&quot;", "{&quot;", "[&quot;", "[{&quot;")) or body[:200].lstrip("{[ \r\n\t").startswith("&quot;"):
-        found, _ = _read(html.unescape(body).replace("&quot;", "'"))
-        return found, len(body)
-    if body[0] in "{[":
-        return _lenient(body)
-    match = _ASSIGNED.search(body)
+    except ValueError:
+        return []
+    return [] if body[end:].strip(" \t\r\n;") else [found]
+
+
+def _next(text: str, at: int) -> tuple[int, int] | None:
+    """Where the next object begins, and 0; or where the text of the next JSON.parse begins and ends."""
+    if text[at] in "{[":
+        return at, 0
+    match = _ASSIGNMENT.match(text, at) or _LATER_ASSIGNMENT.search(text, at)
     if match is None:
-        return None, 0
-    if match["object"]:
-        at = match.start("object")
-        try:
-            found, end = _DECODER.raw_decode(body, at)
-        except (ValueError, RecursionError):
-            found, end = _lenient(body[at:])
-            end += at
-        return found, end
+        return None
+    return (match.start("object"), 0) if match["object"] else match.span("text")
+
+
+def _parsed(literal: str) -> Json:
     try:
-        return json.loads(json.loads(_as_json_string(match["text"]), strict=False), strict=False), match.end()
+        return json.loads(json.loads(_as_json_string(literal), strict=False), strict=False)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"the text of its JSON.parse: {error}") from error
 
 
-def _lenient(body: str) -> tuple[Json, int]:
-    """A JavaScript object: comments, trailing commas, quotes of any kind or none. Its end is that of the script."""
+def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
+    """The object at `start`, and where it ends: as JSON, else as JavaScript: comments, trailing commas, quotes of any kind or none.
+
+    first: no other was read, so one whose end cannot be told may take all the rest.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        pass
+    end = _end_of_object(text, start)
+    try:
+        return _lenient(text[start:end]), end
+    except UnreadableError:
+        if not first or end == len(text):
+            raise
+        return _lenient(text[start:]), len(text)
+
+
+def _end_of_object(text: str, start: int) -> int:
+    """Where the brackets that open at `start` are closed; the end of the text where they are not."""
+    depth = 0
+    for match in _BRACKET.finditer(text, start):
+        if match["open"]:
+            depth += 1
+        elif match["close"]:
+            depth -= 1
+            if depth == 0:
+                return match.end()
+    return len(text)
+
+
+def _lenient(body: str) -> Json:
     if len(body) > MAX_CHARACTERS:
         raise UnreadableError(f"it has {len(body)} characters and is no strict JSON; at most {MAX_CHARACTERS} are read")
     try:
-        return chompjs.parse_js_object(_TOKEN.sub(_as_json_token, body), loader=_DECODER.decode), len(body)
+        return chompjs.parse_js_object(_TOKEN.sub(_as_json_token, body), loader=_DECODER.decode)
     except RecursionError as error:
         raise UnreadableError("it is nested too deeply") from error
     except ValueError as error:
@@ -127,6 +179,6 @@ def _as_json_escape(match: re.Match[str]) -> str:
     return match[0] if letter in _KNOWN else json.dumps({"v": "\v", "0": "\0"}.get(letter, letter))[1:-1]
 
 
-def _end_of(pattern: re.Pattern[str], text: str) -> int:
-    match = pattern.match(text)
-    return match.end() if match is not None else 0
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match is not None else at

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jmespath
 import parsel
 from jmespath.exceptions import JMESPathError
-from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from pipeline.documents import embedded_data
 from pipeline.documents.document import Document
@@ -27,6 +27,7 @@ Scope = Any
 """LexborNode, parsel.Selector or Json, as the Kind says."""
 Find = Callable[[Scope, Document], list[Any]]
 
+_BREAK_FIRST = re.compile(r"<(?:pre|textarea|listing)(?: [^>]*)?>(?=\n)")
 _PSEUDO = re.compile(r"^(?P<css>[^:]*(?::(?!:)[^:]*)*?)(?:::(?:(?P<text>text)|attr\(\s*(?P<attr>[\w:-]+)\s*\)))?\s*$")
 
 
@@ -103,8 +104,14 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
             text for node in scope.css(css) for child in node.iter(include_text=True)
             if child.tag == "-text" and (text := child.text(deep=False)).strip()]
     if rule.type == "html":
-        return lambda scope, document: [node.html or "" for node in scope.css(css)]
+        return lambda scope, document: [_markup(node) for node in scope.css(css)]
     return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
+
+
+def _markup(node: LexborNode) -> str:
+    """An element as HTML that means the same when it is read again: a line break right after <pre> is left out then."""
+    html = node.html or ""
+    return _BREAK_FIRST.sub(r"\g<0>\n", html) if "<pre" in html or "<textarea" in html or "<listing" in html else html
 
 
 def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
@@ -182,7 +189,7 @@ def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[A
     """The data of script elements. Of several, those that are no JSON by their type are code that needs no reading."""
     values: list[Any] = []
     for text, kind in found:
-        read, problem = embedded_data.read_script(text, kind=kind or "", limit=1)
+        read, problem = embedded_data.read_script(text, kind=kind or "")
         values += read or [None]
         if problem and (len(found) == 1 or "json" in (kind or "").lower()):
             problems.append(problem)

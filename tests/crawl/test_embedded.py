@@ -39,8 +39,37 @@ def test_an_object_is_read_as_pages_write_it(text: str, expected: Any) -> None:
     assert next(iter(script_values(text, limit=1)), None) == expected
 
 
-def test_records_that_follow_each_other_in_one_script_are_all_read() -> None:
-    assert script_values('{"a":1}\n{"b":2},{"c":3,}') == [{"a": 1}, {"b": 2}, {"c": 3}]
+@pytest.mark.parametrize(("text", "expected"), [
+    ('{"a":1}\n{"b":2},{"c":3,}', [{"a": 1}, {"b": 2}, {"c": 3}]), ('{"a":1,}{"b":2,}\n[{"c":3}]', [{"a": 1}, {"b": 2}, [{"c": 3}]]),
+    ('{"a":1,};\n// next\n{b:2}', [{"a": 1}, {"b": 2}]), ('<!-- 1 -->{"a":1}<!-- 2 -->{"b":2}', [{"a": 1}, {"b": 2}]),
+    ('//<![CDATA[\n{"a":1}\n//]]>\n//<![CDATA[\n{"b":2}\n//]]>', [{"a": 1}, {"b": 2}]), ("<![CDATA[{a:1}]]>\n<![CDATA[{b:2}]]>", [{"a": 1}, {"b": 2}]),
+    ('{"a":1}}\n{"b":2}]', [{"a": 1}, {"b": 2}]), ("null", [None]), ('"x"', ["x"]), ("{}", [{}]), ("{a:'}'}{b:\"]\"}", [{"a": "}"}, {"b": "]"}]),
+    ('window.X = {"a":1};window.Y = {"b":2};', [{"a": 1}, {"b": 2}]), ("window.X = {a:1}\nwindow.Y = {b:2}", [{"a": 1}, {"b": 2}]),
+    ("var x = {a:1}, y = [2,],\n  z = {c:3};", [{"a": 1}, [2], {"c": 3}]), ("let x={a:1}; const y={b:2}", [{"a": 1}, {"b": 2}]),
+    ("window.X={a:1};(function(){ var t = {b:2,}; go(t) })();window['Z']={c:3}", [{"a": 1}, {"b": 2}, {"c": 3}]),
+    ("push([1]);dataLayer.push({a:1,});\ndataLayer.push({b:2});", [{"a": 1}, {"b": 2}]), ("a={x:1};b=JSON.parse('{\"y\":2}');c={z:3}", [{"x": 1}, {"y": 2}, {"z": 3}]),
+    ("X={'a' 'b'};window.Y={b:2}", [{"b": 2}]), ("var a = {x:1}; function f(){ return {y:2} }\nb = {z:3}", [{"x": 1}, {"z": 3}]),
+    ("self.__next_f.push([1,\"a\"])\nself.__next_f.push([1,\"b\"])", [[1, "a"], [1, "b"]])])
+def test_all_objects_and_statements_of_one_script_are_read(text: str, expected: list[Any]) -> None:
+    assert script_values(text) == expected
+
+
+def test_rules_look_into_all_that_one_script_holds() -> None:
+    page = """<script type="application/ld+json">{"@type":"WebPage"}\n{"@type":"Product","name":"P",}\n[{"@graph":[{"name":"Q"}]}]</script>
+        <script id=s>window.A = {"x": 1};\nwindow.B = {"x": 2, "y": [3,],};</script>"""
+    assert values({"data": "json-ld", "jmes": "[].name"}, page) == ["P", "Q"]
+    assert values({"json": "#s", "jmes": "x", "type": "number"}, page) == [1, 2]
+    assert values({"json": "#s", "jmes": "y", "type": "number"}, page) == [3]
+    assert values({"json": "script", "jmes": "y", "type": "number"}, page) == [3]
+
+
+@pytest.mark.parametrize("second", ['{"name": "a "b" c"}', 'and [{"name": 1}]'])
+def test_a_second_object_that_cannot_be_read_is_said_where_a_script_is_json(second: str) -> None:
+    page = f'<script type="application/ld+json">{{"a":1}}\n{second}</script>'
+    assert values({"data": "json-ld", "jmes": "[].a"}, page) == ["1"]
+    with pytest.raises(RuleFailedError, match=r"cannot be read: (Expecting ',' delimiter|what follows its first 1 value)"):
+        values({"data": "json-ld", "jmes": "[].name"}, page)
+    assert values({"json": "#s", "jmes": "name"}, f'<script id=s>a={{"a":1}};b={second}</script>') == []
 
 
 @pytest.mark.parametrize("text", ['{"a":"He said "hi" now"}', '{"a" "b"}', '{"a":"b', "[" * 100_000, "[" * 50_000 + "]" * 50_000,

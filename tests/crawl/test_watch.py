@@ -60,9 +60,33 @@ def test_text_and_json_are_watched_as_they_are(crawls: Crawls, site: PageSite) -
     assert list(crawls.items().values()) == [{"url": f"{site.url}/v", "name": f"{site.url}/v", "text": "1.2"}]
 
 
-def test_pre_and_textarea_keep_their_lines() -> None:
-    html = "<p>a\n b</p><pre>one\n  <b>two</b> x\n\nthree &lt;T&gt;</pre><td>c<textarea>\nd\ne</textarea>f"
-    assert page_text(html).splitlines() == ["a b", "one", "  two x", "three <T>", "c", "d", "e", "f"]
+@pytest.mark.parametrize(("html", "lines"), [
+    ("<p>a\n b</p><pre>one\n  <b>two</b> x\n\nthree &lt;T&gt;</pre><td>c<textarea>\nd\n\n\ne</textarea>f",
+     ["a b", "one", "  two x", "", "three <T>", "c", "d", "", "", "e", "f"]),
+    ("x<pre>\n\na</pre>y", ["x", "", "a", "y"]), ("<pre>a\n</pre>b", ["a", "b"]), ("<pre>a\n\n</pre>b", ["a", "", "b"]),
+    ("<pre>a\r\n \t\r\nb</pre>", ["a", "", "b"]), ("<pre>a&#10;&#10;b</pre>", ["a", "", "b"]), ("<pre></pre><pre>  </pre>b", ["b"]),
+    ("<pre>a<br><br>b</pre>c<br><br>d", ["a", "", "b", "c", "d"]), ("<pre><code><i>a</i>\n\n<i>b</i></code></pre>", ["a", "", "b"]),
+    ("<pre><div>a</div><div></div><div>b</div></pre>", ["a", "b"]), ("<textarea>\n\na\n\nb</textarea>", ["", "a", "", "b"]),
+    ("<listing>\na\n\nb</listing>", ["a", "", "b"]), ("<xmp>a\n\n<b></xmp>", ["a", "", "<b>"]), ("a<plaintext>b\n\n<c>", ["a", "b", "", "<c>"]),
+    ("<table><tr><td><pre>a\n\nb</pre><td>c</table>", ["a", "", "b", "c"]), ("<p>a\n\n\nb</p>\n\n<p>c", ["a b", "c"])])
+def test_pre_and_textarea_keep_their_lines_blank_ones_too(html: str, lines: list[str]) -> None:
+    assert page_text(html).split("\n") == lines
+
+
+def test_blank_lines_of_code_are_watched_in_a_part_and_beside_noise(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(f"""
+        [spiders.s]
+        spider = "watch"
+        start = "{site.url}/"
+        watch = {{ part = "#a", ignore = ["^# built .*"] }}
+    """)
+    site.pages = {"/": page("<pre class=c>\n\na\n# built 1\n\nb</pre>")}
+    crawls.run()
+    assert [item["text"] for item in crawls.items().values()] == ["\na\n\nb"]
+    site.pages = {"/": page("<pre class=c>\n\na\n# built 2\n\nb</pre>")}
+    assert crawls.run().progress.unchanged == 1
+    site.pages = {"/": page("<pre class=c>\n\na\nb</pre>")}
+    assert crawls.run().progress.changed == 1
 
 
 @pytest.mark.parametrize(("text", "kind", "expected"), [

@@ -80,7 +80,7 @@ def plain_text(text: str) -> str:
 def page_text(html: str) -> str:  # noqa: C901  one walk through a tree
     """The text of a page or of a part of it: a line for each block, blanks made one, table cells apart by a bar.
 
-    <pre> and <textarea> keep their lines, and the blanks they begin with.
+    <pre> and <textarea> keep their lines, blank ones too, and the blanks they begin with.
     """
     root = LexborHTMLParser(html or "<html></html>").root
     assert root is not None
@@ -88,13 +88,14 @@ def page_text(html: str) -> str:  # noqa: C901  one walk through a tree
     line: list[str] = []
     kept = 0  # how many elements around keep their lines
 
-    def end_line() -> None:
-        if not line:
+    def end_line(*, broken: bool = False) -> None:
+        """broken: by a line break that is kept, which makes a blank line one, too."""
+        if not line and not broken:
             return
         whole = "".join(line)
         text = whole.rstrip() if kept else " ".join(whole.split()).strip(" |")
         line.clear()
-        if text:
+        if text or broken:
             lines.append(text)
 
     # Iterative: a broken page may nest tens of thousands of elements.
@@ -113,7 +114,7 @@ def page_text(html: str) -> str:  # noqa: C901  one walk through a tree
             parts = (node.text_content or "").split("\n") if kept else [node.text_content or ""]
             for part in parts[:-1]:
                 line.append(part)
-                end_line()
+                end_line(broken=True)
             line.append(parts[-1])
             continue
         if tag is None or tag in _UNSEEN or tag.startswith("-"):
@@ -124,6 +125,8 @@ def page_text(html: str) -> str:  # noqa: C901  one walk through a tree
             end_line()
             kept += 1
             waiting.append((None, "kept"))
+        elif tag == "br":
+            end_line(broken=kept > 0)
         elif tag in _BLOCKS:
             end_line()
             waiting.append((None, "line"))
@@ -142,8 +145,8 @@ class Noise:
         """The lines with all noise cut out; a line that was nothing else is left out. Raises RuleFailedError."""
         if not self._patterns:
             return text
-        kept = (self._cut(line) for line in text.splitlines())
-        return "\n".join(line for line in kept if line)
+        kept = ((line, self._cut(line)) for line in text.splitlines())
+        return "\n".join(cut for line, cut in kept if cut or not line)
 
     def _cut(self, line: str) -> str:
         whole = line
