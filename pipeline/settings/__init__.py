@@ -8,6 +8,8 @@ from pipeline.settings.fields.quiet_hours import quiet_between, quiet_in_s, quie
 from pipeline.settings.fields.scalars import Secret, Table, nearest
 from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
 from pipeline.settings.load import load, schema, secrets
+from pipeline.settings.models.digest import DigestTable, GroupTable, RecipientsTable
+from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
     DetailsTable,
     FieldTable,
@@ -16,36 +18,12 @@ from pipeline.settings.models.extraction import (
     SelectorTable,
     WatchTable,
 )
-from pipeline.settings.models.mail import (
-    MAIL_PROVIDERS,
-    AlertsTable,
-    DigestTable,
-    DkimTable,
-    GroupTable,
-    Language,
-    MailTable,
-    OAuth2Table,
-    RecipientsTable,
-)
-from pipeline.settings.models.root import (
-    DemoTable,
-    HeartbeatTable,
-    PipelineTable,
-    Proxy,
-    ProxyTable,
-    Settings,
-)
-from pipeline.settings.models.spider import (
-    AuthTable,
-    BannedTable,
-    CookiesTable,
-    DownloadsTable,
-    LoginStepTable,
-    LoginTable,
-    Pairs,
-    RequestTable,
-    SpiderTable,
-)
+from pipeline.settings.models.heartbeat import HeartbeatTable
+from pipeline.settings.models.login import CookiesTable, LoginStepTable, LoginTable
+from pipeline.settings.models.mail import MAIL_PROVIDERS, AlertsTable, DkimTable, Language, MailTable, OAuth2Table
+from pipeline.settings.models.request import AuthTable, Pairs, RequestTable
+from pipeline.settings.models.root import DemoTable, PipelineTable, Proxy, ProxyTable, Settings
+from pipeline.settings.models.spider import BannedTable, SpiderTable
 
 __all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",

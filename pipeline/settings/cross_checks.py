@@ -1,18 +1,134 @@
-"""What schedules say of other tables: spiders that run after others, and calendars by name."""
+"""Checks across tables of settings.toml: names, references to spiders, proxies, tags and calendars, circles of `after`.
+
+They read the raw TOML, so that `load` reports their problems together with those of the models.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.errors import Problem
 from pipeline.settings.fields.scalars import nearest
 from pipeline.settings.fields.schedule import parse_days
+from pipeline.settings.models.digest import chosen
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-def chain_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Works on the raw tables. Spiders that nobody knows, and circles, in which each would wait for itself."""
+def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Every problem that one table alone does not show. raw: settings.toml as tomllib reads it."""
+    spiders, digests, proxies, calendars = (_table(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
+    for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
+        for name in found:
+            if not _NAME.fullmatch(name):
+                yield Problem(f"{section}.{name}", "names are letters, digits, - and _ (64 at most), starting with "
+                              "a letter or digit")
+    for name, days in calendars.items():
+        for entry in _texts(days):
+            yield from _day_problems(f"calendars.{name}", entry)
+    for name, proxy in proxies.items():
+        yield from _proxy_problems(name, proxy)
+    for name, spider in spiders.items():
+        if isinstance(spider, dict):
+            if spider.get("proxy") != "environment":
+                yield from _reference_problems(f"spiders.{name}.proxy", "proxy", spider.get("proxy"), proxies)
+            yield from _skip_problems(f"spiders.{name}.schedule", spider.get("schedule"), calendars)
+    yield from _after_problems(spiders)
+    for name, digest in digests.items():
+        if isinstance(digest, dict):
+            yield from _reference_problems(f"digests.{name}.spiders", "spider", digest.get("spiders"), spiders)
+            yield from _skip_problems(f"digests.{name}.schedule", digest.get("schedule"), calendars)
+            yield from _choice_problems(f"digests.{name}", digest, spiders)
+
+
+def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    found = raw.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(value: object) -> list[str]:
+    """The texts of a list or of a single value that may have the wrong type. A TOML date counts as its text."""
+    entries = value if isinstance(value, list) else [value]
+    return [str(entry) for entry in entries if isinstance(entry, str) or type(entry) is date]
+
+
+def _list(table: object, name: str) -> list[str]:
+    """The texts of a list in a table, either of which may have the wrong type."""
+    found = table.get(name) if isinstance(table, dict) else None
+    return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
+
+
+def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any]) -> Iterator[Problem]:
+    for name in names if isinstance(names, list) else [names]:
+        if isinstance(name, str) and name not in known:
+            yield Problem(key, f"no {kind} named {name!r}{nearest(name, known)}; known: {', '.join(known) or 'none'}")
+
+
+# Digests
+
+
+def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) -> Iterator[Problem]:
+    """Tags that no spider has, and groups that name spiders their digest does not have."""
+    tags_of = {name: _list(spider, "tags") for name, spider in spiders.items() if isinstance(spider, dict)}
+    yield from _tag_problems(f"{key}.tags", "spider", _list(digest, "tags"), tags_of)
+    names = chosen(_list(digest, "spiders"), _list(digest, "tags"), tags_of)
+    own = {name: tags_of[name] for name in names if name in tags_of}
+    groups = digest.get("groups")
+    for number, group in enumerate(groups if isinstance(groups, list) else []):
+        for name in _list(group, "spiders"):
+            if name not in names:
+                yield Problem(f"{key}.groups[{number}].spiders", f"the digest does not have the group's spider {name!r}; "
+                              "add it to the digest, or take it out of the group")
+        yield from _tag_problems(f"{key}.groups[{number}].tags", "spider of the digest", _list(group, "tags"), own)
+
+
+def _tag_problems(key: str, whose: str, tags: list[str], tags_of: dict[str, list[str]]) -> Iterator[Problem]:
+    known = dict.fromkeys(tag for own in tags_of.values() for tag in own)
+    for tag in tags:
+        if tag not in known:
+            yield Problem(key, f"no {whose} has the tag {tag!r}{nearest(tag, known)}; known: {', '.join(known) or 'none'}")
+
+
+# Proxies
+
+
+def _proxy_problems(name: str, proxy: object) -> Iterator[Problem]:
+    if name == "environment":
+        yield Problem(f"proxies.{name}", "the name \"environment\" is reserved for http_proxy and no_proxy; choose another")
+    if proxy == []:
+        yield Problem(f"proxies.{name}", "the list is empty; give at least one URL")
+    for number, entry in enumerate(proxy if isinstance(proxy, list) else [proxy]):
+        key = f"proxies.{name}[{number}]" if isinstance(proxy, list) else f"proxies.{name}"
+        url = entry.get("url") if isinstance(entry, dict) else entry
+        if isinstance(url, str) and not _is_proxy_url(url):
+            yield Problem(key, f"not a proxy URL; write it as \"http://host:port\" ({', '.join(PROXY_SCHEMES)})")
+        elif isinstance(entry, dict) and isinstance(url, str):
+            if "user" in entry and "@" in url:
+                yield Problem(key, "has two users; give the user in url or in user, not in both")
+            if "password" in entry and "user" not in entry:
+                yield Problem(key, "has a password without a user; add user")
+
+
+def _is_proxy_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return (parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and port != 0 and parts.path in ("", "/")
+            and not (parts.query or parts.fragment or re.search(r"[\s\x00-\x1f]", url)))
+
+
+# Schedules
+
+
+def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
+    """Unknown spiders in `after`, and circles: each spider of a circle would wait for itself."""
     before = {name: _texts(spider.get("after")) for name, spider in spiders.items() if isinstance(spider, dict)}
     for name, others in before.items():
         for other in others:
@@ -24,20 +140,20 @@ def chain_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _circle(name: str, before: dict[str, list[str]]) -> list[str]:
-    """The way from `name` back to itself, if there is one."""
-    ways, seen = [[name]], set[str]()
-    while ways:
-        way = ways.pop()
-        for other in before.get(way[-1], ()):
+    """A path of `after` from `name` back to itself; empty when there is none."""
+    paths, seen = [[name]], set[str]()
+    while paths:
+        path = paths.pop()
+        for other in before.get(path[-1], ()):
             if other == name:
-                return [*way, name]
+                return [*path, name]
             if other not in seen:
                 seen.add(other)
-                ways.append([*way, other])
+                paths.append([*path, other])
     return []
 
 
-def calendar_problems(key: str, schedule: object, calendars: dict[str, Any]) -> Iterator[Problem]:
+def _skip_problems(key: str, schedule: object, calendars: dict[str, Any]) -> Iterator[Problem]:
     """Entries of `skip` that are neither days nor the name of a calendar."""
     for table in schedule if isinstance(schedule, list) else [schedule]:
         for entry in _texts(table.get("skip")) if isinstance(table, dict) else ():
@@ -46,19 +162,8 @@ def calendar_problems(key: str, schedule: object, calendars: dict[str, Any]) -> 
                                          if calendars else "")
 
 
-def day_problems(key: str, days: object) -> Iterator[Problem]:
-    for entry in _texts(days):
-        yield from _day_problems(key, entry, "")
-
-
-def _day_problems(key: str, entry: str, hint: str) -> Iterator[Problem]:
+def _day_problems(key: str, entry: str, hint: str = "") -> Iterator[Problem]:
     try:
         parse_days([entry])
     except ValueError as error:
         yield Problem(key, f"{error}{hint}")
-
-
-def _texts(value: object) -> list[str]:
-    """Dates may stand bare in TOML."""
-    entries = value if isinstance(value, list) else [value]
-    return [str(entry) for entry in entries if isinstance(entry, str) or type(entry) is date]

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings.fields.scalars import Table
-from pipeline.settings.models.root import HeartbeatTable, Settings
+from pipeline.settings.models.heartbeat import HeartbeatTable
+from pipeline.settings.models.root import Settings
 
 _PIPELINE = ("data_dir", "database", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})

@@ -155,7 +155,7 @@ def test_any_value_has_a_number_or_none(value):
     ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is none"),
     ('quiet = "25:00-1"', "are no quiet hours"),
     ('unsubscribe = "http://example.com/u"', "one-click unsubscribing needs https"),
-    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "a group's spider 'news' is none of the digest's"),
+    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the digest does not have the group's spider 'news'"),
     ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "needs somebody in to, cc or bcc")])
 def test_what_is_wrong_with_a_filter_is_said_with_its_place(table, says, settings_from):
     with pytest.raises(SettingsError, match=says):

@@ -27,13 +27,13 @@ def said(folder: Path, text: str) -> list[str]:
       for url in ("htp://x", "http://", "http://x:99999", "http://x:0", "x:80", "socks4://x:1", "http://x:80/path",
                   "http://a b:1", "http://u:geheim@x y", "http://:80", "http://x:1?y")],
     ('p = ["http://a:1", "nope"]', "proxies.p[1]: not a proxy URL"),
-    ("p = []", "proxies.p: no proxy in it; give at least one URL"),
-    ('p = { url = "http://u:geheim@x:1", user = "a" }', "proxies.p: has a user twice; give it in url or as user, not both"),
-    ('p = { url = "http://x:1", password = { env = "A" } }', "proxies.p: has a password without a user"),
+    ("p = []", "proxies.p: the list is empty; give at least one URL"),
+    ('p = { url = "http://u:geheim@x:1", user = "a" }', "proxies.p: has two users; give the user in url or in user, not in both"),
+    ('p = { url = "http://x:1", password = { env = "A" } }', "proxies.p: has a password without a user; add user"),
     ('p = { url = "http://x:1", user = "a", password = "geheim" }', "proxies.p.password: a secret is never written here"),
     ('p = { url = "http://x:1", usr = "a" }', "proxies.p.usr: unknown key (did you mean 'user'?)"),
     ("p = 3", "proxies.p: should be text, a table or a list, found 3"),
-    ('environment = "http://x:1"', "proxies.environment: this name stands for http_proxy and no_proxy; choose another")])
+    ('environment = "http://x:1"', "proxies.environment: the name \"environment\" is reserved for http_proxy and no_proxy; choose another")])
 def test_proxies(tmp_path: Path, proxy: str, words: str) -> None:
     (line,) = said(tmp_path, f"[proxies]\n{proxy}\n[spiders.s]\n{START}\n")
     assert line.startswith(words)

@@ -22,6 +22,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin$", re.IGNORECASE)
+"""Names of keys, fields and headers whose values are secrets. settings.toml refuses such a value written in plain text."""
 
 
 def nearest(name: str, known: Any) -> str:

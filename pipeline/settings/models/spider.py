@@ -1,16 +1,15 @@
-"""The tables of a spider: what it fetches, follows, extracts and downloads, and how it logs in."""
+"""[spiders.NAME]: what a spider fetches, follows, extracts and downloads, when it runs and within which limits."""
 
 from __future__ import annotations
 
 import re
-from math import isfinite
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.path_template import PathTemplate, item_fields
+from pipeline.settings.fields.path_template import item_fields
 from pipeline.settings.fields.scalars import (
     Duration,
     HttpUrl,
@@ -22,52 +21,20 @@ from pipeline.settings.fields.scalars import (
     nearest,
 )
 from pipeline.settings.fields.schedule import Schedules
+from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
     ItemsTable,
     PagesTable,
     Selector,
     WatchTable,
-    check_css,
     check_extra,
     check_regexes,
 )
-
-SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin$", re.IGNORECASE)
-"""Names whose values are secrets, and so are never written in the file."""
-
-
-Pairs = dict[str, Any] | tuple[tuple[str, Any], ...]
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_OURS = ("connection", "content-length", "host", "transfer-encoding")
-_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+from pipeline.settings.models.login import CookiesTable, LoginTable, check_statuses
+from pipeline.settings.models.request import CONTROL_CHARACTERS, AuthTable, Start, check_encoding, check_headers
 
 
-def _check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
-    for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise PydanticCustomError("header", "{found} is no header's name; letters, digits and - only",
-                                      {"found": repr(name)})
-        if name.lower() in _OURS:
-            raise PydanticCustomError("header", "the header {name} is set by the request itself; take it out", {"name": name})
-        if isinstance(value, str) and (name.lower() in _SECRET_HEADERS or SECRET_WORDS.search(name)):
-            raise PydanticCustomError("secret", "the value of {name} is a secret and is never written here; "
-                                      "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
-        if isinstance(value, str) and _CONTROL.search(value):
-            raise PydanticCustomError("header", "the value of {name} has a line break or control character in it; take it out",
-                                      {"name": name})
-    return headers
-
-
-def _check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
-    for status in value:
-        if not 100 <= status <= 599:
-            raise PydanticCustomError("status", "{found} is no HTTP status; they are 100 to 599", {"found": status})
-    return value
-
-
-def _check_place(place: str) -> str:
+def _check_host(place: str) -> str:
     """A host, and a port if need be."""
     try:
         parts = urlsplit(f"//{place}")
@@ -80,249 +47,13 @@ def _check_place(place: str) -> str:
     return place
 
 
-class RequestTable(Table):
-    """A request as the course has them; params and form leave None-like (empty) values out and may repeat keys."""
-
-    url: HttpUrl
-    method: str | None = None
-    params: Pairs | None = None
-    form: Pairs | None = None
-    json_: Any = Field(None, alias="json")
-    body: str | None = None
-    headers: dict[str, str | Secret] = Field(default_factory=dict)
-    cookies: dict[str, str | Secret] = Field(default_factory=dict)
-    encoding: str | None = None
-    auth: AuthTable | None = None
-
-    @field_validator("encoding")
-    @classmethod
-    def _codec(cls, value: str | None) -> str | None:
-        return _known_codec(value)
-
-    _headers = field_validator("headers")(_check_headers)
-
-    @field_validator("method")
-    @classmethod
-    def _method(cls, value: str | None) -> str | None:
-        if value is not None and not _TOKEN.fullmatch(value):
-            raise PydanticCustomError("request", "{found} is no method, such as GET or POST", {"found": repr(value)})
-        return value
-
-    @field_validator("cookies")
-    @classmethod
-    def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
-        for name, value in cookies.items():
-            if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
-                raise PydanticCustomError("cookies", "{found} is no cookie's name", {"found": repr(name)})
-            if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
-                raise PydanticCustomError("cookies", "the value of {name} has a ; or a control character in it", {"name": name})
-        return cookies
-
-    @model_validator(mode="after")
-    def _one_body(self) -> RequestTable:
-        given = [name for name, value in (("form", self.form), ("json", self.json_), ("body", self.body))
-                 if value is not None]
-        if len(given) > 1:
-            raise PydanticCustomError("request", "give one of form, json, body (found {found})",
-                                      {"found": ", ".join(given)})
-        return self
-
-
-class AuthTable(Table):
-    type: Literal["basic", "digest", "bearer"] = "basic"
-    user: str | None = None
-    password: Secret | None = None
-    token: Secret | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> AuthTable:
-        if self.type == "bearer" and self.token is None:
-            raise PydanticCustomError("auth", "bearer auth needs a token")
-        if self.type != "bearer" and (self.user is None or self.password is None):
-            raise PydanticCustomError("auth", "{type} auth needs user and password", {"type": self.type})
-        if self.user is not None and ":" in self.user:  # RFC 7617, 2
-            raise PydanticCustomError("auth", "a user's name has no colon")
-        return self
-
-
-RequestTable.model_rebuild()
-Start = Annotated[RequestTable, BeforeValidator(lambda value: {"url": value} if isinstance(value, str) else value)]
-
-
-def _known_codec(value: str | None) -> str | None:
-    if value is not None:
-        try:
-            "".encode(value)
-        except LookupError as error:
-            raise PydanticCustomError("encoding", "no encoding named {found}", {"found": repr(value)}) from error
-    return value
-
-
-class LoginStepTable(Table):
-    """One form to fill in."""
-
-    fields: dict[str, str | Secret] = Field(default_factory=dict)
-    totp: dict[str, Secret] = Field(default_factory=dict)
-    """Fields that take a one-time code, with the secret it is made from (Base32 or an otpauth:// address)."""
-    form: str | None = None
-    """CSS of the form, where the page has several and the right one is not plain."""
-
-    _form = field_validator("form")(check_css)
-
-    @field_validator("fields", mode="after")
-    @classmethod
-    def _no_plain_passwords(cls, fields: dict[str, str | Secret]) -> dict[str, str | Secret]:
-        for name, value in fields.items():
-            if isinstance(value, str) and SECRET_WORDS.search(name):
-                raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
-                                          "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
-        return fields
-
-    @property
-    def sends(self) -> bool:
-        """Whether there is a form to fill in."""
-        return bool(self.fields or self.totp or self.form)
-
-    @model_validator(mode="after")
-    def _something_to_send(self) -> LoginStepTable:
-        if not self.sends and not isinstance(self, LoginTable):
-            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only")
-        return self
-
-
-class ExpiredTable(Table):
-    """How an answer shows that the login has expired. Selectors are tried on the pages of the spider's own hosts."""
-
-    redirect: bool = True
-    """A redirect to login.url."""
-    status: tuple[int, ...] = ()
-    """Statuses such as 401."""
-    present: Selector | None = None
-    """Something that only strangers see, such as the login form."""
-    missing: Selector | None = None
-    """Something that every page has for those logged in, such as the link to log out."""
-    safe_to_replay: bool = False
-    """Requests other than GET and HEAD, too, are sent again after the new login."""
-
-    _statuses = field_validator("status")(_check_statuses)
-
-
-def _json_field(value: object, name: str) -> object:
-    """One value of `fields` in an API's login, references to secrets made such at any depth."""
-    if isinstance(value, dict):
-        if len(value) == 1 and next(iter(value)) in ("env", "file"):
-            return Secret.parse(value)
-        return {key: _json_field(entry, str(key)) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_field(entry, name) for entry in value]
-    if isinstance(value, str) and SECRET_WORDS.search(name):
-        raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
-                                  "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
-    if not isinstance(value, (str, bool, int, float, Secret)) or (isinstance(value, float) and not isfinite(value)):
-        raise PydanticCustomError("login", "the value of {name} has no form in JSON; write it as a text or a number",
-                                  {"name": name})
-    return value
-
-
-JsonField = Annotated[Any, WithJsonSchema({})]
-"""A text, a secret, a number, true or false, a list or a table of those."""
-
-
-class LoginTable(LoginStepTable):
-    url: HttpUrl | None = None
-    """The page with the form. Without it and `fields`, imported cookies are the login."""
-    fields: dict[str, JsonField] = Field(default_factory=dict)
-    """Of a form texts and secrets; of an API whatever JSON has."""
-    check: Selector
-    check_url: HttpUrl | None = None
-    """Where `check` is looked at; by default the page that the login led to, for cookies alone the first start."""
-    origins: tuple[HttpUrl, ...] = ()
-    """Origins beside that of url, such as "https://accounts.example", that passwords and the token may be sent to."""
-    steps: tuple[LoginStepTable, ...] = ()
-    """Forms on the pages after the first: a password, a one-time code."""
-    json_: bool = Field(False, alias="json")
-    """The fields are posted to url as JSON: an API, where there is no form. They may be numbers, true, false, lists, tables."""
-    token: Selector | None = None
-    """Where the answer to the login has a token; it is sent as `token_header` to the login's own site."""
-    token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
-    expired: ExpiredTable = ExpiredTable()
-
-    @field_validator("fields", mode="before")
-    @classmethod
-    def _json_fields(cls, fields: object) -> object:
-        return {name: _json_field(value, str(name)) for name, value in fields.items()} if isinstance(fields, dict) else fields
-
-    @field_validator("token_header")
-    @classmethod
-    def _header_line(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9-]+: [\x20-\x7e]*\{token\}[\x20-\x7e]*", value):
-            raise PydanticCustomError("auth", "{found} is no header; write it as \"Authorization: Bearer {place}\"",
-                                      {"found": repr(value), "place": "{token}"})
-        return value
-
-    @model_validator(mode="after")
-    def _of_a_piece(self) -> LoginTable:
-        for name, value in self.fields.items():
-            if not self.json_ and not isinstance(value, (str, Secret)):
-                raise PydanticCustomError("login", "the value of fields.{name} is no text: forms send texts; for an API, "
-                                          "which takes numbers and tables, add json = true", {"name": name})
-        if self.sends and self.url is None:
-            raise PydanticCustomError("login", "url is missing: the page with the form (without fields, cookies alone are the login)")
-        if not self.sends and (self.steps or self.token is not None or self.json_ or self.url is not None):
-            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only; "
-                                      "for imported cookies alone give neither url, steps, json nor token")
-        if self.json_ and (self.steps or self.totp or self.form):
-            raise PydanticCustomError("login", "json = true posts the fields to an API: steps, totp and form are for forms")
-        if self.token is None and "token_header" in self.model_fields_set:
-            raise PydanticCustomError("login", "token_header needs token: where the answer has it")
-        return self
-
-
-class CookiesTable(Table):
-    file: str | None = None
-    header: Secret | None = None
-    url: HttpUrl | None = None
-    """For `header`: the site the cookies belong to; the first start by default."""
-
-    @model_validator(mode="after")
-    def _one(self) -> CookiesTable:
-        if (self.file is None) == (self.header is None):
-            raise PydanticCustomError("cookies", "give either file or header")
-        return self
-
-
 class BannedTable(Table):
     """How an answer shows that the proxy is banned: it rests, and the request goes through the pool's next one."""
 
     status: tuple[int, ...] = ()
     present: Selector | None = None
 
-    _statuses = field_validator("status")(_check_statuses)
-
-
-class DownloadsTable(Table):
-    path: PathTemplate = "{name}"
-    """Where a file lands in downloads/SPIDER, such as "{year}/{item.category}/{name}"; also {stem}, {ext}, {date},
-    {month}, {day}, {host}. Each part is made a safe name."""
-    link_duplicates: bool = False
-    """A file whose content this spider has already is a hard link to it: the disk holds it once."""
-    max_size: Size = Field(2 * 10**9, validate_default=False)
-    workers: int = Field(4, ge=1, le=64)
-    timeout: Duration = 60.0
-    """How long a server may stay silent."""
-    attempts: int = Field(4, ge=1, le=100)
-    per_host: int | None = Field(None, ge=1, le=64)
-    """At most so many at a time from one host."""
-    max_total: Size | None = Field(None, validate_default=False)
-    """Bytes of all files of one pass."""
-    rate: Size | None = Field(None, validate_default=False)
-    """Bytes a second, all files together."""
-    versions: int = Field(0, ge=0)
-    """So many are kept of a file that changes; 0: all."""
-    keep_for: Duration | None = None
-    """Files are deleted when the site has not had them for so long."""
-    quota: Size | None = Field(None, validate_default=False)
-    """The oldest files are deleted when this spider's take more; those that a digest has yet to send stay."""
+    _statuses = field_validator("status")(check_statuses)
 
 
 def _catch_up(value: object) -> object:
@@ -359,7 +90,7 @@ class SpiderTable(Table):
     start: tuple[Start, ...] = ()
     follow: tuple[Selector, ...] = ()
     download: tuple[Selector, ...] = ()
-    hosts: tuple[Annotated[str, AfterValidator(_check_place)], ...] = ()
+    hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = ()
     """Hosts (with their port, if any) that links are followed to, beside those of `start`."""
     allow: tuple[str, ...] = ()
     """Regular expressions: only links that match one of them are followed."""
@@ -450,7 +181,7 @@ class SpiderTable(Table):
     @field_validator("encoding")
     @classmethod
     def _codec(cls, value: str | None) -> str | None:
-        return _known_codec(value)
+        return check_encoding(value)
 
     @field_validator("insecure_tls")
     @classmethod
@@ -478,12 +209,12 @@ class SpiderTable(Table):
         return value
 
     _patterns = field_validator("allow", "deny")(check_regexes)
-    _own_headers = field_validator("headers")(_check_headers)
+    _own_headers = field_validator("headers")(check_headers)
 
     @field_validator("user_agent")
     @classmethod
     def _one_line(cls, value: str | None) -> str | None:
-        if value is not None and _CONTROL.search(value):
+        if value is not None and CONTROL_CHARACTERS.search(value):
             raise PydanticCustomError("header", "has a line break or control character in it; take it out")
         return value
 

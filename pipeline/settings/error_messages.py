@@ -1,0 +1,99 @@
+"""Error messages for settings that pydantic rejects: dotted key, what is wrong, the value found, the keys known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from pipeline.errors import Problem
+from pipeline.settings.fields.scalars import SECRET_WORDS, Table, nearest
+from pipeline.settings.models.root import Settings
+
+_TEXTS = {
+    "model_type": "should be a table", "model_attributes_type": "should be a table", "dict_type": "should be a table",
+    "tuple_type": "should be a list", "list_type": "should be a list", "string_type": "should be text",
+    "bool_type": "should be true or false", "bool_parsing": "should be true or false",
+    "int_type": "should be a whole number", "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number", "float_type": "should be a number", "float_parsing": "should be a number"}
+"""Our sentences for pydantic's types of error."""
+_WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_type", "bool_parsing")
+"""Errors that pydantic raises for each type of a union that the value does not have."""
+_COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
+             "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
+             "quiet", "schedule", "host", "header", "login", "path", "status"}
+"""Types of our own errors, whose texts name the value already."""
+
+
+def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
+    """A Problem for each error that pydantic found. raw: settings.toml as tomllib reads it."""
+    found = [(".".join(_path(detail["loc"], raw, missing=detail["type"] == "missing")), detail)
+             for detail in error.errors(include_url=False, include_context=True)]
+    specific = [key for key, detail in found if detail["type"] not in _WRONG_TYPE]
+    expected: dict[str, list[str]] = {}
+    for key, detail in found:
+        if detail["type"] in _WRONG_TYPE:
+            expected.setdefault(key, []).append(_TEXTS[detail["type"]].removeprefix("should be "))
+    for key, detail in found:
+        if detail["type"] not in _WRONG_TYPE:
+            yield Problem(key, _text(key, detail, raw))
+        # A union reports one error for each of its types: they become one problem, unless a more specific one is known.
+        elif not any(other == key or other.startswith((f"{key}.", f"{key}[")) for other in specific) and key in expected:
+            *first, last = dict.fromkeys(expected.pop(key))
+            yield Problem(key, _text(key, detail, raw, f"should be {', '.join(first)} or {last}" if first else ""))
+
+
+def _text(key: str, detail: Any, raw: dict[str, Any], text: str = "") -> str:
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(detail["loc"][:-1])
+        return f"unknown key{nearest(str(detail['loc'][-1]), known)}; known: {', '.join(known)}" if known else "unknown key"
+    if kind == "missing":
+        return "is missing"
+    text = text or _TEXTS.get(kind) or detail["msg"].removeprefix("Value error, ")
+    text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
+    value = _value_at(raw, detail["loc"])
+    shown = isinstance(value, (str, int, float, bool)) and not SECRET_WORDS.search(key)
+    return f"{text}, found {value!r}" if kind not in _COMPLETE and shown else text
+
+
+def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
+    for step in location:
+        inside = step in raw if isinstance(raw, dict) else isinstance(raw, list) and step in range(len(raw))
+        if inside:
+            raw = raw[step]  # type: ignore[index]
+    return raw
+
+
+def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> list[str]:
+    """The key as settings.toml writes it, without pydantic's tags of unions and models. missing: the file lacks the last step."""
+    path: list[str] = []
+    for position, step in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(raw, dict) and step in raw:
+            raw = raw[step]
+            path.append(str(step))
+        elif isinstance(raw, list) and isinstance(step, int):
+            raw = raw[step] if step < len(raw) else None
+            path[-1:] = [f"{path[-1]}[{step}]"] if path else [f"[{step}]"]
+        elif last and missing and isinstance(step, str):
+            path.append(step)
+    return path
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the table at `location` accepts, found by walking the models as the file is walked."""
+    def models(annotation: object) -> list[type[Table]]:
+        if isinstance(annotation, type) and issubclass(annotation, Table):
+            return [annotation]
+        return [model for part in get_args(annotation) for model in models(part)]
+
+    tables: list[type[Table]] = [Settings]
+    for step in location:
+        fields = [(name, info) for table in tables for name, info in table.model_fields.items()]
+        inner = [model for name, info in fields if step in (name, info.alias) for model in models(info.annotation)]
+        tables = inner or tables
+    names = [info.alias or name for table in tables for name, info in table.model_fields.items() if name != "file"
+             or table is not Settings]
+    return list(dict.fromkeys(names))

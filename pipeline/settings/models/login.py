@@ -1,0 +1,153 @@
+"""[spiders.NAME.login] and [spiders.NAME.cookies]: how a spider logs in, and how it sees that the login has expired."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Secret, Table
+from pipeline.settings.models.extraction import Selector, check_css
+
+
+def check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
+    for status in value:
+        if not 100 <= status <= 599:
+            raise PydanticCustomError("status", "{found} is no HTTP status; they are 100 to 599", {"found": status})
+    return value
+
+
+class LoginStepTable(Table):
+    """One form to fill in."""
+
+    fields: dict[str, str | Secret] = Field(default_factory=dict)
+    totp: dict[str, Secret] = Field(default_factory=dict)
+    """Fields that take a one-time code, with the secret it is made from (Base32 or an otpauth:// address)."""
+    form: str | None = None
+    """CSS of the form, where the page has several and the right one is not plain."""
+
+    _form = field_validator("form")(check_css)
+
+    @field_validator("fields", mode="after")
+    @classmethod
+    def _no_plain_passwords(cls, fields: dict[str, str | Secret]) -> dict[str, str | Secret]:
+        for name, value in fields.items():
+            if isinstance(value, str) and SECRET_WORDS.search(name):
+                raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
+                                          "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
+        return fields
+
+    @property
+    def sends(self) -> bool:
+        """Whether there is a form to fill in."""
+        return bool(self.fields or self.totp or self.form)
+
+    @model_validator(mode="after")
+    def _something_to_send(self) -> LoginStepTable:
+        if not self.sends and not isinstance(self, LoginTable):
+            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only")
+        return self
+
+
+class ExpiredTable(Table):
+    """How an answer shows that the login has expired. Selectors are tried on the pages of the spider's own hosts."""
+
+    redirect: bool = True
+    """A redirect to login.url."""
+    status: tuple[int, ...] = ()
+    """Statuses such as 401."""
+    present: Selector | None = None
+    """Something that only strangers see, such as the login form."""
+    missing: Selector | None = None
+    """Something that every page has for those logged in, such as the link to log out."""
+    safe_to_replay: bool = False
+    """Requests other than GET and HEAD, too, are sent again after the new login."""
+
+    _statuses = field_validator("status")(check_statuses)
+
+
+def _json_field(value: object, name: str) -> object:
+    """One value of `fields` in an API's login, references to secrets made such at any depth."""
+    if isinstance(value, dict):
+        if len(value) == 1 and next(iter(value)) in ("env", "file"):
+            return Secret.parse(value)
+        return {key: _json_field(entry, str(key)) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_field(entry, name) for entry in value]
+    if isinstance(value, str) and SECRET_WORDS.search(name):
+        raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
+                                  "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
+    if not isinstance(value, (str, bool, int, float, Secret)) or (isinstance(value, float) and not isfinite(value)):
+        raise PydanticCustomError("login", "the value of {name} has no form in JSON; write it as a text or a number",
+                                  {"name": name})
+    return value
+
+
+JsonField = Annotated[Any, WithJsonSchema({})]
+"""A text, a secret, a number, true or false, a list or a table of those."""
+
+
+class LoginTable(LoginStepTable):
+    url: HttpUrl | None = None
+    """The page with the form. Without it and `fields`, imported cookies are the login."""
+    fields: dict[str, JsonField] = Field(default_factory=dict)
+    """Of a form texts and secrets; of an API whatever JSON has."""
+    check: Selector
+    check_url: HttpUrl | None = None
+    """Where `check` is looked at; by default the page that the login led to, for cookies alone the first start."""
+    origins: tuple[HttpUrl, ...] = ()
+    """Origins beside that of url, such as "https://accounts.example", that passwords and the token may be sent to."""
+    steps: tuple[LoginStepTable, ...] = ()
+    """Forms on the pages after the first: a password, a one-time code."""
+    json_: bool = Field(False, alias="json")
+    """The fields are posted to url as JSON: an API, where there is no form. They may be numbers, true, false, lists, tables."""
+    token: Selector | None = None
+    """Where the answer to the login has a token; it is sent as `token_header` to the login's own site."""
+    token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
+    expired: ExpiredTable = ExpiredTable()
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _json_fields(cls, fields: object) -> object:
+        return {name: _json_field(value, str(name)) for name, value in fields.items()} if isinstance(fields, dict) else fields
+
+    @field_validator("token_header")
+    @classmethod
+    def _header_line(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]+: [\x20-\x7e]*\{token\}[\x20-\x7e]*", value):
+            raise PydanticCustomError("auth", "{found} is no header; write it as \"Authorization: Bearer {place}\"",
+                                      {"found": repr(value), "place": "{token}"})
+        return value
+
+    @model_validator(mode="after")
+    def _of_a_piece(self) -> LoginTable:
+        for name, value in self.fields.items():
+            if not self.json_ and not isinstance(value, (str, Secret)):
+                raise PydanticCustomError("login", "the value of fields.{name} is no text: forms send texts; for an API, "
+                                          "which takes numbers and tables, add json = true", {"name": name})
+        if self.sends and self.url is None:
+            raise PydanticCustomError("login", "url is missing: the page with the form (without fields, cookies alone are the login)")
+        if not self.sends and (self.steps or self.token is not None or self.json_ or self.url is not None):
+            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only; "
+                                      "for imported cookies alone give neither url, steps, json nor token")
+        if self.json_ and (self.steps or self.totp or self.form):
+            raise PydanticCustomError("login", "json = true posts the fields to an API: steps, totp and form are for forms")
+        if self.token is None and "token_header" in self.model_fields_set:
+            raise PydanticCustomError("login", "token_header needs token: where the answer has it")
+        return self
+
+
+class CookiesTable(Table):
+    file: str | None = None
+    header: Secret | None = None
+    url: HttpUrl | None = None
+    """For `header`: the site the cookies belong to; the first start by default."""
+
+    @model_validator(mode="after")
+    def _one(self) -> CookiesTable:
+        if (self.file is None) == (self.header is None):
+            raise PydanticCustomError("cookies", "give either file or header")
+        return self

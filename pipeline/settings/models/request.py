@@ -1,0 +1,112 @@
+"""Requests as [spiders.NAME] describes them: `start`, its headers, its body and HTTP authentication."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Secret, Table
+
+Pairs = dict[str, Any] | tuple[tuple[str, Any], ...]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_OURS = ("connection", "content-length", "host", "transfer-encoding")
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+
+
+def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise PydanticCustomError("header", "{found} is no header's name; letters, digits and - only",
+                                      {"found": repr(name)})
+        if name.lower() in _OURS:
+            raise PydanticCustomError("header", "the header {name} is set by the request itself; take it out", {"name": name})
+        if isinstance(value, str) and (name.lower() in _SECRET_HEADERS or SECRET_WORDS.search(name)):
+            raise PydanticCustomError("secret", "the value of {name} is a secret and is never written here; "
+                                      "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
+        if isinstance(value, str) and CONTROL_CHARACTERS.search(value):
+            raise PydanticCustomError("header", "the value of {name} has a line break or control character in it; take it out",
+                                      {"name": name})
+    return headers
+
+
+class RequestTable(Table):
+    """A request as the course has them; params and form leave None-like (empty) values out and may repeat keys."""
+
+    url: HttpUrl
+    method: str | None = None
+    params: Pairs | None = None
+    form: Pairs | None = None
+    json_: Any = Field(None, alias="json")
+    body: str | None = None
+    headers: dict[str, str | Secret] = Field(default_factory=dict)
+    cookies: dict[str, str | Secret] = Field(default_factory=dict)
+    encoding: str | None = None
+    auth: AuthTable | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _codec(cls, value: str | None) -> str | None:
+        return check_encoding(value)
+
+    _headers = field_validator("headers")(check_headers)
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, value: str | None) -> str | None:
+        if value is not None and not _TOKEN.fullmatch(value):
+            raise PydanticCustomError("request", "{found} is no method, such as GET or POST", {"found": repr(value)})
+        return value
+
+    @field_validator("cookies")
+    @classmethod
+    def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
+        for name, value in cookies.items():
+            if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
+                raise PydanticCustomError("cookies", "{found} is no cookie's name", {"found": repr(name)})
+            if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
+                raise PydanticCustomError("cookies", "the value of {name} has a ; or a control character in it", {"name": name})
+        return cookies
+
+    @model_validator(mode="after")
+    def _one_body(self) -> RequestTable:
+        given = [name for name, value in (("form", self.form), ("json", self.json_), ("body", self.body))
+                 if value is not None]
+        if len(given) > 1:
+            raise PydanticCustomError("request", "give one of form, json, body (found {found})",
+                                      {"found": ", ".join(given)})
+        return self
+
+
+class AuthTable(Table):
+    type: Literal["basic", "digest", "bearer"] = "basic"
+    user: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> AuthTable:
+        if self.type == "bearer" and self.token is None:
+            raise PydanticCustomError("auth", "bearer auth needs a token")
+        if self.type != "bearer" and (self.user is None or self.password is None):
+            raise PydanticCustomError("auth", "{type} auth needs user and password", {"type": self.type})
+        if self.user is not None and ":" in self.user:  # RFC 7617, 2
+            raise PydanticCustomError("auth", "a user's name has no colon")
+        return self
+
+
+RequestTable.model_rebuild()
+Start = Annotated[RequestTable, BeforeValidator(lambda value: {"url": value} if isinstance(value, str) else value)]
+
+
+def check_encoding(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise PydanticCustomError("encoding", "no encoding named {found}", {"found": repr(value)}) from error
+    return value
