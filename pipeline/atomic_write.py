@@ -1,4 +1,4 @@
-"""Files that hold secrets: whole or not at all, and for their owner's eyes only."""
+"""Write files whole or not at all: a temporary name, fsync, then a rename or a link. Mode 0600."""
 
 from __future__ import annotations
 
@@ -6,34 +6,50 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipeline.errors import SessionError
 
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, mode 0600, synced; its folder is made (0700) when missing. Raises SessionError."""
-    temporary = ""
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`; its folder is made (0700) when missing. Raises OSError."""
+    temporary = _written(path, data)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
-        temporary = ""
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise SessionError(f"cannot be written: {error.strerror}", where=str(path),
-                           fix="check the folder's owner, mode and free space") from error
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create `path`. False, and nothing changed, when another process has created it first. Raises OSError."""
+    temporary = _written(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
 
 
-def _sync_folder(folder: Path) -> None:
-    """Without it a rename may be undone by a power cut."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _written(path: Path, data: bytes) -> Path:
+    """A synced temporary file beside `path`, with `data` in it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)

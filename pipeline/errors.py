@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.text import one_line
+from pipeline.text import escape_line
 
 
 class PipelineError(Exception):
@@ -70,7 +70,7 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return one_line(f"{self.key}: {self.text}" if self.key else self.text)
+        return escape_line(f"{self.key}: {self.text}" if self.key else self.text)
 
 
 class SettingsError(UsageError):

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from io import TextIOBase
 from typing import Any, TextIO
 
-from pipeline.text import printable
+from pipeline.text import escape_controls
 
 _ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("what log lines are about")
 _OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
@@ -41,7 +41,7 @@ class Masked(logging.Formatter):
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._mask(printable(self._inner.format(record)))
+        return self._mask(escape_controls(self._inner.format(record)))
 
 
 class Lines(logging.Formatter):

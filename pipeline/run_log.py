@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.text import printable
+from pipeline.text import escape_controls
 
 _LINE_BYTES = 65536
 
@@ -97,7 +97,7 @@ class Capture:
             while line := lines.readline(_LINE_BYTES):
                 # A disk without room costs the line, not the run: a full pipe would hold it up for good.
                 with contextlib.suppress(OSError):
-                    text = printable(line.decode("utf-8", "replace").rstrip("\n"))
+                    text = escape_controls(line.decode("utf-8", "replace").rstrip("\n"))
                     self._log.write(f"{self._mask(text)}\n")
 
     def end(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.model import Run, Transfer, together
-from pipeline.units import size_for_people, span_for_people
+from pipeline.text import size_for_people, span_for_people
 
 
 def progress_line(run: Run) -> str:

@@ -1,23 +1,125 @@
-"""Text made fit to be shown."""
+"""Text and figures as they are shown: control characters escaped or removed, URLs without secrets, sizes, durations."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
+from urllib.parse import urlsplit, urlunsplit
 
-# C0 and C1 controls but tab and newline, and the marks that reorder text (UAX #9).
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Character sets, each named once. All cleaning below is composed of them.
+_CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # Unicode category Cc, without tab and newline
+_LINE_SEPARATORS = "\u2028\u2029"
+_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # they reorder the text around them (UAX #9)
+_HIDDEN = "\u00ad\u180e\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # ZWJ and ZWNJ are not: emoji and whole scripts need them
+_NOT_TEXT = "\ud800-\udfff\ufffe\uffff"  # unpaired surrogates and non-characters
+
+_ESCAPED = re.compile(f"[{_CONTROLS}{_LINE_SEPARATORS}{_DIRECTION_MARKS}]")
+_ESCAPED_IN_LINE = re.compile(f"[\n{_CONTROLS}{_LINE_SEPARATORS}{_DIRECTION_MARKS}]")
+_LINE_END = re.compile(f"\r\n|[\r\n\x85{_LINE_SEPARATORS}]")
+_REPLACED = re.compile(f"[{_CONTROLS}{_NOT_TEXT}]")
+_REMOVED = re.compile(f"[{_DIRECTION_MARKS}{_HIDDEN}]")
+_SPACE = re.compile(r"\s+")
+
+_SECRET_PARAMETER = re.compile(r"([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*",
+                               re.IGNORECASE)
+_MASK = "•••"
+
+MAX_QUOTED = 500
+"""Characters of remote text that `quoted` keeps."""
 
 
-def printable(text: str) -> str:
-    """Text that cannot drive a terminal or forge a line: control and direction characters as JSON writes them."""
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+def escape_controls(text: str) -> str:
+    r"""Text for a terminal or a log: control characters and direction marks become escapes, `\u001b` for ESC.
+
+    Tab and newline stay. The escapes are those of JSON, so that a line of JSON stays one.
+    """
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def one_line(text: str) -> str:
-    """The same on one line."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+def escape_line(text: str) -> str:
+    r"""Text for one line of a terminal: `\x1b` for ESC, `\x0a` for a newline. Tab stays."""
+    return _ESCAPED_IN_LINE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def quoted(text: str) -> str:
+    """Remote text on one escaped line, white space folded, MAX_QUOTED characters at most."""
+    text = escape_line(" ".join(text.split()))
+    return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED - 1] + "…"
+
+
+def decode_line(line: bytes) -> str:
+    r"""UTF-8 as text; other bytes become escapes, `\xff`."""
+    return line.decode("utf-8", "backslashreplace")
+
+
+def clean_text(text: str) -> str:
+    """Remote text for a mail or a file: line ends as newlines, control characters as U+FFFD, hidden ones and direction
+    marks removed."""
+    return _REMOVED.sub("", _REPLACED.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text)))
+
+
+def clean_line(text: str, limit: int = 0) -> str:
+    """The same on one line, white space folded; cut to `limit` characters with an ellipsis, 0 for no limit."""
+    if limit:
+        text = text[:limit * 8 + 200]  # white space may collapse; what is far behind the cut cannot show
+    line = _SPACE.sub(" ", clean_text(text)).strip()
+    return line if not limit or len(line) <= limit else f"{line[:limit - 1].rstrip()}…"
+
+
+def shown_url(url: str) -> str:
+    """A URL without credentials: no user info, no fragment, values of secret-looking parameters masked."""
+    try:
+        parts = urlsplit(url)
+        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+    except ValueError:
+        return "(no valid URL)"
+    return clean_line(_SECRET_PARAMETER.sub(rf"\1{_MASK}", bare), 200)
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """`text` with each of `secrets` replaced by a mask."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, _MASK)
+    return text
 
 
 def counted(number: int, what: str) -> str:
     """ "1 spider", "2 spiders" """
     return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def size_for_people(size_bytes: float) -> str:
+    """Bytes in powers of 1000: 512 B, 3.1 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size_bytes) < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def span_for_people(seconds: float) -> str:
+    """A duration in its two largest units: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{whole // 60} min"
+
+
+def stamp(now: datetime, zone: tzinfo) -> str:
+    """`2026-11-22 23:16:41`, the date and time in `zone`."""
+    return f"{now.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def iso(moment: datetime, zone: tzinfo | None) -> str:
+    """`2026-11-22T23:16:41+08:00`, in `zone`; None: in its own."""
+    return moment.astimezone(zone).isoformat(timespec="seconds") if zone else moment.isoformat(timespec="seconds")

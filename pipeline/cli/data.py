@@ -12,7 +12,7 @@ from pipeline.store import open_store
 from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.maintenance.instance_lock import sole_service
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 
 
 def back_up(settings: Settings, file: Path) -> str:

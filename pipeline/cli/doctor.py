@@ -35,8 +35,7 @@ from pipeline.settings import Settings, load, secrets
 from pipeline.store import Store, open_store
 from pipeline.store.database.engine import BACKENDS
 from pipeline.store.database.schema import pulse, runs
-from pipeline.text import counted
-from pipeline.units import size_for_people
+from pipeline.text import counted, size_for_people
 
 DISTRIBUTION = "crawl-to-inbox"
 CLOCK_SLACK = timedelta(seconds=5)

@@ -33,7 +33,7 @@ from pipeline.store.crawl import items as stored_items
 from pipeline.store.mail import digests
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.runs import runs
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 
 
 def utc_now() -> datetime:

@@ -15,7 +15,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import PipelineError, UsageError
-from pipeline.text import counted, printable
+from pipeline.text import counted, escape_controls
 
 if TYPE_CHECKING:
     from pipeline.model import Run
@@ -30,7 +30,7 @@ class Pipeline(click.Group):
         try:
             return super().invoke(ctx)
         except PipelineError as error:
-            click.echo(printable(str(error)), err=True)
+            click.echo(escape_controls(str(error)), err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:  # whoever read us has read enough
             sys.stderr.close()
@@ -38,7 +38,7 @@ class Pipeline(click.Group):
         except OSError as error:  # of a path that somebody named; one of our own has a place where it is translated
             if error.filename is None:
                 raise
-            click.echo(printable(f"{os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}"), err=True)
+            click.echo(escape_controls(f"{os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}"), err=True)
             ctx.exit(UsageError.exit_code)
 
 

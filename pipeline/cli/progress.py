@@ -20,7 +20,7 @@ from pipeline.run_summary import progress_line, speed
 from pipeline.store import Store
 from pipeline.store.files import download_queue
 from pipeline.store.runs import runs
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 
 WATCH_EVERY_S = 0.3
 PLAIN_EVERY_S = 2.0

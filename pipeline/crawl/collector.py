@@ -27,7 +27,7 @@ from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.http_auth import challenges_in
-from pipeline.session.shown import clean
+from pipeline.text import clean_line
 
 MOST_OF_A_PAGE = 100_000
 """Items, links and downloads, of each, that one page may give: a page that was made to be endless must not fill the store."""
@@ -254,7 +254,7 @@ def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
     transient = response.status >= 500 or response.status in (408, 425, 429)
     schemes = {challenge.scheme for value in response.headers.getlist("WWW-Authenticate")
                for challenge in challenges_in(value.decode("latin-1"))} if response.status == 401 else ()
-    asked = f", which asks for {clean(' or '.join(sorted(schemes)), 60)} authentication (auth)" if schemes else ""
+    asked = f", which asks for {clean_line(' or '.join(sorted(schemes)), 60)} authentication (auth)" if schemes else ""
     return f"HTTP {response.status} from {response.url}{asked}", transient
 
 

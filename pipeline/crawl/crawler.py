@@ -26,10 +26,9 @@ from pipeline.crawl.scrapy.fast_engine import PageCrawler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
 from pipeline.session import PreparedStart
-from pipeline.session.shown import shown_url
 from pipeline.store.crawl import frontier as store_crawl
 from pipeline.store.runs.runs import Ending
-from pipeline.text import counted
+from pipeline.text import counted, shown_url
 from pipeline.urls import absolute
 
 BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",

@@ -29,10 +29,10 @@ from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run
 from pipeline.session.client import Client
 from pipeline.session.login.expiry import Standing
-from pipeline.session.shown import clean, shown_url
 from pipeline.store.database.engine import Store
 from pipeline.store.files import download_queue as queue
 from pipeline.store.runs import leases
+from pipeline.text import clean_line, shown_url
 
 _log = logging.getLogger(__name__)
 
@@ -440,7 +440,7 @@ def _arrived(wanted: QueuedDownload, found: Fetched | NotModified) -> queue.Arri
 def _unforeseen(error: Exception, wanted: QueuedDownload) -> PipelineError:
     where = shown_url(wanted.url)
     _log.error("%s: an unforeseen %s", where, type(error).__name__, exc_info=error)
-    return DownloadError(f"could not be fetched: {type(error).__name__}: {clean(str(error))}", where=where,
+    return DownloadError(f"could not be fetched: {type(error).__name__}: {clean_line(str(error), 200)}", where=where,
                          fix="the run's log has the details; report it")
 
 

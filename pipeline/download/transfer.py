@@ -30,7 +30,7 @@ from pipeline.errors import DiskFullError, DownloadError, PipelineError
 from pipeline.model import QueuedDownload
 from pipeline.session.errors import not_whole
 from pipeline.session.responses.errors import cut_short
-from pipeline.session.shown import shown_url
+from pipeline.text import shown_url
 
 
 class StoppedError(DownloadError):

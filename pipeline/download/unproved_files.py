@@ -19,7 +19,7 @@ from pipeline.download.transfer import Fetched, NotModified
 from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import QueuedDownload
 from pipeline.session.login.expiry import Standing
-from pipeline.session.shown import shown_url
+from pipeline.text import shown_url
 
 MOST_HELD = 200
 LONGEST_S = 10.0

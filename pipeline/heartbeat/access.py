@@ -6,13 +6,12 @@ import functools
 import hashlib
 import hmac
 import ipaddress
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.atomic_write import create_file
 from pipeline.errors import HeartbeatError
-from pipeline.store.files.file_store import sync_folder
 
 TOKEN_FILE = "heartbeat-token"  # noqa: S105  the name of the file, not a secret
 _BYTES = 32
@@ -65,7 +64,7 @@ def kept_token(data_dir: Path) -> Token:
         try:
             return Token(_read(path))
         except FileNotFoundError:
-            _make(path)
+            create_file(path, f"{secrets.token_urlsafe(_BYTES)}\n".encode())
             return Token(_read(path))
     except OSError as error:
         raise HeartbeatError(f"the token cannot be kept: {error.strerror}", where=str(path),
@@ -77,24 +76,6 @@ def _read(path: Path) -> str:
     if len(value) < _BYTES:
         raise HeartbeatError("is too short to be a token", where=str(path), fix="remove it; a new one is made")
     return value
-
-
-def _make(path: Path) -> None:
-    """Whole or not at all, and never over one that another process has just made."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 @dataclass(frozen=True)

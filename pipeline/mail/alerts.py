@@ -17,14 +17,13 @@ from pipeline.mail.message import compose
 from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.render.render import render_alert
 from pipeline.mail.render.translations import ALERT_WORDINGS, AlertWording
-from pipeline.mail.text import one_line
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.mail import alerts
 from pipeline.store.mail.alerts import Alert, AlertKind, Told, Trouble
-from pipeline.text import printable
+from pipeline.text import clean_line, escape_controls
 
 RELAPSE = timedelta(hours=1)
 """What starts again is not told sooner than this after it was last told to start."""
@@ -93,7 +92,7 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
     secret = Mask.of(settings)
 
     def mask(text: str) -> str:
-        return secret(printable(text))
+        return secret(escape_controls(text))
 
     views = [_view(trouble, words, settings, mask, log_of) for trouble in started[:MAX_SHOWN]]
     ended = [_over_view(alert, words, settings, now) for alert in over[:MAX_SHOWN]]
@@ -114,7 +113,7 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
 
 
 def _title(trouble: Trouble, words: AlertWording, mask: Callable[[str], str]) -> str:
-    reason = one_line(mask(trouble.last_run.error), 100) if trouble.last_run is not None else ""
+    reason = clean_line(mask(trouble.last_run.error), 100) if trouble.last_run is not None else ""
     title = words.failed_once if trouble.failures == 1 else words.titles[trouble.kind]
     return title.format(spider=trouble.spider, n=trouble.failures, reason=reason)
 
@@ -133,12 +132,12 @@ def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Calla
 
     title = _title(trouble, words, mask)
     if trouble.cookie is not None:
-        return TroubleView(title, [(words.cookie, one_line(f"{trouble.cookie.name} ({trouble.cookie.site})", 200)),
+        return TroubleView(title, [(words.cookie, clean_line(f"{trouble.cookie.name} ({trouble.cookie.site})", 200)),
                                    (words.ends, at(trouble.cookie.ends_at)),
                                    (words.what_to_do, (words.bring_in if trouble.cookie.brought_in else words.by_itself)
                                     .format(spider=trouble.spider))])
     if trouble.kind is AlertKind.DIGEST:
-        return TroubleView(title, [(words.since, at(trouble.since)), (words.message, one_line(mask(trouble.error), 600))])
+        return TroubleView(title, [(words.since, at(trouble.since)), (words.message, clean_line(mask(trouble.error), 600))])
     success, run = trouble.last_success, trouble.last_run
     facts = [(words.since, at(trouble.since)), (words.last_good, at(success.ended_at if success is not None else None))]
     if success is not None:
@@ -147,7 +146,7 @@ def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Calla
     if run is not None:
         facts.append((words.last_run, words.run.format(n=run.id, at=at(run.ended_at))))
         if run.error:
-            facts.append((words.message, one_line(mask(run.error), 600)))
+            facts.append((words.message, clean_line(mask(run.error), 600)))
         log = mask(tail(log_of(run.id)))
     return TroubleView(title, facts, log)
 

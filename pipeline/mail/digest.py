@@ -26,11 +26,11 @@ from pipeline.mail.render.charts import charts_of
 from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, KEEP, Detail, Rendered, numbered, render, render_part
 from pipeline.mail.render.translations import WORDINGS
 from pipeline.mail.summary import NetChanges, News, gather, refusals
-from pipeline.mail.text import one_line
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
+from pipeline.text import clean_line
 
 FOLDER = "messages"
 
@@ -259,7 +259,7 @@ class _Composer:
                                zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
         templates = self._settings.folder / table.templates if table.templates and as_set else None
         rich = {spider: html_fields(own) for spider, own in self._settings.spiders.items()} if as_set else {}
-        notice = WORDINGS[table.language].rendered_with_less.format(why=one_line(self._problem, 300)) if self._problem else ""
+        notice = WORDINGS[table.language].rendered_with_less.format(why=clean_line(self._problem, 300)) if self._problem else ""
         rendering = partial(render, news, name=self._name, subject=table.subject, language=table.language, zone=self._zone,
                             now=self._now, templates=templates, charts=charts, rich=rich,
                             details=self._presentation.details, notice=notice)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pipeline.mail.text import shown
+from pipeline.mail.field_text import field_text
 from pipeline.model import Change, ChangeKind
 from pipeline.numbers import NumberError
 from pipeline.numbers import number as first_number
@@ -34,7 +34,7 @@ def passes(change: Change, wanted: RecipientsTable) -> bool:
         return False
     data = change.before if change.kind is ChangeKind.GONE else change.after
     if wanted.keywords:
-        text = "\n".join(shown(value) for value in data.values()).casefold()
+        text = "\n".join(field_text(value) for value in data.values()).casefold()
         if not any(word.casefold() in text for word in wanted.keywords):
             return False
     return all(holds(condition, data, change.before) for condition in wanted.where)
@@ -47,7 +47,7 @@ def holds(condition: Condition, data: dict[str, Any], before: dict[str, Any]) ->
     if condition.op in ("<", "<=", ">", ">="):
         return _ordered(condition.op, number(found), number(against))
     if condition.op in ("~", "!~"):
-        inside = against is not None and shown(_plain(against)).casefold() in shown(found).casefold()
+        inside = against is not None and field_text(_plain(against)).casefold() in field_text(found).casefold()
         return inside is (condition.op == "~")
     return _equal(found, against) is (condition.op == "=")
 
@@ -61,7 +61,7 @@ def _ordered(op: str, left: float | None, right: float | None) -> bool:
 def _equal(found: Any, against: Any) -> bool:
     if isinstance(against, (int, float)):
         return number(found) == against
-    return shown(found).strip().casefold() == shown(against).strip().casefold()
+    return field_text(found).strip().casefold() == field_text(against).strip().casefold()
 
 
 def _plain(value: Any) -> Any:
@@ -76,7 +76,7 @@ def number(value: Any) -> float | None:
     if (amount := amount_of(value)) is not None:
         return float(amount)
     try:
-        found = first_number(shown(value)[:1000])
+        found = first_number(field_text(value)[:1000])
     except NumberError:  # "1.2M" is no exact number
         return None
     return None if found is None or abs(found) > _LARGEST else float(found)

@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from pipeline.errors import LeaseLostError, MailError, PipelineError
-from pipeline.mail.text import one_line
 from pipeline.mail.transports import Transport
 from pipeline.model import Message, MessageState, RecipientResult
 from pipeline.store import Store
 from pipeline.store.mail import outbox as stored
+from pipeline.text import clean_line
 
 FIRST_RETRY_S = 60.0
 LAST_RETRY_S = 3600.0
@@ -55,7 +55,7 @@ class Attempt:
 
     def __str__(self) -> str:
         """One line for the log."""
-        what = f"message {self.message.id} “{one_line(self.message.subject, 60)}”"
+        what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
             return f"{what}: delivered to {self.accepted}" + (f", refused by {self._refusals()}" if self.refused else "")
         why = self.error or self._refusals()

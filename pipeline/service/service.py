@@ -48,7 +48,7 @@ from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.maintenance.instance_lock import sole_service
 from pipeline.store.runs import host_pauses, runs, slots
 from pipeline.store.runs.follow_ups import is_tried_again
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.runner import Runner
 

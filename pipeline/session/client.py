@@ -32,9 +32,9 @@ from pipeline.session.responses.content_coding import ContentDecoder, codings_of
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.session.responses.head import missing_range
 from pipeline.session.responses.http_client import is_framed
-from pipeline.session.shown import shown_url
 from pipeline.session.trusted_origins import TrustedOrigins, referer_for
 from pipeline.settings import BannedTable
+from pipeline.text import shown_url
 from pipeline.urls import absolute, bare, redirect_target, target_of
 
 if TYPE_CHECKING:

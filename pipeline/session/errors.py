@@ -15,7 +15,7 @@ from urllib3.exceptions import DecodeError, IncompleteRead, NameResolutionError,
 from pipeline.errors import FetchError, PipelineError, ProxyError, TlsError
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.session.responses.errors import CutShortError, DecodingError, HeadError, cut_short
-from pipeline.session.shown import clean, shown_url
+from pipeline.text import clean_line, shown_url
 
 _CERTIFICATE_FIXES = {
     10: "its owner must renew it (or this machine's clock is wrong)",
@@ -42,7 +42,7 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return FetchError("redirects in circles", where=where, fix="open it in a browser; it may want a login or cookies")
     if isinstance(error, _PERMANENT):
-        return FetchError(f"leads to an address that cannot be fetched: {clean(type(error).__name__)}", where=where,
+        return FetchError(f"leads to an address that cannot be fetched: {clean_line(type(error).__name__, 200)}", where=where,
                           fix="only http and https URLs are fetched")
     return FetchError(_network_fault(error, chain), where=where, fix="check the address and the network", retry=True)
 
@@ -67,7 +67,7 @@ def not_whole(error: BaseException) -> str:
     """What an answer lacks or why it makes no sense, in the words of pipeline.session.responses; "" for other failures."""
     for cause in _chain(error):
         if isinstance(cause, (CutShortError, HeadError, DecodingError)):
-            return clean(str(cause), 200)
+            return clean_line(str(cause), 200)
         if isinstance(cause, IncompleteRead) and isinstance(cause.expected, int) and isinstance(cause.partial, int):
             return cut_short(cause.partial, cause.partial + cause.expected)
     return ""
@@ -115,7 +115,7 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
                           fix="correct the proxy's scheme or port in [proxies]")
     if any(isinstance(cause, socks.SOCKS5Error) for cause in chain):
         said = next(str(cause) for cause in chain if isinstance(cause, socks.SOCKS5Error))
-        return ProxyError(f"the proxy could not reach {where}: {clean(said, 80)}", where=shown,
+        return ProxyError(f"the proxy could not reach {where}: {clean_line(said, 80)}", where=shown,
                           fix="check the address, or what the proxy allows", retry=True)
     if not isinstance(error, requests.exceptions.ProxyError) and not any(
             isinstance(cause, socks.ProxyError) for cause in chain):
@@ -123,7 +123,7 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
     tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
     if tunnel:
         status = tunnel.removeprefix("Tunnel connection failed:").strip()
-        return ProxyError(f"the proxy answered {clean(status, 80)} to a tunnel to {where}", where=shown,
+        return ProxyError(f"the proxy answered {clean_line(status, 80)} to a tunnel to {where}", where=shown,
                           fix="check the address, or what the proxy allows", retry=status[:1] == "5")
     if tls := _tls_fault(error, chain):
         return ProxyError(tls[0], where=shown, fix=tls[1], retry=tls[2])
@@ -139,14 +139,14 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
     """What TLS objected to, the fix, and whether trying again can help."""
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            reason = clean(cause.verify_message or cause.reason or "not trusted").rstrip(".")
+            reason = clean_line(cause.verify_message or cause.reason or "not trusted", 200).rstrip(".")
             return (f"its certificate is not to be trusted: {reason}",
                     _CERTIFICATE_FIXES.get(cause.verify_code, _OWN_AUTHORITY), False)
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
             if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
                 return "does not speak TLS on that port", "write http:// if it is meant, or correct the port", False
-            return f"TLS failed: {clean(cause.reason or type(cause).__name__)}", "try again; then ask its owner", True
+            return f"TLS failed: {clean_line(cause.reason or type(cause).__name__, 200)}", "try again; then ask its owner", True
     if isinstance(error, requests.exceptions.SSLError):
         return "TLS failed", "check the address", False
     return None
@@ -157,7 +157,7 @@ def _system_reason(chain: list[BaseException]) -> str:
     found = [cause.strerror for cause in chain if isinstance(cause, OSError) and isinstance(cause.errno, int)
              and isinstance(cause.strerror, str)]
     if found:
-        return clean(found[-1], 80)
+        return clean_line(found[-1], 80)
     text = " ".join(str(cause) for cause in chain)
     return next((reason for reason in ("Connection refused", "No route to host", "Network is unreachable",
                                        "Connection reset by peer", "timed out") if reason in text), "")

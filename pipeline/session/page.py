@@ -10,8 +10,8 @@ from pipeline.documents import Document, Proof, RuleFailedError
 from pipeline.errors import SpiderError
 from pipeline.session.answer import Answer
 from pipeline.session.responses.encodings import decoded, page_encoding
-from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
+from pipeline.text import clean_line
 
 Read = TypeVar("Read")
 
@@ -53,4 +53,4 @@ class Page:
         try:
             return read()
         except RuleFailedError as error:
-            raise SpiderError(f"no valid selector: {clean(str(error), 120)}", fix="correct it in the settings") from error
+            raise SpiderError(f"no valid selector: {clean_line(str(error), 120)}", fix="correct it in the settings") from error

@@ -8,7 +8,7 @@ from pipeline.documents.refresh import refresh_target
 from pipeline.errors import FetchError
 from pipeline.session.client import MAX_REDIRECTS, Client, fetch
 from pipeline.session.page import Page
-from pipeline.session.shown import shown_url
+from pipeline.text import shown_url
 
 
 def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Callable[[Page], bool],

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import certifi
 
 import pipeline
-from pipeline.atomic_write import write_private
 from pipeline.errors import CookieError, FetchError, LoginError, ProxyError, SessionError, UsageError
 from pipeline.hosts import host_of, normal_host
 from pipeline.model import LoginCookie
@@ -29,6 +28,7 @@ from pipeline.session.login.http_auth import HttpAuth
 from pipeline.session.login.login import Login
 from pipeline.session.politeness.robots import PARSED_BYTES
 from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.private_file import write_private
 from pipeline.session.proxies.config import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
 from pipeline.session.proxies.pool import ProxyPool
 from pipeline.session.requests import reveal, with_params

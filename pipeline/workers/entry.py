@@ -51,7 +51,6 @@ from pipeline.session.page import Page as FetchedPage
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.session.politeness.robots import FORBIDDEN, Robots
 from pipeline.session.refreshes import follow_refreshes
-from pipeline.session.shown import shown_url
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store
@@ -60,7 +59,7 @@ from pipeline.store.mail import login_cookies
 from pipeline.store.runs import host_pauses
 from pipeline.store.runs.follow_ups import Sequel
 from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress, work_left
-from pipeline.text import counted
+from pipeline.text import counted, shown_url
 from pipeline.workers.signals import STOPPING
 
 PROGRESS_EVERY_S = 1.0

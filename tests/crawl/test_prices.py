@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from pipeline.crawl.extract import Document, Reader, RuleFailedError
 from pipeline.crawl.extract.prices import read_price
+from pipeline.mail.field_text import field_text
 from pipeline.mail.filters import passes
-from pipeline.mail.text import shown
 from pipeline.model import Change, ChangeKind
 from pipeline.numbers import NumberError
 from pipeline.price import price, same
@@ -102,7 +102,7 @@ def test_prices_are_compared_by_amount_and_currency_wherever_they_are() -> None:
     assert same({"offers": [price(5, "EUR", "5 €")]}, {"offers": [price(5, "EUR", "€ 5,00")]})
     assert same(price(5, None, "5"), price(5, "EUR", "5 €"))
     assert not same(price(5, "EUR", "5 €"), price(5, "USD", "$5"))
-    assert shown([price(5, "EUR", "5 €"), price(6, "EUR", "6 €")]) == "5 €, 6 €"
+    assert field_text([price(5, "EUR", "5 €"), price(6, "EUR", "6 €")]) == "5 €, 6 €"
 
 
 def test_conditions_compare_the_amount() -> None:

@@ -15,9 +15,8 @@ from pipeline.crawl.extract.rules import Reader
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
 from pipeline.hosts import HostSet, place_of
-from pipeline.session.shown import shown_url
 from pipeline.settings import SelectorTable, SpiderTable
-from pipeline.text import counted
+from pipeline.text import counted, shown_url
 from pipeline.urls import absolute
 
 _MOST_ELSEWHERE = 10_000

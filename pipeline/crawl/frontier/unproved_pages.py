@@ -22,8 +22,8 @@ from pipeline.crawl.relogin import Relogin
 from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import Page, Request
 from pipeline.session.login.expiry import Standing
-from pipeline.session.shown import shown_url
 from pipeline.store.crawl.frontier import Seen
+from pipeline.text import shown_url
 
 MOST_HELD = 500
 MOST_HELD_BYTES = 16 * 10**6

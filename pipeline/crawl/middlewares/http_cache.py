@@ -21,7 +21,7 @@ from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.middlewares.page_cache import Kept, PageCache
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 
 MAX_AGE_S = 30 * 86400.0
 

@@ -14,7 +14,7 @@ from scrapy.http import HtmlResponse, Request, Response
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import pdf_text
 from pipeline.errors import FetchError
-from pipeline.session.shown import clean, shown_url
+from pipeline.text import clean_line, shown_url
 
 LIMIT_S = 30.0
 _HEAD_BYTES = 1024  # where readers look for the mark (ISO 32000-1, Annex H.3.4.1)
@@ -59,5 +59,5 @@ async def page_of(data: bytes, where: str) -> bytes:
             await process.wait()
     if process.returncode:
         lines = said.decode("utf-8", "replace").strip().splitlines() or [f"its reader ended with {process.returncode}"]
-        raise FetchError(f"its PDF cannot be read: {clean(lines[-1], 200)}", where=where, fix="leave it out with deny")
+        raise FetchError(f"its PDF cannot be read: {clean_line(lines[-1], 200)}", where=where, fix="leave it out with deny")
     return page

@@ -7,8 +7,8 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Request, Response
 
 from pipeline.crawl.context import context_of
-from pipeline.session.shown import clean
 from pipeline.session.trusted_origins import origin_of
+from pipeline.text import clean_line
 from pipeline.urls import redirect_target
 
 _FOLLOWED = frozenset({301, 302, 303, 307, 308})
@@ -28,7 +28,7 @@ class Redirects(RedirectMiddleware):
         if not isinstance(result, Request):  # the spider wants to see it
             return response
         if not target:
-            raise IgnoreRequest(f"redirects to an address that is not fetched: {clean(location.decode('latin-1'), 100)}")
+            raise IgnoreRequest(f"redirects to an address that is not fetched: {clean_line(location.decode('latin-1'), 100)}")
         trusted = context_of(self.crawler).session.trusted
         if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
             what, fix = trusted.refusal("what was posted", target, request.url)

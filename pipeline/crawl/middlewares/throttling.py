@@ -24,7 +24,7 @@ from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
 from pipeline.session.page import Page
 from pipeline.session.politeness.retry_after import TRY_LATER, retry_after_s
-from pipeline.session.shown import shown_url
+from pipeline.text import shown_url
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0

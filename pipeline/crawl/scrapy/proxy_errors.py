@@ -13,7 +13,7 @@ from aiohttp_socks import ProxyError as SocksError
 
 from pipeline.errors import ProxyError
 from pipeline.session.proxies.config import shown_proxy
-from pipeline.session.shown import clean, shown_url
+from pipeline.text import clean_line, shown_url
 
 _REFUSED = ("the proxy refused the user name or password", "correct this proxy's user and password in [proxies]")
 _ALLOWS = "check the address, or what the proxy allows"
@@ -41,13 +41,13 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
         return "does not speak SOCKS5 on that port", "correct the proxy's scheme or port in [proxies]"
     if isinstance(cause, SocksError):
         return _REFUSED if refuses_password(cause) else (
-            f"the proxy could not reach {where}: {clean(str(cause), 80)}", _ALLOWS)
+            f"the proxy could not reach {where}: {clean_line(str(cause), 80)}", _ALLOWS)
     if isinstance(cause, _DOWN):
         return f"the proxy is down: {_reason(cause)}; nothing was sent around it", "start it, or change this spider's proxy"
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)) and _is_at(cause, proxy):
         if isinstance(cause, aiohttp.ClientConnectorCertificateError):
             reason = getattr(cause.certificate_error, "verify_message", "") or str(cause.certificate_error)
-            return (f"its certificate is not to be trusted: {clean(reason).rstrip('.')}",
+            return (f"its certificate is not to be trusted: {clean_line(reason, 200).rstrip('.')}",
                     "if the proxy has its own authority, name its certificate in ca_file")
         return "does not speak TLS on that port", "write http:// if it is meant, or correct the port"
     return None

@@ -17,8 +17,8 @@ from pipeline.model import QueuedDownload
 from pipeline.session.politeness.retry_after import TRY_LATER, http_date, retry_after_s
 from pipeline.session.responses.content_coding import codings_of
 from pipeline.session.responses.errors import DecodingError
-from pipeline.session.shown import clean, shown_url
 from pipeline.session.trusted_origins import referer_for
+from pipeline.text import clean_line, shown_url
 
 Translate = Callable[[requests.RequestException, str, str | None], PipelineError]
 """pipeline.session.errors.translate, or one like it: (error, url, proxy) to an error with `retry` set."""
@@ -74,7 +74,7 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
     if scheme not in ("http", "https"):
         fix = "only http and https are" if not scheme.startswith("ftp") else \
             "FTP cannot go on with a part safely; see whether the site offers the file over https, too"
-        raise DownloadError(f"{clean(scheme, 20)}: URLs are not fetched" if scheme else "is no URL",
+        raise DownloadError(f"{clean_line(scheme, 20)}: URLs are not fetched" if scheme else "is no URL",
                             where=shown_url(wanted.url), fix=fix)
     headers: dict[str, str | None] = {name: value for name, value in wanted.headers if name.lower() not in _OURS}
     if referer := referer_for(wanted.referer, wanted.url):
@@ -98,7 +98,7 @@ def ask(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, st
 
 def _refusal(response: requests.Response, url: str) -> DownloadError:
     status = response.status_code
-    reason = clean(response.reason or "", 60)
+    reason = clean_line(response.reason or "", 60)
     what = f"{_ANSWERED} {status} {reason}".rstrip()
     where = shown_url(url)
     if status in TRY_LATER:

@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import versions as stored
 from pipeline.store.files.versions import Version
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 
 _log = logging.getLogger(__name__)
 _BATCH = 200

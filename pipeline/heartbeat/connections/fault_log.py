@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from aiohttp.http_exceptions import HttpProcessingError
 
-from pipeline.heartbeat.text import quoted
+from pipeline.text import quoted
 
 EVERY_S = 60.0
 

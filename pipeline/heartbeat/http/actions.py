@@ -12,7 +12,6 @@ from email.message import EmailMessage
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UsageError
-from pipeline.heartbeat.text import visible
 from pipeline.model import Change, Message, MessageState, RecipientResult, Run
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
@@ -20,6 +19,7 @@ from pipeline.store import Store
 from pipeline.store.health import details
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
+from pipeline.text import escape_line
 
 LOG_BYTES = 32 * 1024
 """Of a run's log: its end."""
@@ -106,7 +106,7 @@ class Desk:
         except FileNotFoundError:
             return ""
         lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]
-        return self.mask("\n".join(visible(text) for line in lines for text in _told(line)))
+        return self.mask("\n".join(escape_line(text) for line in lines for text in _told(line)))
 
     def waiting(self) -> list[details.MessageRow]:
         return details.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))

@@ -14,9 +14,8 @@ from markupsafe import Markup
 from pipeline.heartbeat.http.atom import xml_text
 from pipeline.heartbeat.snapshot.build import RECENT
 from pipeline.heartbeat.snapshot.schema import PastRun, Snapshot
-from pipeline.heartbeat.text import stamp, visible
 from pipeline.model import Change, Run
-from pipeline.units import size_for_people, span_for_people
+from pipeline.text import escape_line, size_for_people, span_for_people, stamp
 
 _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
@@ -98,7 +97,7 @@ def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
 def plain(context: Context, text: str) -> str:
     """Scraped text on one line, without control characters and without our secrets."""
     masked: str = context["mask"](" ".join(text.split()))
-    return visible(masked)
+    return escape_line(masked)
 
 
 def _short(text: str) -> str:

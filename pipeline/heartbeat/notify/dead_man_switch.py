@@ -17,11 +17,11 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.notify.systemd import Systemd
 from pipeline.heartbeat.protocols.commands import health
 from pipeline.heartbeat.snapshot.schema import Snapshot
-from pipeline.heartbeat.text import visible
 from pipeline.model import Outcome, Run
 from pipeline.settings import Secret, Settings
 from pipeline.settings.fields.scalars import is_loopback
 from pipeline.settings.masking import Mask
+from pipeline.text import escape_line
 
 TIMEOUT_S = 10.0
 ATTEMPTS = 3
@@ -51,7 +51,7 @@ class Switches:
         if len(self._waiting) >= WAITING:
             _log.warning("%s: too many beats wait; this one is not sent", where)
             return
-        body = mask(visible(text.replace("\n", " ")))[:LONGEST_BODY]
+        body = mask(escape_line(text.replace("\n", " ")))[:LONGEST_BODY]
         task = asyncio.create_task(self._send(where, url, event, body), name="heartbeat-beat")
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)

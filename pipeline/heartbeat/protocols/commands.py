@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.heartbeat.snapshot.schema import PastRun, RunStatus, Snapshot, SpiderStatus, TransferStatus
-from pipeline.heartbeat.text import visible
 from pipeline.settings import nearest
-from pipeline.units import size_for_people, span_for_people
+from pipeline.text import escape_line, size_for_people, span_for_people
 
 _MOST_FILES = 8
 """Files under way that one answer names."""
@@ -159,7 +158,7 @@ def parsed(text: str) -> tuple[Word, str] | None:
 
 def answered(word: Word, snapshot: Snapshot, argument: str) -> str:
     """The answer, as one line whatever scraped text it quotes."""
-    return visible(word.answer(snapshot, argument))
+    return escape_line(word.answer(snapshot, argument))
 
 
 def changes(before: Snapshot, after: Snapshot) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pipeline.heartbeat.connections.limits import Limits
 from pipeline.heartbeat.protocols.commands import HELP, Word, answered, changes, health, parsed
 from pipeline.heartbeat.protocols.http_detection import Beginning, beginning_of, is_request_line
 from pipeline.heartbeat.snapshot.cache import Latest
-from pipeline.heartbeat.text import decoded, stamp, visible
+from pipeline.text import decode_line, escape_line, stamp
 
 _log = logging.getLogger(__name__)
 _OF_THE_CONNECTION = {"quit", "watch"}
@@ -55,7 +55,7 @@ class Replies:
         if word == "help":
             return HELP
         found = parsed(text)
-        return found[0] if found else f"[{self.stamp()}] {visible(text)}"
+        return found[0] if found else f"[{self.stamp()}] {escape_line(text)}"
 
     def to_line(self, line: bytes) -> str | None:
         """The answer to a line that neither the connection nor the snapshot is needed for; None for all others.
@@ -64,7 +64,7 @@ class Replies:
         """
         if not line.strip(b"\r") or is_request_line(line):
             return None
-        text = decoded(line.removesuffix(b"\r"))
+        text = decode_line(line.removesuffix(b"\r"))
         word = text.strip()
         if word in _OF_THE_CONNECTION or word.startswith("token "):
             return None
@@ -240,7 +240,7 @@ class Lines:
     def _answer(self, line: bytes) -> None:
         """Say what can be said at once, and have the rest worked out. A `watch` ends with the next line."""
         self._end_watch()
-        text = decoded(line)
+        text = decode_line(line)
         word = text.strip()
         if word == "quit":
             self._close("bye")
@@ -280,13 +280,13 @@ class Lines:
         """A line now and on every change, until the client says something or leaves."""
         latest, clock = self._replies.latest, self._replies.clock
         before = await latest.get(clock())
-        self._answers.append(f"watching, {visible(health(before))}")
+        self._answers.append(f"watching, {escape_line(health(before))}")
         self._send()
         while True:
             await asyncio.sleep(self._limits.watch_every_s)
             if not self._stalled:
                 after = await latest.get(clock())
-                self._answers += [f"[{self._replies.stamp()}] {visible(line)}" for line in changes(before, after)]
+                self._answers += [f"[{self._replies.stamp()}] {escape_line(line)}" for line in changes(before, after)]
                 self._send()
                 before = after
 

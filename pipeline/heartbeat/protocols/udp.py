@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from pipeline.heartbeat.connections.limits import Limits
 from pipeline.heartbeat.protocols.lines import Replies
-from pipeline.heartbeat.text import decoded
+from pipeline.text import decode_line
 
 _log = logging.getLogger(__name__)
 _AN_ANSWER = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ")
@@ -69,7 +69,7 @@ class Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
         if not self._may_answer(data, source):
             return
-        text = decoded(data.rstrip(b"\r\n")) or "status"
+        text = decode_line(data.rstrip(b"\r\n")) or "status"
         if text.startswith("token "):
             return  # a datagram is no place for it
         reply = self._replies.at_once(text)

@@ -29,7 +29,6 @@ from pipeline.heartbeat.snapshot.schema import (
     SpiderStatus,
     TransferStatus,
 )
-from pipeline.heartbeat.text import iso, quoted
 from pipeline.model import Health, LoginCookie, Outcome, Run
 from pipeline.settings import Proxy, ProxyTable, Settings, quiet_between
 from pipeline.store.database.engine import Store
@@ -39,7 +38,7 @@ from pipeline.store.mail.login_cookies import first_ends
 from pipeline.store.runs.host_pauses import left_alone_until, paused_hosts_of
 from pipeline.store.runs.paused_spiders import paused_since
 from pipeline.store.runs.runs import QUIET
-from pipeline.units import size_for_people, span_for_people
+from pipeline.text import iso, quoted, size_for_people, span_for_people
 
 RECENT = 20
 """Ended runs of each spider in a snapshot: enough for a sparkline."""

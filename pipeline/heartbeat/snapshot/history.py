@@ -11,10 +11,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from pipeline.heartbeat.snapshot.schema import PastRun
-from pipeline.heartbeat.text import iso, quoted
 from pipeline.model import Run
 from pipeline.settings import Settings
 from pipeline.store.health import status_queries as queries
+from pipeline.text import iso, quoted
 
 ROOM = 5000
 """Runs that are kept: some megabytes. Where there are more to tell of, the rest is read each time."""

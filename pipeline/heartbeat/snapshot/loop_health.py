@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.heartbeat.snapshot.schema import LoopStatus, Snapshot
-from pipeline.units import span_for_people
+from pipeline.text import span_for_people
 
 LAG_S = 5.0
 """A loop that was held up for longer is a reason to be degraded; everything else in the service waited, too."""

@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 import xlsxwriter
 
-from pipeline.mail.text import clean, one_line, safe_link, shown
+from pipeline.mail.field_text import field_text, safe_link
 from pipeline.model import Change, ChangeKind, StoredFile
 from pipeline.price import amount_of, currency_of, same
 from pipeline.store import Store
+from pipeline.text import clean_line, clean_text
 
 _FORMULA = re.compile(r"[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|[\t\r]")
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?%?")
@@ -97,7 +98,7 @@ class Columns:
 
 def guarded(text: str) -> str:
     """`text` so that no spreadsheet takes it for a formula; numbers are left alone."""
-    text = clean(text)
+    text = clean_text(text)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
@@ -114,7 +115,7 @@ def write_csv(path: Path, columns: Columns, changes: Iterable[Change], *, bom: b
 
 def _plain(value: Any) -> Any:
     amount = amount_of(value)
-    return guarded(shown(value)) if amount is None else amount
+    return guarded(field_text(value)) if amount is None else amount
 
 
 def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change]) -> int:
@@ -129,7 +130,7 @@ def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change]) -> int:
         sheet.set_column(0, 0, 10)
         sheet.set_column(1, len(head) - 1, 24)
         for column, name in enumerate(head):
-            sheet.write_string(0, column, clean(name)[:XLSX_CELL], bold)
+            sheet.write_string(0, column, clean_text(name)[:XLSX_CELL], bold)
         rows = links = 0
         for change in changes:
             if rows + 1 == XLSX_ROWS:
@@ -147,7 +148,7 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) ->
         sheet.write_boolean(row, column, value)
     elif (amount := amount_of(value)) is not None and abs(amount) < XLSX_EXACT:
         sheet.write_number(row, column, amount)
-    elif (text := clean(shown(value))[:XLSX_CELL]):
+    elif (text := clean_text(field_text(value))[:XLSX_CELL]):
         url = safe_link(value) if link else ""
         if url and sheet.write_url(row, column, url, string=text) == 0:
             return 1
@@ -322,7 +323,7 @@ def _archive(found: Iterable[Attachment], path: Path) -> Attachment:
 
 def safe_name(name: str) -> str:
     """A file name without folders, control and bidi characters, at most 120 characters with its ending."""
-    name = _IN_NAME.sub("_", one_line(name)).replace("\N{REPLACEMENT CHARACTER}", "_").lstrip(". ") or "file"
+    name = _IN_NAME.sub("_", clean_line(name)).replace("\N{REPLACEMENT CHARACTER}", "_").lstrip(". ") or "file"
     if len(name) > NAME_LENGTH:
         ending = Path(name).suffix[:16]
         name = name[:NAME_LENGTH - len(ending)] + ending

@@ -25,7 +25,7 @@ from urllib.parse import quote
 from pipeline.errors import MailError
 from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
-from pipeline.mail.text import one_line
+from pipeline.text import clean_line
 
 if TYPE_CHECKING:  # writing sheets takes long to import, and the service only sends
     from pipeline.mail.message.attachments import Attachment
@@ -125,7 +125,7 @@ def thread_id(name: str, sender: str) -> str:
 def _address(address: str) -> Address:
     name, _ = parseaddr(address)
     local, _, domain = bare_address(address).rpartition("@")
-    return Address(one_line(name, _NAME_LENGTH), local, domain)
+    return Address(clean_line(name, _NAME_LENGTH), local, domain)
 
 
 def headers(envelope: Envelope) -> EmailMessage:
@@ -143,7 +143,7 @@ def headers(envelope: Envelope) -> EmailMessage:
             message["To"] = [_address(address) for address in envelope.to] or "undisclosed-recipients:;"
         if envelope.cc:
             message["Cc"] = [_address(address) for address in envelope.cc]
-        message["Subject"] = one_line(envelope.subject, SUBJECT_LENGTH)
+        message["Subject"] = clean_line(envelope.subject, SUBJECT_LENGTH)
         message["Message-ID"] = envelope.message_id
     except ValueError as error:
         raise MailError(f"no mail can be addressed like this: {error}", where="settings.toml: mail",

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from pipeline.errors import UsageError
+from pipeline.mail.field_text import field_text
 from pipeline.mail.filters import number
 from pipeline.mail.message.compose import Picture
 from pipeline.mail.render.translations import Wording
-from pipeline.mail.text import one_line, shown
 from pipeline.model import Change, ChangeKind, Json
 from pipeline.price import is_price, same_currency
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
+from pipeline.text import clean_line
 
 WIDTH, HEIGHT = 280, 56
 """Size as shown; the picture has twice as many pixels, for sharp screens."""
@@ -89,13 +90,13 @@ def _values(course: Sequence[Change], field: str, *, until: Change) -> Values:
 def _told(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
     alone = [value for _, value in values]
     first, last, low, high = (_written(value) for value in (alone[0], alone[-1], min(alone, key=_number), max(alone, key=_number)))
-    return words.chart.format(field=one_line(field, 40), start=f"{values[0][0].astimezone(zone):%Y-%m-%d}", first=first,
+    return words.chart.format(field=clean_line(field, 40), start=f"{values[0][0].astimezone(zone):%Y-%m-%d}", first=first,
                               last=last, low=low, high=high)
 
 
 def _written(value: Json) -> str:
     """Prices as the site writes them."""
-    return one_line(shown(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
+    return clean_line(field_text(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
 
 
 def _number(value: Json) -> float:

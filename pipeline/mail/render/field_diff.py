@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from pipeline.mail.text import clean, one_line
+from pipeline.text import clean_line, clean_text
 
 # A word, one ideograph or syllable of scripts without spaces, white space, or a sign.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -71,7 +71,7 @@ def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> 
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in map(one_line, clean(text[:REACH]).split("\n")) if line]
+    return [line for line in map(clean_line, clean_text(text[:REACH]).split("\n")) if line]
 
 
 def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
@@ -124,7 +124,7 @@ def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
 
 def _window(before: str, after: str, limit: int) -> tuple[str, str]:
     """Both texts on one line, from shortly before where they part."""
-    before, after = one_line(before[:REACH]), one_line(after[:REACH])
+    before, after = clean_line(before[:REACH]), clean_line(after[:REACH])
     parted = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
                   min(len(before), len(after)))
     start = max(0, parted - _CONTEXT) if parted > _CONTEXT * 2 else 0

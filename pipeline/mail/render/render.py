@@ -19,17 +19,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from pipeline.errors import UsageError
+from pipeline.mail.field_text import field_text, safe_link
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.field_diff import LIMIT, Place, places
 from pipeline.mail.render.sanitize import plain, sanitised
 from pipeline.mail.render.translations import WORDINGS, AlertWording, Wording
 from pipeline.mail.summary import ORDER, News, Refused
-from pipeline.mail.text import clean, one_line, safe_link, shown
 from pipeline.model import Change, ChangeKind, StoredFile
 from pipeline.price import currency_of
 from pipeline.settings import Language
-from pipeline.units import size_for_people
+from pipeline.text import clean_line, clean_text, size_for_people
 
 if TYPE_CHECKING:  # writing sheets takes long to import, and the service only renders alerts
     from pipeline.mail.message.attachments import Attachment, Packed
@@ -173,7 +173,7 @@ def render(news: News, packed: Packed, *, name: str, subject: str | None, langua
         raise UsageError(f"its HTML has {len(html.encode())} bytes without any item; {HTML_LIMIT} is the limit",
                          where=f"digest {name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
-    titles = [one_line(viewer.title(change), 40) for kind in ORDER for change in news.top[kind][:3]][:3]
+    titles = [clean_line(viewer.title(change), 40) for kind in ORDER for change in news.top[kind][:3]][:3]
     own = _subject(subject, name, titles, summary, words, date=f"{now.astimezone(zone):%Y-%m-%d}")
     shown_charts = [chart.picture for drawn in charts.values() for chart in drawn if chart.cid in html]
     return Rendered(own, text, html, shown_charts, shows_items=bool(detail.items or not news.total))
@@ -194,13 +194,13 @@ def render_alert(summary: str, started: Sequence[object], over: Sequence[object]
     environment = _environment(None)
     view = {"summary": summary, "started": list(started), "over": list(over), "more": more, "words": words}
     inliner = CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
-    return Rendered(summary, clean(_run(environment, "alert.txt", view)).strip() + "\n",
-                    inliner.inline(clean(_run(environment, "alert.html", view))), [])
+    return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
+                    inliner.inline(clean_text(_run(environment, "alert.html", view))), [])
 
 
 def numbered(subject: str, number: int, total: int) -> str:
     """The subject of one of several mails of a digest; cut before it is cut off."""
-    return subject if total == 1 else f"{one_line(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
+    return subject if total == 1 else f"{clean_line(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
 
 
 def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
@@ -300,7 +300,7 @@ class _Viewer:
         title, link = self.title(change), link_of(data, change.key)
         compact = change.kind in self.many
         fields = self._changed(change, detail) if change.kind is ChangeKind.CHANGED else self._plain(change, title, link, compact=compact)
-        return ItemView(one_line(title, 160) or one_line(change.key, 160) or "—", link,
+        return ItemView(clean_line(title, 160) or clean_line(change.key, 160) or "—", link,
                         change.spider if self.several else "", fields[:0 if compact and change.kind is ChangeKind.GONE else _MAX_FIELDS[change.kind]],
                         charts, compact)
 
@@ -310,7 +310,7 @@ class _Viewer:
 
     def _text(self, change: Change, name: str, value: Any) -> str:
         """A value as text; of HTML what it shows."""
-        text = "\n".join(value) if self._is_rich(change, name) and _is_texts(value) else shown(value)
+        text = "\n".join(value) if self._is_rich(change, name) and _is_texts(value) else field_text(value)
         return plain(text) if self._is_rich(change, name) else text
 
     def _texts(self, change: Change, name: str) -> tuple[str, str]:
@@ -327,7 +327,7 @@ class _Viewer:
         for name in change.fields[:_MAX_FIELDS[ChangeKind.CHANGED]]:
             found, left = places(*self._texts(change, name),
                                  most=detail.places, limit=detail.length)
-            views.append(FieldView(one_line(name, 40), places=found,
+            views.append(FieldView(clean_line(name, 40), places=found,
                                    value="" if found else self.words.unseen,
                                    more=self.words.more.format(n=left) if left else ""))
         return views
@@ -337,11 +337,11 @@ class _Viewer:
         for name, value in _data(change).items():
             whole = self._text(change, name, value)
             is_rich = self._is_rich(change, name) and not compact
-            text, own_link = one_line(whole, _COMPACT if compact else 140), safe_link(value)
+            text, own_link = clean_line(whole, _COMPACT if compact else 140), safe_link(value)
             if text and whole != title and (not link or own_link != link):
-                view = FieldView(one_line(name, 40), text, own_link)
+                view = FieldView(clean_line(name, 40), text, own_link)
                 if is_rich:
-                    markup = "\n".join(value) if _is_texts(value) else shown(value)
+                    markup = "\n".join(value) if _is_texts(value) else field_text(value)
                     view = replace(view, html=sanitised(markup, base=link), lines=_lines(whole))
                 views.append(view)
         return views
@@ -349,7 +349,7 @@ class _Viewer:
 
 def _lines(text: str) -> list[str]:
     """The beginning of a text, line by line."""
-    found = [one_line(line, 300) for line in text.split("\n")]
+    found = [clean_line(line, 300) for line in text.split("\n")]
     return found if len(found) <= _MAX_LINES else [*found[:_MAX_LINES], "…"]
 
 
@@ -373,7 +373,7 @@ def _troubles(news: News, words: Wording, notice: str) -> list[TroubleView]:
                          words.failed_runs.format(n=trouble.bad, total=trouble.total))
         if trouble.recovered:
             parts.append(words.recovered)
-        told.append(TroubleView(trouble.spider, _because(words.comma.join(parts), one_line(trouble.error, 300))))
+        told.append(TroubleView(trouble.spider, _because(words.comma.join(parts), clean_line(trouble.error, 300))))
     told += [_refused(refused, words) for refused in news.refused]
     left = len(told) - _MAX_TROUBLES
     return [*told[:_MAX_TROUBLES], TroubleView("", words.more.format(n=left))] if left > 0 else told
@@ -384,7 +384,7 @@ def _because(what: str, why: str) -> str:
 
 
 def _refused(refused: Refused, words: Wording) -> TroubleView:
-    shown_reasons = [f"{one_line(one.reason, 120)} ({one.count})" for one in refused.reasons[:_MAX_REASONS]]
+    shown_reasons = [f"{clean_line(one.reason, 120)} ({one.count})" for one in refused.reasons[:_MAX_REASONS]]
     left = refused.count - sum(one.count for one in refused.reasons[:_MAX_REASONS])
     if left > 0:
         shown_reasons.append(words.more.format(n=left))
@@ -393,16 +393,16 @@ def _refused(refused: Refused, words: Wording) -> TroubleView:
 
 
 def _downloads(news: News, packed: Packed, words: Wording, keep: int) -> list[FileView]:
-    views = [FileView(one_line(file.name, 120), _detail(file, packed, words)) for file in news.files[:keep]]
+    views = [FileView(clean_line(file.name, 120), _detail(file, packed, words)) for file in news.files[:keep]]
     left = len(news.files) - len(views)
     return [*views, FileView(words.more.format(n=left), "")] if left else views
 
 
 def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
-    parts = [size_for_people(file.size_bytes), one_line(file.content_type, 60)]
+    parts = [size_for_people(file.size_bytes), clean_line(file.content_type, 60)]
     number, total = packed.attached_files.get(file.id), 1 + len(packed.further)
     if number is None:
-        parts.append(words.kept_at.format(key=one_line(file.key, 160)))
+        parts.append(words.kept_at.format(key=clean_line(file.key, 160)))
     else:
         parts.append(words.attached if total == 1 else words.in_part.format(n=number, total=total))
     return _joined(parts)

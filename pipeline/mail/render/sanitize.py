@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import nh3
 from markupsafe import Markup
 
-from pipeline.mail.text import clean, one_line, safe_link
+from pipeline.mail.field_text import safe_link
+from pipeline.text import clean_line, clean_text
 from pipeline.urls import joined
 
 MAX_SOURCE = 64_000
@@ -41,15 +42,15 @@ def plain(source: str) -> str:
     """The text that `source` shows, a line for each block."""
     text = _CELL.sub(" · ", _BREAK.sub("\n", re.sub(r">\s+<", "><", _cleaned(source, ""))))
     text = html.unescape(_TOKEN.sub(lambda token: "" if token[0].startswith("<") else token[0], text))
-    return "\n".join(line for line in map(one_line, text.split("\n")) if line)
+    return "\n".join(line for line in map(clean_line, text.split("\n")) if line)
 
 
 def _cleaned(source: str, base: str) -> str:
     def link(tag: str, attribute: str, value: str) -> str | None:
         return safe_link(joined(value, base)) or None
 
-    return clean(nh3.clean(
-        clean(source[:MAX_SOURCE]), tags=_TAGS, clean_content_tags=_UNSEEN, attributes={"a": {"href"}},
+    return clean_text(nh3.clean(
+        clean_text(source[:MAX_SOURCE]), tags=_TAGS, clean_content_tags=_UNSEEN, attributes={"a": {"href"}},
         attribute_filter=link, url_schemes={"http", "https"}, link_rel=None))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import smtplib
 from typing import Any, TextIO
 
-from pipeline.mail.text import one_line
+from pipeline.text import clean_line
 
 _MASK = "********"
 
@@ -27,7 +27,7 @@ class _Dialogue:
                 line = f"AUTH {rest.split(' ')[0]} {_MASK if ' ' in rest else ''}".rstrip()
             else:
                 line = _MASK if self._secret else f"{cmd} {args}"
-            self.dialogue.write(f"C: {one_line(line)}\n")
+            self.dialogue.write(f"C: {clean_line(line)}\n")
         super().putcmd(cmd, args)  # type: ignore[misc]  # smtplib.SMTP's
 
     def getreply(self) -> tuple[int, bytes]:
@@ -35,7 +35,7 @@ class _Dialogue:
         code, text = super().getreply()  # type: ignore[misc]  # smtplib.SMTP's
         if self.dialogue is not None:
             for line in text.decode("utf-8", "replace").split("\n"):
-                self.dialogue.write(f"S: {code} {_MASK if self._secret and code == 334 else one_line(line)}\n")
+                self.dialogue.write(f"S: {code} {_MASK if self._secret and code == 334 else clean_line(line)}\n")
             self._secret = self._secret and code == 334
         return code, text
 

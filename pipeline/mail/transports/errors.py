@@ -6,7 +6,7 @@ import smtplib
 import socket
 import ssl
 
-from pipeline.mail.text import one_line
+from pipeline.text import clean_line
 
 
 def said(code: int, text: bytes | str) -> str:
@@ -17,12 +17,12 @@ def said(code: int, text: bytes | str) -> str:
 
 def reply_text(text: bytes | str) -> str:
     """The text of a server's answer, on one line and no longer than a line should be."""
-    return one_line(text.decode("utf-8", "replace") if isinstance(text, bytes) else text, 300)
+    return clean_line(text.decode("utf-8", "replace") if isinstance(text, bytes) else text, 300)
 
 
 def reason(error: BaseException) -> str:
     """Why the system or TLS refused, without errno and file names."""
-    return one_line(getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error), 200)
+    return clean_line(getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error), 200)
 
 
 def explained(error: OSError | ValueError, *, doing: str, user: str | None, timeout_s: float) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def explained(error: OSError | ValueError, *, doing: str, user: str | None, time
         case smtplib.SMTPException():
             what, fix = _smtp(error, doing, user, timeout_s)
         case ssl.SSLCertVerificationError():
-            why = one_line(error.verify_message or str(error), 200)
+            why = clean_line(error.verify_message or str(error), 200)
             what = f"its certificate is not to be trusted: {why}"
             fix = ("renew it there, set [mail] host to the name it is made out to, or trust its authority with "
                    "[mail] ca_file")
@@ -70,7 +70,7 @@ def _smtp(error: smtplib.SMTPException, doing: str, user: str | None, timeout_s:
         case smtplib.SMTPNotSupportedError() if "STARTTLS" in str(error):
             what, fix = "the server offers no STARTTLS", "use security = \"tls\" with its TLS port, mostly 465"
         case _ if "auth" in str(error).lower():
-            what = f"the server takes no login here ({one_line(str(error), 120)})"
+            what = f"the server takes no login here ({clean_line(str(error), 120)})"
             fix = "use another port or security, or leave out user and password"
         case _:
             pass

@@ -10,9 +10,9 @@ import hashlib
 import os
 from pathlib import Path
 
+from pipeline.atomic_write import sync_folder
 from pipeline.errors import MailError
 from pipeline.model import Message, RecipientResult
-from pipeline.store.files.file_store import sync_folder
 
 _CHUNK = 1 << 20
 

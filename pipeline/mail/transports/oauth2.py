@@ -14,9 +14,9 @@ from typing import Any
 import requests
 
 from pipeline.errors import MailError, UsageError
-from pipeline.mail.text import one_line
 from pipeline.settings import OAuth2Table, Secret
 from pipeline.store.files.file_store import FileStore
+from pipeline.text import clean_line
 
 _ANSWER_BYTES = 65_536
 TIMEOUT_S = 30.0
@@ -47,7 +47,7 @@ class TokenServer:
         if isinstance(found, dict) and answer.status_code == 200 and _is_token(found.get("access_token")):
             return found
         said = found if isinstance(found, dict) else {}
-        why = one_line(f"{said.get('error', 'no token')} {said.get('error_description', '')}", 200)
+        why = clean_line(f"{said.get('error', 'no token')} {said.get('error_description', '')}", 200)
         for private in (*grant.values(), secret):
             why = why.replace(private, "****") if private else why
         raise self._error(f"the token server answered {answer.status_code}: {why}", _LOG_IN)

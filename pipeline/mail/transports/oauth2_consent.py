@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from pipeline.errors import MailError, UsageError
-from pipeline.mail.text import one_line
 from pipeline.mail.transports import oauth2
 from pipeline.settings import MailTable
+from pipeline.text import clean_line
 
 WAIT_S = 600.0
 _READ_S = 5.0
@@ -73,7 +73,7 @@ class _Waiting(HTTPServer):
                 raise MailError(f"nobody consented within {wait_s:g} s", where="mail login", fix="run it again")
             self.handle_request()
         if not self.found.get("code"):
-            raise MailError(f"consent was refused: {one_line(self.found.get('error', ''), 100) or 'no code'}",
+            raise MailError(f"consent was refused: {clean_line(self.found.get('error', ''), 100) or 'no code'}",
                             where="mail login", fix="run it again")
         return self.found["code"]
 

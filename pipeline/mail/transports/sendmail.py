@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import MailError
-from pipeline.mail.text import one_line
 from pipeline.mail.transports.smtp import ADDRESS
 from pipeline.model import Message, RecipientResult
+from pipeline.text import clean_line
 
 _SAID_BYTES = 4000
 _TOKEN_BYTES = 16_384
@@ -44,7 +44,7 @@ class CommandTransport:
         with tempfile.TemporaryFile() as said:
             code = self._run([*self._command, "-i", "-f", message.sender, "--", *fit], file, said)
             said.seek(0)
-            words = one_line(said.read(_SAID_BYTES).decode("utf-8", "replace"), 300)
+            words = clean_line(said.read(_SAID_BYTES).decode("utf-8", "replace"), 300)
         if code == 0:
             return [*unfit, *(RecipientResult(address, accepted=True, code=250, text=f"taken by {self._name}")
                               for address in fit)]

@@ -20,7 +20,7 @@ from pipeline.mail.transports.dialogue import Plain, Tls
 from pipeline.mail.transports.errors import explained, reason, reply_text, said
 from pipeline.mail.transports.wire import dotted
 from pipeline.model import Message, RecipientResult
-from pipeline.units import size_for_people
+from pipeline.text import size_for_people
 
 _CHUNK = 1 << 16
 ADDRESS = re.compile(r"[^\s<>\"(),:;\\\[\]\x00-\x1f\x7f@]{1,64}@[^\s<>\"(),;\\\x00-\x1f\x7f@]{1,255}")

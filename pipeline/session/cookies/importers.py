@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.atomic_write import write_private
 from pipeline.errors import CookieError
 from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, is_too_large, make_cookie
 from pipeline.session.cookies.jar import Jar
@@ -18,8 +17,9 @@ from pipeline.session.cookies.login_state import remember
 from pipeline.session.cookies.matching import domain_matches
 from pipeline.session.cookies.netscape import HEADER, read_file, read_netscape
 from pipeline.session.cookies.parser import LATEST_S
-from pipeline.session.shown import clean
+from pipeline.session.private_file import write_private
 from pipeline.settings import CookiesTable
+from pipeline.text import clean_line
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
@@ -115,7 +115,7 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
         found = list(_read_header(stripped, where, url))
     for cookie in found:
         if is_too_large(cookie):
-            raise CookieError(f"the cookie {clean(cookie.name, 80)} is larger than {MAX_PAIR_BYTES} bytes, which no browser keeps",
+            raise CookieError(f"the cookie {clean_line(cookie.name, 80)} is larger than {MAX_PAIR_BYTES} bytes, which no browser keeps",
                               where=where, fix="export the cookies again, or take it out")
     return found
 

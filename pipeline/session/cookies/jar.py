@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pipeline.atomic_write import write_private
 from pipeline.errors import CookieError
 from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, Place, is_too_large
 from pipeline.session.cookies.matching import Origin, canonical_host, domain_matches, is_address, path_matches
 from pipeline.session.cookies.netscape import read_file, read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_set_cookie
-from pipeline.session.shown import clean
+from pipeline.session.private_file import write_private
+from pipeline.text import clean_line
 
 HOST_COOKIES = 180
 """Of one host, as in browsers."""
@@ -255,7 +255,7 @@ class Jar:
             if len(entries) > HOST_COOKIES or self._sizes.get(domain, 0) > HOST_BYTES:
                 if domain not in self._full:
                     self._full.add(domain)
-                    logger.warning("%s sets more than %d cookies or %d bytes of them: the oldest are dropped", clean(domain),
+                    logger.warning("%s sets more than %d cookies or %d bytes of them: the oldest are dropped", clean_line(domain, 200),
                                    HOST_COOKIES, HOST_BYTES)
                 self._trim(entries.values(), now_s, HOST_COOKIES, HOST_BYTES)
         if self._count > JAR_COOKIES or sum(self._sizes.values()) > JAR_BYTES:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.session.cookies.jar import Jar
-from pipeline.session.shown import clean
+from pipeline.text import clean_line
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def describe(jar: Jar, now: datetime) -> list[CookieLine]:
         expires = None if cookie.expires_s is None else datetime.fromtimestamp(cookie.expires_s, UTC)
         size = len(cookie.value)
         lines.append(CookieLine(
-            domain=clean(cookie.shown_domain), path=clean(cookie.path), name=clean(cookie.name, 80),
+            domain=clean_line(cookie.shown_domain, 200), path=clean_line(cookie.path, 200), name=clean_line(cookie.name, 80),
             value=f"••• ({size} character{'' if size == 1 else 's'})",
             expires=expires, expired=expires is not None and expires <= now, flags=tuple(flags)))
     return lines

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.atomic_write import write_private
 from pipeline.errors import SessionError
 from pipeline.model import LoginCookie
 from pipeline.session.cookies.cookie import Cookie, Place
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.matching import domain_matches
-from pipeline.session.shown import clean
+from pipeline.session.private_file import write_private
+from pipeline.text import clean_line
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[st
         came = [cookie for cookie in mine if cookie.place in login.cookies]
         chosen = [cookie for cookie in came if cookie.http_only] or came
     login_at = datetime.fromtimestamp(login.at_s, UTC)
-    return [LoginCookie(clean(cookie.name, 80), clean(cookie.domain, 100), login_at, login.brought_in,
+    return [LoginCookie(clean_line(cookie.name, 80), clean_line(cookie.domain, 100), login_at, login.brought_in,
                         datetime.fromtimestamp(cookie.expires_s or 0, UTC)) for cookie in chosen]
 
 

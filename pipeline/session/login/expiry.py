@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pipeline.errors import LoginError, PipelineError
 from pipeline.hosts import host_and_port, host_of
 from pipeline.session.page import Page
-from pipeline.session.shown import shown_url
 from pipeline.settings import LoginTable
+from pipeline.text import shown_url
 from pipeline.urls import absolute, redirect_target
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})

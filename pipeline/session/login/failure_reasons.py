@@ -10,8 +10,8 @@ from selectolax.lexbor import LexborNode
 
 from pipeline.session.login.forms import forms_of
 from pipeline.session.page import Page
-from pipeline.session.shown import clean
 from pipeline.settings import SelectorTable
+from pipeline.text import clean_line
 
 _LONGEST_QUOTE = 200
 _ALERTS = re.compile(r"error|alert|invalid|danger|warning|message|flash|feedback|fail|notice", re.IGNORECASE)
@@ -100,14 +100,14 @@ def asks_captcha(page: Page) -> bool:
 def complaint(before: Page | None, after: Page) -> str:
     """The page's own error text, "" for none: what an alert says that was not there before."""
     if told := _told_in_json(after):
-        return clean(told, _LONGEST_QUOTE)
+        return clean_line(told, _LONGEST_QUOTE)
     old = {text for _, text in _blocks(before)} if before is not None else set()
     fresh = [(element, text) for element, text in _blocks(after) if text not in old]
     for element, text in fresh:
         marks = " ".join(f"{_attribute(each, 'class')} {_attribute(each, 'id')}" for each in _near(element))
         if _attribute(element, "role") == "alert" or _ALERTS.search(marks):
-            return clean(text, _LONGEST_QUOTE)
-    return next((clean(text, _LONGEST_QUOTE) for _, text in fresh
+            return clean_line(text, _LONGEST_QUOTE)
+    return next((clean_line(text, _LONGEST_QUOTE) for _, text in fresh
                  if len(text) <= _LONGEST_QUOTE and _COMPLAINTS.search(text)), "")
 
 

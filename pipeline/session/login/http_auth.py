@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from pipeline.errors import LoginError, UsageError
-from pipeline.session.shown import clean, shown_url
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import AuthTable
+from pipeline.text import clean_line, shown_url
 from pipeline.urls import target_of
 
 MAX_TRIES = 3
@@ -107,10 +107,10 @@ class HttpAuth:
         found = list(challenges_in(", ".join(offered)))
         schemes = sorted({challenge.scheme for challenge in found})
         if found and self.scheme not in schemes:
-            return LoginError(f"{shown_url(url)} asks for {clean(' or '.join(schemes), 60)} authentication, not {self.scheme}",
+            return LoginError(f"{shown_url(url)} asks for {clean_line(' or '.join(schemes), 60)} authentication, not {self.scheme}",
                               where=self._where, fix="correct auth.type")
         realm = next((challenge.params["realm"] for challenge in found if challenge.params.get("realm")), "")
-        said = f" (realm “{clean(realm, 60)}”)" if realm else ""
+        said = f" (realm “{clean_line(realm, 60)}”)" if realm else ""
         what = "token" if self.scheme == "bearer" else "user name or password"
         return LoginError(f"the {what} of auth was not accepted by {shown_url(url)}{said}", where=self._where,
                           fix="correct auth.token" if self.scheme == "bearer" else "correct auth.user or auth.password")

@@ -23,10 +23,10 @@ from pipeline.session.login.totp import totp_code
 from pipeline.session.page import Page
 from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.requests import reveal
-from pipeline.session.shown import clean, masked, shown_url
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
 from pipeline.settings.masking import written_forms
+from pipeline.text import clean_line, masked, shown_url
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -144,7 +144,7 @@ class Login:
         try:
             return choose_form(page, [*step.fields, *step.totp], step.form, is_trusted=self._origins.trust)
         except SelectolaxError as error:
-            raise LoginError(f"no CSS that browsers know: {clean(step.form or '', 120)}", where=f"{self._where}.form",
+            raise LoginError(f"no CSS that browsers know: {clean_line(step.form or '', 120)}", where=f"{self._where}.form",
                              fix="correct it") from error
 
     def _submit(self, page: Page, form: Form, step: LoginStepTable, is_wanted: IsWanted) -> Page:
@@ -219,7 +219,7 @@ class Login:
                            "correct login.form")
         known = [name for form in forms for name in form.names]
         missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
-        listed = clean(", ".join(known), 120) or "none"
+        listed = clean_line(", ".join(known), 120) or "none"
         return Refusal(f"no such form on the login page ({len(forms)} there): none has a field "
                        f"{' or '.join(missing)}; fields there: {listed}", "", "correct login.fields or login.url")
 

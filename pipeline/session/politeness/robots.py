@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.errors import FetchError, PipelineError, ProxyError, SessionError, TlsError
 from pipeline.session.answer import Answer
 from pipeline.session.politeness.robots_rules import RobotsRules
-from pipeline.session.shown import shown_url
+from pipeline.text import shown_url
 from pipeline.urls import absolute, bare
 
 ROBOT = "crawl-to-inbox"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import FetchError
 from pipeline.hosts import PORTS, host_and_port, host_of, normal_host
-from pipeline.session.shown import clean
+from pipeline.text import clean_line
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -47,7 +47,7 @@ class Reach:
     def check_address(self, host: str, port: int, address: str) -> None:
         """`host` leads to `address`. Raises FetchError when it is private and the place is not allowed."""
         if (normal_host(host), port) not in self._places and not is_public(address):
-            where = clean(host, 100)
+            where = clean_line(host, 100)
             raise FetchError(f"leads to {'the private address' if where == address else 'a private address,'} "
                              f"{address}, which is not fetched", where=f"{where}:{port}",
                              fix=f"if it is meant, add \"{where}:{port}\" to this spider's hosts")
@@ -58,11 +58,11 @@ class Reach:
         if (parts.scheme, parts.netloc) in self._fine:
             return
         if parts.scheme not in PORTS:
-            raise FetchError(f"leads to an address that is not fetched: {clean(parts.scheme, 20)}:",
-                             where=clean(url, 100), fix="only http and https URLs are")
+            raise FetchError(f"leads to an address that is not fetched: {clean_line(parts.scheme, 20)}:",
+                             where=clean_line(url, 100), fix="only http and https URLs are")
         host = host_of(url)
         if not host:
-            raise FetchError("leads to an address that is not fetched: its host is not valid", where=clean(url, 100))
+            raise FetchError("leads to an address that is not fetched: its host is not valid", where=clean_line(url, 100))
         if literal := _literal(host):
             self.check_address(host, parts.port or PORTS[parts.scheme], literal)
         if len(self._fine) < _MOST_FINE:

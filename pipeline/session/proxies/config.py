@@ -8,8 +8,8 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 from pipeline.errors import UsageError
-from pipeline.session.shown import clean
 from pipeline.settings import ProxyTable, Settings
+from pipeline.text import clean_line
 
 ENVIRONMENT = "environment"
 """The proxy's name that stands for http_proxy, https_proxy, all_proxy and no_proxy."""
@@ -89,4 +89,4 @@ def refuses_us(status: int, headers: Mapping[str, str]) -> bool:
 def shown_proxy(proxy: str) -> str:
     """scheme://host:port, for messages."""
     parts = urlsplit(proxy)
-    return clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    return clean_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", 200)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.atomic_write import write_private
 from pipeline.errors import SessionError
+from pipeline.session.private_file import write_private
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.health.proxy_health import PoolHealth, ProxyHealth, read_pool
 

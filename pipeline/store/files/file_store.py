@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from pipeline.atomic_write import sync_folder
 from pipeline.errors import StoreError
 
 _TEMPORARY = re.compile(r"\..*\.(\d+)(?:-\w+)?(?:\.database)?\.tmp")
@@ -79,12 +80,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,12 +24,12 @@ from typing import IO, cast
 
 from sqlalchemy import delete, select, update
 
+from pipeline.atomic_write import sync_folder
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.model import MessageState
 from pipeline.store.database import migrate, postgresql
 from pipeline.store.database.engine import Store, prepare_store
 from pipeline.store.database.schema import messages, metadata, pulse, runs
-from pipeline.store.files.file_store import sync_folder
 from pipeline.store.maintenance.clock_trust import FILE as CLOCK
 from pipeline.store.opening import UNFINISHED_RESTORE as UNFINISHED
 from pipeline.store.opening import open_store

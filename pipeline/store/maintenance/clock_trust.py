@@ -19,10 +19,11 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from pipeline.atomic_write import replace_file
 from pipeline.errors import PipelineError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import messages, pulse, runs
-from pipeline.units import span_for_people
+from pipeline.text import span_for_people
 
 SLACK = timedelta(hours=1)
 SETTLES_S = 15 * 60.0
@@ -94,12 +95,8 @@ class ClockTrust:
 
     def _write(self, seen: Steady) -> None:
         """Where that fails, the next look takes itself for the first."""
-        temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(asdict(seen), file)
-            os.replace(temporary, self._file)
+            replace_file(self._file, json.dumps(asdict(seen)).encode())
 
 
 def look(store: Store) -> None:

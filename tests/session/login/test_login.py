@@ -97,7 +97,7 @@ def test_a_wrong_password_is_told_in_the_pages_words(site: Site, open_with: Open
     error = refused(session)
     kept = tmp_path / "var/pages/login-s.html"
     assert str(error) == (f"spiders.s.login ({site.url}/enter?next=%2Fprivate): the user name or password was not "
-                          "accepted: “The user name or password is wrong: •••.”; correct login.fields; "
+                          "accepted: “The user name or\N{REPLACEMENT CHARACTER} password is wrong: •••.”; correct login.fields; "
                           f"the page is kept in {kept}")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert "letmein" not in kept.read_text("utf-8")
