@@ -13,10 +13,11 @@ from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
 
 from pipeline.crawl.collector import Found
-from pipeline.crawl.context import PART, context_of
+from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.extract.pagination import Pages
+from pipeline.crawl.interfaces import PART
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
 from pipeline.session.responses.encodings import decoded, page_encoding

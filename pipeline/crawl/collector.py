@@ -21,9 +21,10 @@ from scrapy.http import Response
 from scrapy.pipelines import ItemPipelineManager
 from scrapy.spiders import Spider
 
-from pipeline.crawl.context import FRONTIER_ID, context_of
+from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Refused
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
+from pipeline.crawl.interfaces import FRONTIER_ID
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.http_auth import challenges_in

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from pipeline.crawl.extract.links import hosts_of
+from pipeline.crawl.interfaces import EPOCH, SAFE, Followers, PageWriter
 from pipeline.crawl.page_limit import PageLimit
+from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
 from pipeline.hosts import HostSet, host_of
-from pipeline.model import Json, Page, Progress, Request, Run
+from pipeline.model import Json, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.session.politeness.robots import FORBIDDEN, Robots
@@ -26,38 +27,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from pipeline.crawl.processes.leader import Crew
-    from pipeline.crawl.relogin import Relogin
 
 logger = logging.getLogger(__name__)
-
-FRONTIER_ID = "pipeline_frontier_id"
-"""The meta key that says which frontier row a request answers; None for one kept in memory only."""
-
-START = "pipeline_start"
-"""The meta key that says which `start` of the settings a request is: its body and secrets stay out of the store."""
-
-
-PART = "pipeline_part"
-"""The meta key that tells apart requests of one URL: the page number in a body, the item a details page is for."""
-
-
-BEGUN = "pipeline_begun"
-"""The meta key, in the store only, of a request of the spider's own start(): where it goes may be private."""
-
-EPOCH = "pipeline_login_epoch"
-"""The meta key that says during which login a request was sent."""
-
-SAFE = "safe_to_replay"
-"""The meta key by which a spider says that a POST may be sent twice."""
-
-NOT_BEFORE = "pipeline_not_before"
-"""The meta key of a request that waits in the frontier: the event loop's time at which it may go."""
-
-
-class HostPausedError(Exception):
-    """The host of a request is left alone for now; it goes back to the frontier."""
-
 
 @dataclass
 class Failures:
@@ -87,18 +58,6 @@ class Failures:
         self.first_kind = self.first_kind or kind
 
 
-class Writer(Protocol):
-    """Who commits for a crawl: committer.Committer, unproved.UnprovedPages in front of it where there is a login, or in
-    a run's further processes mate.Postman."""
-
-    @property
-    def idle(self) -> bool: ...
-    async def commit(self, page: Page) -> None: ...
-    def post(self, page: Page) -> asyncio.Future[None]: ...
-    def enqueue(self, request: Request) -> None: ...
-    async def close(self) -> None: ...
-
-
 @dataclass
 class CrawlContext:
     """One run's crawl. starts: the settings' requests, secrets revealed, by index."""
@@ -111,13 +70,12 @@ class CrawlContext:
     progress: Progress
     on_downloads: Callable[[], None]
     failures: Failures = field(default_factory=Failures)
-    committer: Writer = field(init=False)
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
     robots: Robots | None = None  # told what is read of robots.txt, for files
     relogin: Relogin | None = None
-    crew: Crew | None = None  # the run's other processes, in the one that leads them
-    mate: bool = False  # whether this is one of the others
+    followers: Followers | None = None  # the run's further processes, in the one that leads them
+    is_follower: bool = False  # whether this process is one of them
     fatal: PipelineError | None = None
     hosts: HostSet = field(init=False)  # where links may lead
     counted_in: list[str] = field(default_factory=list)  # hosts that starts redirected to
@@ -137,6 +95,22 @@ class CrawlContext:
 
     def __post_init__(self) -> None:
         self.hosts = hosts_of(self.table)
+        self._committer: PageWriter | None = None
+
+    @property
+    def committer(self) -> PageWriter:
+        """Set when the scheduler opens, or in a follower before the crawl starts."""
+        assert self._committer is not None
+        return self._committer
+
+    @committer.setter
+    def committer(self, writer: PageWriter) -> None:
+        self._committer = writer
+
+    async def close_committer(self) -> None:
+        """Commit what waits, if anything was ever opened."""
+        if self._committer is not None:
+            await self._committer.close()
 
     def known_keys(self, keys: Iterable[str]) -> set[str]:
         """Those of the keys under which the spider has items."""

@@ -18,10 +18,11 @@ from scrapy.settings.default_settings import RETRY_EXCEPTIONS
 from scrapy.spiders import Spider
 from twisted.python.failure import Failure
 
-from pipeline.crawl.context import BEGUN, START, CrawlContext, Failures
+from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.extract.links import left_out_note
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
-from pipeline.crawl.processes.leader import Crew
+from pipeline.crawl.interfaces import BEGUN, START
+from pipeline.crawl.processes.leader import FollowerGroup
 from pipeline.crawl.scrapy.fast_engine import PageCrawler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
@@ -119,7 +120,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "AUTOTHROTTLE_TARGET_CONCURRENCY": float(table.concurrency),
         "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.scrapy.handler.SessionHandler",
                                    "https": "pipeline.crawl.scrapy.handler.SessionHandler"},
-        "SCHEDULER": ("pipeline.crawl.processes.follower.MateScheduler" if context.mate
+        "SCHEDULER": ("pipeline.crawl.processes.follower.FollowerScheduler" if context.is_follower
                       else "pipeline.crawl.frontier.scheduler.FrontierScheduler"),
         "DOWNLOADER": "pipeline.crawl.scrapy.fast_engine.DirectDownloader",
         "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemKeeper",
@@ -173,7 +174,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
     if mates:
-        context.crew = await Crew.open(context, mates)
+        context.followers = await FollowerGroup.open(context, mates)
     if context.table.spider in BUILT_IN and spidercls.start is Spider.start:
         context.first = tuple(_first(context, index) for index in range(len(context.starts)))
     crawler = make_crawler(context, spidercls)
@@ -190,13 +191,13 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         await crawler.crawl_async(**arguments)
     finally:
         stopper.cancel()
-        if context.crew is not None:
-            await context.crew.close()
+        if context.followers is not None:
+            await context.followers.close()
         scheduler = crawler._engine and crawler.engine.scheduler  # None when it never opened
         if isinstance(scheduler, FrontierScheduler):
             await scheduler.finish()
-        elif hasattr(context, "committer"):
-            await context.committer.close()
+        else:
+            await context.close_committer()
         context.session.jar.save()
     return _verdict(context, stopped=stop.is_set())
 
@@ -228,7 +229,7 @@ async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
     """The class under the name the settings give it, and with their starts where it has none of its own."""
     attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
-    if context.mate or context.first:
+    if context.is_follower or context.first:
         attributes["start"] = _nothing
     elif context.starts and spidercls.start is Spider.start:
         async def start(self: Spider) -> AsyncIterator[scrapy.Request]:

@@ -12,8 +12,9 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Request as ScrapyRequest
 from scrapy.http import Response
 
-from pipeline.crawl.context import PART, START, context_of
+from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Document, Reader
+from pipeline.crawl.interfaces import PART, START
 from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
 

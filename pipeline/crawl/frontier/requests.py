@@ -24,7 +24,8 @@ from scrapy.spiders import Spider
 from scrapy.utils.asyncgen import as_async_generator
 from twisted.python.failure import Failure
 
-from pipeline.crawl.context import BEGUN, FRONTIER_ID, NOT_BEFORE, context_of
+from pipeline.crawl.context import context_of
+from pipeline.crawl.interfaces import BEGUN, FRONTIER_ID, NOT_BEFORE
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request

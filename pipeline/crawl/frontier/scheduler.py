@@ -21,11 +21,10 @@ import scrapy
 from scrapy.crawler import Crawler
 from scrapy.spiders import Spider
 
-from pipeline.crawl.context import BEGUN, FRONTIER_ID
 from pipeline.crawl.frontier.committer import Committer
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.frontier.unproved_pages import UnprovedPages
-from pipeline.crawl.middlewares.http_cache import WHOLE
+from pipeline.crawl.interfaces import BEGUN, FRONTIER_ID, WHOLE
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store.crawl import frontier as store_crawl
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class FrontierScheduler(RowScheduler):
-    """See the module. Some of its rows are fetched by the run's other processes, when it has any (crew.py)."""
+    """See the module. Some of its rows are fetched by the run's other processes, when it has any (processes/leader.py)."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -64,8 +63,8 @@ class FrontierScheduler(RowScheduler):
             context.committer = self._unproved = UnprovedPages(
                 context, context.session.standing, committer, on_again=self._again_from_store, on_fatal=self.fatal,
                 wake=self._wake)
-        if context.crew is not None:
-            context.crew.begin(self)
+        if context.followers is not None:
+            context.followers.start(self)
         store_crawl.reopen(context.store, context.run)
         found = store_crawl.counts(context.store, context.run.pass_id)
         self._issued = sum(count for state, count in found.items() if state is not FrontierState.WAITING)
@@ -87,7 +86,7 @@ class FrontierScheduler(RowScheduler):
         await self._context.committer.close()
 
     def has_pending_requests(self) -> bool:
-        if self._again or self._later or (self._context.crew is not None and self._context.crew.at_work):
+        if self._again or self._later or (self._context.followers is not None and self._context.followers.at_work):
             return True
         if not self._capped() and (self._memory or self._window or self._more_in_store or self._refilling
                                    or not self._context.committer.idle):
@@ -118,8 +117,8 @@ class FrontierScheduler(RowScheduler):
     def next_request(self) -> scrapy.Request | None:
         if self._context.stopping():
             return None
-        if self._context.crew is not None:
-            self._context.crew.feed()
+        if self._context.followers is not None:
+            self._context.followers.feed()
         self._due()
         if self._again:
             return self._again.popleft()
@@ -234,8 +233,8 @@ class FrontierScheduler(RowScheduler):
 
     def _wake(self) -> None:
         """There are rows again: for the other processes first, which are further away."""
-        if self._context.crew is not None:
-            self._context.crew.feed()
+        if self._context.followers is not None:
+            self._context.followers.feed()
         self.wake_engine()
 
     def fatal(self, error: PipelineError) -> None:

@@ -178,8 +178,8 @@ class UnprovedPages:
             self._lost_in_silence(last)
         await self._relogin.renew(epoch)
         self._give_back_stale()
-        if self._context.crew is not None:
-            self._context.crew.tell()
+        if self._context.followers is not None:
+            self._context.followers.announce_login()
 
     async def _commit_proved(self) -> bool:
         """Look at the check page, and commit what was held before; False where the session turns out to be over."""

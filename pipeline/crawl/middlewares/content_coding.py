@@ -10,7 +10,7 @@ from scrapy.http import Request, Response, TextResponse
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.middlewares.http_cache import WHOLE
+from pipeline.crawl.interfaces import WHOLE
 from pipeline.session.responses.content_coding import ACCEPTED, codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 

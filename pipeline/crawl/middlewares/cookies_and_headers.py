@@ -9,7 +9,8 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 
-from pipeline.crawl.context import EPOCH, START, context_of
+from pipeline.crawl.context import context_of
+from pipeline.crawl.interfaces import EPOCH, START
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own
 from pipeline.session.responses.encodings import declared_encoding, detected_encoding

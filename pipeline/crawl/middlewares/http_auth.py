@@ -10,7 +10,8 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import START, CrawlContext, context_of
+from pipeline.crawl.context import CrawlContext, context_of
+from pipeline.crawl.interfaces import START
 from pipeline.errors import PipelineError
 from pipeline.session.login.http_auth import HttpAuth
 

@@ -20,6 +20,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
+from pipeline.crawl.interfaces import WHOLE
 from pipeline.crawl.middlewares.page_cache import Kept, PageCache
 from pipeline.text import size_for_people
 
@@ -27,8 +28,6 @@ MAX_AGE_S = 30 * 86400.0
 
 _CONDITIONS = ("If-None-Match", "If-Modified-Since")
 _OURS = "pipeline_revalidated"
-WHOLE = "pipeline_whole"
-"""The meta key of a request that is sent again without conditions."""
 _PERSONAL = ("cookie", "authorization", "accept-language")
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "connection"})
 

@@ -11,8 +11,9 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import EPOCH, FRONTIER_ID, SAFE, CrawlContext, context_of
+from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.extract import header_map
+from pipeline.crawl.interfaces import EPOCH, FRONTIER_ID, SAFE
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
 from pipeline.session.answer import Answer

@@ -9,7 +9,8 @@ from scrapy.crawler import Crawler
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import EPOCH, context_of
+from pipeline.crawl.context import context_of
+from pipeline.crawl.interfaces import EPOCH
 from pipeline.crawl.middlewares.login_expiry import StayLoggedIn
 from pipeline.crawl.middlewares.redirects import Redirects
 from pipeline.documents import Document, header_map

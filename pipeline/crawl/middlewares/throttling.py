@@ -15,8 +15,9 @@ from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
 
-from pipeline.crawl.context import FRONTIER_ID, NOT_BEFORE, HostPausedError, context_of
+from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import header_map
+from pipeline.crawl.interfaces import FRONTIER_ID, NOT_BEFORE, HostPausedError
 from pipeline.crawl.scrapy.handler import PROXY
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of

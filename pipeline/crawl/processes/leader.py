@@ -1,8 +1,8 @@
-"""Several processes fetch one pass: the leader, which holds the run's lease, hands rows of the frontier to its mates.
+"""The leader of several processes that share one pass: it holds the run's lease and hands rows of the frontier to followers.
 
-The leader alone reads and writes the store. What a mate has under way is its in the leader's memory only, under the
-run's lease: when a mate is gone its rows are fetched again, and when the leader is gone so are its mates, and nothing
-is lost, since a page that was not committed still waits in the frontier.
+Only the leader reads and writes the store. It keeps in memory which rows each follower has. When a follower dies, its
+rows are fetched again; when the leader dies, its followers end too. Nothing is lost: a page that was not committed
+still waits in the frontier.
 """
 
 from __future__ import annotations
@@ -13,126 +13,124 @@ import logging
 import socket
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pipeline.crawl.context import CrawlContext
-from pipeline.crawl.processes.protocol import Message, Shared, packed, received
+from pipeline.crawl.interfaces import RowSource
+from pipeline.crawl.processes.messages import Message, SessionSync, packed, received
 from pipeline.errors import PipelineError
 from pipeline.store.crawl.frontier import Queued
 
-if TYPE_CHECKING:
-    from pipeline.crawl.frontier.scheduler import FrontierScheduler
-
 FINISH_S = 5.0
-"""How long a stopped run waits for the pages its mates have under way."""
+"""How long a stopped run waits for pages that followers are fetching."""
 ROOM = 64
-"""Rows a mate holds at most: what it works on while the leader is busy, and what is fetched again when it is gone."""
+"""Rows a follower holds at most. It works on them while the leader is busy; they are fetched again when it dies."""
 BACKLOG_BYTES = 20 * 10**6
-"""What of mates' pages may wait for the store before they get no more rows."""
+"""Bytes of followers' pages that may wait for their commit. Above that, followers get no more rows."""
 LEAST_BYTES = 50_000
-"""What a page counts at least."""
+"""A page counts at least as many bytes towards BACKLOG_BYTES."""
 
 logger = logging.getLogger(__name__)
 
 
 def shares(concurrency: int, processes: int) -> tuple[int, int]:
-    """How many requests at a time to one host the leader may have, and each of its mates."""
+    """Concurrent requests to one host: of the leader, and of each follower."""
     each = concurrency // processes
     return concurrency - each * (processes - 1), each
 
 
-class Crew:
-    """The leader's side."""
+class FollowerGroup:
+    """The followers of a run, as its leader serves them."""
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
         self._uncommitted_bytes = 0
-        self._mates: list[_Mate] = []
-        self._frontier: FrontierScheduler
+        self._followers: list[_Follower] = []
+        self._frontier: RowSource
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = asyncio.Event()
         self._closing = False
 
     @classmethod
     async def open(cls, context: CrawlContext, sockets: Sequence[socket.socket]) -> Self:
-        """sockets: one for each mate, which waits at the other end for its first message."""
-        crew = cls(context)
+        """sockets: one for each follower, which waits for its first message."""
+        group = cls(context)
         for each in sockets:
             reader, writer = await asyncio.open_connection(sock=each)
-            crew._mates.append(_Mate(reader, writer, Shared(context)))
-        return crew
+            group._followers.append(_Follower(reader, writer, SessionSync(context)))
+        return group
 
-    def begin(self, frontier: FrontierScheduler) -> None:
-        """Hand out rows of this frontier from now on."""
+    def start(self, frontier: RowSource) -> None:
+        """Start to hand out rows of this frontier."""
         self._frontier = frontier
-        for mate in self._mates:
-            mate.send([])
-            self._tasks.append(asyncio.create_task(self._listen(mate)))
+        for follower in self._followers:
+            follower.send([])
+            self._tasks.append(asyncio.create_task(self._listen(follower)))
         self.feed()
 
     @property
     def at_work(self) -> bool:
-        return bool(self._uncommitted_bytes) or any(mate.rows for mate in self._mates)
+        return bool(self._uncommitted_bytes) or any(follower.rows for follower in self._followers)
 
     def feed(self) -> None:
-        """Give rows to the mates that have room, each its share of few. A little at a time is not worth a message."""
+        """Send rows to followers with room: few rows are divided evenly; a message is sent only for half of ROOM or more."""
         if self._uncommitted_bytes >= BACKLOG_BYTES:
             return
-        for mate in self._mates:
-            if len(mate.rows) <= ROOM // 2:
-                rows = self._frontier.take(min(ROOM, -(-self._frontier.ready // (len(self._mates) + 1))) - len(mate.rows))
+        for follower in self._followers:
+            if len(follower.rows) <= ROOM // 2:
+                rows = self._frontier.take(min(ROOM, -(-self._frontier.ready // (len(self._followers) + 1))) - len(follower.rows))
                 if rows:
-                    mate.send(rows)
+                    follower.send(rows)
 
-    def tell(self) -> None:
-        """Tell the mates of a new login."""
-        for mate in self._mates:
-            mate.send([])
+    def announce_login(self) -> None:
+        """Tell the followers of a new login."""
+        for follower in self._followers:
+            follower.send([])
 
     async def close(self) -> None:
-        """Wait a moment for what the mates have under way, then let them go."""
+        """Wait up to FINISH_S for pages that followers are fetching, then close the connections."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FINISH_S):
                 while self.at_work and self._context.fatal is None:
                     self._heard.clear()
                     await self._heard.wait()
         self._closing = True
-        for mate in self._mates:
-            mate.writer.close()
+        for follower in self._followers:
+            follower.writer.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _listen(self, mate: _Mate) -> None:
-        while (message := await received(mate.reader)) is not None:
-            mate.shared.take(message.news)
+    async def _listen(self, follower: _Follower) -> None:
+        while (message := await received(follower.reader)) is not None:
+            follower.sync.take(message.update)
             if message.fatal is not None:
                 self._frontier.fatal(message.fatal)
                 break
             if message.expired is not None:
-                await self._log_in(mate, message.expired)
+                await self._log_in(follower, message.expired)
             for page in message.pages:
                 assert page.frontier_id is not None
                 self._context.count_in(page.counts_in)
-                mate.rows.pop(page.frontier_id, None)
+                follower.rows.pop(page.frontier_id, None)
                 size_bytes = max(page.size_bytes, LEAST_BYTES)
                 self._uncommitted_bytes += size_bytes
                 self._context.committer.post(page).add_done_callback(partial(self._taken, size_bytes))
             self.feed()
             self._frontier.wake_engine()
             self._heard.set()
-        self._lose(mate)
+        self._lose(follower)
         self._heard.set()
 
     def _taken(self, size_bytes: int, page: asyncio.Future[None]) -> None:
         self._uncommitted_bytes -= size_bytes
-        page.exception()  # retrieved: the committer has said so, and the run ends
+        page.exception()  # retrieved: the committer reports it and ends the run
         if not self._uncommitted_bytes:
             self._frontier.wake_engine()
             self._heard.set()
 
-    async def _log_in(self, mate: _Mate, epoch: int) -> None:
-        """The one login of the run, on behalf of a mate that met an expired one."""
+    async def _log_in(self, follower: _Follower, epoch: int) -> None:
+        """Log in again for a follower that met an expired session."""
         relogin = self._context.relogin
         assert relogin is not None
         try:
@@ -142,28 +140,28 @@ class Crew:
         except PipelineError as error:
             self._frontier.fatal(error)
         else:
-            mate.send([])
+            follower.send([])
 
-    def _lose(self, mate: _Mate) -> None:
+    def _lose(self, follower: _Follower) -> None:
         if self._closing:
             return
-        self._mates.remove(mate)
-        mate.writer.close()
+        self._followers.remove(follower)
+        follower.writer.close()
         if self._context.fatal is None:
-            logger.error("a process of this run is gone; the others fetch its %d pages", len(mate.rows))
-            self._frontier.give_back(list(mate.rows.values()))
+            logger.error("a process of this run is gone; the others fetch its %d pages", len(follower.rows))
+            self._frontier.give_back(list(follower.rows.values()))
 
 
-class _Mate:
-    """One of the others, as the leader sees it. rows: what it has under way."""
+class _Follower:
+    """The connection to one follower. rows: those it is fetching."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, shared: Shared) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sync: SessionSync) -> None:
         self.reader = reader
         self.writer = writer
-        self.shared = shared
+        self.sync = sync
         self.rows: dict[int, Queued] = {}
 
     def send(self, rows: list[Queued]) -> None:
         self.rows |= {row.id: row for row in rows}
-        with contextlib.suppress(RuntimeError, ConnectionError):  # it is just gone: whoever listens gives its rows back
-            self.writer.write(packed(Message(self.shared.news(), rows=rows)))
+        with contextlib.suppress(RuntimeError, ConnectionError):  # the follower has just died: _listen gives its rows back
+            self.writer.write(packed(Message(self.sync.update(), rows=rows)))

@@ -29,7 +29,8 @@ from scrapy.exceptions import (
 from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 
-from pipeline.crawl.context import HostPausedError, context_of
+from pipeline.crawl.context import context_of
+from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.octet_headers import OctetsRequest
 from pipeline.crawl.scrapy.proxy_errors import refuses_password
 from pipeline.crawl.scrapy.response_protocol import AnswerError, install

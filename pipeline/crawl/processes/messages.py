@@ -1,4 +1,4 @@
-"""What the processes of one run have in common beside the frontier: cookies, the login, hosts to be left alone."""
+"""Messages between the processes of one run: rows, pages, and changes of the session they share."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LENGTH_BYTES = 4
 
 
 @dataclass
-class News:
-    """What one process tells another of the session. epoch, token: of its login; paused: as in HostBudget."""
+class SessionUpdate:
+    """Changes of the session in one process. epoch, token: of its login; paused: as in HostBudget."""
 
     epoch: int = 0
     token: str = ""
@@ -29,17 +29,17 @@ class News:
 
 @dataclass
 class Message:
-    """Leader to mate: rows to fetch. Mate to leader: their pages, an epoch it found expired, what ends it."""
+    """Leader to follower: rows to fetch. Follower to leader: pages, an expired login epoch, the error that ends it."""
 
-    news: News
+    update: SessionUpdate
     rows: list[Queued] = field(default_factory=list)
     pages: list[Page] = field(default_factory=list)
     expired: int | None = None
     fatal: PipelineError | None = None
 
 
-class Shared:
-    """One end of the pair of sessions that two processes keep the same. The first news have all there is."""
+class SessionSync:
+    """Keeps the sessions of two processes equal. The first update carries everything."""
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
@@ -47,38 +47,38 @@ class Shared:
         self._jar_version = -1
         self._paused: dict[str, float] = {}
 
-    def news(self) -> News:
-        """What changed here since the last news in either direction."""
+    def update(self) -> SessionUpdate:
+        """What changed in this process since the last update sent or taken."""
         session = self._context.session
-        news = News(
+        update = SessionUpdate(
             session.standing.proved if session.standing is not None else 0, session.token,
             paused={host: until for host, until in list(self._context.budget.paused.items()) if until > self._paused.get(host, 0.0)})
         version = session.jar.version
         if version != self._jar_version:
             here = {cookie.place: cookie for cookie in session.jar}
-            news.cookies = [cookie for place, cookie in here.items() if self._known.get(place) != cookie]
-            news.removed = [place for place in self._known if place not in here]
+            update.cookies = [cookie for place, cookie in here.items() if self._known.get(place) != cookie]
+            update.removed = [place for place in self._known if place not in here]
             self._known, self._jar_version = here, version
-        self._paused |= news.paused
-        news.counted_in = list(self._context.counted_in)
-        return news
+        self._paused |= update.paused
+        update.counted_in = list(self._context.counted_in)
+        return update
 
-    def take(self, news: News) -> None:
-        """Make it so here; what belongs to a login that is over stays out."""
+    def take(self, update: SessionUpdate) -> None:
+        """Apply an update of the other process. Cookies of an earlier login are ignored."""
         session = self._context.session
-        self._context.budget.pause(news.paused)
-        for host in news.counted_in:
+        self._context.budget.pause(update.paused)
+        for host in update.counted_in:
             self._context.count_in(host)
-        for host, until in news.paused.items():
+        for host, until in update.paused.items():
             self._paused[host] = max(until, self._paused.get(host, 0.0))
-        if news.epoch < self._epoch:
+        if update.epoch < self._epoch:
             return
-        session.jar.add(news.cookies)
-        self._known |= {cookie.place: cookie for cookie in news.cookies}
-        for place in news.removed:
+        session.jar.add(update.cookies)
+        self._known |= {cookie.place: cookie for cookie in update.cookies}
+        for place in update.removed:
             self._known.pop(place, None)
             session.jar.remove(place)
-        session.adopt(news.token, news.epoch)
+        session.adopt(update.token, update.epoch)
 
     @property
     def _epoch(self) -> int:
@@ -87,13 +87,13 @@ class Shared:
 
 
 def packed(message: Message) -> bytes:
-    """For the socket between two of our own processes, and for nothing else: it is a pickle."""
+    """A message as bytes: a pickle, for the socket between two processes of this program only."""
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
 async def received(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None when the other process is gone."""
+    """The next message; None when the other process has closed the connection."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
         message = pickle.loads(await reader.readexactly(length))  # noqa: S301  from our own process
