@@ -109,7 +109,7 @@ def serve(settings_file: str, *, once: bool) -> None:
         import uvloop
 
         from pipeline import logs
-        from pipeline.service import Service
+        from pipeline.service import serve as serve_until_stopped
         from pipeline.settings.masking import Mask
 
         def configure_logs(settings: Settings) -> None:
@@ -117,10 +117,10 @@ def serve(settings_file: str, *, once: bool) -> None:
 
         settings = _load(settings_file)
         configure_logs(settings)
-        service = Service(settings, once=once, show_progress=sys.stderr.isatty(), configure_logs=configure_logs)
     # uvloop answers twice as many questions for the same CPU time (benchmarks/heartbeat.py).
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        raise SystemExit(runner.run(service.run()))
+        raise SystemExit(runner.run(serve_until_stopped(settings, once=once, show_progress=sys.stderr.isatty(),
+                                                    configure_logs=configure_logs)))
 
 
 @main.command()

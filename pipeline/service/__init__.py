@@ -1,5 +1,5 @@
-"""`pipeline serve`: the service, and what is timed in it (scheduling.py)."""
+"""The service (`pipeline serve`): composition in service.py, one module for each thing it does beside it."""
 
-from pipeline.service.service import Service
+from pipeline.service.service import serve
 
-__all__ = ["Service"]
+__all__ = ["serve"]

@@ -47,8 +47,8 @@ def test_a_service_without_what_only_its_children_need_delivers_the_demo_digest(
     shipped = (Path(__file__).parents[2] / "settings.toml").read_text("utf-8")
     text = shipped.replace("8081", str(free_port())).replace("port = 8000", f"port = {program.port}")
     (program.folder / "settings.toml").write_text(text, "utf-8")
-    script = ("import asyncio, sys\nfrom pipeline.service import Service\nfrom pipeline.settings import load\n"
-              "code = asyncio.run(Service(load('settings.toml'), once=True).run())\n"
+    script = ("import asyncio, sys\nfrom pipeline.service import serve\nfrom pipeline.settings import load\n"
+              "code = asyncio.run(serve(load('settings.toml'), once=True))\n"
               "loaded = [name for name in ('scrapy', 'twisted', 'alembic', 'requests', 'selectolax') if name in sys.modules]\n"
               "print('LOADED', loaded)\nsys.exit(code)\n")
     done = subprocess.run([sys.executable, "-c", script], cwd=program.folder, capture_output=True, text=True,
@@ -254,9 +254,9 @@ def test_after_a_kill_the_next_start_looks_for_damage_and_half_written_files(pro
     eventually(lambda: "the database is whole" in program.log())
     assert not left.exists()
     assert program.stop() == 0
-    before = program.log().count("no clean one")
+    before = program.log().count("last stop was unclean")
     assert program.run("serve", "--once").returncode == 0
-    assert program.log().count("no clean one") == before == 1
+    assert program.log().count("last stop was unclean") == before == 1
 
 
 def test_what_is_due_in_quiet_hours_waits_and_begins_by_itself_when_they_are_over(program: Program, site: PageSite) -> None:

@@ -1,0 +1,72 @@
+"""Sends alerts: one mail for the failures and late spiders that began or ended since the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.heartbeat.snapshot.build import due_for_success
+from pipeline.mail import alerts
+from pipeline.service.state import ServiceState, utc_now
+from pipeline.service.status import StatusSource
+from pipeline.store.mail.alerts import AlertKind, Trouble, failures_and_success
+from pipeline.store.mail.alerts import told as told_alerts
+
+CATCH_UP = timedelta(minutes=10)
+"""For so long after a start no alert says that a spider is late: its missed slot is being caught up."""
+
+logger = logging.getLogger("pipeline.service")
+
+
+class AlertSender:
+    """log_file: the log of a run, by its id. on_message: called when a message is in the outbox."""
+
+    def __init__(self, state: ServiceState, status: StatusSource, log_file: Callable[[str, int], Path],
+                 on_message: Callable[[], None]) -> None:
+        self._state = state
+        self._status = status
+        self._log_of = functools.partial(log_file, "runs")
+        self._on_message = on_message
+
+    async def send(self) -> None:
+        """Put a mail into the outbox when there is something new and `alerts.every` has passed since the last one.
+
+        Called after each run and at intervals: a spider becomes late, and the interval passes, without a run.
+        """
+        state = self._state
+        if not state.settings.alerts.to:
+            return
+        try:
+            late = await self._late()
+            message = await asyncio.to_thread(alerts.check, state.store, state.settings, late=late, now=utc_now(),
+                                              log_of=self._log_of) if late is not None else None
+        except (PipelineError, OSError) as error:
+            logger.error("alerts: %s", error)  # noqa: TRY400
+            return
+        if message is not None:
+            logger.warning("alert: message %d is on its way to %s", message, ", ".join(state.settings.alerts.to))
+            self._on_message()
+
+    async def _late(self) -> list[Trouble] | None:
+        """Spiders that the heartbeat calls late and that have no failed run, which has an alert of its own.
+
+        None when the store could not be read.
+        """
+        state = self._state
+        found = await self._status.status()
+        if not found["store"]["readable"]:
+            return None
+        known = {alert.spider for alert in (await state.ask(told_alerts)).open if alert.kind is AlertKind.LATE}
+        catching_up = utc_now() - state.started_at < CATCH_UP
+        troubles = []
+        for name, spider in found["spiders"].items():
+            if spider["late"] and not spider["failures_in_a_row"] and (name in known or not catching_up):
+                _, success = await state.ask(failures_and_success, name)
+                due = due_for_success(name, success, state.started_at, None, self._status.due_after)
+                troubles.append(Trouble(name, AlertKind.LATE, due or utc_now(), last_success=success))
+        return troubles

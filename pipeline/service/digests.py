@@ -1,0 +1,94 @@
+"""Builds digests: when their schedule is due, after a run, and of ended runs that no digest has reported yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+from pipeline.errors import PipelineError
+from pipeline.model import DigestClaim, Run
+from pipeline.service.state import ServiceState, utc_now
+from pipeline.store.mail import digests
+from pipeline.store.runs.follow_ups import is_tried_again
+from pipeline.workers.runner import Runner
+
+RETRY_S = 60.0
+AT_ONCE = 2
+"""A digest that takes long does not hold up the others."""
+
+logger = logging.getLogger("pipeline.service")
+
+
+class DigestBuilder:
+    """Claims ended runs for a digest and renders it in a child. on_message: called when messages may be in the outbox."""
+
+    def __init__(self, state: ServiceState, runner: Runner, on_message: Callable[[], None]) -> None:
+        self._state = state
+        self._runner = runner
+        self._on_message = on_message
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._owner = f"{state.store.owner}:digest"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a digest is being built."""
+        return any(lock.locked() for lock in self._locks.values())
+
+    async def build_after(self, run: Run) -> None:
+        """Build the digests without a schedule that report this run, unless the run is tried again."""
+        if await self._state.ask(is_tried_again, run):
+            return
+        for name, digest in self._state.settings.digests.items():
+            if not digest.schedule and run.spider in digest.spiders:
+                await self.build(name, f"after run {run.id}")
+
+    async def build_unreported(self) -> None:
+        """Build the digests of runs that ended unreported, because of a kill or a failed rendering."""
+        try:
+            unfinished = await self._state.ask(digests.unfinished)
+        except PipelineError as error:
+            logger.error("digests: %s", error)  # noqa: TRY400
+            unfinished = []
+        for name, digest in self._state.settings.digests.items():
+            if name in unfinished or not digest.schedule:
+                await self.build(name, "untold runs")
+
+    async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
+        """Build one digest of what it has not reported yet. During its quiet hours it waits.
+
+        False: its runs could not be claimed. A claim that could not be rendered is taken up again.
+        """
+        digest = self._state.settings.digests[name]
+        if digest.quiet_until(utc_now(), self._state.settings.zone) is not None:
+            return False
+        claimed = False
+        async with self._locks[name], self._places:
+            claim = None
+            try:
+                claim = await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=self._owner,
+                                                now=utc_now(), scheduled=scheduled,
+                                                even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
+                if claim is None:
+                    return True
+                claimed = claim.slot_key == slot_key  # else an earlier claim that was left unfinished comes first
+                await self._runner.build_digest(claim, self._owner)
+            except PipelineError as error:
+                logger.error("digest %s: %s", name, error)  # noqa: TRY400
+                self._state.failed = True
+                if claim is not None:
+                    await self._put_off(claim, error)
+            else:
+                self._on_message()
+        return claimed
+
+    async def _put_off(self, claim: DigestClaim, error: PipelineError) -> None:
+        """Try a digest that could not be rendered again later, unless trying at once is likely to help."""
+        if error.retry:  # a killed process, a full disk: it comes first next time, so that changes are reported in their order
+            return
+        try:
+            await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())
+        except PipelineError as failed:
+            logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  its lease is kept until it expires

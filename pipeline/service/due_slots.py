@@ -1,0 +1,88 @@
+"""Claims slots when they are due: a spider's slot becomes a waiting run, a digest's slot becomes a digest."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from pipeline.errors import PipelineError
+from pipeline.model import Outcome
+from pipeline.schedule.claims import Plans, claim_due, open_plans
+from pipeline.schedule.plan import Plan, Planned
+from pipeline.service.digests import RETRY_S as DIGEST_RETRY_S
+from pipeline.service.digests import DigestBuilder
+from pipeline.service.scheduling import Scheduling
+from pipeline.service.state import ServiceState, about, utc_now
+from pipeline.store.runs import slots
+
+STORE_RETRY_S = 1.0
+
+logger = logging.getLogger("pipeline.service")
+
+
+class DueSlots:
+    """The schedules of the settings, their APScheduler jobs, and the claims of their slots."""
+
+    def __init__(self, state: ServiceState, scheduling: Scheduling, digests: DigestBuilder) -> None:
+        self._state = state
+        self._scheduling = scheduling
+        self._digests = digests
+        self._plans: Plans | None = None
+
+    async def run(self) -> None:
+        """Claim slots until the service stops. What was missed while it was down is claimed once, for its newest time."""
+        while not self._state.stopping.is_set():
+            await self.claim()
+            await self._state.slots_changed.wait()
+
+    async def claim(self) -> None:
+        """Claim what is due now. New settings are planned first."""
+        self._state.slots_changed.clear()
+        now = utc_now()
+        try:
+            plans = self._plans
+            if plans is None or plans.settings is not self._state.settings:
+                plans = self._plans = await asyncio.to_thread(open_plans, self._state.store, self._state.settings, now=now)
+                await asyncio.to_thread(self._scheduling.plan, plans)
+                gc.freeze()  # thousands of schedules stay in memory: the collector need not look through them
+            await self._claim(plans, now)
+            self._scheduling.look_again(plans.put_off_until(now))
+        except PipelineError as error:
+            logger.error("schedule: %s", error)  # noqa: TRY400
+            self._scheduling.look_again(utc_now() + timedelta(seconds=STORE_RETRY_S))
+
+    def upcoming(self) -> Mapping[str, datetime]:
+        """The next due time of each spider; empty before the first plan."""
+        return self._plans.spiders.upcoming() if self._plans is not None else {}
+
+    def clock_was_set(self, seconds: float) -> None:
+        """seconds: how far forward. After a step back, slots later than now that were claimed are due again."""
+        if seconds < 0:
+            self._plans = None
+        self._state.wake()
+
+    async def _claim(self, plans: Plans, now: datetime) -> None:
+        for run in await asyncio.to_thread(claim_due, self._state.store, plans, now=now):
+            if run.outcome is Outcome.SKIPPED:
+                logger.info("%s: skipped: %s", run.spider, run.error, extra=about(run))
+            self._state.runs_changed.set()
+        for entry in plans.digests.due(now):
+            quiet_until = plans.settings.digests[entry.name].quiet_until(now, plans.settings.zone)
+            if quiet_until is not None:
+                plans.digests.wait(entry, quiet_until)
+            else:
+                self._state.spawn(self._build_digest(plans.digests, entry))
+
+    async def _build_digest(self, plan: Plan, entry: Planned) -> None:
+        """The slot of a digest is over once its runs are claimed; it is tried again when they could not be."""
+        if entry.name not in self._state.settings.digests:
+            return
+        if await self._digests.build(entry.name, entry.due.key, scheduled=True):
+            await self._state.ask(slots.move_cursor, "digest", entry.name, entry.schedule, entry.due.planned)
+            plan.advance(entry, utc_now())
+        else:
+            plan.wait(entry, utc_now() + timedelta(seconds=DIGEST_RETRY_S))
+        self._state.slots_changed.set()

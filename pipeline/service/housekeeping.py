@@ -1,0 +1,73 @@
+"""Housekeeping: deletes downloads beyond their limits and history beyond [retention], unless the clock is in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from pipeline.download.storage.retention import Tidied, tidy
+from pipeline.errors import PipelineError
+from pipeline.service.state import ServiceState, utc_now
+from pipeline.store.maintenance import retention
+from pipeline.store.maintenance.clock_trust import ClockTrust
+from pipeline.text import size_for_people
+
+PRUNE_PAUSE_S = 0.02
+
+logger = logging.getLogger("pipeline.service")
+
+
+class Housekeeping:
+    """What deletes. Whether anything may be deleted for its age is decided here for the outbox, too."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+        self._clock_trust = ClockTrust(state.store)
+        self._doubt = ""
+        self._over_quota_bytes = 0
+
+    def by_age(self, now: datetime) -> bool:
+        """Whether something may be deleted or given up for its age: False while the clock is in doubt."""
+        doubt = self._clock_trust.doubt(now)
+        if doubt and not self._doubt:
+            logger.warning("%s", doubt)
+        elif self._doubt and not doubt:
+            logger.info("the clock is trusted again: it has advanced steadily")
+        self._doubt = doubt
+        return not doubt
+
+    async def tidy_downloads(self) -> None:
+        """Keep downloaded files within the limits of the settings."""
+        try:
+            tidied = await asyncio.to_thread(self._tidy)
+        except PipelineError as error:
+            logger.error("downloads: %s", error)  # noqa: TRY400
+            return
+        if tidied.over_bytes and not self._over_quota_bytes:
+            logger.warning("downloads: %s above the quota; digests have yet to send those files", size_for_people(tidied.over_bytes))
+        self._over_quota_bytes = tidied.over_bytes
+
+    async def prune(self) -> None:
+        """Delete what the settings no longer keep, in small transactions with pauses in which others can write."""
+        def go_on() -> bool:
+            time.sleep(PRUNE_PAUSE_S)
+            return not self._state.stopping.is_set()
+
+        try:
+            pruned = await asyncio.to_thread(self._prune, go_on)
+        except (PipelineError, OSError) as error:
+            logger.error("retention: %s", error)  # noqa: TRY400
+        else:
+            if pruned:
+                logger.info("retention: deleted %s", pruned)
+
+    def _tidy(self) -> Tidied:
+        now = utc_now()
+        return tidy(self._state.store, self._state.settings, now=now, by_age=self.by_age(now))
+
+    def _prune(self, go_on: Callable[[], bool]) -> retention.Pruned:
+        now = utc_now()
+        return retention.prune(self._state.store, retention.Rules.of(self._state.settings), now=now, by_age=self.by_age(now), go_on=go_on)

@@ -1,0 +1,74 @@
+"""Recovery: checks the store after an unclean stop and takes up the runs that a kill, a stop or quiet hours cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+
+from pipeline.errors import PipelineError, StoreError
+from pipeline.run_log import remove_page_files
+from pipeline.service.state import ServiceState, about, utc_now
+from pipeline.store import Store
+from pipeline.store.runs import runs
+
+RETRY_S = 1.0
+
+logger = logging.getLogger("pipeline.service")
+
+
+def check_store(store: Store, *, unclean: bool) -> None:
+    """Check the database for damage and delete files that were half written. Raises StoreError.
+
+    A shared database is checked at each start: it takes milliseconds, and how the last service ended is not known.
+    """
+    began = utc_now()
+    faults = store.check()
+    if faults:
+        raise StoreError(f"the database is damaged: {faults[0]}", where=store.where,
+                         fix="restore a backup (`pipeline restore FILE --replace`)")
+    if not unclean:
+        return
+    swept = store.files.sweep() + remove_page_files(store.data_dir)
+    logger.info("the last stop was unclean: the database is whole (checked in %.1f s)%s", (utc_now() - began).total_seconds(),
+                f"; {swept} files that were left half written are deleted" if swept else "")
+
+
+class Recovery:
+    """performing: the ids of the runs that this service performs, which are never taken up."""
+
+    def __init__(self, state: ServiceState, performing: Callable[[], Collection[int]]) -> None:
+        self._state = state
+        self._performing = performing
+
+    async def at_start(self) -> None:
+        """Take up every run that was cut short. With a full disk, try until it can be written; the heartbeat reports it."""
+        while not self._state.stopping.is_set():
+            try:
+                await asyncio.to_thread(self._take_up, quiet_only=False)
+            except PipelineError as error:
+                if not error.retry:
+                    raise
+                logger.error("recovery: %s", error)  # noqa: TRY400
+            else:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._state.stopping.wait(), RETRY_S)
+
+    async def again(self) -> None:
+        """Take up the runs of processes that are gone, and those whose quiet hours or host pauses are over."""
+        try:
+            await asyncio.to_thread(self._take_up, quiet_only=True)
+        except PipelineError as error:
+            logger.error("recovery: %s", error)  # noqa: TRY400
+        self._state.runs_changed.set()
+
+    def _take_up(self, *, quiet_only: bool) -> None:
+        """quiet_only: of the stopped runs, take up only those that stopped for quiet hours or a host pause."""
+        now, store = utc_now(), self._state.store
+        for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
+            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=about(run))
+        how = "when it may" if quiet_only else "where the last one stopped"
+        for run in runs.take_up_stopped(store, now=now, quiet_only=quiet_only):
+            logger.info("%s run %d goes on %s", run.spider, run.id, how, extra=about(run))
