@@ -25,7 +25,7 @@ from pipeline.mail.outbox import deliver_due
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState
 from pipeline.price import is_price
-from pipeline.session import open_session
+from pipeline.session import UNCHECKABLE, open_session
 from pipeline.session.proxies.config import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store
@@ -49,10 +49,9 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
         if spider.login is not None:
-            made: list[bool] = []
-            problem = _problem(lambda name=name, made=made: made.append(_log_in(settings, name)))  # type: ignore[misc]
-            held = " (the session still holds; the password was not tried)" if made == [False] and spider.login.sends else ""
-            yield f"spiders.{name}.login{held}", problem
+            notes: list[str] = []
+            problem = _problem(lambda name=name, notes=notes: notes.append(_log_in(settings, name)))  # type: ignore[misc]
+            yield f"spiders.{name}.login{''.join(notes)}", problem
     yield "mail", _problem(partial(_reach_mail, settings))
 
 
@@ -61,8 +60,13 @@ def _reach_mail(settings: Settings) -> None:
         transport.connect()
 
 
-def _log_in(settings: Settings, name: str) -> bool:
-    return open_session(name, settings.spiders[name], settings).ensure_login()
+def _log_in(settings: Settings, name: str) -> str:
+    """What is to be known of a login that went well, in brackets; "" for nothing."""
+    table = settings.spiders[name].login
+    session = open_session(name, settings.spiders[name], settings)
+    if not session.ensure_login() and table is not None and table.sends:
+        return " (the session still holds; the password was not tried)"
+    return "" if session.checkable else f" ({UNCHECKABLE})"
 
 
 def _problem(attempt: Callable[[], object]) -> PipelineError | None:

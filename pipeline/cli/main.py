@@ -554,7 +554,7 @@ def prune(settings_file: str) -> None:
 @click.argument("spider")
 def login(settings_file: str, spider: str, *, fresh: bool) -> None:
     """Try a spider's login."""
-    from pipeline.session import open_session
+    from pipeline.session import UNCHECKABLE, open_session
     settings = _load(settings_file)
     table = settings.spiders[_spider(settings, spider)]
     if table.login is None:
@@ -565,8 +565,7 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
         "the session still holds; the password was not tried (--fresh tries it)"
     click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in its jar")
     if not session.checkable:
-        click.echo(f"{spider}: login.check matches on no page after the login but the answer to it, so that its runs call "
-                   "nothing gone; name a page in login.check_url")
+        click.echo(f"{spider}: {UNCHECKABLE}")
 
 
 @main.group()

@@ -26,8 +26,9 @@ from pipeline.crawl.processes.leader import FollowerGroup
 from pipeline.crawl.scrapy.fast_engine import PageCrawler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
-from pipeline.session import PreparedStart
+from pipeline.session import UNCHECKABLE, PreparedStart
 from pipeline.store.crawl import frontier as store_crawl
+from pipeline.store.crawl import refusals
 from pipeline.store.runs.runs import Ending
 from pipeline.text import counted, shown_url
 from pipeline.urls import absolute
@@ -217,10 +218,6 @@ def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
     return f"{counted(sum(refused.values()), what)} refused: {by}{', …' if len(refused) > 3 else ''}"
 
 
-UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
-               "tell when the session is over; name a page in login.check_url")
-
-
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
     await stop.wait()
     await crawler.stop_async()
@@ -293,11 +290,11 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     complete = not (left or context.capped or failures.transient or failures.spider or aside
                     or states.get(FrontierState.MISSED, 0))
     note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.elsewhere))))
-    refused, given_before = store_crawl.refused(context.store, context.run)
+    refused, given_before = refusals.refused(context.store, context.run)
     if refused:
         note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
         complete = complete and not given_before  # what was on them would look as if it were gone
-    if empty := store_crawl.came_empty(context.store, context.run):
+    if empty := refusals.came_empty(context.store, context.run):
         told = f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}"
         note = "; ".join(filter(None, (told, note)))
         complete = False

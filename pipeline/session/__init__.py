@@ -5,7 +5,7 @@ from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.listing import CookieLine, describe
 from pipeline.session.errors import translate
 from pipeline.session.requests import PreparedStart, prepare
-from pipeline.session.session import Session, open_session
+from pipeline.session.session import UNCHECKABLE, Session, open_session
 
-__all__ = ["CookieLine", "Jar", "PreparedStart", "Session", "describe", "open_session", "prepare",
+__all__ = ["UNCHECKABLE", "CookieLine", "Jar", "PreparedStart", "Session", "describe", "open_session", "prepare",
            "read_cookies", "translate"]

@@ -36,6 +36,9 @@ from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import BannedTable, LoginTable, Settings, SpiderTable
 from pipeline.store.health.proxy_health import pool_file
 
+UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
+               "tell when the session is over; name a page in login.check_url")
+"""What is said of a session that is not `checkable`."""
 _CHECK_AGAIN_S = (1.0, 4.0)
 """The waits between attempts to look at `check`, where a site has trouble of its own."""
 _BY_ACCESS = "access"

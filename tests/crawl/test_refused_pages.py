@@ -69,3 +69,57 @@ def test_links_to_no_host_that_browsers_open_are_counted(crawls: Crawls, site: P
     run = crawls.run()
     assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
     assert "3 links left out: no host that browsers open: " in run.error
+
+
+SESSIONS = {
+    "query": ("/p?id={n}&sid={session}", True), "PHPSESSID": ("/p?PHPSESSID={session}&id={n}", True), "path": ("/p/{n};jsessionid={session}", True),
+    "cookieless": ("/(S({session}))/p/{n}", True), "random": ("/p/{n}?x=4f{session}0c1d2e3f4a5b6c", True), "other name": ("/p/{n}?visit={session}", True),
+    "no session": ("/p/{session}/{n}", False)}
+
+
+@pytest.mark.parametrize("status", [401, 403, 418])
+@pytest.mark.parametrize(("link", "told"), SESSIONS.values(), ids=SESSIONS.keys())
+def test_a_page_refused_under_another_sessions_url_is_the_one_given_before(crawls: Crawls, site: PageSite, link: str, told: bool,
+                                                                          status: int) -> None:
+    def pages(session: str, refused: str = "") -> dict[str, Answer]:
+        links = {number: link.format(n=number, session=session) for number in "123"}
+        return {"/": Answer("<p>start</p>" + "".join(f'<a href="{url}">n</a>' for url in links.values()))} | {
+            url: Answer("no", status) if number == refused else Answer(f"<p>{number}</p>") for number, url in links.items()}
+    crawls.write(SETTINGS.format(url=site.url).replace("[spiders.s.items.fields]", '[spiders.s.items]\n    key = ["text"]\n    [spiders.s.items.fields]'))
+    site.pages = pages("a1")
+    assert crawls.run().complete
+    site.pages = pages("b2", refused="2")
+    run = crawls.run()
+    if told:
+        assert (run.complete, run.progress.gone) == (False, 0)
+        assert f"1 page refused: {status} from " in run.error
+    else:
+        assert run.complete
+        return
+    if "visit" not in link:  # of a name that tells nothing, the same URL refused once more is what it seems
+        assert not crawls.run().complete
+    site.pages = pages("c3", refused="2")
+    assert not crawls.run().complete
+    site.pages = pages("d4")
+    assert (crawls.run().complete, len(crawls.items())) == (True, 4)
+
+
+def test_a_new_page_that_is_refused_keeps_no_pass_incomplete(crawls: Crawls, site: PageSite) -> None:
+    """The pages that its path gave before are all there."""
+    links = ["/p?id=1", "/p?id=2"]
+    site.pages = {"/": Answer("<p>start</p>" + "".join(f"<a href='{url}'>n</a>" for url in [*links, "/p?id=3", "/q?id=9"]))} | {
+        url: Answer(f"<p>{url}</p>") for url in links} | dict.fromkeys(["/p?id=3", "/q?id=9"], Answer("no such page", 404))
+    crawls.write(SETTINGS.format(url=site.url))
+    assert crawls.run().complete
+    site.pages |= {"/p?id=3": Answer("no", 403), "/q?id=9": Answer("no", 403)}
+    run = crawls.run()
+    assert (run.complete, "2 pages refused" in run.error) == (True, True)
+
+
+def test_a_page_that_comes_empty_under_another_sessions_url_is_no_page_without_items(crawls: Crawls, site: PageSite) -> None:
+    for session, body in (("a", "<p>1</p>"), ("b", "")):
+        site.pages = {"/": Answer(f"<p>start</p><a href='/p?sid={session}'>n</a>"), f"/p?sid={session}": Answer(body)}
+        crawls.write(SETTINGS.format(url=site.url))
+        run = crawls.run()
+        assert (run.complete, run.progress.gone) == (session == "a", 0)
+    assert f"1 page came empty, and had items before; the first: {site.url}/p?sid=b" in run.error

@@ -20,7 +20,7 @@ from pipeline.documents.regexes import search
 from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.errors import PipelineError
 from pipeline.model import Json
-from pipeline.session import Session
+from pipeline.session import UNCHECKABLE, Session
 from pipeline.session.page import Page
 from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable, WatchTable
 
@@ -77,7 +77,7 @@ def session_note(session: Session, page: Page) -> str:
         return f"the session holds, and yet this page is refused ({status}): may this account see it?"
     if page.document.lexbor.css_first("input[type=password i]") is not None:
         return "this page asks for a password, though the session holds: it may be a wall (login.expired.present tells a crawl)"
-    return ""
+    return "" if session.checkable else UNCHECKABLE
 
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any], found: dict[str, Json]) -> None:

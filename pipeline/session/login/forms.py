@@ -132,6 +132,20 @@ def forms_of(page: Page) -> list[Form]:
     return [_read_form(tree, element, page) for element in tree.forms]
 
 
+def frames_of(page: Page) -> list[str]:
+    """The http(s) URLs that the frames of a page show, each once."""
+    found = [page.document.absolute(node.attributes.get("src") or "")
+             for node in page.document.lexbor.css("iframe[src], frame[src]") if not _inside_noscript(node)]
+    return [url for url in dict.fromkeys(found) if url and url != page.answer.url]
+
+
+def _inside_noscript(node: LexborNode) -> bool:
+    found: LexborNode | None = node
+    while found is not None and found.tag != "noscript":
+        found = found.parent
+    return found is not None
+
+
 def choose_form(page: Page, names: Iterable[str], css: str | None, *,
                 is_trusted: Callable[[str], bool] = lambda url: True) -> Form | None:
     """The form to log in with: the one `css` picks (or is in, or belongs to), else that with most of the named fields.

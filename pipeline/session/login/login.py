@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -13,11 +14,11 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from selectolax.lexbor import SelectolaxError
 
-from pipeline.errors import FetchError, LoginError, SpiderError
+from pipeline.errors import FetchError, LoginError, PipelineError, SpiderError
 from pipeline.session.client import Client, fetch
 from pipeline.session.login.expiry import same_page
 from pipeline.session.login.failure_reasons import Refusal, asks_captcha, asks_for_scripts, explain
-from pipeline.session.login.forms import Form, choose_form, forms_of
+from pipeline.session.login.forms import Form, choose_form, forms_of, frames_of
 from pipeline.session.login.submission import Submission
 from pipeline.session.login.totp import totp_code
 from pipeline.session.page import Page
@@ -30,6 +31,8 @@ from pipeline.text import clean_line, masked, shown_url
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_MOST_FRAMES = 5
+_MOST_FRAMES_DEEP = 3
 
 KeepPage = Callable[[bytes], Path]
 """Saves a page for a look; returns where."""
@@ -214,14 +217,32 @@ class Login:
         if status >= 400:
             return Refusal(f"the login page answers with status {status}", "", "correct login.url")
         forms = forms_of(page)
+        if framed := self._framed_form(page, step):
+            return Refusal(f"the login form is not on the login page itself, but in a frame of it, at {shown_url(framed)}", "",
+                           f"set login.url to {shown_url(framed)}")
         if step.form is not None:
             return Refusal(f"no such form on the login page ({len(forms)} there): login.form matches none", "",
                            "correct login.form")
         known = [name for form in forms for name in form.names]
         missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
         listed = clean_line(", ".join(known), 120) or "none"
+        frames = "" if any(form.has_password for form in forms) else clean_line(", ".join(map(shown_url, frames_of(page)[:3])), 300)
         return Refusal(f"no such form on the login page ({len(forms)} there): none has a field "
-                       f"{' or '.join(missing)}; fields there: {listed}", "", "correct login.fields or login.url")
+                       f"{' or '.join(missing)}; fields there: {listed}{frames and f'; it may be in a frame, at {frames}'}", "",
+                       "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
+
+    def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
+        """The frame that has the form a login step names, also a frame in a frame; "" for none of the first few."""
+        for url in frames_of(page)[:_MOST_FRAMES]:
+            if not self._origins.trust(url, page.answer.url):
+                continue
+            with suppress(PipelineError):
+                framed = self._get(url, lambda page: True)
+                if self._form_of(framed, step) is not None:
+                    return framed.answer.url
+                if depth < _MOST_FRAMES_DEEP and (inner := self._framed_form(framed, step, depth + 1)):
+                    return inner
+        return ""
 
     def _error(self, refusal: Refusal, page: Page) -> LoginError:
         """The LoginError for a refusal; what the page echoes of the password stays out of message and file."""

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, or_, select, update
 
-from pipeline.hosts import place_of
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store.crawl.compare import Comparison, Coverage
 from pipeline.store.database.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
@@ -192,39 +191,6 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
         rows = connection.execute(select(frontier.c.state, func.count()).where(
             frontier.c.pass_id == pass_id).group_by(frontier.c.state))
         return {FrontierState(state): count for state, count in rows}
-
-
-NO_REFUSALS = (404, 408, 410, 425, 429)
-"""Client errors that say that there is no such page, or not now."""
-
-
-def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """How many pages of the pass were refused, by status and host; whether an earlier pass was given some of them.
-
-    A refusal is any 4xx that neither passes nor says that there is no such page: 401, 403, also a firewall's 405 or 418.
-    """
-    with store.read() as connection:
-        found = connection.execute(select(pages.c.url, pages.c.status).where(
-            pages.c.pass_id == run.pass_id, pages.c.status.between(400, 499),
-            pages.c.status.not_in(NO_REFUSALS)).distinct()).all()
-        if not found:
-            return {}, False
-        given = connection.execute(select(pages.c.id).join(passes, passes.c.id == pages.c.pass_id).where(
-            passes.c.spider == run.spider, passes.c.id < run.pass_id, pages.c.status < 400,
-            is_one_of(connection, pages.c.url, [row.url for row in found])).limit(1)).first()
-    return Counter((row.status, place_of(row.url)) for row in found), given is not None
-
-
-def came_empty(store: Store, run: Run) -> list[str]:
-    """The pages of the pass that had no body, and had items in an earlier pass: a script that failed looks like that."""
-    with store.read() as connection:
-        found = connection.execute(select(pages.c.url).where(
-            pages.c.pass_id == run.pass_id, pages.c.status < 400, pages.c.size_bytes == 0).distinct()).scalars().all()
-        if not found:
-            return []
-        return list(connection.execute(select(pages.c.url).join(passes, passes.c.id == pages.c.pass_id).where(
-            passes.c.spider == run.spider, passes.c.id < run.pass_id, pages.c["items"] > 0,
-            is_one_of(connection, pages.c.url, found)).distinct().order_by(pages.c.url)).scalars())
 
 
 def reopen(store: Store, run: Run) -> None:

@@ -256,3 +256,40 @@ def test_try_says_what_a_page_shows_of_the_session(tmp_path: Path, monkeypatch: 
         told = result.output + str(result.exception or "")
     assert said in told
     assert ("session: " in told) == bool(said and "expired.present" not in said), told
+
+
+FRAMES = {
+    "an iframe": ({"/login": "<h1>x</h1><iframe src='/sso/form'></iframe>", "/sso/form": FORM}, "in a frame of it, at {url}/sso/form"),
+    "a frameset": ({"/login": "<frameset><frame src=menu><frame src=in.html></frameset>", "/menu": "<p>m</p>", "/in.html": FORM},
+                   "in a frame of it, at {url}/in.html"),
+    "a frame in a frame": ({"/login": "<iframe src=/a></iframe>", "/a": "<iframe src=/b></iframe>", "/b": FORM}, "in a frame of it, at {url}/b"),
+    "beside a search form": ({"/login": "<form><input name=q></form><iframe src=/f></iframe>", "/f": FORM}, "in a frame of it, at {url}/f"),
+    "by base": ({"/login": "<base href=/deep/><iframe src=f></iframe>", "/deep/f": FORM}, "in a frame of it, at {url}/deep/f"),
+    "another host": ({"/login": "<iframe src=http://sso.example/in></iframe>"}, "it may be in a frame, at http://sso.example/in"),
+    "itself": ({"/login": "<iframe src=/login></iframe>"}, "none has a field user or pass; fields there: none; fix"),
+    "a frame without it": ({"/login": "<iframe src=/f></iframe>", "/f": "<p>advertisement</p>"}, "it may be in a frame, at {url}/f"),
+    "a counter": ({"/login": "<form><input type=password name=pw></form><noscript><iframe src=/ns></iframe></noscript>"}, "fields there: pw; fix"),
+}
+
+
+@pytest.mark.parametrize(("pages", "said"), FRAMES.values(), ids=FRAMES.keys())
+def test_a_login_form_in_a_frame_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: dict[str, str], said: str) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    with PageSite({path: Answer(body) for path, body in pages.items()}) as site:
+        result = CliRunner().invoke(main, ["login", "--settings", settings(tmp_path, site), "s"])
+        assert said.replace("fix", "").rstrip("; ").format(url=site.url) in result.output + str(result.exception)
+        if "in a frame of it" in said:
+            assert f"set login.url to {said.rpartition(' ')[2].format(url=site.url)}" in result.output + str(result.exception)
+    assert not [asked for asked in site.asked if asked.method == "POST"]
+
+
+@pytest.mark.parametrize("command", [["login", "s"], ["run", "s"], ["try", "s", "{url}/"], ["check", "--connect"]], ids=" ".join)
+@pytest.mark.parametrize("check_url", ["", "check_url = '{url}/me'"], ids=["no check_url", "check_url"])
+def test_a_check_that_can_be_looked_at_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], check_url: str) -> None:
+    """It matches on the answer to the login alone; the start is the same for strangers."""
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    with site_that_answers(Answer(OUT, headers=SET)) as site:
+        site.pages["/me"] = lambda asked: Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") else "no")
+        file = settings(tmp_path, site, check_url.format(url=site.url))
+        result = CliRunner().invoke(main, [command[0], "--settings", file, *(word.format(url=site.url) for word in command[1:])])
+        assert ("nothing is called gone: login.check matches on no page" in " ".join(result.output.split())) is (not check_url), result.output
