@@ -131,16 +131,16 @@ class CrawlContext:
         if place and place not in self.counted_in:
             self.counted_in.append(place)
             self.hosts.add(place)
-            if self.session.standing is not None:
-                self.session.standing.expiry.count_in(host_of(f"//{place}"))
+            if self.session.login_state is not None:
+                self.session.login_state.expiry.count_in(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         """What a Page says of the login its request was sent with (the present one where it was not sent)."""
-        standing = self.session.standing
-        if standing is None:
+        login_state = self.session.login_state
+        if login_state is None:
             return {}
-        return {"epoch": meta.get(EPOCH, standing.epoch),
-                "repeatable": standing.expiry.may_replay(method) or bool(meta.get(SAFE))}
+        return {"epoch": meta.get(EPOCH, login_state.epoch),
+                "repeatable": login_state.expiry.may_replay(method) or bool(meta.get(SAFE))}
 
 
 def context_of(crawler: Crawler) -> CrawlContext:

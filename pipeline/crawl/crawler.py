@@ -37,7 +37,7 @@ BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpid
             "sitemap": "spiders.sitemap:SitemapSpider", "watch": "spiders.watch:WatchSpider"}
 
 _DOWNLOADER_MIDDLEWARES = {
-    "pipeline.crawl.middlewares.cookies_and_headers.Reachable": 20,
+    "pipeline.crawl.middlewares.cookies_and_headers.CheckAddress": 20,
     "pipeline.crawl.middlewares.cookies_and_headers.DeclaredStart": 30,
     "pipeline.crawl.extract.pagination.NumberedPage": 40,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": 50,

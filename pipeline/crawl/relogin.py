@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeline.session.login.expiry import Standing
+from pipeline.session.login.expiry import LoginState
 
 
 class Relogin:
     """The one login that all requests of a crawl wait for."""
 
-    def __init__(self, standing: Standing) -> None:
-        self.standing = standing
+    def __init__(self, login_state: LoginState) -> None:
+        self.login_state = login_state
         self._under_way: asyncio.Task[None] | None = None
 
     async def settled(self) -> int:
         """The epoch, once no login is under way. How that ends is for those to say who met the expired one."""
         while self._under_way is not None:
             await asyncio.wait({self._under_way})
-        return self.standing.epoch
+        return self.login_state.epoch
 
     async def renew(self, epoch: int) -> None:
         """Log in again unless that was done since `epoch`. Raises what kept us out."""
         if self._under_way is None:
-            if self.standing.is_stale(epoch):
+            if self.login_state.is_stale(epoch):
                 return
-            self._under_way = asyncio.create_task(asyncio.to_thread(self.standing.renew, epoch))
+            self._under_way = asyncio.create_task(asyncio.to_thread(self.login_state.renew, epoch))
             self._under_way.add_done_callback(self._over)
         await asyncio.shield(self._under_way)
 

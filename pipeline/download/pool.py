@@ -28,7 +28,7 @@ from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginE
 from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run
 from pipeline.session.client import Client
-from pipeline.session.login.expiry import Standing
+from pipeline.session.login.expiry import LoginState
 from pipeline.store.database.engine import Store
 from pipeline.store.files import download_queue as queue
 from pipeline.store.runs import leases
@@ -55,7 +55,7 @@ class Downloads:
 
     client: makes the requests.Session of one thread; owner: in whose name rows are leased; per_host: at most so
     many at one host; admit: waits until a file may be fetched, and holds its place; leave_alone: told a URL whose host
-    wants no requests for so many seconds; on_change: called from any thread after every file; standing: of a session with
+    wants no requests for so many seconds; on_change: called from any thread after every file; login_state: of a session with
     a login, whose files are recorded once it is proved that it holds, as far as checkable says that it can be; renew_s: how
     often leases are renewed; clock: aware, UTC.
     """
@@ -63,7 +63,7 @@ class Downloads:
     def __init__(self, store: Store, run: Run, *, client: Callable[[], requests.Session], translate: Translate,
                  limits: Limits, workers: int, owner: str, on_change: Callable[[], None], per_host: int | None = None,
                  places: Places | None = None, admit: Admit = lambda url, stopped: contextlib.nullcontext(),
-                 leave_alone: Callable[[str, float], None] = lambda url, seconds: None, standing: Standing | None = None,
+                 leave_alone: Callable[[str, float], None] = lambda url, seconds: None, login_state: LoginState | None = None,
                  checkable: Callable[[], bool] = lambda: True, renew_s: float = leases.TTL.total_seconds() / 3,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
@@ -86,7 +86,7 @@ class Downloads:
         self._handed: deque[Transferring] = deque()
         self._active: dict[int, Transferring] = {}
         self._arrived: list[Came] = []
-        self._unproved = UnprovedFiles(standing, checkable, self.wake) if standing is not None else None
+        self._unproved = UnprovedFiles(login_state, checkable, self.wake) if login_state is not None else None
         self._look = True
         self._any = False
         self._draining = self._drained = False

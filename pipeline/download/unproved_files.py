@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pipeline.download.transfer import Fetched, NotModified
 from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import QueuedDownload
-from pipeline.session.login.expiry import Standing
+from pipeline.session.login.expiry import LoginState
 from pipeline.text import shown_url
 
 MOST_HELD = 200
@@ -69,8 +69,8 @@ class UnprovedFiles:
     checkable: whether there is a check page; on_proof: told from that other thread that a look at it is over.
     """
 
-    def __init__(self, standing: Standing, checkable: Callable[[], bool], on_proof: Callable[[], None]) -> None:
-        self._standing = standing
+    def __init__(self, login_state: LoginState, checkable: Callable[[], bool], on_proof: Callable[[], None]) -> None:
+        self._login_state = login_state
         self._checkable = checkable
         self._on_proof = on_proof
         self._held: list[Came] = []
@@ -135,16 +135,16 @@ class UnprovedFiles:
     def _begin(self, *, renew: bool) -> None:
         last = max(self._held, key=lambda each: each.at_s)
         self._looked_s = time.monotonic()
-        self._proof = proof = _Proof(self._standing.epoch, last.at_s)
+        self._proof = proof = _Proof(self._login_state.epoch, last.at_s)
         threading.Thread(target=self._prove, args=(proof, renew), name="session-proof", daemon=True).start()
 
     def _prove(self, proof: _Proof, renew: bool) -> None:
         try:
-            proof.holds = self._standing.verify(proof.epoch, proof.since_s)
+            proof.holds = self._login_state.verify(proof.epoch, proof.since_s)
             if not proof.holds and renew:
-                proof.lost_in_silence = not self._standing.is_stale(proof.epoch)  # else somebody else noticed, and logs in
-                self._standing.renew(proof.epoch)
-                self._standing.settled()
+                proof.lost_in_silence = not self._login_state.is_stale(proof.epoch)  # else somebody else noticed, and logs in
+                self._login_state.renew(proof.epoch)
+                self._login_state.settled()
         except PipelineError as error:
             proof.error = error
         except Exception as error:  # noqa: BLE001  told to the thread that asked
@@ -167,7 +167,7 @@ class UnprovedFiles:
                 self._room = min(MOST_HELD, 2 * self._room)
                 proved = [each for each in self._held if each.epoch == proof.epoch and each.at_s <= proof.since_s]
         settled = {each.wanted.id for each in proved}
-        again = [each for each in self._held if each.wanted.id not in settled and self._standing.is_stale(each.epoch)]
+        again = [each for each in self._held if each.wanted.id not in settled and self._login_state.is_stale(each.epoch)]
         settled |= {each.wanted.id for each in again}
         self._held = [each for each in self._held if each.wanted.id not in settled]
         return Sorted(proved, again)
@@ -178,5 +178,5 @@ class UnprovedFiles:
                      len(self._held))
         if self._room == 1 and len(self._held) == 1:
             raise LoginError(f"the session is over each time after {shown_url(self._held[0].wanted.url)} was fetched",
-                             where=self._standing.where, fix="if that file's link logs out, leave it out of download")
+                             where=self._login_state.where, fix="if that file's link logs out, leave it out of download")
         self._room = max(1, min(self._room, len(self._held)) // 4)

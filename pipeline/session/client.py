@@ -24,7 +24,7 @@ from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
 from pipeline.session.errors import is_of_proxy, not_whole, translate, was_dropped
 from pipeline.session.login.http_auth import MAX_TRIES, HttpAuth, basic
-from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import credentials_of, refuses_us, shown_proxy
 from pipeline.session.redirects_and_bans import banned as is_banned
 from pipeline.session.redirects_and_bans import expired
@@ -38,7 +38,7 @@ from pipeline.text import shown_url
 from pipeline.urls import absolute, bare, redirect_target, target_of
 
 if TYPE_CHECKING:
-    from pipeline.session.login.expiry import Standing
+    from pipeline.session.login.expiry import LoginState
 
 MAX_REDIRECTS = 20
 _CONNECT_S = 30.0
@@ -56,15 +56,15 @@ class Client(requests.Session):
 
     route: the proxy for a URL, None for none. change_proxy: told of a proxy that failed; whether there is another.
     trusted: the origins that own_headers go to; bodies: those that a body may be sent on to by a redirect.
-    banned: how an answer shows that the proxy is. standing: what keeps it logged in; None for a client that logs in itself. before: called ahead of each request.
+    banned: how an answer shows that the proxy is. login_state: what keeps it logged in; None for a client that logs in itself. before: called ahead of each request.
     """
 
     def __init__(self, *, jar: Jar, route: Callable[[str], str | None], headers: Mapping[str, str], timeout_s: float,
-                 context_for: ContextFor, reach: Reach, trusted: TrustedOrigins, bodies: TrustedOrigins,
+                 context_for: ContextFor, ssrf_guard: SsrfGuard, trusted: TrustedOrigins, bodies: TrustedOrigins,
                  own_headers: Mapping[str, str] | None = None, insecure_hosts: frozenset[str] = frozenset(),
                  login_headers: Callable[[str], Mapping[str, str]] = lambda url: {},
                  change_proxy: Callable[[str | None], bool] = lambda failed: False,
-                 banned: BannedTable | None = None, standing: Standing | None = None, auth: HttpAuth | None = None,
+                 banned: BannedTable | None = None, login_state: LoginState | None = None, auth: HttpAuth | None = None,
                  before: Callable[[str], None] = lambda url: None) -> None:
         super().__init__()
         self._bodies = bodies
@@ -72,7 +72,7 @@ class Client(requests.Session):
         self._route = route
         self._change_proxy = change_proxy
         self._banned = banned
-        self._standing = standing
+        self._login_state = login_state
         self._before = before
         self._epoch = 0
         self.trust_env = False
@@ -84,7 +84,7 @@ class Client(requests.Session):
         self.proxies = {}
         self._adapters: dict[str | None, _Adapter] = {}
         self._make_adapter = partial(
-            _Adapter, store_cookies=self._store_cookies, timeout_s=timeout_s, context_for=context_for, reach=reach,
+            _Adapter, store_cookies=self._store_cookies, timeout_s=timeout_s, context_for=context_for, ssrf_guard=ssrf_guard,
             own_headers=own_headers or {}, trusted=trusted, insecure_hosts=insecure_hosts,
             auth=auth)
         if insecure_hosts:  # the settings name them; one warning a request would bury the log
@@ -114,24 +114,24 @@ class Client(requests.Session):
 
         Raises LoginError when that does not help, FetchError for what is not sent twice, and requests' exceptions.
         """
-        standing = self._standing
-        if standing is None:
+        login_state = self._login_state
+        if login_state is None:
             return self._send_by_proxy(method, url, kwargs)
-        self._epoch = standing.settled()
+        self._epoch = login_state.settled()
         response = self._send_by_proxy(method, url, kwargs)
-        if not (reason := expired(standing.expiry, response, url)):
+        if not (reason := expired(login_state.expiry, response, url)):
             return response
         response.close()
-        if self._epoch and standing.verify(self._epoch, time.monotonic()):  # another thread has just logged in again
-            raise standing.lost(url, reason)
-        standing.renew(self._epoch)
-        if not standing.expiry.may_replay(method):
+        if self._epoch and login_state.verify(self._epoch, time.monotonic()):  # another thread has just logged in again
+            raise login_state.lost(url, reason)
+        login_state.renew(self._epoch)
+        if not login_state.expiry.may_replay(method):
             raise not_replayed(url, reason, method)
-        self._epoch = standing.settled()
+        self._epoch = login_state.settled()
         response = self._send_by_proxy(method, url, kwargs)
-        if reason := expired(standing.expiry, response, url):
+        if reason := expired(login_state.expiry, response, url):
             response.close()
-            raise standing.lost(url, reason)
+            raise login_state.lost(url, reason)
         return response
 
     def _send_by_proxy(self, method: str, url: str, kwargs: dict[str, Any]) -> requests.Response:
@@ -170,7 +170,7 @@ class Client(requests.Session):
 
     def _store_cookies(self, url: str, lines: list[bytes], served: bytes) -> None:
         """Take what an answer sets, unless it belongs to a login that is over: it would put us out again."""
-        if self._standing is None or not self._standing.is_stale(self._epoch):
+        if self._login_state is None or not self._login_state.is_stale(self._epoch):
             self.jar.store(url, lines, served=served)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -201,7 +201,7 @@ class _Adapter(HTTPAdapter):
     """
 
     def __init__(self, *, proxy: str | None, store_cookies: Callable[[str, list[bytes], bytes], None], timeout_s: float,
-                 context_for: ContextFor, reach: Reach, own_headers: Mapping[str, str], trusted: TrustedOrigins,
+                 context_for: ContextFor, ssrf_guard: SsrfGuard, own_headers: Mapping[str, str], trusted: TrustedOrigins,
                  insecure_hosts: frozenset[str], auth: HttpAuth | None) -> None:
         self._auth = auth
         self._store_cookies = store_cookies
@@ -212,15 +212,15 @@ class _Adapter(HTTPAdapter):
         self._timeout = (min(timeout_s, _CONNECT_S), timeout_s)
         self._context_for = context_for
         self._insecure_hosts = insecure_hosts
-        self._reach = reach
+        self._ssrf_guard = ssrf_guard
         self._answered = False
         super().__init__()
         self._target = RequestTarget()
-        self.poolmanager.pool_classes_by_scheme = pool_classes(reach, timeout_s, self._target)
+        self.poolmanager.pool_classes_by_scheme = pool_classes(ssrf_guard, timeout_s, self._target)
         self._proxied_pools = pool_classes(None, timeout_s, self._target, socks=bool(proxy and proxy.startswith("socks")))
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        self._reach.check_url(request.url or "")
+        self._ssrf_guard.check_url(request.url or "")
         if not self._trusted.trust(request.url or ""):
             for name, value in self._own_headers.items():
                 if request.headers.get(name) == value:

@@ -13,7 +13,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.responses.http_client import Response
 
 
@@ -24,9 +24,9 @@ class RequestTarget:
         self.text = ""
 
 
-def pool_classes(reach: Reach | None, limit_s: float, target: RequestTarget, *,
+def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTarget, *,
                  socks: bool = False) -> dict[str, type[HTTPConnectionPool]]:
-    """For a PoolManager's pool_classes_by_scheme. reach: None behind a proxy, which connects in our place. socks: whether that
+    """For a PoolManager's pool_classes_by_scheme. ssrf_guard: None behind a proxy, which connects in our place. socks: whether that
     proxy speaks SOCKS.
 
     limit_s: seconds until a connection is up, and until an answer's headers are whole; urllib3's own limits are for
@@ -38,10 +38,10 @@ def pool_classes(reach: Reach | None, limit_s: float, target: RequestTarget, *,
 
         def _new_conn(self) -> socket.socket:
             connected = super()._new_conn()
-            if reach is not None:
+            if ssrf_guard is not None:
                 try:
                     # Of the connection itself: what a name resolves to may change from one moment to the next.
-                    reach.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
+                    ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
                 except BaseException:
                     connected.close()
                     raise

@@ -20,14 +20,14 @@ from pipeline.hosts import host_of, normal_host
 from pipeline.model import LoginCookie
 from pipeline.session.answer import Answer
 from pipeline.session.client import Client, fetch
-from pipeline.session.cookies import login_state
+from pipeline.session.cookies import last_login
 from pipeline.session.cookies.importers import bring_in, import_cookies, read_import
 from pipeline.session.cookies.jar import Jar
-from pipeline.session.login.expiry import Expiry, Standing
+from pipeline.session.login.expiry import Expiry, LoginState
 from pipeline.session.login.http_auth import HttpAuth
 from pipeline.session.login.login import Login
 from pipeline.session.politeness.robots import PARSED_BYTES
-from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.private_file import write_private
 from pipeline.session.proxies.config import ENVIRONMENT, EnvironmentProxies, proxy_urls, shown_proxy
 from pipeline.session.proxies.pool import ProxyPool
@@ -52,7 +52,7 @@ class Session:
     `change_proxy`. verify: False when TLS is not verified for
     `insecure_hosts`, else a file of authorities to trust beside the system's, or True. timeout_s: of one request.
     auth: HTTP authentication, None for none. trusted: the origins that get the spider's own headers and bodies.
-    reach: what may be connected to; the handler of a crawl asks it, too. standing: the login's, None without one.
+    reach: what may be connected to; the handler of a crawl asks it, too. login_state: the login's, None without one.
     jars, pages: the folders (0700) of login state and of pages kept for a look. start: a page that is fetched by GET, "" for none.
     """
 
@@ -60,7 +60,7 @@ class Session:
                  proxies: tuple[str, ...] = (), user_agent: str = "", headers: Mapping[str, str] | None = None,
                  ca_file: Path | None = None, own_hosts: frozenset[str] = frozenset(),
                  insecure_hosts: frozenset[str] = frozenset(), timeout_s: float = 60.0,
-                 max_page_bytes: int = 32 * 10**6, encoding: str | None = None, reach: Reach | None = None,
+                 max_page_bytes: int = 32 * 10**6, encoding: str | None = None, ssrf_guard: SsrfGuard | None = None,
                  environment: EnvironmentProxies | None = None, login_cookie_names: tuple[str, ...] = (),
                  banned: BannedTable | None = None, auth: HttpAuth | None = None, start: str = "",
                  trusted: TrustedOrigins | None = None,
@@ -86,16 +86,16 @@ class Session:
         self._landing_file = jars / f"{name}.landing"
         self._token_file = jars / f"{name}.token"
         self._token = _read_line(self._token_file) if login is not None and login.token is not None else ""
-        self._login_state_file = _login_state_file(jars, name)
+        self._last_login_file = _last_login_file(jars, name)
         self._banned = banned
         self._start = start
         self.checkable = True
         """Whether `check` can be looked at again after a login. False: nobody can tell when that is over."""
         self._login_cookie_names = login_cookie_names
         self._page_file = pages / f"login-{name}.html"
-        self.reach = reach or Reach()
+        self.ssrf_guard = ssrf_guard or SsrfGuard()
         self._environment = environment
-        self.standing = None if login is None else Standing(
+        self.login_state = None if login is None else LoginState(
             Expiry(login, own_hosts | ({host_of(login.url)} if login.url else set())), self._log_in_anew, self._still_holds,
             where=f"spiders.{name}.login")
         self._contexts: dict[bool, ssl.SSLContext] = {}
@@ -115,7 +115,7 @@ class Session:
 
         It stays logged in, and goes on with the pool's next proxy when one fails. before: called ahead of each request.
         """
-        return self._client(self.proxy_for, change_proxy=self.change_proxy, standing=self.standing, before=before)
+        return self._client(self.proxy_for, change_proxy=self.change_proxy, login_state=self.login_state, before=before)
 
     def _login_client(self) -> Client:
         """One that stays with its proxy: a login begun at one address and ended at another looks like theft."""
@@ -126,7 +126,7 @@ class Session:
     def _client(self, route: Callable[[str], str | None], bodies: TrustedOrigins | None = None, **more: Any) -> Client:
         ours: dict[str, Any] = {"jar": self.jar, "login_headers": self.login_headers, "auth": self.auth}
         return Client(route=route, headers={"User-Agent": self.user_agent}, timeout_s=self.timeout_s,
-                      context_for=self.ssl_context, reach=self.reach, own_headers=self.headers,
+                      context_for=self.ssl_context, ssrf_guard=self.ssrf_guard, own_headers=self.headers,
                       trusted=self.trusted, bodies=bodies or self.trusted, insecure_hosts=self._insecure_hosts,
                       banned=self._banned, **{**ours, **more})
 
@@ -203,16 +203,16 @@ class Session:
             text = read_import(file)
         except FileNotFoundError as error:
             raise CookieError("no such file", where=str(file), fix="name the file you exported") from error
-        return bring_in(self.jar, text, str(file), url=url, login_state=self._login_state_file, now_s=self._clock())
+        return bring_in(self.jar, text, str(file), url=url, last_login=self._last_login_file, now_s=self._clock())
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
         """When the session got in last, and the cookies of it that end some day; None when it never did."""
-        last = login_state.last(self._login_state_file)
+        last = last_login.last(self._last_login_file)
         if last is None:
             return None
         hosts = self.own_hosts | ({host_of(self._login.url)} if self._login is not None and self._login.url else set())
         return (datetime.fromtimestamp(last.at_s, UTC),
-                login_state.ending(self.jar, last, hosts=hosts, names=self._login_cookie_names))
+                last_login.ending(self.jar, last, hosts=hosts, names=self._login_cookie_names))
 
     def change_proxy(self, failed: str | None) -> bool:
         """The proxy `failed` is down or banned: it rests, and clients made from now on use another.
@@ -254,9 +254,9 @@ class Session:
                         raise self._cookies_are_over()
                     before = list(self.jar)
                     self._remember_landing(self._find_check_page(table, login, login.log_in()))
-                    brought = login_state.fresh(before, self.jar)
+                    brought = last_login.fresh(before, self.jar)
                     self.jar.protect(cookie.place for cookie in brought)
-                    login_state.remember(self._login_state_file, brought, brought_in=False, now_s=self._clock())
+                    last_login.remember(self._last_login_file, brought, brought_in=False, now_s=self._clock())
                     made = True
                 else:
                     made = False
@@ -334,8 +334,8 @@ class Session:
     def adopt(self, token: str, epoch: int) -> None:
         """Go on with a login that another process of the same run made; its cookies come apart."""
         self._token = token
-        if self.standing is not None:
-            self.standing.adopt(epoch)
+        if self.login_state is not None:
+            self.login_state.adopt(epoch)
 
     def _take_token(self, token: str) -> None:
         self._token = token
@@ -352,18 +352,18 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     Raises CookieError, UsageError (a secret or a proxy that cannot be had) or SessionError. Nothing is fetched.
     """
     jars = settings.data_dir / "jars"
-    last = login_state.last(_login_state_file(jars, name))
+    last = last_login.last(_last_login_file(jars, name))
     jar = Jar.open(jars / f"{name}.txt", protected=last.cookies if last is not None else ())
     if spider.cookies is not None:
         default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=jars / f"{name}.imported",
-                       login_state=_login_state_file(jars, name), now_s=time.time())
+                       last_login=_last_login_file(jars, name), now_s=time.time())
     contact = settings.pipeline.contact.strip()
     user_agent = f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else "")
     return Session(
         name, jar, jars=jars, pages=settings.data_dir / "pages", login=spider.login,
         proxies=proxy_urls(spider.proxy, settings) if spider.proxy not in (None, ENVIRONMENT) else (),
-        environment=EnvironmentProxies.read() if spider.proxy == ENVIRONMENT else None, reach=_reach(spider),
+        environment=EnvironmentProxies.read() if spider.proxy == ENVIRONMENT else None, ssrf_guard=_ssrf_guard(spider),
         user_agent=spider.user_agent or user_agent,
         headers={key: reveal(value) for key, value in spider.headers.items()},
         ca_file=settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None,
@@ -393,7 +393,7 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _login_state_file(jars: Path, name: str) -> Path:
+def _last_login_file(jars: Path, name: str) -> Path:
     return jars / f"{name}.way"
 
 
@@ -429,12 +429,12 @@ def _first_get(spider: SpiderTable) -> str:
     return ""
 
 
-def _reach(spider: SpiderTable) -> Reach:
+def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
     """Where the settings send the spider, though it be private."""
     places = [*spider.hosts, *(start.url for start in spider.start)]
     if spider.login is not None:
         places += filter(None, (spider.login.url, spider.login.check_url))
-    return Reach(places)
+    return SsrfGuard(places)
 
 
 def _login_urls(login: LoginTable | None) -> list[str]:

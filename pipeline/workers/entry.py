@@ -323,7 +323,7 @@ class CrawlRun:
 
         downloads = Downloads(
             self._store, self._run, client=partial(session.client, before=before), admit=budget.place_for_file,
-            leave_alone=budget.leave_alone, translate=translate, standing=session.standing, checkable=lambda: session.checkable,
+            leave_alone=budget.leave_alone, translate=translate, login_state=session.login_state, checkable=lambda: session.checkable,
             limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
                           keep_free_bytes=self._settings.pipeline.keep_free, stall_s=table.timeout,
                           attempts=table.attempts),

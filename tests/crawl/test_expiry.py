@@ -133,22 +133,22 @@ def test_a_thousand_requests_that_meet_an_expired_session_make_one_login(crawls:
 
 
 def test_a_thousand_threads_that_find_the_session_expired_make_one_login() -> None:
-    from pipeline.session.login.expiry import Expiry, Standing
+    from pipeline.session.login.expiry import Expiry, LoginState
     from pipeline.settings import LoginTable
     table = LoginTable.model_validate({"url": "http://a.example/login", "fields": {"u": "me"}, "check": "a"})
     logins: list[int] = []
-    standing = Standing(Expiry(table, frozenset({"a.example"})), lambda: logins.append(1), lambda: True, "here")
+    login_state = LoginState(Expiry(table, frozenset({"a.example"})), lambda: logins.append(1), lambda: True, "here")
     start = threading.Barrier(1000)
 
     def meet() -> None:
         start.wait(30)
-        standing.renew(0)
+        login_state.renew(0)
     threads = [threading.Thread(target=meet) for _ in range(1000)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (logins, standing.epoch) == ([1], 1)
+    assert (logins, login_state.epoch) == ([1], 1)
 
 
 def test_a_login_that_fails_again_ends_the_run_and_stores_no_wall(crawls: Crawls, site: PageSite) -> None:

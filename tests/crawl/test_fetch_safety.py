@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import FetchError
 from pipeline.model import Outcome
 from pipeline.session.client import fetch
-from pipeline.session.politeness.ssrf_guard import Reach, is_public
+from pipeline.session.politeness.ssrf_guard import SsrfGuard, is_public
 from pipeline.session.session import open_session
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
@@ -49,25 +49,25 @@ def test_public_addresses_are_public(address: str) -> None:
     "http://169.254.169.254/latest/meta-data", "https://10.0.0.5:8443/", "http://0/"])
 def test_every_spelling_of_a_private_address_is_refused(url: str) -> None:
     with pytest.raises(FetchError, match="private address"):
-        Reach(["https://shop.example/", "127.0.0.1:8080"]).check_url(url)
+        SsrfGuard(["https://shop.example/", "127.0.0.1:8080"]).check_url(url)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a.example/", "gopher://a.example/", "data:text/html,x"])
 def test_only_http_and_https_are_fetched(url: str) -> None:
     with pytest.raises(FetchError, match="only http and https"):
-        Reach(["a.example"]).check_url(url)
+        SsrfGuard(["a.example"]).check_url(url)
 
 
 def test_a_place_is_allowed_with_its_port_only() -> None:
-    reach = Reach(["http://127.0.0.1:8080/x", "192.168.1.5", "router.example:81"])
-    reach.check_url("http://127.0.0.1:8080/other")
-    reach.check_url("https://192.168.1.5/")
-    reach.check_address("router.example", 81, "192.168.1.1")
+    ssrf_guard = SsrfGuard(["http://127.0.0.1:8080/x", "192.168.1.5", "router.example:81"])
+    ssrf_guard.check_url("http://127.0.0.1:8080/other")
+    ssrf_guard.check_url("https://192.168.1.5/")
+    ssrf_guard.check_address("router.example", 81, "192.168.1.1")
     for url in ("http://127.0.0.1:8081/", "http://192.168.1.5:22/"):
         with pytest.raises(FetchError):
-            reach.check_url(url)
+            ssrf_guard.check_url(url)
     with pytest.raises(FetchError, match=r'router\.example:80.*add "router\.example:80" to this spider'):
-        reach.check_address("router.example", 80, "192.168.1.1")
+        ssrf_guard.check_address("router.example", 80, "192.168.1.1")
 
 
 WIDE = """

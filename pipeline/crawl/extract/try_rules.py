@@ -60,15 +60,15 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
 
 def session_note(session: Session, page: Page) -> str:
     """What a page says of a session that was proved just before it was fetched; "" for nothing amiss, or without a login."""
-    standing = session.standing
-    if standing is None:
+    login_state = session.login_state
+    if login_state is None:
         return ""
     status = page.answer.status
     try:
-        if session.checkable and not standing.verify(standing.epoch, time.monotonic()):
+        if session.checkable and not login_state.verify(login_state.epoch, time.monotonic()):
             return ("login.check no longer matches after this page was fetched: the session is over, and what is shown here may be "
                     "for strangers; does this page log out?")
-        reason = standing.expiry.of_page(page)
+        reason = login_state.expiry.of_page(page)
     except PipelineError as error:
         return f"whether the session holds could not be seen: {error}"
     if reason:

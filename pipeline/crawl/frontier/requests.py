@@ -60,7 +60,7 @@ class RowScheduler(BaseScheduler):
 
     def _issue(self, queued: Queued) -> scrapy.Request:
         if queued.request.meta.get(BEGUN):
-            self._context.session.reach.allow(queued.request.url)
+            self._context.session.ssrf_guard.allow(queued.request.url)
         return to_scrapy(queued, self._spider, self._failed)
 
     def _send_again(self, request: scrapy.Request) -> None:

@@ -59,9 +59,9 @@ class FrontierScheduler(RowScheduler):
         context.committer = committer = Committer(
             context, on_queued=self._queued, on_committed=self._under_way.difference_update, on_forgotten=self._forget,
             on_fatal=self.fatal)
-        if context.session.standing is not None:
+        if context.session.login_state is not None:
             context.committer = self._unproved = UnprovedPages(
-                context, context.session.standing, committer, on_again=self._again_from_store, on_fatal=self.fatal,
+                context, context.session.login_state, committer, on_again=self._again_from_store, on_fatal=self.fatal,
                 wake=self._wake)
         if context.followers is not None:
             context.followers.start(self)
@@ -73,7 +73,7 @@ class FrontierScheduler(RowScheduler):
             for request in store_crawl.first_requests(context.store, context.run.pass_id):
                 context.count_in(str(request.meta.get(store_crawl.COUNTS_IN, "")))
                 if request.meta.get(BEGUN):
-                    context.session.reach.allow(request.url)
+                    context.session.ssrf_guard.allow(request.url)
             self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
         for request in context.first:
@@ -109,7 +109,7 @@ class FrontierScheduler(RowScheduler):
             logger.info("this pass starts over if it is cut short: %s", why)
             store_crawl.not_resumable(self._context.store, self._context.run)
         if request.meta.get("is_start_request"):
-            self._context.session.reach.allow(request.url)
+            self._context.session.ssrf_guard.allow(request.url)
         request.meta[FRONTIER_ID] = None
         request.errback = partial(self._failed, request.errback)
         self._memory.append(request)

@@ -21,7 +21,7 @@ from pipeline.crawl.frontier.committer import Committer, Links
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import Page, Request
-from pipeline.session.login.expiry import Standing
+from pipeline.session.login.expiry import LoginState
 from pipeline.store.crawl.frontier import Seen
 from pipeline.text import shown_url
 
@@ -44,17 +44,17 @@ class UnprovedPages:
     engine has something to do.
     """
 
-    def __init__(self, context: CrawlContext, standing: Standing, committer: Committer, *,
+    def __init__(self, context: CrawlContext, login_state: LoginState, committer: Committer, *,
                  on_again: Callable[[Sequence[int]], None], on_fatal: Callable[[PipelineError], None],
                  wake: Callable[[], None]) -> None:
         self._context = context
-        self._standing = standing
+        self._login_state = login_state
         self._committer = committer
         self._on_again = on_again
         self._on_fatal = on_fatal
         self._wake = wake
-        context.relogin = self._relogin = context.relogin or Relogin(standing)
-        self._epoch = standing.epoch
+        context.relogin = self._relogin = context.relogin or Relogin(login_state)
+        self._epoch = login_state.epoch
         self._held: list[_Held] = []
         self._held_bytes = 0
         self._seen = Seen()
@@ -84,7 +84,7 @@ class UnprovedPages:
         self._give_back_stale()
         if page.frontier_id in self._forgotten:
             logger.info("%s was found on a page for strangers only: left out", page.url)
-        elif self._standing.is_stale(page.epoch):
+        elif self._login_state.is_stale(page.epoch):
             self._fetch_again([page])
         else:
             self._hold(page)
@@ -132,8 +132,8 @@ class UnprovedPages:
 
     def _give_back_stale(self) -> None:
         """The login that the held pages came with is over, whoever noticed it."""
-        if self._epoch != self._standing.epoch:
-            self._epoch = self._standing.epoch
+        if self._epoch != self._login_state.epoch:
+            self._epoch = self._login_state.epoch
             held, self._held, self._held_bytes = self._held, [], 0
             self._seen = Seen()
             for each in held:
@@ -174,7 +174,7 @@ class UnprovedPages:
         epoch, last = self._epoch, self._held[-1].page.url if self._held else ""
         if not self._held or await self._commit_proved():
             return
-        if not self._standing.is_stale(epoch):  # else somebody met a page that says so, and logs in
+        if not self._login_state.is_stale(epoch):  # else somebody met a page that says so, and logs in
             self._lost_in_silence(last)
         await self._relogin.renew(epoch)
         self._give_back_stale()
@@ -184,7 +184,7 @@ class UnprovedPages:
     async def _commit_proved(self) -> bool:
         """Look at the check page, and commit what was held before; False where the session turns out to be over."""
         held, epoch = len(self._held), self._epoch
-        if not await asyncio.to_thread(self._standing.verify, epoch, time.monotonic()) or epoch != self._epoch:
+        if not await asyncio.to_thread(self._login_state.verify, epoch, time.monotonic()) or epoch != self._epoch:
             return False
         proved, self._held = self._held[:held], self._held[held:]
         self._held_bytes = sum(each.page.size_bytes for each in self._held)

@@ -26,11 +26,11 @@ class _Middleware:
         return cls(crawler)
 
 
-class Reachable(_Middleware):
+class CheckAddress(_Middleware):
     """Refuses private addresses before anything else is asked of their host; names are judged by the handler."""
 
     def process_request(self, request: Request) -> None:
-        self._context.session.reach.check_url(request.url)
+        self._context.session.ssrf_guard.check_url(request.url)
 
 
 class SharedJar(_Middleware):
@@ -48,8 +48,8 @@ class SharedJar(_Middleware):
             request.headers.pop("Cookie", None)
 
     def process_response(self, request: Request, response: Response) -> Response:
-        standing = self._context.session.standing
-        if standing is not None and standing.is_stale(request.meta.get(EPOCH, 0)):
+        login_state = self._context.session.login_state
+        if login_state is not None and login_state.is_stale(request.meta.get(EPOCH, 0)):
             return response  # sent before the last login: its cookies would put us out again
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
             self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),

@@ -28,12 +28,12 @@ class _Staying:
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
         self._context: CrawlContext = context_of(crawler)
-        if self._context.session.standing is None:
+        if self._context.session.login_state is None:
             raise NotConfigured
         if self._context.relogin is None:
-            self._context.relogin = Relogin(self._context.session.standing)
+            self._context.relogin = Relogin(self._context.session.login_state)
         self._relogin: Relogin = self._context.relogin
-        self._expiry = self._context.session.standing.expiry
+        self._expiry = self._context.session.login_state.expiry
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Any:
@@ -41,17 +41,17 @@ class _Staying:
 
     async def _again(self, request: Request, reason: str) -> Request:
         """The request to send after a new login. Raises what ends the run when there is none to be had."""
-        standing = self._relogin.standing
+        login_state = self._relogin.login_state
         try:
-            if REPLAYED in request.meta and not standing.is_stale(request.meta[REPLAYED]):
-                raise standing.lost(request.url, reason)
+            if REPLAYED in request.meta and not login_state.is_stale(request.meta[REPLAYED]):
+                raise login_state.lost(request.url, reason)
             await self._relogin.renew(request.meta[EPOCH])
         except PipelineError as error:
             self._end_run(error)
             raise
         if not (self._expiry.may_replay(request.method) or request.meta.get(SAFE)):
             raise not_replayed(request.url, reason, request.method)
-        return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: standing.epoch})
+        return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: login_state.epoch})
 
     def _end_run(self, error: PipelineError) -> None:
         """Pages behind a login that is gone would all be walls: what is left waits for the next run."""
@@ -90,6 +90,6 @@ class SeeWalls(_Staying):
             reason = self._expiry.of_page(page)
             sure = bool(reason) and self._expiry.is_sure(page)
         if not reason or (not sure and await asyncio.to_thread(
-                self._relogin.standing.verify, request.meta[EPOCH], time.monotonic())):
+                self._relogin.login_state.verify, request.meta[EPOCH], time.monotonic())):
             return response
         return await self._again(request, reason)

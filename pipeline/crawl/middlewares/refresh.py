@@ -22,7 +22,7 @@ class FollowRefresh:
 
     def __init__(self, crawler: Crawler) -> None:
         self._redirects = Redirects.from_crawler(crawler)
-        has_login = context_of(crawler).session.standing is not None
+        has_login = context_of(crawler).session.login_state is not None
         self._login = StayLoggedIn(crawler) if has_login else None
 
     @classmethod

@@ -18,7 +18,7 @@ from pipeline.crawl.processes.messages import Message, SessionSync, packed, rece
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.model import Page, Request
-from pipeline.session.login.expiry import Standing
+from pipeline.session.login.expiry import LoginState
 from pipeline.store.crawl.frontier import Queued, Seen
 
 
@@ -44,10 +44,10 @@ class LeaderClient:
             self.take(message)
 
     def take(self, message: Message) -> None:
-        standing = self._context.session.standing
-        epoch = standing.epoch if standing is not None else 0
+        login_state = self._context.session.login_state
+        epoch = login_state.epoch if login_state is not None else 0
         self._sync.take(message.update)
-        if standing is not None and standing.epoch != epoch:
+        if login_state is not None and login_state.epoch != epoch:
             self._seen = Seen()
         self.rows.extend(message.rows)
         self.heard.set()
@@ -65,8 +65,8 @@ class LeaderClient:
         loop = asyncio.get_running_loop()
         if not self._pages:
             loop.call_soon(self._send)
-        standing = self._context.session.standing
-        if standing is None or not standing.is_stale(page.epoch):  # otherwise the leader has the page fetched again
+        login_state = self._context.session.login_state
+        if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader has the page fetched again
             links = self._seen.besides(page.links)
             self._seen.add(links)  # committed with this page, or the run ends, or there is a new login
             page = replace(page, links=tuple(links))
@@ -122,21 +122,21 @@ class FollowerScheduler(RowScheduler):
 class LeaderLogin(Relogin):
     """Relogin of a follower: the leader logs in, and this process waits for it."""
 
-    def __init__(self, standing: Standing, leader_client: LeaderClient) -> None:
-        super().__init__(standing)
+    def __init__(self, login_state: LoginState, leader_client: LeaderClient) -> None:
+        super().__init__(login_state)
         self._leader = leader_client
         self._asked = -1
 
     async def settled(self) -> int:
-        while self._asked == self.standing.epoch:
+        while self._asked == self.login_state.epoch:
             await self._heard()
-        return self.standing.epoch
+        return self.login_state.epoch
 
     async def renew(self, epoch: int) -> None:
-        if self._asked < epoch and not self.standing.is_stale(epoch):
+        if self._asked < epoch and not self.login_state.is_stale(epoch):
             self._asked = epoch
             self._leader.ask_login(epoch)
-        while not self.standing.is_stale(epoch):
+        while not self.login_state.is_stale(epoch):
             await self._heard()
 
     async def _heard(self) -> None:
@@ -160,8 +160,8 @@ async def join(leader: socket.socket, context_of: Callable[[], CrawlContext], sp
     leader_client = LeaderClient(context, reader, writer)
     context.committer = leader_client
     leader_client.take(first)
-    if context.session.standing is not None:
-        context.relogin = LeaderLogin(context.session.standing, leader_client)
+    if context.session.login_state is not None:
+        context.relogin = LeaderLogin(context.session.login_state, leader_client)
     listening = asyncio.create_task(leader_client.listen())
     crawling = asyncio.create_task(make_crawler(context, spidercls).crawl_async())
     await asyncio.wait({listening, crawling}, return_when=asyncio.FIRST_COMPLETED)

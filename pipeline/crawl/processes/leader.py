@@ -134,7 +134,7 @@ class FollowerGroup:
         relogin = self._context.relogin
         assert relogin is not None
         try:
-            while not relogin.standing.is_stale(epoch):
+            while not relogin.login_state.is_stale(epoch):
                 await relogin.renew(epoch)
             await relogin.settled()
         except PipelineError as error:

@@ -51,7 +51,7 @@ class SessionSync:
         """What changed in this process since the last update sent or taken."""
         session = self._context.session
         update = SessionUpdate(
-            session.standing.proved if session.standing is not None else 0, session.token,
+            session.login_state.proved if session.login_state is not None else 0, session.token,
             paused={host: until for host, until in list(self._context.budget.paused.items()) if until > self._paused.get(host, 0.0)})
         version = session.jar.version
         if version != self._jar_version:
@@ -82,8 +82,8 @@ class SessionSync:
 
     @property
     def _epoch(self) -> int:
-        standing = self._context.session.standing
-        return standing.epoch if standing is not None else 0
+        login_state = self._context.session.login_state
+        return login_state.epoch if login_state is not None else 0
 
 
 def packed(message: Message) -> bytes:

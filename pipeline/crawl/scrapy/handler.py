@@ -1,4 +1,4 @@
-"""Scrapy's aiohttp handler with the session's proxy, trust and reach. The one place that touches its private module."""
+"""Scrapy's aiohttp handler with the session's proxy, TLS trust and SSRF guard. The one place that touches its private module."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pipeline.crawl.scrapy.proxy_errors import refuses_password
 from pipeline.crawl.scrapy.response_protocol import AnswerError, install
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
-from pipeline.session.politeness.ssrf_guard import Reach
+from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import refuses_us, shown_proxy
 from pipeline.session.responses.content_coding import codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
@@ -93,7 +93,7 @@ class SessionHandler(AiohttpDownloadHandler):
     @asynccontextmanager
     async def _make_request(self, request: Request, timeout: float) -> AsyncIterator[_ClientResponse]:  # noqa: ASYNC109  Scrapy's own signature
         session = self._pipeline_session
-        session.reach.check_url(request.url)
+        session.ssrf_guard.check_url(request.url)
         # Read by super() before it first awaits, so that requests do not see each other's.
         self._proxy = proxy = session.proxy_for(request.url)
         self._session = self._client(proxy, octets=not _is_utf8(request.headers))  # type: ignore[assignment]
@@ -166,7 +166,7 @@ class SessionHandler(AiohttpDownloadHandler):
     def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:
         limits: dict[str, Any] = {"limit": self._pool_size_total, "limit_per_host": self._pool_size_per_host}
         if proxy is None:
-            return aiohttp.TCPConnector(resolver=_Resolver(self._pipeline_session.reach), **limits)
+            return aiohttp.TCPConnector(resolver=_Resolver(self._pipeline_session.ssrf_guard), **limits)
         if not proxy.startswith("socks"):
             return aiohttp.TCPConnector(**limits)
         scheme, _, rest = proxy.partition("://")
@@ -248,8 +248,8 @@ def _refused(response: _ClientResponse) -> aiohttp.ClientHttpProxyError:
 class _Resolver(AbstractResolver):
     """Gives the connector only addresses that may be connected to, so that a name cannot lead elsewhere."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
+    def __init__(self, ssrf_guard: SsrfGuard) -> None:
+        self._ssrf_guard = ssrf_guard
         self._system = aiohttp.ThreadedResolver()
 
     async def resolve(self, host: str, port: int = 0,
@@ -259,7 +259,7 @@ class _Resolver(AbstractResolver):
         refusal: FetchError | None = None
         for each in found:
             try:
-                self._reach.check_address(host, port, str(ipaddress.ip_address(each["host"].partition("%")[0])))
+                self._ssrf_guard.check_address(host, port, str(ipaddress.ip_address(each["host"].partition("%")[0])))
             except FetchError as error:
                 refusal = error
             else:

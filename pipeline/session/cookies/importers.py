@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import CookieError
 from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, is_too_large, make_cookie
 from pipeline.session.cookies.jar import Jar
-from pipeline.session.cookies.login_state import remember
+from pipeline.session.cookies.last_login import remember
 from pipeline.session.cookies.matching import domain_matches
 from pipeline.session.cookies.netscape import HEADER, read_file, read_netscape
 from pipeline.session.cookies.parser import LATEST_S
@@ -29,12 +29,12 @@ MAX_FILE_BYTES = 16 * 2**20
 _MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
 
 
-def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, login_state: Path,
+def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, last_login: Path,
                    now_s: float) -> None:
     """Bring the cookies of the settings into the jar and save it, unless they were before and are still there.
 
-    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. login_state:
-    the file of login_state.py. Raises CookieError, and UsageError when the secret cannot be had.
+    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. last_login:
+    the file of last_login.py. Raises CookieError, and UsageError when the secret cannot be had.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
@@ -50,13 +50,13 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         text = cookies.header.reveal()
     digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
     if _remembered(mark) == digest and jar.path is not None and jar.path.exists():
-        _bring_back(jar, read_cookies(text, where, url=url), login_state=login_state, now_s=now_s)
+        _bring_back(jar, read_cookies(text, where, url=url), last_login=last_login, now_s=now_s)
         return
-    bring_in(jar, text, where, url=url, login_state=login_state, now_s=now_s)
+    bring_in(jar, text, where, url=url, last_login=last_login, now_s=now_s)
     write_private(mark, f"{digest}\n".encode())
 
 
-def _bring_back(jar: Jar, found: list[Cookie], *, login_state: Path, now_s: float) -> None:
+def _bring_back(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
     """Repeat an import for those of its cookies that the jar has lost, by a wrong clock or a hand.
 
     What the site deleted comes back as well, once a run: a login that it has ended lets nobody in, and one that it has
@@ -72,10 +72,10 @@ def _bring_back(jar: Jar, found: list[Cookie], *, login_state: Path, now_s: floa
     jar.add(gone)
     jar.save()
     if len(gone) == len(alive):
-        remember(login_state, alive, brought_in=True, now_s=now_s)
+        remember(last_login, alive, brought_in=True, now_s=now_s)
 
 
-def bring_in(jar: Jar, text: str, where: str, *, url: str, login_state: Path, now_s: float) -> int:
+def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now_s: float) -> int:
     """Put the cookies of `text` into the jar and save it; how many. Raises CookieError when none of them is of use."""
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
@@ -85,7 +85,7 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, login_state: Path, no
     jar.protect(cookie.place for cookie in alive)
     jar.add(alive)
     jar.save()
-    remember(login_state, alive, brought_in=True, now_s=now_s)
+    remember(last_login, alive, brought_in=True, now_s=now_s)
     return len(alive)
 
 

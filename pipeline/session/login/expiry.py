@@ -72,7 +72,7 @@ class Expiry:
         return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
 
 
-class Standing:
+class LoginState:
     """One login at a time, shared by every thread and task that finds the session expired.
 
     log_in: logs in and proves it, or raises. holds: whether login.check matches now; asks the site. where: the settings

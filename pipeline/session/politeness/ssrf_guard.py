@@ -29,7 +29,7 @@ _NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
     "192.0.0.0/24", "192.88.99.0/24")))  # protocols' own, former relays of 6to4
 
 
-class Reach:
+class SsrfGuard:
     """places: URLs, and hosts with or without a port (without: 80 and 443), that may be private."""
 
     def __init__(self, places: Iterable[str] = ()) -> None:

@@ -174,7 +174,7 @@ def test_an_import_that_has_expired_meanwhile_is_not_told_again(open_with: OpenS
     (tmp_path / "cookies.txt").write_text(f"a.example\tFALSE\t/\tFALSE\t{SOON}\tsid\t1\n")
     jar = open_with("http://a.example/", cookies='file = "cookies.txt"').jar
     table, mark = CookiesTable(file="cookies.txt"), tmp_path / "var/jars/s.imported"
-    import_cookies(jar, table, folder=tmp_path, default_url="http://a.example/", mark=mark, login_state=tmp_path / "state", now_s=SOON + clock_is_ahead)
+    import_cookies(jar, table, folder=tmp_path, default_url="http://a.example/", mark=mark, last_login=tmp_path / "state", now_s=SOON + clock_is_ahead)
     assert jar.header("http://a.example/") == b"sid=1"
 
 
