@@ -7,14 +7,31 @@ takes several times as long as the database does.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, repeat
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Dialect, Table, any_, func, insert, literal, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Row,
+    Select,
+    Table,
+    any_,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
+from pipeline.store.database.engine import Store
+
+_BATCH = 1000
 _Process = Callable[[Any], Any] | None
 
 
@@ -58,6 +75,18 @@ def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]
         return column == any_(literal(values, ARRAY(column.type)))
     listed = func.json_each(json.dumps(values)).table_valued("value")
     return column.in_(select(listed.c.value))
+
+
+def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Row[Any]]:
+    """The rows of a query in the order of `row_id`, which is among its columns."""
+    last = 0
+    while True:
+        with store.read() as connection:
+            rows = connection.execute(wanted.where(row_id > last).order_by(row_id).limit(_BATCH)).all()
+        yield from rows
+        if len(rows) < _BATCH:
+            return
+        last = rows[-1].id
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,268 @@
+"""Commit fetched pages: items, changes, rejects, downloads, links and frontier rows, all in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, case, insert, select, update
+
+from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
+from pipeline.store.crawl.compare import Comparison, Coverage
+from pipeline.store.crawl.frontier import COUNTS_IN, Queued, add_to_frontier
+from pipeline.store.database.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import (
+    changes,
+    downloads,
+    frontier,
+    items,
+    pages,
+    passes,
+    rejects,
+    runs,
+    storable_key,
+)
+from pipeline.store.files.download_queue import LONGEST_REST, SET_ASIDE_AFTER
+from pipeline.store.runs import leases
+
+_PLAIN = Comparison()
+_MOST_SEEN = 50_000
+_LONGEST_SEEN = 300
+_NOTHING: dict[str, Json] = {}
+
+
+@dataclass
+class Committed:
+    """What one commit added: to the run's progress and to the frontier. news: keys of the files with the pages on
+    which something changed. forgotten: tentative requests that were taken out."""
+
+    progress: Progress = field(default_factory=Progress)
+    queued: list[Queued] = field(default_factory=list)
+    news: set[str] = field(default_factory=set)
+    forgotten: set[int] = field(default_factory=set)
+
+
+class Seen:
+    """Requests known to be in the frontier of a pass, as far as fits in memory: most links of a site are on all its pages.
+
+    Only plain ones, which their URL tells apart.
+    """
+
+    def __init__(self) -> None:
+        self._urls: set[str] = set()
+
+    def besides(self, requests: Iterable[Request]) -> list[Request]:
+        """The requests that may be new."""
+        return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """These are in the frontier."""
+        for request in requests:
+            if len(self._urls) < _MOST_SEEN and len(request.url) <= _LONGEST_SEEN and _is_plain(request):
+                self._urls.add(request.url)
+
+
+def _is_plain(request: Request) -> bool:
+    return request.method == "GET" and not (request.meta or request.body or request.dont_filter)
+
+
+def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
+                 comparison: Comparison = _PLAIN, seen: Seen | None = None, settled: Sequence[int] = ()) -> Committed:
+    """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
+
+    seen: links that need not be looked for, if it is kept from one call to the next. settled: tentative requests that
+    these pages gave.
+    """
+    done = Committed()
+    seen = seen or Seen()
+    links = seen.besides(link for page in batch for link in page.links)
+    with store.write() as connection:
+        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        _keep_rejects(connection, run, batch, done.progress, now=now)
+        if links:
+            done.queued = add_to_frontier(connection, run.pass_id, links)
+        _queue_downloads(connection, run, batch, now)
+        if settled:
+            connection.execute(update(frontier).where(
+                is_one_of(connection, frontier.c.id, settled), frontier.c.state == FrontierState.TENTATIVE.value,
+            ).values(state=FrontierState.WAITING.value))
+        _finish_pages(connection, run, batch, done.progress)
+    seen.add(links)
+    return done
+
+
+def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress) -> None:
+    fetched = [page for page in batch if page.url]  # items of start() and errbacks come on a page of no URL
+    insert_rows(connection, pages, len(fetched), pass_id=run.pass_id, run_id=run.id,
+                url=Each(page.url for page in fetched), status=Each(page.status for page in fetched),
+                fetched_at=Each(page.fetched_at for page in fetched),
+                size_bytes=Each(page.size_bytes for page in fetched), items=Each(len(page.items) for page in fetched))
+    ends = [{"row": page.frontier_id, "end_status": page.status, "end_error": page.error,
+             "end_state": page.end_state.value}
+            for page in batch if page.frontier_id is not None]
+    if ends:
+        connection.execute(
+            update(frontier).where(frontier.c.id == bindparam("row")).values(
+                state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
+    for page in batch:
+        if page.counts_in and page.frontier_id is not None:  # for the next run of the pass
+            own = frontier.c.id == page.frontier_id
+            request = dict(connection.execute(select(frontier.c.request).where(own)).scalar_one())
+            request["meta"] = {**request.get("meta", {}), COUNTS_IN: page.counts_in}
+            connection.execute(update(frontier).where(own).values(request=request))
+    progress.pages += len(fetched)
+    progress.pages_failed += sum(1 for page in batch if page.error)
+
+
+class _Told(NamedTuple):
+    """A change to be written."""
+
+    key: str
+    kind: ChangeKind
+    before: dict[str, Json]
+    after: dict[str, Json]
+
+
+@dataclass
+class _Compared:
+    """What to write, sorted by what became of each item."""
+
+    altered: list[dict[str, Any]] = field(default_factory=list)
+    quiet: list[dict[str, Any]] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+    changes: list[_Told] = field(default_factory=list)
+    duplicates: int = 0
+    seen: list[dict[str, Json]] = field(default_factory=list)
+
+
+def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
+                 comparison: Comparison) -> set[str]:
+    """Compare with what is stored, and write what differs. Of items with one key in one pass the first counts.
+
+    Keys of the files with the pages that brought news.
+    """
+    found: dict[str, dict[str, Json]] = {}
+    files: dict[str, str] = {}
+    for page in batch:
+        for item in page.items:
+            if found.setdefault(storable_key(item.key), item.data) is not item.data:
+                progress.duplicates += 1
+            elif page.file_key:
+                files[storable_key(item.key)] = page.file_key
+    if not found:
+        return set()
+    compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
+    _write_items(connection, run, compared, now)
+    _write_changes(connection, run, compared.changes, files, now)
+    _add_coverage(connection, run, compared.seen)
+    progress.duplicates += compared.duplicates
+    progress.unchanged += len(compared.unchanged) + len(compared.quiet)
+    progress.items += len(compared.seen)
+    for kind, count in Counter(change.kind for change in compared.changes).items():
+        setattr(progress, kind.value, getattr(progress, kind.value) + count)
+    return {files[change.key] for change in compared.changes if change.key in files}
+
+
+def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:
+    wanted = select(items.c.id, items.c.key, items.c.data, items.c.reported, items.c.present, items.c.pass_id)
+    found = connection.execute(wanted.where(items.c.spider == spider, is_one_of(connection, items.c.key, list(keys))))
+    return {row.key: row for row in found.all()}
+
+
+def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any], now: datetime,
+             comparison: Comparison) -> _Compared:
+    compared = _Compared()
+    for key, data in found.items():
+        row = known.get(key)
+        before = _NOTHING
+        if row is not None and row.pass_id == run.pass_id:
+            compared.duplicates += 1
+            continue
+        compared.seen.append(data)
+        if row is None:
+            kind = ChangeKind.NEW
+        else:
+            reported = row.data if row.reported is None else row.reported
+            if row.present and comparison.same(reported, data):
+                if row.data == data:
+                    compared.unchanged.append(row.id)
+                else:
+                    compared.quiet.append({"row": row.id, "new_data": data, "kept": None if reported == data else reported})
+                continue
+            kind = ChangeKind.CHANGED if row.present else ChangeKind.BACK
+            before = comparison.before(reported, data)
+            compared.altered.append({"row": row.id, "new_data": data})
+        compared.changes.append(_Told(key, kind, before, data))
+    return compared
+
+
+def _write_items(connection: Connection, run: Run, compared: _Compared, now: datetime) -> None:
+    if compared.altered:
+        connection.execute(update(items).where(items.c.id == bindparam("row")).values(
+            data=bindparam("new_data", type_=items.c.data.type), reported=None, present=True, changed_at=now,
+            pass_id=run.pass_id), compared.altered)
+    if compared.quiet:
+        connection.execute(update(items).where(items.c.id == bindparam("row")).values(
+            data=bindparam("new_data", type_=items.c.data.type), pass_id=run.pass_id,
+            reported=bindparam("kept", type_=items.c.reported.type)), compared.quiet)
+    if compared.unchanged:
+        connection.execute(update(items).where(is_one_of(connection, items.c.id, compared.unchanged)).values(pass_id=run.pass_id))
+
+
+def _write_changes(connection: Connection, run: Run, told: Sequence[_Told], files: Mapping[str, str], now: datetime) -> None:
+    """The changes, and the items that are new. files: keys of the pages they were found on, by item."""
+    after = ready(connection, changes.c.after, (change.after for change in told))
+    insert_rows(connection, changes, len(told), run_id=run.id, spider=run.spider, at=now,
+                key=Each(change.key for change in told), kind=Each(change.kind.value for change in told),
+                before=Each(change.before for change in told) if any(change.before for change in told) else _NOTHING, after=after,
+                page_key=Each(files.get(change.key, "") for change in told) if files else "")
+    new = [(change.key, data) for change, data in zip(told, after, strict=True) if change.kind is ChangeKind.NEW]
+    insert_rows(connection, items, len(new), spider=run.spider, key=Each(key for key, _ in new),
+                data=Ready(data for _, data in new), present=True, first_seen_at=now, changed_at=now, pass_id=run.pass_id)
+
+
+def _add_coverage(connection: Connection, run: Run, seen: list[dict[str, Json]]) -> None:
+    row = passes.c.id == run.pass_id
+    coverage = Coverage.of_row(connection.execute(select(passes.c.coverage).where(row)).scalar_one())
+    coverage.add(seen)
+    connection.execute(update(passes).where(row).values(coverage=coverage.as_row()))
+
+
+def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *,
+                  now: datetime) -> None:
+    rows = [{"run_id": run.id, "spider": run.spider, "key": storable_key(reject.key), "url": page.url, "reason": reject.reason,
+             "data": reject.data, "at": now} for page in batch for reject in page.rejects]
+    if rows:
+        connection.execute(insert(rejects), rows)
+        progress.rejected += len(rows)
+
+
+def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
+    """Each URL once a spider; a later pass asks again, and the download finds out whether it changed.
+
+    One that is set aside is no longer asked for until its time has come.
+    """
+    wanted = {download.url: download for page in batch for download in page.downloads}
+    if not wanted:
+        return
+    statement = insert_of(connection)(downloads)
+    aside = and_(downloads.c.failed_passes >= SET_ASIDE_AFTER, downloads.c.not_before > now,
+                 downloads.c.not_before <= now + LONGEST_REST)  # beyond it the clock was set back
+    statement = statement.on_conflict_do_update(
+        index_elements=["spider", "url_sha1"],
+        where=downloads.c.pass_id < run.pass_id,
+        set_={name: statement.excluded[name] for name in (
+            "pass_id", "item_key", "name", "referer", "headers", "sha256_wanted", "requested_at")}
+        | {"state": case((aside, DownloadState.FAILED.value), else_=statement.excluded.state),
+           "not_before": case((aside, downloads.c.not_before)),
+           "error": case((aside, downloads.c.error), else_=""), "attempt": 0})
+    connection.execute(statement, [
+        {"spider": run.spider, "url": d.url, "pass_id": run.pass_id, "item_key": d.item_key, "name": d.name,
+         "referer": d.referer, "headers": [list(pair) for pair in d.headers], "sha256_wanted": d.sha256,
+         "state": DownloadState.WAITING.value, "requested_at": now}
+        for d in wanted.values()])
