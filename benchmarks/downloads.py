@@ -41,8 +41,8 @@ from pipeline.download.response import body
 from pipeline.download.storage import part_files
 from pipeline.model import Download, Page
 from pipeline.session.errors import translate
-from pipeline.store.crawl import frontier
-from pipeline.store.opening import open_store
+from pipeline.store.crawl import commit
+from pipeline.store.open import open_store
 from pipeline.store.runs import runs
 from tests.servers.ports import free_port
 
@@ -60,7 +60,7 @@ def fetch_in_this_process(urls: list[str], folder: Path, workers: int, idea: str
     assert claimed is not None
     run = runs.start_run(store, claimed.id, owner="bench", now=now, limit=1)
     assert run is not None
-    frontier.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(Download(url) for url in urls))], now=now)
+    commit.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(Download(url) for url in urls))], now=now)
 
     def client() -> requests.Session:
         session = requests.Session()

@@ -28,7 +28,7 @@ from pipeline.mail.digest import build
 from pipeline.model import Item, Outcome, Page, Request
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit, frontier
 from pipeline.store.mail import digests
 from pipeline.store.maintenance import retention
 from pipeline.store.runs import runs
@@ -135,7 +135,7 @@ class Subject:
         for number, entry in enumerate(queued):
             batch = [Page(entry.request.url, 200, now, frontier_id=entry.id, items=tuple(
                 Item(f"http://shop.example/items/{number}-{n}", {"name": f"item {n}", "price": self._round}) for n in range(20)))]
-            progress = frontier.commit_pages(self.store, run, batch, now=now).progress
+            progress = commit.commit_pages(self.store, run, batch, now=now).progress
             runs.report_progress(self.store, run, progress, now=now)
         runs.end_run(self.store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), progress, now=now)
 
@@ -159,9 +159,9 @@ def _retention(full: Subject) -> str:
         steps.append(time.perf_counter())
         return True
 
-    keep = retention.Keep(count=RUNS * 9 // 10)
-    nothing = retention.Keep()
-    done = retention.prune(full.store, retention.Rules(runs=keep, pages=nothing, messages=nothing, logs=nothing,
+    keep = retention.RetentionRule(count=RUNS * 9 // 10)
+    nothing = retention.RetentionRule()
+    done = retention.prune(full.store, retention.RetentionRules(runs=keep, pages=nothing, messages=nothing, logs=nothing,
                                                        waiting={"d": ["shop"]}), now=NOW, go_on=step)
     took = [after - before for before, after in pairwise(steps)]
     return (f"retention: {done} in {steps[-1] - steps[0]:.1f} s, {len(took)} transactions, median "

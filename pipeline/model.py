@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-REHEARSAL = "dry-run"
+DRY_RUN = "dry-run"
 """The reason of a run that changes nothing: its store is thrown away, and it fetches no files."""
 
 

@@ -90,7 +90,7 @@ def test_a_damaged_database_is_told_with_the_way_back(tmp_path: Path) -> None:
 
 def test_a_clock_behind_the_store_is_told(tmp_path: Path) -> None:
     store = open_store(tmp_path / "var")
-    write_probe.beat(store, now=datetime.now(UTC) + timedelta(hours=1))
+    write_probe.write_pulse(store, now=datetime.now(UTC) + timedelta(hours=1))
     store.close()
     (finding,) = wrong(write(tmp_path))
     assert (finding.check, finding.state) == ("clock", State.PROBLEM)

@@ -11,7 +11,8 @@ from pipeline.settings import Settings
 from pipeline.store import open_store
 from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
-from pipeline.store.maintenance.instance_lock import sole_service
+from pipeline.store.maintenance.instance_lock import hold_instance_lock
+from pipeline.store.maintenance.restore import restore_backup
 from pipeline.text import size_for_people
 
 
@@ -29,8 +30,8 @@ def back_up(settings: Settings, file: Path) -> str:
 def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> Iterator[str]:
     """Restore a backup; what there is to say about it. Raises StoreError, DiskFullError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with sole_service(settings.data_dir):
-        done = backup.restore(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
+    with hold_instance_lock(settings.data_dir):
+        done = restore_backup(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
                               now=datetime.now(UTC))
     yield f"restored the backup of {done.made_at}: the database and {done.files} files"
     if done.kept is not None:
@@ -49,7 +50,7 @@ def prune(settings: Settings) -> str:
     try:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
-        done = retention.prune(store, retention.Rules.of(settings), now=now, by_age=not doubt)
+        done = retention.prune(store, retention.RetentionRules.of(settings), now=now, by_age=not doubt)
     finally:
         store.close()
     told = f"deleted {done}" if done else "nothing is beyond what [retention] keeps"

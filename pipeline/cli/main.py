@@ -463,8 +463,8 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
     for entry in found:
         when = "paused" if entry.paused else f"{entry.next.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if entry.next else "-"
         written = f"  ({entry.schedule})" if entry.schedule else ""
-        held = f"; its host asks to be left alone until {entry.left_alone_until.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" \
-            if entry.left_alone_until else ""
+        held = f"; its host asks to be left alone until {entry.paused_until.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" \
+            if entry.paused_until else ""
         click.echo(f"{when:<24}  {entry.kind} {entry.name}{written}  {entry.words}{held}")
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pipeline.cli.run import demo_site, run_now
 from pipeline.errors import SpiderError, UsageError
-from pipeline.model import REHEARSAL, Json, Run
+from pipeline.model import DRY_RUN, Json, Run
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import items as stored_items
@@ -43,7 +43,7 @@ def dry_run(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
 async def _perform(store: Store, settings: Settings, rehearsed: Settings, names: Sequence[str], *,
                    show: TextIO) -> list[Run]:
     async with demo_site(settings, names):
-        return await run_now(store, rehearsed, names, show=show, reason=REHEARSAL)
+        return await run_now(store, rehearsed, names, show=show, reason=DRY_RUN)
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def _tell(store: Store, name: str, *, out: Callable[[str], None], show: TextIO) 
         out(json.dumps(item.data, ensure_ascii=False))
     for reject in stored_items.rejected(store, name):
         show.write(f"{name}: rejected: {reject.reason} ({reject.url}): {json.dumps(reject.data, ensure_ascii=False)}\n")
-    for url in stored_items.asked_for(store, name):
+    for url in stored_items.download_urls(store, name):
         show.write(f"{name}: would download {url}\n")
 
 

@@ -27,7 +27,7 @@ from pipeline.crawl.scrapy.fast_engine import PageCrawler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
 from pipeline.session import UNCHECKABLE, PreparedStart
-from pipeline.store.crawl import frontier as store_crawl
+from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl import refusals
 from pipeline.store.runs.runs import Ending
 from pipeline.text import counted, shown_url
@@ -269,7 +269,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     if context.fatal is not None:
         return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
                       retry=context.fatal.retry)
-    states = store_crawl.counts(context.store, context.run.pass_id)
+    states = stored_frontier.counts(context.store, context.run.pass_id)
     left = states.get(FrontierState.WAITING, 0) + states.get(FrontierState.TENTATIVE, 0)
     if stopped and left:
         return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
@@ -277,7 +277,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         return Ending(Outcome.FAILED, first or f"ended with {left} pages to go", failures.first_kind or
                       "SpiderError", keep_open=True, retry=bool(failures.transient))
     aside = states.get(FrontierState.ASIDE, 0)
-    first_aside = store_crawl.first_set_aside(context.store, context.run.pass_id) if aside else ""
+    first_aside = stored_frontier.first_set_aside(context.store, context.run.pass_id) if aside else ""
     if (first or aside) and not states.get(FrontierState.DONE, 0):
         return Ending(Outcome.FAILED, first or first_aside, failures.first_kind or "SpiderError",
                       retry=bool(failures.transient))
@@ -294,7 +294,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     if refused:
         note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
         complete = complete and not given_before  # what was on them would look as if it were gone
-    if empty := refusals.came_empty(context.store, context.run):
+    if empty := refusals.newly_empty(context.store, context.run):
         told = f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}"
         note = "; ".join(filter(None, (told, note)))
         complete = False

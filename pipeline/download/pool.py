@@ -158,7 +158,7 @@ class Downloads:
                 self._active.clear()
                 self._handed.clear()
             if held:
-                queue.give_back(self._store, held, owner=self._owner)
+                queue.release(self._store, held, owner=self._owner)
         except PipelineError as error:
             self.fatal = self.fatal or error
             _log.warning("downloads under way are free once their lease runs out: %s", error)
@@ -214,7 +214,7 @@ class Downloads:
             return self._renew_s
         now = self._clock()
         if not self._any:  # as in most runs: asked more cheaply than by taking them
-            left = queue.left(self._store, self._run)
+            left = queue.remaining(self._store, self._run)
             self._any = bool(left.waiting)
             if not self._any:
                 return self._nothing_to_take(left, now)
@@ -229,9 +229,9 @@ class Downloads:
                         transfer.stop()
                 self._changed.notify_all()
             return _LOOK_S
-        return self._nothing_to_take(queue.left(self._store, self._run), now)
+        return self._nothing_to_take(queue.remaining(self._store, self._run), now)
 
-    def _nothing_to_take(self, left: queue.Left, now: datetime) -> float:
+    def _nothing_to_take(self, left: queue.Remaining, now: datetime) -> float:
         wait_s = self._renew_s if left.due_at is None else (left.due_at - now).total_seconds()
         with self._changed:
             held = self._unproved is not None and self._unproved.held
@@ -272,7 +272,7 @@ class Downloads:
                 self._landing.settled(each.found.key)
                 self._landing.remove_part(each.found.part_key)
         if files.again:
-            queue.give_back(self._store, [each.wanted.id for each in files.again], owner=self._owner)
+            queue.release(self._store, [each.wanted.id for each in files.again], owner=self._owner)
             self.wake()
 
     def _record(self, came: Sequence[Came]) -> None:
@@ -345,7 +345,7 @@ class Downloads:
                     client, wanted, landing, buffers=buffers, places=self._places, limits=self._limits,
                     translate=self._translate,
                     on_bytes=lambda count: self._received(transfer, count), stopped=transfer.stopped,
-                    note_part=lambda **part: queue.note_part(self._store, wanted.id, owner=self._owner, **part),
+                    note_part=lambda **part: queue.record_part(self._store, wanted.id, owner=self._owner, **part),
                     taken=self._recorded, twins=partial(queue.same_content, self._store, wanted.spider),
                     on_answer=transfer.answered)
         except StoppedError:
@@ -430,10 +430,10 @@ class Downloads:
         self._on_change()
 
 
-def _arrived(wanted: QueuedDownload, found: Fetched | NotModified) -> queue.Arrived:
+def _arrived(wanted: QueuedDownload, found: Fetched | NotModified) -> queue.CompletedDownload:
     if isinstance(found, NotModified):
-        return queue.Arrived(wanted, etag=found.etag, last_modified=found.last_modified)
-    return queue.Arrived(wanted, key=found.key, name=found.name, size_bytes=found.size_bytes, sha256=found.sha256,
+        return queue.CompletedDownload(wanted, etag=found.etag, last_modified=found.last_modified)
+    return queue.CompletedDownload(wanted, key=found.key, name=found.name, size_bytes=found.size_bytes, sha256=found.sha256,
                          content_type=found.content_type, etag=found.etag, last_modified=found.last_modified)
 
 

@@ -36,7 +36,7 @@ def heartbeat_of(settings: Settings, store: Store, answer: Answers, desk: Desk, 
         limits=Limits(connections=table.max_connections, per_address=table.max_connections_per_address),
         access=Access(kept_token(settings.data_dir), networks(table.allow), table.open_status), desk=desk,
         tls=server_tls(settings), socket_path=socket_path(settings),
-        probe=Probe(lambda: write_probe.beat(store, now=clock())),
+        probe=Probe(lambda: write_probe.write_pulse(store, now=clock())),
         thresholds=Thresholds(table.lag_after, table.jump_after, table.write_after), clock=clock)
 
 

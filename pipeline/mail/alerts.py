@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.mail import alerts
-from pipeline.store.mail.alerts import Alert, AlertKind, Told, Trouble
+from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, AlertKind
 from pipeline.text import clean_line, escape_controls
 
 RELAPSE = timedelta(hours=1)
@@ -42,7 +42,7 @@ class TroubleView:
     log: str = ""
 
 
-def check(store: Store, settings: Settings, *, late: Iterable[Trouble], log_of: Callable[[int], Path],
+def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
           now: datetime) -> int | None:
     """Compare what is wrong with what was told, and tell the difference; the message's id, None for no mail.
 
@@ -51,24 +51,24 @@ def check(store: Store, settings: Settings, *, late: Iterable[Trouble], log_of: 
     table = settings.alerts
     if not table.to:
         return None
-    told = alerts.told(store)
+    told = alerts.alert_history(store)
     if told.last_at is not None and timedelta() <= now - told.last_at < timedelta(seconds=table.every):
         return None  # the next mail has it all, or it has passed by then
     ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
     current = {(trouble.spider, trouble.kind): trouble for trouble in (*late, *ending)
                if trouble.spider in settings.spiders}
-    current |= {(trouble.spider, trouble.kind): trouble for trouble in alerts.digests_that_fail(store, list(settings.digests))}
+    current |= {(trouble.spider, trouble.kind): trouble for trouble in alerts.failing_digests(store, list(settings.digests))}
     for spider in settings.spiders:
-        current |= {(spider, trouble.kind): trouble for trouble in alerts.troubles(store, spider, after=table.after)}
+        current |= {(spider, trouble.kind): trouble for trouble in alerts.run_conditions(store, spider, after=table.after)}
     started = _started(current, told, now)
     over = [alert for alert in told.open if (alert.spider, alert.kind) not in current]
     if not started and not over:
         return None
     draft = _written(store, settings, started, over, log_of=log_of, now=now)
-    return alerts.tell(store, started, over, draft, now=now)
+    return alerts.enqueue_alert(store, started, over, draft, now=now)
 
 
-def _started(current: dict[tuple[str, AlertKind], Trouble], told: Told, now: datetime) -> list[Trouble]:
+def _started(current: dict[tuple[str, AlertKind], AlertCondition], told: AlertHistory, now: datetime) -> list[AlertCondition]:
     """What is wrong and was not told, but for what one mail tells with another."""
     known = {(alert.spider, alert.kind) for alert in told.open}
     found = []
@@ -82,7 +82,7 @@ def _started(current: dict[tuple[str, AlertKind], Trouble], told: Told, now: dat
     return found
 
 
-def _written(store: Store, settings: Settings, started: Sequence[Trouble], over: Sequence[Alert], *,
+def _written(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
              log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
     """Render the mail into the file store. Its name and its Message-ID come from what it tells."""
     words = ALERT_WORDINGS[settings.alerts.language]
@@ -112,20 +112,20 @@ def _written(store: Store, settings: Settings, started: Sequence[Trouble], over:
         size_bytes=store.files.path(key).stat().st_size)
 
 
-def _title(trouble: Trouble, words: AlertWording, mask: Callable[[str], str]) -> str:
+def _title(trouble: AlertCondition, words: AlertWording, mask: Callable[[str], str]) -> str:
     reason = clean_line(mask(trouble.last_run.error), 100) if trouble.last_run is not None else ""
     title = words.failed_once if trouble.failures == 1 else words.titles[trouble.kind]
     return title.format(spider=trouble.spider, n=trouble.failures, reason=reason)
 
 
-def _subject(started: Sequence[Trouble], over: Sequence[Alert], words: AlertWording, mask: Callable[[str], str]) -> str:
+def _subject(started: Sequence[AlertCondition], over: Sequence[Alert], words: AlertWording, mask: Callable[[str], str]) -> str:
     told = [_title(trouble, words, mask) for trouble in started]
     told += [words.over[alert.kind].format(spider=alert.spider) for alert in over]
     head = words.comma.join(told[:3])
     return f"[{words.alert}] {head}" + (words.comma + words.more.format(n=len(told) - 3) if len(told) > 3 else "")
 
 
-def _view(trouble: Trouble, words: AlertWording, settings: Settings, mask: Callable[[str], str],
+def _view(trouble: AlertCondition, words: AlertWording, settings: Settings, mask: Callable[[str], str],
           log_of: Callable[[int], Path]) -> TroubleView:
     def at(moment: datetime | None) -> str:
         return f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if moment is not None else words.never

@@ -146,8 +146,8 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
                    done.waiting)
 
 
-def _noted(note: Callable[[], stored.Delivered], *, on_error: Callable[[PipelineError], None],
-           give_up: Callable[[], bool]) -> stored.Delivered:
+def _noted(note: Callable[[], stored.DeliveryResult], *, on_error: Callable[[PipelineError], None],
+           give_up: Callable[[], bool]) -> stored.DeliveryResult:
     """What a server said, written down, however long the disk is full: what it accepted must not be sent again."""
     told, never = False, threading.Event()
     while True:

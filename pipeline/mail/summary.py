@@ -43,7 +43,7 @@ class Refused:
 
     spider: str
     count: int
-    reasons: list[stored.RefusalCount]
+    reasons: list[stored.RejectCount]
     fresh: bool
 
 
@@ -182,12 +182,12 @@ def _troubles(runs: Sequence[Run]) -> list[Trouble]:
 
 def refusals(store: Store, runs: Sequence[Run]) -> list[Refused]:
     """What these runs kept aside, by spider."""
-    reasons = stored.kept_aside(store, [run.id for run in runs if run.progress.rejected])
+    reasons = stored.reject_counts(store, [run.id for run in runs if run.progress.rejected])
     found = []
     for spider in dict.fromkeys(run.spider for run in runs):
         own = [run for run in runs if run.spider == spider]
         count = sum(run.progress.rejected for run in own)
         if count:
             found.append(Refused(spider, count, [reason for reason in reasons if reason.spider == spider],
-                                 stored.newly_refused(store, spider, [run.id for run in own])))
+                                 stored.has_new_rejects(store, spider, [run.id for run in own])))
     return found

@@ -23,7 +23,7 @@ class Entry:
     words: str
     next: datetime | None
     paused: bool = False
-    left_alone_until: datetime | None = None
+    paused_until: datetime | None = None
     """Its hosts asked for no request before."""
 
 
@@ -42,9 +42,9 @@ def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
             found.append(Entry("spider", name, f"after {', '.join(spider.after)}", after_in_words(spider.after), None, off))
         elif not spider.schedule:
             found.append(Entry("spider", name, None, "by hand", None, off))
-        if (until := host_pauses.left_alone_until(spider, hosts)) is not None:
+        if (until := host_pauses.paused_until(spider, hosts)) is not None:
             found = [entry if entry.name != name else replace(
-                entry, left_alone_until=until, next=max(entry.next, until) if entry.next else None) for entry in found]
+                entry, paused_until=until, next=max(entry.next, until) if entry.next else None) for entry in found]
     cursors = slots.read_cursors(store, "digest")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in digest_timetables(settings)}

@@ -103,11 +103,11 @@ def claim_due(store: Store, plans: Plans, *, now: datetime) -> list[Run]:
     return found
 
 
-def _wanted(entry: Planned, spider: SpiderTable, now: datetime) -> slots.Wanted:
+def _wanted(entry: Planned, spider: SpiderTable, now: datetime) -> slots.SlotClaim:
     late = now - entry.due.at
     skip = ""
     if late > ON_TIME and spider.catch_up is not None and late.total_seconds() > spider.catch_up:
         skip = f"it was missed by {duration(late // timedelta(minutes=1) * 60)}; catch_up allows " + (
             duration(spider.catch_up) if spider.catch_up else "none")
-    return slots.Wanted(entry.name, entry.due.key, entry.due.at, "schedule" if late <= ON_TIME else "catch-up",
+    return slots.SlotClaim(entry.name, entry.due.key, entry.due.at, "schedule" if late <= ON_TIME else "catch-up",
                         spider.overlap, entry.schedule, entry.due.planned, skip)

@@ -14,8 +14,7 @@ from pipeline.heartbeat.snapshot.build import due_for_success
 from pipeline.mail import alerts
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.service.status import StatusSource
-from pipeline.store.mail.alerts import AlertKind, Trouble, failures_and_success
-from pipeline.store.mail.alerts import told as told_alerts
+from pipeline.store.mail.alerts import AlertCondition, AlertKind, alert_history, failures_and_success
 
 CATCH_UP = timedelta(minutes=10)
 """For so long after a start no alert says that a spider is late: its missed slot is being caught up."""
@@ -52,7 +51,7 @@ class AlertSender:
             logger.warning("alert: message %d is on its way to %s", message, ", ".join(state.settings.alerts.to))
             self._on_message()
 
-    async def _late(self) -> list[Trouble] | None:
+    async def _late(self) -> list[AlertCondition] | None:
         """Spiders that the heartbeat calls late and that have no failed run, which has an alert of its own.
 
         None when the store could not be read.
@@ -61,12 +60,12 @@ class AlertSender:
         found = await self._status.status()
         if not found["store"]["readable"]:
             return None
-        known = {alert.spider for alert in (await state.ask(told_alerts)).open if alert.kind is AlertKind.LATE}
+        known = {alert.spider for alert in (await state.ask(alert_history)).open if alert.kind is AlertKind.LATE}
         catching_up = utc_now() - state.started_at < CATCH_UP
         troubles = []
         for name, spider in found["spiders"].items():
             if spider["late"] and not spider["failures_in_a_row"] and (name in known or not catching_up):
                 _, success = await state.ask(failures_and_success, name)
                 due = due_for_success(name, success, state.started_at, None, self._status.due_after)
-                troubles.append(Trouble(name, AlertKind.LATE, due or utc_now(), last_success=success))
+                troubles.append(AlertCondition(name, AlertKind.LATE, due or utc_now(), last_success=success))
         return troubles

@@ -68,6 +68,6 @@ class Housekeeping:
         now = utc_now()
         return tidy(self._state.store, self._state.settings, now=now, by_age=self.by_age(now))
 
-    def _prune(self, go_on: Callable[[], bool]) -> retention.Pruned:
+    def _prune(self, go_on: Callable[[], bool]) -> retention.PruneResult:
         now = utc_now()
-        return retention.prune(self._state.store, retention.Rules.of(self._state.settings), now=now, by_age=self.by_age(now), go_on=go_on)
+        return retention.prune(self._state.store, retention.RetentionRules.of(self._state.settings), now=now, by_age=self.by_age(now), go_on=go_on)

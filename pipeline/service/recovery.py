@@ -70,5 +70,5 @@ class Recovery:
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
             logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=about(run))
         how = "when it may" if quiet_only else "where the last one stopped"
-        for run in runs.take_up_stopped(store, now=now, quiet_only=quiet_only):
+        for run in runs.resume_stopped(store, now=now, quiet_only=quiet_only):
             logger.info("%s run %d goes on %s", run.spider, run.id, how, extra=about(run))

@@ -36,7 +36,7 @@ from pipeline.service.supervision import RunSupervisor
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store
 from pipeline.store.mail import outbox
-from pipeline.store.maintenance.instance_lock import sole_service
+from pipeline.store.maintenance.instance_lock import hold_instance_lock
 from pipeline.store.runs import runs
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.runner import Runner
@@ -70,7 +70,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
         logger.warning("%s; %s", short_of_files, OPEN_FILES_FIX.format(open_files_for(connections)))
     store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
     # Several services may share a database: there the rows of the store say who does what.
-    with contextlib.nullcontext() if store.shared else sole_service(settings.data_dir) as unclean:
+    with contextlib.nullcontext() if store.shared else hold_instance_lock(settings.data_dir) as unclean:
         service = Service(store, settings, once=once, show_progress=show_progress, configure_logs=configure_logs)
         await service.run(unclean=bool(unclean))
     store.close()

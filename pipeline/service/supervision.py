@@ -52,7 +52,7 @@ class RunSupervisor:
         paused = await asyncio.to_thread(host_pauses.paused_hosts, self._state.store, now=now)
         here = now.astimezone(settings.zone)
         return {name for name, spider in settings.spiders.items()
-                if quiet_until(spider.quiet, here) is not None or host_pauses.left_alone_until(spider, paused) is not None}
+                if quiet_until(spider.quiet, here) is not None or host_pauses.paused_until(spider, paused) is not None}
 
     async def log_progress(self) -> None:
         """Log the figures of each running run when they changed."""

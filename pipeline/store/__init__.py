@@ -2,6 +2,6 @@
 
 from pipeline.store.database.engine import Store
 from pipeline.store.files.file_store import FileStore
-from pipeline.store.opening import open_store
+from pipeline.store.open import open_store
 
 __all__ = ["FileStore", "Store", "open_store"]

@@ -9,7 +9,7 @@ from pipeline.errors import StoreError
 from pipeline.store.database import migrate as migrate_
 from pipeline.store.database.engine import Store, prepare_store
 from pipeline.store.database.schema_check import refuse_other_tables
-from pipeline.store.maintenance.clock_trust import look
+from pipeline.store.maintenance.clock_trust import observe_clock
 
 UNFINISHED_RESTORE = "restore-unfinished"
 """A file in data_dir while a restore moves things into place: what is there is half of what was, half of what will be."""
@@ -57,5 +57,5 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
         migrate_.upgrade(store)
     if migrate:
         refuse_other_tables(store, migrate_.HEAD)
-        look(store)
+        observe_clock(store)
     return store

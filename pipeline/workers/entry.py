@@ -43,7 +43,7 @@ from pipeline.download.response.answer import TryLaterError, refused_status
 from pipeline.download.storage.paths import Places
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.hosts import place_of
-from pipeline.model import REHEARSAL, DigestClaim, Outcome, Progress, Run, Transfer
+from pipeline.model import DRY_RUN, DigestClaim, Outcome, Progress, Run, Transfer
 from pipeline.run_log import Capture, RunLog, page_file
 from pipeline.session import Session, open_session, prepare, translate
 from pipeline.session.client import fetch
@@ -57,7 +57,7 @@ from pipeline.store import Store, open_store
 from pipeline.store.files import download_queue
 from pipeline.store.mail import login_cookies
 from pipeline.store.runs import host_pauses
-from pipeline.store.runs.follow_ups import Sequel
+from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress, work_left
 from pipeline.text import counted, shown_url
 from pipeline.workers.signals import STOPPING
@@ -194,7 +194,7 @@ class CrawlRun:
         self._held_until: datetime | None = None
         self._progress = replace(run.progress)  # of a process before this one, which a page ended
         self._before = run.progress
-        self._rehearsal = run.reason == REHEARSAL
+        self._rehearsal = run.reason == DRY_RUN
         self._downloads: Downloads | None = None
         self._ended = threading.Event()
 
@@ -214,7 +214,7 @@ class CrawlRun:
             self._ended.set()
             reporter.join()
         end_run(self._store, self._run, ending, self._so_far(), now=datetime.now(UTC),
-                sequel=Sequel.of(self._settings, self._run.spider))
+                follow_ups=FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
         spider = self._settings.spiders[self._run.spider]
@@ -227,7 +227,7 @@ class CrawlRun:
             evening.daemon = True
             evening.start()
         paused = host_pauses.paused_hosts(self._store, now=datetime.now(UTC))
-        if (until := host_pauses.left_alone_until(spider, paused)) is not None:
+        if (until := host_pauses.paused_until(spider, paused)) is not None:
             return Ending(Outcome.STOPPED, f"its host asks to be left alone until {self._shown(until)} (Retry-After)",
                           HOST_PAUSED, keep_open=True)
         session = open_session(self._run.spider, spider, self._settings)
@@ -268,7 +268,7 @@ class CrawlRun:
             now = datetime.now(UTC)
             wanted = now + timedelta(seconds=min(seconds, host_pauses.LONGEST.total_seconds()))
             try:
-                until = host_pauses.remember(self._store, host, until=wanted, spider=self._run.spider, now=now)
+                until = host_pauses.pause_host(self._store, host, until=wanted, spider=self._run.spider, now=now)
             except PipelineError as error:
                 logger.warning("that %s asks to be left alone is not remembered: %s", host, error)
             else:
@@ -419,7 +419,7 @@ def _fetch_along(store: Store, settings: Settings, run: Run, leader: socket.sock
             store=store, run=run, table=_share(spider, mate=True), session=open_session(run.spider, spider, settings),
             starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
             budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
-            keep_pages=run.reason != REHEARSAL and settings.keeps_pages(run.spider))
+            keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider))
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))

@@ -18,10 +18,11 @@ from pipeline.model import DigestClaim, Outcome, Run
 from pipeline.run_log import page_at_work, page_file
 from pipeline.settings import Settings
 from pipeline.store import Store
-from pipeline.store.crawl.frontier import progress_so_far, set_page_aside
+from pipeline.store.crawl.commit import progress_so_far
+from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.mail import digests
-from pipeline.store.runs.follow_ups import Sequel
-from pipeline.store.runs.runs import Ending, end_run, get_run, keep_run
+from pipeline.store.runs.follow_ups import FollowUps
+from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
 from pipeline.workers.process import Child
 
 WATCH_EVERY_S = 1.0
@@ -183,7 +184,7 @@ class Runner:
     def _keep(self, run: Run) -> bool:
         """Renew its lease; False when it is no longer ours."""
         try:
-            return keep_run(self._store, run, now=datetime.now(UTC))
+            return renew_run(self._store, run, now=datetime.now(UTC))
         except PipelineError as error:
             logger.warning("%s run %d: its lease was not renewed: %s", run.spider, run.id, error)
             return True
@@ -210,9 +211,9 @@ class Runner:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             reason = Ending(Outcome.KILLED, f"its process ended with {how} before the run did; see {log_file.name} "
                             "in data_dir/logs/runs", "SpiderError", keep_open=True, retry=True)
-        sequel = Sequel.of(self.settings, run.spider) if run.spider in self.settings.spiders else None
+        follow_ups = FollowUps.of(self.settings, run.spider) if run.spider in self.settings.spiders else None
         try:
-            return end_run(self._store, run, reason, None, now=datetime.now(UTC), sequel=sequel)
+            return end_run(self._store, run, reason, None, now=datetime.now(UTC), follow_ups=follow_ups)
         except LeaseLostError:
             return get_run(self._store, run.id) or run
 

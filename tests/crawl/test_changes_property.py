@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pipeline.model import ChangeKind, Item, Outcome, Page, Progress, Run
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import items
+from pipeline.store.crawl.commit import commit_pages
 from pipeline.store.crawl.compare import Comparison
-from pipeline.store.crawl.frontier import commit_pages
 from pipeline.store.runs import runs
 from pipeline.store.runs.leases import TTL
 from pipeline.store.runs.runs import Ending
@@ -70,7 +70,7 @@ class World:
                          now=self.now)
             if fate != "stopped":
                 return
-            runs.take_up_stopped(self.store, now=self.now)
+            runs.resume_stopped(self.store, now=self.now)
             run = self._take_up()
         self._commit(run, state, page_size, seen)
         ended = runs.end_run(self.store, run, Ending(Outcome.SUCCEEDED, complete=True), Progress(), now=self.now)

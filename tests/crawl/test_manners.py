@@ -22,6 +22,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from pipeline.store.health.details import downloads_of
 
 from pipeline.crawl.middlewares.page_cache import Kept, PageCache
 from pipeline.heartbeat.snapshot.build import snapshot
@@ -30,7 +31,6 @@ from pipeline.schedule.agenda import agenda
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
 from pipeline.store import open_store
-from pipeline.store.health.details import downloads_of
 from pipeline.store.runs import host_pauses, runs
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
@@ -431,9 +431,9 @@ def test_a_run_that_quiet_hours_stop_goes_on_where_it_was(crawls: Crawls, site: 
     assert (first.outcome, first.error_kind) == (Outcome.STOPPED, "QuietHours")
     assert first.error.startswith("quiet hours until 06:00; stopped with")
     now = datetime.now(UTC)
-    (waiting,) = runs.take_up_stopped(crawls.store, now=now, quiet_only=True)
+    (waiting,) = runs.resume_stopped(crawls.store, now=now, quiet_only=True)
     assert (waiting.pass_id, waiting.reason) == (first.pass_id, "resume")
-    assert runs.take_up_stopped(crawls.store, now=now, quiet_only=True) == []
+    assert runs.resume_stopped(crawls.store, now=now, quiet_only=True) == []
     assert runs.start_run(crawls.store, None, owner="x", now=now, limit=9, held=["s"]) is None
     # Who asks by hand, or is a schedule, meets the run that waits.
     assert runs.claim_slot(crawls.store, "s", "by hand", due_at=now, reason="manual", now=now).id == waiting.id
@@ -534,8 +534,8 @@ def test_a_retry_after_longer_than_our_patience_is_remembered_by_every_later_run
     assert [(run.outcome, run.error_kind) for run in (again, other)] == [(Outcome.STOPPED, "HostPaused")] * 2
     assert "asks to be left alone until" in again.error
     entries = agenda(crawls.store, crawls.settings, now=datetime.now(UTC))
-    assert all(entry.left_alone_until and timedelta(hours=1.9) < entry.left_alone_until - began < timedelta(hours=2.1)
-               and entry.next == entry.left_alone_until for entry in entries)
+    assert all(entry.paused_until and timedelta(hours=1.9) < entry.paused_until - began < timedelta(hours=2.1)
+               and entry.next == entry.paused_until for entry in entries)
     shown = snapshot(crawls.store, crawls.settings, next_slots={}, started_at=began, now=datetime.now(UTC), version="1")
     assert any("asks to be left alone until" in reason for reason in shown["spiders"]["t"]["reasons"])
 
@@ -554,11 +554,11 @@ def test_a_pass_goes_on_when_its_host_may_be_asked_again(crawls: Crawls, site: P
     site.pages = {"/": Answer("<p>x</p>")}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}')
     now = datetime.now(UTC)
-    host_pauses.remember(crawls.store, site.url.removeprefix("http://"), until=now + timedelta(hours=1), spider="s", now=now)
+    host_pauses.pause_host(crawls.store, site.url.removeprefix("http://"), until=now + timedelta(hours=1), spider="s", now=now)
     assert (crawls.perform().outcome, site.paths()) == (Outcome.STOPPED, [])
     later = now + timedelta(hours=1)
-    (resumed,) = runs.take_up_stopped(crawls.store, now=later, quiet_only=True)
-    assert host_pauses.left_alone_until(crawls.settings.spiders["s"], host_pauses.paused_hosts(crawls.store, now=later)) is None
+    (resumed,) = runs.resume_stopped(crawls.store, now=later, quiet_only=True)
+    assert host_pauses.paused_until(crawls.settings.spiders["s"], host_pauses.paused_hosts(crawls.store, now=later)) is None
     assert resumed.reason == "resume"
 
 
@@ -568,5 +568,5 @@ def test_a_login_is_not_tried_while_its_host_is_left_alone(crawls: Crawls, site:
         crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\n[spiders.s.login]\nurl = "{door.url}/login"\n'
                      f'fields = {{ user = "u" }}\ncheck = "a"{ITEM}')
         now = datetime.now(UTC)
-        host_pauses.remember(crawls.store, door.url.removeprefix("http://"), until=now + timedelta(hours=1), spider="s", now=now)
+        host_pauses.pause_host(crawls.store, door.url.removeprefix("http://"), until=now + timedelta(hours=1), spider="s", now=now)
         assert (crawls.perform().outcome, site.paths(), door.paths()) == (Outcome.STOPPED, [], [])

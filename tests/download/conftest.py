@@ -16,10 +16,10 @@ from pipeline.download.pool import Downloads
 from pipeline.download.storage.paths import Places
 from pipeline.model import Download, Item, Page, Run, StoredFile
 from pipeline.session.errors import translate
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import download_files, downloads
-from pipeline.store.opening import open_store
+from pipeline.store.open import open_store
 from pipeline.store.runs import runs
 from tests.servers.files import FileServer, file_server
 
@@ -61,7 +61,7 @@ class Bench:
         files = tuple(Download(url=each) if isinstance(each, str) else each for each in wanted)
         now = datetime.now(UTC)
         page = Page("http://site/", 200, now, downloads=files, items=tuple(items))
-        frontier.commit_pages(self.store, run, [page], now=now)
+        commit.commit_pages(self.store, run, [page], now=now)
 
     def workers(self, run: Run, *, workers: int = 2, on_change: Callable[[], None] = lambda: None,
                 client: Callable[[], requests.Session] = session, owner: str = "me", per_host: int | None = None,

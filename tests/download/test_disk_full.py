@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DiskFullError
-from pipeline.store.opening import open_store
+from pipeline.store.open import open_store
 from tests.download.conftest import Bench
 from tests.download.torture import can_mount, mount
 from tests.servers.files import FileServer

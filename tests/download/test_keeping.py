@@ -164,7 +164,7 @@ def test_a_file_of_a_run_at_work_or_one_that_is_fetched_again_stays(bench: Bench
     bench.ask_for(run, url)
     wanted, = queue.take(bench.store, run, owner="me", now=later(), limit=1)
     assert tidy(bench.store, settings, now=later()).files == 0
-    queue.give_back(bench.store, [wanted.id], owner="me")
+    queue.release(bench.store, [wanted.id], owner="me")
     assert tidy(bench.store, settings, now=later()).files == 1
 
 

@@ -233,11 +233,11 @@ def test_a_row_taken_up_by_someone_else_is_left_to_him(bench: Bench) -> None:
     later = now + leases.TTL + timedelta(seconds=1)
     again, = queue.take(bench.store, run, owner="next", now=later, limit=1)
     assert again.attempt == 2
-    arrived = queue.Arrived(wanted, key="downloads/books/a", name="a", size_bytes=1)
+    arrived = queue.CompletedDownload(wanted, key="downloads/books/a", name="a", size_bytes=1)
     assert queue.record(bench.store, run, [arrived], owner="slow", now=later) == set()
     with pytest.raises(LeaseLostError):
         queue.fail(bench.store, wanted.id, owner="slow", error="", now=datetime.now(UTC), retry_at=None, attempts=1)
-    queue.give_back(bench.store, [wanted.id], owner="slow")
+    queue.release(bench.store, [wanted.id], owner="slow")
     assert bench.row(url)["lease_owner"] == "next"
     assert queue.renew(bench.store, [wanted.id], owner="slow", now=later) == set()
     assert bench.files == []

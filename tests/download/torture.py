@@ -38,9 +38,9 @@ from pipeline.errors import DiskFullError
 from pipeline.model import Download, Page
 from pipeline.session.errors import translate
 from pipeline.settings import load
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit
 from pipeline.store.files import versions
-from pipeline.store.opening import open_store
+from pipeline.store.open import open_store
 from pipeline.store.runs import runs
 from tests.servers.files import Asked, FileServer, Served, file_server, http_date
 
@@ -155,7 +155,7 @@ class Round:
         run = runs.start_run(store, claimed.id, owner="round", now=now, limit=1)
         assert run is not None
         url = self.torture.site.url + self.path
-        frontier.commit_pages(store, run, [Page(url, 200, now, downloads=(Download(url),))], now=now)
+        commit.commit_pages(store, run, [Page(url, 200, now, downloads=(Download(url),))], now=now)
         store.close()
         for kind in self.kinds:
             getattr(self, f"_{kind}")()
@@ -386,7 +386,7 @@ def _some_versions(data_dir: Path, server: FileServer) -> None:
         run = runs.start_run(store, claimed.id, owner="round", now=now, limit=1)
         assert run is not None
         urls = [server.put(f"/{number}.bin", bytes([number, version]) * 500) for number in range(5)]
-        frontier.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(map(Download, urls)))], now=now)
+        commit.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(map(Download, urls)))], now=now)
         made = Downloads(store, run, client=client, translate=translate, limits=LIMITS, workers=2, owner="round",
                          on_change=lambda: None, places=Places("{host}/{name}"))
         made.start()
@@ -398,7 +398,7 @@ def _some_versions(data_dir: Path, server: FileServer) -> None:
 def _check_kept(data_dir: Path, what: str, *, whole: bool) -> None:
     """Every record has its file, but for those marked; every file has its record; whole: the limits are kept, too."""
     store = open_store(data_dir, migrate=False)
-    doomed = {key for _, _, key, _ in versions.doomed(store)}
+    doomed = {key for _, _, key, _ in versions.marked_for_deletion(store)}
     kept = {version.key: version for version in versions.versions(store, "torture", waiting={}, now=datetime.now(UTC))}
     store.close()
     there = {str(path.relative_to(data_dir)) for path in (data_dir / "downloads").rglob("*") if path.is_file()}

@@ -230,8 +230,8 @@ def test_systemd_may_be_abstract_gone_or_not_there_at_all():
 
 def test_a_database_that_takes_no_write_is_failing(tmp_path):
     store = open_store(tmp_path / "var")
-    write_probe.beat(store, now=NOW)
-    write_probe.beat(store, now=NOW)
+    write_probe.write_pulse(store, now=NOW)
+    write_probe.write_pulse(store, now=NOW)
     with store.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only=ON")
 
@@ -244,7 +244,7 @@ def test_a_database_that_takes_no_write_is_failing(tmp_path):
         await probe.stop()
         return problem
 
-    problem = asyncio.run(probed(lambda: write_probe.beat(store, now=NOW)))
+    problem = asyncio.run(probed(lambda: write_probe.write_pulse(store, now=NOW)))
     assert "readonly" in problem or "cannot" in problem
     told = judged(empty(), Vitals().now(0), unwritable=problem)
     assert told["health"] == "failing"

@@ -17,7 +17,7 @@ from pipeline.heartbeat.snapshot.schema import SCHEMA, Snapshot, json_schema
 from pipeline.model import Outcome, Progress, Transfer
 from pipeline.settings import Secret, load
 from pipeline.store.database.schema import downloads, messages, runs
-from pipeline.store.opening import open_store
+from pipeline.store.open import open_store
 from pipeline.store.runs.runs import Ending, claim_slot, end_run, report_progress, start_run
 
 from .conftest import NOW, STARTED

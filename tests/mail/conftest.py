@@ -14,7 +14,7 @@ from pipeline.mail.digest import Built, build
 from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit
 from pipeline.store.database.schema import download_files, downloads
 from pipeline.store.mail import digests, outbox
 from pipeline.store.runs.runs import Ending, claim_slot, end_run, start_run
@@ -73,7 +73,7 @@ class Site:
             kept = KeptPages(self.store.files, spider)
             own = [Page(url=f"http://site.test/{key}", status=200, fetched_at=self.at, body=body, items=(Item(key, items[key]),))
                    for key, body in (pages or {}).items()]
-            kept.settle(frontier.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)
+            kept.settle(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)
         for number, (name, content, content_type) in enumerate(files):
             self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
         return end_run(self.store, run, Ending(outcome, error=error, complete=complete and items is not None

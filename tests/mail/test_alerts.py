@@ -16,7 +16,7 @@ from pipeline.mail.alerts import TAIL_LINES, check, tail
 from pipeline.model import MessageState, Outcome
 from pipeline.store.mail import alerts
 from pipeline.store.mail import outbox as stored
-from pipeline.store.mail.alerts import AlertKind, Trouble
+from pipeline.store.mail.alerts import AlertCondition, AlertKind
 from tests.mail.conftest import NOW
 
 BOOK = {"title": "A Light in the Attic"}
@@ -31,7 +31,7 @@ def settings(settings_from):
 @pytest.fixture
 def look(store, settings, clock, tmp_path):
     """Evaluates the alerts; the id of a message, or None."""
-    def now(*, late: Sequence[Trouble] = (), with_settings=settings) -> int | None:
+    def now(*, late: Sequence[AlertCondition] = (), with_settings=settings) -> int | None:
         return check(store, with_settings, late=late, log_of=lambda run_id: tmp_path / f"{run_id}.log", now=clock())
 
     return now
@@ -101,14 +101,14 @@ def test_a_suspect_run_is_told_until_there_are_items_again(store, site, look, cl
 
 def test_lateness_is_told_with_its_due_time_and_not_beside_failing(store, site, look, clock):
     due = NOW - timedelta(hours=2)
-    assert look(late=[Trouble("news", AlertKind.LATE, due)]) is not None
+    assert look(late=[AlertCondition("news", AlertKind.LATE, due)]) is not None
     mail, = mails(store)
     assert "news is late" in mail["Subject"]
     assert "Since: 2026-11-22 06:00:00 UTC" in text_of(mail)
     assert "Last good run: never" in text_of(mail)
     clock.forward(minutes=10)
     fail(site, 3)
-    assert look(late=[Trouble("news", AlertKind.LATE, due), Trouble("books", AlertKind.LATE, due)]) is not None
+    assert look(late=[AlertCondition("news", AlertKind.LATE, due), AlertCondition("books", AlertKind.LATE, due)]) is not None
     assert mails(store)[1]["Subject"] == "[alert] books failed 3 times in a row"
     clock.forward(minutes=10)
     assert look() is not None

@@ -18,10 +18,11 @@ import pytest
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page
 from pipeline.store import Store, open_store
-from pipeline.store.crawl import frontier, items
+from pipeline.store.crawl import commit, items
 from pipeline.store.database import migrate
 from pipeline.store.mail import digests, outbox
 from pipeline.store.maintenance import backup
+from pipeline.store.maintenance.restore import restore_backup
 from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -43,7 +44,7 @@ def crawled(store: Store, key: str, *names: str) -> None:
     run = runs.start_run(store, None, owner=store.owner, now=NOW, limit=9)
     assert run is not None
     page = Page("http://shop/", 200, NOW, items=tuple(Item(name, {"name": name, "odd": "a\tb\n\\.\n\0"}) for name in names))
-    done = frontier.commit_pages(store, run, [page], now=NOW)
+    done = commit.commit_pages(store, run, [page], now=NOW)
     runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), done.progress, now=NOW)
 
 
@@ -72,7 +73,7 @@ def test_what_was_backed_up_comes_back(store: Store, request: pytest.FixtureRequ
                                  "manifest.json"}
     assert done.files == 3
     place, url = elsewhere(store, request, tmp_path / "new")
-    restored = backup.restore(place, url, archive, replace=False, resend=False, now=NOW)
+    restored = restore_backup(place, url, archive, replace=False, resend=False, now=NOW)
     assert (restored.files, restored.lost, restored.kept, restored.parked) == (3, 0, None, 1)
     again = open_store(place, url)
     assert [item.data for item in items.present(again, "shop")] == [item.data for item in items.present(store, "shop")]
@@ -90,14 +91,14 @@ def test_what_waited_is_parked_unless_told_to_be_sent(store: Store, request: pyt
     filled(store)
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
     place, url = elsewhere(store, request, tmp_path / "new")
-    backup.restore(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
+    restore_backup(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
     again = open_store(place, url)
     assert outbox.lease(again, owner="me", now=NOW) == []
     (message,) = outbox.list_messages(again)
     assert message.state is MessageState.PARKED
     assert "may have been sent since" in message.last_error
     again.close()
-    backup.restore(place, url, tmp_path / "b", replace=True, resend=True, now=NOW + timedelta(minutes=5))
+    restore_backup(place, url, tmp_path / "b", replace=True, resend=True, now=NOW + timedelta(minutes=5))
     again = open_store(place, url)
     assert [message.message_id for message in outbox.lease(again, owner="me", now=NOW)] == ["<1@here>"]
     again.close()
@@ -110,10 +111,10 @@ def test_data_that_is_there_is_kept_beside_and_only_when_asked(store: Store, tmp
     store.files.write("jars/shop.txt", b"newer")
     place, url = store.data_dir, url_of(store)
     with pytest.raises(StoreError, match=r"there is data already.*--replace"):
-        backup.restore(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
+        restore_backup(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
     assert len(list(items.present(store, "shop"))) == 1
     store.close()
-    done = backup.restore(place, url, tmp_path / "b", replace=True, resend=False, now=NOW)
+    done = restore_backup(place, url, tmp_path / "b", replace=True, resend=False, now=NOW)
     again = open_store(place, url)
     assert [item.key for item in items.present(again, "shop")] == ["one", "two"]
     assert again.files.path("jars/shop.txt").read_bytes() == b"cookies"
@@ -160,7 +161,7 @@ def test_a_damaged_backup_changes_nothing(tmp_path: Path, damage: Callable[[Path
     damage(archive)
     before = {path: path.read_bytes() for path in sorted(store.data_dir.rglob("*")) if path.is_file()}
     with pytest.raises(StoreError, match=str(archive)):
-        backup.restore(store.data_dir, None, archive, replace=True, resend=False, now=NOW)
+        restore_backup(store.data_dir, None, archive, replace=True, resend=False, now=NOW)
     assert {path: path.read_bytes() for path in sorted(store.data_dir.rglob("*")) if path.is_file()} == before
     assert not (tmp_path / "evil").exists()
 
@@ -181,11 +182,11 @@ def test_a_restore_that_was_cut_short_is_said_and_started_again(tmp_path: Path, 
 
     monkeypatch.setattr(os, "replace", killed_in_between)
     with pytest.raises(KeyboardInterrupt):
-        backup.restore(store.data_dir, None, tmp_path / "b", replace=True, resend=False, now=NOW)
+        restore_backup(store.data_dir, None, tmp_path / "b", replace=True, resend=False, now=NOW)
     monkeypatch.undo()
     with pytest.raises(StoreError, match="restore was cut short"):
         open_store(store.data_dir)
-    backup.restore(store.data_dir, None, tmp_path / "b", replace=False, resend=False, now=NOW + timedelta(seconds=9))
+    restore_backup(store.data_dir, None, tmp_path / "b", replace=False, resend=False, now=NOW + timedelta(seconds=9))
     again = open_store(store.data_dir)
     assert [item.key for item in items.present(again, "shop")] == ["one", "two"]
     again.close()
@@ -212,7 +213,7 @@ def test_a_backup_while_four_write_holds_whole_transactions(store: Store, reques
         for thread in threads:
             thread.join()
     place, url = elsewhere(store, request, tmp_path / "new")
-    backup.restore(place, url, tmp_path / "2", replace=False, resend=False, now=NOW)
+    restore_backup(place, url, tmp_path / "2", replace=False, resend=False, now=NOW)
     again = open_store(place, url)
     with again.read() as connection:
         slots = connection.exec_driver_sql("SELECT count(*) FROM slots").scalar()
@@ -228,7 +229,7 @@ def test_a_run_at_work_is_not_pulled_away_from_under(store: Store, tmp_path: Pat
     alive = f"{machine}:{os.getppid()}:{opening}"
     runs.start_run(store, None, owner=alive, now=NOW, limit=9)
     with pytest.raises(StoreError, match="run 1 of shop is at work"):
-        backup.restore(store.data_dir, url_of(store), tmp_path / "b", replace=True, resend=False, now=NOW)
+        restore_backup(store.data_dir, url_of(store), tmp_path / "b", replace=True, resend=False, now=NOW)
 
 
 def test_a_backup_of_a_newer_version_or_another_database_is_refused(tmp_path: Path,
@@ -238,7 +239,7 @@ def test_a_backup_of_a_newer_version_or_another_database_is_refused(tmp_path: Pa
     store.close()
     monkeypatch.setattr(migrate, "HEAD", "0000")
     with pytest.raises(StoreError, match="newer version: upgrade"):
-        backup.restore(tmp_path / "new", None, tmp_path / "b", replace=False, resend=False, now=NOW)
+        restore_backup(tmp_path / "new", None, tmp_path / "b", replace=False, resend=False, now=NOW)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ GOOD: dict[str, object] = {"format": 1, "version": "1", "kind": "sqlite", "revis
 def test_a_manifest_that_cannot_be_believed_restores_nothing(tmp_path: Path, manifest: dict[str, object] | bytes, said: str) -> None:
     source = hostile(tmp_path / "b.tar.gz", manifest)
     with pytest.raises(StoreError, match=said):
-        backup.restore(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)
+        restore_backup(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)
     assert not (tmp_path / "data" / "pipeline.sqlite3").exists()
 
 
@@ -290,7 +291,7 @@ def test_a_header_that_claims_gigabytes_is_not_read_into_memory(tmp_path: Path) 
     source = hostile(tmp_path / "b.tar.gz", GOOD, heads=(head.tobuf(tarfile.USTAR_FORMAT), *zeros))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(StoreError, match="cannot be read as a backup"):
-        backup.restore(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)
+        restore_backup(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
@@ -299,4 +300,4 @@ def test_a_file_larger_than_the_disk_is_refused_before_it_is_written(tmp_path: P
     head.size = 2**50
     (tmp_path / "b.tar").write_bytes(head.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
     with pytest.raises(DiskFullError, match="are free"):
-        backup.restore(tmp_path / "data", None, tmp_path / "b.tar", replace=False, resend=False, now=NOW)
+        restore_backup(tmp_path / "data", None, tmp_path / "b.tar", replace=False, resend=False, now=NOW)

@@ -123,8 +123,8 @@ def test_a_note_that_is_damaged_is_made_anew(machine: Machine) -> None:
 
 
 def test_counts_are_kept_to_while_ages_mean_nothing(store: Store) -> None:
-    rules = retention.Rules(messages=retention.Keep(timedelta(days=1), 5)).without_ages()
-    assert rules.messages == retention.Keep(None, 5)
+    rules = retention.RetentionRules(messages=retention.RetentionRule(timedelta(days=1), 5)).without_ages()
+    assert rules.messages == retention.RetentionRule(None, 5)
 
 
 @pytest.mark.needs("faketime")

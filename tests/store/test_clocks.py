@@ -13,7 +13,7 @@ from pipeline.model import DraftMessage, Outcome, Progress
 from pipeline.store import Store
 from pipeline.store.mail import digests, outbox
 from pipeline.store.runs import leases, runs
-from pipeline.store.runs.follow_ups import Sequel
+from pipeline.store.runs.follow_ups import FollowUps
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DRAFT = DraftMessage("<1@here>", "News", "me@here", ("a@there",), "messages/1-1.eml", 100)
@@ -109,8 +109,8 @@ def test_what_was_sent_before_the_clock_was_set_back_does_not_count_as_sent_with
 def test_a_retry_put_off_before_the_clock_was_set_back_begins(store: Store) -> None:
     run = runs.get_run(store, a_run(store, "me"))
     assert run is not None
-    sequel = Sequel(times=1, wait_s=600.0, outcomes=frozenset({Outcome.FAILED}))
+    follow_ups = FollowUps(times=1, wait_s=600.0, outcomes=frozenset({Outcome.FAILED}))
     runs.end_run(store, run, runs.Ending(Outcome.FAILED, "the site is down", keep_open=True, retry=True), Progress(), now=NOW,
-                 sequel=sequel)
+                 follow_ups=follow_ups)
     assert runs.start_run(store, None, owner="me", now=NOW + timedelta(minutes=1), limit=9) is None
     assert runs.start_run(store, None, owner="me", now=NOW - HOURS, limit=9) is not None

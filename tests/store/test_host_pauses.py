@@ -12,7 +12,7 @@ HOUR = timedelta(hours=1)
 
 
 def remember(store: Store, host: str, until: datetime, now: datetime = NOW) -> datetime:
-    return host_pauses.remember(store, host, until=until, spider="s", now=now)
+    return host_pauses.pause_host(store, host, until=until, spider="s", now=now)
 
 
 def test_the_latest_time_holds_until_it_is_over(store: Store) -> None:

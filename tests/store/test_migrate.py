@@ -11,7 +11,7 @@ from sqlalchemy import inspect, text
 
 from pipeline.model import Item, Page
 from pipeline.store import Store, open_store
-from pipeline.store.crawl import frontier, items
+from pipeline.store.crawl import commit, items
 from pipeline.store.database import migrate
 from pipeline.store.runs import host_pauses, runs
 
@@ -88,7 +88,7 @@ def test_a_store_of_the_first_version_goes_on_with_its_items(store: Store, tmp_p
     runs.claim_slot(later, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
     run = runs.start_run(later, None, owner="me", now=NOW, limit=1)
     assert run is not None
-    done = frontier.commit_pages(later, run, [Page("http://a.example/", 200, NOW, items=(
+    done = commit.commit_pages(later, run, [Page("http://a.example/", 200, NOW, items=(
         Item("a", {"x": "words " * 500}), Item("b", {"x": 2})))], now=NOW)
     assert (done.progress.unchanged, done.progress.changed) == (1, 1)
     later.close()

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from pipeline.model import Item, Page
 from pipeline.store import Store
-from pipeline.store.crawl import frontier, items
+from pipeline.store.crawl import commit, items
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
 
@@ -18,11 +18,11 @@ NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 LINKS = [f"https://docs.example/api/java.base/java/util/Class{number}.html#method-{number}" for number in range(500)]
 
 
-def commit(store: Store, number: int, data: dict[str, Any]) -> int:
+def committed(store: Store, number: int, data: dict[str, Any]) -> int:
     runs.claim_slot(store, "docs", str(number), due_at=NOW, reason="schedule", now=NOW)
     run = runs.start_run(store, None, owner="me", now=NOW, limit=1)
     assert run is not None
-    frontier.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("k", data),))], now=NOW)
+    commit.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("k", data),))], now=NOW)
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED, complete=True), None, now=NOW)
     return run.id
 
@@ -30,20 +30,20 @@ def commit(store: Store, number: int, data: dict[str, Any]) -> int:
 @pytest.mark.parametrize("data", [
     {}, {"x": None}, {"x": 1}, {"links": LINKS}, {"text": "é漢\u2028" * 3000}, {"x": "a" * 399}, {"x": [[], {}, "", 0, 1.5, True] * 300}])
 def test_items_and_changes_come_back_as_they_were(store: Store, data: dict[str, Any]) -> None:
-    first = commit(store, 1, {"links": LINKS[:100]})
-    second = commit(store, 2, data)
-    third = commit(store, 3, data)
+    first = committed(store, 1, {"links": LINKS[:100]})
+    second = committed(store, 2, data)
+    third = committed(store, 3, data)
     assert next(items.present(store, "docs")).data == data
     new, changed = digests.changes_of(store, [first, second, third])
     assert (new.after, changed.before, changed.after) == ({"links": LINKS[:100]}, {"links": LINKS[:100]}, data)
 
 
 def test_an_item_that_is_gone_tells_what_it_was(store: Store) -> None:
-    commit(store, 1, {"links": LINKS})
+    committed(store, 1, {"links": LINKS})
     runs.claim_slot(store, "docs", "2", due_at=NOW, reason="schedule", now=NOW)
     run = runs.start_run(store, None, owner="me", now=NOW, limit=1)
     assert run is not None
-    frontier.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("other", {"links": LINKS[:1]}),))], now=NOW)
+    commit.commit_pages(store, run, [Page("https://docs.example/", 200, NOW, items=(Item("other", {"links": LINKS[:1]}),))], now=NOW)
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED, complete=True), None, now=NOW)
     gone = next(change for change in digests.changes_of(store, [run.id]) if change.key == "k")
     assert (gone.before, gone.after) == ({"links": LINKS}, {})
@@ -52,7 +52,7 @@ def test_an_item_that_is_gone_tells_what_it_was(store: Store) -> None:
 def test_lists_of_links_take_a_fifth_of_their_size_on_sqlite(store: Store) -> None:
     if store.shared:
         pytest.skip("PostgreSQL compresses by itself")
-    commit(store, 1, {"links": LINKS})
+    committed(store, 1, {"links": LINKS})
     with store.read() as connection:
         size, = connection.execute(text("SELECT length(data) FROM items")).one()
     assert size < len(str(LINKS)) / 5

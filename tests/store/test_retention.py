@@ -14,17 +14,17 @@ from pipeline.cli import data
 from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, RecipientResult, Request, Run
 from pipeline.settings import load
 from pipeline.store import Store
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit, frontier
 from pipeline.store.database import schema
 from pipeline.store.health import status_queries
 from pipeline.store.mail import digests, outbox
 from pipeline.store.maintenance import retention
-from pipeline.store.maintenance.retention import Keep, Pruned, Rules
+from pipeline.store.maintenance.retention import PruneResult, RetentionRule, RetentionRules
 from pipeline.store.runs import runs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
-ALL = Rules(runs=Keep(age=30 * DAY), pages=Keep(age=30 * DAY), messages=Keep(age=30 * DAY), logs=Keep(age=30 * DAY))
+ALL = RetentionRules(runs=RetentionRule(age=30 * DAY), pages=RetentionRule(age=30 * DAY), messages=RetentionRule(age=30 * DAY), logs=RetentionRule(age=30 * DAY))
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def run_at(store: Store, at: datetime, price: int, *, outcome: Outcome = Outcome
                 file_key=f"pages/shop/{price}-x.html")
     store.files.write(page.file_key, b"<p>")
     os.utime(store.files.path(page.file_key), (at.timestamp(), at.timestamp()))
-    done = frontier.commit_pages(store, run, [page], now=at)
+    done = commit.commit_pages(store, run, [page], now=at)
     store.files.write(f"logs/runs/{run.id}.log", b"log")
     os.utime(store.files.path(f"logs/runs/{run.id}.log"), (at.timestamp(), at.timestamp()))
     return runs.end_run(store, run, runs.Ending(outcome, complete=outcome is Outcome.SUCCEEDED), done.progress, now=at)
@@ -73,12 +73,12 @@ def files(store: Store, folder: str) -> set[str]:
     return {path.name for path in store.files.path(folder).iterdir()}
 
 
-def prune(store: Store, rules: Rules = ALL, **other: Any) -> Pruned:
+def prune(store: Store, rules: RetentionRules = ALL, **other: Any) -> PruneResult:
     return retention.prune(store, rules, now=NOW, **other)
 
 
-def waiting(rules: Rules = ALL) -> Rules:
-    return Rules(rules.runs, rules.pages, rules.messages, rules.logs, {"d": ["shop"]})
+def waiting(rules: RetentionRules = ALL) -> RetentionRules:
+    return RetentionRules(rules.runs, rules.pages, rules.messages, rules.logs, {"d": ["shop"]})
 
 
 def test_what_is_old_and_told_goes_with_all_that_came_of_it(store: Store) -> None:
@@ -164,7 +164,7 @@ def test_counts_keep_the_newest(store: Store) -> None:
     for number in range(6):
         run_at(store, NOW - timedelta(hours=6 - number), number)
         tell(store, NOW - timedelta(hours=6 - number))
-    prune(store, Rules(Keep(count=3), Keep(count=2), Keep(count=1), Keep(count=4), {"d": ["shop"]}))
+    prune(store, RetentionRules(RetentionRule(count=3), RetentionRule(count=2), RetentionRule(count=1), RetentionRule(count=4), {"d": ["shop"]}))
     assert [run.id for run in runs.history(store)] == [6, 5, 4]
     assert count(store, schema.pages) == 2
     assert len(outbox.list_messages(store, [MessageState.SENT])) == 2  # the newest, and one that the count keeps
@@ -184,7 +184,7 @@ def test_without_rules_everything_stays(store: Store) -> None:
     for age in range(100, 40, -10):
         run_at(store, NOW - age * DAY, age)
         tell(store, NOW - age * DAY)
-    assert not prune(store, Rules())
+    assert not prune(store, RetentionRules())
     assert len(runs.history(store)) == 6
 
 

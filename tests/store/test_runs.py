@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import LeaseLostError
 from pipeline.model import ChangeKind, Download, Item, Outcome, Page, Progress, Request, Run
 from pipeline.store import Store
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit, frontier
 from pipeline.store.mail import digests
 from pipeline.store.runs import leases, runs, slots
 from pipeline.store.runs.leases import TTL
@@ -35,7 +35,7 @@ def crawled(store: Store, key: str, items: dict[str, int], *, now: datetime = NO
     due(store, key, now)
     run = started(store, now)
     page = Page("http://shop/", 200, now, items=tuple(Item(name, {"price": price}) for name, price in items.items()))
-    done = frontier.commit_pages(store, run, [page], now=now)
+    done = commit.commit_pages(store, run, [page], now=now)
     return runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=complete), done.progress, now=now)
 
 
@@ -69,7 +69,7 @@ def test_a_run_whose_lease_expired_is_abandoned_and_its_pass_taken_up(store: Sto
     due(store, "k")
     lost = started(store)
     queued = frontier.enqueue(store, lost, [Request("http://shop/1"), Request("http://shop/2")])
-    frontier.commit_pages(store, lost, [Page("http://shop/1", 200, NOW, frontier_id=queued[0].id)], now=NOW)
+    commit.commit_pages(store, lost, [Page("http://shop/1", 200, NOW, frontier_id=queued[0].id)], now=NOW)
     later = NOW + TTL + timedelta(seconds=1)
 
     assert [run.id for run in runs.abandon_expired(store, now=NOW)] == []
@@ -88,7 +88,7 @@ def test_one_given_up_for_dead_changes_nothing_when_it_wakes_up(store: Store) ->
     runs.abandon_expired(store, now=later)
 
     with pytest.raises(LeaseLostError):
-        frontier.commit_pages(store, lost, [Page("http://shop/1", 200, later, items=(Item("1", {}),))], now=later)
+        commit.commit_pages(store, lost, [Page("http://shop/1", 200, later, items=(Item("1", {}),))], now=later)
     with pytest.raises(LeaseLostError):
         runs.end_run(store, lost, runs.Ending(Outcome.SUCCEEDED), Progress(), now=later)
     assert not runs.report_progress(store, lost, Progress(), now=later)
@@ -121,9 +121,9 @@ def test_a_stopped_run_goes_on_at_the_next_start(store: Store) -> None:
     due(store, "k")
     run = started(store)
     runs.end_run(store, run, runs.Ending(Outcome.STOPPED, keep_open=True), Progress(), now=NOW)
-    (again,) = runs.take_up_stopped(store, now=NOW)
+    (again,) = runs.resume_stopped(store, now=NOW)
     assert again.pass_id == run.pass_id
-    assert runs.take_up_stopped(store, now=NOW) == []
+    assert runs.resume_stopped(store, now=NOW) == []
 
 
 def test_a_pass_goes_on_however_often_its_runs_were_told_to_stop(store: Store) -> None:
@@ -132,7 +132,7 @@ def test_a_pass_goes_on_however_often_its_runs_were_told_to_stop(store: Store) -
         run = started(store)
         runs.end_run(store, run, runs.Ending(Outcome.STOPPED, "quiet hours until 06:00", runs.QUIET, keep_open=True), Progress(),
                      now=NOW)
-        (again,) = runs.take_up_stopped(store, now=NOW, quiet_only=True)
+        (again,) = runs.resume_stopped(store, now=NOW, quiet_only=True)
         assert again.pass_id == run.pass_id
 
 
@@ -179,11 +179,11 @@ def test_what_a_cut_run_found_before_is_not_gone_when_its_pass_completes(store: 
     crawled(store, "1", {"a": 1, "b": 2})
     due(store, "2")
     cut = started(store)
-    frontier.commit_pages(store, cut, [Page("http://shop/1", 200, NOW, items=(Item("a", {"price": 1}),))], now=NOW)
+    commit.commit_pages(store, cut, [Page("http://shop/1", 200, NOW, items=(Item("a", {"price": 1}),))], now=NOW)
     later = NOW + TTL + timedelta(seconds=1)
     runs.abandon_expired(store, now=later)
     again = started(store, later)
-    frontier.commit_pages(store, again, [Page("http://shop/2", 200, later, items=(Item("b", {"price": 2}),))], now=later)
+    commit.commit_pages(store, again, [Page("http://shop/2", 200, later, items=(Item("b", {"price": 2}),))], now=later)
     ended = runs.end_run(store, again, runs.Ending(Outcome.SUCCEEDED, complete=True), Progress(), now=later)
     assert told(store, [ended.id]) == []
 
@@ -192,8 +192,8 @@ def test_of_items_with_one_key_in_one_pass_the_first_counts(store: Store) -> Non
     due(store, "k")
     run = started(store)
     pages = [Page("http://shop/1", 200, NOW, items=(Item("a", {"price": 1}), Item("a", {"price": 2})))]
-    done = frontier.commit_pages(store, run, pages, now=NOW)
-    again = frontier.commit_pages(store, run, [Page("http://shop/2", 200, NOW, items=(Item("a", {"price": 3}),))], now=NOW)
+    done = commit.commit_pages(store, run, pages, now=NOW)
+    again = commit.commit_pages(store, run, [Page("http://shop/2", 200, NOW, items=(Item("a", {"price": 3}),))], now=NOW)
     assert (done.progress.new, done.progress.duplicates, again.progress.duplicates) == (1, 1, 1)
     assert [change.after for change in digests.changes_of(store, [run.id])] == [{"price": 1}]
 
@@ -212,12 +212,12 @@ def test_a_page_is_queued_once_a_pass_and_keeps_its_request(store: Store) -> Non
 def test_what_was_seen_is_queued_once_and_what_only_looks_like_it_too(store: Store) -> None:
     due(store, "k")
     run = started(store)
-    seen = frontier.Seen()
+    seen = commit.SeenRequests()
     plain, posted = Request("http://shop/1"), Request("http://shop/1", method="POST", body=b"page=2")
     batches = [[plain], [plain, posted], [Request("http://shop/1", meta={"pipeline_part": "item 1"}), posted, plain]]
     for number, links in enumerate(batches):
         page = Page(f"http://shop/from/{number}", 200, NOW, links=tuple(links))
-        queued = frontier.commit_pages(store, run, [page], now=NOW, seen=seen).queued
+        queued = commit.commit_pages(store, run, [page], now=NOW, seen=seen).queued
         assert len(queued) == 1
     assert len(frontier.waiting(store, run.pass_id, limit=9)) == 3
 
@@ -235,7 +235,7 @@ def test_a_download_is_asked_for_once_a_pass(store: Store) -> None:
         due(store, key)
         run = started(store)
         page = Page("http://shop/", 200, NOW, items=(Item("a", {}),), downloads=(Download("http://shop/f"),) * 2)
-        frontier.commit_pages(store, run, [page], now=NOW)
+        commit.commit_pages(store, run, [page], now=NOW)
         assert runs.work_left(store, run.pass_id) == (0, 1)
         runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW)
 
@@ -257,7 +257,7 @@ def test_a_run_whose_owner_is_there_after_all_is_not_abandoned(store: Store) -> 
     run = started(store, owner=process(os.getppid()))
     later = NOW + TTL + timedelta(hours=1)
     assert runs.abandon_expired(store, now=later) == []
-    assert runs.keep_run(store, run, now=later)
+    assert runs.renew_run(store, run, now=later)
 
 
 def test_a_run_of_ours_that_nobody_sees_to_any_more_is_abandoned_all_the_same(store: Store) -> None:

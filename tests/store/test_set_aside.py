@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.model import Download, DownloadState, Outcome, Page, Run
 from pipeline.store import Store
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit
 from pipeline.store.files import download_queue as queue
 from pipeline.store.runs import runs
 
@@ -19,7 +19,7 @@ def passed(store: Store, slot: int, now: datetime) -> Run:
     assert claimed is not None
     run = runs.start_run(store, claimed.id, owner="me", now=now, limit=9)
     assert run is not None
-    frontier.commit_pages(store, run, [Page("http://a.example/", 200, now, downloads=(Download("http://a.example/f"),))], now=now)
+    commit.commit_pages(store, run, [Page("http://a.example/", 200, now, downloads=(Download("http://a.example/f"),))], now=now)
     return run
 
 
@@ -44,7 +44,7 @@ def test_a_file_that_fails_in_five_passes_is_left_alone_for_an_hour_then_longer(
     assert len(rests) >= 3
     run = passed(store, 99, now + timedelta(days=2))
     wanted, = queue.take(store, run, owner="me", now=now, limit=9)
-    queue.record(store, run, [queue.Arrived(wanted, key="downloads/papers/f", name="f", size_bytes=1, sha256="0" * 64)], owner="me", now=now)
+    queue.record(store, run, [queue.CompletedDownload(wanted, key="downloads/papers/f", name="f", size_bytes=1, sha256="0" * 64)], owner="me", now=now)
     runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), None, now=now)
     run = passed(store, 100, now + timedelta(days=3))
     wanted, = queue.take(store, run, owner="me", now=now, limit=9)

@@ -10,12 +10,12 @@ import pytest
 from pipeline.model import Outcome, Progress, Run
 from pipeline.store import Store
 from pipeline.store.runs import paused_spiders, runs, slots
-from pipeline.store.runs.follow_ups import Sequel, is_tried_again
+from pipeline.store.runs.follow_ups import FollowUps, is_tried_again
 from pipeline.store.runs.leases import TTL
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-RETRY = Sequel(times=2, wait_s=60, max_wait_s=90,
+RETRY = FollowUps(times=2, wait_s=60, max_wait_s=90,
                outcomes=frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED}))
 
 
@@ -36,9 +36,9 @@ def started(store: Store, now: datetime = NOW, owner: str = "me") -> Run:
     return run
 
 
-def end(store: Store, run: Run, outcome: Outcome = Outcome.SUCCEEDED, sequel: Sequel | None = None, now: datetime = NOW,
+def end(store: Store, run: Run, outcome: Outcome = Outcome.SUCCEEDED, follow_ups: FollowUps | None = None, now: datetime = NOW,
         **ending: Any) -> Run:
-    return runs.end_run(store, run, runs.Ending(outcome, **ending), Progress(), now=now, sequel=sequel)
+    return runs.end_run(store, run, runs.Ending(outcome, **ending), Progress(), now=now, follow_ups=follow_ups)
 
 
 def waiting(store: Store) -> list[tuple[str, str]]:
@@ -80,7 +80,7 @@ def test_a_slot_may_kill_the_run_that_is_at_work(store: Store) -> None:
     assert ended is not None
     assert ended.outcome is Outcome.KILLED
     assert "took its place" in ended.error
-    assert not runs.keep_run(store, old, now=NOW)
+    assert not runs.renew_run(store, old, now=NOW)
     assert start(store) is None  # its process has a moment to see it
     assert started(store, NOW + slots.KILL_GRACE).id == new.id
 
@@ -168,7 +168,7 @@ def test_a_pass_that_failed_as_a_whole_is_begun_again(store: Store) -> None:
 
 
 def test_a_spider_runs_once_after_each_pass_of_another_that_succeeded(store: Store) -> None:
-    after = Sequel(followers={"details": "skip"})
+    after = FollowUps(followers={"details": "skip"})
     for number, (outcome, keep_open) in enumerate([
             (Outcome.FAILED, True), (Outcome.SUCCEEDED, False), (Outcome.FAILED, False), (Outcome.SUCCEEDED, False)]):
         due(store, str(number), spider="list")
@@ -183,9 +183,9 @@ def test_one_that_follows_and_is_at_work_does_as_its_overlap_says(store: Store) 
     due(store, "1", spider="details")
     started(store)
     due(store, "1", spider="list")
-    end(store, started(store), sequel=Sequel(followers={"details": "skip"}))
+    end(store, started(store), follow_ups=FollowUps(followers={"details": "skip"}))
     due(store, "2", spider="list")
-    end(store, started(store), sequel=Sequel(followers={"details": "queue"}))
+    end(store, started(store), follow_ups=FollowUps(followers={"details": "queue"}))
     assert [(run.spider, run.outcome) for run in runs.history(store) if run.reason == "after"] == [
         ("details", None), ("details", Outcome.SKIPPED)]
 
@@ -193,7 +193,7 @@ def test_one_that_follows_and_is_at_work_does_as_its_overlap_says(store: Store) 
 def test_a_paused_spider_follows_nobody_and_the_history_says_why(store: Store) -> None:
     paused_spiders.pause(store, "details", now=NOW)
     due(store, "1", spider="list")
-    end(store, started(store), sequel=Sequel(followers={"details": "skip"}))
+    end(store, started(store), follow_ups=FollowUps(followers={"details": "skip"}))
     (skipped,) = (run for run in runs.history(store) if run.spider == "details")
     assert skipped.outcome is Outcome.SKIPPED
     assert "paused" in skipped.error

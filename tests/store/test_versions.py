@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.model import Download, Item, Page, Run, StoredFile, Transfer
 from pipeline.store import Store
-from pipeline.store.crawl import frontier
+from pipeline.store.crawl import commit
 from pipeline.store.files import download_queue, versions
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
@@ -26,13 +26,13 @@ def new_run(store: Store, key: str, now: datetime) -> Run:
 def fetched(store: Store, key: str, now: datetime, *, content: str = "") -> StoredFile | None:
     """One pass that asks for the file; content "": it is unchanged."""
     run = new_run(store, key, now)
-    frontier.commit_pages(store, run, [Page("http://site.example/", 200, now, items=(Item("1", {"title": "one"}),),
+    commit.commit_pages(store, run, [Page("http://site.example/", 200, now, items=(Item("1", {"title": "one"}),),
                                          downloads=(Download(URL, item_key="1"),))], now=now)
     wanted, = download_queue.take(store, run, owner="me", now=now, limit=5)
     assert wanted.item == {"title": "one"}
-    arrived = download_queue.Arrived(wanted)
+    arrived = download_queue.CompletedDownload(wanted)
     if content:
-        arrived = download_queue.Arrived(wanted, key=f"downloads/books/{content}", name="a.pdf", size_bytes=len(content),
+        arrived = download_queue.CompletedDownload(wanted, key=f"downloads/books/{content}", name="a.pdf", size_bytes=len(content),
                                     sha256=content * 8, etag=f'"{content}"')
     assert download_queue.record(store, run, [arrived], owner="me", now=now) == {wanted.id}
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED), None, now=now)
@@ -53,15 +53,15 @@ def test_versions_are_listed_doomed_and_forgotten(store: Store) -> None:
     assert download_queue.same_content(store, "books", old.sha256, 8) == [old.key]
     waiting = {"morning": ["books"]}
     assert all(each.held for each in versions.versions(store, "books", waiting=waiting, now=now))
-    versions.doom(store, "books", [old.id, new.id], waiting=waiting, now=now)
-    assert versions.doomed(store) == []
-    versions.doom(store, "books", [new.id], waiting={}, now=now)
-    assert versions.doomed(store) == [(new.id, "books", new.key, 8)]
+    versions.mark_for_deletion(store, "books", [old.id, new.id], waiting=waiting, now=now)
+    assert versions.marked_for_deletion(store) == []
+    versions.mark_for_deletion(store, "books", [new.id], waiting={}, now=now)
+    assert versions.marked_for_deletion(store) == [(new.id, "books", new.key, 8)]
     assert versions.sizes(store) == {"books": 8}
     versions.forget(store, [old.id, new.id])
     assert [each.id for each in versions.versions(store, "books", waiting={}, now=now)] == [old.id]
     run = new_run(store, "4", now)
-    frontier.commit_pages(store, run, [Page("http://site.example/", 200, now, downloads=(Download(URL),))], now=now)
+    commit.commit_pages(store, run, [Page("http://site.example/", 200, now, downloads=(Download(URL),))], now=now)
     wanted, = download_queue.take(store, run, owner="me", now=now, limit=5)
     assert (wanted.file_key, wanted.etag, wanted.file_sha256) == ("", '"version2"', new.sha256)
 
@@ -70,14 +70,14 @@ def test_a_file_deleted_while_it_was_asked_for_again_stays_deleted(store: Store)
     file = fetched(store, "1", NOW, content="version1")
     assert file is not None
     run = new_run(store, "2", NOW)
-    frontier.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
+    commit.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
     wanted, = download_queue.take(store, run, owner="me", now=NOW, limit=5)
     # Its lease has run out, but its worker is still there.
-    versions.doom(store, "books", [file.id], waiting={}, now=NOW + timedelta(hours=1))
-    download_queue.record(store, run, [download_queue.Arrived(wanted)], owner="me", now=NOW)
+    versions.mark_for_deletion(store, "books", [file.id], waiting={}, now=NOW + timedelta(hours=1))
+    download_queue.record(store, run, [download_queue.CompletedDownload(wanted)], owner="me", now=NOW)
     runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED), None, now=NOW)
     run = new_run(store, "3", NOW)
-    frontier.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
+    commit.commit_pages(store, run, [Page("http://site.example/", 200, NOW, downloads=(Download(URL),))], now=NOW)
     wanted, = download_queue.take(store, run, owner="me", now=NOW, limit=5)
     assert wanted.file_key == ""
 

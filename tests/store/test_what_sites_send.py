@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.model import ChangeKind, Download, Item, Outcome, Page, Progress, Reject, Request
 from pipeline.store import Store
-from pipeline.store.crawl import frontier, items
+from pipeline.store.crawl import commit, frontier, items
 from pipeline.store.files import download_queue
-from pipeline.store.health import details, status_queries
+from pipeline.store.health import recent_rows, status_queries
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
 
@@ -30,13 +30,13 @@ def test_any_text_is_a_key_a_value_an_address_and_an_error(store: Store, text: s
         page = Page(f"http://shop/{text}", 200, NOW, frontier_id=queued.id, error=text,
                     items=(Item(text, {"value": value, text: [text]}),), rejects=(Reject(text, {"a": text}, text),),
                     downloads=(Download(f"http://shop/file/{text}", item_key=text, name=text),))
-        done = frontier.commit_pages(store, run, [page], now=NOW)
+        done = commit.commit_pages(store, run, [page], now=NOW)
         (taken,) = download_queue.take(store, run, owner="me", now=NOW, limit=9)
         download_queue.fail(store, taken.id, owner="me", error=text, now=NOW, retry_at=NOW, attempts=9)
         runs.end_run(store, run, runs.Ending(Outcome.FAILED, text, complete=True), done.progress, now=NOW)
     assert [change.kind for change in digests.changes_of(store, [1, 2, 3])] == [ChangeKind.NEW, ChangeKind.CHANGED]
     assert [item.data["value"] for item in items.present(store, "shop")] == [text + "!"]
-    assert len(details.downloads_of(store, "shop")) == 1
+    assert len(recent_rows.downloads_of(store, "shop")) == 1
 
 
 def test_figures_past_two_thousand_million_are_added_up(store: Store) -> None:
@@ -46,5 +46,5 @@ def test_figures_past_two_thousand_million_are_added_up(store: Store) -> None:
         assert run is not None
         runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), Progress(download_bytes=3_000_000_000), now=NOW)
     with store.read() as connection:
-        found = status_queries.day(connection, datetime(2026, 11, 22, tzinfo=UTC))
+        found = status_queries.totals_since(connection, datetime(2026, 11, 22, tzinfo=UTC))
     assert found["shop"].progress["download_bytes"] == 6_000_000_000

@@ -15,8 +15,9 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.page_archive import KeptPages
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import FrontierState, Page, Progress, Request
+from pipeline.store.crawl.commit import Committed, SeenRequests, commit_pages
 from pipeline.store.crawl.compare import Comparison
-from pipeline.store.crawl.frontier import Committed, Queued, Seen, commit_pages, enqueue, forget
+from pipeline.store.crawl.frontier import Queued, enqueue, forget
 
 MAX_BATCH = 200
 """Pages in one transaction at the most: what a reader waits for, and what a kill can cost."""
@@ -60,7 +61,7 @@ class Committer:
         self._closing = False
         items = context.table.items
         self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
-        self._seen = Seen()
+        self._seen = SeenRequests()
         self._kept = KeptPages(context.store.files, context.run.spider)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._task = asyncio.create_task(self._work())

@@ -27,7 +27,7 @@ from pipeline.crawl.frontier.unproved_pages import UnprovedPages
 from pipeline.crawl.interfaces import BEGUN, FRONTIER_ID, WHOLE
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
-from pipeline.store.crawl import frontier as store_crawl
+from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl.frontier import Queued
 
 WINDOW = 1000
@@ -65,16 +65,16 @@ class FrontierScheduler(RowScheduler):
                 wake=self._wake)
         if context.followers is not None:
             context.followers.start(self)
-        store_crawl.reopen(context.store, context.run)
-        found = store_crawl.counts(context.store, context.run.pass_id)
+        stored_frontier.reopen(context.store, context.run)
+        found = stored_frontier.counts(context.store, context.run.pass_id)
         self._issued = sum(count for state, count in found.items() if state is not FrontierState.WAITING)
         context.progress.waiting = found.get(FrontierState.WAITING, 0)
         if context.progress.waiting:
-            for request in store_crawl.first_requests(context.store, context.run.pass_id):
-                context.count_in(str(request.meta.get(store_crawl.COUNTS_IN, "")))
+            for request in stored_frontier.first_requests(context.store, context.run.pass_id):
+                context.count_in(str(request.meta.get(stored_frontier.COUNTS_IN, "")))
                 if request.meta.get(BEGUN):
                     context.session.ssrf_guard.allow(request.url)
-            self._queued(store_crawl.waiting(context.store, context.run.pass_id, limit=WINDOW))
+            self._queued(stored_frontier.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
         for request in context.first:
             context.committer.enqueue(request)
@@ -107,7 +107,7 @@ class FrontierScheduler(RowScheduler):
         if self._resumable:
             self._resumable = False
             logger.info("this pass starts over if it is cut short: %s", why)
-            store_crawl.not_resumable(self._context.store, self._context.run)
+            stored_frontier.mark_not_resumable(self._context.store, self._context.run)
         if request.meta.get("is_start_request"):
             self._context.session.ssrf_guard.allow(request.url)
         request.meta[FRONTIER_ID] = None
@@ -218,7 +218,7 @@ class FrontierScheduler(RowScheduler):
         away = [*self._under_way, *(entry[1] for entry in self._window)]
         self._more_in_store = False  # a commit meanwhile may set it again
         try:
-            found = await asyncio.to_thread(store_crawl.waiting, self._context.store, self._context.run.pass_id,
+            found = await asyncio.to_thread(stored_frontier.waiting, self._context.store, self._context.run.pass_id,
                                             limit=WINDOW, besides=away, tentative=self._unproved is not None)
         except PipelineError as error:
             self.fatal(error)

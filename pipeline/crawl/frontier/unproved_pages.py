@@ -22,7 +22,7 @@ from pipeline.crawl.relogin import Relogin
 from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import Page, Request
 from pipeline.session.login.expiry import LoginState
-from pipeline.store.crawl.frontier import Seen
+from pipeline.store.crawl.commit import SeenRequests
 from pipeline.text import shown_url
 
 MOST_HELD = 500
@@ -57,7 +57,7 @@ class UnprovedPages:
         self._epoch = login_state.epoch
         self._held: list[_Held] = []
         self._held_bytes = 0
-        self._seen = Seen()
+        self._seen = SeenRequests()
         self._forgotten: set[int] = set()
         self._room = MOST_HELD
         self._proving: asyncio.Task[None] | None = None
@@ -120,7 +120,7 @@ class UnprovedPages:
         await self._committer.close()
 
     def _hold(self, page: Page) -> None:
-        links = self._seen.besides(page.links)
+        links = self._seen.unseen(page.links)
         self._seen.add(links)
         queued = self._committer.queue_links(links) if links else Links(())
         self._held.append(_Held(replace(page, links=()), queued))
@@ -135,7 +135,7 @@ class UnprovedPages:
         if self._epoch != self._login_state.epoch:
             self._epoch = self._login_state.epoch
             held, self._held, self._held_bytes = self._held, [], 0
-            self._seen = Seen()
+            self._seen = SeenRequests()
             for each in held:
                 self._committer.forget(each.links)
             self._fetch_again([each.page for each in held])

@@ -19,7 +19,8 @@ from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.model import Page, Request
 from pipeline.session.login.expiry import LoginState
-from pipeline.store.crawl.frontier import Queued, Seen
+from pipeline.store.crawl.commit import SeenRequests
+from pipeline.store.crawl.frontier import Queued
 
 
 class LeaderClient:
@@ -31,7 +32,7 @@ class LeaderClient:
         self._writer = writer
         self._sync = SessionSync(context)
         self._pages: list[Page] = []
-        self._seen = Seen()
+        self._seen = SeenRequests()
         self._expired: int | None = None
         self.rows: deque[Queued] = deque()
         self.heard = asyncio.Event()
@@ -48,7 +49,7 @@ class LeaderClient:
         epoch = login_state.epoch if login_state is not None else 0
         self._sync.take(message.update)
         if login_state is not None and login_state.epoch != epoch:
-            self._seen = Seen()
+            self._seen = SeenRequests()
         self.rows.extend(message.rows)
         self.heard.set()
         self.on_rows()
@@ -67,7 +68,7 @@ class LeaderClient:
             loop.call_soon(self._send)
         login_state = self._context.session.login_state
         if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader has the page fetched again
-            links = self._seen.besides(page.links)
+            links = self._seen.unseen(page.links)
             self._seen.add(links)  # committed with this page, or the run ends, or there is a new login
             page = replace(page, links=tuple(links))
         self._pages.append(page)

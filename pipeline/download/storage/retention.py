@@ -62,7 +62,7 @@ def tidy(store: Store, settings: Settings, *, now: datetime, by_age: bool = True
             kept = stored.versions(store, name, waiting=waiting, now=now)
             gone, over = surplus(kept, keeping, now=now, linked=table.link_duplicates)
             over_bytes += over
-            stored.doom(store, name, [version.id for version in gone], waiting=waiting, now=now)
+            stored.mark_for_deletion(store, name, [version.id for version in gone], waiting=waiting, now=now)
     over_bytes += _keep_total(store, settings, waiting, now)
     more, more_bytes = _delete_doomed(store)
     return Tidied(files + more, size_bytes + more_bytes, over_bytes)
@@ -78,7 +78,7 @@ def _keep_total(store: Store, settings: Settings, waiting: Mapping[str, Sequence
     kept = [version for name in sizes for version in stored.versions(store, name, waiting=waiting, now=now)]
     gone, over = _until_it_fits(kept, quota, linked)
     for name in sizes:
-        stored.doom(store, name, [version.id for version in gone if version.spider == name], waiting=waiting, now=now)
+        stored.mark_for_deletion(store, name, [version.id for version in gone if version.spider == name], waiting=waiting, now=now)
     return over
 
 
@@ -129,7 +129,7 @@ def _until_it_fits(kept: Sequence[Version], quota_bytes: int, linked: set[str]) 
 def _delete_doomed(store: Store) -> tuple[int, int]:
     """Delete what is marked; how many files and bytes."""
     by_spider = defaultdict(list)
-    for row_id, spider, key, size_bytes in stored.doomed(store):
+    for row_id, spider, key, size_bytes in stored.marked_for_deletion(store):
         by_spider[spider].append((row_id, key, size_bytes))
     files = total = 0
     for spider, rows in by_spider.items():

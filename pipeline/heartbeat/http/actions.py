@@ -16,7 +16,7 @@ from pipeline.model import Change, Message, MessageState, RecipientResult, Run
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
-from pipeline.store.health import details
+from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
 from pipeline.text import escape_line
@@ -34,7 +34,7 @@ class SpiderPage:
     name: str
     history: list[Run]
     changes: list[Change]
-    downloads: list[details.DownloadRow]
+    downloads: list[recent_rows.DownloadRow]
     log: str
 
 
@@ -83,14 +83,14 @@ class Desk:
         if name not in self._settings().spiders and not history:
             return None
         began = next((run for run in history if run.started_at is not None), None)
-        return SpiderPage(name, history, details.changes_of_spider(self._store, name),
-                          details.downloads_of(self._store, name), self.log(began.id) if began else "")
+        return SpiderPage(name, history, recent_rows.changes_of_spider(self._store, name),
+                          recent_rows.downloads_of(self._store, name), self.log(began.id) if began else "")
 
     def run(self, run_id: int) -> RunPage | None:
         run = runs.get_run(self._store, run_id)
         if run is None:
             return None
-        return RunPage(run, details.changes_of_run(self._store, run_id), self.log(run_id))
+        return RunPage(run, recent_rows.changes_of_run(self._store, run_id), self.log(run_id))
 
     def progress(self, run_id: int) -> Run | None:
         return runs.get_run(self._store, run_id)
@@ -108,11 +108,11 @@ class Desk:
         lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]
         return self.mask("\n".join(escape_line(text) for line in lines for text in _told(line)))
 
-    def waiting(self) -> list[details.MessageRow]:
-        return details.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))
+    def waiting(self) -> list[recent_rows.MessageRow]:
+        return recent_rows.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))
 
-    def sent(self) -> list[details.MessageRow]:
-        return details.messages_in(self._store, (MessageState.SENT,))
+    def sent(self) -> list[recent_rows.MessageRow]:
+        return recent_rows.messages_in(self._store, (MessageState.SENT,))
 
     def message(self, number: int) -> MessagePage | None:
         found = outbox.get(self._store, number)

@@ -35,7 +35,7 @@ from pipeline.store.database.engine import Store
 from pipeline.store.health import status_queries as queries
 from pipeline.store.health.proxy_health import pool_file, read_pool
 from pipeline.store.mail.login_cookies import first_ends
-from pipeline.store.runs.host_pauses import left_alone_until, paused_hosts_of
+from pipeline.store.runs.host_pauses import paused_hosts_of, paused_until
 from pipeline.store.runs.paused_spiders import paused_since
 from pipeline.store.runs.runs import QUIET
 from pipeline.text import iso, quoted, size_for_people, span_for_people
@@ -68,7 +68,7 @@ def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datet
             days = ended.day(connection, now - timedelta(days=1))
             spiders = {name: _spider(connection, settings, name, ended=ended, at_work=at_work, next_due=next_slots.get(name),
                                      day=days.get(name), started_at=started_at, now=now, due_after=due_after,
-                                     paused=name in paused, left_alone=left_alone_until(settings.spiders[name], hosts), login=logins.get(name))
+                                     paused=name in paused, left_alone=paused_until(settings.spiders[name], hosts), login=logins.get(name))
                        for name in settings.spiders}
             outbox = _outbox(queries.outbox(connection), now, mask)
             digests = [queries.digest_problem(connection, name) for name in settings.digests]
@@ -130,7 +130,7 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
 
 
 def _spider(connection: Connection, settings: Settings, name: str, *, ended: Reading, at_work: list[Run],
-            next_due: datetime | None, day: queries.Day | None, started_at: datetime, now: datetime,
+            next_due: datetime | None, day: queries.RunTotals | None, started_at: datetime, now: datetime,
             due_after: DueAfter | None, paused: bool, left_alone: datetime | None, login: LoginCookie | None) -> SpiderStatus:
     table = settings.spiders[name]
     told = ended.recent(connection, name, RECENT)
@@ -223,7 +223,7 @@ def _transfers(at_work: list[Run], mask: Callable[[str], str]) -> list[TransferS
             for run in at_work for each in run.transfers]
 
 
-def _outbox(found: queries.Outbox, now: datetime, mask: Callable[[str], str]) -> OutboxStatus:
+def _outbox(found: queries.OutboxTotals, now: datetime, mask: Callable[[str], str]) -> OutboxStatus:
     age = (now - found.oldest_at).total_seconds() if found.oldest_at else None
     return {"waiting": found.waiting, "oldest_age_s": None if age is None else round(max(0.0, age), 1),
             "parked": found.parked, "last_error": quoted(mask(found.last_error))}

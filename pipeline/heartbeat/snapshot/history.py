@@ -56,11 +56,11 @@ class Reading:
         """The last ended runs of a spider that began, newest first."""
         return self._runs(connection, queries.recent(connection, spider, limit))
 
-    def day(self, connection: Connection, since: datetime) -> dict[str, queries.Day]:
+    def day(self, connection: Connection, since: datetime) -> dict[str, queries.RunTotals]:
         """By spider: outcomes and summed figures of the runs that ended after `since`."""
         ids = queries.ended_since(connection, since, ROOM + 1)
         if len(ids) > ROOM:
-            return queries.day(connection, since)
+            return queries.totals_since(connection, since)
         by_spider: dict[str, list[Ended]] = defaultdict(list)
         for each in self._runs(connection, ids):
             by_spider[each.run.spider].append(each)
@@ -94,10 +94,10 @@ def duration_s(run: Run, until: datetime) -> float | None:
     return round((until - run.started_at).total_seconds(), 3) if run.started_at else None
 
 
-def _sums(ended: Iterable[Ended]) -> queries.Day:
+def _sums(ended: Iterable[Ended]) -> queries.RunTotals:
     outcomes: dict[str, int] = defaultdict(int)
     figures = []
     for each in ended:
         outcomes[each.shown["outcome"]] += 1
         figures.append(each.figures)
-    return queries.Day(dict(outcomes), dict(zip(queries.FIGURES, map(sum, zip(*figures, strict=True)), strict=True)))
+    return queries.RunTotals(dict(outcomes), dict(zip(queries.FIGURES, map(sum, zip(*figures, strict=True)), strict=True)))

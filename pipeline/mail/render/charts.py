@@ -62,7 +62,7 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
     for spider in dict.fromkeys(change.spider for change in wanted):
         own = [change for change in wanted if change.spider == spider]
         courses: dict[str, list[Change]] = {}
-        for past in stored.course_of(store, spider, [change.key for change in own]):
+        for past in stored.change_history(store, spider, [change.key for change in own]):
             courses.setdefault(past.key, []).append(past)
         for change in own:
             for name in fields:

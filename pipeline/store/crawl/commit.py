@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, case, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store.crawl.compare import Comparison, Coverage
@@ -46,7 +46,7 @@ class Committed:
     forgotten: set[int] = field(default_factory=set)
 
 
-class Seen:
+class SeenRequests:
     """Requests known to be in the frontier of a pass, as far as fits in memory: most links of a site are on all its pages.
 
     Only plain ones, which their URL tells apart.
@@ -55,7 +55,7 @@ class Seen:
     def __init__(self) -> None:
         self._urls: set[str] = set()
 
-    def besides(self, requests: Iterable[Request]) -> list[Request]:
+    def unseen(self, requests: Iterable[Request]) -> list[Request]:
         """The requests that may be new."""
         return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
 
@@ -71,17 +71,17 @@ def _is_plain(request: Request) -> bool:
 
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
-                 comparison: Comparison = _PLAIN, seen: Seen | None = None, settled: Sequence[int] = ()) -> Committed:
+                 comparison: Comparison = _PLAIN, seen: SeenRequests | None = None, settled: Sequence[int] = ()) -> Committed:
     """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
     seen: links that need not be looked for, if it is kept from one call to the next. settled: tentative requests that
     these pages gave.
     """
     done = Committed()
-    seen = seen or Seen()
-    links = seen.besides(link for page in batch for link in page.links)
+    seen = seen or SeenRequests()
+    links = seen.unseen(link for page in batch for link in page.links)
     with store.write() as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
         _keep_rejects(connection, run, batch, done.progress, now=now)
         if links:
@@ -266,3 +266,19 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
          "referer": d.referer, "headers": [list(pair) for pair in d.headers], "sha256_wanted": d.sha256,
          "state": DownloadState.WAITING.value, "requested_at": now}
         for d in wanted.values()])
+
+
+def progress_so_far(store: Store, run: Run) -> Progress:
+    """What a run has committed, for a process that goes on in place of one that was ended before it could say."""
+    figures = replace(run.progress)
+    with store.read() as connection:
+        of_it = connection.execute(select(func.count(), func.coalesce(func.sum(pages.c["items"]), 0)).where(
+            pages.c.run_id == run.id)).one()
+        kinds: dict[str, int] = dict(connection.execute(select(changes.c.kind, func.count()).where(
+            changes.c.run_id == run.id).group_by(changes.c.kind)).tuples().all())
+        figures.rejected = connection.execute(select(func.count()).select_from(rejects).where(
+            rejects.c.run_id == run.id)).scalar_one()
+    figures.pages, figures.items = int(of_it[0]), int(of_it[1])
+    figures.new, figures.changed, figures.back = (kinds.get(kind, 0) for kind in (ChangeKind.NEW, ChangeKind.CHANGED, ChangeKind.BACK))
+    figures.unchanged = max(0, figures.items - figures.new - figures.changed - figures.back)
+    return figures

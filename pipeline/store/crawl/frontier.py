@@ -97,7 +97,7 @@ def enqueue(store: Store, run: Run, requests: Iterable[Request],
             state: FrontierState = FrontierState.WAITING) -> list[Queued]:
     """Queue requests that belong to no page, such as the starts, or tentative ones. Raises LeaseLostError."""
     with store.write() as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         return add_to_frontier(connection, run.pass_id, requests, state)
 
 
@@ -108,7 +108,7 @@ def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
     """
     rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
     with store.write() as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         if rows:
             connection.execute(update(frontier).where(
                 frontier.c.id == bindparam("row"), frontier.c.state == FrontierState.TENTATIVE.value,
@@ -151,7 +151,7 @@ def reopen(store: Store, run: Run) -> None:
     """
     own = frontier.c.pass_id == run.pass_id
     with store.write() as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         if not connection.execute(select(passes.c.resumable).where(passes.c.id == run.pass_id)).scalar_one():
             connection.execute(frontier.delete().where(own))
         connection.execute(frontier.delete().where(own, frontier.c.state.in_(
@@ -169,7 +169,7 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
     Its URL when it is set aside now, else "". Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         row = connection.execute(select(frontier).where(
             frontier.c.id == frontier_id, frontier.c.pass_id == run.pass_id,
             frontier.c.state.in_([FrontierState.WAITING.value, FrontierState.TENTATIVE.value]))).first()
@@ -189,10 +189,10 @@ def first_set_aside(store: Store, pass_id: int) -> str:
         return f"{row.url} {row.error}" if row is not None else ""
 
 
-def not_resumable(store: Store, run: Run) -> None:
+def mark_not_resumable(store: Store, run: Run) -> None:
     """The pass holds requests in memory only: its next run starts over."""
     with store.write() as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         connection.execute(update(passes).where(passes.c.id == run.pass_id).values(resumable=False))
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import Row, select, true
 
 from pipeline.model import Change, ChangeKind, Item, Json
-from pipeline.store.database.batches import paged
-from pipeline.store.database.bulk import is_one_of
+from pipeline.store.database.bulk import is_one_of, paged
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes as change_rows
 from pipeline.store.database.schema import downloads, items, storable_key
@@ -19,7 +18,7 @@ from pipeline.store.database.schema import rejects as reject_rows
 
 
 @dataclass(frozen=True)
-class KeptAside:
+class RejectedItem:
     """An item that was refused: why, and on which page."""
 
     run_id: int
@@ -55,15 +54,15 @@ def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
         return list(connection.execute(wanted).scalars())
 
 
-def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[KeptAside]:
+def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[RejectedItem]:
     """What was kept aside, the oldest first."""
     one = reject_rows.c.key == key if key is not None else true()
     wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
     for row in paged(store, wanted, reject_rows.c.id):
-        yield KeptAside(row.run_id, row.url, row.key, row.reason, row.data, row.at)
+        yield RejectedItem(row.run_id, row.url, row.key, row.reason, row.data, row.at)
 
 
-def asked_for(store: Store, spider: str) -> list[str]:
+def download_urls(store: Store, spider: str) -> list[str]:
     """The URLs of the files a spider asked for."""
     with store.read() as connection:
         return list(connection.execute(select(downloads.c.url).where(

@@ -44,7 +44,7 @@ def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
     return Counter((row.status, place_of(row.url)) for row in found), bool(lost)
 
 
-def came_empty(store: Store, run: Run) -> list[str]:
+def newly_empty(store: Store, run: Run) -> list[str]:
     """The pages of the pass that had no body, and may have had items in an earlier pass: a script that failed looks like that."""
     with store.read() as connection:
         found = connection.execute(select(pages.c.url).where(pages.c.pass_id == run.pass_id, _EMPTY).distinct()).scalars()

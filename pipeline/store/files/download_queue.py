@@ -32,7 +32,7 @@ _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_len
 
 
 @dataclass(frozen=True)
-class Left:
+class Remaining:
     """What a pass still waits for. due_at: when the first of it can be taken; None when nothing is waiting."""
 
     waiting: int
@@ -40,7 +40,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Arrived:
+class CompletedDownload:
     """A whole file, or (key "") the word that the one we have is still right. The validators are this version's."""
 
     wanted: QueuedDownload
@@ -64,7 +64,7 @@ def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_h
                downloads.c.state == DownloadState.WAITING.value,
                or_(downloads.c.not_before.is_(None), downloads.c.not_before <= now, downloads.c.requested_at > now))
     with store.write() as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         candidates = connection.execute(select(downloads.c.id, downloads.c.url).where(
             due, leases.free(downloads, now)).order_by(downloads.c.id)
             .limit(limit if per_host is None else _LOOK_AHEAD + limit))
@@ -108,19 +108,19 @@ def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set
         return {row_id for row_id in ids if leases.renew(connection, downloads, row_id, owner=owner, now=now)}
 
 
-def note_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
+def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
               length: int | None) -> None:
     """Write down which version the bytes in `part_key` are of ("" forgets the part). Raises LeaseLostError.
 
     length: bytes of the whole file as announced, None when unknown.
     """
     with store.write() as connection:
-        leases.hold(connection, downloads, row_id, owner=owner)
+        leases.verify(connection, downloads, row_id, owner=owner)
         connection.execute(update(downloads).where(downloads.c.id == row_id).values(
             part_key=part_key, part_etag=etag, part_last_modified=last_modified, part_length=length))
 
 
-def record(store: Store, run: Run, arrived: Sequence[Arrived], *, owner: str, now: datetime) -> set[int]:
+def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owner: str, now: datetime) -> set[int]:
     """Files have arrived whole, or turned out unchanged: their versions and the end of their downloads, all in
     one transaction. Returns the ids that were still ours; the others belong to whoever took them up."""
     with store.write() as connection:
@@ -164,7 +164,7 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
     # The first lease of a pass: what an earlier pass counted is over.
     fresh: ColumnElement[bool] = downloads.c.attempt <= 1
     with store.write() as connection:
-        leases.hold(connection, downloads, row_id, owner=owner)
+        leases.verify(connection, downloads, row_id, owner=owner)
         counted = connection.execute(
             update(downloads).where(downloads.c.id == row_id)
             .values(failures=1 if progressed else case((fresh, 1), else_=downloads.c.failures + 1))
@@ -215,7 +215,7 @@ def failures(store: Store, row_id: int) -> int:
         return 0 if row is None or row.attempt <= 1 else int(row.failures)
 
 
-def give_back(store: Store, ids: Sequence[int], *, owner: str) -> None:
+def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
     """Stopped before the end: waiting again, the attempt not counted. Rows taken up by others stay theirs."""
     with store.write() as connection:
         connection.execute(
@@ -223,7 +223,7 @@ def give_back(store: Store, ids: Sequence[int], *, owner: str) -> None:
             .values(lease_owner="", lease_until=None, attempt=downloads.c.attempt - 1))
 
 
-def left(store: Store, run: Run) -> Left:
+def remaining(store: Store, run: Run) -> Remaining:
     """What the run's pass still waits for; rows that others hold are due when their lease runs out."""
     # max(a, b) of two columns is spelled differently on every database; two minima are not.
     waiting = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
@@ -237,7 +237,7 @@ def left(store: Store, run: Run) -> Left:
         row = connection.execute(select(
             func.count(), func.min(func.coalesce(later, downloads.c.requested_at), type_=downloads.c.requested_at.type),
         ).where(waiting)).one()
-        return Left(int(row[0]), row[1])
+        return Remaining(int(row[0]), row[1])
 
 
 def counts(store: Store, pass_id: int) -> dict[DownloadState, int]:

@@ -65,7 +65,7 @@ def sizes(store: Store) -> dict[str, int]:
         return {spider: int(size) for spider, size in rows}
 
 
-def doom(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str, Sequence[str]], now: datetime) -> None:
+def mark_for_deletion(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str, Sequence[str]], now: datetime) -> None:
     """Mark files to be deleted, but for those that are held by now. Their downloads are not fetched again until
     they change."""
     for chunk in _chunks(ids):
@@ -79,7 +79,7 @@ def doom(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str,
                 downloads.c.spider == spider, downloads.c.file_key.in_(keys)).values(file_key=""))
 
 
-def doomed(store: Store) -> list[tuple[int, str, str, int]]:
+def marked_for_deletion(store: Store) -> list[tuple[int, str, str, int]]:
     """Id, spider, key and size of files that are marked and not yet forgotten."""
     with store.read() as connection:
         rows = connection.execute(select(

@@ -34,7 +34,7 @@ _DAY = select(
 
 
 @dataclass(frozen=True)
-class Day:
+class RunTotals:
     """Sums over the runs of one spider that ended in a span of time."""
 
     outcomes: dict[str, int]
@@ -42,7 +42,7 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Outbox:
+class OutboxTotals:
     """oldest_at: when the oldest message still waiting was made; last_error: of the last one that has one."""
 
     waiting: int
@@ -85,11 +85,11 @@ def failures_since(connection: Connection, spider: str, since: datetime | None) 
     return connection.execute(wanted).scalar_one()
 
 
-def day(connection: Connection, since: datetime) -> dict[str, Day]:
+def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals]:
     """By spider: outcomes and summed figures of the runs that ended after `since`."""
-    found: dict[str, Day] = {}
+    found: dict[str, RunTotals] = {}
     for row in connection.execute(_DAY, {"since": since}):
-        entry = found.setdefault(row.spider, Day({}, dict.fromkeys(FIGURES, 0)))
+        entry = found.setdefault(row.spider, RunTotals({}, dict.fromkeys(FIGURES, 0)))
         entry.outcomes[row.outcome] = row.ended
         for name in FIGURES:
             entry.progress[name] += int(getattr(row, name) or 0)  # PostgreSQL sums into decimals
@@ -117,7 +117,7 @@ def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
     return DigestProblem(name, row.created_at, row.error, row.lease_until) if row is not None and row.error else None
 
 
-def outbox(connection: Connection) -> Outbox:
+def outbox(connection: Connection) -> OutboxTotals:
     counts = {row.state: row for row in connection.execute(
         select(messages.c.state, func.count().label("number"), func.min(messages.c.created_at).label("oldest"))
         .where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED))).group_by(messages.c.state))}
@@ -125,7 +125,7 @@ def outbox(connection: Connection) -> Outbox:
     error = connection.execute(
         select(messages.c.last_error).where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED)),
                                             messages.c.last_error != "").order_by(messages.c.id.desc()).limit(1))
-    return Outbox(waiting=waiting.number if waiting else 0, oldest_at=waiting.oldest if waiting else None,
+    return OutboxTotals(waiting=waiting.number if waiting else 0, oldest_at=waiting.oldest if waiting else None,
                   parked=parked.number if parked else 0, last_error=error.scalar() or "")
 
 

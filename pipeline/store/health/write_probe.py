@@ -11,7 +11,7 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import pulse
 
 
-def beat(store: Store, *, now: datetime) -> None:
+def write_pulse(store: Store, *, now: datetime) -> None:
     """Write this host's row in a transaction like any other. Raises StoreError when it cannot be written."""
     host = socket.gethostname()[:120]
     with store.write() as connection:

@@ -33,7 +33,7 @@ class AlertKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Trouble:
+class AlertCondition:
     """Something that is wrong now with a spider, or with the digest that `spider` then names.
 
     last_run: the run that shows it; last_success: the last good run; cookie: the one that ends; error: why a digest
@@ -62,7 +62,7 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Told:
+class AlertHistory:
     """What recipients know. last_at: when they were last told anything; started_at: by spider and kind, when
     that was last told to start."""
 
@@ -71,18 +71,18 @@ class Told:
     started_at: dict[tuple[str, AlertKind], datetime]
 
 
-def told(store: Store) -> Told:
+def alert_history(store: Store) -> AlertHistory:
     with store.read() as connection:
         rows = connection.execute(select(alerts).where(alerts.c.over_at.is_(None)).order_by(alerts.c.id)).all()
         started = connection.execute(select(alerts.c.spider, alerts.c.kind, func.max(alerts.c.told_at).label("at"))
                                      .group_by(alerts.c.spider, alerts.c.kind)).all()
         over_at = connection.execute(select(func.max(alerts.c.over_at))).scalar()
     moments = [row.at for row in started] + ([over_at] if over_at is not None else [])
-    return Told(tuple(Alert(row.id, row.spider, AlertKind(row.kind), row.since, row.told_at) for row in rows),
+    return AlertHistory(tuple(Alert(row.id, row.spider, AlertKind(row.kind), row.since, row.told_at) for row in rows),
                 max(moments, default=None), {(row.spider, AlertKind(row.kind)): row.at for row in started})
 
 
-def troubles(store: Store, spider: str, *, after: int) -> list[Trouble]:
+def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondition]:
     """What the runs of a spider show: that it is failing (`after` failures in a row), or that it is suspect."""
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
@@ -96,7 +96,7 @@ def troubles(store: Store, spider: str, *, after: int) -> list[Trouble]:
             first, last = (run_of(connection.execute(failed.order_by(order).limit(1)).one())
                            for order in (runs.c.id.asc(), runs.c.id.desc()))
             assert first.ended_at is not None
-            found.append(Trouble(spider, AlertKind.FAILING, first.ended_at, failures, last, success))
+            found.append(AlertCondition(spider, AlertKind.FAILING, first.ended_at, failures, last, success))
         if success is not None and success.suspect:
             good = connection.execute(select(runs).where(
                 runs.c.spider == spider, runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.suspect.is_(False),
@@ -106,24 +106,24 @@ def troubles(store: Store, spider: str, *, after: int) -> list[Trouble]:
                 suspects = suspects.where(runs.c.id > good.id)
             begun = connection.execute(suspects).scalar()
             assert begun is not None
-            found.append(Trouble(spider, AlertKind.SUSPECT, begun, 0, success,
+            found.append(AlertCondition(spider, AlertKind.SUSPECT, begun, 0, success,
                                  run_of(good) if good is not None else None))
         return found
 
 
-def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Trouble]:
+def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[AlertCondition]:
     """Spiders with a login of which a cookie ends in less than `before`, or has ended without a login since."""
     with store.read() as connection:
         found = login_cookies.first_ends(connection, at_least=before)
-    return [Trouble(spider, AlertKind.LOGIN, max(cookie.login_at, cookie.ends_at - before), cookie=cookie)
+    return [AlertCondition(spider, AlertKind.LOGIN, max(cookie.login_at, cookie.ends_at - before), cookie=cookie)
             for spider, cookie in found.items() if now >= cookie.ends_at - before]
 
 
-def digests_that_fail(store: Store, names: Sequence[str]) -> list[Trouble]:
+def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
     """Digests that could not be rendered, or only with less than their settings ask for."""
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
-    return [Trouble(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
+    return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
@@ -133,7 +133,7 @@ def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
         return status_queries.failures_since(connection, spider, success.ended_at if success is not None else None), success
 
 
-def tell(store: Store, started: Sequence[Trouble], over: Sequence[Alert], draft: DraftMessage, *,
+def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequence[Alert], draft: DraftMessage, *,
          now: datetime) -> int | None:
     """Enqueue the message and write down what it tells, in one transaction; the message's id.
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, exists, func, insert, select, up
 
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
 from pipeline.store.crawl.items import change_of
-from pipeline.store.database.batches import paged
+from pipeline.store.database.bulk import paged
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, digest_runs, digests, download_files, rejects, runs
 from pipeline.store.mail.outbox import insert_message
@@ -150,7 +150,7 @@ def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None 
     return map(change_of, paged(store, wanted, changes.c.id))
 
 
-def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
+def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
     """Every kept change of these items, the oldest first; of very many the newest."""
     with store.read() as connection:
         rows = connection.execute(select(changes).where(
@@ -159,7 +159,7 @@ def course_of(store: Store, spider: str, keys: Sequence[str], *, limit: int = 50
 
 
 @dataclass(frozen=True)
-class RefusalCount:
+class RejectCount:
     """What was kept aside of one spider for one reason: how many items, and on which page one of them was."""
 
     spider: str
@@ -168,17 +168,17 @@ class RefusalCount:
     url: str
 
 
-def kept_aside(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RefusalCount]:
+def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RejectCount]:
     """The items of these runs that were refused, by spider and reason, the most frequent first."""
     count = func.count()
     wanted = select(rejects.c.spider, rejects.c.reason, count.label("count"), func.min(rejects.c.url).label("url")).where(
         rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider, rejects.c.reason).order_by(
         count.desc(), rejects.c.spider, rejects.c.reason).limit(limit)
     with store.read() as connection:
-        return [RefusalCount(row.spider, row.reason, row._mapping["count"], row.url) for row in connection.execute(wanted)]
+        return [RejectCount(row.spider, row.reason, row._mapping["count"], row.url) for row in connection.execute(wanted)]
 
 
-def newly_refused(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
+def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
     """Whether these runs of the spider refused anything that the run before them did not refuse for the same reason."""
     before = select(func.max(runs.c.id)).where(runs.c.spider == spider, runs.c.id < min(run_ids), runs.c.ended_at.is_not(None),
                                                runs.c.outcome != Outcome.SKIPPED.value).scalar_subquery()

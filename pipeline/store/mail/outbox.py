@@ -20,7 +20,7 @@ LONGEST_WAIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeliveryResult:
     """What one attempt came to, for the log and the alert."""
 
     state: MessageState
@@ -71,13 +71,13 @@ def accepted_between(store: Store, since: datetime, until: datetime) -> list[dat
 
 
 def record(store: Store, message: Message, results: Sequence[RecipientResult], *, owner: str, now: datetime,
-           next_attempt_at: datetime | None, error: str = "") -> Delivered:
+           next_attempt_at: datetime | None, error: str = "") -> DeliveryResult:
     """Write down one attempt, recipient by recipient. Raises LeaseLostError.
 
     next_attempt_at: when to try those again that were neither accepted nor refused for good; None parks them.
     """
     with store.write(durable=True) as connection:
-        leases.hold(connection, messages, message.id, owner=owner)
+        leases.verify(connection, messages, message.id, owner=owner)
         for result in results:
             connection.execute(update(recipients).where(
                 recipients.c.message_id == message.id, recipients.c.address == result.address,
@@ -99,7 +99,7 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
             refused=sum(not result.accepted and not result.retry for result in results)))
         leases.end(connection, messages, message.id, owner=owner, state=state.value, last_error=error[:2000],
                    next_attempt_at=next_attempt_at or now, sent_at=now if state is MessageState.SENT else None)
-        return Delivered(state, accepted, refused, left)
+        return DeliveryResult(state, accepted, refused, left)
 
 
 def _recipient_state(result: RecipientResult) -> RecipientState:

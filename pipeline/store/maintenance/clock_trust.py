@@ -32,7 +32,7 @@ FILE = "clock"
 
 
 @dataclass(frozen=True)
-class Steady:
+class ClockObservation:
     """What was seen of the clock. boot: of the machine; at_s, since_s: on the clock that counts from there: the last look,
     and since when the wall clock has gone with it; wall: at the last look, POSIX time; off_s: how far it disagreed then."""
 
@@ -66,12 +66,12 @@ class ClockTrust:
         before = self._read()
         if before is None or before.boot != boot or before.at_s > at_s:
             off_s = self._off_the_store_s(now)
-            seen = Steady(boot, at_s, now.timestamp(), at_s, off_s)
+            seen = ClockObservation(boot, at_s, now.timestamp(), at_s, off_s)
         else:
             jumped_s = now.timestamp() - before.wall - (at_s - before.at_s)
-            seen = Steady(boot, at_s, now.timestamp(), before.since_s, before.off_s)
+            seen = ClockObservation(boot, at_s, now.timestamp(), before.since_s, before.off_s)
             if abs(jumped_s) > SLACK.total_seconds():
-                seen = Steady(boot, at_s, now.timestamp(), at_s, jumped_s)
+                seen = ClockObservation(boot, at_s, now.timestamp(), at_s, jumped_s)
         self._write(seen)
         left_s = seen.since_s + SETTLES_S - at_s
         if abs(seen.off_s) <= SLACK.total_seconds() or left_s <= 0:
@@ -87,19 +87,19 @@ class ClockTrust:
                       if (found := connection.execute(select(func.max(column))).scalar()) is not None]
         return (now - max(newest)).total_seconds() if newest else 0.0
 
-    def _read(self) -> Steady | None:
+    def _read(self) -> ClockObservation | None:
         try:
-            return Steady(**json.loads(self._file.read_text("utf-8")))
+            return ClockObservation(**json.loads(self._file.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
-    def _write(self, seen: Steady) -> None:
+    def _write(self, seen: ClockObservation) -> None:
         """Where that fails, the next look takes itself for the first."""
         with contextlib.suppress(OSError):
             replace_file(self._file, json.dumps(asdict(seen)).encode())
 
 
-def look(store: Store) -> None:
+def observe_clock(store: Store) -> None:
     """Take note of the clock before this process writes times of its own into the store."""
     with contextlib.suppress(PipelineError):
         ClockTrust(store).doubt(datetime.now(UTC))

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def sole_service(data_dir: Path) -> Iterator[bool]:
+def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
     """Hold data_dir; whether the holder before us ended without its last word: a kill, a crash, a power cut.
 
     Raises StoreError saying who holds it.

@@ -55,7 +55,7 @@ BATCH = 1000
 
 
 @dataclass(frozen=True)
-class Keep:
+class RetentionRule:
     """What stays: what is younger than `age`, and of that the newest `count`. None: any."""
 
     age: timedelta | None = None
@@ -66,54 +66,54 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Rules:
+class RetentionRules:
     """runs: of each spider. pages: rows of fetched pages, and saved pages of each folder. logs: of each kind.
     waiting: the digests of the settings, each with its spiders."""
 
-    runs: Keep = field(default_factory=Keep)
-    pages: Keep = field(default_factory=Keep)
-    messages: Keep = field(default_factory=Keep)
-    logs: Keep = field(default_factory=Keep)
+    runs: RetentionRule = field(default_factory=RetentionRule)
+    pages: RetentionRule = field(default_factory=RetentionRule)
+    messages: RetentionRule = field(default_factory=RetentionRule)
+    logs: RetentionRule = field(default_factory=RetentionRule)
     waiting: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> Rules:
-        keep = {name: Keep(timedelta(seconds=table.age) if table.age is not None else None, table.count)
+    def of(cls, settings: Settings) -> RetentionRules:
+        keep = {name: RetentionRule(timedelta(seconds=table.age) if table.age is not None else None, table.count)
                 for name, table in settings.retention}
         return cls(**keep, waiting={name: digest.spiders for name, digest in settings.digests.items()})
 
 
-    def without_ages(self) -> Rules:
-        return Rules(runs=Keep(None, self.runs.count), pages=Keep(None, self.pages.count),
-                     messages=Keep(None, self.messages.count), logs=Keep(None, self.logs.count), waiting=self.waiting)
+    def without_ages(self) -> RetentionRules:
+        return RetentionRules(runs=RetentionRule(None, self.runs.count), pages=RetentionRule(None, self.pages.count),
+                     messages=RetentionRule(None, self.messages.count), logs=RetentionRule(None, self.logs.count), waiting=self.waiting)
 
 
 @dataclass
-class Pruned:
+class PruneResult:
     runs: int = 0
     pages: int = 0
     messages: int = 0
     files: int = 0
 
     def __bool__(self) -> bool:
-        return self != Pruned()
+        return self != PruneResult()
 
     def __str__(self) -> str:
         parts = ((self.runs, "runs"), (self.pages, "fetched pages"), (self.messages, "messages"), (self.files, "files"))
         return ", ".join(f"{count} {name}" for count, name in parts if count)
 
 
-class _CutShortError(Exception):
+class _StoppedError(Exception):
     """Somebody wants us to end; what is left is for the next time."""
 
 
-def prune(store: Store, rules: Rules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> Pruned:
+def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> PruneResult:
     """Delete what the rules no longer keep. go_on: asked after each transaction; it may take its time, and ends this.
     by_age: whether the clock can be believed (clock_trust); else counts alone are kept to.
 
     Raises StoreError, DiskFullError.
     """
-    done = Pruned()
+    done = PruneResult()
     pruner = _Pruner(store, rules if by_age else rules.without_ages(), now, go_on, done)
     try:
         pruner.messages()
@@ -121,13 +121,13 @@ def prune(store: Store, rules: Rules, *, now: datetime, by_age: bool = True, go_
         pruner.frontier()
         pruner.pages()
         pruner.files()
-    except _CutShortError:
+    except _StoppedError:
         pass
     return done
 
 
 class _Pruner:
-    def __init__(self, store: Store, rules: Rules, now: datetime, go_on: Callable[[], bool], done: Pruned) -> None:
+    def __init__(self, store: Store, rules: RetentionRules, now: datetime, go_on: Callable[[], bool], done: PruneResult) -> None:
         self._store = store
         self._rules = rules
         self._now = now
@@ -153,7 +153,7 @@ class _Pruner:
                 for table in (recipients, deliveries):
                     connection.execute(delete(table).where(table.c.message_id.in_(ids)))
                 self._done.messages += connection.execute(delete(messages).where(messages.c.id.in_(ids))).rowcount
-            self._breathe()
+            self._check_stop()
         self._digests()
 
     def _digests(self) -> None:
@@ -167,7 +167,7 @@ class _Pruner:
                 self._remove(f"messages/{number}-")
             with self._store.write() as connection:
                 connection.execute(delete(digests).where(digests.c.id.in_(ids)))
-            self._breathe()
+            self._check_stop()
 
     def _remove(self, prefix: str) -> None:
         """Delete the files whose keys begin so."""
@@ -201,7 +201,7 @@ class _Pruner:
                     connection.execute(delete(digest_runs).where(digest_runs.c.run_id.in_(ids)))
                     connection.execute(update(download_files).where(download_files.c.run_id.in_(ids)).values(run_id=None))
                     self._done.runs += connection.execute(delete(runs).where(runs.c.id.in_(ids))).rowcount
-                self._breathe()
+                self._check_stop()
             self._passes(spider)
         if keep.age is not None:
             self._delete(alerts, and_(alerts.c.over_at.is_not(None), alerts.c.over_at < self._now - keep.age))
@@ -273,7 +273,7 @@ class _Pruner:
                 select(changes.c.page_key).where(changes.c.page_key != "", changes.c.run_id.in_(self._needed(spider))
                                                  ).distinct()).scalars()}
 
-    def _old_files(self, folder: Path, keep: Keep, still: Collection[Path]) -> int:
+    def _old_files(self, folder: Path, keep: RetentionRule, still: Collection[Path]) -> int:
         if not keep:
             return 0
         dated = sorted(((path.stat().st_mtime, path) for path in folder.iterdir() if path.is_file()), reverse=True)
@@ -282,12 +282,12 @@ class _Pruner:
         gone = [path for place, (at, path) in enumerate(dated) if (at < before or place >= first) and path not in still]
         for path in gone:
             path.unlink(missing_ok=True)
-        self._breathe()
+        self._check_stop()
         return len(gone)
 
     # How
 
-    def _beyond(self, keep: Keep, at: Any, row_id: Any, among: ColumnElement[bool]) -> ColumnElement[bool]:
+    def _beyond(self, keep: RetentionRule, at: Any, row_id: Any, among: ColumnElement[bool]) -> ColumnElement[bool]:
         """What is older than `age`, or comes after the newest `count` of those `among`."""
         parts = []
         if keep.age is not None:
@@ -309,12 +309,12 @@ class _Pruner:
         while ids := [row.id for row in self._some(select(table.c.id).where(where))]:
             with self._store.write() as connection:
                 deleted += connection.execute(delete(table).where(table.c.id.in_(ids), where)).rowcount
-            self._breathe()
+            self._check_stop()
         return deleted
 
-    def _breathe(self) -> None:
+    def _check_stop(self) -> None:
         if not self._go_on():
-            raise _CutShortError
+            raise _StoppedError
 
 
 def _folders(folder: Path) -> Iterable[Path]:

@@ -12,7 +12,7 @@ from pipeline.model import Outcome, Run
 from pipeline.settings import Settings
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import passes, runs, slots
-from pipeline.store.runs.slots import ATTEMPT, PASS_MAX_RUNS, Overlap, claim_after, insert_run
+from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, claim_after, insert_run
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
@@ -23,7 +23,7 @@ def is_tried_again(store: Store, run: Run) -> bool:
 
 
 @dataclass(frozen=True)
-class Sequel:
+class FollowUps:
     """times: further attempts for one slot; wait_s: before the first, then twice as long, up to max_wait_s.
 
     followers: the spiders that run after each pass of this one that succeeded, and what they do when still at work.
@@ -36,7 +36,7 @@ class Sequel:
     followers: Mapping[str, Overlap] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings, spider: str) -> Sequel:
+    def of(cls, settings: Settings, spider: str) -> FollowUps:
         """As the settings have it for this spider."""
         retry = settings.spiders[spider].retry
         return cls(retry.times, retry.wait, retry.max_wait, frozenset(map(Outcome, retry.outcomes)),
@@ -53,7 +53,7 @@ class Sequel:
     def _again(self, connection: Connection, run: Run, *, open_pass: bool, now: datetime) -> None:
         of_slot = select(func.count()).where(runs.c.slot_id == run.slot_id, runs.c.reason == "retry")
         tried = connection.execute(of_slot).scalar_one()
-        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, ATTEMPT)).scalar_one()
+        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, COUNTED_ATTEMPT)).scalar_one()
         by_hand = connection.execute(select(slots.c.reason).where(slots.c.id == run.slot_id)).scalar_one() == "manual"
         others = connection.execute(select(runs.c.id).where(
             runs.c.spider == run.spider, runs.c.ended_at.is_(None), runs.c.id != run.id)).first()

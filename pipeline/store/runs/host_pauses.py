@@ -16,7 +16,7 @@ LONGEST = timedelta(days=7)
 """A host is asked again after this, whatever it said: a mistaken date must not end a spider for good."""
 
 
-def remember(store: Store, host: str, *, until: datetime, spider: str, now: datetime) -> datetime:
+def pause_host(store: Store, host: str, *, until: datetime, spider: str, now: datetime) -> datetime:
     """Leave a host alone until then; a later time wins over an earlier one. Returns what holds now.
 
     host: "name:port". Raises StoreError, DiskFullError.
@@ -46,7 +46,7 @@ def paused_hosts_of(connection: Connection, *, now: datetime) -> dict[str, datet
     return {row.host: row.until for row in rows}
 
 
-def left_alone_until(spider: SpiderTable, paused: Mapping[str, datetime]) -> datetime | None:
+def paused_until(spider: SpiderTable, paused: Mapping[str, datetime]) -> datetime | None:
     """When a spider may begin, where its login's host or the hosts of all of its starts are left alone; None: now."""
     if not paused:
         return None

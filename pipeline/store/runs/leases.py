@@ -92,7 +92,7 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
     return not dot or _start_of(int(number)) in ("", f".{start}")
 
 
-def release_gone(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
+def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
     """End the leases of processes of this machine that are gone, so that nobody waits for them to run out."""
     released = 0
     for table in tables:
@@ -138,7 +138,7 @@ def renew(connection: Connection, table: Table, row_id: int, *, owner: str, now:
     return bool(result.rowcount == 1)
 
 
-def hold(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
+def verify(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
     """Check, inside the transaction that writes a result, that the row is still ours. Raises LeaseLostError."""
     if connection.execute(select(table.c.id).where(_ours(table, row_id, owner))).first() is None:
         raise LeaseLostError(f"{table.name} {row_id} was taken up by someone else")
@@ -146,7 +146,7 @@ def hold(connection: Connection, table: Table, row_id: int, *, owner: str) -> No
 
 def end(connection: Connection, table: Table, row_id: int, *, owner: str, **values: Any) -> None:
     """Write the last word on a row and give the lease back. Raises LeaseLostError."""
-    hold(connection, table, row_id, owner=owner)
+    verify(connection, table, row_id, owner=owner)
     connection.execute(update(table).where(table.c.id == row_id)
                        .values(lease_owner="", lease_until=None, **values))
 

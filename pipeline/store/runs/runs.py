@@ -17,14 +17,14 @@ from pipeline.store.crawl.compare import Coverage
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs
 from pipeline.store.runs import leases
-from pipeline.store.runs.follow_ups import Sequel
+from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.slots import (
-    ATTEMPT,
+    COUNTED_ATTEMPT,
+    NOT_SKIPPED,
     PASS_MAX_AGE,
     PASS_MAX_RUNS,
-    REAL,
     Overlap,
-    Wanted,
+    SlotClaim,
     claim,
     insert_run,
     pass_for,
@@ -65,7 +65,7 @@ def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason:
                overlap: Overlap = "skip") -> Run | None:
     """Claim one slot: its pass and a waiting run, or a run that says why it was skipped. None: claimed before."""
     with store.write(durable=True) as connection:
-        return claim(connection, Wanted(spider, key, due_at, reason, overlap), now=now)
+        return claim(connection, SlotClaim(spider, key, due_at, reason, overlap), now=now)
 
 
 def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int,
@@ -130,14 +130,14 @@ def report_progress(store: Store, run: Run, progress: Progress, transfers: Seque
 
 
 def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime,
-            sequel: Sequel | None = None) -> Run:
+            follow_ups: FollowUps | None = None) -> Run:
     """Write the outcome; where the pass is complete, what it no longer saw is gone. Raises LeaseLostError.
 
     A pass that found nothing where there were items, or lacks a field they all had, is suspect: nothing is marked
     gone, and the reason stands where an error would.
     """
     with store.write(durable=True) as connection:
-        leases.hold(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)
         if progress is None:  # the child died: its last word is in the row
             stored = connection.execute(select(runs).where(runs.c.id == run.id)).one()
             progress = run_of(stored).progress
@@ -157,8 +157,8 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         leases.end(connection, runs, run.id, owner=run.lease_owner, ended_at=now, outcome=ending.outcome.value,
                    error="; ".join(filter(None, (doubt, ending.error))), error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
                    progress=asdict(progress), transfers=[])
-        if sequel is not None:
-            sequel.begin(connection, run, outcome=ending.outcome, open_pass=ending.keep_open, can_help=ending.retry,
+        if follow_ups is not None:
+            follow_ups.begin(connection, run, outcome=ending.outcome, open_pass=ending.keep_open, can_help=ending.retry,
                          now=now)
         return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
 
@@ -190,7 +190,7 @@ def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
     return int(result.rowcount)
 
 
-def keep_run(store: Store, run: Run, *, now: datetime) -> bool:
+def renew_run(store: Store, run: Run, *, now: datetime) -> bool:
     """Renew the lease of a run whose process is alive, however busy; False when it is no longer ours."""
     with store.write() as connection:
         return leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now)
@@ -204,7 +204,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
     to; None: all.
     """
     with store.write(durable=True) as connection:
-        leases.release_gone(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
+        leases.release_dead(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
         expired = [run_of(row) for row in connection.execute(select(runs).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
         lost = [run for run in expired if not _is_seen_to(run, store.owner, performing)]
@@ -222,13 +222,13 @@ def _is_seen_to(run: Run, own: str, performing: Collection[int] | None) -> bool:
     return bool(leases.owner_is_alive(run.lease_owner, own))
 
 
-def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
+def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
     """After a stop: new runs for passes that were cut short by it. Returns the waiting runs.
 
     quiet_only: for those that quiet hours stopped lately, or that waited for a host.
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
-    last = select(func.max(runs.c.id)).where(REAL, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
+    last = select(func.max(runs.c.id)).where(NOT_SKIPPED, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
     wanted = runs.c.outcome == Outcome.STOPPED.value
     if quiet_only:
         lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind.in_(_HELD))
@@ -245,7 +245,7 @@ def take_up_stopped(store: Store, *, now: datetime, quiet_only: bool = False) ->
 def _take_up(connection: Connection, run: Run, now: datetime) -> Run | None:
     found = connection.execute(select(passes).where(passes.c.id == run.pass_id)).one()
     attempts = connection.execute(select(func.count()).where(
-        runs.c.pass_id == run.pass_id, ATTEMPT)).scalar_one()
+        runs.c.pass_id == run.pass_id, COUNTED_ATTEMPT)).scalar_one()
     waits = connection.execute(select(runs.c.id).where(
         runs.c.spider == run.spider, runs.c.started_at.is_(None), runs.c.ended_at.is_(None))).first()
     if found.closed_at is not None or attempts >= PASS_MAX_RUNS or waits is not None:

@@ -26,17 +26,17 @@ KILL_GRACE = timedelta(seconds=2)
 
 Overlap = Literal["skip", "queue", "kill"]
 
-REAL = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
+NOT_SKIPPED = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
 """A skipped run never was at work. A run that has not ended has no outcome."""
 
-ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
+COUNTED_ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
 """What counts towards PASS_MAX_RUNS. Who was told to stop, by us or by quiet hours, does not show that a pass never ends."""
 
 _PROGRESS = set(Progress.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SlotClaim:
     """A slot to claim. reason: why it is due (schedule, catch-up, manual, after).
 
     schedule, planned: whose cursor moves, and to where. skip: why it is not to be run, "" when it is.
@@ -65,13 +65,13 @@ def insert_run(connection: Connection, **values: Any) -> Run:
     return run_of(connection.execute(insert(runs).values(progress={}, **values).returning(runs)).one())
 
 
-def claim_due(store: Store, wanted: Sequence[Wanted], *, now: datetime) -> list[Run]:
+def claim_due(store: Store, wanted: Sequence[SlotClaim], *, now: datetime) -> list[Run]:
     """Claim these slots in one transaction; the runs of those that nobody had claimed before."""
     with store.write(durable=True) as connection:
         return [run for slot in wanted if (run := claim(connection, slot, now=now)) is not None]
 
 
-def claim(connection: Connection, wanted: Wanted, *, now: datetime) -> Run | None:
+def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | None:
     """Claim one slot: its pass and a waiting run, or a run that says why it was skipped. None: it was claimed before.
 
     Who asks by hand is given a run that waits already, so that it does not wait for a service that is not there.
@@ -136,7 +136,7 @@ def pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -
     found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
                                .order_by(passes.c.id.desc())).first()
     if found is not None:
-        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == found.id, ATTEMPT)).scalar_one()
+        attempts = connection.execute(select(func.count()).where(runs.c.pass_id == found.id, COUNTED_ATTEMPT)).scalar_one()
         if found.resumable and now - found.opened_at < PASS_MAX_AGE and attempts < PASS_MAX_RUNS:
             return int(found.id)
         connection.execute(update(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
@@ -154,7 +154,7 @@ def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overla
     """Slots for the spiders that run after this one, in the transaction that ends its pass: one each, whatever dies."""
     stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()
     for spider, overlap in followers.items():
-        claim(connection, Wanted(spider, f"after {run.spider} pass {run.pass_id}", now, "after", overlap,
+        claim(connection, SlotClaim(spider, f"after {run.spider} pass {run.pass_id}", now, "after", overlap,
                                  skip="the spider is paused" if spider in stopped else ""), now=now)
 
 

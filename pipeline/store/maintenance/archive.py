@@ -1,0 +1,183 @@
+"""The backup archive: its manifest, its names, and reading one that may be damaged or not ours."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, cast
+
+from pipeline.errors import DiskFullError, StoreError
+from pipeline.store.database import migrate
+from pipeline.store.database.engine import Store
+from pipeline.store.maintenance.clock_trust import FILE as CLOCK
+from pipeline.store.open import UNFINISHED_RESTORE as UNFINISHED
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DATABASE = "database"
+FILES = "files/"
+SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-shm")
+STAGING = ".restoring"
+REPLACED = "replaced"
+# The lock, what was seen of this machine's clock and the database's files belong to this place; logs are long and
+# nobody's truth.
+NOT_BACKED_UP = frozenset({*SQLITE_FILES, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
+MOST_FILES = 1_000_000
+"""Of one archive: what is kept of each while it is read takes about a kilobyte."""
+CHUNK_BYTES = 1 << 20
+_MOST_AT_ONCE = 16 << 20
+"""Bytes that a header of the archive may make us read at once."""
+_GZIP = b"\x1f\x8b"
+
+
+
+
+@dataclass
+class Manifest:
+    """What an archive holds. files: SHA-256 by name; revision: the migration its database is at."""
+
+    format: int
+    version: str
+    kind: str
+    revision: str
+    made_at: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class HashingReader:
+    """A file read through its hash."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._sum = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        found = self._file.read(size)
+        self._sum.update(found)
+        return found
+
+    @property
+    def sha256(self) -> str:
+        return self._sum.hexdigest()
+
+
+def unpack(source: Path, staging: Path, store: Store) -> Manifest:
+    """Unpack and verify everything. Raises StoreError for an archive that is not ours, not whole or not for here."""
+    staging.mkdir(mode=0o700)
+    found: dict[str, str] = {}
+    content = b""
+    try:
+        with _opened(source) as archive:
+            for head in archive:
+                file = archive.extractfile(head) if head.isreg() else None
+                if file is None:
+                    raise StoreError(f"{head.name!r} in it is no file", where=str(source), fix="it is no backup of ours")
+                if len(found) > MOST_FILES:
+                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="it is no backup of ours")
+                if head.name == MANIFEST:
+                    content = _manifest_text(file, head, found, source)
+                else:
+                    _refuse_what_does_not_fit(head, staging)
+                    found[head.name] = _unpack_one(file, staging, head, source)
+    except FileNotFoundError as error:
+        raise StoreError("no such file", where=str(source)) from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OverflowError) as error:
+        raise StoreError(f"cannot be read as a backup: {error}", where=str(source),
+                         fix="it is damaged or cut short: take another") from error
+    manifest = _manifest(content, source)
+    wrong = [name for name in manifest.files if found.get(name) != manifest.files[name]]
+    if wrong or set(found) != set(manifest.files):
+        raise StoreError(f"is damaged: {(wrong or ['more files than it says'])[0]} is not what was backed up",
+                         where=str(source), fix="take another")
+    if manifest.kind != store.kind:
+        raise StoreError(f"is a backup of {manifest.kind}; this store is on {store.kind}", where=str(source),
+                         fix="change [pipeline] database")
+    migrate.refuse_newer(manifest.revision, str(source))
+    return manifest
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[tarfile.TarFile]:
+    """The archive, of which no header has us read more than so much at once."""
+    with source.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if packed else nullcontext(raw) as file, \
+                tarfile.open(fileobj=cast("IO[bytes]", _LimitedReader(cast("IO[bytes]", file))), mode="r:") as archive:
+            yield archive
+
+
+class _LimitedReader:
+    """A file of which only so much is read at once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_AT_ONCE:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
+def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str], source: Path) -> bytes:
+    """A manifest is no longer than what it says of the files before it."""
+    most = 4096 + sum(6 * len(name) + 100 for name in found)
+    if head.size > most:
+        raise StoreError("has a manifest that is too long for its files", where=str(source), fix="it is no backup of ours")
+    return b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def _manifest(content: bytes, source: Path) -> Manifest:
+    """What it says, in the types it must have. Raises StoreError for one that we cannot read, or may not believe."""
+    try:
+        found = json.loads(content)
+        number = found["format"]
+        if number != FORMAT:
+            raise StoreError(f"is of format {number!r}; this version reads {FORMAT}", where=str(source),
+                             fix="it was made by another version: restore it with that one")
+        manifest = Manifest(**found)
+        datetime.fromisoformat(manifest.made_at)
+        known = all(isinstance(text, str) for pair in manifest.files.items() for text in pair)
+        if not known or not isinstance(manifest.kind, str) or not re.fullmatch(r"\d{4}|", manifest.revision):
+            raise ValueError  # noqa: TRY301
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StoreError("has no manifest at its end", where=str(source),
+                         fix="it is no backup of ours, or was cut short: take another") from error
+    return manifest
+
+
+def _refuse_what_does_not_fit(head: tarfile.TarInfo, staging: Path) -> None:
+    free = shutil.disk_usage(staging).free
+    if head.size > free:
+        raise DiskFullError(f"{head.name!r} has {head.size} bytes, and {free} are free", where=str(staging),
+                            fix="free some disk space, and start it again")
+
+
+def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: Path) -> str:
+    parts = Path(head.name).parts
+    if head.name != DATABASE and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
+                                  or parts[1] in NOT_BACKED_UP):
+        raise StoreError(f"{head.name!r} in it has no place here", where=str(source), fix="it is no backup of ours")
+    target = staging.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    reading = HashingReader(file)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
+        while chunk := reading.read(CHUNK_BYTES):
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+    os.chmod(target, head.mode & 0o700)  # never for others, whatever it was
+    os.utime(target, (head.mtime, head.mtime))
+    return reading.sha256

@@ -1,0 +1,171 @@
+"""Restore a backup: unpack and verify it, move the present data aside, put the backup in its place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import delete, select, update
+
+from pipeline.atomic_write import sync_folder
+from pipeline.errors import DiskFullError, StoreError
+from pipeline.model import MessageState
+from pipeline.store.database import migrate, postgresql
+from pipeline.store.database.engine import Store, prepare_store
+from pipeline.store.database.schema import messages, metadata, pulse, runs
+from pipeline.store.maintenance.archive import DATABASE, REPLACED, SQLITE_FILES, STAGING, Manifest, unpack
+from pipeline.store.open import UNFINISHED_RESTORE as UNFINISHED
+from pipeline.store.open import open_store
+from pipeline.store.runs import leases
+
+SERVICE_IS_GONE_S = 60.0
+"""A service writes its pulse every few seconds; one that has not for so long is gone."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """made_at: of the backup, ISO 8601. parked: messages that waited then, and may have been sent since. lost: files
+    the database names and the archive lacks. kept: where what was there before has gone, None when nothing was."""
+
+    made_at: str
+    files: int
+    parked: int
+    lost: int
+    kept: Path | None
+
+
+def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bool, resend: bool, now: datetime) -> Restored:
+    """Put an archive in the place of what is there. The caller holds the data_dir for itself.
+
+    Everything is unpacked and verified beside it first. replace: what is there is moved to a folder of its own
+    (SQLite, files) or dumped to it (PostgreSQL); without it, data that is there is an error. resend: messages that
+    waited when the backup was made are sent; without it they are parked, since they may have been sent since.
+    Killed in between, it is started again. Raises StoreError, DiskFullError.
+    """
+    store = prepare_store(data_dir, url)
+    try:
+        unfinished = (data_dir / UNFINISHED).exists()
+        occupied = _occupied(store)
+        if occupied and not replace and not unfinished:
+            raise StoreError(f"there is data already: {occupied}", where=str(data_dir),
+                             fix="restore to an empty data_dir, or say --replace (what is there is kept beside it)")
+        _refuse_running(store, now)
+        staging = data_dir / STAGING
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            manifest = unpack(source, staging, store)
+            kept = _put_in_place(store, staging, manifest, now=now)
+        except OSError as error:
+            raise DiskFullError(f"cannot be restored: {error.strerror}", where=str(error.filename or data_dir),
+                                fix="free some disk space, and start it again") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    finally:
+        store.close()
+    return _afterwards(data_dir, url, manifest, kept, resend=resend)
+
+
+def _occupied(store: Store) -> str:
+    """What there is that a restore would lose; "" for nothing."""
+    if store.kind == "sqlite":
+        return SQLITE_FILES[0] if (store.data_dir / SQLITE_FILES[0]).exists() else ""
+    with store.read() as connection:
+        found = migrate.revision_of(connection)
+    return "" if found is None else f"the tables in {store.where}"
+
+
+def _refuse_running(store: Store, now: datetime) -> None:
+    """A service of another machine holds no lock that we see, but shows its pulse; a run in a terminal its lease."""
+    try:
+        if not _occupied(store) or migrate.revision(store) != migrate.HEAD:
+            return
+        with store.read() as connection:
+            beats = connection.execute(select(pulse)).all() if store.shared else []
+            leased = connection.execute(select(runs).where(runs.c.ended_at.is_(None), runs.c.lease_until > now)).all()
+    except StoreError:
+        return  # a damaged database is what a restore is for
+    for row in beats:
+        if abs((now - row.at).total_seconds()) < SERVICE_IS_GONE_S:
+            raise StoreError(f"a service on {row.host} works on it", where=store.where,
+                             fix=f"stop it, and wait {SERVICE_IS_GONE_S:.0f} s", retry=True)
+    for row in leased:
+        if leases.owner_is_alive(row.lease_owner, store.owner) is not False:
+            raise StoreError(f"run {row.id} of {row.spider} is at work on it", where=store.where,
+                             fix="wait for its end, or stop it", retry=True)
+
+
+def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datetime) -> Path | None:
+    """From here on a kill leaves half of both, and a mark that says so until the restore is started again."""
+    data_dir = store.data_dir
+    database = staging / DATABASE
+    if store.kind == "sqlite":
+        _verify_sqlite(database, data_dir)
+    kept = data_dir / f"{REPLACED}-{now:%Y%m%d-%H%M%S}"
+    (data_dir / UNFINISHED).touch(mode=0o600)
+    sync_folder(data_dir)
+    if store.kind == "sqlite":
+        store.close()  # folds the WAL into the file, where that can be done
+    moved = [path for path in data_dir.iterdir()
+             if path.name not in (STAGING, UNFINISHED, "serve.lock", migrate.KEPT_BEFORE)
+             and not path.name.startswith(REPLACED)]
+    occupied = bool(moved) or (store.kind != "sqlite" and bool(_occupied(store)))
+    if occupied:
+        kept.mkdir(mode=0o700)
+    if store.kind != "sqlite":
+        if _occupied(store):
+            store.dump(kept / f"{DATABASE}.{store.kind}")
+        _load(store, database, manifest)
+    for path in moved:
+        os.replace(path, kept / path.name)
+    for path in sorted((staging / "files").iterdir()) if (staging / "files").is_dir() else []:
+        os.replace(path, data_dir / path.name)
+    if store.kind == "sqlite":
+        os.replace(database, data_dir / SQLITE_FILES[0])
+    sync_folder(data_dir)
+    (data_dir / UNFINISHED).unlink()
+    sync_folder(data_dir)
+    return kept if occupied else None
+
+
+def _verify_sqlite(database: Path, data_dir: Path) -> None:
+    copy = prepare_store(data_dir, f"sqlite:///{database}")
+    try:
+        faults = copy.check()
+    finally:
+        copy.close()
+        for suffix in ("-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
+    if faults:
+        raise StoreError(f"the database in the backup is damaged: {faults[0]}", where=str(database),
+                         fix="take another backup")
+
+
+def _load(store: Store, database: Path, manifest: Manifest) -> None:
+    """The tables of the backup instead of ours, all in one transaction."""
+    with store.write(durable=True) as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
+        migrate.run(connection, to=manifest.revision)
+        postgresql.load(connection, database)
+
+
+def _afterwards(data_dir: Path, url: str | None, manifest: Manifest, kept: Path | None, *, resend: bool) -> Restored:
+    store = open_store(data_dir, url)
+    try:
+        with store.write(durable=True) as connection:
+            connection.execute(delete(pulse))
+            waiting = messages.c.state == MessageState.WAITING.value
+            parked = 0
+            if not resend:
+                parked = connection.execute(update(messages).where(waiting).values(
+                    state=MessageState.PARKED.value, lease_owner="", lease_until=None,
+                    last_error=f"waited in the backup of {manifest.made_at}, and may have been sent since")).rowcount
+            keys = connection.execute(select(messages.c.file_key).where(
+                messages.c.state.in_((MessageState.WAITING.value, MessageState.PARKED.value)))).scalars().all()
+            lost = sum(not store.files.exists(key) for key in keys)
+    finally:
+        store.close()
+    return Restored(manifest.made_at, len(manifest.files) - 1, parked, lost, kept)
