@@ -23,6 +23,8 @@ _CERTIFICATE_FIXES = {
     64: "check the address; the certificate is another host's",
 }
 _OWN_AUTHORITY = "if the site has its own authority, name its certificate in ca_file"
+HUNG_UP = "the proxy hung up before there was an answer from {where}"
+HUNG_UP_FIX = "check that the proxy works and allows that address, and that the site answers without it"
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # an answer to CONNECT is the proxy's own
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
               requests.exceptions.InvalidHeader)
@@ -44,7 +46,8 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
     if isinstance(error, _PERMANENT):
         return FetchError(f"leads to an address that cannot be fetched: {clean_line(type(error).__name__, 200)}", where=where,
                           fix="only http and https URLs are fetched")
-    return FetchError(_network_fault(error, chain), where=where, fix="check the address and the network", retry=True)
+    through = f" (through the proxy {shown_proxy(proxy)})" if proxy is not None else ""
+    return FetchError(_network_fault(error, chain) + through, where=where, fix="check the address and the network", retry=True)
 
 
 def is_of_proxy(error: requests.RequestException) -> bool:
@@ -119,6 +122,9 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
                           fix="check the address, or what the proxy allows", retry=True)
     if not isinstance(error, requests.exceptions.ProxyError) and not any(
             isinstance(cause, socks.ProxyError) for cause in chain):
+        before_answer = isinstance(error, requests.exceptions.ConnectionError) and error.request is not None
+        if before_answer and not not_whole(error) and (was_dropped(error) or any(isinstance(cause, ssl.SSLEOFError) for cause in chain)):
+            return ProxyError(HUNG_UP.format(where=where), where=shown, fix=HUNG_UP_FIX, retry=True)
         return None
     tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
     if tunnel:
@@ -146,6 +152,8 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
         if isinstance(cause, ssl.SSLError):
             if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
                 return "does not speak TLS on that port", "write http:// if it is meant, or correct the port", False
+            if isinstance(cause, ssl.SSLEOFError):
+                return "hung up in the middle of the TLS handshake", "try again; does it speak TLS on that port?", True
             return f"TLS failed: {clean_line(cause.reason or type(cause).__name__, 200)}", "try again; then ask its owner", True
     if isinstance(error, requests.exceptions.SSLError):
         return "TLS failed", "check the address", False

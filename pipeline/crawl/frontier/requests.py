@@ -29,6 +29,7 @@ from pipeline.crawl.interfaces import BEGUN, FRONTIER_ID, NOT_BEFORE
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
+from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.crawl.frontier import Queued
 from pipeline.urls import absolute
 
@@ -189,4 +190,5 @@ def explain(error: BaseException, request: scrapy.Request, proxy: str | None) ->
     if isinstance(error, DownloadCancelledError):
         # What is on it nobody knows, so that none of it can be gone.
         return FetchError(str(error), where=url, fix="raise max_page_size"), True
-    return FetchError(str(error) or type(error).__name__, where=url, retry=True), True
+    through = f" (through the proxy {shown_proxy(proxy)})" if proxy else ""
+    return FetchError(f"{str(error) or type(error).__name__}{through}", where=url, retry=True), True

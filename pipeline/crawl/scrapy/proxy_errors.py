@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+import ssl
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -12,6 +14,7 @@ from aiohttp_socks import ProxyConnectionError, ProxyTimeoutError
 from aiohttp_socks import ProxyError as SocksError
 
 from pipeline.errors import ProxyError
+from pipeline.session.errors import HUNG_UP, HUNG_UP_FIX
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.text import clean_line, shown_url
 
@@ -50,7 +53,18 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
             return (f"its certificate is not to be trusted: {clean_line(reason, 200).rstrip('.')}",
                     "if the proxy has its own authority, name its certificate in ca_file")
         return "does not speak TLS on that port", "write http:// if it is meant, or correct the port"
+    if _is_hung_up(cause):
+        return HUNG_UP.format(where=where), HUNG_UP_FIX
     return None
+
+
+def _is_hung_up(cause: BaseException | None) -> bool:
+    """Whether the connection ended before there was an answer: the proxy's to itself, to CONNECT, or the site's through it."""
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return False
+    error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
+    return isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)) or (
+        isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE))
 
 
 def _is_at(cause: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError, proxy: str) -> bool:
@@ -63,6 +77,8 @@ def _reason(cause: BaseException) -> str:
     error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
     if isinstance(error, socket.gaierror):
         return "its name is not known"
+    if isinstance(error, (ConnectionResetError, ssl.SSLEOFError)):
+        return "it hung up"
     number = getattr(error, "errno", None)
     if isinstance(error, TimeoutError) or not isinstance(number, int):
         return "no answer in time"

@@ -293,3 +293,33 @@ def test_a_check_that_can_be_looked_at_nowhere_is_said(tmp_path: Path, monkeypat
         file = settings(tmp_path, site, check_url.format(url=site.url))
         result = CliRunner().invoke(main, [command[0], "--settings", file, *(word.format(url=site.url) for word in command[1:])])
         assert ("nothing is called gone: login.check matches on no page" in " ".join(result.output.split())) is (not check_url), result.output
+
+
+class HangsUp(socketserver.BaseRequestHandler):
+    """A proxy that ends a connection after what it was told to say."""
+
+    said: bytes | None
+
+    def handle(self) -> None:
+        if self.said is not None:
+            self.request.recv(65536)
+            self.request.sendall(self.said)
+
+
+@pytest.mark.parametrize("command", [["login", "s"], ["run", "s"], ["run", "open"], ["check", "--connect"]], ids=" ".join)
+@pytest.mark.parametrize("said", [None, b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["at once", "before its answer", "in the site's handshake"])
+def test_a_proxy_that_hangs_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes | None, command: list[str]) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    handler = type("Handler", (HangsUp,), {"said": said})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        proxy = f"http://127.0.0.1:{server.server_address[1]}"
+        common = 'start = "https://site.example/"\nproxy = "p"\nrobots = false\nretries = 0\n[spiders.%s.items.fields]\ntext = "p"\n'
+        file = tmp_path / "settings.toml"
+        file.write_text(f"""[pipeline]\ndata_dir = "data"\n[proxies]\np = {{ url = "{proxy}" }}\n[spiders.open]\n{common % "open"}
+            [spiders.s]\n{common % "s"}[spiders.s.login]\nurl = "https://site.example/login"\ncheck = "a"\nfields = {{ user = "me" }}\n""")
+        result = CliRunner().invoke(main, [command[0], "--settings", str(file), *command[1:]])
+        server.shutdown()
+    told = result.output + str(result.exception)
+    assert result.exit_code != 0
+    assert f"{proxy}: the proxy hung up before there was an answer from https://site.example/" in " ".join(told.split())
