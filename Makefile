@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check bench torture lock clean
+.PHONY: help install run demo test check docs bench torture lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: install  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install  ## docs/settings-reference.md, generated from the settings models
+	$(BIN)/python -m pipeline.settings.reference > docs/settings-reference.md
 
 bench: install  ## speed and memory, side by side with peers; takes minutes
 	$(BIN)/python -m benchmarks

@@ -229,18 +229,20 @@ DayTexts = Annotated[tuple[str, ...], BeforeValidator(_days)]
 
 
 class ScheduleTable(Table):
+    """A schedule with options. A text alone is its `when`."""
+
     when: Annotated[str, BeforeValidator(_when)]
-    """Cron, "every 30m", "daily at 07:00" (or "weekdays at", "mon, thu at"; several times with "and")."""
+    """Cron, "every 30m", "daily at 07:00", "weekdays at 07:00" or "mon, thu at 07:00 and 19:00"."""
     timezone: ZoneName | None = None
-    """By default that of the digest, or of [pipeline]."""
+    """Time zone of the schedule; that of the digest or of [pipeline] by default."""
     jitter: Duration = 0.0
-    """Each slot is put off by up to so long, always by the same, and never beyond the next one."""
+    """Largest delay of a slot. Each slot always has the same delay, and none is later than the next slot."""
     skip: DayTexts = ()
     """Days without a slot: "sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25", or a name in [calendars]."""
     from_: Day | None = Field(None, alias="from")
-    """The first day."""
+    """First day."""
     until: Day | None = None
-    """The last day."""
+    """Last day."""
 
     @model_validator(mode="after")
     def _not_over_before_it_begins(self) -> ScheduleTable:

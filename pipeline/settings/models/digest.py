@@ -33,29 +33,32 @@ QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchem
 
 
 def chosen(names: Iterable[str], tags: Collection[str], tags_of: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """The spiders named, and those that carry one of the tags. tags_of: by spider."""
+    """The named spiders and those with one of the tags. tags_of: the tags of each spider."""
     tagged = [name for name, own in tags_of.items() if not set(tags).isdisjoint(own)]
     return tuple(dict.fromkeys([*names, *tagged]))
 
 
 class RecipientsTable(Table):
-    """Who gets a mail, and what of the changes is in it. All of the filter must hold."""
+    """Recipients of a mail and the filter for its changes. All conditions of the filter must hold."""
 
     to: tuple[Address, ...] = ()
+    """Addresses of the To header."""
     cc: tuple[Address, ...] = ()
+    """Addresses of the Cc header."""
     bcc: tuple[Address, ...] = ()
+    """Addresses that get the mail and are not named in it."""
     spiders: tuple[str, ...] = ()
-    """By name; once the settings are read, those of `tags` are among them."""
+    """Spiders by name."""
     tags: tuple[str, ...] = ()
-    """Spiders that carry one of these tags, beside those named."""
+    """Spiders that have one of these tags, besides those in `spiders`."""
     changes: tuple[Literal["new", "changed", "gone", "back"], ...] = ()
-    """Kinds of change; all without it."""
+    """Kinds of change to include; all by default."""
     keywords: tuple[str, ...] = ()
-    """At least one of them is in a field of the item, whatever its case."""
+    """Words of which a field of the item must contain at least one, in upper or lower case."""
     where: tuple[ConditionText, ...] = ()
-    """Conditions that all hold, such as "price < 100", "title ~ python", "price < before"."""
+    """Conditions that must all hold, such as "price < 100", "title ~ python" or "price < before"."""
     problems: bool = True
-    """Whether failed and suspect runs are told."""
+    """Whether failed and suspect runs are reported."""
 
     @property
     def everyone(self) -> tuple[str, ...]:
@@ -67,7 +70,7 @@ class RecipientsTable(Table):
 
 
 class GroupTable(RecipientsTable):
-    """Recipients of a digest with a mail of their own: what passes the digest's filter and this one."""
+    """Recipients with a mail of their own, which has the changes that pass both the digest's filter and this one."""
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -77,34 +80,39 @@ class GroupTable(RecipientsTable):
 
 
 class DigestTable(RecipientsTable):
+    """A mail about what spiders found: which changes, to whom and when. All conditions of the filter must hold."""
+
     groups: tuple[GroupTable, ...] = ()
+    """Groups of recipients, each with a mail and a filter of its own."""
     schedule: Schedules = ()
-    """As a spider's; without it a digest goes out right after a run."""
+    """When it is sent, written as a spider's schedule; right after a run with news by default."""
     timezone: ZoneName | None = None
-    """Of the schedule, the quiet hours and the times in the mail; by default that of [pipeline]."""
+    """Time zone of the schedule, the quiet hours and the times in the mail; that of [pipeline] by default."""
     quiet: QuietHours | None = None
-    """No mail in these hours, "22:00-07:00": what is due waits for their end and comes in one."""
+    """Hours without mail, such as "22:00-07:00". What is due is sent in one mail when they end."""
     empty: Literal["skip", "send"] = "skip"
-    """With nothing new: no mail, or one that says so."""
+    """What happens when there is nothing new: no mail, or a mail that says so."""
     attach: tuple[Literal["csv", "xlsx", "jsonl", "downloads", "pages"], ...] = ()
-    """pages: those on which something new or changed was found, as they were found."""
+    """Attachments: tables of the changes, downloaded files, or the pages on which something new or changed was found."""
     csv_bom: bool = False
-    """CSV begins with a byte order mark, by which Excel knows UTF-8. rspamd gives 5 points for one; xlsx costs none."""
+    """Whether CSV files begin with a byte order mark, which Excel needs to read UTF-8."""
     subject: str | None = None
+    """Subject of the mail, instead of the generated one."""
     attach_limit: Size = Field(20 * 10**6, validate_default=False)
-    """Bytes of attachments in one message, before encoding."""
+    """Size of all attachments of one message, before encoding."""
     oversize: Literal["list", "zip", "split"] = "list"
-    """What does not fit is listed with its place in data_dir, zipped first, or sent in further mails. Tables are
-    zipped in any case."""
+    """What happens to attachments beyond `attach_limit`: they are listed with their path in data_dir, zipped first, or sent in
+    further mails. Tables are zipped in any case."""
     charts: tuple[str, ...] = ()
-    """Numeric fields whose course over time is drawn for items that changed. Needs the extra `charts`."""
+    """Numeric fields that are drawn over time for the items that changed. Needs the extra `charts`."""
     templates: str | None = None
-    """A folder, relative to settings.toml, whose digest.html and digest.txt go before ours."""
+    """Folder whose digest.html and digest.txt replace the built-in templates."""
     thread: bool = False
-    """Clients show all mails of this digest as one conversation (References)."""
+    """Whether mail clients show all mails of this digest as one conversation (References header)."""
     unsubscribe: HttpUrl | None = None
-    """https URL that takes a POST for one-click unsubscribing (RFC 8058)."""
+    """An https URL that accepts a POST for one-click unsubscribing (RFC 8058)."""
     language: Language = "en"
+    """Language of the fixed words."""
 
     @field_validator("unsubscribe")
     @classmethod
@@ -122,7 +130,7 @@ class DigestTable(RecipientsTable):
         return self
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
-        """With the spiders that its tags, and those of its groups, stand for. tags_of: by spider."""
+        """A copy in which `spiders` of the digest and its groups include those with their tags. tags_of: the tags of each spider."""
         spiders = chosen(self.spiders, self.tags, tags_of)
         own = {name: tags_of[name] for name in spiders if name in tags_of}
         groups = tuple(group.model_copy(update={"spiders": chosen(group.spiders, group.tags, own)})
@@ -134,7 +142,7 @@ class DigestTable(RecipientsTable):
         return ZoneInfo(self.timezone) if self.timezone else default
 
     def quiet_until(self, now: datetime, default: ZoneInfo) -> datetime | None:
-        """When the quiet hours that `now` is in end; None outside of them. default: the zone of [pipeline]."""
+        """The end of the quiet hours when `now` is within them, else None. default: the zone of [pipeline]."""
         if self.quiet is None:
             return None
         local = now.astimezone(self.zone(default))

@@ -75,41 +75,48 @@ _SOURCES = ("css", "xpath", "jmes", "header", "page")
 
 
 class SelectorTable(Table):
-    """One rule: one of css, xpath, jmes, header, page; regex narrows what it matched.
-
-    `json` or `data` say which JSON a jmes looks into; without either it is the page itself.
+    """A selector with options: one of css, xpath, jmes, header, page, and what becomes of its matches. A text alone is CSS, or XPath
+    when it starts with / or ./ (also with (/ and .//). `jmes` reads the JSON that `json` or `data` names, else the page itself.
     """
 
     css: str | None = None
+    """CSS selector."""
     xpath: str | None = None
+    """XPath expression."""
     jmes: str | None = None
+    """JMESPath expression, for JSON."""
     json_: str | None = Field(None, alias="json")
-    """CSS of the script elements whose JSON is meant: "script#__NEXT_DATA__"."""
+    """CSS selector of script elements whose content is JSON, such as `script#__NEXT_DATA__`; `jmes` reads it."""
     data: Literal["json-ld", "opengraph", "microdata", "csv"] | None = None
-    """What the page says of itself as data (a list of records; of OpenGraph one record), or its rows as CSV."""
+    """Structured data of the page that `jmes` reads: JSON-LD, OpenGraph, microdata, or the rows of a CSV file."""
     header: str | None = None
-    """A response header by name; `status` of the page is `{ page = "status" }`."""
+    """Name of a response header."""
     page: Literal["status", "url", "title"] | None = None
+    """A property of the page itself."""
     regex: str | None = None
-    """Its first group, or all of it where it has none. Given a tenth of a second on each text."""
+    """Regular expression applied to each match; the value is its first group, or all of it without a group."""
     default: Any = None
+    """Value where nothing matches."""
     type: Literal["text", "raw", "number", "price", "date", "url", "html", "json"] = "text"
-    """text: blanks made one; raw: as it stands; price: amount, currency and text; url: absolute; json: the value as it is, for jmes."""
+    """Type of the value: text with blanks collapsed, text as it is, a number, a price (amount, currency, text), a date, an
+    absolute URL, HTML, or the JSON value as it is."""
     format: str | None = None
-    """Of a date, as strptime has it: "%d.%m.%Y". Without it ISO 8601 and RFC 5322 dates are read."""
+    """Format of a date as strptime has it, such as "%d.%m.%Y"; ISO 8601 and RFC 5322 by default."""
     guess: bool | tuple[str, ...] = False
-    """Of a date: as people write it, in any language, or in languages such as ["de", "fr"]. Needs the extra `dates`."""
+    """Whether a date may be written in words, in any language or in those listed, such as ["de", "fr"]. Needs the extra
+    `dates`."""
     decimal: Literal[".", ","] | None = None
-    """The decimal mark of a number; told from the number itself by default."""
+    """Decimal mark of a number; detected by default."""
     currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
-    """By ISO 4217, of a price that has no sign of currency, or one that may mean several: kr, $, Rs."""
+    """ISO 4217 code for prices without a currency sign, or with one that several currencies use: kr, $, Rs."""
     strip: str | None = None
-    """Characters taken off both ends, beside blanks."""
+    """Characters to remove from both ends, besides blanks."""
     join: str | None = None
-    """All matches as one text, with this between them."""
+    """Text that joins all matches to one."""
     many: bool = False
+    """Whether the value is the list of all matches."""
     required: bool = False
-    """An item without it is kept aside as rejected."""
+    """Whether an item without this field is rejected."""
 
     _css = field_validator("css", "json_")(check_css)
     _xpath = field_validator("xpath")(_check_xpath)
@@ -170,12 +177,12 @@ class SelectorTable(Table):
 
     @property
     def is_json(self) -> bool:
-        """Whether it looks into JSON rather than into a document."""
+        """Whether it reads JSON rather than a document."""
         return self.jmes is not None or self.json_ is not None or self.data is not None
 
 
 def selector(value: object) -> object:
-    """A bare string is CSS, or XPath when it starts with / or ./ (also (/ and .//)."""
+    """A selector table for a text: CSS, or XPath when it starts with / or ./ (also (/ and .//)."""
     if isinstance(value, str):
         if not value.strip():
             raise PydanticCustomError("selector", "an empty selector matches nothing")
@@ -187,10 +194,12 @@ Selector = Annotated[SelectorTable, BeforeValidator(selector)]
 
 
 class FieldTable(SelectorTable):
-    """One field of an item: a selector, or a record of its own with `fields`, or a list of them with `each`, too."""
+    """A field of an item: a selector with all its keys, a nested record with `fields`, or a list of records with `each` as well."""
 
     each: Selector | None = None
+    """Selector of the elements that become a list of records, with `fields`."""
     fields: dict[str, Rule] = Field(default_factory=dict)
+    """Fields of a nested record."""
 
     def _check_source(self) -> None:
         if not self.fields:
@@ -209,10 +218,12 @@ FieldTable.model_rebuild()
 
 
 class DetailsTable(Table):
-    """A page of its own for each item: the link to it, and the fields found there."""
+    """A page of its own for each item: the link to it, and the fields that are extracted there."""
 
     link: Selector
+    """Selector of the link to an item's own page."""
     fields: dict[str, Rule] = Field(min_length=1)
+    """Fields that are extracted from that page."""
 
 
 _CHANGE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
@@ -231,22 +242,26 @@ def _minimum(value: object) -> object:
 
 
 MinChange = Annotated[tuple[float, bool], BeforeValidator(_minimum)]
-"""An amount, and whether it is per cent of the old value."""
+"""An amount, and whether it is a percentage of the old value."""
 
 
 class ItemsTable(Table):
-    """What is an item on a page, what its fields are, and which differences count as a change."""
+    """What an item is, which fields it has, and which differences are a change."""
 
     each: Selector | None = None
+    """Selector of the elements that are items; the whole page is one item by default."""
     key: tuple[str, ...] = ()
+    """Names of the fields that identify an item."""
     fields: dict[str, Rule] = Field(default_factory=dict)
+    """Selectors of the fields by name."""
     details: DetailsTable | None = None
+    """Fields from a page of its own for each item."""
     ignore: tuple[str, ...] = ()
-    """Fields that are kept up to date but never make a change."""
+    """Fields that are stored but whose differences are not a change."""
     min_change: dict[str, MinChange] = Field(default_factory=dict)
-    """How far a number must move from what was last reported, in per cent ("5%") or as an amount (0.5)."""
+    """Smallest difference of a number that is a change, in per cent ("5%") or as an amount (0.5)."""
     coverage: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-    """The share of items (0 to 1) that must have a field; a run below it is suspect."""
+    """Share of the items (0 to 1) that must have a field; a run below it is suspect."""
 
     @property
     def all_fields(self) -> dict[str, FieldTable]:
@@ -271,23 +286,24 @@ class ItemsTable(Table):
 
 
 class PagesTable(Table):
-    """Pages of one listing that differ in a number or a cursor. They end with the first that has no item (or, with
-    `cursor`, that names no next one)."""
+    """Pages of one listing that differ in a number or a cursor. The first page without items is the last; with `cursor`, the first
+    page that names no next one."""
 
     param: str = Field(min_length=1)
-    """The parameter's name; in JSON a path such as "query.offset"."""
+    """Name of the parameter; in JSON a path such as "query.offset"."""
     where: Literal["query", "form", "json"] = "query"
-    """The start's URL, its form or its JSON body."""
+    """Where the parameter is: in the URL of the start, in its form, or in its JSON body."""
     first: int = 1
-    """What the start itself stands for."""
+    """Number that the start stands for."""
     step: int = Field(1, ge=1)
-    """1 for page numbers, the page size for offsets."""
+    """Difference between two pages: 1 for page numbers, the page size for offsets."""
     cursor: Selector | None = None
-    """Where a page names the next one."""
+    """Selector of the value that a page names for the next one."""
     state: str | None = None
-    """CSS of the form whose hidden fields a page hands on to the next, as ASP.NET's __VIEWSTATE; with where = "form"."""
+    """CSS selector of the form whose hidden fields go into the next request, such as `__VIEWSTATE` of ASP.NET; with where =
+    "form"."""
     limit: int = Field(0, ge=0)
-    """At most so many pages of each start; 0: no limit."""
+    """Number of pages of each start; 0 for no limit."""
 
     _state = field_validator("state")(check_css)
 
@@ -299,13 +315,13 @@ class PagesTable(Table):
 
 
 class WatchTable(Table):
-    """What `spider = "watch"` compares: parts of a page as normalised text."""
+    """What `spider = "watch"` compares: the text of a page or of a part of it, with blanks collapsed."""
 
     part: Selector | None = None
-    """Only this; all matches, one after the other. The body of the page by default."""
+    """Selector of the part to compare; the whole body by default."""
     ignore: tuple[str, ...] = ()
-    """Regular expressions: what they match is left out of every line, and lines that become empty with it."""
+    """Regular expressions; text that matches is removed before lines are compared."""
     name: Selector | None = None
-    """What the item is called; the page's title by default."""
+    """Selector of the item's name; the page's title by default."""
 
     _ignore = field_validator("ignore")(check_regexes)

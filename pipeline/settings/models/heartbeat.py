@@ -18,46 +18,52 @@ from pipeline.settings.fields.scalars import (
 
 
 class HeartbeatTable(Table):
+    """The heartbeat server: where it listens, who may connect, and when the status is degraded."""
+
     host: str = "127.0.0.1"
-    """Any other address needs allow_remote = true."""
+    """Address to listen on. Any address but loopback needs `allow_remote = true`."""
     port: int = Field(8000, ge=0, le=65535)
+    """TCP port to listen on; 0 picks a free one."""
     socket: str | None = None
-    """A Unix socket instead of the port; beside it when `host` is given, too. Relative to settings.toml."""
+    """Path of a Unix socket, used instead of the port; when `host` is given, both are used."""
     udp: bool = False
-    """Answers datagrams on the same port number, too."""
+    """Whether datagrams to the same port number are answered as well."""
     names: tuple[str, ...] = ()
-    """Host names by which browsers may reach it, beside addresses, localhost and `host`."""
+    """Host names that browsers may use to reach the server, besides IP addresses, localhost and `host`."""
     allow_remote: bool = False
-    """Other machines may reach it. They need the token (`pipeline url`) for everything but /livez and echoes."""
+    """Whether other machines may connect. They need the token (`pipeline url`) for everything but /livez and echoes."""
     allow_plain: bool = False
-    """Other machines reach it without TLS, so that the token can be read on the way. Something else protects that."""
+    """Whether other machines may connect without TLS. Anyone on the network in between can then read the token."""
     open_status: bool = False
-    """Other machines need no token for status, health and metrics. Pages and actions always need it."""
+    """Whether other machines may read status, health and metrics without the token. Pages and actions always need it."""
     allow: tuple[Network, ...] = ()
-    """Networks that may connect, such as "10.0.0.0/8"; this machine always may. Without it: all."""
+    """Networks that may connect, such as "10.0.0.0/8"; all networks by default. This machine always may."""
     certificate: str | None = None
-    """PEM file with the certificate and its chain; the port then speaks TLS only."""
+    """PEM file with the TLS certificate and its chain. The port then accepts TLS only."""
     key: str | None = None
-    """PEM file of its private key, unless `certificate` has both."""
+    """PEM file with the private key, where `certificate` does not contain it."""
     max_connections: int = Field(512, ge=1, le=65535)
+    """Number of connections at the same time."""
     max_connections_per_address: int | None = Field(None, ge=1, le=65535)
-    """Of one address of another machine (or one /64 of IPv6); by default a quarter. A proxy in front needs more."""
+    """Number of connections of one remote IPv4 address or IPv6 /64; a quarter of max_connections by default. Behind a reverse
+    proxy, all clients have its address."""
     late_after: Duration | None = None
-    """How long after its slot a spider without a success is late; by default half the time to the next slot,
-    from a minute to an hour."""
+    """How long after its due time a spider without a success is late; by default half the time to the next slot, from a minute to
+    an hour."""
     outbox_after: Duration = 15 * 60.0
-    """A message that waits longer is a reason to be degraded."""
+    """The status is degraded when a message has waited longer than this."""
     disk_below: Size | None = Field(None, validate_default=False)
-    """Less free disk is a reason to be degraded; by default pipeline.keep_free, where downloads stop."""
+    """The status is degraded when less disk is free than this; pipeline.keep_free by default."""
     lag_after: Duration = 5.0
-    """The service's loop held up for longer is a reason to be degraded."""
+    """The status is degraded when the service's event loop was blocked for longer than this."""
     jump_after: Duration = 5.0
-    """A wall clock that jumped by more is a reason to be degraded."""
+    """The status is degraded when the wall clock jumped by more than this."""
     write_after: Duration = 15.0
-    """A database that does not take a write for longer is failing."""
+    """The status is failing when a write to the database takes longer than this."""
     beat: Secret | HttpUrl | None = None
-    """A dead-man's switch told every minute that the pipeline does its work, or why it does not. https."""
+    """An https URL of a dead man's switch. The service reports to it whether the pipeline works, or why it does not."""
     beat_every: Duration = 60.0
+    """Time between two reports to `beat`."""
 
     @field_validator("beat")
     @classmethod
@@ -79,5 +85,5 @@ class HeartbeatTable(Table):
 
     @property
     def on_port(self) -> bool:
-        """Whether it listens on TCP: always, but where there is a Unix socket and no word of a host."""
+        """Whether it listens on TCP: always, unless a Unix socket is set and no host is."""
         return self.socket is None or "host" in self.model_fields_set

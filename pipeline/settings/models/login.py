@@ -21,13 +21,14 @@ def check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class LoginStepTable(Table):
-    """One form to fill in."""
+    """A form to fill in on a page after the first."""
 
     fields: dict[str, str | Secret] = Field(default_factory=dict)
+    """Values of the form's fields by name."""
     totp: dict[str, Secret] = Field(default_factory=dict)
-    """Fields that take a one-time code, with the secret it is made from (Base32 or an otpauth:// address)."""
+    """Fields that take a one-time code, with the secret of each (Base32 or an otpauth:// URL)."""
     form: str | None = None
-    """CSS of the form, where the page has several and the right one is not plain."""
+    """CSS selector of the form, where the page has several and the login form is not recognised."""
 
     _form = field_validator("form")(check_css)
 
@@ -42,7 +43,7 @@ class LoginStepTable(Table):
 
     @property
     def sends(self) -> bool:
-        """Whether there is a form to fill in."""
+        """Whether a form is filled in."""
         return bool(self.fields or self.totp or self.form)
 
     @model_validator(mode="after")
@@ -53,24 +54,24 @@ class LoginStepTable(Table):
 
 
 class ExpiredTable(Table):
-    """How an answer shows that the login has expired. Selectors are tried on the pages of the spider's own hosts."""
+    """How an answer shows that the login has expired. Selectors are tried on pages of the spider's own hosts."""
 
     redirect: bool = True
-    """A redirect to login.url."""
+    """Whether a redirect to login.url shows that the login has expired."""
     status: tuple[int, ...] = ()
-    """Statuses such as 401."""
+    """HTTP statuses that show it, such as 401."""
     present: Selector | None = None
-    """Something that only strangers see, such as the login form."""
+    """Selector of something that only pages without a login have, such as the login form."""
     missing: Selector | None = None
-    """Something that every page has for those logged in, such as the link to log out."""
+    """Selector of something that every page with a login has, such as the link to log out."""
     safe_to_replay: bool = False
-    """Requests other than GET and HEAD, too, are sent again after the new login."""
+    """Whether requests other than GET and HEAD are repeated after the new login."""
 
     _statuses = field_validator("status")(check_statuses)
 
 
 def _json_field(value: object, name: str) -> object:
-    """One value of `fields` in an API's login, references to secrets made such at any depth."""
+    """A value of `fields` in an API's login, with tables such as { env = … } at any depth read as secrets."""
     if isinstance(value, dict):
         if len(value) == 1 and next(iter(value)) in ("env", "file"):
             return Secret.parse(value)
@@ -91,23 +92,29 @@ JsonField = Annotated[Any, WithJsonSchema({})]
 
 
 class LoginTable(LoginStepTable):
+    """How a spider logs in, and how the login is proved."""
+
     url: HttpUrl | None = None
-    """The page with the form. Without it and `fields`, imported cookies are the login."""
+    """URL of the page with the form. Without it and `fields`, the imported cookies are the login."""
     fields: dict[str, JsonField] = Field(default_factory=dict)
-    """Of a form texts and secrets; of an API whatever JSON has."""
+    """Values by name: texts and secrets for a form, any JSON value for an API."""
     check: Selector
+    """Selector that matches only when logged in; it proves the login."""
     check_url: HttpUrl | None = None
-    """Where `check` is looked at; by default the page that the login led to, for cookies alone the first start."""
+    """URL of the page that `check` is looked for on; by default the page after the login, for imported cookies the first
+    start."""
     origins: tuple[HttpUrl, ...] = ()
-    """Origins beside that of url, such as "https://accounts.example", that passwords and the token may be sent to."""
+    """Further origins, such as "https://accounts.example", that passwords and the token may be sent to."""
     steps: tuple[LoginStepTable, ...] = ()
-    """Forms on the pages after the first: a password, a one-time code."""
+    """Forms on the pages after the first, for a password or a one-time code."""
     json_: bool = Field(False, alias="json")
-    """The fields are posted to url as JSON: an API, where there is no form. They may be numbers, true, false, lists, tables."""
+    """Whether the fields are posted to `url` as JSON, for an API without a form."""
     token: Selector | None = None
-    """Where the answer to the login has a token; it is sent as `token_header` to the login's own site."""
+    """Selector of the token in the answer to the login; the token is sent as `token_header` to the login's site."""
     token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
+    """Header that carries the token."""
     expired: ExpiredTable = ExpiredTable()
+    """How an answer shows that the login has expired."""
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -141,10 +148,14 @@ class LoginTable(LoginStepTable):
 
 
 class CookiesTable(Table):
+    """Cookies to import: give either file or header."""
+
     file: str | None = None
+    """File with cookies: Netscape format, a Cookie header, or JSON of a browser extension or Playwright."""
     header: Secret | None = None
+    """The Cookie header of a browser."""
     url: HttpUrl | None = None
-    """For `header`: the site the cookies belong to; the first start by default."""
+    """URL of the site that the cookies in `header` belong to; the first start by default."""
 
     @model_validator(mode="after")
     def _one(self) -> CookiesTable:

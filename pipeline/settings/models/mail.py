@@ -34,20 +34,21 @@ MAIL_PROVIDERS: dict[str, tuple[str, int, Literal["tls", "starttls"]]] = {
     "yandex": ("smtp.yandex.com", 465, "tls"),
     "zoho": ("smtp.zoho.com", 465, "tls"),
 }
-"""Host, port and security that `provider` in [mail] stands for."""
+"""Host, port and security for each `provider` in [mail]."""
 
 Language = Literal["en", "zh"]
-"""Of the fixed words."""
+"""Languages of the fixed words in mails."""
 
 
 class DkimTable(Table):
-    """A signature of our own (RFC 6376), for servers that do not sign."""
+    """A DKIM signature (RFC 6376), for mail servers that do not sign."""
 
     domain: str = Field(pattern=r"^[A-Za-z0-9.-]+$")
+    """Domain that signs."""
     selector: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    """The public key is in the TXT record SELECTOR._domainkey.DOMAIN."""
+    """Name of the key: its public half is in the TXT record SELECTOR._domainkey.DOMAIN."""
     key: Secret
-    """RSA or Ed25519 private key, PEM."""
+    """Private key in PEM: RSA or Ed25519."""
 
 
 _MICROSOFT = "https://login.microsoftonline.com/common/oauth2/v2.0"
@@ -58,19 +59,24 @@ OAUTH2_PROVIDERS: dict[str, dict[str, str]] = {
                 "scope": "https://outlook.office.com/SMTP.Send offline_access"},
 }
 OAUTH2_PROVIDERS["office365"] = OAUTH2_PROVIDERS["outlook"]
-"""Where `provider` in [mail] gives tokens, and for what they are asked."""
+"""OAuth2 addresses and scope for each `provider` in [mail] that has them."""
 
 
 class OAuth2Table(Table):
-    """An app registered with the provider, and the consent of the account's owner (`pipeline mail login`)."""
+    """OAuth2 for the mail server: an app that is registered with the provider. `pipeline mail login` gets the account's consent."""
 
     client_id: str = Field(min_length=1)
+    """Client id of the app that is registered with the provider."""
     client_secret: Secret | None = None
+    """Client secret of the app, where it has one."""
     refresh_token: Secret
-    """Where `pipeline mail login` keeps the consent: a file."""
+    """File in which `pipeline mail login` stores the refresh token."""
     token_url: HttpUrl = ""
+    """URL that issues tokens; known for gmail, outlook and office365."""
     authorize_url: HttpUrl = ""
+    """URL at which the owner of the account agrees; known for gmail, outlook and office365."""
     scope: str = ""
+    """Scope that is asked for; known for gmail, outlook and office365."""
 
     @field_validator("token_url", "authorize_url")
     @classmethod
@@ -80,38 +86,51 @@ class OAuth2Table(Table):
 
 
 class MailTable(Table):
+    """How messages are sent. Without host, provider and command they are written to a Maildir."""
+
     from_: Address = Field("Pipeline <pipeline@localhost>", alias="from")
+    """Sender of every message."""
     host: str | None = None
+    """Host name of the mail server."""
     provider: str | None = None
+    """Name of a known provider, which stands for host, port and security."""
     command: tuple[str, ...] | None = None
-    """A sendmail-compatible program and its options, instead of a server: gets `-i -f SENDER -- RECIPIENT…`
-    and the message on its standard input. Run without a shell."""
+    """A sendmail-compatible program with its options, used instead of a server. It gets `-i -f SENDER -- RECIPIENT…` and the
+    message on its standard input, and runs without a shell."""
     port: int | None = Field(None, ge=1, le=65535)
+    """Port of the mail server; it follows from `security` by default."""
     security: Literal["tls", "starttls", "none"] | None = None
+    """TLS from the start, STARTTLS, or no encryption; it follows from `port` by default."""
     user: str | None = None
+    """User name at the mail server."""
     password: Secret | None = None
+    """Password at the mail server."""
     token_command: tuple[str, ...] | None = None
-    """Prints an OAuth2 access token for `user`, asked for at each login (XOAUTH2). Run without a shell."""
+    """A program that prints an OAuth2 access token for `user`. It runs at each login, without a shell."""
     oauth2: OAuth2Table | None = None
-    """An access token of our own for `user`. For gmail, outlook and office365 the addresses are known."""
+    """Access tokens from an OAuth2 server. The addresses of gmail, outlook and office365 are known."""
     allow_plaintext_auth: bool = False
+    """Whether the password may be sent without encryption."""
     ca_file: str | None = None
-    """Certificates to trust beside the system's, for a server with its own authority."""
+    """PEM file with further certificate authorities to trust."""
     timeout: Duration = 60.0
+    """How long each answer of the mail server may take."""
     reply_to: Address | None = None
+    """Address that replies go to."""
     sender: Address | None = None
-    """Who really sends (the Sender header), where that is not `from`."""
+    """Address of the Sender header, where it differs from `from`."""
     envelope_from: Address | None = None
-    """Where bounces go (MAIL FROM); by default `from`."""
+    """Address that bounces go to (MAIL FROM); `from` by default."""
     per_hour: int | None = Field(None, ge=1)
-    """At most so many messages in any hour; the rest waits."""
+    """Number of messages in any hour; further messages wait."""
     max_age: Duration = 5 * 86400.0
-    """A message older than this is parked instead of tried again."""
+    """A message that is older is parked instead of tried again."""
     max_attempts: int = Field(200, ge=1)
-    """A message tried so often is parked, too."""
+    """A message that was tried so often is parked."""
     maildir: str = "mail"
-    """Where messages land when there is no host: a Maildir, relative to data_dir."""
+    """Folder in data_dir that receives the messages as a Maildir, where neither host, provider nor command is given."""
     dkim: DkimTable | None = None
+    """The DKIM signature of messages, for servers that do not sign."""
 
     @model_validator(mode="after")
     def _consistent(self) -> MailTable:
@@ -147,17 +166,20 @@ class MailTable(Table):
 
     @property
     def envelope_sender(self) -> str:
-        """Whom MAIL FROM names, as the settings have it."""
+        """The address in MAIL FROM."""
         return self.envelope_from or self.from_
 
 
 class AlertsTable(Table):
+    """Mails about spiders in trouble."""
+
     to: tuple[Address, ...] = ()
-    """Who is told when a spider is in trouble, and when that is over; nobody without it."""
+    """Addresses that are told when a spider is in trouble and when the trouble is over; nobody by default."""
     after: int = Field(3, ge=1)
-    """Failures in a row."""
+    """Number of failures in a row that raise an alert."""
     every: Duration = 5 * 60.0
-    """At most one mail of alerts in this time; what starts or ends meanwhile goes into the next."""
+    """Shortest time between two mails with alerts; what starts or ends in between is in the next one."""
     login_before: Duration = 3 * 86400.0
-    """How long before a login's cookie ends somebody is told. "0s": never."""
+    """How long before a login cookie expires an alert is sent; "0s" sends none."""
     language: Language = "en"
+    """Language of the mails."""

@@ -35,18 +35,28 @@ def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
 
 
 class RequestTable(Table):
-    """A request as the course has them; params and form leave None-like (empty) values out and may repeat keys."""
+    """A request in `start`. A text alone is its URL."""
 
     url: HttpUrl
+    """URL to fetch."""
     method: str | None = None
+    """HTTP method; GET by default, POST with a body."""
     params: Pairs | None = None
+    """Parameters of the query, as a table or as pairs. Empty values are left out; names may repeat in pairs."""
     form: Pairs | None = None
+    """Fields of a form for the body, as a table or as pairs."""
     json_: Any = Field(None, alias="json")
+    """Value for the body as JSON."""
     body: str | None = None
+    """Text for the body."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
+    """Headers of this request."""
     cookies: dict[str, str | Secret] = Field(default_factory=dict)
+    """Cookies of this request."""
     encoding: str | None = None
+    """Encoding of the answer, where it declares a wrong one."""
     auth: AuthTable | None = None
+    """HTTP authentication of this request."""
 
     @field_validator("encoding")
     @classmethod
@@ -83,10 +93,16 @@ class RequestTable(Table):
 
 
 class AuthTable(Table):
+    """HTTP authentication with a user and a password, or with a token."""
+
     type: Literal["basic", "digest", "bearer"] = "basic"
+    """Authentication scheme."""
     user: str | None = None
+    """User name, for basic and digest."""
     password: Secret | None = None
+    """Password, for basic and digest."""
     token: Secret | None = None
+    """Token, for bearer."""
 
     @model_validator(mode="after")
     def _complete(self) -> AuthTable:

@@ -28,18 +28,24 @@ _PASSWORD_IN_URL = re.compile(r"://[^:/?#@]*:[^@]+@|[?&](ssl)?password=[^&]")
 
 
 class PipelineTable(Table):
+    """Where data is stored, the time zone, and limits of the whole program."""
+
     data_dir: str = "var"
+    """Folder for everything the program writes: database, cookie jars, downloads, messages, logs."""
     timezone: ZoneName = "UTC"
+    """IANA time zone of schedules and of the times that people read."""
     max_runs: int = Field(2, ge=1, le=64)
+    """Number of runs at the same time."""
     contact: str = ""
+    """Address that is added to the user agent, so that a site can reach you."""
     database: str | Secret | None = None
-    """Where the store is; by default SQLite in data_dir. A URL with a password is a secret."""
+    """URL of the database; SQLite in data_dir by default. A URL with a password must be a secret."""
     keep_free: Size = Field(200 * 10**6, validate_default=False)
-    """Bytes of disk that downloads leave free."""
+    """Disk space that downloads leave free."""
     downloads_quota: Size | None = Field(None, validate_default=False)
-    """The oldest downloaded files of all spiders are deleted when they take more together."""
+    """Limit for the downloaded files of all spiders together; the oldest are deleted beyond it."""
     shutdown_grace: Duration = 20.0
-    """How long SIGTERM waits for runs to checkpoint."""
+    """How long a service that is told to stop (SIGTERM) waits for its runs to save their progress."""
 
     @field_validator("database")
     @classmethod
@@ -51,10 +57,12 @@ class PipelineTable(Table):
 
 
 class KeepTable(Table):
-    """How much of something stays. `"30d"` is an age, `1000` a count, `{ age = "30d", count = 1000 }` both; `{}`: all."""
+    """How much is kept: `"30d"` is an age, `1000` a count, `{ age = "30d", count = 1000 }` both, `{}` keeps all."""
 
     age: Duration | None = None
+    """Entries that are older are deleted."""
     count: int | None = Field(None, ge=0)
+    """Only so many of the newest entries are kept."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,20 +76,30 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class LogsTable(Table):
-    """How much is told. level: of everything; the others of one part."""
+    """How much is logged: `level` for all parts, or one level for each part."""
 
     level: Level = "info"
+    """Level of all parts that have none of their own."""
     service: Level | None = None
+    """Level of the service."""
     schedule: Level | None = None
+    """Level of schedules."""
     crawl: Level | None = None
+    """Level of crawls."""
     download: Level | None = None
+    """Level of downloads."""
     session: Level | None = None
+    """Level of sessions: logins, cookies, proxies."""
     mail: Level | None = None
+    """Level of mail."""
     heartbeat: Level | None = None
+    """Level of the heartbeat server."""
     store: Level | None = None
+    """Level of the store."""
     scrapy: Level | None = None
+    """Level of Scrapy."""
     max_size: Size = Field(10 * 10**6, validate_default=False)
-    """A run's log that is larger begins anew; what was before is kept as NAME.log.1."""
+    """Size at which a run's log starts over; the log before it is kept as NAME.log.1."""
 
     @property
     def parts(self) -> dict[str, str | None]:
@@ -90,49 +108,66 @@ class LogsTable(Table):
 
 
 class RetentionTable(Table):
-    """What a digest has yet to tell, or the outbox to send, stays whatever stands here."""
+    """How long records are kept. What a digest has yet to report or the outbox has yet to send is always kept."""
 
     runs: KeepTable = KeepTable.model_validate("365d")
-    """Runs of each spider, with their changes and digests. The last 20 and the last success always stay."""
+    """Runs of each spider, with their changes and digests. The last 20 runs and the last success are always kept."""
     pages: KeepTable = KeepTable.model_validate({"age": "7d", "count": 1_000_000})
-    """Which pages were fetched, and pages saved for digests."""
+    """Records of fetched pages, and pages saved for digests."""
     messages: KeepTable = KeepTable.model_validate({"age": "90d", "count": 10_000})
     """Messages that were sent or dropped."""
     logs: KeepTable = KeepTable.model_validate({"age": "30d", "count": 10_000})
-    """Logs of runs, and of digests."""
+    """Logs of runs and of digests."""
 
 
 class ProxyTable(Table):
-    """A proxy with its password kept out of the URL."""
+    """A proxy whose password is a secret. A proxy without one may be a URL: `office = "http://127.0.0.1:3128"`."""
 
     url: str
+    """Address of the proxy, such as "socks5h://10.0.0.1:1080"."""
     user: str | None = None
+    """User name at the proxy."""
     password: Secret | None = None
+    """Password at the proxy."""
 
 
 Proxy = str | ProxyTable | tuple[str | ProxyTable, ...]
 
 
 class DemoTable(Table):
+    """The bundled demo site. Remove the table when you no longer need it."""
+
     host: Literal["127.0.0.1"] = "127.0.0.1"
+    """Address of the bundled demo site."""
     port: int = Field(8081, ge=0, le=65535)
+    """Port of the bundled demo site; 0 picks a free one."""
 
 
 class Settings(Table):
     """The whole of settings.toml. file: its path; folder: what relative paths start from."""
 
     pipeline: PipelineTable = PipelineTable()
+    """Where data is stored, the time zone, and limits of the whole program."""
     heartbeat: HeartbeatTable = HeartbeatTable()
+    """The heartbeat server."""
     mail: MailTable = MailTable.model_construct(from_="Pipeline <pipeline@localhost>")
+    """How messages are sent."""
     proxies: dict[str, Proxy] = Field(default_factory=dict)
+    """Proxies by name: a URL, a table, or a list of them, which is a pool."""
     alerts: AlertsTable = AlertsTable()
+    """Who is told when a spider is in trouble."""
     retention: RetentionTable = RetentionTable()
+    """How long records are kept."""
     logs: LogsTable = LogsTable()
+    """Levels and size of logs."""
     calendars: dict[str, DayTexts] = Field(default_factory=dict)
-    """Days by name, for the `skip` of schedules."""
+    """Lists of days by name, for the `skip` of schedules."""
     spiders: dict[str, SpiderTable] = Field(default_factory=dict)
+    """Spiders by name."""
     digests: dict[str, DigestTable] = Field(default_factory=dict)
+    """Digests by name."""
     demo: DemoTable | None = None
+    """The bundled demo site; the service serves it while this table is present."""
     file: Annotated[str, Field(exclude=True)] = ""
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ from pipeline.settings.models.request import CONTROL_CHARACTERS, AuthTable, Star
 
 
 def _check_host(place: str) -> str:
-    """A host, and a port if need be."""
+    """A host with or without a port."""
     try:
         parts = urlsplit(f"//{place}")
         good = parts.port != 0 and bool(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d+)?", place))
@@ -48,10 +48,12 @@ def _check_host(place: str) -> str:
 
 
 class BannedTable(Table):
-    """How an answer shows that the proxy is banned: it rests, and the request goes through the pool's next one."""
+    """How an answer shows that the proxy is banned. The proxy then pauses, and the request uses the next proxy of the pool."""
 
     status: tuple[int, ...] = ()
+    """HTTP statuses that show that the proxy is banned."""
     present: Selector | None = None
+    """Selector of something that only the answer to a banned proxy has."""
 
     _statuses = field_validator("status")(check_statuses)
 
@@ -64,101 +66,123 @@ CatchUp = Annotated[float | None, BeforeValidator(_catch_up), WithJsonSchema({"t
 
 
 class RetryTable(Table):
-    """A run that failed is tried again, where that can help: not for a wrong password, nor for a mistake in a rule."""
+    """How often a failed run is tried again. A wrong password or a mistake in a rule is not tried again."""
 
     times: int = Field(0, ge=0, le=7)
-    """How often, for one slot."""
+    """Number of further runs for one slot."""
     wait: Duration = 60.0
-    """Before the first time; then twice as long each time."""
+    """Wait before the first of them; it doubles each time."""
     max_wait: Duration = 3600.0
+    """Longest wait."""
     outcomes: tuple[Literal["failed", "timed_out", "killed"], ...] = ("failed", "timed_out", "killed")
+    """Outcomes that are tried again."""
 
 
 class SpiderTable(Table):
+    """A spider: what it fetches, extracts and downloads, when it runs and within which limits."""
+
     spider: str = "crawl"
+    """A built-in spider ("crawl", "watch", "feed", "sitemap") or a class of yours as "module:Class"."""
     tags: tuple[str, ...] = ()
     """Words by which digests and their groups choose spiders."""
     schedule: Schedules = ()
-    """When it runs: one or several of cron, "every 30m", "daily at 07:00", or tables with a zone, jitter and days."""
+    """When it runs: cron, "every 30m", "daily at 07:00", a table with these and more, or a list."""
     after: tuple[str, ...] = ()
-    """Spiders: it runs once for each pass of theirs that succeeded."""
+    """Spiders after whose successful passes it runs, once for each pass."""
     catch_up: CatchUp = None
-    """Whether a slot that was missed while no service ran is run late: true, false, or for how long after its time."""
+    """Whether a slot that was missed while no service ran is run late: true, false, or for how long after its due time."""
     overlap: Literal["skip", "queue", "kill"] = "skip"
-    """What becomes of a slot while the spider is at work: dropped, run when it is done, or run in its place."""
+    """What happens to a slot while the spider is running: it is skipped, queued, or replaces the run."""
     retry: RetryTable = RetryTable()
+    """How often a failed run is tried again."""
     start: tuple[Start, ...] = ()
+    """URLs or requests that a crawl begins with."""
     follow: tuple[Selector, ...] = ()
+    """Selectors of the links to follow."""
     download: tuple[Selector, ...] = ()
+    """Selectors of the files to download."""
     hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = ()
-    """Hosts (with their port, if any) that links are followed to, beside those of `start`."""
+    """Hosts ("name" or "name:port") that links may lead to, besides those of `start`."""
     allow: tuple[str, ...] = ()
-    """Regular expressions: only links that match one of them are followed."""
+    """Regular expressions; only links that match one of them are followed."""
     deny: tuple[str, ...] = ()
-    """Regular expressions: links that match one of them are never followed."""
+    """Regular expressions; links that match one of them are not followed."""
     drop_params: tuple[str, ...] = ()
-    """Parameters of the query and the path left out of links, beside those for tracking (utm_…, gclid, fbclid …)."""
+    """Parameters of the query and the path to remove from links, besides those for tracking (utm_…, gclid, fbclid …)."""
     pages: PagesTable | None = None
     """Numbered pages: by page, offset or cursor, in the URL, a form or JSON."""
     items: ItemsTable | None = None
+    """How items are extracted."""
     watch: WatchTable = WatchTable()
-    """For `spider = "watch"`: which part of a page, and what in it is noise."""
+    """For the watch spider: which part of a page is compared, and what in it is ignored."""
     login: LoginTable | None = None
+    """How the spider logs in."""
     auth: AuthTable | None = None
-    """HTTP authentication of pages, files, robots.txt and the login, at the origins (scheme, host, port) of `start` only."""
+    """HTTP authentication of pages, files, robots.txt and the login, at the origins of `start` only."""
     cookies: CookiesTable | None = None
+    """Cookies to import."""
     login_cookies: tuple[str, ...] = ()
-    """Names of the cookies that carry the login, of whose end alerts warn; by default those that came with it."""
+    """Names of the cookies that carry the login and whose expiry raises an alert; those set by the login by default."""
     proxy: str | None = None
     """A name in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
     banned: BannedTable = BannedTable()
+    """How an answer shows that the proxy is banned."""
     max_pages: int = Field(0, ge=0)
-    """Of one pass. 0: no limit; a run that meets it is not complete."""
+    """Number of pages of one pass; 0 for no limit. A run that reaches the limit is not complete."""
     max_depth: int = Field(0, ge=0)
-    """Links away from a start. 0: no limit; what is further away does not belong to the site as this spider sees it."""
+    """Number of links between a start and a page; 0 for no limit. Pages beyond it do not belong to the pass."""
     max_time: Duration | None = None
-    """No page is begun after this; the run then ends well, but is not complete."""
+    """Time after which no further page is fetched. The run then succeeds, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
+    """Number of requests to one host at the same time."""
     processes: int = Field(1, ge=1, le=16)
-    """Processes that fetch one pass together, each with its share of `concurrency`; for the built-in spiders."""
+    """Number of processes that fetch one pass together and share `concurrency`; for the built-in spiders."""
     delay: Duration = 0.0
-    """Between two requests to one host, those of other spiders with a delay included."""
+    """Time between two requests to one host, by all spiders with a delay."""
     throttle: bool = False
-    """Scrapy's AutoThrottle: as many requests at a time as the site answers quickly, from one up to concurrency."""
+    """Whether Scrapy's AutoThrottle adapts the number of requests to the speed of the site, up to `concurrency`."""
     patience: Duration = 600.0
-    """The longest Retry-After or Crawl-delay that is waited for; a page told to come back later fails for this run."""
+    """Longest Retry-After or Crawl-delay to wait for; beyond it the page fails for this run."""
     quiet: tuple[str, ...] = ()
-    """Hours without requests, such as "22:00-06:00", in the pipeline's time zone; a run then checkpoints and stops."""
+    """Hours without requests, such as "22:00-06:00", in the time zone of [pipeline]; a run then saves its progress and stops."""
     revalidate: bool = True
-    """Pages with an ETag or a date are kept (in data_dir/cache), and asked for only if they changed."""
+    """Whether pages with an ETag or Last-Modified are cached in data_dir/cache and fetched again only when they changed."""
     page_cache: Size = Field(10**9, ge=10**6, validate_default=False)
-    """How much disk the kept pages of this spider take, compressed; those used longest ago go first."""
+    """Disk space of cached pages of this spider, compressed; those unused the longest are deleted first."""
     robots: bool = True
+    """Whether robots.txt is obeyed."""
     encoding: str | None = None
+    """Encoding of pages, where they declare a wrong one."""
     pdf: bool = False
-    """PDFs are read as pages of their text: a section#page-N for each, a p for each line. Needs the extra `pdf`."""
+    """Whether PDFs are read as pages of text: a section#page-N for each page, a p for each line. Needs the extra `pdf`."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
-    """Sent to the origins (scheme, host, port) of start and login, and of headers_for; to no other."""
+    """Headers that are sent to the origins of start and login and of headers_for, and to no other."""
     headers_for: tuple[HttpUrl, ...] = ()
-    """Further origins, such as "https://cdn.example", that get headers and the bodies of requests."""
+    """Further origins, such as "https://cdn.example", that get `headers` and the bodies of requests."""
     user_agent: str | None = None
+    """User-Agent header; by default it names this program and pipeline.contact."""
     ca_file: str | None = None
-    """Certificates to trust beside the system's, for a site with its own authority."""
+    """PEM file with further certificate authorities to trust."""
     insecure_tls: bool | tuple[str, ...] = False
-    """Hosts of which TLS is not verified; true: those of start and login. Say why in a comment."""
+    """Hosts whose certificates are not verified; true for those of start and login."""
     timeout: Duration = 60.0
-    """Of one request, in all."""
+    """Limit for one request, from its start to the last byte."""
     retries: int = Field(2, ge=0, le=20)
+    """Number of times a failed request is repeated."""
     max_page_size: Size = Field(32 * 10**6, validate_default=False)
+    """Largest size of a page, decompressed."""
     time_limit: Duration = 6 * 3600.0
+    """Limit for one run; the run is ended beyond it."""
     memory_limit: Size = Field(2 * 10**9, validate_default=False)
+    """Memory limit of a run's process; the run is ended beyond it."""
     page_cpu_limit: Duration = 20.0
-    """CPU time that one page may take to be parsed and read; a page that takes more is set aside."""
+    """CPU time to parse and extract one page; a page that takes more is set aside."""
     downloads: DownloadsTable = DownloadsTable()
+    """How files are fetched and stored."""
     args: dict[str, Any] = Field(default_factory=dict)
-    """Handed to a Python spider as keyword arguments."""
+    """Keyword arguments for a Python spider."""
     beat: Secret | HttpUrl | None = None
-    """A dead-man's switch (Healthchecks-style, https): told of each run's start, success, or failure with its reason."""
+    """An https URL of a dead man's switch that is told when a run starts, succeeds or fails."""
 
     @field_validator("beat")
     @classmethod

@@ -1,0 +1,173 @@
+"""Generate docs/settings-reference.md: every key of settings.toml with its type, default and description.
+
+`python -m pipeline.settings.reference` prints it; `make docs` writes the file. A description is the docstring below the field.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from textwrap import dedent
+from typing import Any, get_args
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from pipeline.settings.fields.scalars import Table
+from pipeline.settings.fields.schedule import ScheduleTable
+from pipeline.settings.models import digest, downloads, extraction, heartbeat, login, mail, request, root, spider
+
+SECTIONS: tuple[tuple[str, type[Table]], ...] = (
+    ("[pipeline]", root.PipelineTable), ("[heartbeat]", heartbeat.HeartbeatTable), ("[mail]", mail.MailTable),
+    ("[mail.oauth2]", mail.OAuth2Table), ("[mail.dkim]", mail.DkimTable), ("[proxies.NAME]", root.ProxyTable),
+    ("[alerts]", mail.AlertsTable), ("[retention]", root.RetentionTable), ("[logs]", root.LogsTable),
+    ("[spiders.NAME]", spider.SpiderTable), ("[spiders.NAME.login]", login.LoginTable),
+    ("[[spiders.NAME.login.steps]]", login.LoginStepTable), ("[spiders.NAME.login.expired]", login.ExpiredTable),
+    ("[spiders.NAME.cookies]", login.CookiesTable), ("[spiders.NAME.items]", extraction.ItemsTable),
+    ("[spiders.NAME.items.details]", extraction.DetailsTable), ("[spiders.NAME.pages]", extraction.PagesTable),
+    ("[spiders.NAME.watch]", extraction.WatchTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable),
+    ("[spiders.NAME.banned]", spider.BannedTable), ("[spiders.NAME.retry]", spider.RetryTable),
+    ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[demo]", root.DemoTable),
+    ("Requests", request.RequestTable), ("HTTP authentication", request.AuthTable), ("Schedules", ScheduleTable),
+    ("Selectors", extraction.SelectorTable), ("Fields of items", extraction.FieldTable), ("Retention rules", root.KeepTable))
+"""Each table with its heading, in the order of the page."""
+
+_INTRODUCTION = """\
+# Settings reference
+
+Every key of `settings.toml`. This page is generated from the models (`make docs`); [settings.md](settings.md) explains the file
+and has examples. Durations are written as `"30s"`, `"15m"`, `"2h"` or `"7d"`, sizes as `"500kB"`, `"20MB"` or `"1GiB"`. A secret
+is `{ env = "NAME" }` or `{ file = "path" }`. Relative paths start at the folder of `settings.toml`. A key without a default is
+optional, unless it says *required*. `[calendars]` has lists of days by name, for the `skip` of schedules.
+"""
+
+_WORDS = {
+    "str": "text", "bool": "true or false", "int": "whole number", "float": "number", "Any": "any value", "Duration": "duration",
+    "Size": "size", "Secret": "secret", "HttpUrl": "URL", "Address": "e-mail address", "ZoneName": "time zone", "Network": "network",
+    "PathTemplate": "path template", "Selector": "selector", "Rule": "selector", "Schedules": "schedule, or list of schedules",
+    "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours",
+    "CatchUp": "true, false or duration", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
+    "DayTexts": "list of days", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request"}
+"""What the reference calls a type; a table is called table, and a Literal is its values."""
+
+_UNITS_S = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_UNITS_BYTES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("B", 1))
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    parts = [_INTRODUCTION]
+    for heading, table in SECTIONS:
+        about = f"{' '.join((table.__doc__ or '').split())}\n\n" if table.__doc__ else ""
+        parts.append(f"## {_code(heading) if heading.startswith('[') else heading}\n\n{about}"
+                     f"| key | type | default | description |\n|---|---|---|---|\n{''.join(_rows(table))}")
+    return "\n".join(parts)
+
+
+def _rows(table: type[Table]) -> Iterator[str]:
+    described = descriptions(table)
+    inherited = _inherited(table)
+    for name, field in table.model_fields.items():
+        if name not in inherited:
+            annotation, text = described[name]
+            words, default = _type(annotation, table), _default(field, annotation)
+            yield f"| `{field.alias or name}` | {words}{_range(field, ast.unparse(annotation))} | {default} | {text.replace('|', chr(92) + '|')} |\n"
+
+
+def _inherited(table: type[Table]) -> set[str]:
+    """Fields of an item take the keys of a selector as well; the page lists them once."""
+    return set(extraction.SelectorTable.model_fields) if table is extraction.FieldTable else set()
+
+
+def descriptions(table: type[Table]) -> dict[str, tuple[ast.expr, str]]:
+    """By field, inherited ones included: its annotation, and the docstring below it ("" for none)."""
+    found: dict[str, tuple[ast.expr, str]] = {}
+    for kind in reversed(table.__mro__):
+        if not issubclass(kind, Table) or kind is Table:
+            continue
+        (definition,) = ast.parse(dedent(inspect.getsource(kind))).body
+        assert isinstance(definition, ast.ClassDef)
+        for node, after in zip(definition.body, [*definition.body[1:], None], strict=True):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                below = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+                text = below if isinstance(below, str) else ""
+                found[node.target.id] = (node.annotation, " ".join(text.split()))
+    return found
+
+
+def _type(node: ast.expr, table: type[Table]) -> str:
+    if isinstance(node, ast.BinOp):
+        options = [_type(side, table) for side in (node.left, node.right) if not _is_none(side)]
+        return " or ".join(dict.fromkeys(options)).replace("true or false or", "true, false or")
+    if isinstance(node, ast.Subscript):
+        outer = ast.unparse(node.value)
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if outer == "Literal":
+            return ", ".join(_code(f'"{ast.literal_eval(value)!s}"') for value in inner)
+        if outer == "Annotated":
+            return _type(inner[0], table)
+        return f"{'list' if outer == 'tuple' else 'table'} of {_plural(_type(inner[0] if outer == 'tuple' else inner[1], table))}"
+    name = ast.unparse(node)
+    if name in _WORDS:
+        return _WORDS[name]
+    found = getattr(sys.modules[table.__module__], name)
+    return "table" if isinstance(found, type) else ", ".join(f'`"{value}"`' for value in get_args(found))
+
+
+def _plural(words: str) -> str:
+    """ "text" as "texts"; a list of values keeps them as they are."""
+    if words.startswith("`"):
+        return words
+    return " or ".join(f"{word}es" if word.endswith("s") else f"{word}s" for word in words.split(" or "))
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _range(field: FieldInfo, annotation: str) -> str:
+    low = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
+    high = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
+    if low is None:
+        return ""
+    return f", {low} to {high}" if high is not None else f", at least {_toml(low, annotation)}"
+
+
+def _default(field: FieldInfo, annotation: ast.expr) -> str:
+    if field.is_required():
+        return "*required*"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is None or value in ("", (), {}) or (isinstance(value, Table) and not isinstance(value, root.KeepTable)):
+        return ""
+    return _code(_toml(value, ast.unparse(annotation)))
+
+
+def _toml(value: Any, annotation: str) -> str:
+    if isinstance(value, root.KeepTable):
+        parts = [f'age = {_toml(value.age, "Duration")}' if value.age is not None else "",
+                 f"count = {value.count}" if value.count is not None else ""]
+        return f"{{ {', '.join(filter(None, parts))} }}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if "Duration" in annotation:
+        return _with_unit(value, _UNITS_S)
+    if "Size" in annotation:
+        return _with_unit(value, _UNITS_BYTES)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(entry, '') for entry in value)}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _with_unit(value: float, units: tuple[tuple[str, int], ...]) -> str:
+    unit, size = next(((unit, size) for unit, size in units if value and value % size == 0), units[-1])
+    return f'"{value / size:g}{unit}"'
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
