@@ -23,7 +23,11 @@ from pathlib import Path
 
 import uvloop
 
-from pipeline.heartbeat import Heartbeat, Limits, Snapshot, unreadable
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.listeners import ListenOptions
+from pipeline.heartbeat.server import HeartbeatServer
+from pipeline.heartbeat.snapshot.build import unreadable_snapshot
+from pipeline.heartbeat.snapshot.schema import Snapshot
 
 HOST = "127.0.0.1"
 ASKED = b"hello\n"
@@ -48,7 +52,7 @@ def serve_course(pipe: Connection) -> None:
 def serve_ours(pipe: Connection) -> None:
     """Our heartbeat with an empty status, many connections allowed, on the loop the service has."""
     async def main() -> None:
-        heartbeat = Heartbeat(host=HOST, port=0, answer=Empty(), limits=Limits(connections=60_000))
+        heartbeat = HeartbeatServer(Empty(), ListenOptions(HOST, 0), limits=ServerLimits(connections=60_000))
         await heartbeat.start()
         pipe.send(heartbeat.address[1])
         await asyncio.Event().wait()
@@ -63,7 +67,7 @@ class Empty:
 
     async def status(self) -> Snapshot:
         now = datetime.now(UTC)
-        return unreadable("", started_at=now, now=now, version="")
+        return unreadable_snapshot("", started_at=now, now=now, version="")
 
 
 def _allow_files() -> None:

@@ -24,7 +24,9 @@ from pathlib import Path
 import brotli
 import uvloop
 
-from pipeline.heartbeat import Heartbeat, Limits
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.listeners import ListenOptions
+from pipeline.heartbeat.server import HeartbeatServer
 from tests.heartbeat.test_request_bodies import FORM, ROUTES, zstd
 from tests.heartbeat.torture import Quiet
 
@@ -65,7 +67,7 @@ async def _stranger(address: tuple[str, int], coding: str, body: bytes, number: 
 
 
 async def measured(connections: int, seconds: float) -> None:
-    heartbeat = Heartbeat(host="127.0.0.1", port=0, answer=Quiet(), limits=Limits(connections=connections + 12))
+    heartbeat = HeartbeatServer(Quiet(), ListenOptions("127.0.0.1", 0), limits=ServerLimits(connections=connections + 12))
     await heartbeat.start()
     gc.freeze()  # as the service does
     print(f"{connections} connections, {seconds:g} s each\n\n| coding | bytes sent | inflated | longest lag | 99th percentile "

@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat.client import ask
+from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.store import open_store
 from pipeline.store.runs import slots
 from tests.servers.ports import free_port
@@ -105,7 +105,7 @@ def ours(seconds: float) -> dict[str, object]:
 def _answers(program: Program) -> float:
     while True:
         try:
-            ask("127.0.0.1", program.port, "ping")
+            HeartbeatClient("127.0.0.1", program.port).ask("ping")
         except HeartbeatError:
             time.sleep(0.01)
         else:

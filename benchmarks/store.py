@@ -21,9 +21,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.heartbeat import Past
-from pipeline.heartbeat.http.pages import Pages
-from pipeline.heartbeat.snapshot.build import RECENT, snapshot
+from pipeline.heartbeat.http.pages import PageRenderer
+from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.history import RunHistory
+from pipeline.heartbeat.snapshot.spider_status import RECENT, DueTimes
 from pipeline.mail.digest import build
 from pipeline.model import Item, Outcome, Page, Request
 from pipeline.settings import Settings, load
@@ -108,8 +109,8 @@ class Subject:
         self.times: dict[str, list[float]] = {name: [] for name in LEARNED}
         self.cpu: dict[str, list[float]] = {name: [] for name in LEARNED}
         self._round = 0
-        self._pages = Pages()
-        self._past = Past()
+        self._pages = PageRenderer()
+        self._history = RunHistory()
 
     def turn(self) -> None:
         self._round += 1
@@ -147,8 +148,8 @@ class Subject:
 
     def _overview(self) -> None:
         now = NOW + timedelta(minutes=self._round)
-        self._pages.overview(snapshot(self.store, self.settings, next_slots={}, started_at=NOW, now=now, version="1",
-                                      past=self._past), inside=True)
+        self._pages.overview(build_snapshot(self.store, self.settings, DueTimes({}, NOW, now), version="1",
+                                            history=self._history), authorized=True)
 
 
 def _retention(full: Subject) -> str:

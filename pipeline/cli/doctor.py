@@ -24,7 +24,7 @@ from sqlalchemy import func, select
 import pipeline
 from pipeline.cli.foreground import ask_status, try_connections
 from pipeline.errors import HeartbeatBusyError, PipelineError, SettingsError
-from pipeline.heartbeat.connections.limits import (
+from pipeline.heartbeat.connections.open_files import (
     LEAST_OPEN_FILES,
     OPEN_FILES_FIX,
     open_files_for,

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import HeartbeatError, MailError, PipelineError, UsageError
-from pipeline.heartbeat.client import way
+from pipeline.heartbeat.client import client_for
 from pipeline.mail import digest as mail_digest
 from pipeline.mail import test_message
 from pipeline.mail.message.attachments import WRITERS, Columns
@@ -103,15 +103,15 @@ def _try_proxy(settings: Settings, name: str, proxy: str) -> None:
 
 def ask_status(settings: Settings) -> dict[str, Any]:
     """The snapshot of a running service. Raises HeartbeatError."""
-    where = way(settings)
-    answer = where.ask("status")
+    client = client_for(settings)
+    answer = client.ask("status")
     try:
         found = json.loads(answer)
     except ValueError as error:
-        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(where),
+        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml") from error
     if not isinstance(found, dict):
-        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(where),
+        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml; is the token readable?")
     return found
 

@@ -278,13 +278,13 @@ def status(settings_file: str, *, as_json: bool) -> None:
 @click.option("--udp", is_flag=True, help="Send a datagram instead.")
 def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
     """Echo TEXT with a timestamp; without TEXT, each line of stdin until its end."""
-    from pipeline.heartbeat.client import way
-    where = way(_load(settings_file))
+    from pipeline.heartbeat.client import client_for
+    client = client_for(_load(settings_file))
     if text and not udp:
-        click.echo(where.ask(" ".join(text)))
+        click.echo(client.ask(" ".join(text)))
         return
     lines = [" ".join(text)] if text else (line.rstrip("\r\n") for line in sys.stdin)
-    answers = (where.ask_datagram(line) for line in lines) if udp else where.ask_lines(lines)
+    answers = (client.ask_datagram(line) for line in lines) if udp else client.ask_lines(lines)
     for answer in answers:
         click.echo(answer)
 
@@ -293,13 +293,14 @@ def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
 @settings_option
 def url(settings_file: str) -> None:
     """Print the link that opens the pages. It has the token in it: keep it to yourself."""
-    from pipeline.heartbeat import kept_token, link
+    from pipeline.heartbeat.addresses import pages_url
+    from pipeline.heartbeat.token import load_or_create_token
     settings = _load(settings_file)
     if not settings.heartbeat.on_port:
         raise UsageError("there are no pages on a Unix socket", where="heartbeat.socket",
                          fix="give [heartbeat] host as well")
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    click.echo(link(settings, kept_token(settings.data_dir)))
+    click.echo(pages_url(settings, load_or_create_token(settings.data_dir)))
 
 
 # Digests and mail

@@ -1,4 +1,4 @@
-"""Asking a heartbeat: blocking, with plain sockets, for commands in a terminal."""
+"""A blocking client of the heartbeat for the commands of this machine, on plain sockets."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import HeartbeatBusyError, HeartbeatError
-from pipeline.heartbeat.access import TOKEN_FILE
+from pipeline.heartbeat.addresses import connectable_host, socket_path
 from pipeline.heartbeat.connections.refusals import BUSY
-from pipeline.heartbeat.listeners import near, socket_path
+from pipeline.heartbeat.token import TOKEN_FILE
 from pipeline.settings import Settings
 from pipeline.settings.fields.scalars import is_loopback
 
 DATAGRAM_BYTES = 1232
 _LONGEST_ANSWER = 64 * 2**20
-_TRY_AGAIN = "try again in a moment; [heartbeat] max_connections and `pipeline status` tell more"
+_RETRY_FIX = "try again in a moment; [heartbeat] max_connections and `pipeline status` tell more"
 _FIX = "is `pipeline serve` running? [heartbeat] in settings.toml says where"
 
 
 @dataclass(frozen=True)
-class Way:
-    """How to reach a heartbeat. path: of its Unix socket, instead of host and port; token: "" where none is needed."""
+class HeartbeatClient:
+    """path: of the Unix socket to use instead of host and port. token: "" where none is needed."""
 
     host: str
     port: int
@@ -37,37 +37,40 @@ class Way:
         return str(self.path) if self.path is not None else f"{self.host}:{self.port}"
 
     def ask(self, line: str, *, timeout_s: float = 5) -> str:
-        """The answer to one line. Raises HeartbeatError, with retry, when nobody answers in time."""
+        """The answer to one line. Raises HeartbeatError, with retry, when none comes in time."""
         for answer in self.ask_lines([line], timeout_s=timeout_s):
             return answer
         raise AssertionError("one line in, one line out")
 
     def ask_lines(self, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
-        """Over one connection: each line's answer, before the next is taken. Raises HeartbeatError, with retry."""
+        """The answers to lines sent over one connection; a line is taken after the answer to the one before.
+
+        Raises HeartbeatError, with retry.
+        """
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                self._asked(sock, answers, f"token {self.token}".encode())  # a wrong one is told by what follows
+                self._exchange(sock, answers, f"token {self.token}".encode())  # the next answers tell a wrong one
             for line in lines:
-                # A newline inside would be a second question, whose answer nobody reads.
+                # A newline inside the line would be a second question whose answer nobody reads.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")
-                yield self._asked(sock, answers, text.encode("utf-8", "surrogateescape"))
+                yield self._exchange(sock, answers, text.encode("utf-8", "surrogateescape"))
 
-    def _asked(self, sock: socket.socket, answers: BinaryIO, line: bytes) -> str:
-        """Raises HeartbeatBusyError when the service is there and has no room."""
+    def _exchange(self, sock: socket.socket, answers: BinaryIO, line: bytes) -> str:
+        """Raises HeartbeatBusyError when the service answers that it has no room."""
         try:
             sock.sendall(line + b"\n")
             answer = answers.readline(_LONGEST_ANSWER)
-        except ConnectionError as error:  # it was refused before it could ask
-            raise HeartbeatBusyError("busy: the connection was accepted, and closed without an answer", where=str(self),
-                                     fix=_TRY_AGAIN, retry=True) from error
+        except ConnectionError as error:  # the service closed the connection before the line was sent
+            raise self._busy("the connection was accepted, and closed without an answer") from error
         text = answer.removesuffix(b"\n").decode("utf-8", "backslashreplace")
         if text.startswith("error: ") and text.endswith(BUSY):
-            raise HeartbeatBusyError(f"busy: {text.removeprefix('error: ').removesuffix(BUSY).rstrip('; ')}", where=str(self),
-                                     fix=_TRY_AGAIN, retry=True)
+            raise self._busy(text.removeprefix("error: ").removesuffix(BUSY).rstrip("; "))
         if not answer.endswith(b"\n"):
-            raise HeartbeatBusyError("busy: the connection was accepted, and closed without an answer", where=str(self),
-                                     fix=_TRY_AGAIN, retry=True)
+            raise self._busy("the connection was accepted, and closed without an answer")
         return text
+
+    def _busy(self, reason: str) -> HeartbeatBusyError:
+        return HeartbeatBusyError(f"busy: {reason}", where=str(self), fix=_RETRY_FIX, retry=True)
 
     def ask_datagram(self, text: str, *, timeout_s: float = 2) -> str:
         """The answer to one datagram. Raises HeartbeatError, with retry, when none comes in time."""
@@ -76,7 +79,7 @@ class Way:
             with socket.socket(family, kind, proto) as sock:
                 sock.settimeout(timeout_s)
                 sock.connect(address)
-                # Another machine answers with no more bytes than it was sent; newlines at the end are not looked at.
+                # Another machine answers with no more bytes than it got; it ignores newlines at the end.
                 padding = 0 if is_loopback(str(address[0])) else DATAGRAM_BYTES
                 sock.send(text.encode("utf-8", "surrogateescape").ljust(padding, b"\n"))
                 return sock.recv(65535).removesuffix(b"\n").decode("utf-8", "backslashreplace")
@@ -95,16 +98,16 @@ class Way:
             yield sock
 
 
-def way(settings: Settings) -> Way:
-    """How the commands of this machine reach the service of these settings."""
+def client_for(settings: Settings) -> HeartbeatClient:
+    """A client of the service that these settings configure, for use on the same machine."""
     table = settings.heartbeat
-    host = near(table.host)
-    return Way(host, table.port, None if table.on_port else socket_path(settings),
-               _own_certificate(settings), "" if is_loopback(host) else _token(settings))
+    host = connectable_host(table.host)
+    return HeartbeatClient(host, table.port, None if table.on_port else socket_path(settings),
+                           _trust_own_certificate(settings), "" if is_loopback(host) else _token(settings))
 
 
-def _own_certificate(settings: Settings) -> ssl.SSLContext | None:
-    """Trust in the very certificate of the settings, whoever signed it and whatever name it has."""
+def _trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
+    """A context that trusts exactly the certificate of the settings, whoever signed it and whatever name it has."""
     if settings.heartbeat.certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -122,20 +125,7 @@ def _token(settings: Settings) -> str:
     try:
         return (settings.data_dir / TOKEN_FILE).read_text("utf-8").strip()
     except OSError:
-        return ""  # the answer will say that it is needed
-
-
-def ask(host: str, port: int, line: str, *, timeout_s: float = 5) -> str:
-    """`Way.ask` where no more than host and port is known."""
-    return Way(host, port).ask(line, timeout_s=timeout_s)
-
-
-def ping_lines(host: str, port: int, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
-    return Way(host, port).ask_lines(lines, timeout_s=timeout_s)
-
-
-def ask_udp(host: str, port: int, text: str, *, timeout_s: float = 2) -> str:
-    return Way(host, port).ask_datagram(text, timeout_s=timeout_s)
+        return ""  # the service then answers that it needs the token
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A heartbeat as the settings want it."""
+"""Makes the heartbeat server that the settings describe, and logs its addresses."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from pipeline.heartbeat.access import Access, kept_token, networks
-from pipeline.heartbeat.connections.limits import Limits
-from pipeline.heartbeat.http.actions import Desk
-from pipeline.heartbeat.listeners import link, server_tls, socket_path
-from pipeline.heartbeat.server import Heartbeat
-from pipeline.heartbeat.snapshot.cache import Answers
-from pipeline.heartbeat.snapshot.loop_health import Thresholds
-from pipeline.heartbeat.snapshot.write_probe import Probe
+from pipeline.heartbeat.access import AccessPolicy, parse_networks
+from pipeline.heartbeat.addresses import pages_url, socket_path
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.listeners import ListenOptions, tls_context
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
+from pipeline.heartbeat.snapshot.cache import HealthChecks, SnapshotSource
+from pipeline.heartbeat.snapshot.loop_health import HealthThresholds
+from pipeline.heartbeat.snapshot.write_probe import WriteProbe
+from pipeline.heartbeat.token import load_or_create_token
 from pipeline.settings import Settings
 from pipeline.settings.fields.scalars import is_loopback
 from pipeline.store import Store
@@ -26,42 +28,44 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def heartbeat_of(settings: Settings, store: Store, answer: Answers, desk: Desk, *, version: str,
-                 clock: Callable[[], datetime] = _now) -> Heartbeat:
-    """Not yet started. Raises HeartbeatError when token or certificate cannot be had."""
+def server_from_settings(settings: Settings, store: Store, source: SnapshotSource, actions: AdminActions, *, version: str,
+                         clock: Callable[[], datetime] = _now) -> HeartbeatServer:
+    """A server that is not started yet. Raises HeartbeatError when the token or the certificate cannot be read."""
     table = settings.heartbeat
-    return Heartbeat(
-        host=table.host, port=table.port if table.on_port else None, answer=answer, zone=settings.zone, version=version,
-        udp=table.udp, names=table.names,
-        limits=Limits(connections=table.max_connections, per_address=table.max_connections_per_address),
-        access=Access(kept_token(settings.data_dir), networks(table.allow), table.open_status), desk=desk,
-        tls=server_tls(settings), socket_path=socket_path(settings),
-        probe=Probe(lambda: write_probe.write_pulse(store, now=clock())),
-        thresholds=Thresholds(table.lag_after, table.jump_after, table.write_after), clock=clock)
+    return HeartbeatServer(
+        source,
+        ListenOptions(table.host, table.port if table.on_port else None, table.udp, socket_path(settings),
+                      tls_context(settings), table.names),
+        limits=ServerLimits(connections=table.max_connections, per_address=table.max_connections_per_address),
+        access=AccessPolicy(load_or_create_token(settings.data_dir), parse_networks(table.allow), table.open_status),
+        actions=actions,
+        checks=HealthChecks(WriteProbe(lambda: write_probe.write_pulse(store, now=clock())),
+                            HealthThresholds(table.lag_after, table.jump_after, table.write_after)),
+        service=ServiceInfo(version, settings.zone, clock))
 
 
-def announce(settings: Settings, heartbeat: Heartbeat, *, on_terminal: bool) -> None:
-    """Log where it answers, and what should be thought twice about. The link only where a person reads it."""
+def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: bool) -> None:
+    """Log where the server answers, and warn of what is insecure. The URL with the token goes to a terminal only."""
     table = settings.heartbeat
     path = socket_path(settings)
     if path is not None:
         _log.info("heartbeat on the Unix socket %s", path)
     if table.on_port:
-        host, port = heartbeat.address
+        host, port = server.address
         scheme = "https" if table.certificate is not None else "http"
         _log.info("heartbeat on %s://%s:%d, and for lines: printf 'status\\nquit\\n' | nc %s %d", scheme, host, port, host,
                   port)
         if on_terminal:
-            _log.info("pages: %s", link(settings, kept_token(settings.data_dir), port))
+            _log.info("pages: %s", pages_url(settings, load_or_create_token(settings.data_dir), port))
         if not is_loopback(table.host):
-            _warn_of_strangers(settings)
+            _warn_of_remote_access(settings)
 
 
-def _warn_of_strangers(settings: Settings) -> None:
+def _warn_of_remote_access(settings: Settings) -> None:
     table = settings.heartbeat
     if table.open_status:
-        _log.warning("heartbeat: open_status = true: whoever reaches %s:%d reads status and metrics without a token",
-                     table.host, table.port)
+        _log.warning("heartbeat: open_status = true: any machine that can connect to %s:%d reads status and metrics "
+                     "without a token", table.host, table.port)
     if table.certificate is None:
-        _log.warning("heartbeat: other machines reach it without TLS (allow_plain = true), so the token can be read on the "
-                     "way; set certificate and key where that matters")
+        _log.warning("heartbeat: other machines connect without TLS (allow_plain = true), so the token can be read on the "
+                     "network; set certificate and key where that matters")

@@ -1,219 +1,176 @@
-"""The heartbeat: one listening port for lines and HTTP, and datagrams beside it."""
+"""The heartbeat server: one port for lines and HTTP, UDP on the same number, and a Unix socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import select
 import socket
-import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from pathlib import Path
 
-from pipeline.errors import HeartbeatError
-from pipeline.heartbeat.access import Access
-from pipeline.heartbeat.connections.acceptor import AT_ONCE, SILENT_S, Accepted, Acceptor, heard_so_far, say_and_close
-from pipeline.heartbeat.connections.admission import Admission
-from pipeline.heartbeat.connections.handshakes import Handshakes
-from pipeline.heartbeat.connections.limits import Limits
-from pipeline.heartbeat.connections.refusals import answer_without_a_place
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.connections.acceptor import (
+    AT_ONCE,
+    SILENT_S,
+    AcceptedSocket,
+    Acceptor,
+    received_so_far,
+    send_and_close,
+)
+from pipeline.heartbeat.connections.admission import AdmissionControl
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.listeners import BACKLOG, ListenOptions, bind_tcp, bind_udp, bind_unix_socket
+from pipeline.heartbeat.connections.refusals import refusal_for
 from pipeline.heartbeat.connections.time_slice import TimeSlice
-from pipeline.heartbeat.http.actions import Desk
-from pipeline.heartbeat.http.app import Web
-from pipeline.heartbeat.listeners import listen_on
+from pipeline.heartbeat.connections.tls_handshakes import TlsHandshakes
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.app import HttpApp
 from pipeline.heartbeat.protocols.connection import Connection
-from pipeline.heartbeat.protocols.lines import Replies
-from pipeline.heartbeat.protocols.udp import Datagrams
-from pipeline.heartbeat.snapshot.cache import Answers, Latest
-from pipeline.heartbeat.snapshot.loop_health import Thresholds, Vitals
+from pipeline.heartbeat.protocols.responder import Responder
+from pipeline.heartbeat.protocols.udp import UdpProtocol
+from pipeline.heartbeat.snapshot.cache import HealthChecks, SnapshotCache, SnapshotSource
+from pipeline.heartbeat.snapshot.loop_health import LoopHealth
 from pipeline.heartbeat.snapshot.schema import Snapshot
-from pipeline.heartbeat.snapshot.write_probe import Probe
 
-_BACKLOG = 4096  # a connection that finds it full is tried again by its client's kernel after a second, then three
 _SWEEP_EVERY_S = 1.0
-_GOODBYE_S = 2.0
+_CLOSE_TIMEOUT_S = 2.0
 _LAST_TURNS = 5
 
 
-class Heartbeat:
-    """Owns one port, and answers many clients at once from `answer.status()`.
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
-    port 0 takes a free one; `address` says which. zone: of the timestamps. udp: answer datagrams on the same port
-    number. names: what the Host header of a browser may say beside addresses. access: who may connect and ask.
-    desk: what the pages behind the token show and do. tls: the port then speaks TLS only. socket_path: a Unix
-    socket, beside the port; port None: instead of it. probe: whether the database takes a write. clock: now, aware.
+
+@dataclass(frozen=True)
+class ServiceInfo:
+    """What the server says of its service. zone: of the timestamps. clock: now, aware."""
+
+    version: str = ""
+    zone: tzinfo = UTC
+    clock: Callable[[], datetime] = _utc_now
+
+
+class HeartbeatServer:
+    """Answers many clients at once from the snapshots of `source`.
+
+    access: who may connect and ask. actions: what the pages behind the token show and do; None: there are no such pages.
+    checks: whether the event loop and the database are well.
     """
 
-    def __init__(self, *, host: str, port: int | None, answer: Answers, zone: tzinfo = UTC, version: str = "",
-                 udp: bool = False, names: tuple[str, ...] = (), limits: Limits | None = None,
-                 access: Access | None = None, desk: Desk | None = None, tls: ssl.SSLContext | None = None,
-                 socket_path: Path | None = None, probe: Probe | None = None, thresholds: Thresholds | None = None,
-                 clock: Callable[[], datetime] | None = None) -> None:
-        self._host = host
-        self._port = port
-        self._udp = udp
-        clock = clock or _utc_now
-        self.limits = limits or Limits()
-        self.access = access or Access()
-        self.admission = Admission(self.limits, self.access)
-        self.admission.make_room = self._make_room
-        self._tls = tls
-        self._socket_path = socket_path
-        self._probe = probe
-        thresholds = thresholds or Thresholds()
-        self._vitals = Vitals(jump_after_s=thresholds.jump_after_s)
-        self._latest = Latest(answer, self._vitals, started_at=clock(), version=version, fresh_s=self.limits.fresh_s,
-                              patience_s=self.limits.patience_s, probe=probe, thresholds=thresholds)
-        self.replies = Replies(self._latest, zone, clock, self.access)
-        self.web = Web(self.replies, host=host, names=names, desk=desk, zone=zone, body_s=self.limits.http_idle_s)
+    def __init__(self, source: SnapshotSource, listen: ListenOptions, *, limits: ServerLimits | None = None,
+                 access: AccessPolicy | None = None, actions: AdminActions | None = None,
+                 checks: HealthChecks | None = None, service: ServiceInfo | None = None) -> None:
+        service = service or ServiceInfo()
+        self._listen = listen
+        self.limits = limits or ServerLimits()
+        self.access = access or AccessPolicy()
+        self.admission = AdmissionControl(self.limits, self.access)
+        self.admission.close_idle = self._close_idle
+        self._checks = checks or HealthChecks()
+        self._loop_health = LoopHealth(jump_after_s=self._checks.thresholds.jump_after_s)
+        self._cache = SnapshotCache(source, self._loop_health, self._checks, started_at=service.clock(), version=service.version,
+                                    fresh_s=self.limits.fresh_s, patience_s=self.limits.patience_s)
+        self.responder = Responder(self._cache, service.zone, service.clock, self.access)
+        self.http_app = HttpApp(self.responder, host_names=(listen.host, *listen.host_names), actions=actions,
+                                zone=service.zone, body_s=self.limits.http_idle_s)
         self.slices: TimeSlice
         self.connections: set[Connection] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
         self._servers: list[asyncio.Server] = []
         self._bound: list[socket.socket] = []
         self._acceptor: Acceptor | None = None
-        self._handshakes: Handshakes | None = None
-        self._handed_over: set[asyncio.Task[object]] = set()
+        self._handshakes: TlsHandshakes | None = None
+        self._connecting: set[asyncio.Task[object]] = set()
         self._datagrams: list[asyncio.DatagramTransport] = []
         self._sweeper: asyncio.Task[None] | None = None
-        self._address = (host, port or 0)
+        self._address = (listen.host, listen.port or 0)
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that answer; the real port once started."""
+        """Host and port that answer; the port in use once started."""
         return self._address
 
     async def status(self) -> Snapshot:
-        """The snapshot as it is answered, with what the service says of itself."""
-        return await self._latest.get(self.replies.clock())
+        """The snapshot that clients get, with the health of the event loop and the database."""
+        return await self.responder.snapshot()
 
     @property
-    def present(self) -> int:
-        """Clients that have a place."""
+    def connection_count(self) -> int:
+        """Admitted connections."""
         return len(self.admission)
 
-    def joined(self, connection: Connection) -> None:
-        self.connections.add(connection)
-        self._empty.clear()
-
-    def left(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        if not self.connections:
-            self._empty.set()
-        self.admission.gave_up(connection)
-        if connection.placed:
-            connection.placed = False
-            self.admission.left(connection.origin)
-
-    def _make_room(self) -> bool:
-        """Close who has been silent longest: without a word, or else between two HTTP requests."""
-        if self._acceptor is not None and self._acceptor.make_room():
-            return True
-        idle = min((one for one in self.connections if one.idles), key=lambda one: one.idle_since, default=None)
-        if idle is None or asyncio.get_running_loop().time() - idle.idle_since < SILENT_S:
-            return False
-        idle.abort()
-        self.left(idle)
-        return True
+    # Start and stop
 
     async def start(self) -> None:
-        """Return once the port answers. Raises HeartbeatError when it cannot be had."""
+        """Return once the port answers. Raises HeartbeatError when it cannot be bound."""
         loop = asyncio.get_running_loop()
         self.slices = TimeSlice()
-        await self.web.start()
+        await self.http_app.start()
         try:
-            for sock in await self._listening() if self._port is not None else []:
-                await self._take_from(sock)
-            if self._udp:
-                await self._start_datagrams()
-            if self._socket_path is not None:
+            if self._listen.port is not None:
+                self._bound = await bind_tcp(self._listen, receive_buffer_bytes=self.limits.receive_buffer_bytes)
+                self._address = (self._listen.host, self._bound[0].getsockname()[1])
+                for sock in self._bound:
+                    await self._accept_from(sock)
+            if self._listen.udp:
+                for sock in self._bound:
+                    transport, _ = await loop.create_datagram_endpoint(
+                        lambda: UdpProtocol(self.responder, self.limits), sock=bind_udp(self._listen, sock))
+                    self._datagrams.append(transport)
+            if self._listen.socket_path is not None:
                 self._servers.append(await loop.create_unix_server(
-                    lambda: Connection(self, peer=""), sock=listen_on(self._socket_path), backlog=_BACKLOG))
+                    lambda: Connection(self, peer=""), sock=bind_unix_socket(self._listen.socket_path), backlog=BACKLOG))
         except BaseException:
             await self.stop()
             raise
-        if self._probe is not None:
-            self._probe.start()
+        if self._checks.write_probe is not None:
+            self._checks.write_probe.start()
         self._sweeper = loop.create_task(self._sweep(), name="heartbeat-sweep")
 
-    async def _take_from(self, sock: socket.socket) -> None:
-        """Connections begin in the acceptor; where the system has none, each gets its transport at once."""
-        self._bound.append(sock)
+    async def _accept_from(self, sock: socket.socket) -> None:
+        """Give the socket to the acceptor; without epoll(7), each connection gets its transport at once."""
+        tls = self._listen.tls
         if hasattr(select, "epoll"):
-            if self._tls is not None and self._handshakes is None:
-                self._handshakes = Handshakes(self._tls, deadline_s=self.limits.handshake_s)
+            if tls is not None and self._handshakes is None:
+                self._handshakes = TlsHandshakes(tls, deadline_s=self.limits.handshake_s)
             if self._acceptor is None:
-                idle_s = self.limits.idle_s if self._tls is None else self.limits.handshake_s
-                self._acceptor = Acceptor(self, self.replies, idle_s=idle_s, tls=self._tls is not None)
+                idle_s = self.limits.idle_s if tls is None else self.limits.handshake_s
+                self._acceptor = Acceptor(self, self.responder, idle_s=idle_s, tls=tls is not None)
             self._acceptor.listen(sock)
             return
         self._servers.append(await asyncio.get_running_loop().create_server(
-            lambda: Connection(self), sock=sock, backlog=AT_ONCE, ssl=self._tls,
-            ssl_handshake_timeout=self.limits.handshake_s if self._tls else None))
-        sock.listen(_BACKLOG)
-
-    def hand_over(self, accepted: Accepted, said: bytes, owed: bytes) -> None:
-        """From the acceptor, with its place."""
-        self._make(Connection(self, peer=accepted.peer, placed=True, said=said, owed=owed, first=not accepted.asked),
-                   accepted)
-
-    def without_a_place(self, accepted: Accepted) -> None:
-        """Have it wait for one; where too many wait, say so at once. Over TLS even that takes a handshake."""
-        said = heard_so_far(accepted.sock) if self._tls is None else b""
-        if len(self._handed_over) < _BACKLOG and self.admission.could_wait(accepted.origin):
-            self._make(Connection(self, peer=accepted.peer, said=said), accepted)
-        elif self._tls is None:
-            say_and_close(accepted.sock, answer_without_a_place(said, self.admission.why_not(accepted.origin)))
-        else:
-            accepted.sock.close()
-
-    def _make(self, connection: Connection, accepted: Accepted) -> None:
-        connection.origin = accepted.origin
-        task: asyncio.Task[object] = asyncio.create_task(self._connected(connection, accepted.sock))
-        self._handed_over.add(task)
-        task.add_done_callback(self._handed_over.discard)
-
-    async def _connected(self, connection: Connection, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        try:
-            if self._handshakes is not None:
-                await self._handshakes.connect(lambda: connection, sock, connection.origin)
-            else:
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
-        except OSError:  # it was reset on the way, or shook no hands
-            sock.close()
-            if not connection.made:
-                self.left(connection)
+            lambda: Connection(self), sock=sock, backlog=AT_ONCE, ssl=tls,
+            ssl_handshake_timeout=self.limits.handshake_s if tls else None))
+        sock.listen(BACKLOG)
 
     async def stop(self) -> None:
-        """Stop listening and close; what was answered still leaves, for two seconds at most."""
+        """Stop listening and close all connections; answers already written get two seconds to leave."""
         self._stop_listening()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait({self._sweeper})
-        for waiting in self.admission.waiting():
-            waiting.refuse()
+        for connection in self.admission.pending():
+            connection.refuse()
         for connection in tuple(self.connections):
             connection.close()
-        await self.web.stop()
-        with contextlib.suppress(TimeoutError):  # who does not read its answer by then is cut off below
-            await asyncio.wait_for(self._empty.wait(), _GOODBYE_S)
+        await self.http_app.stop()
+        with contextlib.suppress(TimeoutError):  # a client that has not read its answer by then is cut off below
+            await asyncio.wait_for(self._all_closed.wait(), _CLOSE_TIMEOUT_S)
         for connection in tuple(self.connections):
             connection.abort()
-        if self._handed_over:
-            await asyncio.wait(self._handed_over)
-        for _ in range(_LAST_TURNS):  # for those that are not counted: being accepted, refused, shaking hands
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+        for _ in range(_LAST_TURNS):  # for connections that are not counted: being accepted, refused, in a handshake
             await asyncio.sleep(0)
-        await self._latest.stop()
-        if self._probe is not None:
-            await self._probe.stop()
-        if self._socket_path is not None:
-            self._socket_path.unlink(missing_ok=True)
+        await self._cache.stop()
+        if self._checks.write_probe is not None:
+            await self._checks.write_probe.stop()
+        if self._listen.socket_path is not None:
+            self._listen.socket_path.unlink(missing_ok=True)
         self._servers.clear()
         self._bound.clear()
         self._datagrams.clear()
@@ -221,7 +178,7 @@ class Heartbeat:
         self._sweeper = None
 
     def _stop_listening(self) -> None:
-        self.admission.close()  # one that was being accepted is refused
+        self.admission.close()  # a connection that is being accepted is refused
         if self._acceptor is not None:
             self._acceptor.close()
         if self._handshakes is not None:
@@ -231,76 +188,80 @@ class Heartbeat:
         for transport in self._datagrams:
             transport.close()
 
-    async def _listening(self) -> list[socket.socket]:
-        """Sockets bound to every address of the host, all on one port."""
-        sockets: list[socket.socket] = []
+    # Connections
+
+    def hand_over(self, accepted: AcceptedSocket, received: bytes, unsent: bytes) -> None:
+        """Take an admitted connection from the acceptor."""
+        self._connect(Connection(self, peer=accepted.peer, admitted=True, received=received, unsent=unsent,
+                                 first=not accepted.answered), accepted)
+
+    def queue_or_refuse(self, accepted: AcceptedSocket) -> None:
+        """Let a connection wait for a free one; refuse it where too many wait. Over TLS even a refusal needs a handshake, so
+        that connection is only closed."""
+        tls = self._listen.tls is not None
+        received = b"" if tls else received_so_far(accepted.sock)
+        if len(self._connecting) < BACKLOG and self.admission.can_queue(accepted.origin):
+            self._connect(Connection(self, peer=accepted.peer, received=received), accepted)
+        elif not tls:
+            send_and_close(accepted.sock, refusal_for(received, self.admission.refusal_reason(accepted.origin)))
+        else:
+            accepted.sock.close()
+
+    def _connect(self, connection: Connection, accepted: AcceptedSocket) -> None:
+        connection.origin = accepted.origin
+        task: asyncio.Task[object] = asyncio.create_task(self._make_transport(connection, accepted.sock))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _make_transport(self, connection: Connection, sock: socket.socket) -> None:
+        sock.setblocking(False)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            port = self._port or 0
-            for family, _, _, _, address in dict.fromkeys(found):
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                sockets.append(sock)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.limits.receive_buffer_bytes)  # inherited
-                sock.bind((address[0], port, *address[2:]))
-                port = sock.getsockname()[1]
-                sock.listen(_BACKLOG)
-                sock.setblocking(False)
-        except OSError as error:
-            for sock in sockets:
-                sock.close()
-            raise self._refused(error) from error
-        self._address = (self._host, port)
-        return sockets
+            if self._handshakes is not None:
+                await self._handshakes.connect(lambda: connection, sock, connection.origin)
+            else:
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
+        except OSError:  # the client reset the connection, or its handshake failed
+            sock.close()
+            if not connection.has_transport:
+                self.connection_closed(connection)
 
-    async def _start_datagrams(self) -> None:
-        loop = asyncio.get_running_loop()
-        for listening in self._bound:
-            # Bound here, since uvloop hides the reason when it cannot bind.
-            sock = socket.socket(listening.family, socket.SOCK_DGRAM)
-            try:
-                sock.setblocking(False)
-                if listening.family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind(listening.getsockname())
-            except OSError as error:
-                sock.close()
-                raise self._refused(error, " (UDP)") from error
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda: Datagrams(self.replies, self.limits), sock=sock)
-            self._datagrams.append(transport)
+    def connection_opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self._all_closed.clear()
 
-    def _refused(self, error: OSError, kind: str = "") -> HeartbeatError:
-        if error.errno == errno.EADDRINUSE:
-            return HeartbeatError(f"port {self._port} on {self._host} is in use{kind}", where="heartbeat",
-                                  fix="stop the other program or set [heartbeat] port = … in settings.toml")
-        if error.errno == errno.EACCES:
-            return HeartbeatError(f"port {self._port} on {self._host} needs privileges{kind}", where="heartbeat",
-                                  fix="set [heartbeat] port = … above 1023 in settings.toml")
-        reason = error.strerror or (os.strerror(error.errno) if error.errno else "no such address")
-        return HeartbeatError(f"cannot listen on {self._host}, port {self._port}{kind}: {reason}", where="heartbeat",
-                              fix="set [heartbeat] host = … in settings.toml to an address of this machine")
+    def connection_closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._all_closed.set()
+        self.admission.dequeue(connection)
+        if connection.admitted:
+            connection.admitted = False
+            self.admission.remove(connection.origin)
+
+    def _close_idle(self) -> bool:
+        """Close the connection that has been idle longest: first one that never sent a line, then HTTP between requests."""
+        if self._acceptor is not None and self._acceptor.close_idle():
+            return True
+        idle = min((one for one in self.connections if one.is_idle), key=lambda one: one.idle_since, default=None)
+        if idle is None or asyncio.get_running_loop().time() - idle.idle_since < SILENT_S:
+            return False
+        idle.abort()
+        self.connection_closed(idle)
+        return True
 
     async def _sweep(self) -> None:
-        """Close what is idle or stuck, and take the loop's pulse. One timer for all is cheaper than one each."""
+        """Close idle and stuck connections, and measure the loop's lag. One timer for all is cheaper than one each."""
         loop = asyncio.get_running_loop()
         every_s = min(_SWEEP_EVERY_S, self.limits.idle_s, self.limits.http_idle_s)
-        self._vitals.beat(time.monotonic(), self.replies.clock(), asked_s=0.0)
+        self._loop_health.record(time.monotonic(), self.responder.clock(), expected_s=0.0)
         while True:
             await asyncio.sleep(every_s)
             now = loop.time()
-            self._vitals.beat(time.monotonic(), self.replies.clock(), asked_s=every_s)
+            self._loop_health.record(time.monotonic(), self.responder.clock(), expected_s=every_s)
             if self._acceptor is not None:
                 self._acceptor.sweep(now)
             if self._handshakes is not None:
                 self._handshakes.sweep(now)
-            self.admission.make_room_for_waiting()
+            self.admission.sweep()
             for connection in tuple(self.connections):
-                connection.swept(now)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+                connection.sweep(now)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.heartbeat.snapshot.build import due_for_success
+from pipeline.heartbeat.snapshot.spider_status import due_for_success
 from pipeline.mail import alerts
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.service.status import StatusSource

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pipeline
 from pipeline.demo import DemoSite
-from pipeline.heartbeat import Desk, Outward, announce, heartbeat_of
-from pipeline.heartbeat.connections.limits import OPEN_FILES_FIX, open_files_for, raise_open_files
+from pipeline.heartbeat.connections.open_files import OPEN_FILES_FIX, open_files_for, raise_open_files
+from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.mail.outbox import Attempt, Outbox
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Run
@@ -94,17 +96,17 @@ class Service:
                               max_attempts=settings.mail.max_attempts, per_hour=settings.mail.per_hour, now=utc_now,
                               by_age=self._housekeeping.by_age, on_event=self._log_delivery,
                               on_error=lambda error: logger.error("%s", error))
-        self._desk = Desk(store, lambda: state.settings, utc_now, on_run=state.runs_changed.set, on_plan=state.slots_changed.set,
+        self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.runs_changed.set, on_plan=state.slots_changed.set,
                           on_mail=self._outbox.wake)
         self._digests = DigestBuilder(state, self._runner, self._outbox.wake)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
-        self._status = StatusSource(state, upcoming=self._due_slots.upcoming, mask=lambda: self._desk.mask)
+        self._status = StatusSource(state, upcoming=self._due_slots.upcoming, mask=lambda: self._actions.mask)
         self._alerts = AlertSender(state, self._status, self._runner.log_file, self._outbox.wake)
-        self._heartbeat = heartbeat_of(settings, store, self._status, self._desk, version=pipeline.__version__)
-        self._switches = Outward(lambda: state.settings, lambda: self._desk.mask, self._heartbeat.status)
-        self._supervisor = RunSupervisor(state, self._runner, self._switches, self._after_run)
+        self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
+        self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
+        self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)
         self._recovery = Recovery(state, lambda: self._runner.performing)
 
     @property
@@ -122,15 +124,15 @@ class Service:
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._recovery.at_start()
-            self._switches.ready()
+            self._monitors.service_ready()
             await self._work()
-            await self._switches.drained(LAST_BEATS_S)
+            await self._monitors.drain(LAST_BEATS_S)
 
     async def _start_servers(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._state.settings
         await self._heartbeat.start()
         stack.push_async_callback(self._heartbeat.stop)
-        announce(settings, self._heartbeat, on_terminal=self._show_progress)
+        log_addresses(settings, self._heartbeat, on_terminal=self._show_progress)
         if settings.demo is not None:
             password_file = settings.data_dir / "demo-password"
             site = DemoSite(host=settings.demo.host, port=settings.demo.port, password_file=password_file)
@@ -154,10 +156,10 @@ class Service:
         outbox_task = asyncio.create_task(state.keep_running(self._outbox.run))
         slots = self._claim_once if self._once else self._due_slots.run
         tasks = [outbox_task, *(asyncio.create_task(state.keep_running(loop)) for loop in (
-            slots, self._supervisor.start_runs, self._switches.run))]
+            slots, self._supervisor.start_runs, self._monitors.run))]
         self._add_jobs()
         await state.stopping.wait()
-        self._switches.stopping()
+        self._monitors.service_stopping()
         self._runner.stop()
         grace_s = state.settings.pipeline.shutdown_grace
         await state.join(grace_s + 10)

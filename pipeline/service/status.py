@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import pipeline
-from pipeline.heartbeat import Past, Snapshot
-from pipeline.heartbeat.snapshot.build import snapshot
+from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.history import RunHistory
+from pipeline.heartbeat.snapshot.schema import Snapshot
+from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.schedule.timetable import Timetable
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.settings.masking import Mask
@@ -21,13 +23,13 @@ class StatusSource:
         self._state = state
         self._upcoming = upcoming
         self._mask = mask
-        self._past = Past()
+        self._history = RunHistory()
 
     async def status(self) -> Snapshot:
         state = self._state
         return await asyncio.to_thread(
-            snapshot, state.store, state.settings, next_slots={**self._upcoming()}, started_at=state.started_at, now=utc_now(),
-            version=pipeline.__version__, due_after=self.due_after, mask=self._mask(), past=self._past)
+            build_snapshot, state.store, state.settings, DueTimes(self._upcoming(), state.started_at, utc_now(), self.due_after),
+            version=pipeline.__version__, mask=self._mask(), history=self._history)
 
     def due_after(self, name: str, after: datetime) -> datetime | None:
         """The first due time of a spider after an instant; None when no schedule names one."""

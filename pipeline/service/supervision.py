@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline import logs
 from pipeline.errors import PipelineError
-from pipeline.heartbeat import Outward
+from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.model import Outcome, Run
 from pipeline.run_summary import ended_line, progress_line
 from pipeline.service.state import ServiceState, about, utc_now
@@ -23,10 +23,10 @@ logger = logging.getLogger("pipeline.service")
 class RunSupervisor:
     """after_run: awaited with each run that ended while the service was not stopping."""
 
-    def __init__(self, state: ServiceState, runner: Runner, switches: Outward, after_run: Callable[[Run], Awaitable[None]]) -> None:
+    def __init__(self, state: ServiceState, runner: Runner, monitors: MonitorNotifier, after_run: Callable[[Run], Awaitable[None]]) -> None:
         self._state = state
         self._runner = runner
-        self._switches = switches
+        self._monitors = monitors
         self._after_run = after_run
         self._logged_progress: dict[int, str] = {}
 
@@ -71,9 +71,9 @@ class RunSupervisor:
                     Outcome.FAILED, "its spider is no longer in the settings", "SpiderError"), None, now=utc_now())
                 return
             logger.info("%s run %d: started%s", run.spider, run.id, f" ({run.reason})" if run.reason != "schedule" else "")
-            self._switches.started(run)
+            self._monitors.run_started(run)
             run = await self._runner.perform(run)
-            self._switches.ended(run)
+            self._monitors.run_ended(run)
             succeeded = run.outcome in (Outcome.SUCCEEDED, Outcome.STOPPED)
             logger.log(logging.INFO if succeeded else logging.ERROR, "%s", ended_line(run))
             state.failed = state.failed or not succeeded

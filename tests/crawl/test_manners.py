@@ -25,7 +25,8 @@ import pytest
 from pipeline.store.health.details import downloads_of
 
 from pipeline.crawl.middlewares.page_cache import Kept, PageCache
-from pipeline.heartbeat.snapshot.build import snapshot
+from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.model import Outcome
 from pipeline.schedule.agenda import agenda
 from pipeline.session.politeness.host_limits import HostBudget
@@ -451,9 +452,11 @@ def test_a_spider_that_its_quiet_hours_hold_is_not_late(tmp_path: Path) -> None:
                                             'quiet = ["22:00-06:00"]\n')
     settings, store = load(tmp_path / "settings.toml"), open_store(tmp_path / "var")
 
+    def due_after(name: str, after: datetime) -> datetime:
+        return evening if after < evening else after + timedelta(hours=1)
+
     def late(now: datetime) -> bool:
-        found = snapshot(store, settings, next_slots={}, started_at=NOW, now=now, version="1",
-                         due_after=lambda name, after: evening if after < evening else after + timedelta(hours=1))
+        found = build_snapshot(store, settings, DueTimes({}, NOW, now, due_after), version="1")
         return bool(found["spiders"]["s"]["late"])
     evening = NOW.replace(hour=21, minute=50)
     hours = timedelta(hours=1)
@@ -536,7 +539,7 @@ def test_a_retry_after_longer_than_our_patience_is_remembered_by_every_later_run
     entries = agenda(crawls.store, crawls.settings, now=datetime.now(UTC))
     assert all(entry.paused_until and timedelta(hours=1.9) < entry.paused_until - began < timedelta(hours=2.1)
                and entry.next == entry.paused_until for entry in entries)
-    shown = snapshot(crawls.store, crawls.settings, next_slots={}, started_at=began, now=datetime.now(UTC), version="1")
+    shown = build_snapshot(crawls.store, crawls.settings, DueTimes({}, began, datetime.now(UTC)), version="1")
     assert any("asks to be left alone until" in reason for reason in shown["spiders"]["t"]["reasons"])
 
 

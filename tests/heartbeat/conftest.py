@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 import uvloop
 
-from pipeline.heartbeat import Heartbeat, Limits, unreadable
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.listeners import ListenOptions
+from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
+from pipeline.heartbeat.snapshot.build import unreadable_snapshot
 from pipeline.model import Progress
 from tests.servers.loop import loop_thread
 
@@ -19,12 +22,13 @@ os.environ["PATH"] += os.pathsep + "/usr/lib/nagios/plugins"
 
 STARTED = datetime(2026, 11, 22, 7, 0, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 15, 16, 41, tzinfo=UTC)
-QUICK = Limits(idle_s=600, quiet_s=0.05, drain_s=0.5, watch_every_s=0.02, fresh_s=0)
+LISTEN_OPTIONS = {field.name for field in fields(ListenOptions)}
+QUICK = ServerLimits(idle_s=600, quiet_s=0.05, drain_s=0.5, watch_every_s=0.02, fresh_s=0)
 
 
 def empty():
     """A snapshot of a service with nothing to do."""
-    return {**unreadable("", started_at=STARTED, now=NOW, version="1.2.3"), "health": "ok", "reasons": [],
+    return {**unreadable_snapshot("", started_at=STARTED, now=NOW, version="1.2.3"), "health": "ok", "reasons": [],
             "store": {"readable": True, "writable": True, "error": "", "size_bytes": None}}
 
 
@@ -72,9 +76,9 @@ def start(run, service):
 
 
 async def _started(service, options):
-    options = {"host": "127.0.0.1", "port": 0, "zone": ZoneInfo("Asia/Shanghai"), "version": "1.2.3",
-               "limits": QUICK, "clock": lambda: NOW, "answer": service} | options
-    heartbeat = Heartbeat(**options)
+    listen = ListenOptions(**{"port": 0} | {name: options.pop(name) for name in LISTEN_OPTIONS & options.keys()})
+    info = ServiceInfo("1.2.3", ZoneInfo("Asia/Shanghai"), lambda: NOW)
+    heartbeat = HeartbeatServer(options.pop("source", service), listen, **{"limits": QUICK, "service": info} | options)
     await heartbeat.start()
     return heartbeat
 

@@ -24,7 +24,9 @@ from typing import Any
 
 import aiohttp
 
-from pipeline.heartbeat import Access, Heartbeat
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.connections.listeners import ListenOptions
+from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
 from pipeline.model import Progress
 from pipeline.store.runs import runs
 
@@ -165,7 +167,7 @@ async def main() -> None:
         world = World(Path(data))
         _, failed = world.fill()
         world.at_work = world.run("now", 30, outcome=None, pages=17, items=120, downloads=2, download_bytes=9_000_000)
-        heartbeat = Heartbeat(host="127.0.0.1", port=0, answer=world, desk=world.desk, access=Access(world.token), version="1.2.3")
+        heartbeat = HeartbeatServer(world, ListenOptions("127.0.0.1", 0), actions=world.actions, access=AccessPolicy(world.token), service=ServiceInfo("1.2.3"))
         await heartbeat.start()
         try:
             await look(folder, world, f"http://127.0.0.1:{heartbeat.address[1]}", {

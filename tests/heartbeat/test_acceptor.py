@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipeline.heartbeat import Limits
+from pipeline.heartbeat.connections.limits import ServerLimits
 
 STAMP = b"[2026-11-22 23:16:41] "
 
@@ -55,7 +55,7 @@ def test_a_guest_that_reads_nothing_gets_every_answer_once_it_does(heartbeat):
 
 
 def test_a_silent_guest_is_sent_away_and_its_place_is_free(start):
-    heartbeat = start(limits=Limits(connections=2, idle_s=0.3, door_s=30))
+    heartbeat = start(limits=ServerLimits(connections=2, idle_s=0.3, queue_s=30))
     silent = [socket.create_connection(heartbeat.address, 10) for _ in range(2)]
     with socket.create_connection(heartbeat.address, 10) as third:
         third.sendall(b"ping\n")
@@ -74,7 +74,7 @@ def test_guests_that_reset_leave_no_place_and_no_file_behind(heartbeat, connect)
                 guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 guest.sendall(text)
         deadline = time.monotonic() + 10
-        while heartbeat.present > 1:
+        while heartbeat.connection_count > 1:
             sock.sendall(b"ping\n")
             assert answers.readline() == b"pong\n"
             assert time.monotonic() < deadline

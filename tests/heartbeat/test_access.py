@@ -12,11 +12,14 @@ import pytest
 import requests
 
 from pipeline.errors import HeartbeatError, SettingsError
-from pipeline.heartbeat import Access, Heartbeat, Token, heartbeat_of, link, networks, server_tls
-from pipeline.heartbeat.client import Way, way
-from pipeline.heartbeat.from_settings import announce
-from pipeline.heartbeat.http.actions import Desk
-from pipeline.heartbeat.listeners import listen_on
+from pipeline.heartbeat.access import AccessPolicy, parse_networks
+from pipeline.heartbeat.addresses import pages_url
+from pipeline.heartbeat.client import HeartbeatClient, client_for
+from pipeline.heartbeat.connections.listeners import ListenOptions, bind_unix_socket, tls_context
+from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
+from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
 
@@ -26,15 +29,15 @@ from .test_web import raw
 TOKEN = Token("t0ken-" * 8)
 
 
-class Strangers(Access):
+class Strangers(AccessPolicy):
     """Takes every client for one of another machine: tests have loopback only."""
 
     def is_local(self, peer):
         return False
 
 
-class Outsiders(Access):
-    def admits(self, peer):
+class Outsiders(AccessPolicy):
+    def may_connect(self, peer):
         return False
 
 
@@ -48,18 +51,18 @@ def settings(tmp_path):
 
 
 def test_who_may_connect_and_who_needs_no_token():
-    access = Access(TOKEN, networks(("10.0.0.0/8", "fd00::/8")))
+    access = AccessPolicy(TOKEN, parse_networks(("10.0.0.0/8", "fd00::/8")))
     for peer in ("127.0.0.1", "127.8.9.10", "::1", "", "::ffff:127.0.0.1"):
-        assert access.admits(peer)
-        assert access.trusts(peer)
+        assert access.may_connect(peer)
+        assert access.may_read_status(peer)
     for peer in ("10.255.0.1", "fd00::7", "::ffff:10.0.0.1", "fd00::7%eth0"):
-        assert access.admits(peer)
-        assert not access.trusts(peer)
+        assert access.may_connect(peer)
+        assert not access.may_read_status(peer)
     for peer in ("192.0.2.1", "fe80::1%eth0", "::ffff:192.0.2.1"):
-        assert not access.admits(peer)
-    assert Access(TOKEN).admits("192.0.2.1")
-    assert Access(TOKEN, open_status=True).trusts("192.0.2.1")
-    assert not Access(None).opens("")
+        assert not access.may_connect(peer)
+    assert AccessPolicy(TOKEN).may_connect("192.0.2.1")
+    assert AccessPolicy(TOKEN, open_status=True).may_read_status("192.0.2.1")
+    assert not AccessPolicy(None).accepts_token("")
 
 
 def test_another_address_must_be_meant(settings):
@@ -100,7 +103,7 @@ def test_strangers_with_the_token_get_all_of_it(start):
     answer = requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/healthz", timeout=10,
                           headers={"Authorization": f"Bearer {TOKEN.reveal()}"})
     assert answer.text == "ok\n"
-    assert Way(*heartbeat.address, token=TOKEN.reveal()).ask("health") == "ok"
+    assert HeartbeatClient(*heartbeat.address, token=TOKEN.reveal()).ask("health") == "ok"
 
 
 def test_strangers_need_no_token_where_the_status_is_open(start):
@@ -144,24 +147,24 @@ def tls(settings, authority, tmp_path):
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # what serve uses; asyncio leaves failed handshakes open
 def test_one_certificate_serves_lines_and_https(start, tls, authority):
-    heartbeat = start(tls=server_tls(tls), access=Access(TOKEN))
+    heartbeat = start(tls=tls_context(tls), access=AccessPolicy(TOKEN))
     answer = requests.get(f"https://127.0.0.1:{heartbeat.address[1]}/?token={TOKEN.reveal()}", timeout=10,
                           verify=str(authority.ca_file), allow_redirects=False)
     assert answer.status_code == 303
     assert "; Secure" in answer.headers["Set-Cookie"]
-    found = way(tls)
-    assert list(Way("127.0.0.1", heartbeat.address[1], tls=found.tls).ask_lines(["ping", "health"])) == ["pong", "ok"]
+    found = client_for(tls)
+    assert list(HeartbeatClient("127.0.0.1", heartbeat.address[1], tls=found.tls).ask_lines(["ping", "health"])) == ["pong", "ok"]
     strict = ssl.create_default_context()
     strict.check_hostname = False
     with pytest.raises(HeartbeatError, match="cannot be reached"):
-        Way("127.0.0.1", heartbeat.address[1], tls=strict).ask("ping")
+        HeartbeatClient("127.0.0.1", heartbeat.address[1], tls=strict).ask("ping")
     with pytest.raises(HeartbeatError):
-        Way("127.0.0.1", heartbeat.address[1]).ask("ping", timeout_s=1)
+        HeartbeatClient("127.0.0.1", heartbeat.address[1]).ask("ping", timeout_s=1)
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # what serve uses; asyncio leaves failed handshakes open
 def test_old_tls_is_refused(start, tls):
-    heartbeat = start(tls=server_tls(tls))
+    heartbeat = start(tls=tls_context(tls))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
@@ -173,9 +176,9 @@ def test_old_tls_is_refused(start, tls):
 def test_a_certificate_that_cannot_be_used_says_so(settings, tls, tmp_path):
     (tmp_path / "key.pem").write_text("no key")
     with pytest.raises(HeartbeatError, match="belong together"):
-        server_tls(tls)
-    with pytest.raises(HeartbeatError, match="cannot be found"):
-        server_tls(settings('[heartbeat]\ncertificate = "none.pem"\n'))
+        tls_context(tls)
+    with pytest.raises(HeartbeatError, match="is missing"):
+        tls_context(settings('[heartbeat]\ncertificate = "none.pem"\n'))
 
 
 # A Unix socket
@@ -183,14 +186,14 @@ def test_a_certificate_that_cannot_be_used_says_so(settings, tls, tmp_path):
 
 def test_a_unix_socket_is_the_owners_alone_and_goes_with_the_service(run, service, tmp_path):
     path = tmp_path / "run" / "heartbeat.sock"
-    heartbeat = Heartbeat(host="127.0.0.1", port=None, answer=service, socket_path=path, clock=lambda: NOW)
+    heartbeat = HeartbeatServer(service, ListenOptions(port=None, socket_path=path), service=ServiceInfo(clock=lambda: NOW))
     run(heartbeat.start())
     try:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert Way("", 0, path=path).ask("health") == "ok"
-        with pytest.raises(HeartbeatError, match="somebody answers"):
-            listen_on(path)
-        assert Way("", 0, path=path).ask("ping") == "pong"
+        assert HeartbeatClient("", 0, path=path).ask("health") == "ok"
+        with pytest.raises(HeartbeatError, match="another process answers"):
+            bind_unix_socket(path)
+        assert HeartbeatClient("", 0, path=path).ask("ping") == "pong"
     finally:
         run(heartbeat.stop())
     assert not path.exists()
@@ -207,12 +210,12 @@ def test_a_socket_left_behind_is_replaced_and_a_file_is_not(tmp_path):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
-    listen_on(path).close()
+    bind_unix_socket(path).close()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(HeartbeatError, match="no socket"):
-        listen_on(tmp_path / "file")
+    with pytest.raises(HeartbeatError, match="is no socket"):
+        bind_unix_socket(tmp_path / "file")
     with pytest.raises(HeartbeatError, match="shorter"):
-        listen_on(tmp_path / ("x" * 200))
+        bind_unix_socket(tmp_path / ("x" * 200))
 
 
 # From settings
@@ -221,15 +224,15 @@ def test_a_socket_left_behind_is_replaced_and_a_file_is_not(tmp_path):
 def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, caplog):
     found = settings('[heartbeat]\nsocket = "var/s"\n')
     store = open_store(found.data_dir)
-    desk = Desk(store, lambda: found, lambda: NOW)
+    actions = AdminActions(store, lambda: found, lambda: NOW)
 
     async def serve():
-        heartbeat = heartbeat_of(found, store, Service(), desk, version="1")
+        heartbeat = server_from_settings(found, store, Service(), actions, version="1")
         await heartbeat.start()
         with caplog.at_level(logging.INFO):
-            announce(found, heartbeat, on_terminal=True)
+            log_addresses(found, heartbeat, on_terminal=True)
         try:
-            return await asyncio.to_thread(way(found).ask, "health")
+            return await asyncio.to_thread(client_for(found).ask, "health")
         finally:
             await heartbeat.stop()
 
@@ -241,14 +244,14 @@ def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, c
 
 def test_other_machines_are_warned_of_and_reached_by_their_own_commands(settings, caplog, tmp_path):
     found = settings('[heartbeat]\nhost = "0.0.0.0"\nport = 0\nallow_remote = true\nallow_plain = true\nopen_status = true\n')
-    announce(found, Heartbeat(host="0.0.0.0", port=0, answer=Service()), on_terminal=False)
+    log_addresses(found, HeartbeatServer(Service(), ListenOptions("0.0.0.0", 0)), on_terminal=False)
     assert "open_status = true" in caplog.text
     assert "without TLS" in caplog.text
-    assert way(found).host == "127.0.0.1"
-    assert link(found, TOKEN, 8000) == f"http://127.0.0.1:8000/?token={TOKEN.reveal()}"
+    assert client_for(found).host == "127.0.0.1"
+    assert pages_url(found, TOKEN, 8000) == f"http://127.0.0.1:8000/?token={TOKEN.reveal()}"
     named = settings('[heartbeat]\nhost = "192.0.2.1"\nnames = ["box.example"]\nallow_remote = true\n'
                      'certificate = "c.pem"\n')
-    assert link(named, TOKEN).startswith("https://box.example:8000/?token=")
+    assert pages_url(named, TOKEN).startswith("https://box.example:8000/?token=")
 
 
 def test_the_link_is_printed_again(program):

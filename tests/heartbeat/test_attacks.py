@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.heartbeat import Limits
+from pipeline.heartbeat.connections.limits import ServerLimits
 
 from .conftest import empty, spider_status
 from .test_web import raw
@@ -18,7 +18,7 @@ GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.mark.parametrize("seed", [7, 2026])
 def test_random_bytes_and_broken_requests_leave_it_up_and_say_nothing_in_the_log(start, caplog, seed):
-    heartbeat = start(limits=Limits(quiet_s=0.01, drain_s=0.1))
+    heartbeat = start(limits=ServerLimits(quiet_s=0.01, drain_s=0.1))
     report = assault(heartbeat.address, seed=seed, number=3000)
     assert report.inputs == 3000
     assert report.honest >= 5
@@ -28,7 +28,7 @@ def test_random_bytes_and_broken_requests_leave_it_up_and_say_nothing_in_the_log
 
 
 def test_slow_clients_are_cut_off_and_the_honest_are_served_meanwhile(start):
-    heartbeat = start(limits=Limits(http_idle_s=0.5, idle_s=0.5, quiet_s=5, connections=300))
+    heartbeat = start(limits=ServerLimits(http_idle_s=0.5, idle_s=0.5, quiet_s=5, connections=300))
     slow = [socket.create_connection(heartbeat.address, 10) for _ in range(200)]
     for number, sock in enumerate(slow):
         sock.sendall((GET[:20], GET[:-4], b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na", b"one byt")
@@ -62,7 +62,7 @@ def test_slow_clients_are_cut_off_and_the_honest_are_served_meanwhile(start):
 
 
 def test_half_open_connections_fill_no_more_than_their_places(start):
-    heartbeat = start(limits=Limits(connections=20))
+    heartbeat = start(limits=ServerLimits(connections=20))
     silent = [socket.create_connection(heartbeat.address, 10) for _ in range(20)]
     for sock in silent:  # each is in once it is answered
         sock.sendall(b"ping\n")
@@ -77,7 +77,7 @@ def test_half_open_connections_fill_no_more_than_their_places(start):
 
 
 def test_who_comes_to_a_full_house_is_let_in_as_soon_as_a_place_is_free(start):
-    heartbeat = start(limits=Limits(connections=2, door_s=30))
+    heartbeat = start(limits=ServerLimits(connections=2, queue_s=30))
     first, second = (socket.create_connection(heartbeat.address, 10) for _ in range(2))
     for sock in (first, second):
         sock.sendall(b"ping\n")

@@ -7,20 +7,20 @@ import threading
 import pytest
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat.client import ask, ping_lines
+from pipeline.heartbeat.client import HeartbeatClient
 from tests.servers.ports import free_port
 
 STAMP = "[2026-11-22 23:16:41]"
 
 
 def test_one_question_gets_one_answer(heartbeat):
-    assert ask(*heartbeat.address, "hello") == f"{STAMP} hello"
-    assert json.loads(ask(*heartbeat.address, "status"))["health"] == "ok"
-    assert ask(*heartbeat.address, "") == f"{STAMP} "
+    assert HeartbeatClient(*heartbeat.address).ask("hello") == f"{STAMP} hello"
+    assert json.loads(HeartbeatClient(*heartbeat.address).ask("status"))["health"] == "ok"
+    assert HeartbeatClient(*heartbeat.address).ask("") == f"{STAMP} "
 
 
 def test_a_newline_inside_a_question_makes_no_second_one(heartbeat):
-    assert ask(*heartbeat.address, "one\ntwo\r\n") == f"{STAMP} one two"
+    assert HeartbeatClient(*heartbeat.address).ask("one\ntwo\r\n") == f"{STAMP} one two"
 
 
 def test_each_line_is_answered_before_the_next_is_taken(heartbeat):
@@ -31,7 +31,7 @@ def test_each_line_is_answered_before_the_next_is_taken(heartbeat):
             taken.append(line)
             yield line
 
-    answers = ping_lines(*heartbeat.address, typed())
+    answers = HeartbeatClient(*heartbeat.address).ask_lines(typed())
     assert next(answers) == f"{STAMP} a"
     assert taken == ["a\n"]
     assert list(answers) == [f"{STAMP} b", f"{STAMP} 你"]
@@ -40,7 +40,7 @@ def test_each_line_is_answered_before_the_next_is_taken(heartbeat):
 def test_nobody_there_is_one_clear_message():
     port = free_port()
     with pytest.raises(HeartbeatError) as caught:
-        ask("127.0.0.1", port, "ping")
+        HeartbeatClient("127.0.0.1", port).ask("ping")
     assert str(caught.value) == (f"127.0.0.1:{port}: cannot be reached: Connection refused; "
                                  "is `pipeline serve` running? [heartbeat] in settings.toml says where")
     assert caught.value.retry
@@ -50,7 +50,7 @@ def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(HeartbeatError, match=r"no answer within 0\.2 s"):
-            ask("127.0.0.1", port, "ping", timeout_s=0.2)
+            HeartbeatClient("127.0.0.1", port).ask("ping", timeout_s=0.2)
         server.accept()[0].close()
 
         def hang_up():
@@ -61,5 +61,5 @@ def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(HeartbeatError, match="closed without an answer"):
-            ask("127.0.0.1", port, "ping")
+            HeartbeatClient("127.0.0.1", port).ask("ping")
         thread.join(5)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from pipeline.heartbeat import server_tls
+from pipeline.heartbeat.connections.listeners import tls_context
 from tests.servers.program import eventually
 
 from .conftest import empty, past_run, progress, run_status, spider_status
@@ -54,7 +54,7 @@ def test_ncat_speaks_lines_over_tls(start, authority, tmp_path):
     certificate = authority.issue(host="localhost")
     (tmp_path / "cert.pem").write_bytes(certificate.private_key_and_cert_chain_pem.bytes())
     (tmp_path / "settings.toml").write_text('[heartbeat]\ncertificate = "cert.pem"\n')
-    heartbeat = start(tls=server_tls(load(tmp_path / "settings.toml")))
+    heartbeat = start(tls=tls_context(load(tmp_path / "settings.toml")))
     answer, code = sh(heartbeat, f"ncat --ssl-verify --ssl-trustfile {authority.ca_file} localhost PORT", "ping\nquit\n")
     assert (answer, code) == ("pong\nbye\n", 0)
 

@@ -12,15 +12,17 @@ import pytest
 import requests
 
 from pipeline.errors import HeartbeatBusyError, HeartbeatError
-from pipeline.heartbeat import Access, Limits, Token
-from pipeline.heartbeat.client import Way
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.connections.connection_counts import LOCAL, UNIX, UNIX_CONNECTIONS, ConnectionCounts, origin_of
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.token import Token
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 STATUS = b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class Machines(Access):
+class Machines(AccessPolicy):
     def is_local(self, peer):
         return peer in ("", "127.0.0.1")
 
@@ -58,7 +60,7 @@ def said(sock, data):
     ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8::ffff:1", "2001:db8::/64"),
     ("2001:db8:0:1::1", "2001:db8:0:1::/64"), ("fe80::1%eth0", "fe80::/64")])
 def test_who_is_counted_together(peer, origin):
-    assert origin_of(peer, Access().is_local) == origin
+    assert origin_of(peer, AccessPolicy().is_local) == origin
 
 
 def test_each_origin_has_its_share_and_this_machine_what_is_kept_for_it():
@@ -69,8 +71,8 @@ def test_each_origin_has_its_share_and_this_machine_what_is_kept_for_it():
             counts.add(origin)
             taken[origin] += 1
     assert taken == {"a": 4, "b": 4, "c": 4, "d": 2, LOCAL: 2, UNIX: 16}
-    assert "4 connections are all an address has" in counts.full_for("a")
-    assert "16 connections are all this port has" in counts.full_for(LOCAL)
+    assert "4 connections are all an address has" in counts.limit_reached("a")
+    assert "16 connections are all this port has" in counts.limit_reached(LOCAL)
     counts.remove("a")
     assert counts.has_room("a")
     assert ConnectionCounts(10**6).has_room(UNIX)
@@ -85,7 +87,7 @@ def test_a_port_with_one_place_gives_it_to_anybody():
 
 
 def test_one_address_cannot_take_the_places_of_others(start, opened):
-    heartbeat = start(limits=Limits(connections=16, door_s=0.1), access=Machines())
+    heartbeat = start(limits=ServerLimits(connections=16, queue_s=0.1), access=Machines())
     held = [opened(heartbeat.address, "127.0.0.2") for _ in range(4)]
     assert all(pinged(sock) for sock in held)
     assert b"4 connections are all an address has; try again later" in said(opened(heartbeat.address, "127.0.0.2"), b"ping\n")
@@ -94,19 +96,19 @@ def test_one_address_cannot_take_the_places_of_others(start, opened):
 
 
 def test_this_machine_and_its_socket_have_places_when_others_took_all(start, opened, tmp_path):
-    heartbeat = start(limits=Limits(connections=16, door_s=0.1), access=Machines(), socket_path=tmp_path / "s")
+    heartbeat = start(limits=ServerLimits(connections=16, queue_s=0.1), access=Machines(), socket_path=tmp_path / "s")
     held = [opened(heartbeat.address, f"127.0.0.{2 + number % 5}") for number in range(14)]
     assert all(pinged(sock) for sock in held)
     assert not pinged(opened(heartbeat.address, "127.0.0.9"))
     local = [opened(heartbeat.address) for _ in range(2)]
     assert all(pinged(sock) for sock in local)
     with pytest.raises(HeartbeatBusyError, match="busy: 16 connections are all this port has"):
-        Way(*heartbeat.address).ask("ping")
-    assert Way("", 0, path=tmp_path / "s").ask("ping") == "pong"
+        HeartbeatClient(*heartbeat.address).ask("ping")
+    assert HeartbeatClient("", 0, path=tmp_path / "s").ask("ping") == "pong"
 
 
 def test_livez_is_answered_and_http_refused_in_http_when_all_places_are_taken(start, opened):
-    heartbeat = start(limits=Limits(connections=4, door_s=0.1))
+    heartbeat = start(limits=ServerLimits(connections=4, queue_s=0.1))
     held = [opened(heartbeat.address) for _ in range(4)]
     assert all(pinged(sock) for sock in held)
     assert said(opened(heartbeat.address), LIVEZ).endswith(b"\r\n\r\nok\n")
@@ -119,7 +121,7 @@ def test_livez_is_answered_and_http_refused_in_http_when_all_places_are_taken(st
 
 
 def test_livez_that_comes_in_two_packets_is_answered_without_a_place(start, opened):
-    heartbeat = start(limits=Limits(connections=1, door_s=30))
+    heartbeat = start(limits=ServerLimits(connections=1, queue_s=30))
     assert pinged(opened(heartbeat.address))
     waits = opened(heartbeat.address)
     waits.sendall(LIVEZ[:10])
@@ -127,14 +129,14 @@ def test_livez_that_comes_in_two_packets_is_answered_without_a_place(start, open
 
 
 def test_who_says_nothing_makes_room(start, opened):
-    heartbeat = start(limits=Limits(connections=4, door_s=30))
+    heartbeat = start(limits=ServerLimits(connections=4, queue_s=30))
     silent = [opened(heartbeat.address) for _ in range(4)]
     assert pinged(opened(heartbeat.address))
     assert silent[0].recv(1) == b""
 
 
 def test_a_request_that_does_not_arrive_makes_room(start, opened):
-    heartbeat = start(limits=Limits(connections=4, door_s=30, http_idle_s=600))
+    heartbeat = start(limits=ServerLimits(connections=4, queue_s=30, http_idle_s=600))
     for _ in range(4):
         opened(heartbeat.address).sendall(STATUS[:40])
     assert pinged(opened(heartbeat.address))
@@ -183,8 +185,8 @@ def shaken(sock):
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 def test_who_may_not_connect_sees_no_handshake(start, opened, tls):
-    class OneMachine(Access):
-        def admits(self, peer):
+    class OneMachine(AccessPolicy):
+        def may_connect(self, peer):
             return peer == "127.0.0.1"
 
     heartbeat = start(tls=tls, access=OneMachine())
@@ -196,7 +198,7 @@ def test_who_may_not_connect_sees_no_handshake(start, opened, tls):
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 def test_silent_sockets_take_no_handshake_from_others(start, opened, tls):
-    heartbeat = start(tls=tls, access=Machines(), limits=Limits(connections=200, handshake_s=600))
+    heartbeat = start(tls=tls, access=Machines(), limits=ServerLimits(connections=200, handshake_s=600))
     silent = [opened(heartbeat.address, "127.0.0.2") for _ in range(50)]
     began = [opened(heartbeat.address, "127.0.0.3") for _ in range(40)]
     for sock in began:
@@ -209,11 +211,11 @@ def test_silent_sockets_take_no_handshake_from_others(start, opened, tls):
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 def test_a_handshake_that_takes_too_long_is_given_up_with_its_place(start, opened, tls):
-    heartbeat = start(tls=tls, limits=Limits(connections=60, handshake_s=0.3))
+    heartbeat = start(tls=tls, limits=ServerLimits(connections=60, handshake_s=0.3))
     for number in range(50):  # more than shake hands at a time
         opened(heartbeat.address).sendall(b"\x16\x03\x01" if number % 2 else b"")
     deadline = time.monotonic() + 20
-    while heartbeat.present:
+    while heartbeat.connection_count:
         assert time.monotonic() < deadline
     with shaken(opened(heartbeat.address)) as sock:
         assert pinged(sock)
@@ -221,7 +223,7 @@ def test_a_handshake_that_takes_too_long_is_given_up_with_its_place(start, opene
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 def test_over_tls_a_full_port_answers_livez_and_503(start, opened, tls):
-    heartbeat = start(tls=tls, limits=Limits(connections=2, door_s=0.2))
+    heartbeat = start(tls=tls, limits=ServerLimits(connections=2, queue_s=0.2))
     held = [shaken(opened(heartbeat.address)) for _ in range(2)]
     assert all(pinged(sock) for sock in held)
     with shaken(opened(heartbeat.address)) as sock:
@@ -234,12 +236,12 @@ def test_over_tls_a_full_port_answers_livez_and_503(start, opened, tls):
 
 def test_a_port_that_hangs_is_neither_busy_nor_missing(opened):
     with socket.create_server(("127.0.0.1", 0)) as hangs, pytest.raises(HeartbeatError, match="no answer within") as caught:
-        Way(*hangs.getsockname()).ask("ping", timeout_s=0.2)
+        HeartbeatClient(*hangs.getsockname()).ask("ping", timeout_s=0.2)
     assert not isinstance(caught.value, HeartbeatBusyError)
 
 
 def test_the_token_says_busy_too(start, opened):
-    heartbeat = start(limits=Limits(connections=1, door_s=0.1), access=Machines(Token("t0ken-" * 8)))
+    heartbeat = start(limits=ServerLimits(connections=1, queue_s=0.1), access=Machines(Token("t0ken-" * 8)))
     assert pinged(opened(heartbeat.address))
     with pytest.raises(HeartbeatBusyError):
-        Way(*heartbeat.address, token="t0ken-" * 8).ask("health")
+        HeartbeatClient(*heartbeat.address, token="t0ken-" * 8).ask("health")

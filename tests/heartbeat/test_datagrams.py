@@ -7,9 +7,10 @@ import subprocess
 import pytest
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat import Access, Limits
-from pipeline.heartbeat.client import ask_udp
-from pipeline.heartbeat.protocols.udp import Budget
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.client import HeartbeatClient
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.protocols.udp import TokenBucket
 
 from .conftest import empty
 
@@ -21,7 +22,7 @@ def ask(start):
     heartbeat = start(udp=True)
 
     def ask(text):
-        return ask_udp(*heartbeat.address, text, timeout_s=5)
+        return HeartbeatClient(*heartbeat.address).ask_datagram(text, timeout_s=5)
 
     return ask
 
@@ -60,7 +61,7 @@ def test_a_datagram_longer_than_an_answer_is_not_answered(start):
 
 
 def test_each_source_has_its_budget(start):
-    heartbeat = start(udp=True, limits=Limits(datagrams_per_s=2))
+    heartbeat = start(udp=True, limits=ServerLimits(datagrams_per_s=2))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(heartbeat.address)
         for _ in range(50):
@@ -77,16 +78,16 @@ def received(sock):
 
 
 def test_a_budget_fills_again_and_no_further_than_twice_its_rate():
-    budget = Budget(2.0, 0.0)
-    assert [budget.spend(0.0) for _ in range(5)] == [True, True, True, True, False]
-    assert budget.spend(0.5)
-    assert not budget.spend(0.5)
-    assert [budget.spend(1000.0) for _ in range(5)].count(True) == 4
+    bucket = TokenBucket(2.0, 0.0)
+    assert [bucket.take(0.0) for _ in range(5)] == [True, True, True, True, False]
+    assert bucket.take(0.5)
+    assert not bucket.take(0.5)
+    assert [bucket.take(1000.0) for _ in range(5)].count(True) == 4
 
 
 def test_datagrams_are_off_unless_asked_for(heartbeat):
     with pytest.raises(HeartbeatError) as caught:
-        ask_udp(*heartbeat.address, "ping", timeout_s=0.3)
+        HeartbeatClient(*heartbeat.address).ask_datagram("ping", timeout_s=0.3)
     assert caught.value.retry
 
 
@@ -108,7 +109,7 @@ def test_nc_gets_its_answer(start):
     assert done.stdout.decode() == f"{STAMP} hello\n"
 
 
-class Strangers(Access):
+class Strangers(AccessPolicy):
     """Takes every client for one of another machine: tests have loopback only."""
 
     def is_local(self, peer):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.heartbeat.protocols.commands import HELP
+from pipeline.heartbeat.protocols.commands import COMMANDS, help_line
 from pipeline.settings import HeartbeatTable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "heartbeat.md").read_text("utf-8")
@@ -35,9 +35,14 @@ def test_the_python_example_prints_the_health(heartbeat):
     assert ran([sys.executable, "-c", example], heartbeat) == "ok []\n"
 
 
-def test_the_page_names_every_word_and_every_setting():
-    table = PAGE.partition("| word | answer |")[2].partition("\n\n")[0]
-    words = re.findall(r"^\| `(\w+)(?: [A-Z]+)?` \|", table, re.MULTILINE)
-    assert set(words) == set(re.findall(r"[a-z]+", HELP.partition(": ")[2].partition(";")[0]))
+def test_the_page_and_help_list_the_commands_of_the_registry():
+    usages = [f"{command.name} {command.argument}".rstrip() for command in COMMANDS.values()]
+    table = PAGE.partition("| command | answer |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(.+?)` \| (.+) \|$", table, re.MULTILINE) == [
+        (usage, command.help) for usage, command in zip(usages, COMMANDS.values(), strict=True)]
+    assert help_line() == f"one word a line: {', '.join(usages)}; any other text comes back as [timestamp] text"
+
+
+def test_the_page_names_every_setting():
     example, = re.findall(r"```toml\n\[heartbeat\]\n(.*?)```", PAGE, re.DOTALL)
     assert set(re.findall(r"^(\w+) =", example, re.MULTILINE)) == set(HeartbeatTable.model_fields)

@@ -4,7 +4,7 @@ import logging
 
 from aiohttp.http_exceptions import BadStatusLine
 
-from pipeline.heartbeat.connections.fault_log import FaultLog
+from pipeline.heartbeat.http.error_log import ErrorLogFilter
 
 
 def record_of(error):
@@ -16,7 +16,7 @@ def record_of(error):
 
 def test_what_a_client_sent_wrong_is_left_out_and_the_rest_is_one_line_now_and_then():
     now = [0.0]
-    log = FaultLog(every_s=60, clock=lambda: now[0])
+    log = ErrorLogFilter(every_s=60, clock=lambda: now[0])
     assert not log.filter(record_of(BadStatusLine("rubbish")))
     first = record_of(LookupError("unknown encoding: \x1b[2Jzlib\nforged line"))
     assert log.filter(first)
@@ -32,4 +32,4 @@ def test_what_a_client_sent_wrong_is_left_out_and_the_rest_is_one_line_now_and_t
 
 
 def test_lines_without_an_error_pass():
-    assert FaultLog().filter(logging.makeLogRecord({"msg": "ready"}))
+    assert ErrorLogFilter().filter(logging.makeLogRecord({"msg": "ready"}))

@@ -16,7 +16,7 @@ def feed(port, world):
     """Reads a feed by its address alone, as a feed reader does."""
     world.fill()
 
-    def feed(path, key=world.token.feed):
+    def feed(path, key=world.token.feed_key):
         answer = requests.get(f"http://127.0.0.1:{port}{path}", params={"key": key}, timeout=10)
         return feedparser.parse(answer.content, response_headers={name.lower(): value for name, value in answer.headers.items()}), answer
     return feed
@@ -56,7 +56,7 @@ def test_a_feed_needs_its_key_and_the_key_opens_nothing_else(feed, port, world):
         assert feed("/feed.atom", wrong)[1].status_code == 403
     for path in ("/spiders/books", "/digests", "/outbox", "/runs/1"):
         assert feed(path)[1].status_code == 403
-    assert requests.post(f"http://127.0.0.1:{port}/spiders/books/run", params={"key": world.token.feed},
+    assert requests.post(f"http://127.0.0.1:{port}/spiders/books/run", params={"key": world.token.feed_key},
                          timeout=10).status_code == 403
     assert feed("/spiders/nobody/feed.atom")[1].status_code == 404
 

@@ -6,27 +6,27 @@ import socket
 
 import pytest
 
-from pipeline.heartbeat import Limits
-from pipeline.heartbeat.protocols.http_detection import BareLineFeeds, Beginning, beginning_of
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.protocols.http_detection import FirstBytes, LineFeedNormalizer, classify
 
 STAMP = b"[2026-11-22 23:16:41] "
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-SLOW = Limits(quiet_s=0.01, request_line_s=20)
+SLOW = ServerLimits(quiet_s=0.01, request_line_s=20)
 
 
 @pytest.mark.parametrize(("data", "beginning"), [
-    (b"GET / HTTP/1.1\r\n", Beginning.HTTP), (b"GET / HTTP/1.1\n", Beginning.HTTP),
-    (b"\r\nGET / HTTP/1.1\r\n", Beginning.HTTP), (b"\n\r\nGET / HTTP/1.0\n", Beginning.HTTP),
-    (b"M-SEARCH * HTTP/1.1\n", Beginning.LINES), (b"PROPFIND / HTTP/1.1\n", Beginning.HTTP),
-    (b"", Beginning.UNDECIDED), (b"\r", Beginning.UNDECIDED), (b"\r\n", Beginning.UNDECIDED), (b"\n\n", Beginning.UNDECIDED),
-    (b"G", Beginning.UNDECIDED), (b"\r\nGET", Beginning.UNDECIDED), (b"GET ", Beginning.UNDECIDED),
-    (b"GET /liv", Beginning.UNDECIDED), (b"GET /livez ", Beginning.UNDECIDED), (b"GET /livez HT", Beginning.UNDECIDED),
-    (b"GET /livez HTTP/1.", Beginning.UNDECIDED), (b"GET /livez HTTP/1.1\r", Beginning.UNDECIDED),
-    (b"GET me some milk", Beginning.LINES), (b"GET / please\n", Beginning.LINES), (b"get / HTTP/1.1\r\n", Beginning.LINES),
-    (b"ping", Beginning.LINES), (b"PING", Beginning.LINES), (b"\nping\n", Beginning.LINES), (b"GETS", Beginning.LINES),
-    (b"say\nGET / HTTP/1.1\n", Beginning.LINES), (b"\n" * 65, Beginning.LINES), (b"\x16\x03\x01", Beginning.LINES)])
+    (b"GET / HTTP/1.1\r\n", FirstBytes.HTTP), (b"GET / HTTP/1.1\n", FirstBytes.HTTP),
+    (b"\r\nGET / HTTP/1.1\r\n", FirstBytes.HTTP), (b"\n\r\nGET / HTTP/1.0\n", FirstBytes.HTTP),
+    (b"M-SEARCH * HTTP/1.1\n", FirstBytes.LINES), (b"PROPFIND / HTTP/1.1\n", FirstBytes.HTTP),
+    (b"", FirstBytes.UNDECIDED), (b"\r", FirstBytes.UNDECIDED), (b"\r\n", FirstBytes.UNDECIDED), (b"\n\n", FirstBytes.UNDECIDED),
+    (b"G", FirstBytes.UNDECIDED), (b"\r\nGET", FirstBytes.UNDECIDED), (b"GET ", FirstBytes.UNDECIDED),
+    (b"GET /liv", FirstBytes.UNDECIDED), (b"GET /livez ", FirstBytes.UNDECIDED), (b"GET /livez HT", FirstBytes.UNDECIDED),
+    (b"GET /livez HTTP/1.", FirstBytes.UNDECIDED), (b"GET /livez HTTP/1.1\r", FirstBytes.UNDECIDED),
+    (b"GET me some milk", FirstBytes.LINES), (b"GET / please\n", FirstBytes.LINES), (b"get / HTTP/1.1\r\n", FirstBytes.LINES),
+    (b"ping", FirstBytes.LINES), (b"PING", FirstBytes.LINES), (b"\nping\n", FirstBytes.LINES), (b"GETS", FirstBytes.LINES),
+    (b"say\nGET / HTTP/1.1\n", FirstBytes.LINES), (b"\n" * 65, FirstBytes.LINES), (b"\x16\x03\x01", FirstBytes.LINES)])
 def test_the_first_bytes_tell_http_from_lines(data, beginning):
-    assert beginning_of(data) is beginning
+    assert classify(data) is beginning
 
 
 @pytest.mark.parametrize("pieces", [
@@ -73,16 +73,16 @@ def test_a_bare_line_feed_inside_a_head_with_carriage_returns_is_refused(heartbe
 
 
 def test_the_body_after_a_head_with_bare_line_feeds_is_left_as_it_is():
-    feeds = BareLineFeeds()
-    assert feeds.fed(b"POST / HTTP/1.1\nContent-Length: 5\r\n") == b""
-    assert feeds.fed(b"\na\nb") == b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb"
-    assert feeds.fed(b"\nc") == b"\nc"
+    normalizer = LineFeedNormalizer()
+    assert normalizer.feed(b"POST / HTTP/1.1\nContent-Length: 5\r\n") == b""
+    assert normalizer.feed(b"\na\nb") == b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb"
+    assert normalizer.feed(b"\nc") == b"\nc"
 
 
 @pytest.mark.parametrize(("sent", "lines"), [
     (b"\n", [b""]), (b"\n\nping\n", [b"", b"", None]), (b"\r\nhello\n", [b"", b"hello"]), (b"GE", [b"GE"]), (b"\nGET", [b"", b"GET"])])
 def test_text_that_might_have_become_http_is_answered_as_text(start, sent, lines):
-    heartbeat = start(limits=Limits(quiet_s=0.01, request_line_s=0.02))
+    heartbeat = start(limits=ServerLimits(quiet_s=0.01, request_line_s=0.02))
     with socket.create_connection(heartbeat.address, 10) as sock, sock.makefile("rb") as answers:
         sock.sendall(sent)
         for line in lines:

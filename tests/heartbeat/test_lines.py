@@ -13,7 +13,7 @@ import time
 import pytest
 
 from pipeline.errors import HeartbeatError, StoreError
-from pipeline.heartbeat import Limits
+from pipeline.heartbeat.connections.limits import ServerLimits
 
 from .conftest import QUICK, empty, past_run, progress, run_status, spider_status
 
@@ -53,7 +53,7 @@ def test_a_newline_that_comes_late_belongs_to_the_line_before(connect, late):
 
 
 def test_a_line_without_its_newline_is_answered_at_the_end_of_input(start, connect):
-    heartbeat = start(limits=Limits(quiet_s=60))
+    heartbeat = start(limits=ServerLimits(quiet_s=60))
     sock, answers = connect(heartbeat.address)
     sock.sendall(b"one\ntwo")
     sock.shutdown(socket.SHUT_WR)
@@ -236,7 +236,7 @@ def test_a_store_that_does_not_answer_is_failing_and_nobody_waits_for_ever(run, 
         service.gate = asyncio.Event()
 
     run(close_gate())
-    heartbeat = start(limits=Limits(patience_s=0.1))
+    heartbeat = start(limits=ServerLimits(patience_s=0.1))
     for _ in range(2):
         sock, answers = connect(heartbeat.address)
         sock.sendall(b"health\n")
@@ -266,7 +266,7 @@ def test_64_clients_are_answered_at_once(heartbeat):
 
 
 def test_a_line_that_comes_byte_by_byte_is_one_line(start, connect):
-    heartbeat = start(limits=Limits(quiet_s=5))
+    heartbeat = start(limits=ServerLimits(quiet_s=5))
     sock, answers = connect(heartbeat.address)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in "你好 byte by byte\r\n".encode():
@@ -296,7 +296,7 @@ def test_a_client_that_never_stops_sending_is_cut_off(connect):
 
 
 def test_a_client_that_never_reads_is_held_back_then_cut_off(start, connect):
-    heartbeat = start(limits=Limits(stalled_s=0.3, idle_s=0.5))
+    heartbeat = start(limits=ServerLimits(stalled_s=0.3, idle_s=0.5))
     sock, _ = connect(heartbeat.address)
     sock.settimeout(20)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -335,14 +335,14 @@ def test_clients_that_flood_the_port_leave_time_for_others(connect):
 
 
 def test_a_silent_client_is_let_go_after_a_while(start, connect):
-    heartbeat = start(limits=Limits(idle_s=0.2))
+    heartbeat = start(limits=ServerLimits(idle_s=0.2))
     _, answers = connect(heartbeat.address)
     assert answers.read() == b""
-    _until(lambda: not heartbeat.present)
+    _until(lambda: not heartbeat.connection_count)
 
 
 def test_more_clients_than_the_port_has_are_told_so(start, connect):
-    heartbeat = start(limits=Limits(connections=3))
+    heartbeat = start(limits=ServerLimits(connections=3))
     inside = [connect(heartbeat.address) for _ in range(3)]
     for sock, answers in inside:
         sock.sendall(b"ping\n")
@@ -353,7 +353,7 @@ def test_more_clients_than_the_port_has_are_told_so(start, connect):
     assert inside[0][1].readline() == b"bye\n"
     inside[0][1].close()
     inside[0][0].close()
-    _until(lambda: heartbeat.present == 2)
+    _until(lambda: heartbeat.connection_count == 2)
     sock, answers = connect(heartbeat.address)
     sock.sendall(b"ping\n")
     assert lines(answers, 1) == ["pong"]
@@ -376,7 +376,7 @@ def test_a_client_that_resets_its_connection_disturbs_nobody(connect, heartbeat)
     sock, answers = connect()
     sock.sendall(b"ping\n")
     assert lines(answers, 1) == ["pong"]
-    _until(lambda: heartbeat.present == 1)
+    _until(lambda: heartbeat.connection_count == 1)
 
 
 def test_random_bytes_get_one_line_for_each_line(connect, caplog):
@@ -466,6 +466,6 @@ def test_nc_without_input_gets_the_status(heartbeat):
 def test_limits_leave_files_to_the_rest_of_the_service(start):
     import resource
 
-    heartbeat = start(limits=Limits(connections=10**9))
+    heartbeat = start(limits=ServerLimits(connections=10**9))
     assert heartbeat.admission.most < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert QUICK.connections == 512

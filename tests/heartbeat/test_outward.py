@@ -11,9 +11,11 @@ import pytest
 from aiohttp import web
 
 from pipeline.errors import PipelineError, SettingsError, StoreError, UsageError
-from pipeline.heartbeat import Outward, Probe, Switches, Systemd
-from pipeline.heartbeat.notify.dead_man_switch import post
-from pipeline.heartbeat.snapshot.loop_health import Vitals, judged
+from pipeline.heartbeat.notify.dead_man_switch import BeatSender, send_beat
+from pipeline.heartbeat.notify.monitors import MonitorNotifier
+from pipeline.heartbeat.notify.systemd import SystemdNotifier
+from pipeline.heartbeat.snapshot.loop_health import LoopHealth, with_service_health
+from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 from pipeline.model import Outcome, Run
 from pipeline.settings import Secret, load
 from pipeline.settings.masking import Mask
@@ -82,7 +84,7 @@ def outward(settings, status=None, **options):
     async def ok():
         return empty()
 
-    return Outward(lambda: settings, lambda: Mask(("hunter2",)), status or ok, switches=Switches(retry_s=0.01), **options)
+    return MonitorNotifier(lambda: settings, lambda: Mask(("hunter2",)), status or ok, sender=BeatSender(retry_s=0.01), **options)
 
 
 def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypatch):
@@ -91,14 +93,14 @@ def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypat
             monkeypatch.setenv("BEAT", board.url)
             beats = outward(settings(spider='beat = { env = "BEAT" }'))
             for number, tell in enumerate((
-                    lambda: beats.started(RUN), lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED)),
-                    lambda: beats.ended(replace(RUN, outcome=Outcome.FAILED, error="login\nwith hunter2")),
-                    lambda: beats.ended(replace(RUN, outcome=Outcome.SUCCEEDED, suspect=True, error="it found none of the 3 items")))):
+                    lambda: beats.run_started(RUN), lambda: beats.run_ended(replace(RUN, outcome=Outcome.SUCCEEDED)),
+                    lambda: beats.run_ended(replace(RUN, outcome=Outcome.FAILED, error="login\nwith hunter2")),
+                    lambda: beats.run_ended(replace(RUN, outcome=Outcome.SUCCEEDED, suspect=True, error="it found none of the 3 items")))):
                 tell()
                 await board.until(number + 1)
-            beats.ended(replace(RUN, outcome=Outcome.STOPPED))
-            beats.started(replace(RUN, spider="other"))
-            await beats.drained(5)
+            beats.run_ended(replace(RUN, outcome=Outcome.STOPPED))
+            beats.run_started(replace(RUN, spider="other"))
+            await beats.drain(5)
             assert board.told == [("/uuid/start", "books run 7"), ("/uuid", "books run 7"),
                                   ("/uuid/fail", "books run 7 failed: login with ****"),
                                   ("/uuid/fail", "books run 7 suspect: it found none of the 3 items")]
@@ -111,15 +113,15 @@ def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplo
         async with switch_board() as board:
             beats = outward(settings(spider=f'beat = "{board.url}"'))
             board.answers = [500, 503, 200]
-            beats.started(RUN)
-            await beats.drained(5)
+            beats.run_started(RUN)
+            await beats.drain(5)
             assert len(board.told) == 3
             assert not [record for record in caplog.records if record.name.startswith("pipeline")]
             for status, number in ((500, 3), (404, 1), (302, 1)):
                 board.told.clear()
                 board.answers = [status] * 3
-                beats.started(RUN)
-                await beats.drained(5)
+                beats.run_started(RUN)
+                await beats.drain(5)
                 assert len(board.told) == number
                 assert f"answered {status}" in caplog.text
             return board.url
@@ -132,7 +134,7 @@ def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplo
 def test_nobody_there_is_no_reason_to_stop(free_port, monkeypatch):
     monkeypatch.setenv("BEAT", f"http://127.0.0.1:{free_port}/x")
     with pytest.raises(PipelineError, match="not reached") as caught:
-        post(Secret("env", "BEAT"), "success", "")
+        send_beat(Secret("env", "BEAT"), "success", "")
     assert caught.value.retry
     assert str(free_port) not in str(caught.value)
 
@@ -142,7 +144,7 @@ def test_a_url_that_anybody_could_read_on_the_way_is_refused(settings, monkeypat
         settings(heartbeat='beat = "http://hc.example/x"')
     monkeypatch.setenv("BEAT", "http://hc.example/x")
     with pytest.raises(UsageError, match="https"):
-        post(Secret("env", "BEAT"), "success", "")
+        send_beat(Secret("env", "BEAT"), "success", "")
 
 
 def test_too_many_beats_are_dropped_not_kept(settings, caplog):
@@ -150,12 +152,12 @@ def test_too_many_beats_are_dropped_not_kept(settings, caplog):
         async with switch_board() as board:
             beats = outward(settings(spider=f'beat = "{board.url}"'))
             for _ in range(100):
-                beats.started(RUN)
-            await beats.drained(20)
+                beats.run_started(RUN)
+            await beats.drain(20)
             assert len(board.told) == 64
 
     asyncio.run(story())
-    assert "too many beats" in caplog.text
+    assert "too many beats are pending" in caplog.text
 
 
 def test_the_whole_is_told_again_and_again_and_failing_is_a_failure(settings):
@@ -175,7 +177,7 @@ def test_the_whole_is_told_again_and_again_and_failing_is_a_failure(settings):
             await board.until(5)
             task.cancel()
             await asyncio.wait({task})
-            await beats.drained(5)
+            await beats.drain(5)
             assert sorted(board.told[:4]) == sorted([
                 ("/uuid", "ok"), ("/uuid", "degraded: late"), ("/uuid/fail", "failing: store: gone"),
                 ("/uuid/fail", "damaged")])
@@ -195,17 +197,17 @@ def supervisor(tmp_path):
 
 
 def test_systemd_hears_of_ready_stopping_and_the_watchdog(settings, supervisor):
-    systemd = Systemd({"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "100000"})
+    systemd = SystemdNotifier({"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "100000"})
     assert systemd.watchdog_s == 0.05
 
     async def story():
         beats = outward(settings(), systemd=systemd)
-        beats.ready()
+        beats.service_ready()
         task = asyncio.create_task(beats.run())
         heard = [await asyncio.to_thread(supervisor.recv, 100) for _ in range(3)]
         task.cancel()
         await asyncio.wait({task})
-        beats.stopping()
+        beats.service_stopping()
         return heard
 
     assert asyncio.run(story()) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
@@ -218,11 +220,11 @@ def test_systemd_hears_of_ready_stopping_and_the_watchdog(settings, supervisor):
 def test_systemd_may_be_abstract_gone_or_not_there_at_all():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0pipeline-test-notify")
-        Systemd({"NOTIFY_SOCKET": "@pipeline-test-notify"}).tell(STATUS="two\nlines")
+        SystemdNotifier({"NOTIFY_SOCKET": "@pipeline-test-notify"}).notify(STATUS="two\nlines")
         assert sock.recv(100) == b"STATUS=two"
-    Systemd({"NOTIFY_SOCKET": "@pipeline-test-notify"}).tell(READY=1)
-    Systemd({}).tell(READY=1)
-    assert Systemd({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s is None
+    SystemdNotifier({"NOTIFY_SOCKET": "@pipeline-test-notify"}).notify(READY=1)
+    SystemdNotifier({}).notify(READY=1)
+    assert SystemdNotifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s is None
 
 
 # The database takes a write
@@ -236,7 +238,7 @@ def test_a_database_that_takes_no_write_is_failing(tmp_path):
         connection.exec_driver_sql("PRAGMA query_only=ON")
 
     async def probed(write):
-        probe = Probe(write)
+        probe = WriteProbe(write)
         probe.start()
         async with asyncio.timeout(10):
             while not (problem := probe.problem(0, after_s=1e9)):
@@ -246,7 +248,7 @@ def test_a_database_that_takes_no_write_is_failing(tmp_path):
 
     problem = asyncio.run(probed(lambda: write_probe.write_pulse(store, now=NOW)))
     assert "readonly" in problem or "cannot" in problem
-    told = judged(empty(), Vitals().now(0), unwritable=problem)
+    told = with_service_health(empty(), LoopHealth().status(0), unwritable=problem)
     assert told["health"] == "failing"
     assert told["reasons"] == [f"store: {problem}"]
     assert told["store"] == {"readable": True, "writable": False, "error": problem, "size_bytes": None}
@@ -261,7 +263,7 @@ def test_a_write_that_hangs_is_noticed_while_it_hangs():
             began.set()
             gate.wait(10)
 
-        probe = Probe(write)
+        probe = WriteProbe(write)
         probe.start()
         await asyncio.to_thread(began.wait, 10)
         loop_clock = time.monotonic()
@@ -278,4 +280,4 @@ def test_a_write_that_hangs_is_noticed_while_it_hangs():
 def test_thresholds_are_settings(settings):
     table = settings('lag_after = "1s"\njump_after = "2s"\nwrite_after = "3s"\ndisk_below = "4GB"').heartbeat
     assert (table.lag_after, table.jump_after, table.write_after, table.disk_below) == (1, 2, 3, 4 * 10**9)
-    assert judged(empty(), {"lag_s": 2.0, "clock_jump_s": 0.0}, lag_after_s=1)["health"] == "degraded"
+    assert with_service_health(empty(), {"lag_s": 2.0, "clock_jump_s": 0.0}, lag_after_s=1)["health"] == "degraded"

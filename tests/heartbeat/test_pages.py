@@ -14,11 +14,13 @@ from lxml import html
 from sqlalchemy import insert, update
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat import Access, Desk, Token, kept_token
-from pipeline.heartbeat.access import TOKEN_FILE
-from pipeline.heartbeat.client import Way
-from pipeline.heartbeat.protocols.commands import WORDS
-from pipeline.heartbeat.snapshot.build import snapshot
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.client import HeartbeatClient
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.protocols.commands import COMMANDS
+from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.spider_status import DueTimes
+from pipeline.heartbeat.token import TOKEN_FILE, Token, load_or_create_token
 from pipeline.model import DraftMessage, MessageState, Outcome, Progress
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -72,13 +74,13 @@ class World:
         self.store = open_store(folder / "var")
         self.woken = []
         self.now = NOW
-        self.desk = Desk(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
+        self.actions = AdminActions(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
                          on_plan=lambda: self.woken.append("plan"), on_mail=lambda: self.woken.append("mail"))
-        self.token = kept_token(folder / "var")
+        self.token = load_or_create_token(folder / "var")
 
     async def status(self):
-        return snapshot(self.store, self.settings, next_slots={"books": NOW + timedelta(hours=1)}, started_at=STARTED,
-                        now=NOW, version="1.2.3", mask=self.desk.mask)
+        return build_snapshot(self.store, self.settings, DueTimes({"books": NOW + timedelta(hours=1)}, STARTED, NOW),
+                              version="1.2.3", mask=self.actions.mask)
 
     def run(self, key, ago_s, outcome=Outcome.SUCCEEDED, error="", **figures):
         at = NOW - timedelta(seconds=ago_s)
@@ -143,7 +145,7 @@ def world(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def port(start, world):
-    return start(answer=world, desk=world.desk, access=Access(world.token)).address[1]
+    return start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
 
 
 @pytest.fixture
@@ -174,9 +176,9 @@ def press(browser, path, action, origin=None):
 
 
 def test_the_token_is_made_once_and_only_its_owner_reads_it(tmp_path):
-    first = kept_token(tmp_path)
+    first = load_or_create_token(tmp_path)
     assert len(first.reveal()) >= 40
-    assert kept_token(tmp_path).reveal() == first.reveal()
+    assert load_or_create_token(tmp_path).reveal() == first.reveal()
     assert stat.S_IMODE((tmp_path / TOKEN_FILE).stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == [TOKEN_FILE]
     assert first.reveal() not in repr(first)
@@ -185,7 +187,7 @@ def test_the_token_is_made_once_and_only_its_owner_reads_it(tmp_path):
 def test_a_damaged_token_is_no_open_door(tmp_path):
     (tmp_path / TOKEN_FILE).write_text("\n")
     with pytest.raises(HeartbeatError, match="too short"):
-        kept_token(tmp_path)
+        load_or_create_token(tmp_path)
 
 
 def test_the_link_sets_a_cookie_that_scripts_and_other_sites_cannot_use_and_leaves_no_token_in_the_address(port, world):
@@ -242,8 +244,8 @@ def test_log_lines_are_for_people(world):
     log.parent.mkdir(parents=True)
     log.write_text(json.dumps({"time": "2026-11-22T10:00:01.5+00:00", "message": "one\ntwo", "traceback": "a\nb"})
                    + '\n{"time": 5}\n[]\nprinted\n')
-    assert world.desk.log(1) == '10:00:01 one\\x0atwo\na\nb\n{"time": 5}\n[]\nprinted\n'
-    assert world.desk.log(2) == ""
+    assert world.actions.log(1) == '10:00:01 one\\x0atwo\na\nb\n{"time": 5}\n[]\nprinted\n'
+    assert world.actions.log(2) == ""
 
 
 def test_scraped_text_is_text(browser, world):
@@ -289,7 +291,7 @@ def test_a_run_at_work_is_followed_live_and_without_scripts(browser, world):
 
 def test_a_stop_does_not_wait_for_those_who_watch(start, world, run):
     live = world.run("live", 5, None)
-    heartbeat = start(answer=world, desk=world.desk, access=Access(world.token))
+    heartbeat = start(source=world, actions=world.actions, access=AccessPolicy(world.token))
     with requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/runs/{live.id}/events", stream=True, timeout=10,
                       headers={"Authorization": f"Bearer {world.token.reveal()}"}) as events:
         lines = events.iter_lines()
@@ -348,7 +350,7 @@ def test_the_scheduler_leaves_a_paused_spider_alone_until_it_is_resumed(program)
     program.serve()
     assert program.status()["spiders"]["books"]["paused"]
     assert runs.history(store, "books") == []
-    token = kept_token(program.data).reveal()
+    token = load_or_create_token(program.data).reveal()
     assert requests.post(f"http://127.0.0.1:{program.port}/spiders/books/resume", timeout=10, allow_redirects=False,
                          headers={"Authorization": f"Bearer {token}"}).status_code == 303
     assert eventually(lambda: runs.history(store, "books"))[0].reason in ("schedule", "catch-up")
@@ -361,13 +363,13 @@ def test_a_parked_message_is_retried(browser, world):
     press(browser, "/outbox", f"/messages/{world.parked}/retry")
     assert outbox.get(world.store, world.parked)[0].state is MessageState.WAITING
     assert world.woken == ["mail"]
-    again = browser.post(f"{browser.base}/messages/{world.sent}/retry", data={"proof": world.token.proof}, timeout=10)
+    again = browser.post(f"{browser.base}/messages/{world.sent}/retry", data={"proof": world.token.csrf_token}, timeout=10)
     assert again.status_code == 409
 
 
 def test_no_other_page_can_press_a_button(browser, world, port):
     action = f"{browser.base}/spiders/books/pause"
-    proof = {"proof": world.token.proof}
+    proof = {"proof": world.token.csrf_token}
     for data, headers in (({}, {}), ({"proof": "0"}, {}), (proof, {"Origin": "http://evil.example"}),
                           (proof, {"Origin": "null"}), (proof, {"Origin": f"http://127.0.0.1:{port + 1}"}),
                           (proof, {"Sec-Fetch-Site": "same-site"}), (proof, {"Sec-Fetch-Site": "cross-site"})):
@@ -394,9 +396,9 @@ def test_no_configured_secret_is_in_any_answer(start, world):
     first, failed = world.fill()
     world.run("live", 5, None, pages=3)
     leaking = world.message("[books] as it was sent", f"<p>{escape(LEAK)}</p>")
-    heartbeat = start(answer=world, desk=world.desk, access=Access(world.token), udp=True)
+    heartbeat = start(source=world, actions=world.actions, access=AccessPolicy(world.token), udp=True)
     places = {"name": ["books", "idle", "nobody"], "id": [first.id, failed.id, world.sent, world.parked, leaking, 999]}
-    routes = {route.resource.canonical for route in heartbeat.web._runner.app.router.routes()}
+    routes = {resource.canonical for resource in heartbeat.http_app.resources()}
     paths = {re.sub("{.*}", str(value), route) for route in routes
              for value in next((places[name] for name in places if f"{{{name}}}" in route), [""])}
     assert len(paths) > 40
@@ -411,10 +413,10 @@ def test_no_configured_secret_is_in_any_answer(start, world):
                 with session.request(method, f"http://127.0.0.1:{heartbeat.address[1]}{path}", headers=headers, timeout=10,
                                      stream=True, allow_redirects=False) as found:
                     answers.append(f"{found.headers} {found.text}")
-    way = Way(*heartbeat.address)
-    lines = [*WORDS, "spider books", "spider nobody", "help", "time", "watch", "token x"]
-    answers += [way.ask(line) for line in lines]
-    answers += [way.ask_datagram(line) for line in ("health", "spiders", "runs")]
+    client = HeartbeatClient(*heartbeat.address)
+    lines = [*(name for name in COMMANDS if name != "quit"), "spider books", "spider nobody", "token x"]
+    answers += [client.ask(line) for line in lines]
+    answers += [client.ask_datagram(line) for line in ("health", "spiders", "runs")]
     assert sum("****" in answer for answer in answers) > 8, "something was there to be masked"
     for answer in answers:
         for secret in (*EVERY_SECRET, world.token.reveal(), world.token.cookie):

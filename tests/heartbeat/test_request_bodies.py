@@ -12,7 +12,9 @@ import brotli
 import pytest
 import requests
 
-from pipeline.heartbeat import Access, Desk, Token
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
 
@@ -40,7 +42,7 @@ def port(start, tmp_path):
     (tmp_path / "settings.toml").write_text("")
     settings = load(tmp_path / "settings.toml")
     store = open_store(settings.data_dir)
-    heartbeat = start(access=Access(TOKEN), desk=Desk(store, lambda: settings, lambda: NOW))
+    heartbeat = start(access=AccessPolicy(TOKEN), actions=AdminActions(store, lambda: settings, lambda: NOW))
     yield heartbeat
     store.close()
 
@@ -67,7 +69,7 @@ def exchange(address, data):
 
 
 def test_every_route_of_the_server_is_among_those_tried(port):
-    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1") for resource_ in port.web.resources()}
+    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1") for resource_ in port.http_app.resources()}
     assert served <= set(ROUTES)
 
 

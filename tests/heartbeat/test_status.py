@@ -10,10 +10,13 @@ import pytest
 from pydantic import TypeAdapter
 from sqlalchemy import insert, update
 
-from pipeline import heartbeat
-from pipeline.heartbeat.protocols.commands import WORDS, answered, health
-from pipeline.heartbeat.snapshot.build import is_late, snapshot, worst
+from pipeline.heartbeat.protocols.commands import COMMANDS, SnapshotCommand
+from pipeline.heartbeat.protocols.commands.status import health
+from pipeline.heartbeat.snapshot import schema
+from pipeline.heartbeat.snapshot.build import build_snapshot, worst
+from pipeline.heartbeat.snapshot.history import RunHistory
 from pipeline.heartbeat.snapshot.schema import SCHEMA, Snapshot, json_schema
+from pipeline.heartbeat.snapshot.spider_status import DueTimes, is_late
 from pipeline.model import Outcome, Progress, Transfer
 from pipeline.settings import Secret, load
 from pipeline.store.database.schema import downloads, messages, runs
@@ -56,11 +59,12 @@ def settings(tmp_path):
 @pytest.fixture
 def tell(store, settings):
     """The snapshot at a moment; books is due every hour."""
+    def hourly(name, moment):
+        return moment + HOUR if name == "books" else None
 
-    def tell(now=NOW, next_slots=None, **options):
-        options = {"due_after": lambda name, moment: moment + HOUR if name == "books" else None} | options
-        found = snapshot(store, settings, next_slots=next_slots or {}, started_at=STARTED, now=now, version="1.2.3",
-                         **options)
+    def tell(now=NOW, next_slots=None, due_after=hourly, **options):
+        due_times = DueTimes(next_slots or {}, STARTED, now, due_after)
+        found = build_snapshot(store, settings, due_times, version="1.2.3", **options)
         assert TypeAdapter(Snapshot).validate_python(found, strict=True) == found
         return found
 
@@ -287,7 +291,7 @@ def test_no_secret_is_in_any_answer(tell, ran, monkeypatch):
     found = tell()
     assert found["proxies"] == {"office": ["http://127.0.0.1:8118"],
                                 "pool": ["http://10.0.0.1:3128", "socks5h://10.0.0.2:1080"]}
-    everything = "\n".join(answered(word, found, "books") for word in WORDS.values())
+    everything = "\n".join(command.answer(found, "books") for command in COMMANDS.values() if isinstance(command, SnapshotCommand))
     for secret in ("s3cret", Secret("env", "PROXY_PASSWORD").reveal(), "user:"):
         assert secret not in everything
 
@@ -305,7 +309,7 @@ def test_the_worst_state_wins():
 
 
 def test_the_schema_file_is_the_shape():
-    file = Path(heartbeat.__file__).with_name("snapshot") / "status.schema.json"
+    file = Path(schema.__file__).with_name("status.schema.json")
     wanted = json.dumps(json_schema(), indent=2) + "\n"
     if os.environ.get("WRITE_SCHEMA"):
         file.write_text(wanted)
@@ -314,23 +318,23 @@ def test_the_schema_file_is_the_shape():
 
 
 def test_what_was_read_for_the_last_snapshot_tells_the_same_and_misses_no_new_run(tell, ran):
-    past = heartbeat.Past()
+    history = RunHistory()
     for hours_ago, outcome in ((30, Outcome.SUCCEEDED), (20, Outcome.FAILED), (10, Outcome.SUCCEEDED)):
         ran(hours_ago, outcome, "why" if outcome is Outcome.FAILED else "", {"pages": hours_ago})
         for _ in range(2):  # the second finds what the first has read
-            assert tell(past=past)["spiders"] == tell()["spiders"]
-    books = tell(past=past)["spiders"]["books"]
+            assert tell(history=history)["spiders"] == tell()["spiders"]
+    books = tell(history=history)["spiders"]["books"]
     assert [run["outcome"] for run in books["recent"]] == ["succeeded", "failed", "succeeded"]
     assert (books["day"]["runs"], books["day"]["progress"]["pages"]) == ({"failed": 1, "succeeded": 1}, 30)
-    assert tell(now=NOW + timedelta(days=2), past=past)["spiders"]["books"]["day"]["runs"] == {}
+    assert tell(now=NOW + timedelta(days=2), history=history)["spiders"]["books"]["day"]["runs"] == {}
 
 
 def test_new_settings_mask_what_was_read_before_them(store, settings, ran):
     ran(1, Outcome.FAILED, "it said hush")
-    past = heartbeat.Past()
+    history = RunHistory()
 
     def told(settings, mask):
-        found = snapshot(store, settings, next_slots={}, started_at=STARTED, now=NOW, version="1", mask=mask, past=past)
+        found = build_snapshot(store, settings, DueTimes({}, STARTED, NOW), version="1", mask=mask, history=history)
         return found["spiders"]["books"]["recent"][0]["error"]
 
     assert told(settings, str) == "it said hush"
@@ -341,5 +345,5 @@ def test_a_day_with_more_runs_than_are_kept_is_summed_all_the_same(tell, ran, mo
     ran(3, figures={"pages": 3})
     ran(2, figures={"pages": 2})
     usual = tell()["spiders"]
-    monkeypatch.setattr("pipeline.heartbeat.snapshot.history.ROOM", 1)
+    monkeypatch.setattr("pipeline.heartbeat.snapshot.history.MOST_RUNS", 1)
     assert tell()["spiders"] == usual

@@ -3,43 +3,43 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from pipeline.heartbeat.client import ask
-from pipeline.heartbeat.snapshot.loop_health import Vitals, judged
+from pipeline.heartbeat.client import HeartbeatClient
+from pipeline.heartbeat.snapshot.loop_health import LoopHealth, with_service_health
 
 from .conftest import NOW, empty
 
 
 def beaten(*beats):
     """Vitals after beats at (monotonic, wall) seconds, asked for every second."""
-    vitals = Vitals()
+    vitals = LoopHealth()
     for monotonic_s, wall_s in beats:
-        vitals.beat(monotonic_s, NOW + timedelta(seconds=wall_s), asked_s=1.0)
+        vitals.record(monotonic_s, NOW + timedelta(seconds=wall_s), expected_s=1.0)
     return vitals
 
 
 def test_a_steady_loop_and_clock_are_no_reason():
-    found = judged(empty(), beaten((0, 0), (1, 1), (2.1, 2.1)).now(2.1))
+    found = with_service_health(empty(), beaten((0, 0), (1, 1), (2.1, 2.1)).status(2.1))
     assert (found["health"], found["reasons"]) == ("ok", [])
 
 
 def test_a_loop_that_was_held_up_is_a_reason_for_a_minute():
     vitals = beaten((0, 0), (9, 9), (10, 10))
-    assert judged(empty(), vitals.now(10))["reasons"] == ["service: its loop was held up for 8 s"]
-    vitals.beat(70, NOW + timedelta(seconds=70), asked_s=60)
-    assert vitals.now(70)["lag_s"] == 0
+    assert with_service_health(empty(), vitals.status(10))["reasons"] == ["service: its loop was held up for 8 s"]
+    vitals.record(70, NOW + timedelta(seconds=70), expected_s=60)
+    assert vitals.status(70)["lag_s"] == 0
 
 
 def test_a_clock_that_jumped_is_a_reason_for_ten_minutes():
     vitals = beaten((0, 0), (1, 3601))
-    found = judged(empty(), vitals.now(2))
+    found = with_service_health(empty(), vitals.status(2))
     assert (found["health"], found["reasons"]) == ("degraded", ["service: the clock jumped forward by 1 h"])
-    assert judged(empty(), beaten((0, 0), (1, -99)).now(1))["reasons"] == [
+    assert with_service_health(empty(), beaten((0, 0), (1, -99)).status(1))["reasons"] == [
         "service: the clock jumped back by 1 min"]
-    assert vitals.now(700)["clock_jump_s"] == 0
+    assert vitals.status(700)["clock_jump_s"] == 0
 
 
 def test_what_the_loop_says_never_makes_things_better():
-    found = judged(empty() | {"health": "failing", "reasons": ["x"]}, {"lag_s": 9.0, "clock_jump_s": 0.0})
+    found = with_service_health(empty() | {"health": "failing", "reasons": ["x"]}, {"lag_s": 9.0, "clock_jump_s": 0.0})
     assert (found["health"], len(found["reasons"])) == ("failing", 2)
 
 
@@ -49,5 +49,5 @@ def test_the_heartbeat_takes_its_own_pulse(run, heartbeat):
 
     run(hold_up())
     deadline = time.monotonic() + 10
-    while '"lag_s":0.0,' in ask(*heartbeat.address, "status"):
+    while '"lag_s":0.0,' in HeartbeatClient(*heartbeat.address).ask("status"):
         assert time.monotonic() < deadline

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from pipeline.errors import StoreError
-from pipeline.heartbeat import Limits
+from pipeline.heartbeat.connections.limits import ServerLimits
 
 from .conftest import empty, past_run, progress, run_status, spider_status
 
@@ -124,7 +124,7 @@ def test_a_name_that_is_not_ours_is_refused(get, start):
         assert get("/status.json", headers={"Host": host}).status_code == 421
     for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "192.0.2.7"):
         assert get("/status.json", headers={"Host": host}).status_code == 200
-    named = start(names=("pipeline.lan",))
+    named = start(host_names=("pipeline.lan",))
     url = f"http://127.0.0.1:{named.address[1]}/livez"
     assert requests.get(url, headers={"Host": "pipeline.lan:8000"}, timeout=10).status_code == 200
 
@@ -202,7 +202,7 @@ def test_broken_and_smuggled_requests_get_one_400_and_are_closed(heartbeat, conn
 
 
 def test_a_request_that_never_ends_is_cut_off(start):
-    heartbeat = start(limits=Limits(http_idle_s=0.2))
+    heartbeat = start(limits=ServerLimits(http_idle_s=0.2))
     assert raw(heartbeat, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y") == b""
     answer = raw(heartbeat, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200"), "a kept connection is let go after its answer"

@@ -28,7 +28,11 @@ from pathlib import Path
 
 import uvloop
 
-from pipeline.heartbeat import Heartbeat, Limits, Snapshot, unreadable
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.listeners import ListenOptions
+from pipeline.heartbeat.server import HeartbeatServer
+from pipeline.heartbeat.snapshot.build import unreadable_snapshot
+from pipeline.heartbeat.snapshot.schema import Snapshot
 
 PER_CONNECTION = 32
 HONEST_EVERY = 500
@@ -164,7 +168,7 @@ def flood(address: tuple[str, int], *, connects: int, processes: int = 1) -> Flo
 class Quiet:
     async def status(self) -> Snapshot:
         now = datetime.now(UTC)
-        return unreadable("", started_at=now, now=now, version="")
+        return unreadable_snapshot("", started_at=now, now=now, version="")
 
 
 def main() -> None:
@@ -175,7 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     loop = uvloop.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
-    heartbeat = Heartbeat(host="127.0.0.1", port=0, answer=Quiet(), limits=Limits(quiet_s=0.01, drain_s=0.1))
+    heartbeat = HeartbeatServer(Quiet(), ListenOptions("127.0.0.1", 0), limits=ServerLimits(quiet_s=0.01, drain_s=0.1))
     asyncio.run_coroutine_threadsafe(heartbeat.start(), loop).result(10)
     assault(heartbeat.address, seed=options.seed - 1, number=min(20_000, options.inputs))  # caches fill up first
     before = _memory()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.errors import HeartbeatError
-from pipeline.heartbeat.client import ask
+from pipeline.heartbeat.client import HeartbeatClient
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class Program:
 
     def _is_heard(self) -> bool:
         try:
-            ask("127.0.0.1", self.port, "ping")
+            HeartbeatClient("127.0.0.1", self.port).ask("ping")
         except HeartbeatError:
             return False
         return True
@@ -121,7 +121,7 @@ class Program:
         return self._log.read_text("utf-8")
 
     def status(self) -> dict[str, Any]:
-        answer = ask("127.0.0.1", self.port, "status")
+        answer = HeartbeatClient("127.0.0.1", self.port).ask("status")
         self._keep(answer)
         found: dict[str, Any] = json.loads(answer)
         return found

@@ -277,7 +277,8 @@ def test_check_connect_tries_every_proxy_of_a_pool(program: Program) -> None:
 def test_status_shows_the_proxies_that_rest(tmp_path: Path, open_with: OpenSession) -> None:
     from datetime import UTC, datetime
 
-    from pipeline.heartbeat.snapshot.build import snapshot
+    from pipeline.heartbeat.snapshot.build import build_snapshot
+    from pipeline.heartbeat.snapshot.spider_status import DueTimes
     from pipeline.settings import load
     from pipeline.store import open_store
     session = open_with("http://127.0.0.1/", 'proxy = "p"', before='[proxies]\np = ["http://u:geheim@a:1", "http://b:1"]')
@@ -285,7 +286,7 @@ def test_status_shows_the_proxies_that_rest(tmp_path: Path, open_with: OpenSessi
     settings = load(tmp_path / "settings.toml")
     store = open_store(settings.data_dir)
     now = datetime.now(UTC)
-    found = snapshot(store, settings, next_slots={}, started_at=now, now=now, version="1")
+    found = build_snapshot(store, settings, DueTimes({}, now, now), version="1")
     store.close()
     (resting,) = found["resting_proxies"]
     assert (resting["spider"], resting["proxy"], resting["failures"]) == ("s", "http://a:1", 1)

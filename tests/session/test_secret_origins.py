@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from pipeline.errors import MailError, PipelineError
-from pipeline.heartbeat.notify.dead_man_switch import post
+from pipeline.heartbeat.notify.dead_man_switch import send_beat
 from pipeline.mail.transports.oauth2 import TokenServer
 from pipeline.session.trusted_origins import TrustedOrigins, referer_for
 from tests.servers.authority import Authority
@@ -222,7 +222,7 @@ def test_beats_and_token_servers_are_not_redirected(status: int) -> None:
         there = Answer(status=status, headers={"Location": f"{other.url}/stolen"})
         own.pages = {"/beat": there, "/beat/fail": there, "/token": there}
         with pytest.raises(PipelineError, match=f"answered {status}"):
-            post(f"{own.url}/beat", "fail", "the-body")
+            send_beat(f"{own.url}/beat", "fail", "the-body")
         with pytest.raises(MailError, match=f"answered {status}"):
             TokenServer(f"{own.url}/token", "client", lambda: "the-password").ask({"refresh_token": "the-token"})
         assert not other.asked

@@ -1,8 +1,8 @@
-"""Accepts connections: counted and bounded before anything is built for them, and simple lines answered at once.
+"""Accepts connections and answers simple lines directly, before a protocol or transport exists for them.
 
-A protocol, a transport and its timers cost more than the answer to one line. So a connection is no more than its socket
-until it needs more (HTTP, TLS, words of the snapshot, several lines or half a one): then it is handed over, with
-what was read so far. A client that says nothing costs a socket, before a TLS handshake, too.
+A transport, a protocol and its timers cost more than the answer to one line. So a connection is only a socket until it
+needs more (HTTP, TLS, an answer from the snapshot, several lines or part of one). Then the acceptor hands it over, with
+what was read so far. A silent client costs one socket, before a TLS handshake, too.
 """
 
 from __future__ import annotations
@@ -15,103 +15,106 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
-from pipeline.heartbeat.connections.admission import Admission
-from pipeline.heartbeat.protocols.lines import Replies
+from pipeline.heartbeat.connections.admission import AdmissionControl
+from pipeline.heartbeat.protocols.responder import Responder
 
 AT_ONCE = 128
-"""Connections taken, and heard, before others have their turn: those who leave are noticed in between."""
+"""Connections accepted, and read, in one turn of the loop; between turns, closed ones are noticed."""
 HANDED_OVER_AT_ONCE = 32
-"""Connections for which a transport is made in one turn: that takes ten times as long as an answer here."""
+"""Connections that get a transport in one turn: that takes ten times as long as an answer here."""
 SILENT_S = 1.0
-"""Whoever has said nothing for so long makes room where there is none."""
-_SHORT = 512
+"""A connection that has been silent for so long is closed where there is no room for a new one."""
+_LONGEST_LINE = 512
 """Bytes of a line that is answered here."""
-_AT_A_TIME = 16 * 1024
+_READ_BYTES = 16 * 1024
 _RETRY_S = 1.0
-"""After which it is tried again where there was no file left for one more connection."""
+"""Wait before the next accept when the process has no file descriptor left."""
 
 
-class Accepted:
-    """A connection that is no more than its socket. origin: what it is counted with; asked: it had an answer."""
+class AcceptedSocket:
+    """An accepted connection without a transport. origin: what it is counted with; answered: it has had an answer."""
 
-    __slots__ = ("asked", "origin", "peer", "since", "sock")
+    __slots__ = ("answered", "origin", "peer", "since", "sock")
 
     def __init__(self, sock: socket.socket, peer: str, origin: str, since: float) -> None:
         self.sock = sock
         self.peer = peer
         self.origin = origin
         self.since = since
-        self.asked = False
+        self.answered = False
 
 
-class Owner(Protocol):
-    """hand_over: take its socket and its place, with what it said and what of an answer it has still to get;
-    without_a_place: take one that there is no room for."""
+class ConnectionOwner(Protocol):
+    """Takes connections from the acceptor.
+
+    hand_over: an admitted one, with what it sent and what it has still to get of an answer. queue_or_refuse: one that
+    was not admitted.
+    """
 
     @property
-    def admission(self) -> Admission: ...
+    def admission(self) -> AdmissionControl: ...
 
-    def hand_over(self, accepted: Accepted, said: bytes, owed: bytes) -> None: ...
+    def hand_over(self, accepted: AcceptedSocket, received: bytes, unsent: bytes) -> None: ...
 
-    def without_a_place(self, accepted: Accepted) -> None: ...
+    def queue_or_refuse(self, accepted: AcceptedSocket) -> None: ...
 
 
 class Acceptor:
     """idle_s: silence after which a connection is closed. tls: nothing is read here; the first byte begins a handshake.
 
-    Needs epoll(7), whose own descriptor the loop watches: one event of the loop for all connections.
+    Needs epoll(7). The event loop watches the epoll descriptor: one event of the loop for all connections.
     """
 
-    def __init__(self, owner: Owner, replies: Replies, *, idle_s: float, tls: bool = False) -> None:
+    def __init__(self, owner: ConnectionOwner, responder: Responder, *, idle_s: float, tls: bool = False) -> None:
         self._owner = owner
-        self._replies = replies
+        self._responder = responder
         self._idle_s = idle_s
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._accepted: dict[int, Accepted] = {}  # whoever was heard last comes last
-        self._ready = select.epoll()
-        self._loop.add_reader(self._ready, self._hear)
+        self._accepted: dict[int, AcceptedSocket] = {}  # in the order in which they last sent something
+        self._epoll = select.epoll()
+        self._loop.add_reader(self._epoll, self._read_ready)
 
     def listen(self, sock: socket.socket) -> None:
         self._listening.append(sock)
         self._loop.add_reader(sock, partial(self._accept, sock))
 
     def close(self) -> None:
-        """No more connections; those that are here have their answers."""
+        """Stop listening and close the connections that are held here; they have their answers."""
         for sock in self._listening:
             self._loop.remove_reader(sock)
             sock.close()
-        self._loop.remove_reader(self._ready)
-        self._ready.close()
+        self._loop.remove_reader(self._epoll)
+        self._epoll.close()
         self._listening.clear()
         for accepted in self._accepted.values():
             accepted.sock.close()
-            self._owner.admission.left(accepted.origin)
+            self._owner.admission.remove(accepted.origin)
         self._accepted.clear()
 
     def sweep(self, now: float) -> None:
-        """Close those who said nothing for too long."""
+        """Close connections that have been silent for too long."""
         for accepted in tuple(self._accepted.values()):
             if now - accepted.since <= self._idle_s:
                 return
             self._forget(accepted)
 
-    def make_room(self) -> bool:
-        """Close the connection that has been silent longest without a word, if there is one."""
+    def close_idle(self) -> bool:
+        """Close the connection that has been silent longest and never sent a line, if there is one."""
         now = self._loop.time()
-        for accepted in self._silent():
+        for accepted in self._never_answered():
             if now - accepted.since >= SILENT_S:
                 self._forget(accepted)
                 return True
         return False
 
-    def _silent(self) -> Iterator[Accepted]:
-        return (accepted for accepted in self._accepted.values() if not accepted.asked)
+    def _never_answered(self) -> Iterator[AcceptedSocket]:
+        return (accepted for accepted in self._accepted.values() if not accepted.answered)
 
     def _accept(self, listening: socket.socket) -> None:
         now = self._loop.time()
-        heard = False
+        read = False
         for _ in range(AT_ONCE):
             try:
                 sock, address = listening.accept()
@@ -119,7 +122,7 @@ class Acceptor:
                 return
             except ConnectionAbortedError:
                 continue
-            except OSError:  # no file, no memory
+            except OSError:  # no descriptor or no memory left
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_RETRY_S, self._accept_again, listening)
                 return
@@ -127,92 +130,92 @@ class Acceptor:
             if origin is None:
                 sock.close()
                 continue
-            accepted = Accepted(sock, address[0], origin, now)
-            if not heard and not self._owner.admission.has_room(origin):
-                self._hear()  # some may have left again
-                heard = True
+            accepted = AcceptedSocket(sock, address[0], origin, now)
+            if not read and not self._owner.admission.has_room(origin):
+                self._read_ready()  # some clients may have left
+                read = True
             if self._owner.admission.has_room(origin):
-                self._owner.admission.placed(origin)
+                self._owner.admission.add(origin)
                 self._accepted[sock.fileno()] = accepted
-                self._ready.register(sock, select.EPOLLIN)
+                self._epoll.register(sock, select.EPOLLIN)
             else:
-                self._owner.without_a_place(accepted)
+                self._owner.queue_or_refuse(accepted)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
             self._loop.add_reader(listening, partial(self._accept, listening))
 
-    def _hear(self) -> None:
+    def _read_ready(self) -> None:
         now = self._loop.time()
         handed_over = 0
-        for number, _ in self._ready.poll(0, AT_ONCE):
-            if handed_over == HANDED_OVER_AT_ONCE:  # the rest is ready in the next turn, too
+        for number, _ in self._epoll.poll(0, AT_ONCE):
+            if handed_over == HANDED_OVER_AT_ONCE:  # the others are still ready in the next turn
                 return
             accepted = self._accepted.pop(number)
             if self._tls:
-                handed_over += self._handed_over(accepted, b"", b"")
+                handed_over += self._hand_over(accepted, b"", b"")
                 continue
             try:
-                data = accepted.sock.recv(_AT_A_TIME, socket.MSG_DONTWAIT)
+                data = accepted.sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._accepted[number] = accepted
-            except OSError:  # it was reset
-                self._gone(accepted)
+            except OSError:  # the client reset it
+                self._close(accepted)
             else:
-                handed_over += self._heard(accepted, data, now)
+                handed_over += self._received(accepted, data, now)
 
-    def _heard(self, accepted: Accepted, data: bytes, now: float) -> bool:
-        """Answer here or hand over; whether it was the latter."""
-        if not data and accepted.asked:
-            self._gone(accepted)
+    def _received(self, accepted: AcceptedSocket, data: bytes, now: float) -> bool:
+        """Answer the data here or hand the connection over; returns whether it was handed over."""
+        if not data and accepted.answered:
+            self._close(accepted)
             return False
         answer = self._answer(data)
         try:
             sent = 0 if answer is None else accepted.sock.send(answer, socket.MSG_DONTWAIT)
-        except BlockingIOError:  # it does not read its answers
+        except BlockingIOError:  # the client does not read its answers
             sent = 0
         except OSError:
-            self._gone(accepted)
+            self._close(accepted)
             return False
         if answer is not None and sent == len(answer):
-            accepted.asked = True
+            accepted.answered = True
             accepted.since = now
             self._accepted[accepted.sock.fileno()] = accepted
             return False
-        return self._handed_over(accepted, data if answer is None else b"", b"" if answer is None else answer[sent:])
+        return self._hand_over(accepted, data if answer is None else b"", b"" if answer is None else answer[sent:])
 
-    def _handed_over(self, accepted: Accepted, said: bytes, owed: bytes) -> bool:
-        self._ready.unregister(accepted.sock)
-        self._owner.hand_over(accepted, said, owed)
+    def _hand_over(self, accepted: AcceptedSocket, received: bytes, unsent: bytes) -> bool:
+        self._epoll.unregister(accepted.sock)
+        self._owner.hand_over(accepted, received, unsent)
         return True
 
     def _answer(self, data: bytes) -> bytes | None:
-        """To one whole and simple line; None when it takes more."""
-        if not 0 < len(data) <= _SHORT or data.find(b"\n") != len(data) - 1:
+        """The answer to one whole and simple line; None when the data needs more than that."""
+        if not 0 < len(data) <= _LONGEST_LINE or data.find(b"\n") != len(data) - 1:
             return None
-        reply = self._replies.to_line(data[:-1])
+        reply = self._responder.answer_simple(data[:-1])
         return reply if reply is None else f"{reply}\n".encode("utf-8", "backslashreplace")
 
-    def _forget(self, accepted: Accepted) -> None:
+    def _forget(self, accepted: AcceptedSocket) -> None:
         del self._accepted[accepted.sock.fileno()]
-        self._gone(accepted)
+        self._close(accepted)
 
-    def _gone(self, accepted: Accepted) -> None:
+    def _close(self, accepted: AcceptedSocket) -> None:
         accepted.sock.close()
-        self._owner.admission.left(accepted.origin)
+        self._owner.admission.remove(accepted.origin)
 
 
-def say_and_close(sock: socket.socket, said: bytes) -> None:
-    """Send what the buffer of the socket takes, and no more."""
+def send_and_close(sock: socket.socket, data: bytes) -> None:
+    """Send what the socket's buffer takes, and no more."""
     with contextlib.suppress(OSError):
-        sock.send(said, socket.MSG_DONTWAIT)
+        sock.send(data, socket.MSG_DONTWAIT)
         sock.shutdown(socket.SHUT_WR)
     sock.close()
 
 
-def heard_so_far(sock: socket.socket) -> bytes:
+def received_so_far(sock: socket.socket) -> bytes:
     """What has arrived already, without waiting for more."""
     try:
-        return sock.recv(_AT_A_TIME, socket.MSG_DONTWAIT)
+        return sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
     except OSError:
         return b""

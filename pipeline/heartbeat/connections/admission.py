@@ -1,17 +1,18 @@
-"""Which connections have a place, and which wait a moment for one."""
+"""Admission control: which connections are admitted, and which wait for a free one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
-from pipeline.heartbeat.access import Access
+from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.connections.connection_counts import ConnectionCounts, origin_of
-from pipeline.heartbeat.connections.limits import Limits, affordable
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.open_files import affordable
 
 
-class Waiting(Protocol):
-    """A connection without a place. admit: it has one now; refuse: it will have none."""
+class PendingConnection(Protocol):
+    """A connection that waits to be admitted. admit: it is admitted now; refuse: it will not be."""
 
     origin: str
 
@@ -20,81 +21,86 @@ class Waiting(Protocol):
     def refuse(self) -> None: ...
 
 
-class Admission:
-    """Counts connections by origin. make_room: closes one that says nothing, and tells whether there was one."""
+class AdmissionControl:
+    """Counts the admitted and the waiting connections of each origin.
 
-    def __init__(self, limits: Limits, access: Access) -> None:
+    close_idle: closes one idle connection to make room; returns whether there was one.
+    """
+
+    def __init__(self, limits: ServerLimits, access: AccessPolicy) -> None:
         self._access = access
         most = affordable(limits.connections)
-        self._places = ConnectionCounts(most, per_address=limits.per_address)
-        self._waits = ConnectionCounts(affordable(2 * limits.connections) - most)
-        self._waiting: dict[str, dict[Waiting, None]] = {}
+        self._admitted = ConnectionCounts(most, per_address=limits.per_address)
+        self._queued = ConnectionCounts(affordable(2 * limits.connections) - most)
+        self._queues: dict[str, dict[PendingConnection, None]] = {}
         self._closed = False
-        self._all_speak = False  # no use to look for a silent one again before the next sweep
-        self.make_room: Callable[[], bool] = lambda: False
+        self._none_idle = False  # not worth looking again before the next sweep
+        self.close_idle: Callable[[], bool] = lambda: False
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._admitted)
 
     @property
     def most(self) -> int:
-        return self._places.most
+        return self._admitted.most
 
     def close(self) -> None:
-        """Nobody is admitted any more."""
+        """Admit no more connections."""
         self._closed = True
 
-    def waiting(self) -> list[Waiting]:
-        return [connection for group in self._waiting.values() for connection in group]
+    def pending(self) -> list[PendingConnection]:
+        return [connection for queue in self._queues.values() for connection in queue]
 
     def origin_of(self, peer: str) -> str | None:
-        """What it is counted with; None for one that may not connect."""
-        return origin_of(peer, self._access.is_local) if self._access.admits(peer) else None
+        """The origin a client at this address is counted with; None for one that may not connect."""
+        return origin_of(peer, self._access.is_local) if self._access.may_connect(peer) else None
 
     def has_room(self, origin: str) -> bool:
-        return not self._closed and self._places.has_room(origin)
+        return not self._closed and self._admitted.has_room(origin)
 
-    def why_not(self, origin: str) -> str:
-        return "stopping" if self._closed else self._places.full_for(origin)
+    def refusal_reason(self, origin: str) -> str:
+        return "stopping" if self._closed else self._admitted.limit_reached(origin)
 
-    def placed(self, origin: str) -> None:
-        self._places.add(origin)
+    def add(self, origin: str) -> None:
+        """Count one more admitted connection."""
+        self._admitted.add(origin)
 
-    def left(self, origin: str) -> None:
-        self._places.remove(origin)
-        self._seat()
+    def remove(self, origin: str) -> None:
+        """An admitted connection ended: the next of its queue is admitted."""
+        self._admitted.remove(origin)
+        self._admit_pending()
 
-    def could_wait(self, origin: str) -> bool:
-        return not self._closed and self._waits.has_room(origin)
+    def can_queue(self, origin: str) -> bool:
+        return not self._closed and self._queued.has_room(origin)
 
-    def waits(self, connection: Waiting) -> bool:
-        """Have it wait: all may be full of those who have just left. False where too many wait."""
-        if not self.could_wait(connection.origin):
+    def enqueue(self, connection: PendingConnection) -> bool:
+        """Let a connection wait for a free one. False when too many wait already."""
+        if not self.can_queue(connection.origin):
             return False
-        self._waits.add(connection.origin)
-        self._waiting.setdefault(connection.origin, {})[connection] = None
-        self._all_speak = self._all_speak or not self.make_room()
+        self._queued.add(connection.origin)
+        self._queues.setdefault(connection.origin, {})[connection] = None
+        self._none_idle = self._none_idle or not self.close_idle()
         return True
 
-    def gave_up(self, connection: Waiting) -> None:
-        """It waits no more, if it did."""
-        group = self._waiting.get(connection.origin, {})
-        if connection in group:
-            del group[connection]
-            self._waits.remove(connection.origin)
-            if not group:
-                del self._waiting[connection.origin]
+    def dequeue(self, connection: PendingConnection) -> None:
+        """Take a connection out of its queue, if it is in one."""
+        queue = self._queues.get(connection.origin, {})
+        if connection in queue:
+            del queue[connection]
+            self._queued.remove(connection.origin)
+            if not queue:
+                del self._queues[connection.origin]
 
-    def make_room_for_waiting(self) -> None:
-        """Now and then: who was not silent for long enough may be now."""
-        self._all_speak = False
-        while self._waiting and self.make_room():
+    def sweep(self) -> None:
+        """Close connections that have become idle as long as others wait."""
+        self._none_idle = False
+        while self._queues and self.close_idle():
             pass
 
-    def _seat(self) -> None:
-        for origin in tuple(self._waiting):
-            while (group := self._waiting.get(origin)) and self.has_room(origin):
-                first = next(iter(group))
-                self.gave_up(first)
-                self.placed(origin)
+    def _admit_pending(self) -> None:
+        for origin in tuple(self._queues):
+            while (queue := self._queues.get(origin)) and self.has_room(origin):
+                first = next(iter(queue))
+                self.dequeue(first)
+                self.add(origin)
                 first.admit()

@@ -1,4 +1,4 @@
-"""How many connections each origin may have, so that nobody can take the places of all others."""
+"""How many connections each origin may have, so that no client can use up those of all others."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 UNIX = "unix"
 LOCAL = "local"
 UNIX_CONNECTIONS = 64
-"""Over the Unix socket, beside all others: only the owner can open it."""
+"""Over the Unix socket, in addition to all others: only its owner can open it."""
 _RESERVED = 8
-"""One in so many is kept for this machine."""
+"""One connection in so many is reserved for this machine."""
 _SHARE = 4
-"""One address of another machine has one in so many."""
+"""One address of another machine gets one connection in so many."""
 
 
 def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
-    """What is counted together: the Unix socket, this machine, an IPv4 address, or a /64 of IPv6 (RFC 6177)."""
+    """What a client is counted with: the Unix socket, this machine, an IPv4 address, or a /64 of IPv6 (RFC 6177)."""
     if not peer:
         return UNIX
     if is_local(peer):
@@ -29,7 +29,8 @@ def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
 
 
 class ConnectionCounts:
-    """most: in all, but for the Unix socket. per_address: of another machine's address; None: a quarter."""
+    """most: connections in all, without those of the Unix socket. per_address: of one address of another machine;
+    None: a quarter."""
 
     def __init__(self, most: int, *, per_address: int | None = None) -> None:
         self.most = most
@@ -56,8 +57,8 @@ class ConnectionCounts:
         if self._of[origin] <= 0:
             del self._of[origin]
 
-    def full_for(self, origin: str) -> str:
-        """Why an origin has no room, for people."""
+    def limit_reached(self, origin: str) -> str:
+        """Which limit leaves an origin no room, for people."""
         if origin not in (UNIX, LOCAL) and self._of[origin] >= self._per_address:
             return f"{self._per_address} connections are all an address has"
         return f"{self.most} connections are all this port has"

@@ -1,1 +1,1 @@
-"""The HTTP side of the port: routes, authentication, pages, actions, metrics, Atom feeds."""
+"""The HTTP side of the port: routes, authorization, pages, actions, metrics, Atom feeds."""

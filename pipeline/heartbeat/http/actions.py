@@ -1,4 +1,4 @@
-"""What the pages behind the token read, and the few things a person can have done there. Blocks on the store."""
+"""What the pages behind the token read from the store, and the actions of their buttons. Blocks on the store."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from pipeline.store.runs import paused_spiders, runs
 from pipeline.text import escape_line
 
 LOG_BYTES = 32 * 1024
-"""Of a run's log: its end."""
+"""Of the end of a run's log."""
 LOG_LINES = 200
 BODY_BYTES = 4 * 2**20
-"""Of a digest as it is shown."""
+"""Of a message's body that are shown."""
 HISTORY = 50
 
 
@@ -47,15 +47,16 @@ class RunPage:
 
 @dataclass(frozen=True)
 class MessagePage:
-    """deliveries: when, which attempt, and what went wrong."""
+    """deliveries: time, number of the attempt, and error."""
 
     message: Message
     recipients: list[RecipientResult]
     deliveries: list[tuple[datetime, int, str]]
 
 
-class Desk:
-    """settings: asked for each time, since a reload changes them. on_run, on_mail: wake who starts runs, who sends."""
+class AdminActions:
+    """settings: asked for each time, since a reload changes them. on_run, on_plan, on_mail: called after a run was
+    requested, a spider was paused or resumed, a message is to be retried, so that the service looks at once."""
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
@@ -75,7 +76,7 @@ class Desk:
             self._mask = (settings, Mask.of(settings))
         return self._mask[1]
 
-    # Looking
+    # Reading
 
     def spider(self, name: str) -> SpiderPage | None:
         """None for a spider that is neither in the settings nor in the store."""
@@ -96,7 +97,7 @@ class Desk:
         return runs.get_run(self._store, run_id)
 
     def log(self, run_id: int) -> str:
-        """The end of a run's log, made safe to show; "" when there is none."""
+        """The end of a run's log with control characters escaped and secrets masked; "" when there is none."""
         path = self._settings().data_dir / "logs" / "runs" / f"{run_id}.log"
         try:
             with path.open("rb") as file:
@@ -106,7 +107,7 @@ class Desk:
         except FileNotFoundError:
             return ""
         lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]
-        return self.mask("\n".join(escape_line(text) for line in lines for text in _told(line)))
+        return self.mask("\n".join(escape_line(text) for line in lines for text in _readable(line)))
 
     def waiting(self) -> list[recent_rows.MessageRow]:
         return recent_rows.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))
@@ -119,7 +120,7 @@ class Desk:
         return None if found is None else MessagePage(*found)
 
     def body(self, number: int) -> tuple[str, str] | None:
-        """A message's body as it was sent and its type, text/html or text/plain; None when it is gone."""
+        """The body of a message as it was sent, and its type: text/html or text/plain. None when the file is gone."""
         found = outbox.get(self._store, number)
         if found is None:
             return None
@@ -131,39 +132,40 @@ class Desk:
         shown = _body_of(self._store.files.path(key)) if self._store.files.exists(key) else None
         return (self.mask(shown[0]), shown[1]) if shown is not None else None
 
-    # Doing
+    # Acting
 
     def run_now(self, name: str) -> Run:
-        """A waiting run, or one that says why it was skipped. Raises UsageError."""
-        self._known(name)
+        """Request a run. Returns a waiting run, or one that says why it was skipped. Raises UsageError."""
+        self._check_known(name)
         now = self._clock()
         run = runs.claim_slot(self._store, name, f"manual {now.isoformat()} {self._store.owner}", due_at=now,
                               reason="manual", now=now, overlap=self._settings().spiders[name].overlap)
         if run is None:
-            raise UsageError("this very slot was claimed by somebody else", where=name, fix="try again")
+            raise UsageError("another process requested a run at the same moment", where=name, fix="try again")
         return run
 
     def pause(self, name: str) -> None:
         """Raises UsageError for a spider that is not in the settings."""
-        self._known(name)
+        self._check_known(name)
         paused_spiders.pause(self._store, name, now=self._clock())
 
     def resume(self, name: str) -> None:
-        self._known(name)
+        """Raises UsageError for a spider that is not in the settings."""
+        self._check_known(name)
         paused_spiders.resume(self._store, name)
 
     def retry(self, number: int) -> None:
-        """Raises UsageError when there is no such message waiting."""
+        """Raises UsageError when no such message waits."""
         if not outbox.retry(self._store, number, now=self._clock()):
-            raise UsageError(f"message {number} is not waiting: it was sent or dropped, or never was", where="outbox")
+            raise UsageError(f"message {number} is not waiting: it was sent or dropped, or does not exist", where="outbox")
 
-    def _known(self, name: str) -> None:
+    def _check_known(self, name: str) -> None:
         if name not in self._settings().spiders:
             raise UsageError(f"no spider named {name!r}", where="settings.toml: spiders")
 
 
-def _told(line: str) -> list[str]:
-    """A log line for people: what our own lines say, with their time (UTC); what others print as it is."""
+def _readable(line: str) -> list[str]:
+    """A line of our JSON log as its time (UTC) and message, with the traceback; any other line as it is."""
     try:
         found = json.loads(line)
         text = f"{found['time'][11:19]} {found['message']}"
@@ -173,7 +175,7 @@ def _told(line: str) -> list[str]:
 
 
 def _body_of(path: Path) -> tuple[str, str] | None:
-    """The shown part of a message file. A file larger than what is shown was written with its HTML beside it."""
+    """The body part of a message file. Larger messages were stored with their HTML beside them, and are not parsed."""
     if path.stat().st_size > 8 * BODY_BYTES:
         return None
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The pages behind the token: a spider, a run live, digests as they were sent, the outbox; and the buttons."""
+"""The pages behind the token: spiders, runs with live progress, sent digests, the outbox, and their buttons."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.http import atom as feeds
-from pipeline.heartbeat.http.actions import Desk
-from pipeline.heartbeat.http.auth import Gate, Handler
-from pipeline.heartbeat.http.pages import Pages
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.auth import Authorizer, Handler
+from pipeline.heartbeat.http.pages import PageRenderer
 from pipeline.heartbeat.snapshot.schema import Snapshot
 from pipeline.model import Run
 
 EVENT_EVERY_S = 1.0
 STREAMS = 64
-"""Runs watched live at the same time, in all."""
+"""Live progress streams open at the same time."""
 _DIGEST_POLICY = ("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
                   "form-action 'none'; frame-ancestors 'self'")
 _T = TypeVar("_T")
 
 
-class Private:
-    """Handlers; everything that reads the store does so in a thread."""
+class AdminViews:
+    """Request handlers. All reads of the store are done in threads."""
 
-    def __init__(self, desk: Desk, gate: Gate, pages: Pages, latest: Callable[[], Awaitable[Snapshot]]) -> None:
-        self._desk = desk
-        self._gate = gate
+    def __init__(self, actions: AdminActions, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
+        self._actions = actions
+        self._authorizer = authorizer
         self._pages = pages
-        self._latest = latest
+        self._snapshot = snapshot
         self._streams = 0
         self._stopping = asyncio.Event()
 
@@ -49,67 +49,67 @@ class Private:
             "/spiders/{name}/resume": self._resume, r"/messages/{id:\d{1,18}}/retry": self._retry}
         atom: dict[str, Handler] = {"/feed.atom": self._runs_feed, "/spiders/{name}/feed.atom": self._changes_feed}
         for path, handler in atom.items():
-            router.add_get(path, self._gate.for_feeds(handler))
+            router.add_get(path, self._authorizer.for_feeds(handler))
         for path, handler in pages.items():
-            router.add_get(path, self._gate.for_pages(handler))
+            router.add_get(path, self._authorizer.for_pages(handler))
         for path, handler in actions.items():
-            router.add_post(path, self._gate.for_actions(_explained(handler)))
+            router.add_post(path, self._authorizer.for_actions(_with_error_text(handler)))
 
     def stop(self) -> None:
-        """End the live streams, so that a stop need not wait for them."""
+        """End the live streams, so that the server can stop at once."""
         self._stopping.set()
 
-    # Looking
+    # Reading
 
     async def _spider(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = _there(await asyncio.to_thread(self._desk.spider, name))
-        snapshot = await self._latest()
+        found = _or_404(await asyncio.to_thread(self._actions.spider, name))
+        snapshot = await self._snapshot()
         return self._html("spider.html", now=snapshot, spider=snapshot["spiders"].get(name), page=found)
 
     async def _run(self, request: web.Request) -> web.Response:
-        found = _there(await asyncio.to_thread(self._desk.run, _number(request)))
-        return self._html("run.html", now=await self._latest(), page=found, run=found.run)
+        found = _or_404(await asyncio.to_thread(self._actions.run, _number(request)))
+        return self._html("run.html", now=await self._snapshot(), page=found, run=found.run)
 
     async def _digests(self, request: web.Request) -> web.Response:
-        return self._html("digests.html", now=await self._latest(), messages=await asyncio.to_thread(self._desk.sent))
+        return self._html("digests.html", now=await self._snapshot(), messages=await asyncio.to_thread(self._actions.sent))
 
     async def _outbox(self, request: web.Request) -> web.Response:
-        return self._html("outbox.html", now=await self._latest(), messages=await asyncio.to_thread(self._desk.waiting))
+        return self._html("outbox.html", now=await self._snapshot(), messages=await asyncio.to_thread(self._actions.waiting))
 
     async def _message(self, request: web.Request) -> web.Response:
-        found = _there(await asyncio.to_thread(self._desk.message, _number(request)))
-        return self._html("message.html", now=await self._latest(), page=found)
+        found = _or_404(await asyncio.to_thread(self._actions.message, _number(request)))
+        return self._html("message.html", now=await self._snapshot(), page=found)
 
     async def _body(self, request: web.Request) -> web.Response:
-        """What was sent, in a sandbox: no script, no form, no request to anywhere."""
-        text, kind = _there(await asyncio.to_thread(self._desk.body, _number(request)))
+        """The message as it was sent, sandboxed: no script, no form, no request to anywhere."""
+        text, kind = _or_404(await asyncio.to_thread(self._actions.body, _number(request)))
         return web.Response(text=text, content_type=kind, headers={
             "Content-Security-Policy": _DIGEST_POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
     async def _runs_feed(self, request: web.Request) -> web.Response:
-        return self._feed(request, "runs", feeds.runs_ended(await self._latest(), self._gate.service), page="/")
+        return self._feed(request, "runs", feeds.runs_ended(await self._snapshot(), self._authorizer.service_id), page="/")
 
     async def _changes_feed(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = _there(await asyncio.to_thread(self._desk.spider, name))
-        return self._feed(request, f"{name}: changes", list(feeds.of_changes(found.changes, self._gate.service)),
+        found = _or_404(await asyncio.to_thread(self._actions.spider, name))
+        return self._feed(request, f"{name}: changes", list(feeds.changed_items(found.changes, self._authorizer.service_id)),
                           page=f"/spiders/{quote(name)}")
 
     def _feed(self, request: web.Request, title: str, entries: list[feeds.Entry], *, page: str) -> web.Response:
-        text = self._pages.render("feed.xml", mask=self._desk.mask, title=title, entries=entries, page=page,
-                                  id=f"urn:{self._gate.service}:{quote(title)}", base=str(request.url.origin()),
+        text = self._pages.render("feed.xml", mask=self._actions.mask, title=title, entries=entries, page=page,
+                                  id=f"urn:{self._authorizer.service_id}:{quote(title)}", base=str(request.url.origin()),
                                   updated=max((entry.at for entry in entries), default=datetime.fromtimestamp(0, UTC)))
         return web.Response(text=text, content_type=feeds.TYPE)
 
     def _html(self, template: str, **facts: object) -> web.Response:
-        page = self._pages.render(template, inside=True, proof=self._gate.proof, feed_key=self._gate.feed_key, mask=self._desk.mask, **facts)
+        page = self._pages.render(template, authorized=True, csrf_token=self._authorizer.csrf_token, feed_key=self._authorizer.feed_key, mask=self._actions.mask, **facts)
         return web.Response(text=page, content_type="text/html")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events (WHATWG HTML section 9.2): `progress` whenever it changed, `end` when the run has."""
+        """Server-sent events (WHATWG HTML section 9.2): `progress` on every change, `end` when the run ends."""
         number = _number(request)
-        _there(await asyncio.to_thread(self._desk.progress, number))
+        _or_404(await asyncio.to_thread(self._actions.progress, number))
         if self._streams >= STREAMS:
             return web.Response(status=503, text=f"error: {STREAMS} runs are watched already; reload to see more\n")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -117,7 +117,7 @@ class Private:
         try:
             await response.prepare(request)
             await self._stream(number, response)
-        except ConnectionError:  # the visitor has left
+        except ConnectionError:  # the browser has left
             return response
         finally:
             self._streams -= 1
@@ -128,7 +128,7 @@ class Private:
         while not self._stopping.is_set():
             run, log = await asyncio.to_thread(self._live, number)
             event = json.dumps({**self._pages.live(run), "log": log})
-            # A comment keeps the connection known to be alive, and finds out when it is not.
+            # A comment when nothing changed: without writing, a closed connection would go unnoticed.
             await response.write(f"event: progress\ndata: {event}\n\n".encode() if event != last else b":\n\n")
             last = event
             if run.ended_at is not None:
@@ -140,38 +140,38 @@ class Private:
                 continue
 
     def _live(self, number: int) -> tuple[Run, str]:
-        run = self._desk.progress(number)
+        run = self._actions.progress(number)
         assert run is not None  # runs are never deleted while they are at work
-        return run, self._desk.log(number)
+        return run, self._actions.log(number)
 
-    # Doing
+    # Acting
 
     async def _run_now(self, request: web.Request) -> web.Response:
-        run = await self._done(partial(self._desk.run_now, request.match_info["name"]), self._desk.on_run)
-        return _see(f"/runs/{run.id}")
+        run = await self._act(partial(self._actions.run_now, request.match_info["name"]), self._actions.on_run)
+        return _redirect(f"/runs/{run.id}")
 
     async def _pause(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        await self._done(partial(self._desk.pause, name), self._desk.on_plan)
-        return _see(f"/spiders/{name}")
+        await self._act(partial(self._actions.pause, name), self._actions.on_plan)
+        return _redirect(f"/spiders/{name}")
 
     async def _resume(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        await self._done(partial(self._desk.resume, name), self._desk.on_plan)
-        return _see(f"/spiders/{name}")
+        await self._act(partial(self._actions.resume, name), self._actions.on_plan)
+        return _redirect(f"/spiders/{name}")
 
     async def _retry(self, request: web.Request) -> web.Response:
-        await self._done(partial(self._desk.retry, _number(request)), self._desk.on_mail)
-        return _see("/outbox")
+        await self._act(partial(self._actions.retry, _number(request)), self._actions.on_mail)
+        return _redirect("/outbox")
 
-    async def _done(self, action: Callable[[], _T], wake: Callable[[], None]) -> _T:
+    async def _act(self, action: Callable[[], _T], wake: Callable[[], None]) -> _T:
         found = await asyncio.to_thread(action)
         wake()
         return found
 
 
-def _explained(handler: Handler) -> Handler:
-    """What a person asked for and cannot have is said, not logged."""
+def _with_error_text(handler: Handler) -> Handler:
+    """Answer a PipelineError as text instead of logging it: the person who pressed the button reads it."""
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
@@ -186,11 +186,11 @@ def _number(request: web.Request) -> int:
     return int(request.match_info["id"])
 
 
-def _there(found: _T | None) -> _T:
+def _or_404(found: _T | None) -> _T:
     if found is None:
         raise web.HTTPNotFound
     return found
 
 
-def _see(path: str) -> web.Response:
+def _redirect(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": path})

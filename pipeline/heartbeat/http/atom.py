@@ -1,6 +1,6 @@
 """Atom feeds (RFC 4287) for feed readers: how runs ended, and what changed at one spider's site.
 
-A feed reader has no cookie and no header to set: its address carries a key that opens feeds and nothing else.
+A feed reader can send neither cookie nor header, so the URL carries a key that opens feeds and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True)
 class Entry:
-    """id: what stays the same however often it is told. href: where it leads, "" for nowhere."""
+    """id: the same in every version of the feed. href: the page it links to, "" for none."""
 
     id: str
     title: str
@@ -32,22 +32,22 @@ class Entry:
 
 
 def runs_ended(snapshot: Snapshot, service: str) -> list[Entry]:
-    """The last runs of all spiders, newest first. service: tells the entries of one service from another's."""
+    """The last runs of all spiders, newest first. service: makes the ids of this service differ from another's."""
     found = [Entry(_id(service, "run", run["id"]), f"{name}: {run['outcome'] or 'ended'}", datetime.fromisoformat(run["ended_at"]),
                    run["error"] or f"{run['pages']} pages, {run['items']} items", f"/runs/{run['id']}")
              for name, spider in snapshot["spiders"].items() for run in spider["recent"] if run["ended_at"]]
     return sorted(found, key=lambda entry: entry.at, reverse=True)[:ENTRIES]
 
 
-def of_changes(changes: list[Change], service: str) -> Iterator[Entry]:
+def changed_items(changes: list[Change], service: str) -> Iterator[Entry]:
     for change in changes[:ENTRIES]:
         links = (change.key, change.after.get("url"), change.before.get("url"))
-        yield Entry(_id(service, "change", change.id), f"{change.kind.value}: {_name(change)}", change.at, _told(change),
-                    next((str(text) for text in links if _is_web(text)), ""))
+        yield Entry(_id(service, "change", change.id), f"{change.kind.value}: {_name(change)}", change.at, _fields(change),
+                    next((str(text) for text in links if _is_web_url(text)), ""))
 
 
 def xml_text(text: str) -> str:
-    """Without what XML 1.0 (section 2.2) cannot have even escaped."""
+    """`text` without the characters that XML 1.0 (section 2.2) forbids even as escapes."""
     return _NOT_XML.sub("\ufffd", text)
 
 
@@ -60,7 +60,7 @@ def _name(change: Change) -> str:
     return str(next((fields[name] for name in ("title", "name", "headline") if fields.get(name)), change.key))
 
 
-def _told(change: Change) -> str:
+def _fields(change: Change) -> str:
     def said(value: object) -> str:
         return "–" if value is None or value == "" else str(value)
 
@@ -68,8 +68,8 @@ def _told(change: Change) -> str:
                      f"{name}: {said(change.before.get(name))} → {said(change.after.get(name))}" for name in change.fields)
 
 
-def _is_web(text: object) -> bool:
-    """Scraped: whatever is no plain web address is no link."""
+def _is_web_url(text: object) -> bool:
+    """Whether scraped text may become a link: only http and https URLs may."""
     if not isinstance(text, str):
         return False
     try:

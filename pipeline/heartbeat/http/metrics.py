@@ -1,7 +1,7 @@
 """The snapshot as metrics, in the Prometheus text format or OpenMetrics, whichever the scraper accepts.
 
-Everything is a gauge: figures of the last day and of the last run come from the store, and so survive a
-restart and may go down. Sums without an end would be wrong once old runs are pruned.
+Every metric is a gauge. The figures of the last day and the last run come from the store, so they survive a restart and
+may go down; a counter over all time would go wrong once old runs are pruned.
 """
 
 from __future__ import annotations

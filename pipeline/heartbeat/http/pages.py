@@ -1,4 +1,4 @@
-"""The pages for people, rendered here: they work without scripts."""
+"""Renders the HTML pages, Atom feeds and charts from templates; the pages work without JavaScript."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from pipeline.heartbeat.http.atom import xml_text
-from pipeline.heartbeat.snapshot.build import RECENT
 from pipeline.heartbeat.snapshot.schema import PastRun, Snapshot
+from pipeline.heartbeat.snapshot.spider_status import RECENT
 from pipeline.model import Change, Run
 from pipeline.text import escape_line, size_for_people, span_for_people, stamp
 
@@ -21,13 +21,13 @@ _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
 _CHARTS = 500
-"""Drawn charts that are kept: those of 250 spiders."""
+"""Cached charts: those of 250 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
            "waiting")
 
 
-class Pages:
-    """zone: of the times shown; `inside` in a template: the visitor has the token."""
+class PageRenderer:
+    """zone: of the times shown. `authorized` in a template: the request has the token."""
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
@@ -36,29 +36,29 @@ class Pages:
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took,
                                     "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
-        self._templates.globals |= {"figures": FIGURES, "named": named}
+        self._templates.globals |= {"figures": FIGURES, "state_of": state_of}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
         self.icon = (_FOLDER / "icon.svg").read_text("utf-8")
         self.script = (_FOLDER / "live.js").read_text("utf-8")
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
-        """Everything scraped in a page goes through `mask`, by the filters `plain` and `difference`."""
+        """mask: applied to all scraped text, by the filters `plain` and `difference`."""
         return self._templates.get_template(template).render(mask=mask, **facts)
 
-    def overview(self, snapshot: Snapshot, *, inside: bool, feed_key: str = "") -> str:
-        return self._templates.get_template("overview.html").render(now=snapshot, inside=inside, feed_key=feed_key)
+    def overview(self, snapshot: Snapshot, *, authorized: bool, feed_key: str = "") -> str:
+        return self._templates.get_template("overview.html").render(now=snapshot, authorized=authorized, feed_key=feed_key)
 
     def locked(self, *, wrong: bool) -> str:
-        return self._templates.get_template("locked.html").render(wrong=wrong, inside=False)
+        return self._templates.get_template("locked.html").render(wrong=wrong, authorized=False)
 
     def live(self, run: Run) -> dict[str, Any]:
-        """What changes on a run's page while it is at work."""
-        return {"state": named(run), "took": took(run),
+        """The values on a run's page that change while it is at work."""
+        return {"state": state_of(run), "took": took(run),
                 "figures": {name: getattr(run.progress, name) for name in FIGURES}
                 | {"size": size_for_people(run.progress.download_bytes)}}
 
     def _bars(self, runs: list[PastRun], figure: str) -> Markup:
-        """A chart of a spider's last runs, newest first, drawn once: they do not change any more."""
+        """A chart of a spider's last runs, which come newest first. It is cached, since ended runs never change."""
         key = (figure, runs[0]["id"], runs[-1]["id"], len(runs))
         if key not in self._charts:
             if len(self._charts) >= _CHARTS:
@@ -70,8 +70,8 @@ class Pages:
         return stamp(moment, self._zone) if moment is not None else "–"
 
 
-def named(run: Run) -> str:
-    """The state of a run in a word or two."""
+def state_of(run: Run) -> str:
+    """The state of a run in words."""
     if run.outcome is not None:
         return run.outcome.value.replace("_", " ")
     return "at work" if run.started_at is not None else "waiting for a place"
@@ -85,7 +85,7 @@ def took(run: Run) -> str:
 
 @pass_context
 def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
-    """Each field that differs: its name, what it was and what it is."""
+    """Each field that differs: its name, its value before and after."""
     def short(value: object) -> str:
         return _short("" if value is None else plain(context, str(value)))
 
@@ -95,7 +95,7 @@ def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
 
 @pass_context
 def plain(context: Context, text: str) -> str:
-    """Scraped text on one line, without control characters and without our secrets."""
+    """Scraped text on one line, with secrets masked and control characters escaped."""
     masked: str = context["mask"](" ".join(text.split()))
     return escape_line(masked)
 

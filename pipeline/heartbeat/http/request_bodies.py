@@ -1,4 +1,4 @@
-"""Bodies of requests: refused unread wherever none is expected, and never decompressed."""
+"""Request bodies: refused unread where no route expects one, never decompressed, and read only as small forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 FORM_BYTES = 16 * 1024
-"""Of a form; ours have one field."""
+"""Of a form; our forms have one field."""
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = 16
 
@@ -19,11 +19,11 @@ def has_body(request: web.Request) -> bool:
 
 
 def refusal(request: web.Request) -> web.Response | None:
-    """413 or 415 for a body that no route will read; None where there is none, or where it may be a form.
+    """413 or 415 for a body that no route reads; None where there is none, or where it may be a form.
 
-    Looks at the head alone. A form must be plain: no content coding, urlencoded, UTF-8, at most FORM_BYTES.
+    Only the head is looked at. A form must be plain: no content coding, urlencoded, UTF-8, at most FORM_BYTES.
     """
-    if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405, for which nothing is read
+    if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405, which reads nothing
         return None
     if request.method != "POST":
         return web.Response(status=413, text="error: this takes no body\n")
@@ -38,7 +38,7 @@ def refusal(request: web.Request) -> web.Response | None:
 
 
 async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
-    """A field of the form that the request carries, "" without one. Raises an HTTPException for what is no form."""
+    """A field of the form in the request's body, "" without one. Raises an HTTPException for a body that is no form."""
     if not has_body(request):
         return ""
     body = b""
@@ -51,6 +51,6 @@ async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
         fields = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_FIELDS, errors="strict")
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
-    except (ValueError, web.RequestPayloadError) as error:  # a chunk or a text that is none
+    except (ValueError, web.RequestPayloadError) as error:  # invalid chunks or invalid UTF-8
         raise web.HTTPBadRequest from error
     return dict(fields).get(name, "")

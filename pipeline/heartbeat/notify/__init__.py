@@ -1,1 +1,1 @@
-"""Notifications that the service sends: the dead-man's switch and systemd."""
+"""Notifying external monitors: dead-man's switches and systemd."""

@@ -1,1 +1,1 @@
-"""What is spoken on the port: lines, datagrams, and the detection of HTTP."""
+"""The protocols of the port: text lines with their commands, HTTP detection, UDP datagrams."""

@@ -1,4 +1,4 @@
-"""One accepted connection: counted, bounded, and spoken to in the dialect of its first line."""
+"""One connection with a transport: admitted, queued or refused, then served as text lines or as HTTP."""
 
 from __future__ import annotations
 
@@ -8,224 +8,232 @@ from typing import Protocol, cast
 
 from aiohttp import web
 
-from pipeline.heartbeat.access import Access
-from pipeline.heartbeat.connections.admission import Admission
-from pipeline.heartbeat.connections.limits import Limits
-from pipeline.heartbeat.connections.refusals import answer_without_a_place, asks_livez
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.connections.admission import AdmissionControl
+from pipeline.heartbeat.connections.limits import ServerLimits
+from pipeline.heartbeat.connections.refusals import refusal_for, requests_livez
 from pipeline.heartbeat.connections.time_slice import TimeSlice
-from pipeline.heartbeat.http.app import Web
-from pipeline.heartbeat.protocols.http_detection import BareLineFeeds
-from pipeline.heartbeat.protocols.lines import Lines, Replies
+from pipeline.heartbeat.http.app import HttpApp
+from pipeline.heartbeat.protocols.http_detection import LineFeedNormalizer
+from pipeline.heartbeat.protocols.lines import LineProtocol
+from pipeline.heartbeat.protocols.responder import Responder
 
-_MOST_EARLY = 16 * 1024
+_MOST_UNREAD = 16 * 1024
 
 
-class Port(Protocol):
-    """What connections share: who is there, and what they may do."""
+class ServerState(Protocol):
+    """What the connections of a server share."""
 
-    access: Access
-    admission: Admission
-    limits: Limits
-    replies: Replies
+    access: AccessPolicy
+    admission: AdmissionControl
+    limits: ServerLimits
+    responder: Responder
     slices: TimeSlice
-    web: Web
+    http_app: HttpApp
 
-    def joined(self, connection: Connection) -> None: ...
+    def connection_opened(self, connection: Connection) -> None: ...
 
-    def left(self, connection: Connection) -> None: ...
+    def connection_closed(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
-    """Starts with lines; an HTTP request line hands it to aiohttp, whose handler then gets every event.
+    """Begins with lines. An HTTP request line hands it to aiohttp, whose handler then gets every event.
 
-    aiohttp is called, not put in its place, so that a connection is counted until it is gone. peer: its address, "" for
-    the Unix socket, None to ask the transport; origin: what it is counted with; placed: it has its place already, and comes from the acceptor with what it
-    said there and what is owed to it; first: no answer before.
+    aiohttp is called and does not replace this protocol, so that the connection stays counted until it is lost.
+    peer: the client's address, "" for the Unix socket, None to ask the transport. admitted, received, unsent, first: of
+    a connection from the acceptor, which has admitted it already, read data, and sent only part of an answer; first is
+    False when it has answered before.
     """
 
-    __slots__ = ("_bare_line_feeds", "_early", "_fed", "_first", "_http", "_lines", "_lost", "_owed", "_patience", "_peer",
-                 "_port", "_refusing", "_serving", "_since", "_speaks_http", "_stalled", "_transport", "_unanswered", "ended", "origin",
-                 "placed", "secure", "trusted")
+    __slots__ = ("_first", "_http", "_http_began", "_is_http", "_lines", "_lost", "_normalizer", "_paused", "_peer", "_received",
+                 "_refusing", "_server", "_serving", "_since", "_timer", "_transport", "_unanswered", "_unsent", "admitted",
+                 "eof", "origin", "secure", "trusted")
 
-    def __init__(self, port: Port, *, peer: str | None = None, placed: bool = False, said: bytes = b"", owed: bytes = b"",
-                 first: bool = True) -> None:
-        self._port = port
+    def __init__(self, server: ServerState, *, peer: str | None = None, admitted: bool = False, received: bytes = b"",
+                 unsent: bytes = b"", first: bool = True) -> None:
+        self._server = server
         self._transport: asyncio.Transport | None = None
-        self._lines: Lines | None = None
+        self._lines: LineProtocol | None = None
         self._http: web.RequestHandler | None = None
-        self._bare_line_feeds: BareLineFeeds | None = None
-        self._patience: asyncio.Handle | None = None
+        self._normalizer: LineFeedNormalizer | None = None
+        self._timer: asyncio.Handle | None = None
         self._first = first
-        self._owed = owed
-        self._early = said
-        self._fed = False
+        self._unsent = unsent
+        self._received = received
+        self._http_began = False  # part of a request has arrived
         self._serving = False
-        self._stalled = False
+        self._paused = False
         self._refusing = False
-        self._speaks_http = False
+        self._is_http = False
         self._lost = False
         self._unanswered = 0
         self._since = 0.0
         self._peer = peer
         self.origin = ""
-        self.placed = placed
-        self.ended = False
+        self.admitted = admitted
+        self.eof = False
         self.trusted = False
         self.secure = False
 
     @property
-    def made(self) -> bool:
+    def has_transport(self) -> bool:
         return self._transport is not None
+
+    # Admission
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from asyncio's
         self._transport = transport
-        port = self._port
+        server = self._server
         if self._peer is None:  # not from the acceptor
             found = transport.get_extra_info("peername")
             self._peer = str(found[0]) if isinstance(found, tuple) and found else None
-        origin = port.admission.origin_of(self._peer) if self._peer is not None else None
-        if origin is None:  # may not connect, or is gone again
+        origin = server.admission.origin_of(self._peer) if self._peer is not None else None
+        if origin is None:  # the client may not connect, or has left
             transport.abort()
             return
         self.origin = origin
-        self.trusted = port.access.trusts(self._peer or "")
+        self.trusted = server.access.may_read_status(self._peer or "")
         self.secure = transport.get_extra_info("ssl_object") is not None
         loop = asyncio.get_running_loop()
-        if not self.placed and port.admission.has_room(origin):
-            port.admission.placed(origin)
-            self.placed = True
-        if self.placed:
-            port.joined(self)
-            self._patience = loop.call_soon(self._begin)  # when the transport is ready to be paused
-        elif port.admission.waits(self):
-            self._patience = loop.call_later(port.limits.door_s, self.refuse)
+        if not self.admitted and server.admission.has_room(origin):
+            server.admission.add(origin)
+            self.admitted = True
+        if self.admitted:
+            server.connection_opened(self)
+            self._timer = loop.call_soon(self._begin)  # only then can the transport be paused
+        elif server.admission.enqueue(self):
+            self._timer = loop.call_later(server.limits.queue_s, self.refuse)
             self._answer_livez()
         else:
             self.refuse()
 
     def admit(self) -> None:
-        """A place is free for one that waited."""
-        self.placed = True
-        self._port.joined(self)
+        """Begin a connection that was queued."""
+        self.admitted = True
+        self._server.connection_opened(self)
         self._begin()
 
     def _begin(self) -> None:
         assert self._transport is not None
-        if self._patience is not None:
-            self._patience.cancel()
-        if self._transport.is_closing():  # it was reset meanwhile, which is told next
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport.is_closing():  # it was reset meanwhile; connection_lost follows
             return
-        port = self._port
-        self._lines = Lines(self._transport, port.replies, port.limits, self._as_http, trusted=self.trusted,
-                            first=self._first)
+        server = self._server
+        self._lines = LineProtocol(self._transport, server.responder, server.limits, self._as_http, trusted=self.trusted,
+                                   first=self._first)
         self._transport.resume_reading()
-        if self._owed:
-            self._transport.write(self._owed)
-        if self._early:
-            self.data_received(self._early)
-        if self.ended:
+        if self._unsent:
+            self._transport.write(self._unsent)
+        if self._received:
+            self.data_received(self._received)
+        if self.eof:
             self.eof_received()
 
     def refuse(self) -> None:
-        """Say that there is no room, in the language of the question, and close."""
+        """Say that there is no room, in the protocol of the question, and close."""
         assert self._transport is not None
-        if self._patience is not None:
-            self._patience.cancel()
-        admission = self._port.admission
-        admission.gave_up(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        admission = self._server.admission
+        admission.dequeue(self)
         if not self._transport.is_closing():
-            self._transport.write(answer_without_a_place(self._early, admission.why_not(self.origin)))
+            self._transport.write(refusal_for(self._received, admission.refusal_reason(self.origin)))
             self._transport.close()
 
     def _answer_livez(self) -> None:
-        """Without a place, too: whether the loop turns is answered whoever else is there."""
-        if asks_livez(self._early):
+        """A queued connection, too, learns whether the event loop runs."""
+        if requests_livez(self._received):
             self.refuse()
 
+    # Events of the transport
+
     def data_received(self, data: bytes) -> None:
-        if self._speaks_http:
+        if self._is_http:
             self._feed_http(data)
         elif self._lines is not None:
-            self._lines.fed(data)
-        elif self._transport is not None:  # without a place: the beginning is kept, and no more is read
-            self._early += data
-            if len(self._early) > _MOST_EARLY:
+            self._lines.data_received(data)
+        elif self._transport is not None:  # not begun: keep the first bytes, and read no more than that
+            self._received += data
+            if len(self._received) > _MOST_UNREAD:
                 self._transport.pause_reading()
-            if not self.placed:
+            if not self.admitted:
                 self._answer_livez()
 
     def eof_received(self) -> bool:
-        """Half-closed clients are still answered, but over TLS, where asyncio has no half-closed connections."""
-        self.ended = True
-        if self._speaks_http:
-            return self._fed and not self.secure
+        """Half-closed clients are still answered, except over TLS, where asyncio has no half-closed connections."""
+        self.eof = True
+        if self._is_http:
+            return self._http_began and not self.secure
         if self._lines is not None:
-            self._lines.ended()
+            self._lines.eof_received()
         return not self.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        self._port.left(self)
-        if self._patience is not None:
-            self._patience.cancel()
+        self._server.connection_closed(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._http is not None:
-            self._port.web.forget(self._http)
-            # A turn later: aiohttp's task of this connection may be about to start, or to take up a request, and fails
-            # where it finds itself dismantled.
+            self._server.http_app.forget(self._http)
+            # One turn later: aiohttp's task of this connection may be about to start or to take a request, and fails when
+            # its handler has lost the connection by then.
             asyncio.get_running_loop().call_soon(self._http.connection_lost, exc)
         elif self._lines is not None:
-            self._lines.lost()
+            self._lines.connection_lost()
 
     def pause_writing(self) -> None:
         if self._http is not None:
-            self._stalled = True
+            self._paused = True
             self._since = asyncio.get_running_loop().time()
             self._http.pause_writing()
         elif self._lines is not None:
-            self._lines.stalled()
+            self._lines.pause_writing()
 
     def resume_writing(self) -> None:
         if self._http is not None:
-            self._stalled = False
+            self._paused = False
             self._http.resume_writing()
         elif self._lines is not None:
-            self._lines.read_again()
+            self._lines.resume_writing()
+
+    # HTTP
 
     @property
-    def takes_no_more(self) -> bool:
-        """Whether the request under way is the last of this connection."""
-        return self.ended or self._bare_line_feeds is not None
+    def is_last_request(self) -> bool:
+        """Whether the connection closes after the request that is being served."""
+        return self.eof or self._normalizer is not None
 
-    def request_began(self) -> None:
+    def request_started(self) -> None:
         self._serving = True
 
     def body_refused(self) -> None:
-        """What still comes is dropped; the connection is closed after the answer."""
+        """Drop the rest of the body; the connection is closed after the response."""
         self._refusing = True
 
-    def request_answered(self) -> None:
-        """The answer is about to be written; whatever comes now is the next request."""
-        self._serving = self._fed = False
+    def response_ready(self) -> None:
+        """The response is about to be written; whatever arrives now is the next request."""
+        self._serving = self._http_began = False
         self._unanswered = 0
         self._since = asyncio.get_running_loop().time()
 
-    def swept(self, now: float) -> None:
-        """Give up on a client that is idle, sends its request in drops, or reads nothing."""
-        if not self._speaks_http:
+    def sweep(self, now: float) -> None:
+        """Close a connection that is idle, whose request does not arrive, or whose client does not read."""
+        if not self._is_http:
             if self._lines is not None:
-                self._lines.swept(now)
+                self._lines.sweep(now)
             return
-        limits = self._port.limits
+        limits = self._server.limits
         waited = now - self._since
-        if (self._stalled and waited > limits.stalled_s) or (
-                not self._stalled and not self._serving and waited > limits.http_idle_s):
+        if (self._paused and waited > limits.stalled_s) or (
+                not self._paused and not self._serving and waited > limits.http_idle_s):
             self.abort()
 
     @property
-    def idles(self) -> bool:
-        """Whether it is HTTP and no request is at work: between two, or one that does not arrive."""
-        return self._speaks_http and not self._serving and not self._stalled
+    def is_idle(self) -> bool:
+        """Whether it is HTTP and no request is being served: between two, or while one has not arrived whole."""
+        return self._is_http and not self._serving and not self._paused
 
     @property
     def idle_since(self) -> float:
@@ -241,36 +249,36 @@ class Connection(asyncio.Protocol):
 
     def _as_http(self, data: bytes) -> None:
         assert self._transport is not None
-        self._speaks_http = True
+        self._is_http = True
         self._since = asyncio.get_running_loop().time()
-        self._bare_line_feeds = BareLineFeeds() if BareLineFeeds.begin(data) else None
-        self._port.slices.run(self._open_http)
+        self._normalizer = LineFeedNormalizer() if LineFeedNormalizer.is_needed(data) else None
+        self._server.slices.run(self._open_http)
         self._feed_http(data)
 
     def _open_http(self) -> None:
         if self._transport is not None and not self._lost:
-            self._http = self._port.web.serve(self._transport, self)
+            self._http = self._server.http_app.serve(self._transport, self)
 
     def _feed_http(self, data: bytes) -> None:
-        """Hand data to the HTTP server, when it is this connection's turn."""
-        limits = self._port.limits
+        """Give data to the HTTP server when this connection has its turn."""
+        limits = self._server.limits
         self._unanswered += len(data)
         if self._unanswered > (limits.dropped_bytes if self._refusing else limits.unanswered_bytes):
             self.abort()
             return
-        self._fed = True
+        self._http_began = True
         if not self._refusing:
-            self._port.slices.run(partial(self._parse_http, data))
+            self._server.slices.run(partial(self._parse_http, data))
 
     def _parse_http(self, data: bytes) -> None:
         if self._http is None or self._lost or self._refusing:
             return
-        if self._bare_line_feeds is not None:
-            data = self._bare_line_feeds.fed(data)
+        if self._normalizer is not None:
+            data = self._normalizer.feed(data)
         if not data:
             return
         try:
             self._http.data_received(data)
-        except Exception as error:  # noqa: BLE001  of a parser; the loop would log a traceback for anybody's bytes
-            self._port.web.failed(error)
+        except Exception as error:  # noqa: BLE001  from the parser; the event loop would log a traceback for any client's bytes
+            self._server.http_app.log_error(error)
             self.abort()

@@ -1,4 +1,4 @@
-"""Tell an HTTP request from lines of text by the first bytes of a connection (RFC 9112, 2.2 and 3)."""
+"""Tells an HTTP request from lines of text by the first bytes of a connection (RFC 9112, 2.2 and 3)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _HAS_BODY = re.compile(rb"\n(?:content-length|transfer-encoding):", re.IGNORECAS
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 
-class Beginning(Enum):
-    """What the first bytes of a connection are."""
+class FirstBytes(Enum):
+    """What the first bytes of a connection belong to."""
 
     HTTP = auto()
     LINES = auto()
-    UNDECIDED = auto()  # blank lines, or the beginning of a request line: the next packet tells
+    UNDECIDED = auto()  # blank lines or an unfinished request line: the next packet decides
 
 
 def is_request_line(line: bytes | bytearray) -> bool:
@@ -29,25 +29,25 @@ def is_request_line(line: bytes | bytearray) -> bool:
     return _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")) is not None
 
 
-def beginning_of(data: bytes | bytearray) -> Beginning:
-    """What a connection that began with `data` speaks. Blank lines before a request line are skipped (RFC 9112, 2.2)."""
+def classify(data: bytes | bytearray) -> FirstBytes:
+    """The protocol of a connection that began with `data`. Blank lines before a request line are skipped."""
     line, newline, _ = (rest := data.lstrip(b"\r\n")).partition(b"\n")
     if len(data) - len(rest) > _MOST_BLANKS:
-        return Beginning.LINES
+        return FirstBytes.LINES
     if newline:
-        return Beginning.HTTP if is_request_line(line) else Beginning.LINES
+        return FirstBytes.HTTP if is_request_line(line) else FirstBytes.LINES
     if line.startswith(_METHODS):
         unfinished = _UNFINISHED.fullmatch(line) is not None
     else:  # the beginning of a method, or nothing yet
         unfinished = any(method.startswith(line) for method in _METHODS)
-    return Beginning.UNDECIDED if unfinished else Beginning.LINES
+    return FirstBytes.UNDECIDED if unfinished else FirstBytes.LINES
 
 
-class BareLineFeeds:
-    """Gives the head of a request whose lines end in a bare LF the CRLF that aiohttp's parser insists on.
+class LineFeedNormalizer:
+    """Rewrites the head of a request whose lines end in a bare LF to CRLF, which aiohttp's parser requires.
 
-    Only a request line that itself ends in a bare LF begins this, and the connection takes one request: a proxy in
-    front that ends lines in CRLF reads a request as we do.
+    It is used only when the request line itself ends in a bare LF, and then for one request per connection. So this
+    server never reads a request otherwise than a proxy in front of it that ends lines in CRLF.
     """
 
     def __init__(self) -> None:
@@ -56,11 +56,11 @@ class BareLineFeeds:
         self._has_body = False
 
     @staticmethod
-    def begin(data: bytes) -> bool:
+    def is_needed(data: bytes) -> bool:
         line, newline, _ = data.partition(b"\n")
         return bool(newline) and not line.endswith(b"\r")
 
-    def fed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> bytes:
         """What the parser gets: nothing until the head is whole, then the head, then the body if there is one."""
         if self._whole:
             return data if self._has_body else b""

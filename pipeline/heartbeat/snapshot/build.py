@@ -1,15 +1,15 @@
-"""The snapshot: every fact the heartbeat tells, read from the store at one moment, and what to think of it.
+"""Builds the status snapshot: reads the store at one moment and decides the health of the pipeline.
 
-Truth here is about success, not about being alive: a spider whose last run failed, or whose slot passed
-without a success, is not ok, however well the service itself does.
+Health is about success. A spider whose last run failed, or whose slot passed without a success, is not ok, however well
+the service itself runs.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,94 +17,104 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from pipeline.errors import PipelineError
-from pipeline.heartbeat.snapshot.history import Past, Reading, duration_s
+from pipeline.heartbeat.snapshot.history import HistoryReader, RunHistory
 from pipeline.heartbeat.snapshot.schema import (
     SCHEMA,
     DiskStatus,
     HealthWord,
     OutboxStatus,
     RestingProxy,
-    RunStatus,
     Snapshot,
     SpiderStatus,
     TransferStatus,
 )
-from pipeline.model import Health, LoginCookie, Outcome, Run
-from pipeline.settings import Proxy, ProxyTable, Settings, quiet_between
+from pipeline.heartbeat.snapshot.spider_status import DueTimes, SpiderFacts, run_status, spider_status
+from pipeline.model import Health, Run
+from pipeline.settings import Proxy, ProxyTable, Settings
 from pipeline.store.database.engine import Store
 from pipeline.store.health import status_queries as queries
 from pipeline.store.health.proxy_health import pool_file, read_pool
 from pipeline.store.mail.login_cookies import first_ends
-from pipeline.store.runs.host_pauses import paused_hosts_of, paused_until
+from pipeline.store.runs.host_pauses import paused_hosts_of
 from pipeline.store.runs.paused_spiders import paused_since
-from pipeline.store.runs.runs import QUIET
 from pipeline.text import iso, quoted, size_for_people, span_for_people
 
-RECENT = 20
-"""Ended runs of each spider in a snapshot: enough for a sparkline."""
 
-DueAfter = Callable[[str, datetime], datetime | None]
-"""The first due time of a spider after a moment; None when it has no schedule."""
+@dataclass(frozen=True)
+class _Read:
+    """What one transaction read from the store."""
+
+    at_work: list[Run]
+    spiders: dict[str, SpiderStatus]
+    outbox: OutboxStatus
+    digest_problems: list[queries.DigestProblem]
+    downloads: dict[str, int]
+    size_bytes: int | None
 
 
-def snapshot(store: Store, settings: Settings, *, next_slots: Mapping[str, datetime | None], started_at: datetime,
-             now: datetime, version: str, due_after: DueAfter | None = None,
-             mask: Callable[[str], str] = str, past: Past | None = None) -> Snapshot:
-    """All facts at `now`. Blocks on the store: call it off the loop. Raises nothing for a store that cannot be read.
+def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
+                   history: RunHistory | None = None) -> Snapshot:
+    """The snapshot at `due_times.now`; schema.py documents its shape. It blocks on the store: call it in a thread.
 
-    next_slots: the next due time by spider. due_after: tells lateness; without it a spider is late once its
-    entry in next_slots is overdue. mask: takes secrets out of errors. past: what the snapshot before this one read;
-    given it, a spider costs the same whatever its history. shape.py documents what comes back.
+    A store that cannot be read makes a snapshot that says so; nothing is raised. mask: masks secrets in errors. history:
+    the runs that the snapshot before this one read; with it, a spider costs the same however long its history.
     """
-    zone = settings.zone
-    past = past or Past()
-    ended = past.reading(settings, mask)
+    zone, now, started_at = settings.zone, due_times.now, due_times.started_at
+    history = history or RunHistory()
+    reader = history.reader(settings, mask)
     try:
         with store.read() as connection:
-            at_work = _masked(queries.running(connection), mask)
-            paused = paused_since(connection)
-            hosts = paused_hosts_of(connection, now=now)
-            logins = first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before))
-            days = ended.day(connection, now - timedelta(days=1))
-            spiders = {name: _spider(connection, settings, name, ended=ended, at_work=at_work, next_due=next_slots.get(name),
-                                     day=days.get(name), started_at=started_at, now=now, due_after=due_after,
-                                     paused=name in paused, left_alone=paused_until(settings.spiders[name], hosts), login=logins.get(name))
-                       for name in settings.spiders}
-            outbox = _outbox(queries.outbox(connection), now, mask)
-            digests = [queries.digest_problem(connection, name) for name in settings.digests]
-            downloads = queries.download_counts(connection)
-            size_bytes = store.size_bytes(connection)
+            found = _read(connection, store, settings, due_times, mask=mask, reader=reader)
     except PipelineError as error:
-        return unreadable(str(error), started_at=started_at, now=now, version=version, zone=zone)
-    past.keep(ended)
+        return unreadable_snapshot(str(error), started_at=started_at, now=now, version=version, zone=zone)
+    history.keep(reader)
     disk = _disk(store.data_dir, settings.pipeline.keep_free)
-    below = settings.heartbeat.disk_below
-    reasons = [f"{name}: {reason}" for name, found in spiders.items() for reason in found["reasons"]]
-    reasons += _outbox_reasons(outbox, settings.heartbeat.outbox_after)
-    reasons += [_digest_reason(problem, mask, zone) for problem in digests if problem is not None]
-    reasons += _disk_reasons(disk, settings.pipeline.keep_free if below is None else below)
-    health = worst([*(found["health"] for found in spiders.values()), "degraded" if reasons else "ok"])
+    health, reasons = _health(found, settings, disk, mask)
     if not _is_writable(store.data_dir):
         health, reasons = "failing", ["store: data_dir cannot be written; see its mount and its owner", *reasons]
     return {
-        **_frame(health, reasons, started_at=started_at, now=now, version=version, zone=zone),
-        "spiders": spiders,
-        "runs": [_run(run, now, zone) for run in at_work],
-        "outbox": outbox,
-        "downloads": {"waiting": downloads.get("waiting", 0), "failed": downloads.get("failed", 0),
-                      "active": _transfers(at_work, mask)},
-        "proxies": {name: [shown_proxy(one) for one in _pool(proxy)] for name, proxy in settings.proxies.items()},
-        "resting_proxies": _resting(store.data_dir, settings, now),
-        "disk": disk, "store": {"readable": True, "writable": True, "error": "", "size_bytes": size_bytes},
+        **_empty(health, reasons, started_at=started_at, now=now, version=version, zone=zone),
+        "spiders": found.spiders,
+        "runs": [run_status(run, now, zone) for run in found.at_work],
+        "outbox": found.outbox,
+        "downloads": {"waiting": found.downloads.get("waiting", 0), "failed": found.downloads.get("failed", 0),
+                      "active": _transfers(found.at_work, mask)},
+        "proxies": {name: [_without_credentials(one) for one in _pool(proxy)] for name, proxy in settings.proxies.items()},
+        "resting_proxies": _resting_proxies(store.data_dir, settings, now),
+        "disk": disk, "store": {"readable": True, "writable": True, "error": "", "size_bytes": found.size_bytes},
     }
 
 
-def unreadable(why: str, *, started_at: datetime, now: datetime, version: str,
-               zone: tzinfo | None = None) -> Snapshot:
-    """What is true when the store cannot be read: failing, and why."""
+def _read(connection: Connection, store: Store, settings: Settings, due_times: DueTimes, *,
+          mask: Callable[[str], str], reader: HistoryReader) -> _Read:
+    now = due_times.now
+    at_work = [replace(run, error=mask(run.error)) if run.error else run for run in queries.running(connection)]
+    facts = SpiderFacts(
+        at_work, paused_since(connection), paused_hosts_of(connection, now=now), reader.day(connection, now - timedelta(days=1)),
+        first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before)))
+    problems = [queries.digest_problem(connection, name) for name in settings.digests]
+    return _Read(at_work,
+                 {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
+                 _outbox(queries.outbox(connection), now, mask), [problem for problem in problems if problem is not None],
+                 queries.download_counts(connection), store.size_bytes(connection))
+
+
+def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str]) -> tuple[HealthWord, list[str]]:
+    """The health of the pipeline and the reasons for it."""
+    below = settings.heartbeat.disk_below
+    reasons = [f"{name}: {reason}" for name, spider in found.spiders.items() for reason in spider["reasons"]]
+    reasons += _outbox_reasons(found.outbox, settings.heartbeat.outbox_after)
+    reasons += [_digest_reason(problem, mask, settings.zone) for problem in found.digest_problems]
+    reasons += _disk_reasons(disk, settings.pipeline.keep_free if below is None else below)
+    return worst([*(spider["health"] for spider in found.spiders.values()), "degraded" if reasons else "ok"]), reasons
+
+
+def unreadable_snapshot(why: str, *, started_at: datetime, now: datetime, version: str,
+                        zone: tzinfo | None = None) -> Snapshot:
+    """The snapshot when the store cannot be read: failing, and why."""
     why = quoted(why)
     return {
-        **_frame("failing", [f"store: {why}"], started_at=started_at, now=now, version=version, zone=zone),
+        **_empty("failing", [f"store: {why}"], started_at=started_at, now=now, version=version, zone=zone),
         "store": {"readable": False, "writable": False, "error": why, "size_bytes": None},
     }
 
@@ -114,9 +124,9 @@ def worst(words: list[HealthWord]) -> HealthWord:
     return max(words, key=order.index, default="ok")
 
 
-def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now: datetime, version: str,
+def _empty(health: HealthWord, reasons: list[str], *, started_at: datetime, now: datetime, version: str,
            zone: tzinfo | None) -> Snapshot:
-    """A snapshot of nothing, to be filled."""
+    """A snapshot without spiders, runs and figures, to be filled."""
     return {
         "schema": SCHEMA, "at": iso(now, zone), "version": version, "started_at": iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
@@ -127,93 +137,6 @@ def _frame(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
         "store": {"readable": True, "writable": True, "error": "", "size_bytes": None},
         "loop": {"lag_s": 0.0, "clock_jump_s": 0.0},
     }
-
-
-def _spider(connection: Connection, settings: Settings, name: str, *, ended: Reading, at_work: list[Run],
-            next_due: datetime | None, day: queries.RunTotals | None, started_at: datetime, now: datetime,
-            due_after: DueAfter | None, paused: bool, left_alone: datetime | None, login: LoginCookie | None) -> SpiderStatus:
-    table = settings.spiders[name]
-    told = ended.recent(connection, name, RECENT)
-    recent = [each.run for each in told]
-    success, failures = _success_and_failures(connection, name, recent)
-    running = [run for run in at_work if run.spider == name]
-    last = recent[0] if recent else None
-    grace = settings.heartbeat.late_after
-    due = due_for_success(name, success, started_at, next_due, due_after)
-    if left_alone is not None:
-        due = max(due, left_alone) if due is not None else None
-        next_due = max(next_due, left_alone) if next_due is not None else None
-    begun = running or (last is not None and last.error_kind == QUIET)
-    late = not paused and due is not None and is_late(
-        due + quiet_between(table.quiet, due.astimezone(settings.zone), now), now,
-        grace_s=grace if grace is not None else _grace_s(name, due, due_after),
-        time_limit_s=table.time_limit if begun else 0.0)
-    reasons = []
-    if failures:
-        why = quoted(next((run.error for run in recent if run.error), ""))
-        reasons.append(("the last run failed" if failures == 1 else f"the last {failures} runs failed")
-                       + (f" ({why})" if why else ""))
-    if left_alone is not None:
-        reasons.append(f"its host asks to be left alone until {iso(left_alone, settings.zone)}")
-    if late and due is not None:
-        reasons.append(f"late: due {iso(due, settings.zone)}, last success "
-                       + (iso(success.ended_at, settings.zone) if success and success.ended_at else "never"))
-    if last is not None and last.suspect:
-        reasons.append(f"run {last.id} is suspect" + (f" ({quoted(last.error)})" if last.error else ""))
-    many = failures >= settings.alerts.after
-    return {
-        "health": "failing" if many else "degraded" if reasons else "ok",
-        "reasons": reasons,
-        "schedule": "; ".join(entry.name for entry in table.schedule) or None,
-        "proxy": table.proxy,
-        "next_due": iso(next_due, settings.zone) if next_due and not paused else None,
-        "late": late,
-        "paused": paused,
-        "last_success": iso(success.ended_at, settings.zone) if success and success.ended_at else None,
-        "failures_in_a_row": failures,
-        "running": [run.id for run in running],
-        "last_run": _run(last, now, settings.zone) if last else None,
-        "recent": [each.shown for each in told],
-        "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
-        "login_ends": iso(login.ends_at, settings.zone) if login else None,
-    }
-
-
-def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
-    """The last success, and how many runs failed since; the store is asked only where `recent` does not reach."""
-    for position, run in enumerate(recent):
-        if run.outcome is Outcome.SUCCEEDED:
-            return run, sum(earlier.outcome in queries.FAILURES for earlier in recent[:position])
-    if len(recent) < RECENT:  # there are no more
-        return None, sum(run.outcome in queries.FAILURES for run in recent)
-    success = queries.last_success(connection, name)
-    return success, queries.failures_since(connection, name, success.ended_at if success else None)
-
-
-def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
-                    due_after: DueAfter | None) -> datetime | None:
-    """When the spider's next success is, or was, due: the first slot after the last one that was done.
-
-    A spider that never succeeded owes the slots since the service started.
-    """
-    if due_after is None:
-        return next_due
-    return due_after(name, success.due_at if success else started_at)
-
-
-def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
-    """Whether `due` passed with its grace. A run at work, or held by quiet hours, has its time limit on top, and no more."""
-    return now > due + timedelta(seconds=grace_s + time_limit_s)
-
-
-def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
-    """Half the time to the following slot, from one minute to one hour."""
-    following = due_after(name, due) if due_after else None
-    return 3600.0 if following is None else min(3600.0, max(60.0, (following - due).total_seconds() / 2))
-
-
-def _masked(runs: list[Run], mask: Callable[[str], str]) -> list[Run]:
-    return [replace(run, error=mask(run.error)) if run.error else run for run in runs]
 
 
 def _transfers(at_work: list[Run], mask: Callable[[str], str]) -> list[TransferStatus]:
@@ -240,13 +163,13 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
 
 
 def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], zone: tzinfo) -> str:
-    again = "sent with less than its settings ask for" if problem.next_at is None else \
+    what = "sent with less than its settings ask for" if problem.next_at is None else \
         f"not rendered, tried again {iso(problem.next_at, zone)}"
-    return f"digest {problem.name}: {again} ({quoted(mask(problem.error))})"
+    return f"digest {problem.name}: {what} ({quoted(mask(problem.error))})"
 
 
 def _is_writable(folder: Path) -> bool:
-    """Asked of the file system: writing to find out would add to what is wrong."""
+    """Asks the file system without writing: a write could make a full or broken disk worse."""
     try:
         return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
     except OSError:
@@ -256,7 +179,7 @@ def _is_writable(folder: Path) -> bool:
 def _disk(folder: Path, keep_free_bytes: int) -> DiskStatus:
     try:
         usage = shutil.disk_usage(folder)
-    except OSError:  # told as a reason: free_bytes is null
+    except OSError:  # _disk_reasons says so: free_bytes is null
         return {"free_bytes": None, "total_bytes": None, "keep_free_bytes": keep_free_bytes}
     return {"free_bytes": usage.free, "total_bytes": usage.total, "keep_free_bytes": keep_free_bytes}
 
@@ -271,29 +194,17 @@ def _disk_reasons(disk: DiskStatus, below: int) -> list[str]:
     return []
 
 
-def _run(run: Run, now: datetime, zone: tzinfo) -> RunStatus:
-    return {
-        "id": run.id, "spider": run.spider, "reason": run.reason, "due_at": iso(run.due_at, zone),
-        "started_at": iso(run.started_at, zone) if run.started_at else None,
-        "ended_at": iso(run.ended_at, zone) if run.ended_at else None,
-        "duration_s": duration_s(run, run.ended_at or now),
-        "outcome": run.outcome.value if run.outcome else None, "complete": run.complete, "suspect": run.suspect,
-        "error": quoted(run.error), "progress": dict(vars(run.progress)),
-    }
-
-
 def _pool(proxy: Proxy) -> tuple[str | ProxyTable, ...]:
     return proxy if isinstance(proxy, tuple) else (proxy,)
 
 
-def shown_proxy(proxy: str | ProxyTable) -> str:
-    """A proxy's URL without its credentials."""
+def _without_credentials(proxy: str | ProxyTable) -> str:
     parts = urlsplit(proxy if isinstance(proxy, str) else proxy.url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _resting(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
-    """The proxies of pools that failed and rest. A file that cannot be read is the run's to complain about."""
+def _resting_proxies(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
+    """The proxies of pools that failed and rest. A pool file that cannot be read is left out; the next run reports it."""
     found: list[RestingProxy] = []
     for name in settings.spiders:
         try:

@@ -1,39 +1,47 @@
-"""The latest snapshot: worked out by whoever asks first, shared by all who ask meanwhile."""
+"""A cache of the snapshot, so that many clients cause one read of the store."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from pipeline.errors import PipelineError
-from pipeline.heartbeat.snapshot.build import unreadable
-from pipeline.heartbeat.snapshot.loop_health import Thresholds, Vitals, judged
+from pipeline.heartbeat.snapshot.build import unreadable_snapshot
+from pipeline.heartbeat.snapshot.loop_health import HealthThresholds, LoopHealth, with_service_health
 from pipeline.heartbeat.snapshot.schema import Snapshot
-from pipeline.heartbeat.snapshot.write_probe import Probe
+from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 
 
-class Answers(Protocol):
-    """What the service tells the heartbeat. Everything it answers is made of this one snapshot."""
+class SnapshotSource(Protocol):
+    """The service, which makes the snapshot that every answer comes from."""
 
     async def status(self) -> Snapshot:
-        """`pipeline.heartbeat.snapshot.build.snapshot`, worked out off the loop. May raise PipelineError."""
+        """`pipeline.heartbeat.snapshot.build.build_snapshot`, run in a thread. May raise PipelineError."""
 
 
-class Latest:
-    """A snapshot no older than `fresh_s` at the moment it was asked for, by one reader of the store at a time.
+@dataclass(frozen=True)
+class HealthChecks:
+    """How the server checks its own service. write_probe: None where nothing is written."""
 
-    However many clients ask, the store is read once, and again only for those who came too late for that.
-    When the store does not answer within `patience_s`, the truth is that it does not: `failing`.
+    write_probe: WriteProbe | None = None
+    thresholds: HealthThresholds = field(default_factory=HealthThresholds)
+
+
+class SnapshotCache:
+    """A snapshot no older than `fresh_s` seconds when it was asked for.
+
+    One task reads the store at a time, however many clients ask. When the store does not answer within `patience_s`
+    seconds, the snapshot says `failing` and why.
     """
 
-    def __init__(self, answers: Answers, vitals: Vitals, *, started_at: datetime, version: str, fresh_s: float,
-                 patience_s: float, probe: Probe | None = None, thresholds: Thresholds | None = None) -> None:
-        self._answers = answers
-        self._vitals = vitals
-        self._probe = probe
-        self._thresholds = thresholds or Thresholds()
+    def __init__(self, source: SnapshotSource, loop_health: LoopHealth, checks: HealthChecks, *, started_at: datetime,
+                 version: str, fresh_s: float, patience_s: float) -> None:
+        self._source = source
+        self._loop_health = loop_health
+        self._checks = checks
         self._started_at = started_at
         self._version = version
         self._fresh_s = fresh_s
@@ -44,16 +52,16 @@ class Latest:
     async def get(self, now: datetime) -> Snapshot:
         found = await self._read(now)
         clock = time.monotonic()
-        return judged(found, self._vitals.now(clock), lag_after_s=self._thresholds.lag_after_s,
-                      unwritable=self._probe.problem(clock, after_s=self._thresholds.write_after_s)
-                      if self._probe else "")
+        probe, thresholds = self._checks.write_probe, self._checks.thresholds
+        return with_service_health(found, self._loop_health.status(clock), lag_after_s=thresholds.lag_after_s,
+                                   unwritable=probe.problem(clock, after_s=thresholds.write_after_s) if probe else "")
 
     async def _read(self, now: datetime) -> Snapshot:
         asked = time.monotonic()
         while True:
             if self._task is None or (self._task.done() and self._began < asked - self._fresh_s):
                 self._began = time.monotonic()
-                self._task = asyncio.create_task(self._answers.status(), name="heartbeat-snapshot")
+                self._task = asyncio.create_task(self._source.status(), name="heartbeat-snapshot")
             task, began = self._task, self._began
             await asyncio.wait({task}, timeout=max(0.0, asked + self._patience_s - time.monotonic()))
             if not task.done():
@@ -71,4 +79,4 @@ class Latest:
             await asyncio.wait({self._task})
 
     def _failing(self, now: datetime, why: str) -> Snapshot:
-        return unreadable(why, started_at=self._started_at, now=now, version=self._version)
+        return unreadable_snapshot(why, started_at=self._started_at, now=now, version=self._version)

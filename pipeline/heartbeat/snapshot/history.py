@@ -1,4 +1,4 @@
-"""Ended runs, read once. They change no more, and every snapshot tells of the same ones again."""
+"""A cache of ended runs: they never change, so every snapshot need not read them again."""
 
 from __future__ import annotations
 
@@ -16,70 +16,70 @@ from pipeline.settings import Settings
 from pipeline.store.health import status_queries as queries
 from pipeline.text import iso, quoted
 
-ROOM = 5000
-"""Runs that are kept: some megabytes. Where there are more to tell of, the rest is read each time."""
+MOST_RUNS = 5000
+"""Runs that are kept: some megabytes. The rest is read for each snapshot."""
 
 
-class Ended(NamedTuple):
-    """An ended run without our secrets, as a snapshot shows it, and its figures in the order of queries.FIGURES."""
+class EndedRun(NamedTuple):
+    """A run with secrets masked, as a snapshot shows it, and its figures in the order of queries.FIGURES."""
 
     run: Run
     shown: PastRun
     figures: tuple[int, ...]
 
 
-class Past:
-    """What the last snapshot read. Threads may share it: it is only ever replaced as a whole."""
+class RunHistory:
+    """The ended runs of the last snapshot. Threads may share it: it is only replaced as a whole."""
 
     def __init__(self) -> None:
-        self._last: Reading | None = None
+        self._last: HistoryReader | None = None
 
-    def reading(self, settings: Settings, mask: Callable[[str], str]) -> Reading:
-        """For one snapshot; keep() what came of it. mask: takes secrets out of errors; one for each Settings."""
+    def reader(self, settings: Settings, mask: Callable[[str], str]) -> HistoryReader:
+        """For one snapshot; give it to keep() afterwards. mask: masks secrets in errors, the same for the same Settings."""
         last = self._last
-        return Reading(settings, mask, last.read if last is not None and last.settings is settings else {})
+        return HistoryReader(settings, mask, last.runs if last is not None and last.settings is settings else {})
 
-    def keep(self, reading: Reading) -> None:
-        self._last = reading
+    def keep(self, reader: HistoryReader) -> None:
+        self._last = reader
 
 
-class Reading:
-    """The ended runs that one snapshot tells of. before: those that the snapshot before it did."""
+class HistoryReader:
+    """Reads the ended runs of one snapshot. known: runs by id that the snapshot before it read."""
 
-    def __init__(self, settings: Settings, mask: Callable[[str], str], before: dict[int, Ended]) -> None:
+    def __init__(self, settings: Settings, mask: Callable[[str], str], known: dict[int, EndedRun]) -> None:
         self.settings = settings
-        self.read: dict[int, Ended] = {}
+        self.runs: dict[int, EndedRun] = {}
         self._mask = mask
-        self._before = before
+        self._known = known
 
-    def recent(self, connection: Connection, spider: str, limit: int) -> list[Ended]:
+    def recent(self, connection: Connection, spider: str, limit: int) -> list[EndedRun]:
         """The last ended runs of a spider that began, newest first."""
         return self._runs(connection, queries.recent(connection, spider, limit))
 
     def day(self, connection: Connection, since: datetime) -> dict[str, queries.RunTotals]:
         """By spider: outcomes and summed figures of the runs that ended after `since`."""
-        ids = queries.ended_since(connection, since, ROOM + 1)
-        if len(ids) > ROOM:
+        ids = queries.ended_since(connection, since, MOST_RUNS + 1)
+        if len(ids) > MOST_RUNS:
             return queries.totals_since(connection, since)
-        by_spider: dict[str, list[Ended]] = defaultdict(list)
+        by_spider: dict[str, list[EndedRun]] = defaultdict(list)
         for each in self._runs(connection, ids):
             by_spider[each.run.spider].append(each)
         return {spider: _sums(ended) for spider, ended in by_spider.items()}
 
-    def _runs(self, connection: Connection, ids: list[int]) -> list[Ended]:
-        known = {number: each for number in ids if (each := self._before.get(number) or self.read.get(number)) is not None}
-        known |= {run.id: self._ended(run)
-                  for run in queries.runs_of(connection, [number for number in ids if number not in known])}
-        if len(self.read) < ROOM:
-            self.read |= known
-        return [known[number] for number in ids]
+    def _runs(self, connection: Connection, ids: list[int]) -> list[EndedRun]:
+        found = {number: each for number in ids if (each := self._known.get(number) or self.runs.get(number)) is not None}
+        found |= {run.id: self._ended(run)
+                  for run in queries.runs_of(connection, [number for number in ids if number not in found])}
+        if len(self.runs) < MOST_RUNS:
+            self.runs |= found
+        return [found[number] for number in ids]
 
-    def _ended(self, run: Run) -> Ended:
+    def _ended(self, run: Run) -> EndedRun:
         run = replace(run, error=self._mask(run.error)) if run.error else run
-        return Ended(run, shown(run, self.settings.zone), tuple(getattr(run.progress, name) for name in queries.FIGURES))
+        return EndedRun(run, past_run(run, self.settings.zone), tuple(getattr(run.progress, name) for name in queries.FIGURES))
 
 
-def shown(run: Run, zone: tzinfo) -> PastRun:
+def past_run(run: Run, zone: tzinfo) -> PastRun:
     assert run.ended_at is not None
     assert run.outcome is not None
     return {
@@ -90,11 +90,11 @@ def shown(run: Run, zone: tzinfo) -> PastRun:
 
 
 def duration_s(run: Run, until: datetime) -> float | None:
-    """Seconds from its start; None for one that never began."""
+    """Seconds from its start to `until`; None for a run that never began."""
     return round((until - run.started_at).total_seconds(), 3) if run.started_at else None
 
 
-def _sums(ended: Iterable[Ended]) -> queries.RunTotals:
+def _sums(ended: Iterable[EndedRun]) -> queries.RunTotals:
     outcomes: dict[str, int] = defaultdict(int)
     figures = []
     for each in ended:

@@ -1,4 +1,4 @@
-"""One line in the log for each fault that a request causes, and not many of them."""
+"""A log filter for errors of HTTP requests: one line for each error, and at most one line a minute."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.text import quoted
 EVERY_S = 60.0
 
 
-class FaultLog(logging.Filter):
-    """A filter for the logger of the HTTP server: anybody can send what fails, and must not fill the log.
+class ErrorLogFilter(logging.Filter):
+    """For the logger of the HTTP server, so that clients cannot fill the log with requests that fail.
 
-    What a client sent wrong is left out. A fault of ours is one line: its type and place, once in `every_s`, with
-    the number of those left out since.
+    It drops errors in what a client sent. An error of our own becomes one line with its type and place, once in
+    `every_s` seconds, with the number of lines dropped since.
     """
 
     def __init__(self, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class FaultLog(logging.Filter):
         self._every_s = every_s
         self._clock = clock
         self._next = float("-inf")
-        self._left_out = 0
+        self._dropped = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -36,18 +36,18 @@ class FaultLog(logging.Filter):
         if isinstance(error, HttpProcessingError):
             return False
         if self._clock() < self._next:
-            self._left_out += 1
+            self._dropped += 1
             return False
         self._next = self._clock() + self._every_s
-        more = f"; {self._left_out} more since the last such line" if self._left_out else ""
-        self._left_out = 0
+        more = f"; {self._dropped} more since the last such line" if self._dropped else ""
+        self._dropped = 0
         record.msg, record.args = "a request could not be answered: %s%s", (described(error), more)
         record.exc_info, record.exc_text = None, None
         return True
 
 
 def described(error: BaseException) -> str:
-    """Its type, what it says and where it was raised, on one line."""
+    """An error's type, its text and where it was raised, on one line."""
     place = next(iter(traceback.extract_tb(error.__traceback__)[-1:]), None)
     where = f" ({PurePath(place.filename).name}:{place.lineno}, {place.name})" if place is not None else ""
     return f"{type(error).__name__}: {quoted(str(error))[:200]}{where}"

@@ -1,4 +1,4 @@
-"""TLS handshakes: few at a time, each with a deadline. One costs the loop about a millisecond of arithmetic."""
+"""TLS handshakes: few at the same time, each with a deadline, since one takes the loop about a millisecond."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.heartbeat.connections.connection_counts import ConnectionCounts
 AT_ONCE = 32
 
 
-class Handshakes:
-    """deadline_s: for one handshake, and for waiting to begin it."""
+class TlsHandshakes:
+    """deadline_s: for one handshake, and for the wait to begin it."""
 
     def __init__(self, context: ssl.SSLContext, *, deadline_s: float) -> None:
         self._context = context
@@ -24,12 +24,12 @@ class Handshakes:
         self._waiting: deque[tuple[str, float, asyncio.Future[bool]]] = deque()
 
     async def connect(self, make: Callable[[], asyncio.Protocol], sock: socket.socket, origin: str) -> None:
-        """Shake hands and connect a protocol. Raises OSError when that fails or takes too long."""
+        """Do the handshake and connect a protocol. Raises OSError when it fails or takes too long."""
         if not self._counts.has_room(origin):
             turn: asyncio.Future[bool] = self._loop.create_future()
             self._waiting.append((origin, self._loop.time() + self._deadline_s, turn))
             if not await turn:
-                raise TimeoutError("no handshake was begun in time")
+                raise TimeoutError("the TLS handshake did not begin in time")
         else:
             self._counts.add(origin)
         try:
@@ -37,10 +37,10 @@ class Handshakes:
                                                      ssl_shutdown_timeout=self._deadline_s)
         finally:
             self._counts.remove(origin)
-            self._begin_more()
+            self._begin_next()
 
     def sweep(self, now: float) -> None:
-        """Give up those who wait too long to begin."""
+        """Give up connections that have waited too long to begin."""
         while self._waiting and (self._waiting[0][1] < now or self._waiting[0][2].done()):
             _, _, turn = self._waiting.popleft()
             if not turn.done():
@@ -49,7 +49,7 @@ class Handshakes:
     def close(self) -> None:
         self.sweep(float("inf"))
 
-    def _begin_more(self) -> None:
+    def _begin_next(self) -> None:
         for entry in tuple(self._waiting):
             origin, _, turn = entry
             if turn.done():

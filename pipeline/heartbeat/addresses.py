@@ -1,0 +1,30 @@
+"""Where clients of this machine find the heartbeat: host, Unix socket path, and the URL of the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from pipeline.heartbeat.token import Token
+from pipeline.settings import Settings
+from pipeline.settings.fields.scalars import is_loopback
+
+_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  read, not listened on
+
+
+def socket_path(settings: Settings) -> Path | None:
+    return settings.folder / settings.heartbeat.socket if settings.heartbeat.socket is not None else None
+
+
+def connectable_host(host: str) -> str:
+    """The host to connect to, from this machine, when the service listens on `host`."""
+    return _ANY.get(host, host)
+
+
+def pages_url(settings: Settings, token: Token, port: int | None = None) -> str:
+    """The URL that opens the pages. port: the port in use, where the settings say 0."""
+    table = settings.heartbeat
+    host = next(iter(table.names), connectable_host(table.host)) if not is_loopback(table.host) else table.host
+    shown = f"[{host}]" if ":" in host else host
+    scheme = "https" if table.certificate is not None else "http"
+    return f"{scheme}://{shown}:{port or table.port}/?token={quote(token.reveal())}"

@@ -1,0 +1,152 @@
+"""Binds the sockets that the heartbeat listens on (TCP, UDP, Unix), and makes their TLS context."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import HeartbeatError
+from pipeline.settings import Settings
+
+BACKLOG = 4096  # a client that finds the queue full has its kernel try again after one second, then three
+_UNIX_BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class ListenOptions:
+    """Where the server listens. port 0: a free port; None: no port, only the Unix socket. udp: also answer datagrams on
+    the same port number. socket_path: of a Unix socket. tls: the TCP port then speaks TLS only. host_names: what the
+    Host header of a browser may say beside addresses."""
+
+    host: str = "127.0.0.1"
+    port: int | None = 8000
+    udp: bool = False
+    socket_path: Path | None = None
+    tls: ssl.SSLContext | None = None
+    host_names: tuple[str, ...] = ()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """TLS 1.2 and newer with the certificate of the settings; None without one. Raises HeartbeatError."""
+    table = settings.heartbeat
+    if table.certificate is None:
+        return None
+    certificate = settings.folder / table.certificate
+    key = settings.folder / table.key if table.key is not None else None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    try:
+        # Without this callback OpenSSL would ask for a key's passphrase on the terminal.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except FileNotFoundError as error:
+        raise HeartbeatError("the certificate or key file is missing", where=f"{certificate}, {key or certificate}",
+                             fix="correct [heartbeat] certificate and key") from error
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise HeartbeatError(f"the certificate and key cannot be used: {error}", where=f"{certificate}, {key or certificate}",
+                             fix="both must be PEM, belong together, and the key have no passphrase") from error
+    return context
+
+
+async def bind_tcp(options: ListenOptions, *, receive_buffer_bytes: int) -> list[socket.socket]:
+    """Listening sockets on every address of the host, all on one port. Raises HeartbeatError."""
+    sockets: list[socket.socket] = []
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            options.host or None, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        port = options.port or 0
+        for family, _, _, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)  # accepted sockets inherit it
+            sock.bind((address[0], port, *address[2:]))
+            port = sock.getsockname()[1]
+            sock.listen(BACKLOG)
+            sock.setblocking(False)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise _bind_error(options, error) from error
+    return sockets
+
+
+def bind_udp(options: ListenOptions, listening: socket.socket) -> socket.socket:
+    """A datagram socket on the address and port of a listening TCP socket. Raises HeartbeatError.
+
+    It is bound here because uvloop hides the reason when it cannot bind.
+    """
+    sock = socket.socket(listening.family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if listening.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(listening.getsockname())
+    except OSError as error:
+        sock.close()
+        raise _bind_error(options, error, " (UDP)") from error
+    return sock
+
+
+def _bind_error(options: ListenOptions, error: OSError, kind: str = "") -> HeartbeatError:
+    host, port = options.host, options.port
+    if error.errno == errno.EADDRINUSE:
+        return HeartbeatError(f"port {port} on {host} is in use{kind}", where="heartbeat",
+                              fix="stop the other program or set [heartbeat] port = … in settings.toml")
+    if error.errno == errno.EACCES:
+        return HeartbeatError(f"port {port} on {host} needs privileges{kind}", where="heartbeat",
+                              fix="set [heartbeat] port = … above 1023 in settings.toml")
+    reason = error.strerror or (os.strerror(error.errno) if error.errno else "no such address")
+    return HeartbeatError(f"cannot listen on {host}, port {port}{kind}: {reason}", where="heartbeat",
+                          fix="set [heartbeat] host = … in settings.toml to an address of this machine")
+
+
+def bind_unix_socket(path: Path) -> socket.socket:
+    """A listening Unix socket that only its owner may use. It replaces one that a dead process left behind.
+
+    Raises HeartbeatError.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_stale(path)
+        mask = os.umask(0o177)  # so that others cannot connect between bind and chmod
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(mask)
+        sock.listen(_UNIX_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise HeartbeatError(f"cannot listen on this Unix socket: {error.strerror or error}", where=str(path),
+                             fix="set [heartbeat] socket = … to a shorter or another path") from error
+    except HeartbeatError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise HeartbeatError("this file exists and is no socket", where=str(path),
+                                 fix="set [heartbeat] socket = … to another path")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise HeartbeatError("another process answers on this socket", where=str(path), fix="stop the other service")

@@ -1,0 +1,58 @@
+"""How many connections the process's limit of open files (RLIMIT_NOFILE) allows, and raising that limit."""
+
+from __future__ import annotations
+
+import resource
+
+from pipeline.errors import UsageError
+
+_OTHER_FILES = 256
+"""Open files reserved for the rest of the service."""
+LEAST_OPEN_FILES = 128
+"""An idle service has about 30 open files; each run, download and delivery has a few more."""
+OPEN_FILES_FIX = "raise it to {}: `ulimit -n`, LimitNOFILE= of the unit, `--ulimit nofile=` of the container"
+
+
+def affordable(connections: int) -> int:
+    """`connections`, or as many as the soft limit of open files leaves room for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - _OTHER_FILES))
+
+
+def open_files_for(connections: int) -> int:
+    """Open files that a service needs; a refused connection has a descriptor for a moment, too."""
+    return 2 * connections + _OTHER_FILES
+
+
+def possible_open_files(wanted: int) -> int:
+    """How many of `wanted` open files this process may have once it raised its soft limit (setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (soft, hard):
+        return wanted
+    return min(wanted, max(soft, hard))
+
+
+def raise_open_files(connections: int) -> str:
+    """Raise the soft limit of open files to what `connections` need, or to the hard limit.
+
+    Returns what is missing nevertheless, "" for nothing. Raises UsageError when the limit is too low for any service.
+    """
+    wanted = open_files_for(connections)
+    possible = possible_open_files(wanted)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < LEAST_OPEN_FILES:
+        raise UsageError(f"the limit of open files is {possible}, and the service needs {LEAST_OPEN_FILES} at least",
+                         where="ulimit -n", fix=OPEN_FILES_FIX.format(wanted))
+    return short_of_files(connections)
+
+
+def short_of_files(connections: int) -> str:
+    """What a limit of open files too low for `connections` costs; "" for nothing."""
+    wanted = open_files_for(connections)
+    possible = possible_open_files(wanted)
+    if possible >= wanted:
+        return ""
+    return (f"the limit of open files is {possible}, and {wanted} are wanted: the heartbeat takes "
+            f"{max(1, min(connections, possible - _OTHER_FILES))} of {connections} connections")

@@ -1,0 +1,84 @@
+"""Reports runs and the health of the service to external monitors: dead-man's switches and systemd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from pipeline.errors import PipelineError
+from pipeline.heartbeat.notify.dead_man_switch import BeatSender, Event
+from pipeline.heartbeat.notify.systemd import SystemdNotifier
+from pipeline.heartbeat.protocols.commands.status import health
+from pipeline.heartbeat.snapshot.schema import Snapshot
+from pipeline.model import Outcome, Run
+from pipeline.settings import Settings
+from pipeline.settings.masking import Mask
+
+
+class MonitorNotifier:
+    """Each spider may have a dead-man's switch of its own; the service has one for all, and systemd.
+
+    settings: asked for each time, since a reload changes them. status: makes the snapshot.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],
+                 status: Callable[[], Awaitable[Snapshot]], *, systemd: SystemdNotifier | None = None,
+                 sender: BeatSender | None = None) -> None:
+        self._settings = settings
+        self._mask = mask
+        self._status = status
+        self._systemd = systemd or SystemdNotifier()
+        self._sender = sender or BeatSender()
+
+    def run_started(self, run: Run) -> None:
+        self._send(run, "start", "")
+
+    def run_ended(self, run: Run) -> None:
+        """A run that was stopped or skipped is neither success nor failure, and sends nothing."""
+        if run.suspect:
+            self._send(run, "fail", f"suspect: {run.error}")
+        elif run.outcome is Outcome.SUCCEEDED:
+            self._send(run, "success", "")
+        elif run.outcome not in (None, Outcome.STOPPED, Outcome.SKIPPED):
+            self._send(run, "fail", f"{run.outcome}: {run.error}")
+
+    def service_ready(self) -> None:
+        self._systemd.notify(READY=1)
+
+    def service_stopping(self) -> None:
+        self._systemd.notify(STOPPING=1)
+
+    async def run(self) -> None:
+        """Send the service's beats, and feed systemd's watchdog, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_service_beats())
+            if self._systemd.watchdog_s is not None:
+                tasks.create_task(self._feed_watchdog(self._systemd.watchdog_s))
+
+    async def drain(self, timeout_s: float) -> None:
+        await self._sender.drain(timeout_s)
+
+    def _send(self, run: Run, event: Event, text: str) -> None:
+        spider = self._settings().spiders.get(run.spider)
+        if spider is not None:
+            text = f"{run.spider} run {run.id}" + (f" {text}" if text else "")
+            self._sender.send(f"spiders.{run.spider}.beat", spider.beat, event, text, mask=self._mask())
+
+    async def _send_service_beats(self) -> None:
+        while True:
+            table = self._settings().heartbeat
+            if table.beat is not None:
+                try:
+                    found = await self._status()
+                    event: Event = "fail" if found["health"] == "failing" else "success"
+                    text = health(found)
+                except PipelineError as error:
+                    event, text = "fail", str(error)
+                self._sender.send("heartbeat.beat", table.beat, event, text, mask=self._mask())
+            await asyncio.sleep(table.beat_every)
+
+    async def _feed_watchdog(self, every_s: float) -> None:
+        """A task of the event loop: when the loop hangs, systemd hears nothing and restarts the service."""
+        while True:
+            self._systemd.notify(WATCHDOG=1)
+            await asyncio.sleep(every_s)

@@ -1,0 +1,19 @@
+"""The commands `token` and `quit`, which act on the connection."""
+
+from __future__ import annotations
+
+from pipeline.heartbeat.protocols.commands.command import ConnectionCommand, LineConnection
+
+
+def _token(connection: LineConnection, argument: str) -> None:
+    connection.reply("ok" if connection.authenticate(argument) else
+                     "error: that is not the token; `pipeline url` shows it")
+
+
+def _quit(connection: LineConnection, argument: str) -> None:
+    connection.close("bye")
+
+
+TOKEN = ConnectionCommand(name="token", argument="TOKEN", argument_required=True, run=_token,
+                          help="from another machine: the words above are answered from now on; `ok` or an error")
+QUIT = ConnectionCommand(name="quit", run=_quit, help="`bye`, and the connection is closed")

@@ -1,0 +1,28 @@
+"""The command `runs`, and the figures of a run in words."""
+
+from __future__ import annotations
+
+from pipeline.heartbeat.protocols.commands.command import SnapshotCommand
+from pipeline.heartbeat.snapshot.schema import PastRun, RunStatus, Snapshot
+from pipeline.text import size_for_people, span_for_people
+
+
+def run_figures(run: RunStatus) -> str:
+    done = run["progress"]
+    text = f"{done['pages']} pages, {done['items']} items, {done['downloads']} downloads"
+    if done["download_bytes"]:
+        text += f" ({size_for_people(done['download_bytes'])})"
+    return f"{text} in {span_for_people(run['duration_s'])}" if run["duration_s"] is not None else text
+
+
+def past_run_figures(run: PastRun) -> str:
+    text = f"{run['pages']} pages, {run['items']} items"
+    return f"{text} in {span_for_people(run['duration_s'])}" if run["duration_s"] is not None else text
+
+
+def _runs(snapshot: Snapshot, argument: str) -> str:
+    return "; ".join(f"{run['spider']} run {run['id']}: {run_figures(run)}, {run['progress']['waiting']} waiting"
+                     for run in snapshot["runs"]) or "no run at work"
+
+
+RUNS = SnapshotCommand(name="runs", answer=_runs, help="runs at work and what they have done")

@@ -1,0 +1,60 @@
+"""Answers commands and echoes, the same for lines and datagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.protocols.commands import Command, ImmediateCommand, SnapshotCommand, help_line, parse
+from pipeline.heartbeat.protocols.http_detection import is_request_line
+from pipeline.heartbeat.snapshot.cache import SnapshotCache
+from pipeline.heartbeat.snapshot.schema import Snapshot
+from pipeline.text import decode_line, escape_line, stamp
+
+
+class Responder:
+    """zone: of the timestamps. clock: now, aware."""
+
+    def __init__(self, cache: SnapshotCache, zone: tzinfo, clock: Callable[[], datetime], access: AccessPolicy) -> None:
+        self.clock = clock
+        self.access = access
+        self.help = help_line()
+        self._cache = cache
+        self._zone = zone
+        self._stamped = (0, "")
+
+    def timestamp(self) -> str:
+        """The date and time, formatted once a second."""
+        now = self.clock()
+        second = int(now.timestamp())
+        if second != self._stamped[0]:
+            self._stamped = (second, stamp(now, self._zone))
+        return self._stamped[1]
+
+    async def snapshot(self) -> Snapshot:
+        return await self._cache.get(self.clock())
+
+    def echo(self, text: str) -> str:
+        return f"[{self.timestamp()}] {escape_line(text)}"
+
+    def answer_simple(self, line: bytes) -> str | None:
+        """The answer to a line that needs neither its connection nor a snapshot; None for all others.
+
+        A blank line is one of the others: an HTTP request may follow it.
+        """
+        if not line.strip(b"\r") or is_request_line(line):
+            return None
+        text = decode_line(line.removesuffix(b"\r"))
+        command, argument = parse(text)
+        return self.answer_now(text, command, argument)
+
+    def answer_now(self, text: str, command: Command | None, argument: str) -> str | None:
+        """The answer that needs neither the connection nor a snapshot; None where it needs one of them."""
+        if command is None:
+            return self.echo(text)
+        return command.answer(self, argument) if isinstance(command, ImmediateCommand) else None
+
+    async def answer_from_snapshot(self, command: SnapshotCommand, argument: str) -> str:
+        """One line, whatever scraped text it quotes."""
+        return escape_line(command.answer(await self.snapshot(), argument))

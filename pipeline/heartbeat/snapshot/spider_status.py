@@ -1,0 +1,151 @@
+"""Decides the health of one spider: whether its runs fail, whether it is late, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+
+from sqlalchemy import Connection
+
+from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader, duration_s
+from pipeline.heartbeat.snapshot.schema import RunStatus, SpiderStatus
+from pipeline.model import LoginCookie, Outcome, Run
+from pipeline.settings import Settings, quiet_between
+from pipeline.store.health import status_queries as queries
+from pipeline.store.runs.host_pauses import paused_until
+from pipeline.store.runs.runs import QUIET
+from pipeline.text import iso, quoted
+
+RECENT = 20
+"""Ended runs of each spider in a snapshot: enough for a sparkline."""
+
+DueAfter = Callable[[str, datetime], datetime | None]
+"""The first due time of a spider after a moment; None when it has no schedule."""
+
+
+@dataclass(frozen=True)
+class SpiderFacts:
+    """What the store says of all spiders at one moment."""
+
+    at_work: list[Run]
+    paused: Mapping[str, datetime]
+    paused_hosts: dict[str, datetime]
+    days: dict[str, queries.RunTotals]
+    logins: Mapping[str, LoginCookie]
+
+
+@dataclass(frozen=True)
+class DueTimes:
+    """When spiders are due. next_slots: the next due time by spider. due_after: decides lateness; None: a spider is late
+    once its entry in next_slots is overdue."""
+
+    next_slots: Mapping[str, datetime | None]
+    started_at: datetime
+    now: datetime
+    due_after: DueAfter | None = None
+
+
+def spider_status(connection: Connection, settings: Settings, name: str, facts: SpiderFacts, due_times: DueTimes, *,
+                  history: HistoryReader) -> SpiderStatus:
+    zone, now = settings.zone, due_times.now
+    recent = history.recent(connection, name, RECENT)
+    last = recent[0].run if recent else None
+    success, failures = _success_and_failures(connection, name, [each.run for each in recent])
+    running = [run for run in facts.at_work if run.spider == name]
+    paused = name in facts.paused
+    left_alone = paused_until(settings.spiders[name], facts.paused_hosts)
+    next_due = due_times.next_slots.get(name)
+    due = due_for_success(name, success, due_times.started_at, next_due, due_times.due_after)
+    if left_alone is not None:
+        due = max(due, left_alone) if due is not None else None
+        next_due = max(next_due, left_alone) if next_due is not None else None
+    late = not paused and due is not None and _spider_is_late(settings, name, due, due_times, last=last, running=running)
+    reasons = list(_reasons(recent, failures, left_alone=left_alone, late_since=due if late else None, success=success, zone=zone))
+    day, login = facts.days.get(name), facts.logins.get(name)
+    table = settings.spiders[name]
+    return {
+        "health": "failing" if failures >= settings.alerts.after else "degraded" if reasons else "ok",
+        "reasons": reasons,
+        "schedule": "; ".join(entry.name for entry in table.schedule) or None,
+        "proxy": table.proxy,
+        "next_due": iso(next_due, zone) if next_due and not paused else None,
+        "late": late,
+        "paused": paused,
+        "last_success": iso(success.ended_at, zone) if success and success.ended_at else None,
+        "failures_in_a_row": failures,
+        "running": [run.id for run in running],
+        "last_run": run_status(last, now, zone) if last else None,
+        "recent": [each.shown for each in recent],
+        "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
+        "login_ends": iso(login.ends_at, zone) if login else None,
+    }
+
+
+def _reasons(recent: list[EndedRun], failures: int, *, left_alone: datetime | None, late_since: datetime | None,
+             success: Run | None, zone: tzinfo) -> Iterator[str]:
+    """Why a spider is not ok."""
+    if failures:
+        why = quoted(next((each.run.error for each in recent if each.run.error), ""))
+        yield ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
+    if left_alone is not None:
+        yield f"its host asks to be left alone until {iso(left_alone, zone)}"
+    if late_since is not None:
+        yield (f"late: due {iso(late_since, zone)}, last success "
+               + (iso(success.ended_at, zone) if success and success.ended_at else "never"))
+    last = recent[0].run if recent else None
+    if last is not None and last.suspect:
+        yield f"run {last.id} is suspect" + (f" ({quoted(last.error)})" if last.error else "")
+
+
+def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
+    """The last success, and how many runs failed since. The store is asked only when `recent` has no success."""
+    for position, run in enumerate(recent):
+        if run.outcome is Outcome.SUCCEEDED:
+            return run, sum(earlier.outcome in queries.FAILURES for earlier in recent[:position])
+    if len(recent) < RECENT:  # the store has no more
+        return None, sum(run.outcome in queries.FAILURES for run in recent)
+    success = queries.last_success(connection, name)
+    return success, queries.failures_since(connection, name, success.ended_at if success else None)
+
+
+def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
+                    due_after: DueAfter | None) -> datetime | None:
+    """When the next success of a spider is, or was, due: the first slot after the slot of its last success.
+
+    For a spider that never succeeded, the slots count from the start of the service.
+    """
+    if due_after is None:
+        return next_due
+    return due_after(name, success.due_at if success else started_at)
+
+
+def _spider_is_late(settings: Settings, name: str, due: datetime, due_times: DueTimes, *, last: Run | None,
+                    running: list[Run]) -> bool:
+    table, grace = settings.spiders[name], settings.heartbeat.late_after
+    begun = running or (last is not None and last.error_kind == QUIET)
+    return is_late(due + quiet_between(table.quiet, due.astimezone(settings.zone), due_times.now), due_times.now,
+                   grace_s=grace if grace is not None else _grace_s(name, due, due_times.due_after),
+                   time_limit_s=table.time_limit if begun else 0.0)
+
+
+def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
+    """Whether `due` and its grace have passed. time_limit_s: added for a run at work or held by quiet hours."""
+    return now > due + timedelta(seconds=grace_s + time_limit_s)
+
+
+def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
+    """Half the time to the following slot, from one minute to one hour."""
+    following = due_after(name, due) if due_after else None
+    return 3600.0 if following is None else min(3600.0, max(60.0, (following - due).total_seconds() / 2))
+
+
+def run_status(run: Run, now: datetime, zone: tzinfo) -> RunStatus:
+    return {
+        "id": run.id, "spider": run.spider, "reason": run.reason, "due_at": iso(run.due_at, zone),
+        "started_at": iso(run.started_at, zone) if run.started_at else None,
+        "ended_at": iso(run.ended_at, zone) if run.ended_at else None,
+        "duration_s": duration_s(run, run.ended_at or now),
+        "outcome": run.outcome.value if run.outcome else None, "complete": run.complete, "suspect": run.suspect,
+        "error": quoted(run.error), "progress": dict(vars(run.progress)),
+    }
