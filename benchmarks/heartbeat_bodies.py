@@ -27,7 +27,7 @@ import uvloop
 from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.connections.listeners import ListenOptions
 from pipeline.heartbeat.server import HeartbeatServer
-from tests.heartbeat.test_request_bodies import FORM, ROUTES, zstd
+from tests.heartbeat.http.test_request_bodies import FORM, ROUTES, zstd
 from tests.heartbeat.torture import Quiet
 
 

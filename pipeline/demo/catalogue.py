@@ -1,6 +1,6 @@
-"""What the demo shop sells. All of it follows from a revision, so that two runs differ in a known way.
+"""The products of the demo shop. They follow from a revision number, so that two runs differ in a known way.
 
-From each revision to the next one product goes, a few change price or stock, and every other time two come.
+From one revision to the next, one product goes, a few change price or stock, and every second time two are new.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Product:
 
 
 def product(number: int, revision: int) -> Product:
-    """A product as it was at a revision (1 or later)."""
+    """A product at a revision (1 or later)."""
     name = f"{_MATERIALS[number % 11]} {_THINGS[number % 13]} {_PLACES[number % 7]}"
     raised = (revision + number % 9) // 9
     sold = (revision + number % 13) // 13
@@ -47,13 +47,13 @@ def product(number: int, revision: int) -> Product:
 
 
 def products(revision: int) -> list[Product]:
-    """All that is on sale at a revision, in the order of the pages."""
+    """All products on sale at a revision, in the order of the pages."""
     count = PAGES * PER_PAGE + (revision % 2 == 0)
     return [product(number, revision) for number in range(revision, revision + count)]
 
 
 def page(revision: int, number: int) -> list[Product]:
-    """The products of one page (1 to PAGES); the last one takes what is left."""
+    """The products of one page (1 to PAGES); the last page has the rest."""
     found = products(revision)
     start = (number - 1) * PER_PAGE
     return found[start:] if number == PAGES else found[start:start + PER_PAGE]
@@ -66,13 +66,13 @@ def on_sale(revision: int, number: int) -> Product | None:
 
 
 def special(number: int, revision: int) -> Product:
-    """The one product of the gzip page, or of the GBK page."""
+    """The product of the gzip page or of the GBK page."""
     name = "青花瓷茶壶" if number == CHINESE_ID else "Offer of the day: cherry desk"
     return Product(number, name, 12900 + revision * 100, 3)
 
 
 def as_csv(revision: int) -> bytes:
-    """The catalogue as a spreadsheet wants it: UTF-8 with a BOM, CRLF."""
+    """The catalogue as CSV for spreadsheet programs: UTF-8 with a BOM, CRLF."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["编号", "名称", "价格 (EUR)", "库存"])

@@ -1,4 +1,4 @@
-"""Sending a demo file: validators, conditions and ranges (RFC 9110 sections 8.8, 13 and 14)."""
+"""HTTP responses with a demo file: validators, conditions and ranges (RFC 9110 sections 8.8, 13 and 14)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aiohttp import ETag, web
 from pipeline.demo.files import DemoFile
 
 
-async def sent(request: web.Request, file: DemoFile) -> web.StreamResponse:
-    """Answer with a file: whole, the part asked for, or that it has not changed."""
+async def file_response(request: web.Request, file: DemoFile) -> web.StreamResponse:
+    """Send the whole file, the requested range, or 304 when the client has it already."""
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
     if file.download_name:
         encoded = quote(file.download_name, safe="")  # RFC 6266 section 4.3, RFC 8187 section 3.2
@@ -36,10 +36,10 @@ async def sent(request: web.Request, file: DemoFile) -> web.StreamResponse:
         response.content_length = stop - start
     await response.prepare(request)
     if request.method != "HEAD":
-        with contextlib.suppress(ConnectionResetError):  # the client has left; nobody is to be told
+        with contextlib.suppress(ConnectionResetError):  # the client has closed the connection
             for chunk in file.chunks(start, stop):
                 await response.write(chunk)
-                await asyncio.sleep(0)  # a fast client must not keep the loop to itself
+                await asyncio.sleep(0)  # so that a fast client does not occupy the event loop
             await response.write_eof()
     return response
 
@@ -51,7 +51,7 @@ def _is_current(request: web.Request, file: DemoFile) -> bool:
 
 
 def _span(request: web.Request, file: DemoFile) -> tuple[int, int]:
-    """First byte and the one after the last; the whole file when the range is none, or is of another version."""
+    """The first byte and the one after the last; the whole file for no valid range, or a range of another version."""
     whole = (0, file.size_bytes)
     condition = request.headers.get("If-Range")
     if condition is not None and condition.strip('"') != file.etag and request.if_range != file.modified:

@@ -1,4 +1,4 @@
-"""The demo site's files: some megabytes each, made as they are sent, the same bytes every time."""
+"""The demo site's files of some megabytes, generated while they are sent, with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def files(revision: int) -> dict[str, DemoFile]:
 
 
 def _report() -> DemoFile:
-    """A PDF of one page that viewers open, made big by an object that nothing refers to."""
+    """A valid PDF of one page, made large by an object that nothing refers to."""
     text = b"BT /F1 24 Tf 72 720 Td (Annual report of the demo shop) Tj ET"
     filler_bytes = 3_000_000
     objects = (

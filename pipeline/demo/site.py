@@ -1,18 +1,15 @@
 """The demo site: a login with a CSRF token, a catalogue that changes between runs, files of some megabytes.
 
-It runs in the service's own loop and never holds it up: bodies are made and sent in small pieces.
+It runs in the service's event loop; bodies are generated and sent in small pieces, so that the loop never stalls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import gzip
 import hmac
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,10 +17,11 @@ from pathlib import Path
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.atomic_write import replace_file
 from pipeline.demo import catalogue
-from pipeline.demo.accounts import Visitor, Visitors
-from pipeline.demo.file_responses import sent
+from pipeline.demo.file_responses import file_response
 from pipeline.demo.files import files
+from pipeline.demo.sessions import DemoSession, SessionStore
 from pipeline.errors import UsageError
 
 USER = "demo"
@@ -35,13 +33,13 @@ _HEADERS = {
     "Server": "demo",
     "X-Content-Type-Options": "nosniff",
 }
-Handler = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request, DemoSession], Awaitable[web.StreamResponse]]
 
 
 class DemoSite:
-    """A site on loopback with the user "demo". password_file: made with a random password when missing, mode 0600.
+    """A site on loopback with the user "demo". password_file: created with a random password when missing, mode 0600.
 
-    The catalogue's revision goes up with every login and is kept beside the password. port 0 takes a free one.
+    The catalogue's revision goes up with every login and is kept beside the password. port 0: a free port.
     idle_s: a session unused for this long has to log in again.
     """
 
@@ -52,18 +50,18 @@ class DemoSite:
         self._revision_file = password_file.with_name(f"{password_file.name}.revision")
         self._password = ""
         self._revision = 0
-        self._visitors = Visitors(idle_s=idle_s, clock=time.monotonic)
+        self._sessions = SessionStore(idle_s=idle_s, clock=time.monotonic)
         self._templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                                       undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
-        """Where it answers, without a slash at the end; with the real port once started."""
+        """The URL of the site without a slash at the end; with the port in use once started."""
         return f"http://{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Return once the site answers. Raises UsageError when the port or the password file cannot be had."""
+        """Return once the site answers. Raises UsageError when the port or the password file cannot be used."""
         try:
             await asyncio.to_thread(self._read_files)
         except (OSError, ValueError) as error:
@@ -108,114 +106,114 @@ class DemoSite:
 
     def _behind_login(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def checked(request: web.Request) -> web.StreamResponse:
-            visitor = self._visitor(request)
-            if visitor is None or not visitor.logged_in:
+            session = self._session(request)
+            if session is None or not session.logged_in:
                 raise web.HTTPSeeOther("/login")
-            return await handler(request, visitor)
+            return await handler(request, session)
 
         return checked
 
-    def _visitor(self, request: web.Request) -> Visitor | None:
-        return self._visitors.known(request.cookies.get(_COOKIE, ""))
+    def _session(self, request: web.Request) -> DemoSession | None:
+        return self._sessions.find(request.cookies.get(_COOKIE, ""))
 
     async def _login_form(self, request: web.Request) -> web.Response:
-        visitor = self._visitor(request) or self._visitors.arrived()
-        return self._login_page(visitor, problem="", status=200)
+        session = self._session(request) or self._sessions.create()
+        return self._login_page(session, problem="", status=200)
 
     async def _login(self, request: web.Request) -> web.Response:
-        visitor = self._visitor(request)
+        session = self._session(request)
         form = await request.post()
-        if visitor is None or not _same(form.get("csrf_token"), visitor.csrf_token):
-            return self._login_page(visitor or self._visitors.arrived(), status=403,
+        if session is None or not _same(form.get("csrf_token"), session.csrf_token):
+            return self._login_page(session or self._sessions.create(), status=403,
                                     problem="This form is out of date; please try again.")
         right_user = _same(form.get("username"), USER)
         if not (_same(form.get("password"), self._password) and right_user):
-            return self._login_page(visitor, status=403, problem="Wrong user name or password.")
-        self._visitors.left(visitor)
+            return self._login_page(session, status=403, problem="Wrong user name or password.")
+        self._sessions.remove(session)
         self._revision += 1
-        await asyncio.to_thread(_write, self._revision_file, str(self._revision))
-        visitor = self._visitors.arrived(self._revision)
+        await asyncio.to_thread(replace_file, self._revision_file, f"{self._revision}\n".encode())
+        session = self._sessions.create(self._revision)
         response = web.Response(status=303, headers={"Location": "/catalogue"})
-        _set_cookie(response, visitor)
+        _set_cookie(response, session)
         return response
 
-    def _login_page(self, visitor: Visitor, *, problem: str, status: int) -> web.Response:
-        response = self._page("login.html", visitor, status=status, problem=problem)
-        _set_cookie(response, visitor)
+    def _login_page(self, session: DemoSession, *, problem: str, status: int) -> web.Response:
+        response = self._page("login.html", session, status=status, problem=problem)
+        _set_cookie(response, session)
         return response
 
     async def _logout(self, request: web.Request) -> web.Response:
-        visitor = self._visitor(request)
-        if visitor is not None:
-            self._visitors.left(visitor)
+        session = self._session(request)
+        if session is not None:
+            self._sessions.remove(session)
         response = web.Response(status=303, headers={"Location": "/login"})
         response.del_cookie(_COOKIE)
         return response
 
-    async def _catalogue(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def _catalogue(self, request: web.Request, session: DemoSession) -> web.Response:
         asked = request.query.get("page", "1")
         number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 4 else 0
         if not 1 <= number <= catalogue.PAGES:
             raise web.HTTPNotFound
-        return self._page("catalogue.html", visitor, title="Catalogue", number=number, pages=catalogue.PAGES,
-                          products=catalogue.page(visitor.revision, number))
+        return self._page("catalogue.html", session, title="Catalogue", number=number, pages=catalogue.PAGES,
+                          products=catalogue.page(session.revision, number))
 
-    async def _product(self, request: web.Request, visitor: Visitor) -> web.Response:
-        found = catalogue.on_sale(visitor.revision, int(request.match_info["number"]))
+    async def _product(self, request: web.Request, session: DemoSession) -> web.Response:
+        found = catalogue.on_sale(session.revision, int(request.match_info["number"]))
         if found is None:
             raise web.HTTPNotFound
-        return self._page("product.html", visitor, product=found)
+        return self._page("product.html", session, product=found)
 
-    async def _search(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def _search(self, request: web.Request, session: DemoSession) -> web.Response:
         wanted = request.query.get("q", "")[:100]
-        found = [one for one in catalogue.products(visitor.revision) if wanted.casefold() in one.name.casefold()]
-        return self._page("catalogue.html", visitor, title=f"Search for “{wanted}”", number=1, pages=1, products=found)
+        found = [one for one in catalogue.products(session.revision) if wanted.casefold() in one.name.casefold()]
+        return self._page("catalogue.html", session, title=f"Search for “{wanted}”", number=1, pages=1, products=found)
 
-    async def _offers(self, request: web.Request, visitor: Visitor) -> web.Response:
-        """The gzip page (RFC 9110 section 8.4.1.3), for all who take gzip."""
-        response = self._one_product(visitor, "Offer of the day", catalogue.OFFER_ID)
+    async def _offers(self, request: web.Request, session: DemoSession) -> web.Response:
+        """The page that is sent with gzip (RFC 9110 section 8.4.1.3) to clients that accept it."""
+        response = self._one_product(session, "Offer of the day", catalogue.OFFER_ID)
         response.headers["Vary"] = "Accept-Encoding"
         if "gzip" in request.headers.get("Accept-Encoding", "") and isinstance(response.body, bytes):
             response.body = gzip.compress(response.body, mtime=0)
             response.headers["Content-Encoding"] = "gzip"
         return response
 
-    async def _chinese(self, request: web.Request, visitor: Visitor) -> web.Response:
-        """A page in GBK, which only its Content-Type says."""
-        return self._one_product(visitor, "今日特价", catalogue.CHINESE_ID, charset="gbk", language="zh")
+    async def _chinese(self, request: web.Request, session: DemoSession) -> web.Response:
+        """A page in GBK; only its Content-Type says so."""
+        return self._one_product(session, "今日特价", catalogue.CHINESE_ID, charset="gbk", language="zh")
 
-    async def _documents(self, request: web.Request, visitor: Visitor) -> web.Response:
-        return self._page("documents.html", visitor, files=list(files(visitor.revision).values()))
+    async def _documents(self, request: web.Request, session: DemoSession) -> web.Response:
+        return self._page("documents.html", session, files=list(files(session.revision).values()))
 
-    async def _file(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
-        found = files(visitor.revision).get(request.match_info["name"])
+    async def _file(self, request: web.Request, session: DemoSession) -> web.StreamResponse:
+        found = files(session.revision).get(request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
-        return await sent(request, found)
+        return await file_response(request, found)
 
-    def _one_product(self, visitor: Visitor, title: str, number: int, *, charset: str = "utf-8",
+    def _one_product(self, session: DemoSession, title: str, number: int, *, charset: str = "utf-8",
                      language: str = "en") -> web.Response:
-        return self._page("catalogue.html", visitor, charset=charset, language=language, title=title, number=1,
-                          pages=1, products=[catalogue.special(number, visitor.revision)])
+        return self._page("catalogue.html", session, charset=charset, language=language, title=title, number=1,
+                          pages=1, products=[catalogue.special(number, session.revision)])
 
-    def _page(self, template: str, visitor: Visitor, *, status: int = 200, charset: str = "utf-8",
+    def _page(self, template: str, session: DemoSession, *, status: int = 200, charset: str = "utf-8",
               language: str = "en", **values: object) -> web.Response:
         text = self._templates.get_template(template).render(
-            visitor=visitor, charset=charset, language=language, user=USER, **values)
+            session=session, charset=charset, language=language, user=USER, **values)
         return web.Response(status=status, body=text.encode(charset, "xmlcharrefreplace"),
                             headers={"Content-Type": f"text/html; charset={charset}", "Cache-Control": "no-store"})
 
     def _read_files(self) -> None:
         self._password_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._password = _content(self._password_file)
+        self._password = _read(self._password_file)
         if not self._password:
             self._password = secrets.token_urlsafe(16)
-            _write(self._password_file, self._password)
-        self._revision = int(_content(self._revision_file) or 0)
+            replace_file(self._password_file, f"{self._password}\n".encode())
+        self._revision = int(_read(self._revision_file) or 0)
 
 
-def _set_cookie(response: web.Response, visitor: Visitor) -> None:
-    response.set_cookie(_COOKIE, visitor.key, httponly=True, samesite="Lax", path="/")
+def _set_cookie(response: web.Response, session: DemoSession) -> None:
+    response.set_cookie(_COOKIE, session.key, httponly=True, samesite="Lax", path="/")
 
 
 def _same(given: object, wanted: str) -> bool:
@@ -245,23 +243,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers.update(_HEADERS)
 
 
-def _content(path: Path) -> str:
+def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8").strip()
     except FileNotFoundError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Atomically, readable by the owner alone (mkstemp makes files 0600)."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

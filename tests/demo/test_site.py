@@ -13,7 +13,7 @@ import requests
 from lxml import html
 
 from pipeline.demo import DemoSite
-from pipeline.demo.accounts import Visitors
+from pipeline.demo.sessions import SessionStore
 from pipeline.errors import UsageError
 
 
@@ -279,22 +279,22 @@ def test_a_folder_that_cannot_be_made_is_one_clear_message(run, tmp_path):
 
 def test_a_session_nobody_uses_ends():
     now = 0.0
-    visitors = Visitors(idle_s=60, clock=lambda: now)
-    visitor = visitors.arrived(1)
+    sessions = SessionStore(idle_s=60, clock=lambda: now)
+    session = sessions.create(1)
     now = 59.0
-    assert visitors.known(visitor.key) is visitor
+    assert sessions.find(session.key) is session
     now = 118.0
-    assert visitors.known(visitor.key) is visitor
+    assert sessions.find(session.key) is session
     now = 179.0
-    assert visitors.known(visitor.key) is None
+    assert sessions.find(session.key) is None
 
 
 def test_many_sessions_take_bounded_memory():
-    visitors = Visitors(idle_s=60, clock=time.monotonic)
-    first = visitors.arrived()
+    sessions = SessionStore(idle_s=60, clock=time.monotonic)
+    first = sessions.create()
     for _ in range(1000):
-        visitors.arrived()
-    assert visitors.known(first.key) is None
+        sessions.create()
+    assert sessions.find(first.key) is None
 
 
 def test_a_large_body_does_not_hold_up_the_loop(run, site, browser, password_file):

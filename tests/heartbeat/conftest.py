@@ -38,12 +38,12 @@ class Service:
     def __init__(self):
         self.says = empty()
         self.asked = 0
-        self.gate = None
+        self.blocked_until = None
 
     async def status(self):
         self.asked += 1
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.blocked_until is not None:
+            await self.blocked_until.wait()
         if isinstance(self.says, Exception):
             raise self.says
         return self.says

@@ -22,9 +22,8 @@ from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
-
-from .conftest import NOW, Service
-from .test_web import raw
+from tests.heartbeat.conftest import NOW, Service
+from tests.heartbeat.http.test_app import raw
 
 TOKEN = Token("t0ken-" * 8)
 

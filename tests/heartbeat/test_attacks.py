@@ -8,10 +8,9 @@ import time
 import pytest
 
 from pipeline.heartbeat.connections.limits import ServerLimits
-
-from .conftest import empty, spider_status
-from .test_web import raw
-from .torture import assault, flood, honest
+from tests.heartbeat.conftest import empty, spider_status
+from tests.heartbeat.http.test_app import raw
+from tests.heartbeat.torture import assault, flood, honest
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -85,7 +84,7 @@ def test_who_comes_to_a_full_house_is_let_in_as_soon_as_a_place_is_free(start):
     with socket.create_connection(heartbeat.address, 10) as third, socket.create_connection(heartbeat.address, 10) as fourth:
         for sock in (third, fourth):
             sock.sendall(b"ping\n")
-        assert b"2 connections are all this port has" in raw(heartbeat, b"")  # the door has room for as many, too
+        assert b"2 connections are all this port has" in raw(heartbeat, b"")  # as many wait in the queue
         first.close()
         assert third.recv(100) == b"pong\n"
         third.close()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -63,3 +65,9 @@ def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
         with pytest.raises(HeartbeatError, match="closed without an answer"):
             HeartbeatClient("127.0.0.1", port).ask("ping")
         thread.join(5)
+
+
+def test_the_client_and_the_url_of_the_pages_load_no_http_server():
+    code = ("import sys, pipeline.cli.main, pipeline.heartbeat.client, pipeline.heartbeat.addresses, pipeline.heartbeat.token\n"
+            "print(*{'aiohttp', 'jinja2', 'sqlalchemy', 'prometheus_client'} & sys.modules.keys())")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout == "\n"

@@ -76,7 +76,8 @@ class UdpProtocol(asyncio.DatagramProtocol):
         if command is TOKEN:
             return  # a token must not travel unencrypted, and a datagram has no connection to authenticate
         if isinstance(command, SnapshotCommand):
-            if self._responder.access.may_read_status(source[0]) and len(self._tasks) < _MOST_TASKS:
+            allowed = not command.needs_token or self._responder.access.may_read_status(source[0])
+            if allowed and len(self._tasks) < _MOST_TASKS:
                 task = self._loop.create_task(self._answer_later(command, argument, source, len(data)), name="heartbeat-datagram")
                 self._tasks.add(task)
                 task.add_done_callback(self._task_ended)

@@ -27,9 +27,8 @@ from pipeline.store import open_store
 from pipeline.store.database.schema import changes, download_files, downloads, messages
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
+from tests.heartbeat.conftest import NOW, STARTED
 from tests.servers.program import eventually
-
-from .conftest import NOW, STARTED
 
 SECRETS = {"BOOKS_PASSWORD": "hunter2-books", "BOOKS_COOKIE": "sid=c00kie-value", "MAIL_PASSWORD": "m@il&secret",
            "PROXY_PASSWORD": "pr0xy-password", "HEADER_KEY": "api-key-77", "BEAT_URL": "https://hc.example/uuid-123"}
@@ -66,7 +65,7 @@ HTML = "<!doctype html><p style='color:red'>News</p><script>alert(1)</script><im
 
 
 class World:
-    """A store with one of everything, its desk, and what the buttons woke."""
+    """A store with one of everything, its admin actions, and which callbacks the buttons called."""
 
     def __init__(self, folder):
         (folder / "settings.toml").write_text(SETTINGS)

@@ -12,9 +12,8 @@ import pytest
 import requests
 
 from pipeline.heartbeat.connections.listeners import tls_context
+from tests.heartbeat.conftest import empty, past_run, progress, run_status, spider_status
 from tests.servers.program import eventually
-
-from .conftest import empty, past_run, progress, run_status, spider_status
 
 STAMPED = "[2026-11-22 23:16:41] "
 BUSY = empty() | {

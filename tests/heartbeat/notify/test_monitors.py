@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,20 +12,16 @@ from pipeline.errors import PipelineError, SettingsError, StoreError, UsageError
 from pipeline.heartbeat.notify.dead_man_switch import BeatSender, send_beat
 from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.heartbeat.notify.systemd import SystemdNotifier
-from pipeline.heartbeat.snapshot.loop_health import LoopHealth, with_service_health
-from pipeline.heartbeat.snapshot.write_probe import WriteProbe
+from pipeline.heartbeat.snapshot.loop_health import with_service_health
 from pipeline.model import Outcome, Run
 from pipeline.settings import Secret, load
 from pipeline.settings.masking import Mask
-from pipeline.store import open_store
-from pipeline.store.health import write_probe
-
-from .conftest import NOW, empty
+from tests.heartbeat.conftest import NOW, empty
 
 RUN = Run(id=7, pass_id=1, spider="books", attempt=1, reason="schedule", due_at=NOW, created_at=NOW)
 
 
-class SwitchBoard:
+class FakeSwitch:
     """A dead-man's switch: what it was told, and what it answers."""
 
     def __init__(self):
@@ -50,17 +44,17 @@ class SwitchBoard:
 
 
 @asynccontextmanager
-async def switch_board():
-    board = SwitchBoard()
+async def fake_switch():
+    switch = FakeSwitch()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", board.handle)
+    app.router.add_route("*", "/{path:.*}", switch.handle)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    board.url = f"http://127.0.0.1:{runner.addresses[0][1]}/uuid"
+    switch.url = f"http://127.0.0.1:{runner.addresses[0][1]}/uuid"
     try:
-        yield board
+        yield switch
     finally:
         await runner.cleanup()
 
@@ -80,7 +74,7 @@ def settings(tmp_path, monkeypatch):
     return settings
 
 
-def outward(settings, status=None, **options):
+def notifier(settings, status=None, **options):
     async def ok():
         return empty()
 
@@ -89,19 +83,19 @@ def outward(settings, status=None, **options):
 
 def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypatch):
     async def story():
-        async with switch_board() as board:
-            monkeypatch.setenv("BEAT", board.url)
-            beats = outward(settings(spider='beat = { env = "BEAT" }'))
+        async with fake_switch() as switch:
+            monkeypatch.setenv("BEAT", switch.url)
+            beats = notifier(settings(spider='beat = { env = "BEAT" }'))
             for number, tell in enumerate((
                     lambda: beats.run_started(RUN), lambda: beats.run_ended(replace(RUN, outcome=Outcome.SUCCEEDED)),
                     lambda: beats.run_ended(replace(RUN, outcome=Outcome.FAILED, error="login\nwith hunter2")),
                     lambda: beats.run_ended(replace(RUN, outcome=Outcome.SUCCEEDED, suspect=True, error="it found none of the 3 items")))):
                 tell()
-                await board.until(number + 1)
+                await switch.until(number + 1)
             beats.run_ended(replace(RUN, outcome=Outcome.STOPPED))
             beats.run_started(replace(RUN, spider="other"))
             await beats.drain(5)
-            assert board.told == [("/uuid/start", "books run 7"), ("/uuid", "books run 7"),
+            assert switch.told == [("/uuid/start", "books run 7"), ("/uuid", "books run 7"),
                                   ("/uuid/fail", "books run 7 failed: login with ****"),
                                   ("/uuid/fail", "books run 7 suspect: it found none of the 3 items")]
 
@@ -110,21 +104,21 @@ def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypat
 
 def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplog):
     async def story():
-        async with switch_board() as board:
-            beats = outward(settings(spider=f'beat = "{board.url}"'))
-            board.answers = [500, 503, 200]
+        async with fake_switch() as switch:
+            beats = notifier(settings(spider=f'beat = "{switch.url}"'))
+            switch.answers = [500, 503, 200]
             beats.run_started(RUN)
             await beats.drain(5)
-            assert len(board.told) == 3
+            assert len(switch.told) == 3
             assert not [record for record in caplog.records if record.name.startswith("pipeline")]
             for status, number in ((500, 3), (404, 1), (302, 1)):
-                board.told.clear()
-                board.answers = [status] * 3
+                switch.told.clear()
+                switch.answers = [status] * 3
                 beats.run_started(RUN)
                 await beats.drain(5)
-                assert len(board.told) == number
+                assert len(switch.told) == number
                 assert f"answered {status}" in caplog.text
-            return board.url
+            return switch.url
 
     url = asyncio.run(story())
     assert "spiders.books.beat" in caplog.text
@@ -149,12 +143,12 @@ def test_a_url_that_anybody_could_read_on_the_way_is_refused(settings, monkeypat
 
 def test_too_many_beats_are_dropped_not_kept(settings, caplog):
     async def story():
-        async with switch_board() as board:
-            beats = outward(settings(spider=f'beat = "{board.url}"'))
+        async with fake_switch() as switch:
+            beats = notifier(settings(spider=f'beat = "{switch.url}"'))
             for _ in range(100):
                 beats.run_started(RUN)
             await beats.drain(20)
-            assert len(board.told) == 64
+            assert len(switch.told) == 64
 
     asyncio.run(story())
     assert "too many beats are pending" in caplog.text
@@ -162,7 +156,7 @@ def test_too_many_beats_are_dropped_not_kept(settings, caplog):
 
 def test_the_whole_is_told_again_and_again_and_failing_is_a_failure(settings):
     async def story():
-        async with switch_board() as board:
+        async with fake_switch() as switch:
             says = [empty(), empty() | {"health": "degraded", "reasons": ["late"]},
                     empty() | {"health": "failing", "reasons": ["store: gone"]}, StoreError("damaged")]
 
@@ -172,13 +166,13 @@ def test_the_whole_is_told_again_and_again_and_failing_is_a_failure(settings):
                     raise found
                 return found
 
-            beats = outward(settings(heartbeat=f'beat = "{board.url}"\nbeat_every = "50ms"'), status)
+            beats = notifier(settings(heartbeat=f'beat = "{switch.url}"\nbeat_every = "50ms"'), status)
             task = asyncio.create_task(beats.run())
-            await board.until(5)
+            await switch.until(5)
             task.cancel()
             await asyncio.wait({task})
             await beats.drain(5)
-            assert sorted(board.told[:4]) == sorted([
+            assert sorted(switch.told[:4]) == sorted([
                 ("/uuid", "ok"), ("/uuid", "degraded: late"), ("/uuid/fail", "failing: store: gone"),
                 ("/uuid/fail", "damaged")])
 
@@ -201,7 +195,7 @@ def test_systemd_hears_of_ready_stopping_and_the_watchdog(settings, supervisor):
     assert systemd.watchdog_s == 0.05
 
     async def story():
-        beats = outward(settings(), systemd=systemd)
+        beats = notifier(settings(), systemd=systemd)
         beats.service_ready()
         task = asyncio.create_task(beats.run())
         heard = [await asyncio.to_thread(supervisor.recv, 100) for _ in range(3)]
@@ -225,56 +219,6 @@ def test_systemd_may_be_abstract_gone_or_not_there_at_all():
     SystemdNotifier({"NOTIFY_SOCKET": "@pipeline-test-notify"}).notify(READY=1)
     SystemdNotifier({}).notify(READY=1)
     assert SystemdNotifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s is None
-
-
-# The database takes a write
-
-
-def test_a_database_that_takes_no_write_is_failing(tmp_path):
-    store = open_store(tmp_path / "var")
-    write_probe.write_pulse(store, now=NOW)
-    write_probe.write_pulse(store, now=NOW)
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA query_only=ON")
-
-    async def probed(write):
-        probe = WriteProbe(write)
-        probe.start()
-        async with asyncio.timeout(10):
-            while not (problem := probe.problem(0, after_s=1e9)):
-                await asyncio.sleep(0)
-        await probe.stop()
-        return problem
-
-    problem = asyncio.run(probed(lambda: write_probe.write_pulse(store, now=NOW)))
-    assert "readonly" in problem or "cannot" in problem
-    told = with_service_health(empty(), LoopHealth().status(0), unwritable=problem)
-    assert told["health"] == "failing"
-    assert told["reasons"] == [f"store: {problem}"]
-    assert told["store"] == {"readable": True, "writable": False, "error": problem, "size_bytes": None}
-    store.close()
-
-
-def test_a_write_that_hangs_is_noticed_while_it_hangs():
-    async def story():
-        gate, began = threading.Event(), threading.Event()
-
-        def write():
-            began.set()
-            gate.wait(10)
-
-        probe = WriteProbe(write)
-        probe.start()
-        await asyncio.to_thread(began.wait, 10)
-        loop_clock = time.monotonic()
-        soon, later = probe.problem(loop_clock + 1, after_s=15), probe.problem(loop_clock + 20, after_s=15)
-        gate.set()
-        await probe.stop()
-        return soon, later
-
-    soon, later = asyncio.run(story())
-    assert soon == ""
-    assert later.startswith("a write has been waiting for ")
 
 
 def test_thresholds_are_settings(settings):

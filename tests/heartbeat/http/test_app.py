@@ -12,8 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from pipeline.errors import StoreError
 from pipeline.heartbeat.connections.limits import ServerLimits
-
-from .conftest import empty, past_run, progress, run_status, spider_status
+from tests.heartbeat.conftest import empty, past_run, progress, run_status, spider_status
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.protocols.udp import TokenBucket
-
-from .conftest import empty
+from tests.heartbeat.conftest import empty
 
 STAMP = "[2026-11-22 23:16:41]"
 

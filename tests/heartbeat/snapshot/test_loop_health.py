@@ -5,8 +5,7 @@ from datetime import timedelta
 
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.snapshot.loop_health import LoopHealth, with_service_health
-
-from .conftest import NOW, empty
+from tests.heartbeat.conftest import NOW, empty
 
 
 def beaten(*beats):

@@ -1,4 +1,4 @@
-"""Plain connections begin in the lobby; that must not show."""
+"""The acceptor answers simple lines itself; clients must see no difference."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_http_after_a_line_is_text_and_before_one_is_http(heartbeat, connect):
     assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
-def test_a_guest_that_reads_nothing_gets_every_answer_once_it_does(heartbeat):
+def test_a_client_that_reads_nothing_gets_every_answer_once_it_does(heartbeat):
     line = b"x" * 500 + b"\n"
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that answers soon find no room
@@ -54,7 +54,7 @@ def test_a_guest_that_reads_nothing_gets_every_answer_once_it_does(heartbeat):
             assert [answers.readline() for _ in range(400)] == [STAMP + line] * 400
 
 
-def test_a_silent_guest_is_sent_away_and_its_place_is_free(start):
+def test_a_silent_client_is_closed_and_makes_room(start):
     heartbeat = start(limits=ServerLimits(connections=2, idle_s=0.3, queue_s=30))
     silent = [socket.create_connection(heartbeat.address, 10) for _ in range(2)]
     with socket.create_connection(heartbeat.address, 10) as third:
@@ -65,14 +65,14 @@ def test_a_silent_guest_is_sent_away_and_its_place_is_free(start):
         sock.close()
 
 
-def test_guests_that_reset_leave_no_place_and_no_file_behind(heartbeat, connect):
+def test_clients_that_reset_leave_no_connection_and_no_open_file(heartbeat, connect):
     sock, answers = connect()
 
     def files_after_resets():
         for text in (b"", b"ping\n", b"pi", b"health\n", b"ping\nping\n") * 20:
-            with socket.create_connection(heartbeat.address, 10) as guest:
-                guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                guest.sendall(text)
+            with socket.create_connection(heartbeat.address, 10) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(text)
         deadline = time.monotonic() + 10
         while heartbeat.connection_count > 1:
             sock.sendall(b"ping\n")

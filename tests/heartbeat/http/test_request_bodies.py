@@ -17,9 +17,8 @@ from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
-
-from .conftest import NOW
-from .test_web import raw
+from tests.heartbeat.conftest import NOW
+from tests.heartbeat.http.test_app import raw
 
 try:
     from compression import zstd  # type: ignore[import-not-found]  # Python 3.14

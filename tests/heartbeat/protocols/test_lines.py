@@ -14,8 +14,7 @@ import pytest
 
 from pipeline.errors import HeartbeatError, StoreError
 from pipeline.heartbeat.connections.limits import ServerLimits
-
-from .conftest import QUICK, empty, past_run, progress, run_status, spider_status
+from tests.heartbeat.conftest import QUICK, empty, past_run, progress, run_status, spider_status
 
 STAMP = "[2026-11-22 23:16:41]"
 
@@ -212,10 +211,10 @@ def test_a_bug_in_an_answer_costs_that_answer_only(connect, service, caplog):
 
 
 def test_many_questions_at_once_read_the_store_once(run, connect, service):
-    async def close_gate():
-        service.gate = asyncio.Event()
+    async def block():
+        service.blocked_until = asyncio.Event()
 
-    run(close_gate())
+    run(block())
     clients = [connect() for _ in range(20)]
     for sock, _ in clients:
         sock.sendall(b"health\n")
@@ -223,19 +222,19 @@ def test_many_questions_at_once_read_the_store_once(run, connect, service):
     sock.sendall(b"ping\n")
     assert lines(answers, 1) == ["pong"], "what needs no store is answered meanwhile"
 
-    async def open_gate():
-        service.gate.set()
+    async def unblock():
+        service.blocked_until.set()
 
-    run(open_gate())
+    run(unblock())
     assert [lines(answers, 1) for _, answers in clients] == [["ok"]] * 20
     assert service.asked <= 2
 
 
 def test_a_store_that_does_not_answer_is_failing_and_nobody_waits_for_ever(run, start, connect, service):
-    async def close_gate():
-        service.gate = asyncio.Event()
+    async def block():
+        service.blocked_until = asyncio.Event()
 
-    run(close_gate())
+    run(block())
     heartbeat = start(limits=ServerLimits(patience_s=0.1))
     for _ in range(2):
         sock, answers = connect(heartbeat.address)

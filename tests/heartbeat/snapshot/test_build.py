@@ -22,8 +22,7 @@ from pipeline.settings import Secret, load
 from pipeline.store.database.schema import downloads, messages, runs
 from pipeline.store.open import open_store
 from pipeline.store.runs.runs import Ending, claim_slot, end_run, report_progress, start_run
-
-from .conftest import NOW, STARTED
+from tests.heartbeat.conftest import NOW, STARTED
 
 HOUR = timedelta(hours=1)
 SETTINGS = """

@@ -1,0 +1,52 @@
+"""Sessions of the demo site, in memory: each has a CSRF token and the catalogue revision it sees."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_MOST = 1000
+
+
+@dataclass
+class DemoSession:
+    """revision: 0 until logged in. last_seen: seconds of the clock given to SessionStore."""
+
+    key: str
+    csrf_token: str
+    last_seen: float
+    revision: int = 0
+
+    @property
+    def logged_in(self) -> bool:
+        return self.revision > 0
+
+
+class SessionStore:
+    """Sessions by cookie. One ends when it is idle for `idle_s` seconds; where there are too many, the oldest ends."""
+
+    def __init__(self, *, idle_s: float, clock: Callable[[], float]) -> None:
+        self._idle_s = idle_s
+        self._clock = clock
+        self._by_key: OrderedDict[str, DemoSession] = OrderedDict()
+
+    def find(self, key: str) -> DemoSession | None:
+        found = self._by_key.pop(key, None)
+        if found is None or self._clock() - found.last_seen > self._idle_s:
+            return None
+        found.last_seen = self._clock()
+        self._by_key[key] = found
+        return found
+
+    def create(self, revision: int = 0) -> DemoSession:
+        """A new session. A login always creates one, so that a cookie from before the login is worthless (session fixation)."""
+        session = DemoSession(secrets.token_urlsafe(24), secrets.token_urlsafe(24), self._clock(), revision)
+        self._by_key[session.key] = session
+        while len(self._by_key) > _MOST:
+            self._by_key.popitem(last=False)
+        return session
+
+    def remove(self, session: DemoSession) -> None:
+        self._by_key.pop(session.key, None)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from pipeline.heartbeat.snapshot.loop_health import LoopHealth, with_service_health
+from pipeline.heartbeat.snapshot.write_probe import WriteProbe
+from pipeline.store import open_store
+from pipeline.store.health import write_probe
+from tests.heartbeat.conftest import NOW, empty
+
+
+def test_a_database_that_takes_no_write_is_failing(tmp_path):
+    store = open_store(tmp_path / "var")
+    write_probe.write_pulse(store, now=NOW)
+    write_probe.write_pulse(store, now=NOW)
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+
+    async def probed(write):
+        probe = WriteProbe(write)
+        probe.start()
+        async with asyncio.timeout(10):
+            while not (problem := probe.problem(0, after_s=1e9)):
+                await asyncio.sleep(0)
+        await probe.stop()
+        return problem
+
+    problem = asyncio.run(probed(lambda: write_probe.write_pulse(store, now=NOW)))
+    assert "readonly" in problem or "cannot" in problem
+    told = with_service_health(empty(), LoopHealth().status(0), unwritable=problem)
+    assert told["health"] == "failing"
+    assert told["reasons"] == [f"store: {problem}"]
+    assert told["store"] == {"readable": True, "writable": False, "error": problem, "size_bytes": None}
+    store.close()
+
+
+def test_a_write_that_hangs_is_noticed_while_it_hangs():
+    async def story():
+        released, began = threading.Event(), threading.Event()
+
+        def write():
+            began.set()
+            released.wait(10)
+
+        probe = WriteProbe(write)
+        probe.start()
+        await asyncio.to_thread(began.wait, 10)
+        loop_clock = time.monotonic()
+        soon, later = probe.problem(loop_clock + 1, after_s=15), probe.problem(loop_clock + 20, after_s=15)
+        released.set()
+        await probe.stop()
+        return soon, later
+
+    soon, later = asyncio.run(story())
+    assert soon == ""
+    assert later.startswith("a write has been waiting for ")
