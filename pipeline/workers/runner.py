@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,10 +42,10 @@ DEATHS_A_PRESENTATION = 3
 logger = logging.getLogger(__name__)
 
 
-def _start(child: Child, mates: Sequence[Child], pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
+def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
     """Start a run's processes; once they have their ends of the sockets, ours would hide that one of them is gone."""
     try:
-        for each in (child, *mates):
+        for each in (child, *followers):
             each.start()
     finally:
         for pair in pairs:
@@ -69,22 +69,22 @@ class Runner:
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
 
-    async def perform(self, run: Run, on_start: Callable[[Child], None] | None = None) -> Run:
+    async def perform(self, run: Run) -> Run:
         """Perform a leased run in a child and return it ended, whatever became of the child."""
         self.performing.add(run.id)
         try:
-            return await self._perform(run, on_start)
+            return await self._perform(run)
         finally:
             self.performing.discard(run.id)
 
-    async def _perform(self, run: Run, on_start: Callable[[Child], None] | None) -> Run:
+    async def _perform(self, run: Run) -> Run:
         """Its process is started again after a page that ended it, without that page."""
         log_file = self.log_file("runs", run.id)
         noted = page_file(self.settings.data_dir, run.id)
         deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
         try:
             for left in reversed(range(MOST_SET_ASIDE + 1)):
-                reason, code = await self._in_child(run, log_file, on_start, deadline)
+                reason, code = await self._in_child(run, log_file, deadline)
                 again = left and await asyncio.to_thread(self._set_page_aside, run, reason, code, page_at_work(noted))
                 if not again or self._stopping:
                     break
@@ -124,32 +124,29 @@ class Runner:
             logger.warning("%s run %d: %s %s; it is set aside", run.spider, run.id, url, why)
         return bool(url) and signalled in DEADLY_SIGNALS
 
-    async def _in_child(self, run: Run, log_file: Path, on_start: Callable[[Child], None] | None,
-                        deadline: float) -> tuple[Ending | None, int | None]:
+    async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
         """One process of a run, from its start to its end: why it was killed from here, and its exit code."""
         spider = self.settings.spiders[run.spider]
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
         settings = self.settings.for_run(run.spider)
         child = Child("run", settings, log_file, run, *(near for near, _ in pairs))
-        mates = [Child("mate", settings, log_file, run, far) for _, far in pairs]
+        followers = [Child("follow", settings, log_file, run, far) for _, far in pairs]
         try:
             self._children.add(child)
             if self._stopping:
                 child.stop()
-            await asyncio.to_thread(_start, child, mates, pairs)
-            if on_start is not None:
-                on_start(child)
-            reason = await self._watch(run, child, mates, deadline=deadline, memory_limit_bytes=spider.memory_limit)
+            await asyncio.to_thread(_start, child, followers, pairs)
+            reason = await self._watch(run, child, followers, deadline=deadline, memory_limit_bytes=spider.memory_limit)
             code = await child.wait()
         finally:
             self._children.discard(child)
-            for each in (child, *mates):
+            for each in (child, *followers):
                 each.kill()  # what it started and left behind
-        for each in (child, *mates):
+        for each in (child, *followers):
             await asyncio.to_thread(each.close)
         return reason, code
 
-    async def _watch(self, run: Run, child: Child, mates: Sequence[Child], *, deadline: float,
+    async def _watch(self, run: Run, child: Child, followers: Sequence[Child], *, deadline: float,
                      memory_limit_bytes: int) -> Ending | None:
         """Wait for the child, and kill it past its limits; the ending it then has.
 
@@ -166,7 +163,7 @@ class Runner:
                     return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
-            memory = sum(each.memory_bytes() for each in (child, *mates))
+            memory = sum(each.memory_bytes() for each in (child, *followers))
             if memory > memory_limit_bytes:
                 child.kill()
                 return Ending(Outcome.KILLED, f"used {memory / 1e6:.0f} MB of memory; memory_limit is "
@@ -223,8 +220,8 @@ class Runner:
         deaths = self._deaths[claim.id]
         less = (min(deaths // DEATHS_A_PRESENTATION, 2),
                 f"{deaths} of its processes ended before it was rendered; see {log_file.name} in data_dir/logs/digests",
-                ) if deaths >= DEATHS_A_PRESENTATION else ()
-        child = Child("digest", self.settings, log_file, claim, owner, *less)
+                ) if deaths >= DEATHS_A_PRESENTATION else (0, "")
+        child = Child("digest", self.settings, log_file, claim, owner, less)
         deadline = time.monotonic() + DIGEST_LIMIT_S
         try:
             await asyncio.to_thread(child.start)

@@ -21,7 +21,8 @@ from pipeline.store import Store, open_store
 from pipeline.store.crawl import items
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
-from pipeline.workers.entry import CrawlRun, Stop
+from pipeline.workers.crawl_run import CrawlRun
+from pipeline.workers.stop_request import StopRequest
 from tests.servers.pages import PageSite
 
 AWAY = "another-machine:1:boot:x"
@@ -72,7 +73,7 @@ class Crawls:
         run = self._claimed(name, self.store.owner)
         ours, theirs = multiprocessing.Pipe()
         with ours, theirs:
-            stop = Stop(theirs)
+            stop = StopRequest(theirs)
             stop.call(on_stop)
             CrawlRun(self.store, self.settings, run, stop, clock=clock).perform()
         ended = runs.get_run(self.store, run.id)

@@ -20,7 +20,6 @@ from pipeline.settings import load
 from pipeline.store.crawl import items
 from pipeline.store.runs import runs
 from pipeline.workers.forkserver import warm_up
-from pipeline.workers.process import Child
 from pipeline.workers.runner import Runner
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
@@ -50,26 +49,55 @@ def settings(site: PageSite, more: str = "") -> str:
     """
 
 
-def perform(crawls: Crawls, meanwhile: Callable[[int], None] = lambda leader: None) -> Run:
-    """A run in processes of its own. meanwhile: called in a thread with the leader's process id."""
+Children = Callable[[], set[int]]
+
+
+def started_here() -> Children:
+    """The processes that crawl and that were started after this call, as long as they live."""
+    here = Program(Path(), 0)
+    here.watch(os.getpid())
+
+    def at_work() -> set[int]:
+        return alive(here.children_of_the_forkserver())
+
+    before = at_work()
+    return lambda: at_work() - before
+
+
+@pytest.fixture
+def children() -> Children:
+    return started_here()
+
+
+def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> Run:
+    """A run in two processes of its own. meanwhile: called in a thread with the leader's process id."""
     warm_up()
     now = datetime.now(UTC)
     crawls.number += 1
     runs.claim_slot(crawls.store, "s", f"slot {crawls.number}", due_at=now, reason="manual", now=now)
     run = runs.start_run(crawls.store, None, owner=crawls.store.owner, now=now, limit=99)
     assert run is not None
-    threads: list[threading.Thread] = []
+    started, over = started_here(), threading.Event()
 
-    def began(child: Child) -> None:
-        threads.append(threading.Thread(target=meanwhile, args=(child.pid,)))
-        threads[0].start()
+    def with_the_leader() -> None:
+        assert meanwhile is not None
+        eventually(lambda: len(started()) == 2 or over.is_set(), within_s=WAIT_S)
+        if found := started():
+            meanwhile(min(found))  # the leader is started first
 
     async def work() -> Run:
         async with asyncio.timeout(WAIT_S):
-            return await Runner(crawls.store, crawls.settings).perform(run, began)
+            return await Runner(crawls.store, crawls.settings).perform(run)
 
-    ended = asyncio.run(work())
-    threads[0].join()
+    thread = threading.Thread(target=with_the_leader)
+    if meanwhile is not None:
+        thread.start()
+    try:
+        ended = asyncio.run(work())
+    finally:
+        over.set()
+        if meanwhile is not None:
+            thread.join()
     return ended
 
 
@@ -84,22 +112,6 @@ def test_a_process_that_cannot_be_started_is_told_in_a_line(crawls: Crawls, site
     finally:
         away.rename(socket)
     assert site.asked == []
-
-
-Children = Callable[[], set[int]]
-
-
-@pytest.fixture
-def children() -> Children:
-    """Our processes that crawl: those that were there before, such as servers of other tests, do not."""
-    here = Program(Path(), 0)
-    here.watch(os.getpid())
-
-    def at_work() -> set[int]:
-        return alive(here.children_of_the_forkserver())
-
-    before = at_work()
-    return lambda: at_work() - before
 
 
 class HeldSite(PageSite):
@@ -141,7 +153,7 @@ def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would
         assert not children()
 
 
-@pytest.mark.parametrize("victim", ["mate", "leader"])
+@pytest.mark.parametrize("victim", ["follower", "leader"])
 def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, children: Children, victim: str) -> None:
     with HeldSite(free=9) as site:
         crawls.write(settings(site))

@@ -13,28 +13,27 @@ import asyncio
 import itertools
 import os
 import random
-import signal
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import func, select
 
 from pipeline.model import ChangeKind, Outcome, Run
-from pipeline.settings import load
+from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import items
 from pipeline.store.database.schema import pages
 from pipeline.store.runs import runs
 from pipeline.workers.forkserver import warm_up
-from pipeline.workers.process import Child
 from pipeline.workers.runner import Runner
 from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program
 
 SETTINGS = """
 [spiders.s]
@@ -100,41 +99,44 @@ class History:
         self.site = Site(random.Random(f"{seed}/site"))
         self.ends: Counter[str] = Counter()
         self._slots = itertools.count()
+        self._processes = Program(Path(), 0)
+        self._processes.watch(os.getpid())
 
     def play(self, steps: int) -> None:
         with self.site.site as site, _opened(self._folder) as store:
             (self._folder / "settings.toml").write_text(SETTINGS.format(url=site.url), "utf-8")
-            runner = Runner(store, load(self._folder / "settings.toml"))
+            settings = load(self._folder / "settings.toml")
             for _ in range(steps):
                 self.site.change()
                 fate = self._dice.choice(FATES)
                 for _ in range({"killed": self._dice.randint(1, 3), "stopped": 1, "failed": 1}.get(fate, 0)):
-                    asyncio.run(self._run(store, runner, fate))
+                    asyncio.run(self._run(store, settings, fate))
                     if self._dice.random() < 0.5:
                         self.site.change()
-                ended = asyncio.run(self._run(store, runner, "complete"))
+                ended = asyncio.run(self._run(store, settings, "complete"))
                 assert ended.outcome is Outcome.SUCCEEDED, ended
                 assert ended.complete, ended
                 self._check(store)
 
-    async def _run(self, store: Store, runner: Runner, fate: str) -> Run:
+    async def _run(self, store: Store, settings: Settings, fate: str) -> Run:
         """One run through to its end, whatever that is."""
         self.site.down = {self._dice.randrange(1, PAGES)} if fate == "failed" else set()
         now = datetime.now(UTC)
         runs.claim_slot(store, "s", f"slot {next(self._slots)}", due_at=now, reason="manual", now=now)
         run = runs.start_run(store, None, owner=store.owner, now=now, limit=9)
         assert run is not None
-        begun: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
-        performing = asyncio.create_task(runner.perform(run, begun.set_result))
+        before = self._processes.children_of_the_forkserver()
+        runner = Runner(store, settings)
+        performing = asyncio.create_task(runner.perform(run))
         if fate in ("killed", "stopped"):
-            child = await begun
-            pid = child.pid
+            while not (started := self._processes.children_of_the_forkserver() - before) and not performing.done():
+                await asyncio.sleep(0.001)
             await self._moment(performing)
             if fate == "stopped":
-                child.stop()
-            elif pid is not None and not performing.done():
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                runner.stop()
+            elif not performing.done():
+                for pid in started:
+                    Program.kill_process(pid)
         ended = await asyncio.wait_for(performing, WITHIN_S)
         self.ends[str(ended.outcome.value if ended.outcome else None)] += 1
         return ended

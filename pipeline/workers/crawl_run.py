@@ -1,0 +1,239 @@
+"""One run in a child: session and login, crawl, downloads, progress, and how it ended. Also what its follower processes do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.crawler import crawl, spider_class
+from pipeline.crawl.page_limit import PageLimit
+from pipeline.crawl.processes.follower import join
+from pipeline.crawl.processes.leader import shares
+from pipeline.errors import PipelineError
+from pipeline.model import DRY_RUN, Outcome, Progress, Run
+from pipeline.run_log import page_file
+from pipeline.session import Session, open_session, prepare
+from pipeline.session.politeness.host_limits import HostBudget
+from pipeline.session.politeness.robots import Robots
+from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
+from pipeline.store import Store
+from pipeline.store.mail import login_cookies
+from pipeline.store.runs import host_pauses
+from pipeline.store.runs.follow_ups import FollowUps
+from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress
+from pipeline.workers.run_downloads import RunDownloads
+from pipeline.workers.stop_request import StopRequest
+
+PROGRESS_EVERY_S = 1.0
+STOP_GRACE_S = 10.0
+"""How long a stopped crawl waits for the pages that are being fetched."""
+
+logger = logging.getLogger(__name__)
+
+
+class CrawlRun:
+    """One run in this process: login, crawl, downloads, outcome. followers: sockets to the other processes of the run."""
+
+    def __init__(self, store: Store, settings: Settings, run: Run, stop: StopRequest, followers: Sequence[socket.socket] = (), *,
+                 clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._store = store
+        self._settings = settings
+        self._spider = settings.spiders[run.spider]
+        self._run = run
+        self._stop = stop
+        self._followers = followers
+        self._clock = clock
+        self._quiet_until: datetime | None = None
+        self._progress = replace(run.progress)  # of an earlier process of this run, which a page ended
+        self._dry_run = run.reason == DRY_RUN
+        self._downloads: RunDownloads | None = None
+        self._ended = threading.Event()
+
+    def perform(self) -> None:
+        """Perform the run and write how it ended. After a lost lease there is nothing to write."""
+        reporter = threading.Thread(target=self._report, name="progress", daemon=True)
+        reporter.start()
+        try:
+            ending = self._attempt()
+        except PipelineError as error:
+            logger.error("%s", error)  # noqa: TRY400  one line: a user caused it, or can fix it
+            ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True, retry=error.retry)
+        except Exception as error:
+            logger.exception("the run failed")
+            ending = Ending(Outcome.FAILED, f"{type(error).__name__}: {error}", "SpiderError", keep_open=True)
+        finally:
+            self._ended.set()
+            reporter.join()
+        end_run(self._store, self._run, ending, self._figures(), now=datetime.now(UTC),
+                follow_ups=FollowUps.of(self._settings, self._run.spider))
+
+    def _attempt(self) -> Ending:
+        """Perform the run unless it has to wait: for the end of its quiet hours, or of a pause that a host asked for."""
+        spidercls = spider_class(self._spider.spider, self._settings.folder)
+        here = self._clock().astimezone(self._settings.zone)
+        if (until := quiet_until(self._spider.quiet, here)) is not None:
+            return Ending(Outcome.STOPPED, f"quiet hours until {until:%H:%M}", QUIET, keep_open=True)
+        if (left_s := quiet_in_s(self._spider.quiet, here)) is not None:
+            quiet_hours = threading.Timer(left_s, self._begin_quiet_hours, [here.astimezone(UTC) + timedelta(seconds=left_s)])
+            quiet_hours.daemon = True
+            quiet_hours.start()
+        paused = host_pauses.paused_hosts(self._store, now=datetime.now(UTC))
+        if (until := host_pauses.paused_until(self._spider, paused)) is not None:
+            return Ending(Outcome.STOPPED, f"its host asks to be left alone until {self._shown(until)} (Retry-After)",
+                          HOST_PAUSED, keep_open=True)
+        ending = self._crawl_and_download(spidercls, paused)
+        if self._quiet_until is None or ending.outcome is not Outcome.STOPPED:
+            return ending
+        return replace(ending, error=f"quiet hours until {self._quiet_until:%H:%M}; {ending.error}", error_kind=QUIET)
+
+    def _crawl_and_download(self, spidercls: type[Any], paused: Mapping[str, datetime]) -> Ending:
+        spider = self._spider
+        session = open_session(self._run.spider, spider, self._settings)
+        session.ensure_login()
+        self._record_login(session)
+        budget = self._open_budget(paused)
+        self._stop.call(budget.close)
+        robots = _robots(session, budget, spider) if spider.robots else None
+        self._downloads = RunDownloads(self._store, self._settings, self._run, session, budget=budget, robots=robots)
+        downloads = self._downloads.pool
+        self._stop.call(downloads.stop)
+        context = CrawlContext(
+            store=self._store, run=self._run, table=_share(spider, follower=False), session=session, progress=self._progress,
+            starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
+            keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider),
+            page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
+        if not self._dry_run:
+            downloads.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                ending = runner.run(self._crawl(context, spidercls))
+            if ending.outcome is Outcome.SUCCEEDED and not self._stop and not self._dry_run:
+                downloads.drain()
+        finally:
+            downloads.stop()
+            session.jar.save()
+            self._record_login(session)
+        return ending if self._dry_run else self._downloads.judge(ending, stopped=bool(self._stop))
+
+    async def _crawl(self, context: CrawlContext, spidercls: type[Any]) -> Ending:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        # The crawl is asked first: downloads take up to five seconds to stop, and pages would be fetched meanwhile.
+        self._stop.call(partial(_set_in, loop, stop), before_others=True)
+        crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, mates=self._followers))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        # A page that hangs must not hold up a stop: what is not committed is fetched again.
+        done, _ = await asyncio.wait({crawling}, timeout=STOP_GRACE_S if stop.is_set() else None)
+        if not done:
+            crawling.cancel()
+            return Ending(Outcome.STOPPED, "stopped while pages were being fetched", keep_open=True)
+        return crawling.result()
+
+    def _open_budget(self, paused: Mapping[str, datetime]) -> HostBudget:
+        """The limits of all hosts; pauses longer than this run waits for are stored for the runs after it."""
+        def on_pause(host: str, seconds: float) -> None:
+            if seconds <= self._spider.patience:
+                return
+            now = datetime.now(UTC)
+            wanted = now + timedelta(seconds=min(seconds, host_pauses.LONGEST.total_seconds()))
+            try:
+                until = host_pauses.pause_host(self._store, host, until=wanted, spider=self._run.spider, now=now)
+            except PipelineError as error:
+                logger.warning("the pause that %s asked for could not be stored: %s", host, error)
+            else:
+                logger.warning("%s asks to be left alone until %s: no run sends it a request before", host, self._shown(until))
+
+        now, here_s = datetime.now(UTC), time.monotonic()
+        return _budget(self._settings, self._spider, on_pause=on_pause, paused={
+            host: here_s + (until - now).total_seconds() for host, until in paused.items()})
+
+    def _shown(self, at: datetime) -> str:
+        return f"{at.astimezone(self._settings.zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    def _begin_quiet_hours(self, since: datetime) -> None:
+        """Ask for a checkpoint. A service continues the run when they are over."""
+        self._quiet_until = quiet_until(self._spider.quiet, since.astimezone(self._settings.zone))
+        self._stop.ask()
+
+    def _record_login(self, session: Session) -> None:
+        """Store when its login expires, for the alerts. The run does not fail when that cannot be stored."""
+        try:
+            if (found := session.login_cookies()) is not None:
+                login_cookies.record(self._store, self._run.spider, *found, now=datetime.now(UTC))
+        except PipelineError as error:
+            logger.warning("when the login expires could not be stored: %s", error)
+
+    def _figures(self) -> Progress:
+        if self._downloads is not None:
+            self._downloads.add_to(self._progress)
+        return self._progress
+
+    def _report(self) -> None:
+        """Renew the lease and write the figures once a second. When the lease is lost, kill this process."""
+        while not self._ended.wait(PROGRESS_EVERY_S):
+            transfers = self._downloads.active() if self._downloads is not None else ()
+            try:
+                ours = report_progress(self._store, self._run, self._figures(), transfers, now=datetime.now(UTC))
+            except PipelineError as error:
+                logger.warning("progress not written: %s", error)
+                continue
+            if not ours:
+                logger.error("run %d was taken up by another process; this one ends", self._run.id)
+                os.killpg(0, signal.SIGKILL)
+
+
+def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:
+    """Fetch pages of a run for its leader process, which commits them: nothing is written here."""
+    spider = settings.spiders[run.spider]
+
+    def context() -> CrawlContext:
+        return CrawlContext(
+            store=store, run=run, table=_share(spider, follower=True), session=open_session(run.spider, spider, settings),
+            starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
+            budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
+            keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider))
+
+    async def work() -> None:
+        await join(leader, context, spider_class(spider.spider, settings.folder))
+        os.killpg(0, signal.SIGKILL)  # the leader is gone or has every page: what is being fetched is not needed
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+
+
+def _budget(settings: Settings, spider: SpiderTable, **more: Any) -> HostBudget:
+    return HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency, **more)
+
+
+def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots:
+    def slow_down(url: str, delay_s: float) -> None:
+        if delay_s > spider.delay:
+            budget.slow_down(url, min(delay_s, spider.patience))
+    return Robots(session.look, on_delay=slow_down)
+
+
+def _share(spider: SpiderTable, *, follower: bool) -> SpiderTable:
+    """The table with this process's share of the concurrent requests."""
+    return spider.model_copy(update={"concurrency": shares(spider.concurrency, spider.processes)[follower]})
+
+
+def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the crawl is over and its loop closed
+        loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,102 @@
+"""The downloads of one run: fetched with its session and host limits, counted in its figures, judged at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from pipeline.crawl.crawler import refusals_note
+from pipeline.download.limits import Limits
+from pipeline.download.pool import Downloads
+from pipeline.download.response.answer import TryLaterError, refused_status
+from pipeline.download.storage.paths import Places
+from pipeline.hosts import place_of
+from pipeline.model import Outcome, Progress, Run, Transfer
+from pipeline.session import Session, translate
+from pipeline.session.politeness.host_limits import HostBudget
+from pipeline.session.politeness.robots import FORBIDDEN, Robots
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.store.files import download_queue
+from pipeline.store.runs.runs import Ending, work_left
+from pipeline.text import counted, shown_url
+
+
+class RunDownloads:
+    """The download pool of a run, and what it means for the run. robots: None where robots.txt is not asked."""
+
+    def __init__(self, store: Store, settings: Settings, run: Run, session: Session, *, budget: HostBudget,
+                 robots: Robots | None) -> None:
+        self._store = store
+        self._settings = settings
+        self._run = run
+        spider = settings.spiders[run.spider]
+        table = spider.downloads
+
+        def before(url: str) -> None:
+            if robots is not None:
+                robots.check(url)
+            if (left_s := budget.left_alone_s(url)) > spider.patience:
+                raise TryLaterError(f"its host asks to be left alone for {left_s:.0f} s", where=shown_url(url),
+                                    fix="let the next run fetch it, or raise patience", after_s=left_s)
+            budget.wait(url)
+
+        self.pool = Downloads(
+            store, run, client=partial(session.client, before=before), admit=budget.place_for_file,
+            leave_alone=budget.leave_alone, translate=translate, login_state=session.login_state, checkable=lambda: session.checkable,
+            limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
+                          keep_free_bytes=settings.pipeline.keep_free, stall_s=table.timeout, attempts=table.attempts),
+            places=Places(table.path, settings.zone, table.link_duplicates),
+            workers=table.workers, per_host=table.per_host, owner=store.owner, on_change=lambda: None)
+
+    def add_to(self, progress: Progress) -> None:
+        """Write their figures into a run's; those of an earlier process of the run are counted, too."""
+        files, before = self.pool.figures(), self._run.progress
+        progress.downloads = before.downloads + files.done - files.unchanged
+        progress.downloads_unchanged = before.downloads_unchanged + files.unchanged
+        progress.downloads_failed = before.downloads_failed + files.failed
+        progress.download_bytes = before.download_bytes + files.bytes
+
+    def active(self) -> Sequence[Transfer]:
+        return self.pool.figures().active
+
+    def judge(self, ending: Ending, *, stopped: bool) -> Ending:
+        """The ending of the run with its downloads. Files that are left make a run that succeeded fail, or stop when `stopped`.
+
+        A full disk fails the run; its downloads wait for the next run, which continues the pass.
+        """
+        if ending.outcome is not Outcome.SUCCEEDED:
+            return ending
+        if (fatal := self.pool.fatal) is not None:
+            return Ending(Outcome.FAILED, str(fatal), type(fatal).__name__, keep_open=True, retry=fatal.retry)
+        if files_left := work_left(self._store, self._run.pass_id)[1]:
+            return Ending(Outcome.STOPPED if stopped else Outcome.FAILED, f"{files_left} files are still to be fetched",
+                          "DownloadError", keep_open=True, retry=True)
+        notes = [note for note in (ending.error, self._why_failed(), self._set_aside()) if note]
+        return replace(ending, error="; ".join(notes))
+
+    def _set_aside(self) -> str:
+        """How many files failed in so many runs that they wait for a later one; "" for none."""
+        aside = download_queue.set_aside(self._store, self._run.pass_id)
+        if not aside.count or aside.until is None:
+            return ""
+        return (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, asked "
+                f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
+
+    def _why_failed(self) -> str:
+        """How many files were refused, by what, how many robots.txt forbids, and why the first of the others failed; "" for none."""
+        refused: Counter[tuple[int, str]] = Counter()
+        forbidden = 0
+        others = []
+        for url, error in download_queue.failed(self._store, self._run.pass_id):
+            if status := refused_status(error):
+                refused[status, place_of(url)] += 1
+            elif FORBIDDEN in error:
+                forbidden += 1
+            else:
+                others.append(error)
+        return "; ".join(filter(None, (refusals_note(refused, "file"),
+                                       f"{counted(forbidden, 'file')} kept out by robots.txt" if forbidden else "",
+                                       f"{counted(len(others), 'file')} failed; the first: {others[0]}" if others else "")))
