@@ -1,4 +1,4 @@
-"""The truth: what was asked for, what was done, what was found and what was told."""
+"""The store: the database and the files of one data_dir, which hold the state of everything the program does."""
 
 from pipeline.store.database.engine import Store
 from pipeline.store.files.file_store import FileStore

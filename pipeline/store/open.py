@@ -1,4 +1,4 @@
-"""Opening a store for work: its tables made or migrated, and no restore left half-way."""
+"""Open a store: create or migrate its tables, and refuse one whose restore was interrupted."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from pipeline.store.database.schema_check import refuse_other_tables
 from pipeline.store.maintenance.clock_trust import observe_clock
 
 UNFINISHED_RESTORE = "restore-unfinished"
-"""A file in data_dir while a restore moves things into place: what is there is half of what was, half of what will be."""
+"""A file in data_dir while a restore replaces data: the folder then holds a mixture of old and restored data."""
 
 
-_OF_A_DATABASE = ("downloads", "messages", "pages", "logs/runs")
-"""Folders in data_dir whose files only the database explains."""
+_FOLDERS_OF_A_DATABASE = ("downloads", "messages", "pages", "logs/runs")
+"""Folders in data_dir whose files have no meaning without the database."""
 
 _log = logging.getLogger(__name__)
 
 
-def _say_what_is_orphaned(store: Store) -> None:
-    """A database that was deleted is not begun anew in silence: what was sent is forgotten, and would be sent again."""
+def _warn_of_orphaned_files(store: Store) -> None:
+    """Warn when the database was deleted and its files were not: what was sent is unknown, and would be sent again."""
     file = store.engine.url.database
     if file is None or file == ":memory:" or Path(file).exists():
         return
-    left = [name for name in _OF_A_DATABASE if any((store.data_dir / name).glob("*"))]
+    left = [name for name in _FOLDERS_OF_A_DATABASE if any((store.data_dir / name).glob("*"))]
     if left:
-        _log.warning("%s is not there, but files of one are (%s): a new one is begun, which knows nothing of what was fetched and "
-                     "sent; if that is not meant, stop, and restore a backup (`pipeline restore FILE --replace`)",
+        _log.warning("The database %s is missing, but its files are there (%s). A new database is created, which does not know what was fetched "
+                     "and sent. If you did not intend this, stop and restore a backup (`pipeline restore FILE --replace`)",
                      file, ", ".join(left))
 
 
 def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) -> Store:
-    """Open the store of `data_dir`, creating or migrating it when asked.
+    """Open the store of `data_dir`. migrate: create or migrate its tables; without it, another schema is an error.
 
     url: an SQLAlchemy URL; SQLite in data_dir by default. Raises StoreError.
     """
     store = prepare_store(data_dir, url)
     if (data_dir / UNFINISHED_RESTORE).exists():
-        raise StoreError("a restore was cut short: what is here is half of it", where=str(data_dir),
+        raise StoreError("a restore was cut short: the data is incomplete", where=str(data_dir),
                          fix="start `pipeline restore` again")
     if store.kind == "sqlite" and store.engine.url.database:
-        _say_what_is_orphaned(store)
+        _warn_of_orphaned_files(store)
         try:
             Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
         except OSError as error:

@@ -30,8 +30,8 @@ def test_many_who_open_it_first_at_once_make_it_once(postgres: Postgres, tmp_pat
     (("127.0.0.1", "127.0.0.1.invalid"), "does not answer.*check that the server runs"),
     (("/d", "/there-is-no-"), "does not exist.*createdb"),
     (("pipeline@", "somebody@"), "does not exist"),
-    (("postgresql", "mysql"), "no database of the kind 'mysql'; known: sqlite, postgresql"),
-    (("postgresql://", "postgresql:/"), "is no database URL"),
+    (("postgresql", "mysql"), "unknown kind of database 'mysql'; known: sqlite, postgresql"),
+    (("postgresql://", "postgresql:/"), "is not a database URL"),
 ])
 def test_what_is_wrong_is_said_with_the_fix(postgres: Postgres, tmp_path: Path, change: tuple[str, str],
                                             said: str) -> None:

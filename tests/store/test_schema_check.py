@@ -105,7 +105,7 @@ def test_a_database_that_was_deleted_is_not_begun_anew_in_silence(tmp_path: Path
     (tmp_path / "pipeline.sqlite3").unlink()
     with caplog.at_level(logging.WARNING):
         open_store(tmp_path).close()
-    assert "is not there, but files of one are (downloads)" in caplog.text
+    assert "is missing, but its files are there (downloads)" in caplog.text
     caplog.clear()
     open_store(tmp_path).close()
     assert caplog.records == []
@@ -117,7 +117,7 @@ def test_the_commands_say_so_too(program: Program) -> None:
     (program.data / "messages").mkdir()
     (program.data / "messages" / "1-1.eml").write_text("x")
     (program.data / "pipeline.sqlite3").unlink()
-    assert "files of one are (messages)" in program.run("outbox").stderr
+    assert "its files are there (messages)" in program.run("outbox").stderr
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "277", "777"])

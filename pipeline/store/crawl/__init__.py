@@ -1,1 +1,1 @@
-"""What a crawl stores: the frontier, pages committed whole, items and their changes."""
+"""What a crawl stores: the frontier of requests, committed pages, items and their changes."""

@@ -1,4 +1,7 @@
-"""Commit fetched pages: items, changes, rejects, downloads, links and frontier rows, all in one transaction."""
+"""Commit fetched pages: items, changes, rejects, downloads, links and frontier rows, all in one transaction.
+
+A page whose process is killed before the commit is fetched again; after the commit it is not.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,9 @@ _NOTHING: dict[str, Json] = {}
 
 @dataclass
 class Committed:
-    """What one commit added: to the run's progress and to the frontier. news: keys of the files with the pages on
-    which something changed. forgotten: tentative requests that were taken out."""
+    """The result of one commit: the added progress and frontier rows. news: file keys of the saved pages on which something
+    changed. forgotten: tentative requests that were taken out.
+    """
 
     progress: Progress = field(default_factory=Progress)
     queued: list[Queued] = field(default_factory=list)
@@ -47,20 +51,20 @@ class Committed:
 
 
 class SeenRequests:
-    """Requests known to be in the frontier of a pass, as far as fits in memory: most links of a site are on all its pages.
+    """A bounded cache of requests that the frontier of a pass has: most links of a site are on all its pages.
 
-    Only plain ones, which their URL tells apart.
+    It holds plain requests only, which their URL identifies.
     """
 
     def __init__(self) -> None:
         self._urls: set[str] = set()
 
     def unseen(self, requests: Iterable[Request]) -> list[Request]:
-        """The requests that may be new."""
+        """The requests that may be missing in the frontier."""
         return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
 
     def add(self, requests: Iterable[Request]) -> None:
-        """These are in the frontier."""
+        """Note that the frontier has these requests."""
         for request in requests:
             if len(self._urls) < _MOST_SEEN and len(request.url) <= _LONGEST_SEEN and _is_plain(request):
                 self._urls.add(request.url)
@@ -72,10 +76,10 @@ def _is_plain(request: Request) -> bool:
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
                  comparison: Comparison = _PLAIN, seen: SeenRequests | None = None, settled: Sequence[int] = ()) -> Committed:
-    """Commit pages whole, all in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
+    """Commit pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
-    seen: links that need not be looked for, if it is kept from one call to the next. settled: tentative requests that
-    these pages gave.
+    seen: a cache of known links, kept from one call to the next. settled: ids of tentative requests that came from these
+    pages, and now wait.
     """
     done = Committed()
     seen = seen or SeenRequests()
@@ -97,7 +101,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
 
 
 def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress) -> None:
-    fetched = [page for page in batch if page.url]  # items of start() and errbacks come on a page of no URL
+    fetched = [page for page in batch if page.url]  # items of start() and errbacks come with a page without a URL
     insert_rows(connection, pages, len(fetched), pass_id=run.pass_id, run_id=run.id,
                 url=Each(page.url for page in fetched), status=Each(page.status for page in fetched),
                 fetched_at=Each(page.fetched_at for page in fetched),
@@ -110,7 +114,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
             update(frontier).where(frontier.c.id == bindparam("row")).values(
                 state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
     for page in batch:
-        if page.counts_in and page.frontier_id is not None:  # for the next run of the pass
+        if page.counts_in and page.frontier_id is not None:  # the next run of the pass reads it
             own = frontier.c.id == page.frontier_id
             request = dict(connection.execute(select(frontier.c.request).where(own)).scalar_one())
             request["meta"] = {**request.get("meta", {}), COUNTS_IN: page.counts_in}
@@ -119,8 +123,8 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
     progress.pages_failed += sum(1 for page in batch if page.error)
 
 
-class _Told(NamedTuple):
-    """A change to be written."""
+class _NewChange(NamedTuple):
+    """A change to write."""
 
     key: str
     kind: ChangeKind
@@ -130,21 +134,21 @@ class _Told(NamedTuple):
 
 @dataclass
 class _Compared:
-    """What to write, sorted by what became of each item."""
+    """What to write, by the result of the comparison."""
 
     altered: list[dict[str, Any]] = field(default_factory=list)
     quiet: list[dict[str, Any]] = field(default_factory=list)
     unchanged: list[int] = field(default_factory=list)
-    changes: list[_Told] = field(default_factory=list)
+    changes: list[_NewChange] = field(default_factory=list)
     duplicates: int = 0
     seen: list[dict[str, Json]] = field(default_factory=list)
 
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
                  comparison: Comparison) -> set[str]:
-    """Compare with what is stored, and write what differs. Of items with one key in one pass the first counts.
+    """Compare items with the stored ones and write the differences. Of items with the same key in one pass the first counts.
 
-    Keys of the files with the pages that brought news.
+    Returns the file keys of the saved pages on which something changed.
     """
     found: dict[str, dict[str, Json]] = {}
     files: dict[str, str] = {}
@@ -197,7 +201,7 @@ def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any],
             kind = ChangeKind.CHANGED if row.present else ChangeKind.BACK
             before = comparison.before(reported, data)
             compared.altered.append({"row": row.id, "new_data": data})
-        compared.changes.append(_Told(key, kind, before, data))
+        compared.changes.append(_NewChange(key, kind, before, data))
     return compared
 
 
@@ -214,14 +218,14 @@ def _write_items(connection: Connection, run: Run, compared: _Compared, now: dat
         connection.execute(update(items).where(is_one_of(connection, items.c.id, compared.unchanged)).values(pass_id=run.pass_id))
 
 
-def _write_changes(connection: Connection, run: Run, told: Sequence[_Told], files: Mapping[str, str], now: datetime) -> None:
-    """The changes, and the items that are new. files: keys of the pages they were found on, by item."""
-    after = ready(connection, changes.c.after, (change.after for change in told))
-    insert_rows(connection, changes, len(told), run_id=run.id, spider=run.spider, at=now,
-                key=Each(change.key for change in told), kind=Each(change.kind.value for change in told),
-                before=Each(change.before for change in told) if any(change.before for change in told) else _NOTHING, after=after,
-                page_key=Each(files.get(change.key, "") for change in told) if files else "")
-    new = [(change.key, data) for change, data in zip(told, after, strict=True) if change.kind is ChangeKind.NEW]
+def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewChange], files: Mapping[str, str], now: datetime) -> None:
+    """Write the changes and the new items. files: by item key, the file key of its saved page."""
+    after = ready(connection, changes.c.after, (change.after for change in new_changes))
+    insert_rows(connection, changes, len(new_changes), run_id=run.id, spider=run.spider, at=now,
+                key=Each(change.key for change in new_changes), kind=Each(change.kind.value for change in new_changes),
+                before=Each(change.before for change in new_changes) if any(change.before for change in new_changes) else _NOTHING, after=after,
+                page_key=Each(files.get(change.key, "") for change in new_changes) if files else "")
+    new = [(change.key, data) for change, data in zip(new_changes, after, strict=True) if change.kind is ChangeKind.NEW]
     insert_rows(connection, items, len(new), spider=run.spider, key=Each(key for key, _ in new),
                 data=Ready(data for _, data in new), present=True, first_seen_at=now, changed_at=now, pass_id=run.pass_id)
 
@@ -243,16 +247,16 @@ def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progr
 
 
 def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
-    """Each URL once a spider; a later pass asks again, and the download finds out whether it changed.
+    """Queue each URL once for a spider. A later pass queues it again, and the download finds out whether the file changed.
 
-    One that is set aside is no longer asked for until its time has come.
+    A URL that is set aside is not queued until its pause is over.
     """
     wanted = {download.url: download for page in batch for download in page.downloads}
     if not wanted:
         return
     statement = insert_of(connection)(downloads)
     aside = and_(downloads.c.failed_passes >= SET_ASIDE_AFTER, downloads.c.not_before > now,
-                 downloads.c.not_before <= now + LONGEST_REST)  # beyond it the clock was set back
+                 downloads.c.not_before <= now + LONGEST_REST)  # a later time means that the clock was set back
     statement = statement.on_conflict_do_update(
         index_elements=["spider", "url_sha1"],
         where=downloads.c.pass_id < run.pass_id,
@@ -269,7 +273,7 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
 
 
 def progress_so_far(store: Store, run: Run) -> Progress:
-    """What a run has committed, for a process that goes on in place of one that was ended before it could say."""
+    """The progress that a run has committed, for the process that replaces one that was killed before it could report."""
     figures = replace(run.progress)
     with store.read() as connection:
         of_it = connection.execute(select(func.count(), func.coalesce(func.sum(pages.c["items"]), 0)).where(

@@ -1,4 +1,4 @@
-"""What counts as a change: fields that are ignored, numbers that must move far enough, fields that were always there."""
+"""Decide what is a change of an item: ignored fields, minimum changes of numbers, and the coverage of fields."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a spider's items are compared with what was last reported of them.
+    """How an item is compared with its last reported state.
 
-    min_change: by field, how far a number must move, and whether that is per cent of the reported value.
+    min_change: by field, the smallest difference of a number, and whether it is a percentage of the reported value.
     """
 
     ignore: frozenset[str] = frozenset()
     min_change: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
 
     def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
-        """Whether there is nothing to report. Small steps add up: both sides of each are measured from `reported`."""
+        """Whether nothing needs to be reported. Small differences add up, since each is measured from `reported`."""
         if reported == found:
             return True
         names = dict.fromkeys([*reported, *found])
@@ -37,11 +37,11 @@ class Comparison:
             return False
         amount, percent = self.min_change[name]
         limit = abs(before) * amount / 100 if percent else amount
-        # A step of exactly the amount counts; the slack is for what binary fractions make of 0.1.
+        # A difference of exactly the amount counts; the tolerance covers the rounding of binary fractions.
         return bool(abs(after - before) < limit * (1 - 1e-9))
 
     def before(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
-        """What a change is reported against: ignored fields are told as if they had always been as they are now."""
+        """The state that a change is reported against: `reported`, with ignored fields as they are now."""
         if not self.ignore:
             return reported
         kept = {name: found.get(name) if name in self.ignore else value for name, value in reported.items()
@@ -51,7 +51,7 @@ class Comparison:
 
 @dataclass
 class Coverage:
-    """How many items of a pass there were, and how many of them had each field."""
+    """The number of items of a pass, and how many of them had each field."""
 
     items: int = 0
     fields: dict[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Coverage:
                 counts[name] = counts.get(name, 0) + (value not in _EMPTY)
 
     def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> str:
-        """Why this pass cannot be trusted: a field all items had before and none has now, or one that too few have."""
+        """Why this pass is suspect: a field that all items had before and none has now, or that too few have; "" if it is not."""
         if not self.items:
             return ""
         for name, share in wanted.items():

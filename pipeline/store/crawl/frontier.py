@@ -1,9 +1,4 @@
-"""The frontier, and pages committed whole.
-
-`commit_pages` is the one place where what a crawl found becomes true: items compared and stored, changes
-written, downloads and links queued, the frontier row done, all in one transaction. Killed before it, the
-page is fetched again; after it, never.
-"""
+"""The frontier: the requests of a pass, each fetched once, with their states. Committing pages is in commit.py."""
 
 from __future__ import annotations
 
@@ -27,21 +22,23 @@ from pipeline.store.database.schema import (
 from pipeline.store.runs import leases
 
 COUNTS_IN = "pipeline_counts_in"
-"""The meta key, in the store only, of a start: the host that it redirected to."""
+"""Key in the stored meta of a start request: the host that the start redirected to."""
 _EXTRAS = ("encoding", "callback", "errback", "meta", "cb_kwargs", "cookies")
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A frontier row on its way to the crawl."""
+    """A request of the frontier with the id of its row."""
 
     id: int
     request: Request
 
 
 def fingerprint(request: Request) -> bytes:
-    """SHA-1 over method, URL (whatever the order of its query), body, and which start, page number or item it is
-    for: the same page is fetched once a pass."""
+    """SHA-1 of method, URL (with its query sorted), body, and the start, page number or item that the request is for.
+
+    A pass fetches each fingerprint once.
+    """
     meta = request.meta
     part = f"{meta.get('pipeline_start', '')} {meta.get('pipeline_part', '')}" if meta else " "
     parts = (request.method.encode(), _canonical(request.url).encode("utf-8", "surrogatepass"), part.encode(), request.body)
@@ -55,7 +52,7 @@ def _canonical(url: str) -> str:
 
 
 def _extra(request: Request) -> dict[str, Json]:
-    """What differs from a plain GET."""
+    """The properties in which the request differs from a plain GET."""
     extra: dict[str, Json] = {name: value for name in _EXTRAS if (value := getattr(request, name))}
     if request.method != "GET":
         extra["method"] = request.method
@@ -77,10 +74,10 @@ def _from_row(row: Row[Any]) -> Queued:
 
 def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request],
                     state: FrontierState = FrontierState.WAITING) -> list[Queued]:
-    """Queue what this pass has not seen yet; returns the rows that are new."""
+    """Queue the requests that the frontier of the pass does not have yet; return their rows."""
     wanted: dict[bytes, Request] = {}
     for request in requests:
-        # A request that asks for no filtering is a page of its own each time.
+        # A request with dont_filter is fetched each time.
         wanted.setdefault(os.urandom(20) if request.dont_filter else fingerprint(request), request)
     last = connection.execute(select(func.max(frontier.c.id))).scalar_one() or 0
     insert_rows(connection, frontier, len(wanted), new_only=True, pass_id=pass_id, fingerprint=Each(wanted),
@@ -88,7 +85,7 @@ def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Req
                 request=Each(map(_extra, wanted.values())),
                 priority=Each(-request.priority for request in wanted.values()),
                 depth=Each(request.depth for request in wanted.values()), state=state.value)
-    # Whoever holds the run is the only one that adds to its pass, and ids only grow.
+    # Only the holder of the run adds to its pass, and ids only grow.
     added = connection.execute(select(frontier.c.id, frontier.c.fingerprint, frontier.c.pass_id).where(frontier.c.id > last))
     return [Queued(row.id, wanted[row.fingerprint]) for row in added if row.pass_id == pass_id]
 
@@ -102,9 +99,9 @@ def enqueue(store: Store, run: Run, requests: Iterable[Request],
 
 
 def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
-    """Take tentative requests out of the frontier; they may be queued anew. Raises LeaseLostError.
+    """Take tentative requests out of the frontier; they may be queued again. Raises LeaseLostError.
 
-    Their rows stay until the next run: SQLite would give their ids to others, and some may be under way.
+    Their rows stay until the next run: SQLite would reuse their ids, and some of them may be in progress.
     """
     rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
     with store.write() as connection:
@@ -117,9 +114,9 @@ def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
 
 def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = (),
             tentative: bool = False) -> list[Queued]:
-    """The next requests of a pass, most urgent first, leaving out the ids that are under way; perhaps tentative ones, too."""
+    """The next requests of a pass in the order of their priority. besides: ids to leave out. tentative: include tentative ones."""
     state = frontier.c.state == FrontierState.WAITING.value
-    if tentative:  # apart, since the index then serves one state only
+    if tentative:  # not always, since the index serves one state only
         state = or_(state, frontier.c.state == FrontierState.TENTATIVE.value)
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, state).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
     away = set(besides)
@@ -129,7 +126,7 @@ def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = 
 
 
 def first_requests(store: Store, pass_id: int, *, limit: int = 1000) -> list[Request]:
-    """The requests of depth 0 of a pass, the oldest first: its starts, whatever became of them."""
+    """The start requests of a pass (depth 0) in any state, the oldest first."""
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, frontier.c.depth == 0).order_by(
         frontier.c.id).limit(limit)
     with store.read() as connection:
@@ -145,9 +142,9 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
 
 
 def reopen(store: Store, run: Run) -> None:
-    """What an earlier run of the pass left: its tentative requests go, the pages it missed wait again.
+    """Prepare the frontier of a resumed pass: delete its tentative requests, and queue the pages that it missed again.
 
-    A pass whose requests could not all be kept begins at its starts again. Raises LeaseLostError.
+    A pass that is not resumable starts over. Raises LeaseLostError.
     """
     own = frontier.c.pass_id == run.pass_id
     with store.write() as connection:
@@ -164,9 +161,9 @@ def reopen(store: Store, run: Run) -> None:
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
-    """A page ended the process that had it in hand: leave it out of this pass, at once or when it happens twice.
+    """Set a page aside that ended its process: leave it out of this pass, at once or the second time.
 
-    Its URL when it is set aside now, else "". Raises LeaseLostError.
+    Returns its URL when it is set aside now, else "". Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
@@ -182,7 +179,7 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
 
 
 def first_set_aside(store: Store, pass_id: int) -> str:
-    """Which page a pass set aside first, and why; "" for none."""
+    """URL and reason of the first page that a pass set aside; "" if there is none."""
     with store.read() as connection:
         row = connection.execute(select(frontier.c.url, frontier.c.error).where(
             frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.ASIDE.value).order_by(frontier.c.id).limit(1)).first()
@@ -190,7 +187,7 @@ def first_set_aside(store: Store, pass_id: int) -> str:
 
 
 def mark_not_resumable(store: Store, run: Run) -> None:
-    """The pass holds requests in memory only: its next run starts over."""
+    """Mark the pass as not resumable: it holds requests in memory only, so its next run starts over."""
     with store.write() as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         connection.execute(update(passes).where(passes.c.id == run.pass_id).values(resumable=False))

@@ -1,4 +1,4 @@
-"""Reading what is stored of a spider, in batches, so that any number fits."""
+"""Read the items, changes, rejects and download URLs of a spider, in batches, so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.store.database.schema import rejects as reject_rows
 
 @dataclass(frozen=True)
 class RejectedItem:
-    """An item that was refused: why, and on which page."""
+    """A rejected item with the reason and the URL of its page."""
 
     run_id: int
     url: str
@@ -30,7 +30,7 @@ class RejectedItem:
 
 
 def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[Item]:
-    """The items that are there, in the order they were first seen; only that of the key, where there is one."""
+    """The present items in the order in which they were first seen. key: only the item with this key."""
     one = items.c.key == key if key is not None else true()
     wanted = select(items.c.id, items.c.key, items.c.data).where(items.c.spider == spider, one, items.c.present)
     for row in paged(store, wanted, items.c.id):
@@ -38,7 +38,7 @@ def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[It
 
 
 def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
-    """Those of the keys under which there are items."""
+    """Those of the keys for which an item is stored."""
     stored = {storable_key(key): key for key in keys}
     with store.read() as connection:
         found = connection.execute(select(items.c.key).where(
@@ -47,7 +47,7 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
 
 
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
-    """What the newest passes saw, in the order in which it was first seen."""
+    """The items that the newest passes saw."""
     wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
         items.c.pass_id.desc(), items.c.id).limit(limit)
     with store.read() as connection:
@@ -55,7 +55,7 @@ def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
 
 
 def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[RejectedItem]:
-    """What was kept aside, the oldest first."""
+    """The rejected items, the oldest first."""
     one = reject_rows.c.key == key if key is not None else true()
     wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
     for row in paged(store, wanted, reject_rows.c.id):
@@ -70,13 +70,13 @@ def download_urls(store: Store, spider: str) -> list[str]:
 
 
 def change_of(row: Row[Any]) -> Change:
-    """A row of `changes` as the record."""
+    """The Change of a row of `changes`."""
     return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after,
                   row.page_key)
 
 
 def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:
-    """Every change that is kept, the oldest first; with a key, the history of that item."""
+    """Every stored change, the oldest first. key: only the changes of this item."""
     one = change_rows.c.key == key if key is not None else true()
     wanted = select(change_rows).where(change_rows.c.spider == spider, one)
     for row in paged(store, wanted, change_rows.c.id):
@@ -84,7 +84,7 @@ def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Ch
 
 
 def field_names(store: Store, spider: str, *, sample: int = 1000) -> list[str]:
-    """The fields of a spider's newest items, in their order."""
+    """The names of the fields of a spider's newest items, in their order."""
     with store.read() as connection:
         found = connection.execute(select(items.c.data).where(items.c.spider == spider)
                                    .order_by(items.c.id.desc()).limit(sample)).scalars()

@@ -1,1 +1,1 @@
-"""The database by URL: engine, dialects, tables and their migrations."""
+"""The database: engine, backends for SQLite and PostgreSQL, tables and their migrations."""

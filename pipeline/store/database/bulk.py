@@ -1,6 +1,6 @@
-"""Many rows in one statement, column by column.
+"""Insert and read many rows quickly: bulk INSERT, one-parameter IN, and reading in batches.
 
-SQLAlchemy compiles it, and its types say what the driver is given; but its own way, row by row and value by value,
+SQLAlchemy compiles the statements and its types convert the values, column by column: its own conversion, row by row,
 takes several times as long as the database does.
 """
 
@@ -36,22 +36,22 @@ _Process = Callable[[Any], Any] | None
 
 
 class Each(list[Any]):
-    """A column's values, one for each row."""
+    """Values of a column, one for each row."""
 
 
 class Ready(list[Any]):
-    """As Each, of values that are the driver's already."""
+    """As Each, with values that are converted for the driver already."""
 
 
 def ready(connection: Connection, column: Column[Any], values: Iterable[Any]) -> Ready:
-    """Values of a column as the driver is given them; for what goes into several columns of the same type."""
+    """Values of a column, converted for the driver once, for use in several columns of the same type."""
     process = _process(column, connection.dialect)
     return Ready(values if process is None else map(process, values))
 
 
 def insert_rows(connection: Connection, table: Table, count: int, *, new_only: bool = False, **columns: Any) -> None:
-    """Insert so many rows. columns: by name Each, Ready, or one value for all; what is left out has its default.
-    new_only: leave out those that are there already."""
+    """Insert `count` rows. columns: by name, Each, Ready, or one value for all rows; other columns get their default.
+    new_only: skip rows that exist (ON CONFLICT DO NOTHING)."""
     if not count:
         return
     text, names, positional = _compiled(table, tuple(columns), connection.dialect, new_only)
@@ -70,7 +70,7 @@ def insert_of(connection: Connection) -> Callable[[Table], Any]:
 
 
 def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """Whether a column is one of the values, in one parameter: IN has one for each, and is written anew each time."""
+    """SQL for `column IN values` with one parameter, so that the statement is compiled once for any number of values."""
     if connection.dialect.name == "postgresql":
         return column == any_(literal(values, ARRAY(column.type)))
     listed = func.json_each(json.dumps(values)).table_valued("value")
@@ -78,7 +78,10 @@ def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]
 
 
 def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Row[Any]]:
-    """The rows of a query in the order of `row_id`, which is among its columns."""
+    """The rows of a query in the order of `row_id`, one of its columns, read in batches.
+
+    Each batch has a transaction of its own, so that no writer waits for a slow reader.
+    """
     last = 0
     while True:
         with store.read() as connection:
@@ -91,14 +94,14 @@ def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Ro
 
 @lru_cache(maxsize=32)
 def _compiled(table: Table, names: tuple[str, ...], dialect: Dialect, new_only: bool) -> tuple[str, tuple[str, ...], bool]:
-    """The statement, its parameters in their order, and whether they go by it."""
+    """The statement, its parameters in order, and whether they are positional."""
     compiled = insert(table).inline().compile(dialect=dialect, column_keys=list(names))
     text = f"{compiled} ON CONFLICT DO NOTHING" if new_only else str(compiled)
     return text, tuple(compiled.positiontup or compiled.params), compiled.positiontup is not None
 
 
 def _default(column: Column[Any]) -> Any:
-    """The value of a column that is left out, where it is not the database's to say."""
+    """The Python default of a column; None where the database has the default."""
     return column.default.arg if isinstance(column.default, ScalarElementColumnDefault) else None
 
 
@@ -113,5 +116,5 @@ def _for_driver(value: Any, column: Column[Any], dialect: Dialect) -> Iterable[A
 
 @lru_cache(maxsize=128)
 def _process(column: Column[Any], dialect: Dialect) -> _Process:
-    """What makes a value of the column the driver's; None where it is so already."""
+    """The function that converts a value of the column for the driver; None where none is needed."""
     return column.type.dialect_impl(dialect).bind_processor(dialect)

@@ -1,7 +1,7 @@
-"""One database by URL, its files beside it, and two kinds of transaction.
+"""The Store: a database, its files, and its two kinds of transaction, read() and write().
 
-`read()` sees one consistent snapshot; `write()` takes the one write lock at once, so that nothing read inside it
-can change before it commits, and no writer fails half-way. How, each database says: sqlite.py, postgresql.py.
+`read()` sees one consistent snapshot. `write()` takes the single write lock first, so that nothing read inside it can
+change before it commits. sqlite.py and postgresql.py implement both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Store:
         self.data_dir = data_dir
         self.files = FileStore(data_dir)
         self.owner = new_owner()
-        """Whose leases these are: this process, this opening of the store."""
+        """The owner of the leases that this Store object takes."""
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -43,8 +43,8 @@ class Store:
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
         """A transaction that writes; committed at the end, rolled back on an exception.
 
-        durable: survives a power cut once committed (SQLite synchronous=FULL); without it only a crash of
-        ours. Raises StoreError, DiskFullError.
+        durable: a commit survives a power cut (SQLite synchronous=FULL); without it, a crash of the process
+        only. Raises StoreError, DiskFullError.
         """
         with self._transaction(write=True, durable=durable) as connection:
             yield connection
@@ -62,7 +62,7 @@ class Store:
         except DBAPIError as error:
             raise BACKENDS[self.kind].translated(error, self.where) from error
         except PoolTimeoutError as error:
-            raise StoreError("too many questions at once: no connection to the database is free", where=self.where,
+            raise StoreError("no connection to the database is free: too many transactions at once", where=self.where,
                              retry=True) from error
 
     @property
@@ -77,11 +77,11 @@ class Store:
 
     @property
     def shared(self) -> bool:
-        """Whether several services may work on it at the same time."""
+        """Whether several services may use it at the same time."""
         return self.kind != "sqlite"
 
     def dump(self, target: Path) -> None:
-        """Copy the database, as it is at one moment, into a file; others go on reading and writing.
+        """Copy a consistent snapshot of the database into a file, while others read and write.
 
         Raises StoreError, DiskFullError.
         """
@@ -91,23 +91,23 @@ class Store:
                 BACKENDS[self.kind].dump(self.engine, target)
         except OSError as error:
             raise DiskFullError(f"the database cannot be copied: {error.strerror}", where=str(target),
-                                fix="free some disk space, or name a place that can be written", retry=True) from error
+                                fix="free some disk space, or choose a file that can be written", retry=True) from error
 
     def size_bytes(self, connection: Connection) -> int:
-        """How large the database is."""
+        """Size of the database."""
         return int(connection.exec_driver_sql(BACKENDS[self.kind].SIZE).scalar() or 0)
 
     def check(self) -> list[str]:
-        """What is wrong with the database itself; nothing when it is whole. Reads all of an SQLite file."""
+        """Damage of the database, in words; empty when it is intact. Reads an SQLite file completely."""
         with self.read() as connection:
-            return list(BACKENDS[self.kind].faults(connection))
+            return list(BACKENDS[self.kind].damage(connection))
 
     def close(self) -> None:
         self.engine.dispose()
 
 
 def prepare_store(data_dir: Path, url: str | None = None) -> Store:
-    """The store of `data_dir` with whatever tables it has, or none; for those who care for it. Raises StoreError."""
+    """The store of `data_dir` without a check of its tables, for backup, restore and migrations. Raises StoreError."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -121,13 +121,13 @@ def _address(data_dir: Path, url: str | None) -> URL:
     try:
         return make_url(url or f"sqlite:///{data_dir / 'pipeline.sqlite3'}")
     except ArgumentError as error:
-        raise StoreError("is no database URL", where="pipeline.database",
+        raise StoreError("is not a database URL", where="pipeline.database",
                          fix='write it as "postgresql://user@host/name", or leave it out for SQLite') from error
 
 
 def _backend(url: URL) -> Any:
     name = url.get_backend_name()
     if name not in BACKENDS:
-        raise StoreError(f"no database of the kind {name!r}", where="pipeline.database",
+        raise StoreError(f"unknown kind of database {name!r}", where="pipeline.database",
                          fix=f"known: {', '.join(BACKENDS)}")
     return BACKENDS[name]

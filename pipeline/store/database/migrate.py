@@ -1,4 +1,4 @@
-"""From the schema a store has to the one this program needs: forward only, a copy of the database kept before."""
+"""Migrate the tables of a store to the schema of this version, after a copy of the database. There are no downgrades."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import metadata
 
 HEAD = "0003"
-"""The migration this code is written for; a test holds it against migrations/."""
+"""The migration that this version needs; a test compares it with migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"
-"""The folder in data_dir where a migration leaves what was there before."""
+"""The folder in data_dir for the copy of the database from before a migration."""
 
-# As Alembic makes it.
+# As Alembic creates it.
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False),
                  PrimaryKeyConstraint("version_num", name="alembic_version_pkc"))
 
 
 def revision(store: Store) -> str | None:
-    """The migration a store is at; None for one without tables."""
+    """The number of a store's last migration; None for a store without tables."""
     with store.read() as connection:
         return revision_of(connection)
 
@@ -35,14 +35,14 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def refuse_newer(found: str | None, where: str) -> None:
-    """Migrations are numbered. Raises StoreError for one that this program does not know yet."""
+    """Raise StoreError when the schema is newer than this version knows. Migrations are numbered."""
     if found is not None and found > HEAD:
         raise StoreError(f"its schema is at {found}, this version knows up to {HEAD}", where=where,
                          fix="it was written by a newer version: upgrade")
 
 
 def refuse_other(found: str | None, where: str) -> None:
-    """Raises StoreError for any schema but ours."""
+    """Raise StoreError for any schema but that of this version."""
     refuse_newer(found, where)
     if found != HEAD:
         raise StoreError(f"its schema is at {found or 'nothing'}, this version needs {HEAD}", where=where,
@@ -50,18 +50,17 @@ def refuse_other(found: str | None, where: str) -> None:
 
 
 def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
-    """Bring the tables to `to`, all or nothing. A store that has some is copied to backups/ in data_dir before; one that has
-    none gets those of schema.py, without Alembic, which takes 150 ms and then 11 MB for as long as the process lives.
+    """Migrate the tables to `to` in one transaction, after a copy of the database to backups/ in data_dir.
 
-    Several processes may start at once: whoever gets the write lock second finds the work done. Raises StoreError,
-    DiskFullError.
+    A store without tables gets those of schema.py directly: Alembic takes 150 ms to import, and 11 MB. Several processes
+    may start at once; the second to get the write lock finds the work done. Raises StoreError, DiskFullError.
     """
     with store.write(durable=True) as connection:
         found = revision_of(connection)
         if found == to:
             return
         if found is not None:
-            # The write lock is ours and nothing is written yet: this is the last state of the old schema.
+            # This transaction has the write lock and has written nothing: the copy has the last state of the old schema.
             kept = store.files.path(f"{KEPT_BEFORE}/before-{to}-from-{found}.{store.kind}")
             kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             store.dump(kept)
@@ -72,7 +71,7 @@ def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None
 
 
 def create(connection: Connection) -> None:
-    """Make the tables of HEAD where there are none, inside the transaction of `connection`."""
+    """Create the tables of HEAD in an empty database, inside the transaction of `connection`."""
     metadata.create_all(connection, checkfirst=False)
     _version.create(connection)
     connection.execute(insert(_version).values(version_num=HEAD))

@@ -1,6 +1,6 @@
-"""JSON in a column, compressed where that saves space: text of pages and lists of links repeat themselves.
+"""A JSON column type that compresses long values with zstd, on SQLite only.
 
-SQLite only: PostgreSQL compresses long values itself. Short values, and those of earlier versions, are plain JSON.
+PostgreSQL compresses long values itself. Short values, and those written by earlier versions, are plain JSON.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from sqlalchemy import JSON, Dialect, TypeDecorator
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 MIN_BYTES = 400
-"""Shorter values stay text: compressing them saves next to nothing, and every item of a list of products is one."""
+"""Shorter values are not compressed: it saves almost nothing, and most items are short."""
 _SAVES = 0.8
 
 
 class _JsonAsGiven(UserDefinedType[Any]):
-    """A column of the type JSON that hands the driver what it is given: a string is stored as text, bytes as a BLOB."""
+    """A JSON column that passes values to the driver unchanged: strings are stored as text, bytes as a BLOB."""
 
     cache_ok = True
 

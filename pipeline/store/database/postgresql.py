@@ -1,9 +1,9 @@
-"""PostgreSQL by URL: one writer at a time, as on SQLite, and snapshots for those who read.
+"""The PostgreSQL backend: one writer at a time, as on SQLite, and snapshots for readers.
 
-A transaction that writes first takes one advisory lock, the counterpart of BEGIN IMMEDIATE: nothing read inside it
-can change before it commits, so that the same queries are right on both databases, no transaction fails to
-serialise, and several services decide by the same rows who does what. The lock goes with its transaction; one whose
-client is gone is ended by the server (idle_in_transaction_session_timeout, TCP keep-alives).
+A transaction that writes first takes an advisory lock, the counterpart of BEGIN IMMEDIATE. Nothing read inside it can
+change before it commits, so the same queries are correct on both databases and no transaction fails to serialise. The
+lock ends with its transaction. The server ends transactions whose client is gone (idle_in_transaction_session_timeout,
+TCP keep-alives).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ NEEDED = (12,)
 LOCK_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
-"""A transaction of ours computes for milliseconds between two statements; one idle for so long has lost its client."""
+"""Transactions are idle for milliseconds between two statements; one that is idle this long has lost its client."""
 STATEMENT_TIMEOUT_S = 300
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
-WRITERS = 0x63746F69  # the advisory lock's number: "ctoi", ours among other programs' in the same database
+WRITERS = 0x63746F69  # number of the advisory lock: "ctoi"
 
 
 def open_engine(url: URL) -> Engine:
@@ -50,9 +50,9 @@ def open_engine(url: URL) -> Engine:
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
-    """Start the transaction: with the writers' lock, or as one that reads one snapshot."""
+    """Start a transaction: with the write lock, or read-only on one snapshot."""
     if write:
-        # READ COMMITTED, whatever the server's default: what is read after the lock is what the last writer left.
+        # READ COMMITTED, whatever the server's default: statements after the lock see what the last writer committed.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         connection.exec_driver_sql(f"SELECT set_config('synchronous_commit', '{'on' if durable else 'off'}', true), "
                                    f"pg_advisory_xact_lock({WRITERS})")
@@ -61,16 +61,16 @@ def begin(connection: Connection, *, write: bool, durable: bool) -> None:
 
 
 END = b"\\.\n"
-"""The end of a table's rows, as COPY writes it: no row is this."""
+"""The line after a table's rows, as COPY writes it; no row looks like it."""
 
 
 def dump(engine: Engine, target: Path) -> None:
-    """Write every table as COPY has it, each after a line of JSON that names it, all of one snapshot."""
+    """Write every table of one snapshot in COPY format, each after a line of JSON with its name and columns."""
     with engine.connect() as connection, connection.begin(), target.open("wb") as file:
         begin(connection, write=False, durable=False)
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         cursor = connection.connection.cursor()
-        there = set(inspect(connection).get_table_names())  # before a migration those of later versions are missing
+        there = set(inspect(connection).get_table_names())  # before a migration, tables of later versions are missing
         for table in (*(table for table in metadata.sorted_tables if table.name in there), _VERSION):
             columns = _columns(connection, table.name)
             file.write(json.dumps({"table": table.name, "columns": columns}).encode() + b"\n")
@@ -83,7 +83,7 @@ def dump(engine: Engine, target: Path) -> None:
 
 
 def load(connection: Connection, source: Path) -> None:
-    """Fill empty tables, of the schema they were dumped at, inside the transaction of `connection`."""
+    """Fill empty tables from a dump of the same schema, inside the transaction of `connection`."""
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     cursor = connection.connection.cursor()
     with source.open("rb") as file:
@@ -108,16 +108,18 @@ def _listed(columns: list[str]) -> str:
     return ", ".join(f'"{column}"' for column in columns)
 
 
-def faults(connection: Connection) -> Iterator[str]:
-    """What the server knows to be wrong. It recovers its own files after a crash before it lets anybody in; reading
-    every page, as SQLite's check does, is its checksums' business (initdb --data-checksums) and pg_amcheck's."""
+def damage(connection: Connection) -> Iterator[str]:
+    """Damage that the server knows of: unreadable tables, failed checksums, invalid indexes.
+
+    The server recovers its own files after a crash. It does not read every page; pg_amcheck does.
+    """
     for table in metadata.sorted_tables:
         connection.execute(select(table).limit(1)).all()
     failed = connection.exec_driver_sql(
         "SELECT checksum_failures, checksum_last_failure FROM pg_stat_database WHERE datname = current_database()").one()
     if failed.checksum_failures:
         yield (f"{failed.checksum_failures} pages failed their checksum, the last at "
-               f"{failed.checksum_last_failure:%Y-%m-%d %H:%M %Z} (once that is mended, pg_stat_reset() forgets it)")
+               f"{failed.checksum_last_failure:%Y-%m-%d %H:%M %Z} (after the repair, pg_stat_reset() clears this)")
     broken = connection.exec_driver_sql(
         "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
         " WHERE relnamespace = current_schema()::regnamespace AND NOT indisvalid ORDER BY 1").scalars()
@@ -125,15 +127,15 @@ def faults(connection: Connection) -> Iterator[str]:
 
 
 _BY_STATE = {
-    "55P03": (f"another writer held the database for {LOCK_TIMEOUT_S} s", "see pg_stat_activity for who holds it", True),
+    "55P03": (f"another writer held the database for {LOCK_TIMEOUT_S} s", "look in pg_stat_activity for the process that holds it", True),
     "57014": (f"a statement took longer than {STATEMENT_TIMEOUT_S} s", "see the server's log and load", True),
-    "25P03": ("the server ended a transaction that was idle", "it is tried again", True),
-    "57P01": ("the server is shutting down", "it is tried again", True),
-    "57P02": ("the server crashed", "it is tried again", True),
-    "57P03": ("the server is starting or stopping", "it is tried again", True),
-    "53300": ("the server has no connection left for us", "raise its max_connections", True),
-    "42501": ("this user may not do that", "let it own the database, or grant it CREATE on the schema", False),
-    "25006": ("the server only reads (a standby?)", "point [pipeline] database at the primary", True),
+    "25P03": ("the server ended a transaction that was idle", "the pipeline tries again", True),
+    "57P01": ("the server is shutting down", "the pipeline tries again", True),
+    "57P02": ("the server crashed", "the pipeline tries again", True),
+    "57P03": ("the server is starting or stopping", "the pipeline tries again", True),
+    "53300": ("the server has no free connection", "raise its max_connections", True),
+    "42501": ("the database user lacks a permission", "let it own the database, or grant it CREATE on the schema", False),
+    "25006": ("the server is read-only (a standby?)", "point [pipeline] database at the primary", True),
     "XX001": ("the database is damaged", "restore a backup", False),
     "XX002": ("an index of the database is damaged", "REINDEX it, or restore a backup", False),
 }
@@ -144,7 +146,7 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     reason = " ".join(str(error.orig).split())
     if state == "53100":
         return DiskFullError(f"the database cannot be written: {reason}", where=where,
-                             fix="free some disk space on the server; what was committed is kept", retry=True)
+                             fix="free some disk space on the server; committed data is kept", retry=True)
     if state in _BY_STATE:
         what, fix, retry = _BY_STATE[state]
         return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)

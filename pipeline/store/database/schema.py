@@ -1,7 +1,7 @@
-"""The tables. One place for their shape; migrations/ holds how older stores get there.
+"""The tables of the database and their column types. migrations/ brings older databases to this schema.
 
-Instants are whole microseconds since 1970 UTC in the database and aware datetimes outside of it. A table whose
-rows are worked on has the three columns of a lease (leases.py).
+Instants are microseconds since 1970 UTC in the database and aware datetimes in Python. Tables of work have the three columns
+of a lease (leases.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware datetime, kept as microseconds since 1970 UTC: exact, ordered, the same on every database."""
+    """An aware datetime, stored as microseconds since 1970 UTC: exact, ordered, the same on every database."""
 
     impl = BigInteger
     cache_ok = True
@@ -49,27 +49,26 @@ class Instant(TypeDecorator[datetime]):
 
 
 LONGEST_KEY = 1000
-"""Characters of an item's key: PostgreSQL's indexes take no entry of more than 2.7 kB."""
+"""Characters of an item's key: entries of PostgreSQL's indexes have at most 2.7 kB."""
 
 
 def storable(text: str) -> str:
-    """Text that every database takes and gives back: neither U+0000 nor half a surrogate pair, both of which scraped
-    text has, is stored by all of them."""
+    """The text without U+0000 and lone surrogates: scraped text has both, and not every database stores them."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def storable_key(key: str) -> str:
-    """A key as it is stored; of a very long one the beginning, and a hash of all of it."""
+    """A key as it is stored. A very long key is cut and gets a hash of the whole."""
     key = storable(key)
     if len(key) <= LONGEST_KEY:
         return key
     return f"{key[:LONGEST_KEY - 66]}… {hashlib.sha256(key.encode()).hexdigest()}"
 
 
-class Words(TypeDecorator[str]):
-    """Text from anywhere."""
+class AnyText(TypeDecorator[str]):
+    """Text of any origin, made storable."""
 
     impl = Text
     cache_ok = True
@@ -83,7 +82,7 @@ def _sha1_of_url(context: Any) -> bytes:
     return hashlib.sha1(storable(url).encode(), usedforsecurity=False).digest()
 
 
-# SQLite only auto-increments INTEGER, and ids of busy tables outgrow 32 bits elsewhere.
+# SQLite auto-increments INTEGER only; on other databases ids need 64 bits.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(naming_convention={
@@ -99,7 +98,7 @@ def _lease() -> list[Column[Any]]:
 
 
 def _text(name: str) -> Column[str]:
-    return Column(name, Words, nullable=False, default="", server_default="")
+    return Column(name, AnyText, nullable=False, default="", server_default="")
 
 
 def _count(name: str) -> Column[int]:
@@ -107,8 +106,7 @@ def _count(name: str) -> Column[int]:
 
 
 def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
-    """An index of some rows. On PostgreSQL, too (see the migrations): to say so here would load that dialect at every
-    start, a thirtieth of it."""
+    """A partial index. PostgreSQL gets its condition in the migrations: naming it here would import that dialect at every start."""
     return Index(name, *columns, unique=unique, sqlite_where=where)
 
 
@@ -116,14 +114,14 @@ slots = Table(
     "slots", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("key", String(120), nullable=False),  # the wall-clock due time, or what asked for it
+    Column("key", String(120), nullable=False),  # the wall-clock due time, or the request it is for
     Column("due_at", Instant, nullable=False),
     Column("claimed_at", Instant, nullable=False),
     Column("reason", String(20), nullable=False),  # schedule, catch-up, after, manual
     UniqueConstraint("spider", "key"),
 )
 
-cursors = Table(  # up to which time a schedule was dealt with
+cursors = Table(  # up to which time each schedule was processed
     "cursors", metadata,
     Column("kind", String(10), primary_key=True),  # spider, digest
     Column("name", String(64), primary_key=True),
@@ -142,7 +140,7 @@ passes = Table(
     Column("resumable", Boolean, nullable=False, default=True),
     Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
 )
-# Few are open, of very many.
+# A few of very many are open.
 _partial("ix_passes_open", passes.c.spider, where=passes.c.closed_at.is_(None))
 
 runs = Table(
@@ -178,7 +176,7 @@ frontier = Table(
     Column("id", Id, primary_key=True),
     Column("pass_id", ForeignKey("passes.id"), nullable=False),
     Column("fingerprint", LargeBinary(20), nullable=False),
-    Column("url", Words, nullable=False),
+    Column("url", AnyText, nullable=False),
     Column("request", JSON, nullable=False),  # what differs from a plain GET
     Column("priority", Integer, nullable=False, default=0),
     Column("depth", Integer, nullable=False, default=0),
@@ -194,7 +192,7 @@ pages = Table(
     Column("id", Id, primary_key=True),
     Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
-    Column("url", Words, nullable=False),
+    Column("url", AnyText, nullable=False),
     Column("status", Integer, nullable=False),
     Column("fetched_at", Instant, nullable=False),
     _count("size_bytes"),
@@ -205,9 +203,9 @@ items = Table(
     "items", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("key", Words, nullable=False),
+    Column("key", AnyText, nullable=False),
     Column("data", PackedJson, nullable=False),
-    Column("reported", PackedJson, nullable=True),  # what its last change told, where data has moved on quietly since
+    Column("reported", PackedJson, nullable=True),  # the state in its last change, where data differs from it
     Column("present", Boolean, nullable=False, default=True),
     Column("first_seen_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
@@ -221,7 +219,7 @@ changes = Table(
     Column("id", Id, primary_key=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False),
-    Column("key", Words, nullable=False),
+    Column("key", AnyText, nullable=False),
     Column("kind", String(10), nullable=False),
     Column("at", Instant, nullable=False),
     Column("before", PackedJson, nullable=False, default=dict),
@@ -235,9 +233,9 @@ rejects = Table(
     Column("id", Id, primary_key=True),
     Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False, index=True),
-    Column("key", Words, nullable=False, default=""),
-    Column("url", Words, nullable=False),
-    Column("reason", Words, nullable=False),
+    Column("key", AnyText, nullable=False, default=""),
+    Column("url", AnyText, nullable=False),
+    Column("reason", AnyText, nullable=False),
     Column("data", PackedJson, nullable=False),
     Column("at", Instant, nullable=False),
 )
@@ -246,10 +244,10 @@ downloads = Table(
     "downloads", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("url", Words, nullable=False),
-    Column("url_sha1", LargeBinary(20), nullable=False, default=_sha1_of_url),  # an index takes no long URL
+    Column("url", AnyText, nullable=False),
+    Column("url_sha1", LargeBinary(20), nullable=False, default=_sha1_of_url),  # long URLs do not fit into an index
     Column("pass_id", Id, nullable=False, index=True),  # the last pass that asked for it
-    Column("item_key", Words, nullable=False, default=""),
+    Column("item_key", AnyText, nullable=False, default=""),
     _text("name"),
     _text("referer"),
     Column("headers", JSON, nullable=False, default=list),
@@ -275,12 +273,12 @@ download_files = Table(
     Column("download_id", ForeignKey("downloads.id"), nullable=False, index=True),
     Column("run_id", ForeignKey("runs.id"), index=True),  # NULL: the file outlived the record of its run
     Column("spider", String(64), nullable=False, index=True),
-    Column("url", Words, nullable=False),
-    Column("key", Words, nullable=False, unique=True),
-    Column("name", Words, nullable=False),
+    Column("url", AnyText, nullable=False),
+    Column("key", AnyText, nullable=False, unique=True),
+    Column("name", AnyText, nullable=False),
     _count("size_bytes"),
     Column("sha256", String(64), nullable=False),
-    Column("content_type", Words, nullable=False, default=""),
+    Column("content_type", AnyText, nullable=False, default=""),
     Column("fetched_at", Instant, nullable=False),
     Column("doomed_at", Instant, index=True),  # set: it is being deleted; the row goes after the file
 )
@@ -309,8 +307,8 @@ messages = Table(
     Column("digest_id", ForeignKey("digests.id"), index=True),
     Column("message_id", String(255), nullable=False, unique=True),
     _text("subject"),
-    Column("sender", Words, nullable=False),
-    Column("file_key", Words, nullable=False),
+    Column("sender", AnyText, nullable=False),
+    Column("file_key", AnyText, nullable=False),
     _count("size_bytes"),
     Column("state", String(10), nullable=False, default="waiting"),
     Column("created_at", Instant, nullable=False),
@@ -341,31 +339,31 @@ deliveries = Table(
     _text("error"),
 )
 
-paused = Table(  # spiders whose slots are not claimed until somebody says so
+paused = Table(  # spiders whose slots are not claimed until they are resumed
     "paused", metadata,
     Column("spider", String(64), primary_key=True),
     Column("since", Instant, nullable=False),
 )
 
-host_pauses = Table(  # hosts that said when to come back, later than a run waits for
+host_pauses = Table(  # hosts with a Retry-After longer than a run waits
     "host_pauses", metadata,
     Column("host", String(320), primary_key=True),  # "name:port"
     Column("until", Instant, nullable=False),
     Column("spider", String(64), nullable=False),  # whose run was told
 )
 
-login_cookies = Table(  # those that carry a spider's login and end some day, as its jar had them last
+login_cookies = Table(  # cookies with an expiry that carry a spider's login, as its jar last had them
     "login_cookies", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False, index=True),
     Column("name", Text, nullable=False),
     Column("site", Text, nullable=False),
-    Column("login_at", Instant, nullable=False),  # when the login was made, or the cookies were brought in
+    Column("login_at", Instant, nullable=False),  # time of the login or of the import of the cookies
     Column("brought_in", Boolean, nullable=False),
     Column("ends_at", Instant, nullable=False),
 )
 
-pulse = Table(  # written by every service again and again: proof that the database can be written
+pulse = Table(  # written by every service periodically: proof that the database can be written
     "pulse", metadata,
     Column("host", String(120), primary_key=True),
     Column("at", Instant, nullable=False),
@@ -381,5 +379,5 @@ alerts = Table(
     Column("over_at", Instant),  # NULL: open; its second message entered the outbox with this
     _text("error"),
 )
-# Two services that see the same trouble at the same moment: one of them tells it.
+# When two services see the same condition at the same moment, one of them sends the alert.
 _partial("uq_alerts_open", alerts.c.spider, alerts.c.kind, unique=True, where=alerts.c.over_at.is_(None))

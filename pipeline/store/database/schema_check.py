@@ -1,4 +1,4 @@
-"""Whether the tables of a store are those this program was written for: the number of a migration alone proves nothing."""
+"""Compare the tables and indexes of a database with schema.py: the number of its last migration alone proves nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POSTGRESQL_INDEXES = "SELECT tablename, indexname FROM pg_indexes WHERE scheman
 
 
 def refuse_other_tables(store: Store, revision: str) -> None:
-    """Raises StoreError that names a difference. Tables of others in the same database are theirs."""
+    """Raise StoreError that names a difference. Tables of other programs in the same database are ignored."""
     with store.read() as connection:
         found = differences(connection)
     if found:
@@ -28,7 +28,7 @@ def refuse_other_tables(store: Store, revision: str) -> None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Columns and indexes of our tables that are missing, other than ours, or too many; in words, in order."""
+    """Missing, different and unknown columns and missing indexes of our tables, as sorted sentences."""
     sqlite = connection.dialect.name == "sqlite"
     columns = {(row[0], row[1]): (row[2], bool(row[3])) for row in connection.exec_driver_sql(
         _SQLITE_COLUMNS if sqlite else _POSTGRESQL_COLUMNS)}

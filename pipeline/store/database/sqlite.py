@@ -1,4 +1,4 @@
-"""SQLite: one file in data_dir, WAL, and the write lock taken at the start of every transaction that writes."""
+"""The SQLite backend: one file in data_dir, in WAL mode; every transaction that writes takes the write lock first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_engine(url: URL) -> Engine:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Two that open a new file at once: one is told that it is locked, and SQLite does not wait for this lock."""
+    """Switch to WAL. When two processes open a new file at once, one gets "locked" without a wait, so it is tried again."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -48,7 +48,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
-    """Start the transaction: BEGIN IMMEDIATE where it writes, so that no writer fails half-way with SQLITE_BUSY."""
+    """Start a transaction; BEGIN IMMEDIATE where it writes, so that no writer fails with SQLITE_BUSY later."""
     if write:
         level = "FULL" if durable else "NORMAL"
         if connection.info.get("synchronous") != level:
@@ -60,7 +60,7 @@ def begin(connection: Connection, *, write: bool, durable: bool) -> None:
 
 
 def dump(engine: Engine, target: Path) -> None:
-    """Copy the database as it is at one moment; a reader in WAL keeps no writer waiting."""
+    """Copy a consistent snapshot of the database; no writer waits for it."""
     connection = engine.raw_connection()
     try:
         with closing(sqlite3.connect(target)) as copy:
@@ -72,8 +72,8 @@ def dump(engine: Engine, target: Path) -> None:
         connection.close()
 
 
-def faults(connection: Connection) -> Iterator[str]:
-    """What `PRAGMA quick_check` finds: it reads every page of the file."""
+def damage(connection: Connection) -> Iterator[str]:
+    """The damage that `PRAGMA quick_check` finds. It reads every page of the file."""
     for found in connection.exec_driver_sql("PRAGMA quick_check(20)").scalars():
         if found != "ok":
             yield str(found)
@@ -83,7 +83,7 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     reason = str(error.orig)
     if "disk is full" in reason or "disk I/O" in reason:
         return DiskFullError(f"the database cannot be written: {reason}", where=where,
-                             fix="free some disk space; what was committed is kept", retry=True)
+                             fix="free some disk space; committed data is kept", retry=True)
     if "locked" in reason:
         return StoreError(f"the database stayed locked for {BUSY_TIMEOUT_S:.0f} s", where=where,
                           fix="find the process that holds it", retry=True)

@@ -1,9 +1,9 @@
-"""The queue of downloads: what is waiting, who fetches it, and what came of it.
+"""The queue of downloads: waiting files, their leases, partial files, results and failures.
 
-A row waits until it is done or failed. The part on disk and its validators are written in one transaction, so
-that a part is never taken for the bytes of another version; a fresh start gets a part with a new name.
-`attempt` counts leases, `failures` what went wrong without getting on: a kill or a stop costs a file nothing.
-A file that failed for good in several passes in a row is set aside: it is left alone for a while, longer each time.
+A row waits until it is done or failed. The key and the validators of a partial file are written in one transaction, so
+that it is never taken for another version; a fresh start gets a partial file with a new name. `attempt` counts leases,
+`failures` counts failures without progress in a row: a kill or a stop is not counted. A file that failed for good in
+several passes in a row is set aside: it is not fetched for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pipeline.store.database.schema import download_files, downloads, items, run
 from pipeline.store.runs import leases
 
 _LOOK_AHEAD = 500
-"""Rows looked at to find some whose host is not busy."""
+"""Number of rows searched for some whose host is not busy."""
 SET_ASIDE_AFTER = 5
-"""Passes in a row in which a file failed for good."""
+"""Number of passes in a row in which a file failed for good, after which it is set aside."""
 FIRST_REST = timedelta(hours=1)
 LONGEST_REST = timedelta(days=1)
 _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
@@ -33,7 +33,7 @@ _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_len
 
 @dataclass(frozen=True)
 class Remaining:
-    """What a pass still waits for. due_at: when the first of it can be taken; None when nothing is waiting."""
+    """The downloads that a pass still waits for. due_at: when the first of them can be leased; None when none is waiting."""
 
     waiting: int
     due_at: datetime | None
@@ -41,7 +41,7 @@ class Remaining:
 
 @dataclass(frozen=True)
 class CompletedDownload:
-    """A whole file, or (key "") the word that the one we have is still right. The validators are this version's."""
+    """A downloaded file, or (key "") the result that the stored file has not changed. The validators are of this version."""
 
     wanted: QueuedDownload
     key: str = ""
@@ -57,8 +57,8 @@ def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_h
          busy_hosts: Mapping[str, int] | None = None) -> list[QueuedDownload]:
     """Lease up to `limit` downloads of the run's pass that are due, the oldest first.
 
-    busy_hosts: how many are under way at each host; with `per_host` no host gets more than that.
-    Raises LeaseLostError when the run is no longer ours.
+    busy_hosts: the number of downloads in progress at each host; with `per_host` no host gets more than that.
+    Raises LeaseLostError when another process has taken the run.
     """
     due = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
                downloads.c.state == DownloadState.WAITING.value,
@@ -103,14 +103,14 @@ def _queued(row: Row[Any]) -> QueuedDownload:
 
 
 def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
-    """Keep the leases of downloads under way; returns those that are still ours."""
+    """Renew the leases of downloads in progress; return the ids that this owner still holds."""
     with store.write() as connection:
         return {row_id for row_id in ids if leases.renew(connection, downloads, row_id, owner=owner, now=now)}
 
 
 def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
               length: int | None) -> None:
-    """Write down which version the bytes in `part_key` are of ("" forgets the part). Raises LeaseLostError.
+    """Record which version the bytes in `part_key` belong to ("" forgets the partial file). Raises LeaseLostError.
 
     length: bytes of the whole file as announced, None when unknown.
     """
@@ -121,8 +121,10 @@ def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: s
 
 
 def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owner: str, now: datetime) -> set[int]:
-    """Files have arrived whole, or turned out unchanged: their versions and the end of their downloads, all in
-    one transaction. Returns the ids that were still ours; the others belong to whoever took them up."""
+    """Record downloaded and unchanged files and end their downloads, in one transaction.
+
+    Returns the ids that this owner still held; other processes have taken the others.
+    """
     with store.write() as connection:
         ours = set(connection.execute(select(downloads.c.id).where(
             downloads.c.id.in_([each.wanted.id for each in arrived]), downloads.c.lease_owner == owner)).scalars())
@@ -131,7 +133,7 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
             connection.execute(
                 update(downloads).where(downloads.c.id == bindparam("row")).values(
                     state=DownloadState.DONE.value, done_at=now, error="", failures=0, failed_passes=0, not_before=None,
-                    # The version we have may have been deleted since it was leased: only a new one changes the key.
+                    # The stored version may have been deleted since the lease: only a new version changes the key.
                     file_key=case((bindparam("new_key") == "", downloads.c.file_key), else_=bindparam("new_key")),
                     file_sha256=bindparam("new_sha256"), file_size=bindparam("new_size"),
                     etag=bindparam("new_etag"), last_modified=bindparam("new_date"),
@@ -146,7 +148,7 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
              "key": each.key, "name": each.name, "size_bytes": each.size_bytes, "sha256": each.sha256,
              "content_type": each.content_type[:120], "fetched_at": now} for each in kept if each.key]
         if versions:
-            # A name that was free again: someone deleted the file, or wants its place for another.
+            # The name was free again: somebody deleted or moved the file.
             connection.execute(delete(download_files).where(
                 download_files.c.key.in_([version["key"] for version in versions])))
             connection.execute(insert(download_files), versions)
@@ -155,13 +157,12 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
 
 def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, retry_at: datetime | None,
          attempts: int, progressed: bool = False) -> DownloadState:
-    """An attempt failed. Raises LeaseLostError.
+    """Record a failed attempt. Raises LeaseLostError.
 
-    retry_at: when to try again, None when that is of no use, so that it counts towards being set aside; attempts: so many
-    failures in a row are the end.
-    progressed: it got on before it failed, so the count starts again.
+    retry_at: when to try again; None for a permanent failure, which counts towards being set aside. attempts: number of
+    failures in a row after which the download fails. progressed: it received data before it failed, so the count restarts.
     """
-    # The first lease of a pass: what an earlier pass counted is over.
+    # The first lease of a pass: failures of an earlier pass do not count.
     fresh: ColumnElement[bool] = downloads.c.attempt <= 1
     with store.write() as connection:
         leases.verify(connection, downloads, row_id, owner=owner)
@@ -183,7 +184,7 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
 
 @dataclass(frozen=True)
 class SetAside:
-    """Files that a pass did not ask for, since they failed in so many before. first: the address and reason of one."""
+    """Files that a pass did not fetch, since they failed in several passes before. first: URL and reason of one of them."""
 
     count: int = 0
     first: str = ""
@@ -191,7 +192,7 @@ class SetAside:
 
 
 def set_aside(store: Store, pass_id: int) -> SetAside:
-    """The files that a pass wanted and left alone; until: when the first of them is asked for again."""
+    """The files of a pass that are set aside. until: when the first of them is fetched again."""
     where = and_(downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt == 0,
                  downloads.c.not_before.is_not(None))
     with store.read() as connection:
@@ -201,14 +202,14 @@ def set_aside(store: Store, pass_id: int) -> SetAside:
 
 
 def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
-    """The files that a pass asked for and that failed for good: URL and error."""
+    """URL and error of the files that a pass tried to fetch and that failed for good."""
     with store.read() as connection:
         return [(row.url, row.error) for row in connection.execute(select(downloads.c.url, downloads.c.error).where(
             downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt > 0))]
 
 
 def failures(store: Store, row_id: int) -> int:
-    """Failures in a row so far, for the back-off."""
+    """The number of failures in a row, for the back-off."""
     with store.read() as connection:
         row = connection.execute(select(downloads.c.failures, downloads.c.attempt).where(
             downloads.c.id == row_id)).first()
@@ -216,7 +217,7 @@ def failures(store: Store, row_id: int) -> int:
 
 
 def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
-    """Stopped before the end: waiting again, the attempt not counted. Rows taken up by others stay theirs."""
+    """Give up the leases of downloads that were stopped, without counting the attempt. Rows that others hold are left alone."""
     with store.write() as connection:
         connection.execute(
             update(downloads).where(downloads.c.id.in_(ids), downloads.c.lease_owner == owner)
@@ -224,8 +225,8 @@ def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
 
 
 def remaining(store: Store, run: Run) -> Remaining:
-    """What the run's pass still waits for; rows that others hold are due when their lease runs out."""
-    # max(a, b) of two columns is spelled differently on every database; two minima are not.
+    """The downloads that the run's pass still waits for; rows that others hold are due when their lease expires."""
+    # The maximum of two columns has no portable SQL function.
     waiting = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
                    downloads.c.state == DownloadState.WAITING.value)
     later = case(
@@ -241,7 +242,7 @@ def remaining(store: Store, run: Run) -> Remaining:
 
 
 def counts(store: Store, pass_id: int) -> dict[DownloadState, int]:
-    """How many downloads of a pass are in each state."""
+    """The number of downloads of a pass in each state."""
     with store.read() as connection:
         rows = connection.execute(select(downloads.c.state, func.count()).where(
             downloads.c.pass_id == pass_id).group_by(downloads.c.state))
@@ -249,7 +250,7 @@ def counts(store: Store, pass_id: int) -> dict[DownloadState, int]:
 
 
 def run_bytes(store: Store, run: Run) -> int:
-    """Bytes of the files that the run's pass has brought so far, earlier runs of it included."""
+    """Bytes of the files that the run's pass has fetched, earlier runs included."""
     with store.read() as connection:
         return int(connection.execute(
             select(func.coalesce(func.sum(download_files.c.size_bytes), 0))
@@ -257,7 +258,7 @@ def run_bytes(store: Store, run: Run) -> int:
 
 
 def part_keys(store: Store, spider: str) -> set[str]:
-    """Parts that a row of the spider refers to; any other part is left over from a kill."""
+    """Keys of partial files that a row of the spider refers to; any other partial file is left over from a kill."""
     with store.read() as connection:
         return set(connection.execute(select(downloads.c.part_key).where(
             downloads.c.spider == spider, downloads.c.part_key != "")).scalars())

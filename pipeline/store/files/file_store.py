@@ -1,6 +1,6 @@
-"""Files by key: `downloads/books/a.pdf` under data_dir, never an absolute path in the database.
+"""Files of data_dir by key, such as `downloads/books/a.pdf`: the database holds keys, never absolute paths.
 
-A key is relative, uses "/", and cannot leave the folder; the folder may move, or become an object store.
+A key is relative, uses "/", and cannot leave the folder, so that the folder can be moved.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class FileStore:
         self.root = root
 
     def path(self, key: str) -> Path:
-        """Where `key` is on disk. Raises StoreError for a key that leaves the folder."""
+        """The path of `key` on disk. Raises StoreError for a key that leaves the folder."""
         parts = PurePosixPath(key).parts
         if not parts or key.startswith("/") or ".." in parts or "\0" in key or "\\" in key:
-            raise StoreError(f"{key!r} is no key of a file", where=str(self.root))
+            raise StoreError(f"{key!r} is not a valid file key", where=str(self.root))
         return self.root.joinpath(*parts)
 
     def exists(self, key: str) -> bool:
@@ -37,7 +37,7 @@ class FileStore:
 
     @contextmanager
     def writing(self, key: str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
-        """Write `key` whole or not at all: temporary name, fsync, replace, fsync of the folder."""
+        """Write `key` atomically: temporary name, fsync, replace, fsync of the folder."""
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -58,7 +58,7 @@ class FileStore:
             file.write(content)
 
     def sweep(self, under: str = "") -> int:
-        """Delete what writers that are gone left half written; how many there were. One machine's data_dir only."""
+        """Delete temporary files of processes that no longer run; return their number. For a data_dir that one machine uses."""
         swept = 0
         for folder, _, names in os.walk(self.root / under):
             for name in names:

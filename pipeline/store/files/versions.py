@@ -1,7 +1,7 @@
-"""The files that downloads brought, version by version, and their end: marked, deleted from the disk, forgotten.
+"""The versions of downloaded files, and their deletion: mark the row, delete the file, delete the row.
 
-The mark is committed before anything is deleted, and the row goes after the file, so that a kill in between leaves
-work for the next time and nothing else. What a digest has yet to tell of is never marked.
+The mark is committed first and the row is deleted last, so that a kill in between only leaves work for the next time.
+A file that a digest has yet to report is never marked.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Version:
-    """One version of one file. current: the newest that is still wanted; seen_at: when the server last had it;
-    held: it cannot be deleted now, since a digest waits for it or it is being fetched again."""
+    """One version of one file. current: it is the file's newest version; seen_at: when the server last had it; held: it cannot be
+    deleted now, since a digest needs it or it is being fetched again.
+    """
 
     id: int
     download_id: int
@@ -38,7 +39,7 @@ class Version:
 
 
 def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]], now: datetime) -> list[Version]:
-    """All of a spider's files, the oldest first. waiting: each digest of the settings with its spiders."""
+    """All files of a spider, the oldest first. waiting: the spiders of each digest in the settings."""
     held = _held(spider, waiting, now)
     with store.read() as connection:
         rows = connection.execute(
@@ -58,7 +59,7 @@ def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]],
 
 
 def sizes(store: Store) -> dict[str, int]:
-    """Bytes of the files of each spider that has some, as recorded; a file with two names counts twice."""
+    """Recorded bytes of the files of each spider; a file with two names counts twice."""
     with store.read() as connection:
         rows = connection.execute(select(download_files.c.spider, func.sum(download_files.c.size_bytes)).where(
             download_files.c.doomed_at.is_(None)).group_by(download_files.c.spider))
@@ -66,8 +67,7 @@ def sizes(store: Store) -> dict[str, int]:
 
 
 def mark_for_deletion(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str, Sequence[str]], now: datetime) -> None:
-    """Mark files to be deleted, but for those that are held by now. Their downloads are not fetched again until
-    they change."""
+    """Mark files for deletion, except those that are held. Their downloads are not fetched again until they change."""
     for chunk in _chunks(ids):
         with store.write() as connection:
             keys = connection.execute(
@@ -80,7 +80,7 @@ def mark_for_deletion(store: Store, spider: str, ids: Sequence[int], *, waiting:
 
 
 def marked_for_deletion(store: Store) -> list[tuple[int, str, str, int]]:
-    """Id, spider, key and size of files that are marked and not yet forgotten."""
+    """Id, spider, key and size of the files that are marked for deletion."""
     with store.read() as connection:
         rows = connection.execute(select(
             download_files.c.id, download_files.c.spider, download_files.c.key, download_files.c.size_bytes,
@@ -89,7 +89,7 @@ def marked_for_deletion(store: Store) -> list[tuple[int, str, str, int]]:
 
 
 def forget(store: Store, ids: Sequence[int]) -> None:
-    """Drop the rows of files that are deleted."""
+    """Delete the rows of deleted files."""
     for chunk in _chunks(ids):
         with store.write() as connection:
             connection.execute(delete(download_files).where(
@@ -97,8 +97,9 @@ def forget(store: Store, ids: Sequence[int]) -> None:
 
 
 def _held(spider: str, waiting: Mapping[str, Sequence[str]], now: datetime) -> ColumnElement[bool]:
-    """A file that is being fetched again; of a run at work; of one that a digest has yet to tell of, tells of now, or
-    told of in a message that is not sent."""
+    """SQL for files that must stay: fetched again now, of a running run, or of a run that a digest has yet to report, is reporting,
+    or has reported in a message that is not sent.
+    """
     telling = [name for name, spiders in waiting.items() if spider in spiders]
     untold = or_(false(), *(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name))
                             for name in telling))

@@ -1,1 +1,1 @@
-"""What the heartbeat reads from the store, and the probe that writes to it."""
+"""Queries for the heartbeat, the write probe of the database, and the health of proxies."""

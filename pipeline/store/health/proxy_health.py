@@ -1,6 +1,6 @@
-"""What is known of the proxies of a session's pool: one small file a spider, without credentials.
+"""The health of a spider's proxies, in one small JSON file without credentials.
 
-The session writes it; the heartbeat, which knows no session, reads it.
+The session writes the file, and the heartbeat reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass
 class ProxyHealth:
-    """failures: in a row. resting_until_s: seconds since 1970."""
+    """Failures of a proxy in a row, and until when it pauses (seconds since 1970)."""
 
     failures: int = 0
     resting_until_s: float = 0.0
@@ -20,7 +20,7 @@ class ProxyHealth:
 
 @dataclass
 class PoolHealth:
-    """current: the proxy in use, scheme://host:port; health: of those that failed lately."""
+    """The health of a pool. current: the proxy in use, scheme://host:port; health: of the proxies that failed lately."""
 
     current: str = ""
     health: dict[str, ProxyHealth] = field(default_factory=dict)
@@ -34,9 +34,9 @@ def pool_file(data_dir: Path, spider: str) -> Path:
 
 
 def read_pool(file: Path) -> PoolHealth:
-    """What earlier runs left; a file that is not understood is as good as none, since all it costs is a try.
+    """The recorded health; that of a new pool when the file is missing or malformed.
 
-    Raises OSError for one that cannot be read.
+    Raises OSError for a file that cannot be read.
     """
     try:
         found = json.loads(file.read_text("utf-8"))

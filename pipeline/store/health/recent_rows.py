@@ -1,4 +1,4 @@
-"""What the heartbeat's pages show of one spider, one run, one message: the last rows of each, newest first."""
+"""The newest changes, downloads and messages of a spider or a run, for the heartbeat's HTML pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 100
 
 @dataclass(frozen=True)
 class DownloadRow:
-    """A file a spider asked for. name and size_bytes are of its last whole version, "" and None before it."""
+    """A download of a spider. name and size_bytes are of its last complete version; before the first, size_bytes is None."""
 
     url: str
     state: str
@@ -31,7 +31,7 @@ class DownloadRow:
 
 @dataclass(frozen=True)
 class MessageRow:
-    """A message in short."""
+    """A message of the outbox, without its recipients."""
 
     id: int
     subject: str
@@ -45,7 +45,7 @@ class MessageRow:
 
 
 def changes_of_spider(store: Store, spider: str, *, limit: int = ROWS) -> list[Change]:
-    # By way of its runs, which are indexed by spider; changes are only by run.
+    # Through its runs: changes have an index by run only.
     last_runs = select(runs.c.id).where(runs.c.spider == spider).order_by(runs.c.id.desc()).limit(limit)
     return _changes(store, select(changes).where(changes.c.run_id.in_(last_runs)), limit)
 

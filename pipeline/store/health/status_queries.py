@@ -1,4 +1,4 @@
-"""What the heartbeat reads: the last runs of each spider, runs at work, the outbox and the downloads."""
+"""Queries for the status: last runs of each spider, running runs, sums of a day, the outbox, digests, downloads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.store.database.schema import digests, downloads, messages, runs
 from pipeline.store.runs.slots import run_of
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
-"""Outcomes that count against a spider; stopped was asked for, skipped never began."""
+"""Outcomes that count as a failure of the spider; a stop was requested, and a skipped run never began."""
 
 FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
-"""Of a run's progress, those that can be added up."""
+"""The counters of a run's progress that can be summed."""
 
-# Made once: to put such a statement together takes longer than to run it, and each is run for every spider.
+# Built once: building such a statement takes longer than running it, and each runs for every spider.
 _ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
     runs.c.ended_at.desc(), runs.c.id.desc())
 _RECENT = _ENDED.with_only_columns(runs.c.id).where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
@@ -30,12 +30,12 @@ _DAY = select(
     runs.c.spider, runs.c.outcome, func.count().label("ended"),
     *(func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in FIGURES),
 ).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).group_by(
-    runs.c.spider.concat(""), runs.c.outcome, runs.c.spider)  # by an expression: SQLite else scans all runs, in that order
+    runs.c.spider.concat(""), runs.c.outcome, runs.c.spider)  # by an expression, or SQLite would scan all runs in the order of the index
 
 
 @dataclass(frozen=True)
 class RunTotals:
-    """Sums over the runs of one spider that ended in a span of time."""
+    """Sums over the runs of one spider that ended in a period."""
 
     outcomes: dict[str, int]
     progress: dict[str, int]
@@ -43,7 +43,7 @@ class RunTotals:
 
 @dataclass(frozen=True)
 class OutboxTotals:
-    """oldest_at: when the oldest message still waiting was made; last_error: of the last one that has one."""
+    """Number of messages. oldest_at: when the oldest waiting message was created; last_error: the newest error."""
 
     waiting: int
     oldest_at: datetime | None
@@ -52,17 +52,17 @@ class OutboxTotals:
 
 
 def running(connection: Connection) -> list[Run]:
-    """Runs that have started and not ended, whoever works on them, oldest first."""
+    """Runs that have started and not ended, of all processes, the oldest first."""
     return [run_of(row) for row in connection.execute(_RUNNING)]
 
 
 def recent(connection: Connection, spider: str, limit: int) -> list[int]:
-    """The ids of the last ended runs of a spider that began, newest first."""
+    """The ids of the last ended runs of a spider, the newest first; skipped runs are left out."""
     return [*connection.execute(_RECENT, {"spider": spider, "rows": limit}).scalars().all()]
 
 
 def ended_since(connection: Connection, since: datetime, limit: int) -> list[int]:
-    """The ids of up to so many runs that ended after `since`, in no order."""
+    """The ids of up to `limit` runs that ended after `since`, in no order."""
     return [*connection.execute(_SINCE, {"since": since, "rows": limit}).scalars().all()]
 
 
@@ -77,7 +77,7 @@ def last_success(connection: Connection, spider: str) -> Run | None:
 
 
 def failures_since(connection: Connection, spider: str, since: datetime | None) -> int:
-    """How many runs of a spider failed after `since`; None: ever."""
+    """The number of failed runs of a spider after `since`; of all times for None."""
     wanted = select(func.count()).select_from(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
                                                           runs.c.outcome.in_(FAILURES))
     if since is not None:
@@ -86,7 +86,7 @@ def failures_since(connection: Connection, spider: str, since: datetime | None) 
 
 
 def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals]:
-    """By spider: outcomes and summed figures of the runs that ended after `since`."""
+    """By spider, the sums over the runs that ended after `since`."""
     found: dict[str, RunTotals] = {}
     for row in connection.execute(_DAY, {"since": since}):
         entry = found.setdefault(row.spider, RunTotals({}, dict.fromkeys(FIGURES, 0)))
@@ -98,8 +98,9 @@ def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals
 
 @dataclass(frozen=True)
 class DigestProblem:
-    """A digest that could not be rendered, or only with less than its settings ask for. next_at: when it is tried again,
-    None once it was rendered with less."""
+    """A digest that could not be rendered, or only without a part that its settings ask for. next_at: when it is tried again; None
+    when it was sent without that part.
+    """
 
     name: str
     since: datetime
@@ -108,7 +109,7 @@ class DigestProblem:
 
 
 def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
-    """What is wrong with a digest now: with its oldest unfinished claim that failed, else with the last one it sent."""
+    """The current problem of a digest: of its oldest claim that failed and is not finished, else of the last digest sent."""
     of_it = select(digests).where(digests.c.name == name).limit(1)
     row = connection.execute(of_it.where(digests.c.closed_at.is_(None), digests.c.error != "").order_by(digests.c.id)).first()
     if row is None:
@@ -130,7 +131,7 @@ def outbox(connection: Connection) -> OutboxTotals:
 
 
 def download_counts(connection: Connection) -> dict[str, int]:
-    """How many downloads wait and how many failed for good, by state."""
+    """The number of waiting and of failed downloads, by state."""
     wanted = select(downloads.c.state, func.count().label("number")).where(
         downloads.c.state.in_((DownloadState.WAITING, DownloadState.FAILED))).group_by(downloads.c.state)
     return {row.state: row.number for row in connection.execute(wanted)}

@@ -1,4 +1,4 @@
-"""The proof that the database can be written: one small row, written again."""
+"""Prove that the database can be written, by writing one small row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.store.database.schema import pulse
 
 
 def write_pulse(store: Store, *, now: datetime) -> None:
-    """Write this host's row in a transaction like any other. Raises StoreError when it cannot be written."""
+    """Write the time to this host's row of `pulse`. Raises StoreError when the database cannot be written."""
     host = socket.gethostname()[:120]
     with store.write() as connection:
         if not connection.execute(update(pulse).where(pulse.c.host == host).values(at=now)).rowcount:

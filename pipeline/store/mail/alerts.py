@@ -1,6 +1,6 @@
-"""Alerts: what is wrong with a spider for some time, told once when it starts and once when it is over.
+"""Alerts: conditions of spiders and digests that are reported by mail once when they start and once when they end.
 
-The row and its message enter the store in one transaction, so that an alert is neither told twice nor lost.
+The alert's row and its message are written in one transaction, so that an alert is neither sent twice nor lost.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from pipeline.store.runs.slots import run_of
 
 
 class AlertKind(StrEnum):
-    """failing: failed several times in a row; suspect: what it found cannot be right; late: its slot passed and no
-    run came of it; login: a cookie of its login ends soon; digest: it could not be rendered as its settings ask for."""
+    """failing: several failures in a row; suspect: the result of the last run cannot be right; late: a slot passed without a
+    success; login: a cookie of the login expires soon; digest: it could not be rendered as its settings ask for.
+    """
 
     FAILING = "failing"
     SUSPECT = "suspect"
@@ -34,10 +35,10 @@ class AlertKind(StrEnum):
 
 @dataclass(frozen=True)
 class AlertCondition:
-    """Something that is wrong now with a spider, or with the digest that `spider` then names.
+    """A current problem of a spider, or of the digest that `spider` names where kind is DIGEST.
 
-    last_run: the run that shows it; last_success: the last good run; cookie: the one that ends; error: why a digest
-    could not be rendered.
+    last_run: the run that shows it; last_success: the last successful run; cookie: the cookie that expires; error: why a
+    digest could not be rendered.
     """
 
     spider: str
@@ -52,7 +53,7 @@ class AlertCondition:
 
 @dataclass(frozen=True)
 class Alert:
-    """A trouble that was told. id: its row."""
+    """A condition that was reported and is not over. id: of its row."""
 
     id: int
     spider: str
@@ -63,8 +64,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class AlertHistory:
-    """What recipients know. last_at: when they were last told anything; started_at: by spider and kind, when
-    that was last told to start."""
+    """The alerts sent so far. last_at: when the last one was sent; started_at: by spider and kind, when its start was last sent."""
 
     open: tuple[Alert, ...]
     last_at: datetime | None
@@ -83,7 +83,7 @@ def alert_history(store: Store) -> AlertHistory:
 
 
 def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondition]:
-    """What the runs of a spider show: that it is failing (`after` failures in a row), or that it is suspect."""
+    """The conditions that a spider's runs show: failing (`after` failures in a row) and suspect."""
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
         since = success.ended_at if success is not None else None
@@ -112,7 +112,7 @@ def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondit
 
 
 def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[AlertCondition]:
-    """Spiders with a login of which a cookie ends in less than `before`, or has ended without a login since."""
+    """Spiders with a login cookie that expires in less than `before`, or has expired without a login since."""
     with store.read() as connection:
         found = login_cookies.first_ends(connection, at_least=before)
     return [AlertCondition(spider, AlertKind.LOGIN, max(cookie.login_at, cookie.ends_at - before), cookie=cookie)
@@ -120,14 +120,14 @@ def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Ale
 
 
 def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
-    """Digests that could not be rendered, or only with less than their settings ask for."""
+    """Digests that could not be rendered, or only without a part that their settings ask for."""
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
     return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
-    """How often a spider failed since its last success, and that success."""
+    """The number of failures of a spider since its last success, and that success."""
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
         return status_queries.failures_since(connection, spider, success.ended_at if success is not None else None), success
@@ -135,9 +135,9 @@ def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
 
 def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequence[Alert], draft: DraftMessage, *,
          now: datetime) -> int | None:
-    """Enqueue the message and write down what it tells, in one transaction; the message's id.
+    """Enqueue the message and record the alerts that it reports, in one transaction. Returns the message's id.
 
-    None, and nothing written, when somebody else told any of it meanwhile.
+    Returns None, and writes nothing, when another process has reported any of them meanwhile.
     """
     with store.write(durable=True) as connection:
         open_now = {(row.spider, row.kind): row.id for row in connection.execute(
