@@ -1,1 +1,1 @@
-"""Backup and restore, retention, the lock of one service on a data_dir, and trust in the clock."""
+"""Backup and restore, retention, the instance lock of a service, and the check of the clock."""

@@ -1,4 +1,4 @@
-"""The backup archive: its manifest, its names, and reading one that may be damaged or not ours."""
+"""The backup archive: its manifest and file names, and unpacking one that may be damaged or foreign."""
 
 from __future__ import annotations
 
@@ -30,22 +30,19 @@ FILES = "files/"
 SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-shm")
 STAGING = ".restoring"
 REPLACED = "replaced"
-# The lock, what was seen of this machine's clock and the database's files belong to this place; logs are long and
-# nobody's truth.
+# The lock and the observed clock belong to this machine, the database is dumped instead, and logs are not needed.
 NOT_BACKED_UP = frozenset({*SQLITE_FILES, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
 MOST_FILES = 1_000_000
-"""Of one archive: what is kept of each while it is read takes about a kilobyte."""
+"""Limit for the files of one archive: reading one takes about a kilobyte of memory for each."""
 CHUNK_BYTES = 1 << 20
 _MOST_AT_ONCE = 16 << 20
-"""Bytes that a header of the archive may make us read at once."""
+"""Limit for the bytes that a header of the archive may make tarfile read at once."""
 _GZIP = b"\x1f\x8b"
-
-
 
 
 @dataclass
 class Manifest:
-    """What an archive holds. files: SHA-256 by name; revision: the migration its database is at."""
+    """The contents of an archive. files: SHA-256 by name; revision: the last migration of its database."""
 
     format: int
     version: str
@@ -56,7 +53,7 @@ class Manifest:
 
 
 class HashingReader:
-    """A file read through its hash."""
+    """A file that computes the SHA-256 of what is read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -73,7 +70,7 @@ class HashingReader:
 
 
 def unpack(source: Path, staging: Path, store: Store) -> Manifest:
-    """Unpack and verify everything. Raises StoreError for an archive that is not ours, not whole or not for here."""
+    """Unpack and verify everything. Raises StoreError for a foreign, damaged or incomplete archive, or one of another database."""
     staging.mkdir(mode=0o700)
     found: dict[str, str] = {}
     content = b""
@@ -82,9 +79,9 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
             for head in archive:
                 file = archive.extractfile(head) if head.isreg() else None
                 if file is None:
-                    raise StoreError(f"{head.name!r} in it is no file", where=str(source), fix="it is no backup of ours")
+                    raise StoreError(f"contains {head.name!r}, which is not a file", where=str(source), fix="it is not a backup of this program")
                 if len(found) > MOST_FILES:
-                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="it is no backup of ours")
+                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="it is not a backup of this program")
                 if head.name == MANIFEST:
                     content = _manifest_text(file, head, found, source)
                 else:
@@ -94,12 +91,12 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
         raise StoreError("no such file", where=str(source)) from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OverflowError) as error:
         raise StoreError(f"cannot be read as a backup: {error}", where=str(source),
-                         fix="it is damaged or cut short: take another") from error
+                         fix="it is damaged or cut short: use another one") from error
     manifest = _manifest(content, source)
     wrong = [name for name in manifest.files if found.get(name) != manifest.files[name]]
     if wrong or set(found) != set(manifest.files):
         raise StoreError(f"is damaged: {(wrong or ['more files than it says'])[0]} is not what was backed up",
-                         where=str(source), fix="take another")
+                         where=str(source), fix="use another backup")
     if manifest.kind != store.kind:
         raise StoreError(f"is a backup of {manifest.kind}; this store is on {store.kind}", where=str(source),
                          fix="change [pipeline] database")
@@ -109,7 +106,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[tarfile.TarFile]:
-    """The archive, of which no header has us read more than so much at once."""
+    """The opened archive, compressed or not, with a limit on single reads."""
     with source.open("rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
@@ -119,7 +116,7 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
 
 
 class _LimitedReader:
-    """A file of which only so much is read at once."""
+    """A file that refuses to read more than a limit at once."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -132,15 +129,15 @@ class _LimitedReader:
 
 
 def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str], source: Path) -> bytes:
-    """A manifest is no longer than what it says of the files before it."""
+    """The bytes of the manifest. Raises StoreError when it is longer than the files before it explain."""
     most = 4096 + sum(6 * len(name) + 100 for name in found)
     if head.size > most:
-        raise StoreError("has a manifest that is too long for its files", where=str(source), fix="it is no backup of ours")
+        raise StoreError("has a manifest that is too long for its files", where=str(source), fix="it is not a backup of this program")
     return b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
 def _manifest(content: bytes, source: Path) -> Manifest:
-    """What it says, in the types it must have. Raises StoreError for one that we cannot read, or may not believe."""
+    """The manifest of its JSON. Raises StoreError when it is missing, malformed or of another format."""
     try:
         found = json.loads(content)
         number = found["format"]
@@ -154,7 +151,7 @@ def _manifest(content: bytes, source: Path) -> Manifest:
             raise ValueError  # noqa: TRY301
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError("has no manifest at its end", where=str(source),
-                         fix="it is no backup of ours, or was cut short: take another") from error
+                         fix="it is not a backup of this program, or it was cut short: use another one") from error
     return manifest
 
 
@@ -162,14 +159,14 @@ def _refuse_what_does_not_fit(head: tarfile.TarInfo, staging: Path) -> None:
     free = shutil.disk_usage(staging).free
     if head.size > free:
         raise DiskFullError(f"{head.name!r} has {head.size} bytes, and {free} are free", where=str(staging),
-                            fix="free some disk space, and start it again")
+                            fix="free some disk space, and start the restore again")
 
 
 def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: Path) -> str:
     parts = Path(head.name).parts
     if head.name != DATABASE and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
                                   or parts[1] in NOT_BACKED_UP):
-        raise StoreError(f"{head.name!r} in it has no place here", where=str(source), fix="it is no backup of ours")
+        raise StoreError(f"contains {head.name!r}, which does not belong into data_dir", where=str(source), fix="it is not a backup of this program")
     target = staging.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading = HashingReader(file)
@@ -178,6 +175,6 @@ def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: P
             copy.write(chunk)
         copy.flush()
         os.fsync(copy.fileno())
-    os.chmod(target, head.mode & 0o700)  # never for others, whatever it was
+    os.chmod(target, head.mode & 0o700)  # never readable by others
     os.utime(target, (head.mtime, head.mtime))
     return reading.sha256

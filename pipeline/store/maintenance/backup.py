@@ -1,4 +1,8 @@
-"""Back up a store to one archive, while other processes work on it."""
+"""Back up a store to one archive while other processes use it.
+
+The database is copied first, as a snapshot, then the files of data_dir: a file exists before the database names it. The
+manifest with the hash of each file is the last entry, so that an archive that was cut short is recognised.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ class BackedUp:
 
 
 def back_up(store: Store, target: Path, *, now: datetime, version: str) -> BackedUp:
-    """Write the archive, whole or not at all; 0600, since jars and the token are in it. `.gz` at its end compresses.
+    """Write the archive atomically, mode 0600, since it contains cookies and the token. A name that ends in .gz is compressed.
 
     Raises StoreError, DiskFullError.
     """
@@ -54,7 +58,7 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str) -> Backe
                 for path in _files(store.data_dir, besides={temporary, database, target}):
                     _add(archive, path, FILES + path.relative_to(store.data_dir).as_posix(), manifest)
                     if len(manifest.files) > MOST_FILES:
-                        raise StoreError(f"there are more than {MOST_FILES} files, which no archive of ours holds", where=str(target),
+                        raise StoreError(f"there are more than {MOST_FILES} files, the limit of an archive", where=str(target),
                                          fix="keep fewer ([retention], downloads.keep_for), or copy data_dir with the service stopped")
                 content = json.dumps(asdict(manifest), indent=1).encode()
                 head = tarfile.TarInfo(MANIFEST)
@@ -66,7 +70,7 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str) -> Backe
         sync_folder(target.absolute().parent)
     except OSError as error:
         raise DiskFullError(f"the backup cannot be written: {error.strerror}", where=str(target),
-                            fix="free some disk space, or name a place that can be written") from error
+                            fix="free some disk space, or choose a file that can be written") from error
     finally:
         temporary.unlink(missing_ok=True)
         database.unlink(missing_ok=True)
@@ -85,7 +89,7 @@ def _packing(file: IO[bytes], *, compressed: bool) -> Iterator[tarfile.TarFile]:
 
 
 def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
-    """Everything the program keeps but the database, logs, locks, and what is only half there."""
+    """The files to back up: all but the database, logs, locks, temporary and partial files."""
     away = {path.absolute() for path in besides}
     for folder, folders, names in os.walk(data_dir):
         top = Path(folder) == data_dir
@@ -106,13 +110,13 @@ def _add(archive: tarfile.TarFile, path: Path, name: str, manifest: Manifest) ->
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        return  # deleted since the folder was listed: the retention's, or a jar that was replaced
+        return  # deleted since the folder was listed: by retention, or a jar that was replaced
     with file:
         about = os.fstat(file.fileno())
         head = tarfile.TarInfo(name)
         head.size, head.mode, head.mtime = about.st_size, about.st_mode & 0o777, int(about.st_mtime)
         reading = HashingReader(file)
-        archive.addfile(head, cast("IO[bytes]", reading))  # it reads, and no more is asked of it
+        archive.addfile(head, cast("IO[bytes]", reading))  # addfile only calls read()
     manifest.files[name] = reading.sha256
 
 

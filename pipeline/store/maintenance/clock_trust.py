@@ -1,9 +1,9 @@
-"""Whether the wall clock can be believed, before anything is deleted or given up on its word.
+"""Decide whether the wall clock can be trusted, before anything is deleted or given up because of its age.
 
-A machine that starts with a dead battery, a wrong time server or a snapshot restored may be days ahead for seconds. So each
-process that opens the store holds the wall clock against the clock that counts since the machine started, which
-nobody sets, and at the first time since then against the newest times in the store. Where they disagree by more than
-an hour, ages mean nothing until the clock has gone steadily for a quarter of an hour.
+With an empty battery, a wrong time server or a restored snapshot, a machine's clock may be days wrong for some seconds. Each
+process that opens the store compares the wall clock with the monotonic clock since boot, and once per boot with the newest
+times in the store. When they differ by more than an hour, ages are not used until the clock has run steadily for a quarter
+of an hour.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from pipeline.text import span_for_people
 SLACK = timedelta(hours=1)
 SETTLES_S = 15 * 60.0
 FILE = "clock"
-"""In data_dir, so that commands that follow each other know what the one before saw."""
+"""File in data_dir with the last observation, for the next command."""
 
 
 @dataclass(frozen=True)
 class ClockObservation:
-    """What was seen of the clock. boot: of the machine; at_s, since_s: on the clock that counts from there: the last look,
-    and since when the wall clock has gone with it; wall: at the last look, POSIX time; off_s: how far it disagreed then."""
+    """The last observation of the clocks. boot: id of the machine's boot; at_s: its time on the monotonic clock; wall: its time on
+    the wall clock (POSIX); since_s: since when, on the monotonic clock, both run together; off_s: the last difference found.
+    """
 
     boot: str
     at_s: float
@@ -44,8 +45,8 @@ class ClockObservation:
 
 
 def since_start() -> tuple[str, float]:
-    """Which start of the machine this is, and the seconds since, suspended or not; of the process where nothing says."""
-    try:  # /proc/uptime counts as CLOCK_BOOTTIME does, whatever a process is told by its libraries
+    """The id of the machine's boot and the seconds since, suspended time included; of the process where /proc is missing."""
+    try:  # /proc/uptime counts as CLOCK_BOOTTIME, also under libraries that fake the time
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return boot, float(Path("/proc/uptime").read_text("ascii").split()[0])
     except (OSError, ValueError, IndexError):
@@ -53,7 +54,7 @@ def since_start() -> tuple[str, float]:
 
 
 class ClockTrust:
-    """Asked by all who delete, expire or give up by age. counted: the clock that nobody sets, as `since_start`."""
+    """Used by everything that deletes or gives up because of an age. counted: the monotonic clock, as `since_start`."""
 
     def __init__(self, store: Store, *, counted: Callable[[], tuple[str, float]] = since_start) -> None:
         self._store = store
@@ -61,7 +62,7 @@ class ClockTrust:
         self._counted = counted
 
     def doubt(self, now: datetime) -> str:
-        """Why ages mean nothing at present, "" when they can be believed. Raises StoreError."""
+        """Why the clock cannot be trusted now; "" when it can. Raises StoreError."""
         boot, at_s = self._counted()
         before = self._read()
         if before is None or before.boot != boot or before.at_s > at_s:
@@ -77,11 +78,11 @@ class ClockTrust:
         if abs(seen.off_s) <= SLACK.total_seconds() or left_s <= 0:
             return ""
         return (f"the clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {span_for_people(abs(seen.off_s))} "
-                f"{'ahead of' if seen.off_s > 0 else 'behind'} what was known before; nothing is deleted or given up by its "
-                f"age until it has gone steadily for {span_for_people(left_s)}")
+                f"{'ahead of' if seen.off_s > 0 else 'behind'} the times known before; nothing is deleted or given up because of its "
+                f"age until the clock has run steadily for {span_for_people(left_s)}")
 
     def _off_the_store_s(self, now: datetime) -> float:
-        """How far ahead of the newest time in the store it is; 0 for a store without any."""
+        """Seconds by which the clock is ahead of the newest time in the store; 0 for an empty store."""
         with self._store.read() as connection:
             newest = [found for column in (runs.c.created_at, pulse.c.at, messages.c.created_at)
                       if (found := connection.execute(select(func.max(column))).scalar()) is not None]
@@ -94,12 +95,12 @@ class ClockTrust:
             return None
 
     def _write(self, seen: ClockObservation) -> None:
-        """Where that fails, the next look takes itself for the first."""
+        """Write the observation. When that fails, the next one counts as the first."""
         with contextlib.suppress(OSError):
             replace_file(self._file, json.dumps(asdict(seen)).encode())
 
 
 def observe_clock(store: Store) -> None:
-    """Take note of the clock before this process writes times of its own into the store."""
+    """Observe the clock before this process writes times into the store."""
     with contextlib.suppress(PipelineError):
         ClockTrust(store).doubt(datetime.now(UTC))

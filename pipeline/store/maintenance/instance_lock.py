@@ -1,4 +1,4 @@
-"""One service on a data_dir: a lock that dies with its holder, and tells the next one how that was."""
+"""The lock that lets one service use a data_dir. It ends with its process, and shows whether that one ended cleanly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError, StoreError
 
 LOCK = "serve.lock"
 _WIDTH = 80
-"""A word is written over the one before it, and is as long: that takes no room, which a full disk may not have."""
+"""Length of the status in bytes. It is overwritten in place, which works on a full disk."""
 _ENDED = "ended"
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
-    """Hold data_dir; whether the holder before us ended without its last word: a kill, a crash, a power cut.
+    """Hold the lock of data_dir. Yields whether the holder before did not end cleanly: a kill, a crash, a power cut.
 
-    Raises StoreError saying who holds it.
+    Raises StoreError that names the holder.
     """
     path = data_dir / LOCK
     first = not path.exists()
@@ -33,16 +33,16 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            found = _word(descriptor) or _holder(descriptor) or "another process"
+            found = _status(descriptor) or _holder(descriptor) or "another process"
             raise StoreError(f"another `pipeline serve` holds this data_dir ({found})",
                              where=str(data_dir), fix="stop it, or give this one a data_dir of its own") from error
-        unclean = not first and not _word(descriptor).startswith(_ENDED)
+        unclean = not first and not _status(descriptor).startswith(_ENDED)
         _write(descriptor, f"pid {os.getpid()}, since {_now()}")
         try:
             yield unclean
         except PipelineError:
-            if not unclean:  # else the next one has to look, too: nobody has seen that all is well
-                _write(descriptor, f"{_ENDED} {_now()}")  # it could not begin, say since its port is taken
+            if not unclean:  # else the next one has to check the database, too
+                _write(descriptor, f"{_ENDED} {_now()}")  # it could not start, for example because its port is taken
             raise
         _write(descriptor, f"{_ENDED} {_now()}")
     finally:
@@ -53,15 +53,15 @@ def _now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _word(descriptor: int) -> str:
-    """What a holder writes when it begins, and when it ends."""
+def _status(descriptor: int) -> str:
+    """The status that a holder writes when it starts and when it ends."""
     return os.pread(descriptor, _WIDTH, 0).decode("utf-8", "replace").strip("\0 \n")
 
 
-def _write(descriptor: int, word: str) -> None:
-    """One that cannot be written leaves none: the next start looks through the database, and no more than that is lost."""
+def _write(descriptor: int, status: str) -> None:
+    """Write the status. On failure it is left empty, and the next start checks the database."""
     try:
-        os.pwrite(descriptor, word.ljust(_WIDTH).encode(), 0)
+        os.pwrite(descriptor, status.ljust(_WIDTH).encode(), 0)
         os.fsync(descriptor)
     except OSError as error:
         logger.warning("%s cannot be written: %s", LOCK, error.strerror)
@@ -70,12 +70,12 @@ def _write(descriptor: int, word: str) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Who has the lock as the kernel knows it, where it says; "" elsewhere."""
+    """The process that holds the lock by /proc/locks; "" where that is unknown."""
     found = os.fstat(descriptor)
     file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     try:
         locks = Path("/proc/locks").read_text("ascii").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
-    # "7: FLOCK  ADVISORY  WRITE 4711 fe:01:393229 0 EOF"; who waits for one has "->" in front.
+    # "7: FLOCK  ADVISORY  WRITE 4711 fe:01:393229 0 EOF"; a process that waits for one has "->" in front.
     return next((f"pid {words[4]}" for words in map(str.split, locks) if len(words) > 5 and words[1] == "FLOCK" and words[5] == file), "")

@@ -22,13 +22,14 @@ from pipeline.store.open import open_store
 from pipeline.store.runs import leases
 
 SERVICE_IS_GONE_S = 60.0
-"""A service writes its pulse every few seconds; one that has not for so long is gone."""
+"""A service writes its pulse every few seconds; without one for this long, it is gone."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """made_at: of the backup, ISO 8601. parked: messages that waited then, and may have been sent since. lost: files
-    the database names and the archive lacks. kept: where what was there before has gone, None when nothing was."""
+    """The result of a restore. made_at: of the backup, ISO 8601; parked: messages that waited then, and may have been sent since;
+    lost: files of messages that the archive lacks; kept: folder with the data from before, None when there was none.
+    """
 
     made_at: str
     files: int
@@ -38,12 +39,12 @@ class Restored:
 
 
 def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bool, resend: bool, now: datetime) -> Restored:
-    """Put an archive in the place of what is there. The caller holds the data_dir for itself.
+    """Replace the data of a store by a backup. The caller holds the instance lock of data_dir.
 
-    Everything is unpacked and verified beside it first. replace: what is there is moved to a folder of its own
-    (SQLite, files) or dumped to it (PostgreSQL); without it, data that is there is an error. resend: messages that
-    waited when the backup was made are sent; without it they are parked, since they may have been sent since.
-    Killed in between, it is started again. Raises StoreError, DiskFullError.
+    Everything is unpacked and verified first. replace: present data is moved to a folder of its own (SQLite, files) or
+    dumped to it (PostgreSQL); without it, present data is an error. resend: messages that waited when the backup was
+    made are sent; without it they are parked, since they may have been sent since. After a kill in between, start the
+    restore again. Raises StoreError, DiskFullError.
     """
     store = prepare_store(data_dir, url)
     try:
@@ -51,7 +52,7 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
         occupied = _occupied(store)
         if occupied and not replace and not unfinished:
             raise StoreError(f"there is data already: {occupied}", where=str(data_dir),
-                             fix="restore to an empty data_dir, or say --replace (what is there is kept beside it)")
+                             fix="restore to an empty data_dir, or use --replace (the present data is kept in a folder beside it)")
         _refuse_running(store, now)
         staging = data_dir / STAGING
         shutil.rmtree(staging, ignore_errors=True)
@@ -60,16 +61,16 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
             kept = _put_in_place(store, staging, manifest, now=now)
         except OSError as error:
             raise DiskFullError(f"cannot be restored: {error.strerror}", where=str(error.filename or data_dir),
-                                fix="free some disk space, and start it again") from error
+                                fix="free some disk space, and start the restore again") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     finally:
         store.close()
-    return _afterwards(data_dir, url, manifest, kept, resend=resend)
+    return _settle(data_dir, url, manifest, kept, resend=resend)
 
 
 def _occupied(store: Store) -> str:
-    """What there is that a restore would lose; "" for nothing."""
+    """The data that a restore would replace, in words; "" if there is none."""
     if store.kind == "sqlite":
         return SQLITE_FILES[0] if (store.data_dir / SQLITE_FILES[0]).exists() else ""
     with store.read() as connection:
@@ -78,7 +79,7 @@ def _occupied(store: Store) -> str:
 
 
 def _refuse_running(store: Store, now: datetime) -> None:
-    """A service of another machine holds no lock that we see, but shows its pulse; a run in a terminal its lease."""
+    """Raise StoreError while a service or a run uses the data: a remote service shows in its pulse, a run in its lease."""
     try:
         if not _occupied(store) or migrate.revision(store) != migrate.HEAD:
             return
@@ -86,19 +87,19 @@ def _refuse_running(store: Store, now: datetime) -> None:
             beats = connection.execute(select(pulse)).all() if store.shared else []
             leased = connection.execute(select(runs).where(runs.c.ended_at.is_(None), runs.c.lease_until > now)).all()
     except StoreError:
-        return  # a damaged database is what a restore is for
+        return  # a damaged database may be replaced
     for row in beats:
         if abs((now - row.at).total_seconds()) < SERVICE_IS_GONE_S:
-            raise StoreError(f"a service on {row.host} works on it", where=store.where,
+            raise StoreError(f"a service on {row.host} uses it", where=store.where,
                              fix=f"stop it, and wait {SERVICE_IS_GONE_S:.0f} s", retry=True)
     for row in leased:
         if leases.owner_is_alive(row.lease_owner, store.owner) is not False:
-            raise StoreError(f"run {row.id} of {row.spider} is at work on it", where=store.where,
-                             fix="wait for its end, or stop it", retry=True)
+            raise StoreError(f"run {row.id} of {row.spider} uses it", where=store.where,
+                             fix="wait until it ends, or stop it", retry=True)
 
 
 def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datetime) -> Path | None:
-    """From here on a kill leaves half of both, and a mark that says so until the restore is started again."""
+    """Move the present data aside and the backup into its place. A marker file makes a killed restore visible until it is repeated."""
     data_dir = store.data_dir
     database = staging / DATABASE
     if store.kind == "sqlite":
@@ -107,7 +108,7 @@ def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datet
     (data_dir / UNFINISHED).touch(mode=0o600)
     sync_folder(data_dir)
     if store.kind == "sqlite":
-        store.close()  # folds the WAL into the file, where that can be done
+        store.close()  # merges the WAL into the file where possible
     moved = [path for path in data_dir.iterdir()
              if path.name not in (STAGING, UNFINISHED, "serve.lock", migrate.KEPT_BEFORE)
              and not path.name.startswith(REPLACED)]
@@ -133,18 +134,18 @@ def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datet
 def _verify_sqlite(database: Path, data_dir: Path) -> None:
     copy = prepare_store(data_dir, f"sqlite:///{database}")
     try:
-        faults = copy.check()
+        damage = copy.check()
     finally:
         copy.close()
         for suffix in ("-wal", "-shm"):
             database.with_name(database.name + suffix).unlink(missing_ok=True)
-    if faults:
-        raise StoreError(f"the database in the backup is damaged: {faults[0]}", where=str(database),
-                         fix="take another backup")
+    if damage:
+        raise StoreError(f"the database in the backup is damaged: {damage[0]}", where=str(database),
+                         fix="use another backup")
 
 
 def _load(store: Store, database: Path, manifest: Manifest) -> None:
-    """The tables of the backup instead of ours, all in one transaction."""
+    """Replace the tables by those of the backup, in one transaction."""
     with store.write(durable=True) as connection:
         metadata.drop_all(connection)
         connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
@@ -152,7 +153,7 @@ def _load(store: Store, database: Path, manifest: Manifest) -> None:
         postgresql.load(connection, database)
 
 
-def _afterwards(data_dir: Path, url: str | None, manifest: Manifest, kept: Path | None, *, resend: bool) -> Restored:
+def _settle(data_dir: Path, url: str | None, manifest: Manifest, kept: Path | None, *, resend: bool) -> Restored:
     store = open_store(data_dir, url)
     try:
         with store.write(durable=True) as connection:

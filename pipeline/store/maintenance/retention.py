@@ -1,8 +1,8 @@
-"""How much of the past is kept: runs with what came of them, fetched pages, sent messages; logs and saved pages on disk.
+"""Delete old runs with their changes, fetched pages, sent messages, logs and saved pages, as [retention] says.
 
-Deleted in small transactions, so that whoever works waits for none of them, and a kill in between leaves work for the
-next time. What a digest has yet to tell, what the outbox has yet to send and what a pass has yet to do is never
-deleted, nor are the last runs of a spider, its last success and its last whole pass, by which the next is judged.
+Transactions are small, so that no other process waits long; a kill in between leaves work for the next time. What a digest
+has yet to report, the outbox has yet to send or an open pass needs is never deleted, nor are the last runs of a spider, its
+last success and its last complete pass, which the next pass is compared with.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from pipeline.store.database.schema import (
 )
 
 LAST_RUNS = 20
-"""So many of a spider's last runs stay whatever the rules say: the heartbeat shows them."""
+"""Number of a spider's last runs that are always kept: the heartbeat shows them."""
 BATCH = 1000
-"""Rows of one transaction: some milliseconds."""
+"""Rows of one transaction, which takes some milliseconds."""
 
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """What stays: what is younger than `age`, and of that the newest `count`. None: any."""
+    """What is kept: what is younger than `age`, and of that the newest `count`. None: no limit."""
 
     age: timedelta | None = None
     count: int | None = None
@@ -67,8 +67,9 @@ class RetentionRule:
 
 @dataclass(frozen=True)
 class RetentionRules:
-    """runs: of each spider. pages: rows of fetched pages, and saved pages of each folder. logs: of each kind.
-    waiting: the digests of the settings, each with its spiders."""
+    """The rules of [retention]. runs: of each spider; pages: records of fetched pages, and saved pages of each folder; logs: of each
+    folder; waiting: the spiders of each digest in the settings.
+    """
 
     runs: RetentionRule = field(default_factory=RetentionRule)
     pages: RetentionRule = field(default_factory=RetentionRule)
@@ -81,7 +82,6 @@ class RetentionRules:
         keep = {name: RetentionRule(timedelta(seconds=table.age) if table.age is not None else None, table.count)
                 for name, table in settings.retention}
         return cls(**keep, waiting={name: digest.spiders for name, digest in settings.digests.items()})
-
 
     def without_ages(self) -> RetentionRules:
         return RetentionRules(runs=RetentionRule(None, self.runs.count), pages=RetentionRule(None, self.pages.count),
@@ -104,12 +104,12 @@ class PruneResult:
 
 
 class _StoppedError(Exception):
-    """Somebody wants us to end; what is left is for the next time."""
+    """The caller asked to stop; the rest is for the next time."""
 
 
 def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> PruneResult:
-    """Delete what the rules no longer keep. go_on: asked after each transaction; it may take its time, and ends this.
-    by_age: whether the clock can be believed (clock_trust); else counts alone are kept to.
+    """Delete what the rules no longer keep. go_on: called after each transaction; it may wait, and False ends the deletion.
+    by_age: whether the clock can be trusted (clock_trust); without it only counts are applied.
 
     Raises StoreError, DiskFullError.
     """
@@ -140,7 +140,7 @@ class _Pruner:
         keep = self._rules.messages
         if not keep:
             return
-        # The newest stays: SQLite would give its number to the next one.
+        # The newest message stays: SQLite would reuse its id.
         ended = and_(messages.c.state.in_((MessageState.SENT.value, MessageState.DROPPED.value)),
                      messages.c.id < select(func.max(messages.c.id)).scalar_subquery())
         at = func.coalesce(messages.c.sent_at, messages.c.created_at, type_=messages.c.created_at.type)
@@ -157,7 +157,7 @@ class _Pruner:
         self._digests()
 
     def _digests(self) -> None:
-        """Digests whose messages and runs are gone, with the tables they kept beside them; the last of each stays."""
+        """Delete digests whose messages and runs are gone, with their files; the last of each name stays."""
         last = select(func.max(digests.c.id)).group_by(digests.c.name)
         over = and_(digests.c.closed_at.is_not(None), digests.c.id.not_in(last),
                     ~exists().where(messages.c.digest_id == digests.c.id),
@@ -170,7 +170,7 @@ class _Pruner:
             self._check_stop()
 
     def _remove(self, prefix: str) -> None:
-        """Delete the files whose keys begin so."""
+        """Delete the files whose keys begin with `prefix`."""
         folder = self._store.files.path(prefix).parent
         start = prefix.rpartition("/")[2]
         if start in ("", "."):
@@ -208,7 +208,7 @@ class _Pruner:
         self._digests()
 
     def _passes(self, spider: str) -> None:
-        """Passes and slots of which no run is left; the newest slot says what was due last."""
+        """Delete passes and slots without a run; the newest slot stays, since it records what was due last."""
         empty = and_(passes.c.spider == spider, passes.c.closed_at.is_not(None), ~exists().where(runs.c.pass_id == passes.c.id))
         while ids := [row.id for row in self._some(select(passes.c.id).where(empty), limit=100)]:
             for table in (pages, frontier):
@@ -229,7 +229,7 @@ class _Pruner:
             select(func.max(runs.c.id)).where(own, each)).scalar()) is not None)]
 
     def _needed(self, spider: str) -> Select[Any]:
-        """Runs of the spider that a digest has yet to tell, or whose news the outbox has yet to send."""
+        """Runs of the spider that a digest has yet to report, or whose digest the outbox has yet to send."""
         own = select(runs.c.id).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
                                       runs.c.outcome != Outcome.SKIPPED.value)
         parts = [own.where(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name)))
@@ -244,7 +244,7 @@ class _Pruner:
     # Frontiers, fetched pages, and files
 
     def frontier(self) -> None:
-        """Of a pass that is closed nothing is fetched any more."""
+        """Delete the frontiers of closed passes: nothing of them is fetched any more."""
         closed = select(passes.c.id).where(passes.c.closed_at.is_not(None))
         self._delete(frontier, frontier.c.pass_id.in_(closed))
 
@@ -285,10 +285,10 @@ class _Pruner:
         self._check_stop()
         return len(gone)
 
-    # How
+    # Shared
 
     def _beyond(self, keep: RetentionRule, at: Any, row_id: Any, among: ColumnElement[bool]) -> ColumnElement[bool]:
-        """What is older than `age`, or comes after the newest `count` of those `among`."""
+        """SQL for rows that are older than `age`, or beyond the newest `count` of `among`."""
         parts = []
         if keep.age is not None:
             parts.append(at < self._now - keep.age)
