@@ -222,13 +222,13 @@ def test_a_backup_while_four_write_holds_whole_transactions(store: Store, reques
     again.close()
 
 
-def test_a_run_at_work_is_not_pulled_away_from_under(store: Store, tmp_path: Path) -> None:
+def test_a_restore_is_refused_while_a_run_uses_the_data(store: Store, tmp_path: Path) -> None:
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
     runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
     machine, _, opening = store.owner.split(":")
     alive = f"{machine}:{os.getppid()}:{opening}"
     runs.start_run(store, None, owner=alive, now=NOW, limit=9)
-    with pytest.raises(StoreError, match="run 1 of shop is at work"):
+    with pytest.raises(StoreError, match="run 1 of shop uses it"):
         restore_backup(store.data_dir, url_of(store), tmp_path / "b", replace=True, resend=False, now=NOW)
 
 

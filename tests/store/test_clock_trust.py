@@ -56,12 +56,12 @@ def test_a_clock_that_agrees_is_believed_at_once(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("jump", [DAYS, -DAYS, timedelta(hours=2), -timedelta(hours=2)])
-def test_a_clock_that_jumps_is_believed_when_it_has_gone_steadily(machine: Machine, jump: timedelta) -> None:
+def test_a_clock_that_jumps_is_trusted_once_it_has_run_steadily(machine: Machine, jump: timedelta) -> None:
     assert machine.doubts() == ""
     machine.off = jump
     machine.passes(MINUTE)
     doubt = machine.doubts()
-    assert "nothing is deleted or given up by its age" in doubt
+    assert "nothing is deleted or given up because of its age" in doubt
     assert ("ahead of" if jump > timedelta() else "behind") in doubt
     for _ in range(14):
         machine.passes(MINUTE)
