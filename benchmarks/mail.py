@@ -22,8 +22,8 @@ import trustme
 import yagmail
 
 from pipeline.mail.digest import build
-from pipeline.mail.outbox import deliver_due
-from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.outbox import RetryPolicy, deliver_due
+from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport
 from pipeline.model import DraftMessage
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -84,7 +84,7 @@ def send(folder: Path, port: int) -> None:
     transport = SmtpTransport("127.0.0.1", port, security="none")
     transport.connect()
     idle, begun = idle_bytes(), time.perf_counter()
-    attempts = deliver_due(store, transport, owner="me", now=utc_now, max_age_s=1e9)
+    attempts = deliver_due(store, transport, owner="me", now=utc_now, policy=RetryPolicy(1e9))
     print(time.perf_counter() - begun, memory_bytes("VmHWM") - idle)
     assert [attempt.accepted for attempt in attempts] == [1]
 
@@ -108,10 +108,10 @@ def many(folder: Path) -> tuple[float, float]:
         outbox.enqueue(store, DraftMessage(f"<{number}@example.com>", "hello", "a@example.com", ("b@example.com",),
                                            f"messages/{number}.eml", len(BODY)), now=utc_now())
     with SmtpServer(users={"me": "secret"}, tls=context, implicit=True) as server:
-        transport = SmtpTransport("127.0.0.1", server.port, security="tls", user="me", password=lambda: "secret",
+        transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", password=lambda: "secret"),
                                   ca_file=str(folder / "ca.pem"))
         begun = time.perf_counter()
-        deliver_due(store, transport, owner="me", now=utc_now, max_age_s=1e9)
+        deliver_due(store, transport, owner="me", now=utc_now, policy=RetryPolicy(1e9))
         ours = MESSAGES / (time.perf_counter() - begun)
         assert len(server.received) == MESSAGES
         trusted = ssl.create_default_context(cafile=str(folder / "ca.pem"))

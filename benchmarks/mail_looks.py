@@ -24,8 +24,8 @@ from sqlalchemy import select
 from benchmarks._digests import ABOUT, book, chinese_book
 from pipeline.mail import alerts
 from pipeline.mail.digest import build
-from pipeline.mail.outbox import deliver_due
-from pipeline.mail.transports import MaildirTransport
+from pipeline.mail.outbox import RetryPolicy, deliver_due
+from pipeline.mail.transports.maildir import MaildirTransport
 from pipeline.model import Outcome, Reject
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
@@ -184,7 +184,7 @@ def html_of_all(folder: Path, mail: str = 'from = "Pipeline <pipeline@example.co
     settings = settings_in(folder, mail, to)
     store = open_store(folder / "var")
     pages = pages_of(store, settings, folder)
-    deliver_due(store, MaildirTransport(folder / "Maildir"), owner="me", now=Clock(NOW + timedelta(days=1)), max_age_s=1e9)
+    deliver_due(store, MaildirTransport(folder / "Maildir"), owner="me", now=Clock(NOW + timedelta(days=1)), policy=RetryPolicy(1e9))
     store.close()
     for file in (folder / "Maildir" / "new").iterdir():
         mail = email.message_from_bytes(file.read_bytes(), policy=default)

@@ -20,8 +20,8 @@ from pipeline.errors import HeartbeatError, MailError, PipelineError, UsageError
 from pipeline.heartbeat.client import client_for
 from pipeline.mail import digest as mail_digest
 from pipeline.mail import test_message
-from pipeline.mail.message.attachments import WRITERS, Columns
-from pipeline.mail.outbox import deliver_due
+from pipeline.mail.formats.columns import Columns, table_format
+from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState
 from pipeline.price import is_price
@@ -177,26 +177,21 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
     runs.abandon_expired(store, now=utc_now())  # a killed process may hold a message
     transport = open_transport(settings, settings.data_dir)
     try:
-        attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now,
-                               max_age_s=settings.mail.max_age, max_attempts=settings.mail.max_attempts, per_hour=settings.mail.per_hour,
-                               on_attempt=lambda attempt: say(str(attempt)),
-                               by_age=lambda now: not ClockTrust(store).doubt(now))
+        policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
+                             lambda now: not ClockTrust(store).doubt(now))
+        attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy,
+                               hooks=DeliveryHooks(on_attempt=lambda attempt: say(str(attempt))))
     finally:
         transport.close()
     return 0 if all(attempt.state is MessageState.SENT for attempt in attempts) else 7
 
 
 def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:
-    """Send a test message; what the server said. Raises MailError."""
-    results = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
-    refused = [result for result in results if not result.accepted]
-    if refused:
-        raise MailError(f"refused: {refused[0].code} {refused[0].text}", where=address, fix="check the address")
-    if settings.mail.command is not None:
-        return f"taken by {settings.mail.command[0]} for {address}"
-    if settings.mail.host is None and settings.mail.provider is None:
-        return f"delivered to {address}, in the Maildir {settings.data_dir / settings.mail.maildir}"
-    return f"accepted for {address}"
+    """Send a test message; return what the transport says of it. Raises MailError."""
+    result, receipt = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
+    if not result.accepted:
+        raise MailError(f"refused: {result.code} {result.text}", where=address, fix="check the address")
+    return receipt
 
 
 # items
@@ -207,8 +202,8 @@ def export(store: Store, spider: str, *, form: str, changes: bool, output: Path 
     """Write the items of a spider, or their changes, as JSON lines, CSV or XLSX. Raises UsageError."""
     if output is not None:
         _write_items(store, spider, form, output, changes=changes, key=key)
-    elif form == "xlsx":
-        raise UsageError("a spreadsheet is no text", where="items", fix="say where with --output FILE.xlsx")
+    elif not table_format(form).is_text:
+        raise UsageError(f"{form} is not a text format", where="items", fix=f"name a file with --output FILE.{form}")
     else:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "items")
@@ -220,7 +215,7 @@ def export(store: Store, spider: str, *, form: str, changes: bool, output: Path 
 def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: bool, key: str | None) -> None:
     names = stored_items.field_names(store, spider)
     if changes:
-        WRITERS[form].write(path, Columns(names, frozenset()), stored_items.changes(store, spider, key=key))
+        table_format(form).write(path, Columns(names, frozenset()), stored_items.changes(store, spider, key=key))
     elif form == "jsonl":
         with path.open("w", encoding="utf-8") as file:
             for item in stored_items.present(store, spider, key=key):
@@ -229,7 +224,7 @@ def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: b
         priced = frozenset(name for item in stored_items.present(store, spider, key=key)
                            for name, value in item.data.items() if is_price(value))
         rows: Any = stored_items.present(store, spider, key=key)
-        WRITERS[form].write(path, _ItemColumns(names, frozenset(), priced), rows)
+        table_format(form).write(path, _ItemColumns(names, frozenset(), priced), rows)
 
 
 class _ItemColumns(Columns):

@@ -15,6 +15,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import PipelineError, UsageError
+from pipeline.registry import ATTACHMENT_FORMATS
 from pipeline.text import counted, escape_controls
 
 if TYPE_CHECKING:
@@ -419,7 +420,7 @@ def mail_test(settings_file: str, address: str, *, debug: bool) -> None:
 @settings_option
 def mail_login(settings_file: str) -> None:
     """Log in to the mail server with OAuth2, in a browser, once."""
-    from pipeline.mail.transports.oauth2_consent import log_in
+    from pipeline.mail.transports.oauth2 import log_in
     settings = _load(settings_file)
     click.echo(f"the login is kept in {log_in(settings.mail, say=click.echo)}")
 
@@ -472,7 +473,7 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
 @main.command()
 @settings_option
 @click.argument("spider")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "xlsx"]), default="jsonl", show_default=True)
+@click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), default="jsonl", show_default=True)
 @click.option("--changes", is_flag=True, help="What changed, instead of what is there.")
 @click.option("--rejects", is_flag=True, help="What was kept aside, with the reason and the page.")
 @click.option("--key", help="Only this item; with --changes, its history.")

@@ -1,1 +1,1 @@
-"""From what runs found to what recipients read: digests, messages, the outbox and its transports."""
+"""From changes found by runs to sent mail: digests, alerts, the outbox and its transports."""

@@ -1,8 +1,8 @@
-"""Alerts by mail: one when a spider gets into trouble, one when that is over, and never a storm of them.
+"""Alerts by mail: one when a problem of a spider or digest starts, one when it ends, with a limit on their rate.
 
-What starts and ends at about the same time shares a mail; there is at most one in `every`, and what comes back within
-an hour of having been told is told again only if it lasts. The mail enters the outbox in the transaction that
-writes down that it was told.
+Problems that start or end at about the same time share a mail. There is at most one mail in `every`, and a problem that starts
+again within an hour of its last alert is reported only if it lasts. The message enters the outbox in the transaction that
+records the alert.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pipeline.store.mail import alerts
 from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, AlertKind
 from pipeline.text import clean_line, escape_controls
 
-RELAPSE = timedelta(hours=1)
-"""What starts again is not told sooner than this after it was last told to start."""
+REPEAT_AFTER = timedelta(hours=1)
+"""The shortest time between two alerts that the same problem started."""
 TAIL_LINES = 25
 TAIL_BYTES = 8192
 MAX_SHOWN = 20
-"""Troubles that one mail tells in full; of more it says how many."""
+"""The maximum of problems that one mail describes. Of more it gives the number."""
 
 
 @dataclass(frozen=True)
-class TroubleView:
-    """One trouble in words. facts: name and value; log: the end of the run's log."""
+class AlertView:
+    """One problem as the templates show it. facts: name and value; log: the end of the run's log."""
 
     title: str
     facts: list[tuple[str, str]]
@@ -44,66 +44,67 @@ class TroubleView:
 
 def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
           now: datetime) -> int | None:
-    """Compare what is wrong with what was told, and tell the difference; the message's id, None for no mail.
+    """Compare the current problems with the open alerts, and enqueue a mail about the difference.
 
-    late: the spiders whose slot passed. log_of: where the log of a run is. Raises StoreError, MailError, OSError.
+    Return the message's id, None without a mail. late: the spiders that missed a slot. log_of: the path of a run's log.
+    Raises StoreError, MailError, OSError.
     """
     table = settings.alerts
     if not table.to:
         return None
-    told = alerts.alert_history(store)
-    if told.last_at is not None and timedelta() <= now - told.last_at < timedelta(seconds=table.every):
-        return None  # the next mail has it all, or it has passed by then
+    history = alerts.alert_history(store)
+    if history.last_at is not None and timedelta() <= now - history.last_at < timedelta(seconds=table.every):
+        return None  # the next mail will include it if it lasts
     ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
-    current = {(trouble.spider, trouble.kind): trouble for trouble in (*late, *ending)
-               if trouble.spider in settings.spiders}
-    current |= {(trouble.spider, trouble.kind): trouble for trouble in alerts.failing_digests(store, list(settings.digests))}
+    current = {(condition.spider, condition.kind): condition for condition in (*late, *ending)
+               if condition.spider in settings.spiders}
+    current |= {(condition.spider, condition.kind): condition for condition in alerts.failing_digests(store, list(settings.digests))}
     for spider in settings.spiders:
-        current |= {(spider, trouble.kind): trouble for trouble in alerts.run_conditions(store, spider, after=table.after)}
-    started = _started(current, told, now)
-    over = [alert for alert in told.open if (alert.spider, alert.kind) not in current]
+        current |= {(spider, condition.kind): condition for condition in alerts.run_conditions(store, spider, after=table.after)}
+    started = _started(current, history, now)
+    over = [alert for alert in history.open if (alert.spider, alert.kind) not in current]
     if not started and not over:
         return None
-    draft = _written(store, settings, started, over, log_of=log_of, now=now)
+    draft = _render(store, settings, started, over, log_of=log_of, now=now)
     return alerts.enqueue_alert(store, started, over, draft, now=now)
 
 
-def _started(current: dict[tuple[str, AlertKind], AlertCondition], told: AlertHistory, now: datetime) -> list[AlertCondition]:
-    """What is wrong and was not told, but for what one mail tells with another."""
-    known = {(alert.spider, alert.kind) for alert in told.open}
+def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: AlertHistory, now: datetime) -> list[AlertCondition]:
+    """The problems without an open alert, without those that another problem implies."""
+    known = {(alert.spider, alert.kind) for alert in history.open}
     found = []
-    for (spider, kind), trouble in current.items():
-        last = told.started_at.get((spider, kind))
-        if (spider, kind) in known or (last is not None and timedelta() <= now - last < RELAPSE):
+    for (spider, kind), condition in current.items():
+        last = history.started_at.get((spider, kind))
+        if (spider, kind) in known or (last is not None and timedelta() <= now - last < REPEAT_AFTER):
             continue
         if kind is AlertKind.LATE and (spider, AlertKind.FAILING) in current.keys() | known:
-            continue  # a spider that fails is late soon enough
-        found.append(trouble)
+            continue  # a failing spider is late as a consequence
+        found.append(condition)
     return found
 
 
-def _written(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
+def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
              log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
-    """Render the mail into the file store. Its name and its Message-ID come from what it tells."""
+    """Render the mail into the file store. Its name and Message-ID are derived from its content."""
     words = ALERT_WORDINGS[settings.alerts.language]
     seed = "\0".join([*(f"{t.spider} {t.kind.value} {t.since.isoformat()}" for t in started),
                       *(f"over {alert.id} {alert.told_at.isoformat()}" for alert in over)])
-    digest = hashlib.sha256(seed.encode()).hexdigest()[:24]
-    secret = Mask.of(settings)
+    fingerprint = hashlib.sha256(seed.encode()).hexdigest()[:24]
+    secrets = Mask.of(settings)
 
     def mask(text: str) -> str:
-        return secret(escape_controls(text))
+        return secrets(escape_controls(text))
 
-    views = [_view(trouble, words, settings, mask, log_of) for trouble in started[:MAX_SHOWN]]
-    ended = [_over_view(alert, words, settings, now) for alert in over[:MAX_SHOWN]]
+    views = [_view(condition, words, settings, mask, log_of) for condition in started[:MAX_SHOWN]]
+    ended = [_ended_view(alert, words, settings, now) for alert in over[:MAX_SHOWN]]
     left = len(started) + len(over) - len(views) - len(ended)
     subject = _subject(started, over, words, mask)
     rendered = render_alert(subject, views, ended, more=words.more.format(n=left) if left else "", words=words)
     envelope = compose.Envelope(
         sender=settings.mail.from_, to=settings.alerts.to, reply_to=settings.mail.reply_to,
         on_behalf=settings.mail.sender, subject=subject, date=now.astimezone(settings.zone), list_name="alerts",
-        message_id=f"<alert.{digest}@{compose.domain_of(settings.mail.from_)}>")
-    key = f"messages/alert-{digest}.eml"
+        message_id=f"<alert.{fingerprint}@{compose.domain_of(settings.mail.from_)}>")
+    key = f"messages/alert-{fingerprint}.eml"
     with store.files.writing(key) as file:
         compose.write(file, envelope, text=rendered.text, html=rendered.html, signer=signer_of(settings))
     return DraftMessage(
@@ -112,34 +113,34 @@ def _written(store: Store, settings: Settings, started: Sequence[AlertCondition]
         size_bytes=store.files.path(key).stat().st_size)
 
 
-def _title(trouble: AlertCondition, words: AlertWording, mask: Callable[[str], str]) -> str:
-    reason = clean_line(mask(trouble.last_run.error), 100) if trouble.last_run is not None else ""
-    title = words.failed_once if trouble.failures == 1 else words.titles[trouble.kind]
-    return title.format(spider=trouble.spider, n=trouble.failures, reason=reason)
+def _title(condition: AlertCondition, words: AlertWording, mask: Callable[[str], str]) -> str:
+    reason = clean_line(mask(condition.last_run.error), 100) if condition.last_run is not None else ""
+    title = words.failed_once if condition.failures == 1 else words.titles[condition.kind]
+    return title.format(spider=condition.spider, n=condition.failures, reason=reason)
 
 
 def _subject(started: Sequence[AlertCondition], over: Sequence[Alert], words: AlertWording, mask: Callable[[str], str]) -> str:
-    told = [_title(trouble, words, mask) for trouble in started]
+    told = [_title(condition, words, mask) for condition in started]
     told += [words.over[alert.kind].format(spider=alert.spider) for alert in over]
     head = words.comma.join(told[:3])
     return f"[{words.alert}] {head}" + (words.comma + words.more.format(n=len(told) - 3) if len(told) > 3 else "")
 
 
-def _view(trouble: AlertCondition, words: AlertWording, settings: Settings, mask: Callable[[str], str],
-          log_of: Callable[[int], Path]) -> TroubleView:
+def _view(condition: AlertCondition, words: AlertWording, settings: Settings, mask: Callable[[str], str],
+          log_of: Callable[[int], Path]) -> AlertView:
     def at(moment: datetime | None) -> str:
         return f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if moment is not None else words.never
 
-    title = _title(trouble, words, mask)
-    if trouble.cookie is not None:
-        return TroubleView(title, [(words.cookie, clean_line(f"{trouble.cookie.name} ({trouble.cookie.site})", 200)),
-                                   (words.ends, at(trouble.cookie.ends_at)),
-                                   (words.what_to_do, (words.bring_in if trouble.cookie.brought_in else words.by_itself)
-                                    .format(spider=trouble.spider))])
-    if trouble.kind is AlertKind.DIGEST:
-        return TroubleView(title, [(words.since, at(trouble.since)), (words.message, clean_line(mask(trouble.error), 600))])
-    success, run = trouble.last_success, trouble.last_run
-    facts = [(words.since, at(trouble.since)), (words.last_good, at(success.ended_at if success is not None else None))]
+    title = _title(condition, words, mask)
+    if condition.cookie is not None:
+        return AlertView(title, [(words.cookie, clean_line(f"{condition.cookie.name} ({condition.cookie.site})", 200)),
+                                   (words.ends, at(condition.cookie.ends_at)),
+                                   (words.what_to_do, (words.bring_in if condition.cookie.brought_in else words.by_itself)
+                                    .format(spider=condition.spider))])
+    if condition.kind is AlertKind.DIGEST:
+        return AlertView(title, [(words.since, at(condition.since)), (words.message, clean_line(mask(condition.error), 600))])
+    success, run = condition.last_success, condition.last_run
+    facts = [(words.since, at(condition.since)), (words.last_good, at(success.ended_at if success is not None else None))]
     if success is not None:
         facts[-1] = (words.last_good, words.run.format(n=success.id, at=facts[-1][1]))
     log = ""
@@ -148,13 +149,13 @@ def _view(trouble: AlertCondition, words: AlertWording, settings: Settings, mask
         if run.error:
             facts.append((words.message, clean_line(mask(run.error), 600)))
         log = mask(tail(log_of(run.id)))
-    return TroubleView(title, facts, log)
+    return AlertView(title, facts, log)
 
 
-def _over_view(alert: Alert, words: AlertWording, settings: Settings, now: datetime) -> TroubleView:
+def _ended_view(alert: Alert, words: AlertWording, settings: Settings, now: datetime) -> AlertView:
     lasted = timedelta(seconds=round((now - alert.since).total_seconds()))
     facts = [(words.since, f"{alert.since.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"), (words.lasted, str(lasted))]
-    return TroubleView(words.over[alert.kind].format(spider=alert.spider), facts)
+    return AlertView(words.over[alert.kind].format(spider=alert.spider), facts)
 
 
 def tail(log: Path) -> str:

@@ -1,7 +1,7 @@
-"""Building a digest: claimed runs in, messages in the outbox out. Runs in a child process at low priority.
+"""Build a digest: turn the runs of a claim into messages in the outbox. Runs in a child process at low priority.
 
-Nothing is rendered inside a transaction. What is written before the claim is closed has names that come from
-the claim, so that a build that was killed is simply done again over its own remains.
+Nothing is rendered inside a transaction. The names of files written before the claim is closed are derived from the claim, so
+a build after a kill overwrites the files of the killed one.
 """
 
 from __future__ import annotations
@@ -13,19 +13,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import LeaseLostError, MailError, PipelineError, UsageError
-from pipeline.mail.filters import Filtered
+from pipeline.mail.filters import FilteredChanges
+from pipeline.mail.formats.columns import Columns
 from pipeline.mail.message import compose
-from pipeline.mail.message.attachments import Attachment, Columns, Packed, Packer
+from pipeline.mail.message.attachments import Attachment, Packed, Packer
 from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.render.charts import charts_of
-from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, KEEP, Detail, Rendered, numbered, render, render_part
+from pipeline.mail.render.item_view import Detail
+from pipeline.mail.render.render import (
+    COUNTS_ONLY,
+    DETAILS,
+    KEEP,
+    Rendered,
+    RenderOptions,
+    numbered,
+    render,
+    render_part,
+)
 from pipeline.mail.render.translations import WORDINGS
-from pipeline.mail.summary import NetChanges, News, gather, refusals
+from pipeline.mail.summary import DigestSummary, NetChanges, rejected_items, summarize
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
@@ -38,30 +48,30 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Presentation:
-    """How much of what the settings ask for goes into the mails of a digest.
+class RenderLevel:
+    """How much of what the settings ask for is rendered.
 
-    as_set: the user's templates, charts, HTML fields and attachments; else our own template, without them. table: a
+    as_configured: the user's templates, charts, HTML fields and attachments; else our template without them. attach_csv: a
     CSV of all changes is attached.
     """
 
-    as_set: bool
-    table: bool
+    as_configured: bool
+    attach_csv: bool
     details: tuple[Detail, ...]
 
 
-PRESENTATIONS = (Presentation(as_set=True, table=False, details=DETAILS),
-                 Presentation(as_set=False, table=True, details=DETAILS),
-                 Presentation(as_set=False, table=False, details=COUNTS_ONLY))
-"""From what the settings ask for to what always works: a digest that cannot be rendered falls back, it is not held back."""
+RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAILS),
+                 RenderLevel(as_configured=False, attach_csv=True, details=DETAILS),
+                 RenderLevel(as_configured=False, attach_csv=False, details=COUNTS_ONLY))
+"""From what the settings ask for to counts only. A digest that cannot be rendered at one level is rendered at the next."""
 
 
 @dataclass(frozen=True)
-class Built:
-    """What a claim came to. message_ids: rows of the outbox, none when there was nothing worth telling.
+class BuiltDigest:
+    """The result of a build. message_ids: rows of the outbox, none when there was nothing to report.
 
-    html_keys: the same mails as HTML files, for a look without a mail client. subject, counts: of the first mail.
-    problem: why it was not rendered as the settings ask for, "" when it was.
+    html_keys: the mails as HTML files, to view without a mail client. subject, counts: of the first mail. problem: why it was
+    not rendered as the settings ask for, "" when it was.
     """
 
     digest_id: int
@@ -73,17 +83,17 @@ class Built:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What some recipients are told: the runs they follow and the changes that pass their filter."""
+class _RecipientsContent:
+    """The content for some recipients: the changes that pass their filter, and their summary."""
 
     recipients: RecipientsTable
     changes: Iterable[Change]
-    news: News
+    summary: DigestSummary
 
 
 @dataclass(frozen=True)
 class _Mail:
-    """One mail ready to be written."""
+    """One rendered mail with its recipients and attachments."""
 
     recipients: RecipientsTable
     rendered: Rendered
@@ -91,114 +101,111 @@ class _Mail:
 
 
 def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, now: datetime,
-          first: int = 0, problem: str = "") -> Built:
-    """Render what the claimed runs found, put it into the outbox and close the claim.
+          first: int = 0, problem: str = "") -> BuiltDigest:
+    """Render what the claimed runs found, enqueue the messages and close the claim.
 
-    What cannot be rendered as the settings ask for (a template that fails, contents no writer takes) is rendered
-    with less; the mail, the log and the digest's row say why. first, problem: the first of PRESENTATIONS to try, and
-    why not an earlier one. Raises LeaseLostError when somebody else took the claim up, MailError for addresses no mail
-    can have, StoreError.
+    If rendering fails (a user's template, content that a format rejects), the next of RENDER_LEVELS is tried; the mail, the
+    log and the digest's row say why. first, problem: the first level to try, and why earlier ones failed. Raises LeaseLostError
+    when another process took the claim over, MailError for addresses that are not valid in a header, StoreError.
     """
-    for presentation in PRESENTATIONS[first:-1]:
+    for level in RENDER_LEVELS[first:-1]:
         try:
-            return _build(store, settings, claim, presentation, problem, owner=owner, now=now)
+            return _build(store, settings, claim, level, problem, owner=owner, now=now)
         except UsageError as error:
             problem = str(error)
             logger.error("digest %s: %s; it is rendered without", claim.name, error)  # noqa: TRY400  a user's mistake
         except (PipelineError, OSError):
-            raise  # of the store, the disk or the addresses: less content changes nothing
+            raise  # of the store, the disk or the addresses: less content does not help
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            logger.exception("digest %s could not be rendered; it is tried with less", claim.name)
-    return _build(store, settings, claim, PRESENTATIONS[-1], problem, owner=owner, now=now)
+            logger.exception("digest %s could not be rendered; it is rendered again with less content", claim.name)
+    return _build(store, settings, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
 
 
-def _build(store: Store, settings: Settings, claim: DigestClaim, presentation: Presentation, problem: str, *, owner: str,
-           now: datetime) -> Built:
+def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLevel, problem: str, *, owner: str,
+           now: datetime) -> BuiltDigest:
     table = settings.digests.get(claim.name)
-    sources = _sources(store, table, claim.run_ids) if table is not None else []
-    if table is None or not sources:
-        # A digest taken out of the settings has nobody left to tell.
+    contents = _contents(store, table, claim.run_ids) if table is not None else []
+    if not contents:  # also for a digest that was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
-        return Built(claim.id)
-    composer = _Composer(store, settings, claim.name, table, digest_id=claim.id, now=claim.created_at,
-                         presentation=presentation, problem=problem)
+        return BuiltDigest(claim.id)
+    renderer = _DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, problem=problem)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with _scratch(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
-        for mail in composer.mails(sources, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
+        for mail in renderer.mails(contents, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
             if not stored.renew(store, claim.id, owner=owner, now=now):
-                raise LeaseLostError(f"digest {claim.name} ({claim.id}) was taken up by someone else")
+                raise LeaseLostError(f"digest {claim.name} ({claim.id}) was taken over by another process")
             stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
             if mail.rendered.html:
                 html_keys.append(f"{stem}.html")
                 store.files.write(html_keys[-1], standalone(mail.rendered).encode())
-            envelope = composer.envelope(mail, number=len(drafts) + 1)
+            envelope = renderer.envelope(mail, number=len(drafts) + 1)
             with store.files.writing(f"{stem}.eml") as file:
-                composer.write(file, envelope, mail)
+                renderer.write(file, envelope, mail)
             drafts.append(DraftMessage(
                 message_id=envelope.message_id, subject=mail.rendered.subject,
                 sender=compose.bare_address(settings.mail.envelope_sender),
                 recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.recipients.everyone))),
                 file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size))
     ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
-    return Built(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, sources[0].news.counts, problem)
+    return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)
 
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
             since: datetime | None = None) -> list[Path]:
-    """Write NAME.eml, NAME.html and NAME.txt into `folder`; the store stays as it is.
+    """Write NAME.eml, NAME.html and NAME.txt into `folder`; return their paths. The store does not change.
 
-    Of a digest with several mails, the second is NAME-2 and so on. since: tell of every run that ended from then
-    on; without it, of those this digest has not told of yet. Raises UsageError for an unknown digest, MailError
-    when a file cannot be written, and what `build` raises.
+    Further mails of the digest are NAME-2 and so on. since: report every run that ended from then on; without it, the runs
+    that this digest has not reported yet. Raises UsageError for an unknown digest, MailError when a file cannot be written,
+    and what `build` raises.
     """
     table = settings.digests.get(name)
     if table is None:
         raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where="settings.toml: digests")
     run_ids = stored.untold(store, name, table.spiders) if since is None else \
         stored.ended_since(store, table.spiders, since)
-    composer = _Composer(store, settings, name, table, digest_id=0, now=now)
+    renderer = _DigestRenderer(store, settings, name, digest_id=0, now=now)
     paths: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _scratch(folder / f".rendering-{name}") as scratch:
-            sources = _sources(store, table, run_ids, even_empty=True)
-            for number, mail in enumerate(composer.mails(sources, scratch=scratch, keep_under=""), 1):
+            contents = _contents(store, table, run_ids, even_empty=True)
+            for number, mail in enumerate(renderer.mails(contents, scratch=scratch, keep_under=""), 1):
                 stem = folder / (name if number == 1 else f"{name}-{number}")
                 with stem.with_name(f"{stem.name}.eml").open("wb") as file:
-                    composer.write(file, composer.envelope(mail, number=number), mail)
+                    renderer.write(file, renderer.envelope(mail, number=number), mail)
                 paths.append(stem.with_name(f"{stem.name}.eml"))
-                for ending, content in (("html", standalone(mail.rendered)), ("txt", mail.rendered.text)):
+                for extension, content in (("html", standalone(mail.rendered)), ("txt", mail.rendered.text)):
                     if content:
-                        paths.append(stem.with_name(f"{stem.name}.{ending}"))
+                        paths.append(stem.with_name(f"{stem.name}.{extension}"))
                         paths[-1].write_text(content, "utf-8")
     except OSError as error:
-        raise MailError(f"the preview cannot be written: {error.strerror}", where=str(folder),
+        raise MailError(f"cannot write the preview: {error.strerror}", where=str(folder),
                         fix="choose another folder") from error
     return paths
 
 
 def html_fields(spider: SpiderTable) -> set[str]:
-    """The fields of a spider's items that hold HTML."""
+    """The names of the fields of a spider that contain HTML."""
     fields = spider.items.all_fields if spider.items is not None else {}
     return {name for name, rule in fields.items() if rule.type == "html"}
 
 
 def standalone(rendered: Rendered) -> str:
-    """The HTML with its pictures inside, as a file to look at."""
+    """The HTML with its pictures embedded, to view as a file."""
     html = rendered.html
     for picture in rendered.pictures:
         html = html.replace(f"cid:{picture.name}", f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
     return html
 
 
-def _sources(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[_Source]:
-    """For the digest's own recipients and for each group: what they are told, where that is worth a mail."""
-    told = stored.runs_of(store, run_ids)
-    changes = NetChanges(store, told)
+def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[_RecipientsContent]:
+    """The content for the digest's own recipients and for each group; none for recipients without news."""
+    runs = stored.runs_of(store, run_ids)
+    changes = NetChanges(store, runs)
     files = stored.files_of(store, run_ids)
-    refused = refusals(store, told)
+    rejected = rejected_items(store, runs)
     found = []
     for recipients in ((table, *table.groups) if table.everyone else table.groups):
         filters = (table,) if recipients is table else (table, recipients)
@@ -206,76 +213,76 @@ def _sources(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_e
         own: Iterable[Change] = changes
         by_item = any(wanted.filters_items for wanted in filters)
         if by_item or spiders != set(table.spiders):
-            own = Filtered(changes, filters)
-        # A file belongs to no item that a filter on items could judge.
-        news = gather(own, [run for run in told if run.spider in spiders],
-                      [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
-                      refused=[one for one in refused if one.spider in spiders])
+            own = FilteredChanges(changes, filters)
+        # A file belongs to no item: recipients with a filter on items get no files.
+        summary = summarize(own, [run for run in runs if run.spider in spiders],
+                            [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
+                            rejected=[items for items in rejected if items.spider in spiders])
         if not all(wanted.problems for wanted in filters):
-            news.troubles.clear()
-            news.refused.clear()
-        if news.worth_telling or even_empty or table.empty == "send":
-            found.append(_Source(recipients, own, news))
+            summary.problems.clear()
+            summary.rejected.clear()
+        if summary.has_news or even_empty or table.empty == "send":
+            found.append(_RecipientsContent(recipients, own, summary))
     return found
 
 
-class _Composer:
-    """Makes the mails of one digest."""
+class _DigestRenderer:
+    """Renders the mails of one digest."""
 
-    def __init__(self, store: Store, settings: Settings, name: str, table: DigestTable, *, digest_id: int,
-                 now: datetime, presentation: Presentation = PRESENTATIONS[0], problem: str = "") -> None:
+    def __init__(self, store: Store, settings: Settings, name: str, *, digest_id: int, now: datetime,
+                 level: RenderLevel = RENDER_LEVELS[0], problem: str = "") -> None:
         self._store = store
         self._settings = settings
         self._name = name
-        self._table = table
+        self._table = settings.digests[name]
         self._digest_id = digest_id
         self._now = now
-        self._zone = table.zone(settings.zone)
+        self._zone = self._table.zone(settings.zone)
         self._signer = signer_of(settings)
-        self._presentation = presentation
+        self._level = level
         self._problem = problem
 
-    def mails(self, sources: Sequence[_Source], *, scratch: Path, keep_under: str) -> Iterator[_Mail]:
-        """Each mail, in the order in which they are numbered."""
-        for place, source in enumerate(sources, 1):
-            folder = scratch / str(place)
+    def mails(self, contents: Sequence[_RecipientsContent], *, scratch: Path, keep_under: str) -> Iterator[_Mail]:
+        """The mails, in the order of their numbers."""
+        for position, content in enumerate(contents, 1):
+            folder = scratch / str(position)
             folder.mkdir(mode=0o700)
-            kept = keep_under if place == 1 or not keep_under else f"{keep_under}-{place}"
-            rendered, packed = self._render(source, scratch=folder, keep_under=kept)
+            kept = keep_under if position == 1 or not keep_under else f"{keep_under}-{position}"
+            rendered, packed = self._render(content, scratch=folder, keep_under=kept)
             total = 1 + len(packed.further)
-            yield _Mail(source.recipients, replace(rendered, subject=numbered(rendered.subject, 1, total)),
+            yield _Mail(content.recipients, replace(rendered, subject=numbered(rendered.subject, 1, total)),
                         packed.attachments)
             for number, attachments in enumerate(packed.further, 2):
                 part = render_part(rendered, attachments, number=number, total=total, language=self._table.language)
-                yield _Mail(source.recipients, part, attachments)
+                yield _Mail(content.recipients, part, attachments)
 
-    def _render(self, source: _Source, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
-        table, news, as_set = self._table, source.news, self._presentation.as_set
-        attach = table.attach if as_set else ("csv",) if self._presentation.table else ()
-        packed = self._packed(source, attach, scratch=scratch, keep_under=keep_under)
+    def _render(self, content: _RecipientsContent, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
+        table, summary, as_configured = self._table, content.summary, self._level.as_configured
+        attach = table.attach if as_configured else ("csv",) if self._level.attach_csv else ()
+        packed = self._packed(content, attach, scratch=scratch, keep_under=keep_under)
         charts = {}
-        if table.charts and as_set:
-            charts = charts_of(self._store, news.top[ChangeKind.CHANGED], table.charts, words=WORDINGS[table.language],
+        if table.charts and as_configured:
+            charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, words=WORDINGS[table.language],
                                zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
-        templates = self._settings.folder / table.templates if table.templates and as_set else None
-        rich = {spider: html_fields(own) for spider, own in self._settings.spiders.items()} if as_set else {}
+        templates = self._settings.folder / table.templates if table.templates and as_configured else None
+        html = {spider: html_fields(own) for spider, own in self._settings.spiders.items()} if as_configured else {}
         notice = WORDINGS[table.language].rendered_with_less.format(why=clean_line(self._problem, 300)) if self._problem else ""
-        rendering = partial(render, news, name=self._name, subject=table.subject, language=table.language, zone=self._zone,
-                            now=self._now, templates=templates, charts=charts, rich=rich,
-                            details=self._presentation.details, notice=notice)
-        rendered = rendering(packed)
-        if not rendered.shows_items and not packed.table and self._presentation.details is not COUNTS_ONLY:
-            packed = self._packed(source, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
-            rendered = rendering(packed)
+        options = RenderOptions(
+            name=self._name, subject=table.subject, language=table.language, zone=self._zone, now=self._now, templates=templates,
+            charts=charts, html_fields=html, details=self._level.details, notice=notice)
+        rendered = render(summary, packed, options)
+        if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
+            packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
+            rendered = render(summary, packed, options)
         return rendered, packed
 
-    def _packed(self, source: _Source, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
-        table, news = self._table, source.news
+    def _packed(self, content: _RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
+        table, summary = self._table, content.summary
         packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(self._zone):%Y-%m-%d}", scratch=scratch,
                         keep_under=keep_under, limit_bytes=table.attach_limit, oversize=table.oversize,
                         csv_bom=table.csv_bom)
-        return packer.pack(attach, changes=source.changes, total=news.total, files=news.files,
-                           columns=Columns(news.fields, frozenset(news.fields_changed), frozenset(news.fields_priced)))
+        return packer.pack(attach, changes=content.changes, total=summary.total, files=summary.files,
+                           columns=Columns(summary.fields, frozenset(summary.fields_changed), frozenset(summary.fields_priced)))
 
     def envelope(self, mail: _Mail, *, number: int) -> compose.Envelope:
         settings, table = self._settings.mail, self._table
@@ -293,7 +300,7 @@ class _Composer:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder of its own for what is written on the way; remains of a build that was killed go first."""
+    """An empty temporary folder; what a killed build left there is removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     try:

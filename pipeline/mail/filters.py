@@ -1,4 +1,4 @@
-"""What of the changes some recipients want: spiders, kinds of change, keywords, conditions on fields."""
+"""The filters of recipients: which changes pass, by spider, kind of change, keywords and conditions on fields."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.settings import Condition, RecipientsTable
 _LARGEST = 1e308
 
 
-class Filtered:
-    """The changes that pass every filter; walked as often as the changes themselves can be."""
+class FilteredChanges:
+    """The changes that pass every filter. Can be iterated as often as `changes`."""
 
     def __init__(self, changes: Iterable[Change], filters: Sequence[RecipientsTable]) -> None:
         self._changes = changes
@@ -27,7 +27,7 @@ class Filtered:
 
 
 def passes(change: Change, wanted: RecipientsTable) -> bool:
-    """Whether a change is one of those wanted. A gone item is judged by what it was."""
+    """Whether a change passes the filter `wanted`. Of a gone item its last state is filtered."""
     if wanted.spiders and change.spider not in wanted.spiders:
         return False
     if wanted.changes and change.kind.value not in wanted.changes:
@@ -41,15 +41,15 @@ def passes(change: Change, wanted: RecipientsTable) -> bool:
 
 
 def holds(condition: Condition, data: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether a field meets a condition; a field that is not there meets none but != and !~."""
+    """Whether a field meets a condition. A missing field meets only != and !~."""
     found = data.get(condition.field)
-    against = before.get(condition.field) if condition.value is None else condition.value
+    operand = before.get(condition.field) if condition.value is None else condition.value
     if condition.op in ("<", "<=", ">", ">="):
-        return _ordered(condition.op, number(found), number(against))
+        return _ordered(condition.op, number(found), number(operand))
     if condition.op in ("~", "!~"):
-        inside = against is not None and field_text(_plain(against)).casefold() in field_text(found).casefold()
+        inside = operand is not None and field_text(_plain(operand)).casefold() in field_text(found).casefold()
         return inside is (condition.op == "~")
-    return _equal(found, against) is (condition.op == "=")
+    return _equal(found, operand) is (condition.op == "=")
 
 
 def _ordered(op: str, left: float | None, right: float | None) -> bool:
@@ -58,25 +58,25 @@ def _ordered(op: str, left: float | None, right: float | None) -> bool:
     return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[op]
 
 
-def _equal(found: Any, against: Any) -> bool:
-    if isinstance(against, (int, float)):
-        return number(found) == against
-    return field_text(found).strip().casefold() == field_text(against).strip().casefold()
+def _equal(found: Any, operand: Any) -> bool:
+    if isinstance(operand, (int, float)):
+        return number(found) == operand
+    return field_text(found).strip().casefold() == field_text(operand).strip().casefold()
 
 
 def _plain(value: Any) -> Any:
-    """7.0, as a condition's number is read, in the way it was written."""
+    """A whole number without ".0": a condition's numbers are read as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def number(value: Any) -> float | None:
-    """The number that a field holds, or the first one in its text ("£1,234.50", "1.234,50 €"); None without one."""
+    """The number in a field, or the first number in its text ("£1,234.50", "1.234,50 €"); None without one."""
     if isinstance(value, bool) or value is None:
         return None
     if (amount := amount_of(value)) is not None:
         return float(amount)
     try:
         found = first_number(field_text(value)[:1000])
-    except NumberError:  # "1.2M" is no exact number
+    except NumberError:  # such as "1.2M": not an exact number
         return None
     return None if found is None or abs(found) > _LARGEST else float(found)

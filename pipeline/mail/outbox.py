@@ -1,7 +1,7 @@
-"""The outbox at work: messages that are due are leased, delivered, and only then marked.
+"""Deliver the messages of the outbox: lease a message that is due, deliver it, and only then mark it.
 
-`deliver_due` is all of it, in the caller's thread; `Outbox` runs it beside an asyncio loop whenever a message
-is due. Trying again waits a minute, then twice as long each time up to an hour, for `max_age` or `max_attempts` in all.
+`deliver_due` delivers in the caller's thread. `DeliveryLoop` calls it next to an asyncio loop whenever a message is due. A
+message is retried after a minute, then after twice as long each time up to an hour, until `RetryPolicy` gives up.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,20 +27,61 @@ LAST_RETRY_S = 3600.0
 HOUR = timedelta(hours=1)
 MAX_ATTEMPTS = 200
 _POLL_S = 30.0
-"""How long a message that another process enqueued may lie before it is seen."""
+"""How often the loop looks for messages that another process enqueued."""
 _PAUSE_S = 5.0
 _MAX_PAUSE_S = 60.0
-_NOTE_AGAIN_S = 0.5
+_RECORD_AGAIN_S = 0.5
+_MAX_PER_CALL = 1000
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What one delivery of one message came to.
+class RetryPolicy:
+    """When a message is given up, and how many are sent.
 
-    results: what was said of each recipient; error: why nobody could be asked, "" when they were; unreachable:
-    the server is to blame for that, so that other messages need not try either.
+    max_age_s, max_attempts: a message is parked once it is older, or was tried as often. per_hour: the maximum of messages in
+    any hour. clock_is_trusted: whether the clock is right (clock_trust); as long as it is not, no message is too old.
+    """
+
+    max_age_s: float
+    max_attempts: int = MAX_ATTEMPTS
+    per_hour: int | None = None
+    clock_is_trusted: Callable[[datetime], bool] = lambda now: True
+
+    def gives_up(self, message: Message, now: datetime) -> bool:
+        too_old = now - message.created_at > timedelta(seconds=self.max_age_s)
+        return message.attempt >= self.max_attempts or (too_old and self.clock_is_trusted(now))
+
+
+def _ignore(_: object) -> None:
+    """The default of callbacks."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class DeliveryHooks:
+    """Callbacks of a delivery, called in its thread.
+
+    on_attempt: gets each attempt. on_error: gets the reason why a result cannot be recorded yet. stop: whether to end before
+    the next message. give_up: whether to end although a result is not recorded.
+    """
+
+    on_attempt: Callable[[DeliveryAttempt], None] = _ignore
+    on_error: Callable[[PipelineError], None] = _ignore
+    stop: Callable[[], bool] = _never
+    give_up: Callable[[], bool] = _never
+
+
+@dataclass(frozen=True)
+class DeliveryAttempt:
+    """The outcome of one delivery of one message.
+
+    results: one for each recipient. error: why no recipient was asked, else "". unreachable: the error is the server's, so
+    other messages would fail, too. accepted, refused, waiting: numbers of recipients.
     """
 
     message: Message
@@ -57,152 +98,136 @@ class Attempt:
         """One line for the log."""
         what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
-            return f"{what}: delivered to {self.accepted}" + (f", refused by {self._refusals()}" if self.refused else "")
-        why = self.error or self._refusals()
+            return f"{what}: delivered to {self.accepted}" + (f", refused by {_refusals(self.results)}" if self.refused else "")
+        why = self.error or _refusals(self.results)
         if self.state is MessageState.PARKED:
             return f"{what}: parked: {why}; `pipeline outbox retry {self.message.id}` tries again"
         assert self.next_attempt_at is not None
         return f"{what}: will try again at {self.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC: {why}"
 
-    def _refusals(self) -> str:
-        return "; ".join(f"{r.address}: {r.code} {r.text}" for r in self.results if not r.accepted)
+
+def _refusals(results: Iterable[RecipientResult]) -> str:
+    return "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
 
 
 def backoff_s(attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after the `attempt`-th failure (from 1): a minute, doubling to an hour, ±20 % so that many
-    messages do not come back at once."""
+    """Seconds to wait after the `attempt`-th failure (from 1): a minute, doubled up to an hour, ±20 % to spread messages."""
     base = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(attempt, 1) - 1, 20))
     return base * rng.uniform(0.8, 1.2)
 
 
-def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, max_age_s: float,
-                max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None, rng: random.Random | None = None, limit: int = 1000,
-                on_attempt: Callable[[Attempt], None] = lambda attempt: None,
-                on_error: Callable[[PipelineError], None] = lambda error: None,
-                stop: Callable[[], bool] = lambda: False, give_up: Callable[[], bool] = lambda: False,
-                by_age: Callable[[datetime], bool] = lambda now: True) -> list[Attempt]:
-    """Deliver what is due, one message after the other over one connection; what each attempt came to.
+def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, policy: RetryPolicy,
+                hooks: DeliveryHooks = DeliveryHooks(), rng: random.Random | None = None) -> list[DeliveryAttempt]:
+    """Deliver the messages that are due, one after the other over one connection; return the attempts.
 
-    Ends early when the server cannot be reached or has taken `per_hour` messages within an hour: what is left stays
-    due. stop: asked between messages. on_error: told why what a server said cannot be written down yet; that is tried
-    until it is, or `give_up`. by_age: whether the clock can be believed (clock_trust); else no message is given up for its
-    age. Raises StoreError, DiskFullError.
+    Ends early when the server cannot be reached, or when `policy.per_hour` messages were sent within an hour; the rest stays
+    due. What a server said is written until that succeeds or `hooks.give_up`. Raises StoreError, DiskFullError.
     """
-    attempts: list[Attempt] = []
+    attempts: list[DeliveryAttempt] = []
     # Jitter only spreads load.
     rng = rng or random.Random()  # noqa: S311
-    while len(attempts) < limit and not stop():
-        if free_from(store, per_hour, now()) is not None:
+    while len(attempts) < _MAX_PER_CALL and not hooks.stop():
+        if next_free_at(store, policy.per_hour, now()) is not None:
             break
         leased = stored.lease(store, owner=owner, now=now())
         if not leased:
             break
-        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, max_age_s=max_age_s,
-                           max_attempts=max_attempts, rng=rng, on_error=on_error, give_up=give_up, by_age=by_age)
+        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, policy=policy, hooks=hooks, rng=rng)
         if attempt is None:
             continue
         attempts.append(attempt)
-        on_attempt(attempt)
+        hooks.on_attempt(attempt)
         if attempt.unreachable:
             break
     return attempts
 
 
-def free_from(store: Store, per_hour: int | None, now: datetime) -> datetime | None:
-    """When the next message may leave, with `per_hour` of them in any hour; None: now."""
+def next_free_at(store: Store, per_hour: int | None, now: datetime) -> datetime | None:
+    """When `per_hour` allows the next message; None if it does so now."""
     if per_hour is None:
         return None
-    taken = stored.accepted_between(store, now - HOUR, now)
-    return taken[-per_hour] + HOUR if len(taken) >= per_hour else None
+    sent = stored.accepted_between(store, now - HOUR, now)
+    return sent[-per_hour] + HOUR if len(sent) >= per_hour else None
 
 
-def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, max_age_s: float,
-             max_attempts: int, rng: random.Random, on_error: Callable[[PipelineError], None],
-             give_up: Callable[[], bool], by_age: Callable[[datetime], bool]) -> Attempt | None:
-    """One attempt, recorded; None when the message was taken up by someone else meanwhile."""
+def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, policy: RetryPolicy,
+             hooks: DeliveryHooks, rng: random.Random) -> DeliveryAttempt | None:
+    """Make one attempt and record it. None when another process took the message over meanwhile."""
     results: list[RecipientResult] = []
     error, retry = "", True
-    with _kept(store, message, owner=owner, now=now):
+    with _lease_renewed(store, message, owner=owner, now=now):
         try:
             results = transport.deliver(message, store.files.path(message.file_key))
         except MailError as failure:
             error, retry = str(failure), failure.retry
         at = now()
-        again: datetime | None = at + timedelta(seconds=backoff_s(message.attempt, rng))
-        age = at - message.created_at
-        given_up = message.attempt >= max_attempts or (age > timedelta(seconds=max_age_s) and by_age(at))
-        if not retry or given_up:
-            again = None
-        said = error or "; ".join(f"{r.address}: {r.code} {r.text}" for r in results if not r.accepted)
-        if given_up and said:
-            said = f"given up after {age.total_seconds() / 3600:.0f} hours and {message.attempt} attempts: {said}"
-        note = partial(stored.record, store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
+        gives_up = policy.gives_up(message, at)
+        again = at + timedelta(seconds=backoff_s(message.attempt, rng)) if retry and not gives_up else None
+        said = error or _refusals(results)
+        if gives_up and said:
+            hours = (at - message.created_at).total_seconds() / 3600
+            said = f"given up after {hours:.0f} hours and {message.attempt} attempts: {said}"
+        record = partial(stored.record, store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
         try:
-            done = _noted(note, on_error=on_error, give_up=give_up)
+            done = _recorded(record, hooks)
         except LeaseLostError:
             return None
-    return Attempt(message, done.state, tuple(results), error and said, bool(error) and retry,
-                   again if done.state is MessageState.WAITING else None, done.accepted, done.refused,
-                   done.waiting)
+    return DeliveryAttempt(message, done.state, tuple(results), error and said, bool(error) and retry,
+                           again if done.state is MessageState.WAITING else None, done.accepted, done.refused, done.waiting)
 
 
-def _noted(note: Callable[[], stored.DeliveryResult], *, on_error: Callable[[PipelineError], None],
-           give_up: Callable[[], bool]) -> stored.DeliveryResult:
-    """What a server said, written down, however long the disk is full: what it accepted must not be sent again."""
-    told, never = False, threading.Event()
+def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:
+    """Record a result, however long the disk is full: what a server accepted must not be sent again."""
+    reported, never = False, threading.Event()
     while True:
         try:
-            return note()
+            return record()
         except LeaseLostError:
             raise
         except PipelineError as error:
-            if give_up():
+            if hooks.give_up():
                 raise
-            if not told:
-                on_error(error)
-            told = True
-        never.wait(_NOTE_AGAIN_S)  # sleep() fails where the clock is faked
+            if not reported:
+                hooks.on_error(error)
+            reported = True
+        never.wait(_RECORD_AGAIN_S)  # time.sleep() fails where a test replaces the clock
 
 
 @contextmanager
-def _kept(store: Store, message: Message, *, owner: str, now: Clock) -> Iterator[None]:
-    """Keep the lease of `message` from running out while its delivery takes long."""
+def _lease_renewed(store: Store, message: Message, *, owner: str, now: Clock) -> Iterator[None]:
+    """Renew the lease of `message` in a thread while its delivery lasts."""
     over = threading.Event()
     every_s = stored.LEASE_TTL.total_seconds() / 3
 
     def renew() -> None:
         while not over.wait(every_s):
-            # A store that is busy for a moment is asked again; one that stays so shows when the result is recorded.
+            # If the store stays unavailable, recording the result reports it.
             with suppress(PipelineError):
                 stored.renew(store, message.id, owner=owner, now=now())
 
-    keeper = threading.Thread(target=renew, name=f"lease-of-message-{message.id}", daemon=True)
-    keeper.start()
+    thread = threading.Thread(target=renew, name=f"lease-of-message-{message.id}", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         over.set()
-        keeper.join()
+        thread.join()
 
 
-class Outbox:
-    """Delivers what is due, beside an asyncio loop, until it is stopped.
+class DeliveryLoop:
+    """Delivers what is due, next to an asyncio loop, until it is stopped.
 
-    on_event: told of every attempt, in the loop. on_error: told of what keeps the outbox itself from working.
+    on_attempt: gets each attempt, in the loop. on_error: gets errors of the store, in the loop.
     """
 
-    def __init__(self, store: Store, transport: Transport, *, max_age_s: float, now: Clock,
-                 max_attempts: int = MAX_ATTEMPTS, per_hour: int | None = None,
-                 on_event: Callable[[Attempt], None], on_error: Callable[[PipelineError], None],
-                 by_age: Callable[[datetime], bool] = lambda now: True, rng: random.Random | None = None) -> None:
+    def __init__(self, store: Store, transport: Transport, *, policy: RetryPolicy, now: Clock,
+                 on_attempt: Callable[[DeliveryAttempt], None], on_error: Callable[[PipelineError], None],
+                 rng: random.Random | None = None) -> None:
         self._store = store
-        self._by_age = by_age
         self._transport = transport
-        self._max_age_s = max_age_s
-        self._max_attempts = max_attempts
-        self._per_hour = per_hour
+        self._policy = policy
         self._now = now
-        self._on_event = on_event
+        self._on_attempt = on_attempt
         self._on_error = on_error
         self._rng = rng
         self._owner = f"{store.owner}:outbox"
@@ -212,72 +237,56 @@ class Outbox:
         self._failures = 0
 
     def wake(self) -> None:
-        """Something was enqueued: look now. Call it in the loop."""
+        """Look for due messages now. Call it in the loop, after a message was enqueued."""
         self._woken.set()
 
     def stop(self) -> None:
-        """End `run` after the message that is being delivered. Call it in the loop; `abort` does not wait for that."""
+        """End `run` after the message that is being delivered. Call it in the loop."""
         self._stopped.set()
         self._woken.set()
 
     def abort(self) -> None:
-        """Cut off the delivery in progress, which will be tried again, and end `run`."""
+        """End `run` and the delivery in progress, which is tried again later. Call it in the loop."""
         self.stop()
         self._aborted.set()
         self._transport.abort()
 
     async def run(self) -> None:
-        """Deliver until `stop`; a cancellation aborts."""
+        """Deliver until `stop`. A cancellation aborts."""
         try:
             while not self._stopped.is_set():
                 self._woken.clear()
-                await self._round(self._stopped.is_set, self._aborted.is_set)
+                await self._deliver()
                 await self._wait()
         except asyncio.CancelledError:
             self.abort()
             raise
         await asyncio.to_thread(self._transport.close)
 
-    async def drain(self, deadline: datetime) -> int:
-        """Deliver what is due until nothing is or `deadline` has passed; how many messages still wait.
-
-        For the end of `run --send` and the like; not beside `run`.
-        """
-        def over() -> bool:
-            return self._stopped.is_set() or self._now() >= deadline
-
-        while not over():
-            due = await asyncio.to_thread(stored.next_due, self._store)
-            if due is None or due > self._now() or not await self._round(over, over):
-                break
-        await asyncio.to_thread(self._transport.close)
-        return len(await asyncio.to_thread(stored.list_messages, self._store, (MessageState.WAITING,)))
-
-    async def _round(self, stop: Callable[[], bool], give_up: Callable[[], bool]) -> int:
+    async def _deliver(self) -> None:
         loop = asyncio.get_running_loop()
 
-        def tell(attempt: Attempt) -> None:
-            loop.call_soon_threadsafe(self._on_event, attempt)
+        def report_attempt(attempt: DeliveryAttempt) -> None:
+            loop.call_soon_threadsafe(self._on_attempt, attempt)
 
-        def complain(error: PipelineError) -> None:
+        def report_error(error: PipelineError) -> None:
             loop.call_soon_threadsafe(self._on_error, error)
 
+        hooks = DeliveryHooks(on_attempt=report_attempt, on_error=report_error, stop=self._stopped.is_set,
+                              give_up=self._aborted.is_set)
         try:
-            attempts = await asyncio.to_thread(
-                deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
-                max_age_s=self._max_age_s, max_attempts=self._max_attempts, per_hour=self._per_hour, rng=self._rng, on_attempt=tell,
-                on_error=complain, stop=stop, give_up=give_up, by_age=self._by_age)
+            attempts = await asyncio.to_thread(deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
+                                               policy=self._policy, hooks=hooks, rng=self._rng)
         except PipelineError as error:
             self._on_error(error)
             self._failures += 1
-            return 0
+            return
         self._failures = self._failures + 1 if attempts and attempts[-1].unreachable else 0
         if not attempts:
-            await asyncio.to_thread(self._transport.close)  # an idle connection is the server's to keep for others
-        return len(attempts)
+            await asyncio.to_thread(self._transport.close)  # an idle connection takes a place at the server
 
     async def _wait(self) -> None:
-        """Until a message is due, `wake`, or `_POLL_S`; a while longer each time nobody can be reached."""
+        """Wait until a message is due, for `wake`, or for `_POLL_S`; longer after each failure to reach the server."""
         if self._failures:
             wait_s = min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(self._failures - 1, 10))
             with suppress(TimeoutError):
@@ -286,14 +295,14 @@ class Outbox:
         wait_s = _POLL_S
         try:
             due = await asyncio.to_thread(stored.next_due, self._store)
-            free = await asyncio.to_thread(free_from, self._store, self._per_hour, self._now())
+            free = await asyncio.to_thread(next_free_at, self._store, self._policy.per_hour, self._now())
         except PipelineError as error:
             self._on_error(error)
             due = free = None
         if due is not None and free is not None:
             due = max(due, free)
         if due is not None:
-            # What is due and was not leased is being delivered by another process: no reason to spin.
+            # A message that is due and was not leased is being delivered by another process: wait at least a second.
             wait_s = min(_POLL_S, max((due - self._now()).total_seconds(), 1.0))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), wait_s)

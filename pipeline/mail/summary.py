@@ -1,7 +1,7 @@
-"""What one digest has to tell: the net change of every item, what runs went wrong, which files came.
+"""The content of one digest: the net change of each item, problems of the runs, rejected items, downloaded files.
 
-An item that changed in several of the claimed runs is told once: what it was before the first of them, what it
-is after the last. One that came and went, or went there and back, is no news.
+An item that changed in several of the claimed runs is reported once, with its state before the first run and after the last.
+An item that is as it was before, or was new and is gone again, is not reported.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pipeline.store import Store
 from pipeline.store.mail import digests as stored
 
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
-"""How a mail is read: what is there now, first."""
+"""The order of the sections in a mail: items that exist come first."""
 MAX_FIELDS = 200
 _BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What went wrong with one spider: how many of its runs, how the last bad one ended, whether it is over.
+class SpiderProblem:
+    """Failed or suspect runs of one spider. bad, total: numbers of runs. outcome: of the last failed run, None without one.
 
-    error: what the last failure said, or why the last run is suspect.
+    error: the message of the last failure, or why the last run is suspect. recovered: the last run succeeded.
     """
 
     spider: str
@@ -38,8 +38,8 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Items of one spider that were kept aside. fresh: some of them were not in the run before."""
+class RejectedItems:
+    """Items of one spider that failed validation. fresh: some of them were not rejected in the run before."""
 
     spider: str
     count: int
@@ -48,17 +48,21 @@ class Refused:
 
 
 @dataclass
-class News:
-    """All that a digest tells, but for the changes themselves beyond the first `keep` of each kind."""
+class DigestSummary:
+    """What a digest reports, with the first changes of each kind (`summarize`: keep) instead of all.
+
+    counts: changes by kind. top: the first changes of each kind. fields: names of fields that occur; fields_changed,
+    fields_priced: those that changed, and those with prices. start, end: of the runs.
+    """
 
     spiders: list[str]
     counts: dict[ChangeKind, int]
     top: dict[ChangeKind, list[Change]]
     fields: list[str]
     fields_changed: set[str]
-    troubles: list[Trouble]
+    problems: list[SpiderProblem]
     files: list[StoredFile]
-    refused: list[Refused] = field(default_factory=list)
+    rejected: list[RejectedItems] = field(default_factory=list)
     start: datetime | None = None
     end: datetime | None = None
     fields_priced: set[str] = field(default_factory=set)
@@ -68,65 +72,66 @@ class News:
         return sum(self.counts.values())
 
     @property
-    def worth_telling(self) -> bool:
-        """A change, a file, an item newly kept aside, or a failure that is not over (a run cut short is taken up by
-        the next one)."""
-        return bool(self.total or self.files or any(refused.fresh for refused in self.refused) or any(
-            not trouble.recovered and trouble.outcome is not Outcome.ABANDONED for trouble in self.troubles))
+    def has_news(self) -> bool:
+        """Whether there is a change, a file, a newly rejected item or a lasting problem.
+
+        An abandoned run is no problem: the next run continues it."""
+        return bool(self.total or self.files or any(items.fresh for items in self.rejected) or any(
+            not problem.recovered and problem.outcome is not Outcome.ABANDONED for problem in self.problems))
 
 
 @dataclass
-class _Seen:
-    """First and last change of the items met more than once."""
+class _ChangeSpan:
+    """The ids of the first and last change of items that changed more than once, by spider and key."""
 
     first: dict[tuple[str, str], int] = field(default_factory=dict)
     last: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class NetChanges:
-    """The changes of some runs, each item once; may be walked several times, never held in memory."""
+    """The net changes of some runs, one for each item. Can be iterated several times; reads from the store each time."""
 
     def __init__(self, store: Store, runs: Sequence[Run]) -> None:
         self._store = store
         self._run_ids = [run.id for run in runs]
         spiders = [run.spider for run in runs]
-        # A run tells of an item once: only several runs of one spider need netting.
+        # A run has at most one change of an item: only several runs of one spider need netting.
         self._several = {spider for spider in spiders if spiders.count(spider) > 1}
-        self._seen: _Seen | None = None
+        self._spans: _ChangeSpan | None = None
 
     def __iter__(self) -> Iterator[Change]:
-        seen = self._meetings()
+        spans = self._change_spans()
         begun: dict[tuple[str, str], Change] = {}
         for change in stored.changes_of(self._store, self._run_ids):
             item = (change.spider, change.key)
-            last = seen.last.get(item)
+            last = spans.last.get(item)
             if last is None:
                 yield change
                 continue
-            if change.id == seen.first[item]:
+            if change.id == spans.first[item]:
                 begun[item] = change
             if change.id == last:
                 net = net_change(begun.pop(item), change)
                 if net is not None:
                     yield net
 
-    def _meetings(self) -> _Seen:
-        """Ids of the first and last change of items that changed more than once; found on the first walk."""
-        if self._seen is None:
-            seen = _Seen()
+    def _change_spans(self) -> _ChangeSpan:
+        """The spans, found by the first iteration."""
+        if self._spans is None:
+            spans = _ChangeSpan()
             if self._several:
                 for change in stored.changes_of(self._store, self._run_ids):
                     if change.spider in self._several:
                         item = (change.spider, change.key)
-                        if seen.first.setdefault(item, change.id) != change.id:
-                            seen.last[item] = change.id
-                seen.first = {item: seen.first[item] for item in seen.last}
-            self._seen = seen
-        return self._seen
+                        if spans.first.setdefault(item, change.id) != change.id:
+                            spans.last[item] = change.id
+                spans.first = {item: spans.first[item] for item in spans.last}
+            self._spans = spans
+        return self._spans
 
 
 def net_change(first: Change, last: Change) -> Change | None:
-    """What two changes of one item, and any between them, come to; None when nothing is left of them."""
+    """The net of two changes of one item and of any between them; None if the item is as it was before."""
     was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
     is_there = last.kind is not ChangeKind.GONE
     if was_there and is_there:
@@ -142,9 +147,9 @@ def net_change(first: Change, last: Change) -> Change | None:
     return replace(last, kind=kind, before=first.before)
 
 
-def gather(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,
-           refused: Sequence[Refused] = ()) -> News:
-    """Walk the changes once: count them, learn their fields, and keep the first `keep` of each kind."""
+def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,
+              rejected: Sequence[RejectedItems] = ()) -> DigestSummary:
+    """Iterate over the changes once: count them, collect the names of their fields, keep the first `keep` of each kind."""
     counts: dict[ChangeKind, int] = {}
     top: dict[ChangeKind, list[Change]] = {kind: [] for kind in ORDER}
     fields: dict[str, None] = {}
@@ -162,12 +167,13 @@ def gather(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[Store
     names = list(fields)[:MAX_FIELDS]
     starts = [run.started_at or run.created_at for run in runs]
     ends = [run.ended_at for run in runs if run.ended_at is not None]
-    return News(spiders=list(dict.fromkeys(run.spider for run in runs)), counts=counts, top=top, fields=names,
-                fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), troubles=_troubles(runs), files=list(files),
-                refused=list(refused), start=min(starts, default=None), end=max(ends, default=None))
+    return DigestSummary(
+        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=counts, top=top, fields=names,
+        fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
+        files=list(files), rejected=list(rejected), start=min(starts, default=None), end=max(ends, default=None))
 
 
-def _troubles(runs: Sequence[Run]) -> list[Trouble]:
+def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
     found = []
     for spider in dict.fromkeys(run.spider for run in runs):
         own = [run for run in runs if run.spider == spider]
@@ -176,18 +182,18 @@ def _troubles(runs: Sequence[Run]) -> list[Trouble]:
         if bad or suspect:
             ended_well = own[-1].outcome is Outcome.SUCCEEDED and not suspect
             error = own[-1].error if suspect else bad[-1].error
-            found.append(Trouble(spider, len(bad), len(own), bad[-1].outcome if bad else None, error, suspect, ended_well))
+            found.append(SpiderProblem(spider, len(bad), len(own), bad[-1].outcome if bad else None, error, suspect, ended_well))
     return found
 
 
-def refusals(store: Store, runs: Sequence[Run]) -> list[Refused]:
-    """What these runs kept aside, by spider."""
+def rejected_items(store: Store, runs: Sequence[Run]) -> list[RejectedItems]:
+    """The items that these runs rejected, by spider."""
     reasons = stored.reject_counts(store, [run.id for run in runs if run.progress.rejected])
     found = []
     for spider in dict.fromkeys(run.spider for run in runs):
         own = [run for run in runs if run.spider == spider]
         count = sum(run.progress.rejected for run in own)
         if count:
-            found.append(Refused(spider, count, [reason for reason in reasons if reason.spider == spider],
+            found.append(RejectedItems(spider, count, [reason for reason in reasons if reason.spider == spider],
                                  stored.has_new_rejects(store, spider, [run.id for run in own])))
     return found

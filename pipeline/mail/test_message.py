@@ -1,4 +1,4 @@
-"""`pipeline mail test`: one message, straight to the transport, so that what is said can be watched."""
+"""`pipeline mail test`: send one message directly through the transport, with the dialogue visible on request."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ If you read it, [mail] in settings.toml works: digests reach this address.
 """
 
 
-def test_message(settings: Settings, to: str, now: datetime) -> EmailMessage:
-    """A message with all the headers a digest has. Raises MailError for an address no mail can have."""
+def compose_test(settings: Settings, to: str, now: datetime) -> EmailMessage:
+    """A message with all headers of a digest. Raises MailError for an address that is not valid in a header."""
     sender = settings.mail.from_
     message = compose.headers(compose.Envelope(
         sender=sender, to=[to], reply_to=settings.mail.reply_to, on_behalf=settings.mail.sender, subject="Test message of the pipeline",
@@ -35,12 +35,12 @@ def test_message(settings: Settings, to: str, now: datetime) -> EmailMessage:
 
 
 def send_test(settings: Settings, data_dir: Path, to: str, *, now: datetime,
-              dialogue: TextIO | None = None) -> list[RecipientResult]:
-    """Send a test message now; what was said of its recipient.
+              dialogue: TextIO | None = None) -> tuple[RecipientResult, str]:
+    """Send a test message now; return the recipient's result and the transport's receipt.
 
-    dialogue: gets the SMTP dialogue, secrets masked. Raises MailError.
+    dialogue: receives the dialogue with the server, secrets masked. Raises MailError.
     """
-    mail = test_message(settings, to, now)
+    mail = compose_test(settings, to, now)
     content = mail.as_bytes()
     signer = signer_of(settings)
     if signer is not None:
@@ -54,7 +54,8 @@ def send_test(settings: Settings, data_dir: Path, to: str, *, now: datetime,
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        return transport.deliver(message, Path(name))
+        result, = transport.deliver(message, Path(name))
+        return result, transport.receipt(to)
     finally:
         transport.close()
         Path(name).unlink()

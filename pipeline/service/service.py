@@ -21,7 +21,7 @@ from pipeline.heartbeat.connections.open_files import OPEN_FILES_FIX, open_files
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.notify.monitors import MonitorNotifier
-from pipeline.mail.outbox import Attempt, Outbox
+from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Run
 from pipeline.service.alerts import AlertSender
@@ -92,10 +92,9 @@ class Service:
         self._runner = Runner(store, settings)
         self._reloader = Reloader(state, self._use_settings)
         self._housekeeping = Housekeeping(state)
-        self._outbox = Outbox(store, open_transport(settings, settings.data_dir), max_age_s=settings.mail.max_age,
-                              max_attempts=settings.mail.max_attempts, per_hour=settings.mail.per_hour, now=utc_now,
-                              by_age=self._housekeeping.by_age, on_event=self._log_delivery,
-                              on_error=lambda error: logger.error("%s", error))
+        policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour, self._housekeeping.by_age)
+        self._outbox = DeliveryLoop(store, open_transport(settings, settings.data_dir), policy=policy, now=utc_now,
+                                    on_attempt=self._log_delivery, on_error=lambda error: logger.error("%s", error))
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.runs_changed.set, on_plan=state.slots_changed.set,
                           on_mail=self._outbox.wake)
         self._digests = DigestBuilder(state, self._runner, self._outbox.wake)
@@ -120,7 +119,7 @@ class Service:
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
             await self._start_servers(stack)
-            warm_up("pipeline.mail.digest", "pipeline.session.cookies.suffixes")
+            warm_up("pipeline.mail.digest", "pipeline.mail.formats.xlsx_format", "pipeline.session.cookies.suffixes")
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._recovery.at_start()
@@ -210,7 +209,7 @@ class Service:
     def _clock_was_set(self, seconds: float) -> None:
         self._due_slots.clock_was_set(seconds)
 
-    def _log_delivery(self, attempt: Attempt) -> None:
+    def _log_delivery(self, attempt: DeliveryAttempt) -> None:
         sent = attempt.state is MessageState.SENT
         logger.log(logging.INFO if sent else logging.WARNING, "%s", attempt)
         preview = Path(self._state.settings.data_dir, attempt.message.file_key).with_suffix(".html")

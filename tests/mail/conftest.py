@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.crawl.frontier.page_archive import KeptPages
-from pipeline.mail.digest import Built, build
+from pipeline.mail.digest import BuiltDigest, build
 from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
@@ -153,7 +153,7 @@ def claimed(store: Store, settings: Settings, *, slot: str = "s1", now: datetime
     return claim
 
 
-def built(store: Store, settings: Settings, **options: Any) -> Built:
+def built(store: Store, settings: Settings, **options: Any) -> BuiltDigest:
     return build(store, settings, claimed(store, settings, **options), owner="me", now=NOW)
 
 

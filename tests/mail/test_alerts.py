@@ -186,7 +186,7 @@ def test_a_kill_between_rendering_and_telling_loses_nothing(store, site, look, m
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(alerts, "tell", killed)
+        patched.setattr(alerts, "enqueue_alert", killed)
         with pytest.raises(KilledError):
             look()
     assert mails(store) == []

@@ -85,7 +85,7 @@ def test_a_test_message_and_a_short_key_of_the_new_kind_are_signed(signed):
     pytest.importorskip("nacl", reason="dkimpy needs it for Ed25519")
     key = ed25519.Ed25519PrivateKey.generate()
     settings = signed(key)
-    content = test_message.test_message(settings, "me@example.com", NOW).as_bytes()
+    content = test_message.compose_test(settings, "me@example.com", NOW).as_bytes()
     assert verified(Signer("example.com", "mail", pem(key)).header(io.BytesIO(content), at=NOW) + content, key)
 
 
@@ -104,7 +104,7 @@ def test_a_large_message_is_signed_in_little_memory(tmp_path: Path):
 
 @pytest.mark.parametrize("key", ["", "no key", pem(rsa.generate_private_key(public_exponent=65537, key_size=1024))[:300]])
 def test_a_key_that_cannot_sign_is_said(key):
-    with pytest.raises(MailError, match=r"mail.dkim.key: is no private key"):
+    with pytest.raises(MailError, match=r"mail.dkim.key: not a private key"):
         Signer("example.com", "mail", key)
 
 

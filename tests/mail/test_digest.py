@@ -17,8 +17,8 @@ import pytest
 
 from benchmarks.mail_lint import JUDGED, features_of
 from pipeline.errors import LeaseLostError, UsageError
-from pipeline.mail.digest import Built, build, preview
-from pipeline.mail.outbox import deliver_due
+from pipeline.mail.digest import BuiltDigest, build, preview
+from pipeline.mail.outbox import RetryPolicy, deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import ChangeKind, Outcome, Reject
 from pipeline.store.mail import digests
@@ -30,7 +30,7 @@ BOOK = {"title": "A Light in the Attic", "price": "£51.77", "url": "https://boo
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
 
-def mail_of(store, result: Built) -> EmailMessage:
+def mail_of(store, result: BuiltDigest) -> EmailMessage:
     message_id, = result.message_ids
     message, _, _ = stored.get(store, message_id)
     return email.message_from_bytes(store.files.path(message.file_key).read_bytes(), policy=default)
@@ -44,7 +44,7 @@ def test_what_arrives_is_what_was_rendered_attachments_and_names_included(store,
     built(store, settings)
     with SmtpServer() as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=5)
-        deliver_due(store, transport, owner="me", now=clock, max_age_s=1e6)
+        deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e6))
         transport.close()
         got, = server.wait_for(1)
     assert got.content == store.files.path("messages/1-1.eml").read_bytes()
@@ -247,7 +247,7 @@ def test_nothing_a_site_writes_into_an_item_has_any_effect(store, site, settings
     assert next(first.iter_attachments()).get_filename() == "morning-2026-11-22.csv"
 
 
-def attachments_of(store, result: Built) -> dict[str, bytes]:
+def attachments_of(store, result: BuiltDigest) -> dict[str, bytes]:
     return {part.get_filename().partition(".")[2]: part.get_payload(decode=True)
             for part in mail_of(store, result).iter_attachments()}
 

@@ -10,7 +10,7 @@ from email.policy import default
 
 import pytest
 
-from pipeline.mail.digest import Built
+from pipeline.mail.digest import BuiltDigest
 from pipeline.mail.render.render import HTML_LIMIT
 from pipeline.store.health import status_queries
 from pipeline.store.mail import outbox as stored
@@ -30,13 +30,13 @@ LARGE: dict[str, Callable[[], object]] = {
 }
 
 
-def mail_of(store, result: Built) -> EmailMessage:
+def mail_of(store, result: BuiltDigest) -> EmailMessage:
     message_id, = result.message_ids
     message, _, _ = stored.get(store, message_id)
     return email.message_from_bytes(store.files.path(message.file_key).read_bytes(), policy=default)
 
 
-def changed(store, site, settings, value: Callable[[], object], *, items: int = 2, fields: int = 10) -> Built:
+def changed(store, site, settings, value: Callable[[], object], *, items: int = 2, fields: int = 10) -> BuiltDigest:
     """The digest of a run in which every field of every item changed."""
     for slot in ("first", "second"):
         site.run({str(key): {"title": f"Item {key}", **{f"field{n}": value() for n in range(fields)}} for key in range(items)})

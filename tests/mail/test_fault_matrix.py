@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.mail.outbox import Attempt, deliver_due
-from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.outbox import DeliveryAttempt, RetryPolicy, deliver_due
+from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport
 from pipeline.model import MessageState
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import Clock
@@ -22,7 +22,7 @@ TO = ("a@example.com", "b@example.com", "c@example.com")
 ONCE = dict.fromkeys(TO, 1)
 DAY_S = 86400.0
 
-Deliver = Callable[..., Attempt]
+Deliver = Callable[..., DeliveryAttempt]
 
 
 @pytest.fixture
@@ -35,11 +35,12 @@ def server(authority):
 def deliver(server, authority, store, clock) -> Deliver:
     """One attempt of the outbox, an hour after the last."""
 
-    def once(*, timeout_s: float = 10.0) -> Attempt:
+    def once(*, timeout_s: float = 10.0) -> DeliveryAttempt:
         clock.forward(hours=2)
-        transport = SmtpTransport("127.0.0.1", server.port, security="starttls", user="me", password=lambda: "right",
-                                  ca_file=str(authority.ca_file), timeout_s=timeout_s, final_reply_s=timeout_s)
-        attempt, = deliver_due(store, transport, owner=store.owner, now=clock, max_age_s=5 * DAY_S)
+        transport = SmtpTransport("127.0.0.1", server.port, security="starttls", credentials=SmtpCredentials("me", password=lambda: "right"),
+                                  ca_file=str(authority.ca_file), timeout_s=timeout_s)
+        transport.final_reply_s = timeout_s
+        attempt, = deliver_due(store, transport, owner=store.owner, now=clock, policy=RetryPolicy(5 * DAY_S))
         transport.close()
         return attempt
 
@@ -83,8 +84,8 @@ def test_cut_off_or_left_in_silence_it_waits_and_comes_once(  # noqa: PLR0917  p
         first = deliver(timeout_s=0.5 if silent else 10.0)
         assert (first.state, first.waiting, first.unreachable) == (MessageState.WAITING, 3, True)
     told = stored.get(store, message_id)[0].last_error
-    assert ("its answer was lost" if stage == "END" else "no answer within 0.5 s while" if silent else "closed the connection") in told
-    assert ("somebody may get it twice" in told) == (stage == "END")
+    assert ("its reply was lost" if stage == "END" else "no reply within 0.5 s while" if silent else "closed the connection") in told
+    assert ("recipients may get it twice" in told) == (stage == "END")
     assert who_got_it(server) == {}
     assert deliver().state is MessageState.SENT
     assert who_got_it(server) == ONCE
@@ -97,8 +98,8 @@ def test_taken_and_its_answer_lost_it_comes_twice_and_that_is_said(silent, serve
     server.faults.append(fault)
     while fault.times:
         assert deliver(timeout_s=0.5 if silent else 10.0).state is MessageState.WAITING
-    assert "took the whole message and its answer was lost" in stored.get(store, message_id)[0].last_error
-    assert "somebody may get it twice" in stored.get(store, message_id)[0].last_error
+    assert "received the whole message, but its reply was lost" in stored.get(store, message_id)[0].last_error
+    assert "recipients may get it twice" in stored.get(store, message_id)[0].last_error
     assert deliver().state is MessageState.SENT
     assert who_got_it(server) == dict.fromkeys(TO, 2)
     assert len({one.content for one in server.received}) == 1  # the same bytes, the same Message-ID
@@ -126,7 +127,7 @@ def test_refused_for_good_as_a_whole_it_is_parked_until_somebody_retries(  # noq
     assert f"parked: a@example.com: 554 the {'sender' if stage == 'MAIL' else 'message'} was refused: 5.7.0 never" in str(first)
     assert f"`pipeline outbox retry {message_id}`" in str(first)
     clock.forward(days=1)
-    assert deliver_due(store, SmtpTransport("127.0.0.1", 1, security="none"), owner="me", now=clock, max_age_s=1e9) == []
+    assert deliver_due(store, SmtpTransport("127.0.0.1", 1, security="none"), owner="me", now=clock, policy=RetryPolicy(1e9)) == []
     assert stored.retry(store, message_id, now=clock())
     assert deliver().state is MessageState.SENT
     assert who_got_it(server) == ONCE
@@ -175,7 +176,7 @@ def test_a_server_that_takes_seven_bits_only_gets_chinese_all_the_same(store, si
     build(store, settings, claim, owner="me", now=clock())
     with SmtpServer(utf8=False, seven_bits=True) as old:
         transport = SmtpTransport("127.0.0.1", old.port, security="none", timeout_s=10)
-        attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=DAY_S)
+        attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(DAY_S))
         transport.close()
         assert attempt.state is MessageState.SENT
         assert not {"BODY=8BITMIME", "SMTPUTF8"}.intersection(old.received[0].options)
@@ -185,11 +186,11 @@ def test_too_large_for_the_server_it_is_parked_before_anything_is_sent(store, en
     message_id = enqueue(content=b"Subject: big\r\n\r\n" + b"x" * 5000 + b"\r\n")
     with SmtpServer(max_bytes=2000) as small:
         transport = SmtpTransport("127.0.0.1", small.port, security="none", timeout_s=10)
-        attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=DAY_S)
+        attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(DAY_S))
         transport.close()
         assert attempt.state is MessageState.PARKED
         assert who_got_it(small) == {}
-    assert "the server takes 2.0 kB, the message has 5.0 kB; lower attach_limit" in stored.get(store, message_id)[0].last_error
+    assert "the server accepts 2.0 kB, the message has 5.0 kB; lower attach_limit" in stored.get(store, message_id)[0].last_error
 
 
 @pytest.mark.parametrize(("how", "why"), [({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch")])
@@ -198,9 +199,9 @@ def test_a_bad_certificate_keeps_it_waiting_and_says_so(  # noqa: PLR0917  pytes
     message_id = enqueue(to=TO)
     with SmtpServer(tls=authority.context(**how), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", ca_file=str(authority.ca_file), timeout_s=10)
-        attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=DAY_S)
+        attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(DAY_S))
         assert (attempt.state, attempt.unreachable) == (MessageState.WAITING, True)
         assert who_got_it(server) == {}
     told = stored.get(store, message_id)[0].last_error
-    assert "its certificate is not to be trusted: " in told
+    assert "the server's certificate is not trusted: " in told
     assert why in told

@@ -14,8 +14,7 @@ import pytest
 
 from pipeline.errors import MailError, SettingsError, UsageError
 from pipeline.mail.transports import open_transport
-from pipeline.mail.transports.oauth2 import access_token
-from pipeline.mail.transports.oauth2_consent import log_in
+from pipeline.mail.transports.oauth2 import access_token, log_in
 from pipeline.settings import Settings
 from tests.mail.conftest import PLAIN
 from tests.servers.smtp import SmtpServer
@@ -73,8 +72,8 @@ def test_a_consent_that_was_taken_back_is_said_without_any_secret(settings, toke
 
 
 @pytest.mark.parametrize(("answer", "says"), [
-    ((200, b"<html>login</html>"), "answered 200, and no JSON"), ((502, b"[]"), "answered 502: no token"),
-    ((200, b'{"access_token": "two words"}'), "no token"), ((200, b'{"access_token": "' + b"x" * 100_000 + b'"}'), "no JSON"),
+    ((200, b"<html>login</html>"), "answered 200 without JSON"), ((502, b"[]"), "answered 502: no token"),
+    ((200, b'{"access_token": "two words"}'), "no token"), ((200, b'{"access_token": "' + b"x" * 100_000 + b'"}'), "without JSON"),
     ((302, b"{}"), "answered 302")])
 def test_whatever_else_a_token_server_says_is_an_error_that_can_pass(answer, says, settings, tokens):
     tokens.answer = answer
@@ -84,7 +83,7 @@ def test_whatever_else_a_token_server_says_is_an_error_that_can_pass(answer, say
 
 
 def test_a_token_server_that_is_down_and_a_login_that_was_never_made_are_said(settings, tokens):
-    with pytest.raises(MailError, match=r"cannot be asked: ConnectionError; check the network"):
+    with pytest.raises(MailError, match=r"cannot be reached: ConnectionError; check the network"):
         access_token(settings(refresh="x", url="http://127.0.0.1:1/").mail.oauth2)
     (Path(settings().folder) / "mail-token").unlink(missing_ok=True)
     with pytest.raises(UsageError, match=r"mail-token cannot be read.*pipeline mail login"):
@@ -124,7 +123,7 @@ def consenting(settings: Settings, visit: Callable[[dict[str, str]], None], *, w
             browsers[-1].start()
 
     try:
-        ended: Any = log_in(settings.mail, say=say, wait_s=wait_s)
+        ended: Any = log_in(settings.mail, say=say, timeout_s=wait_s)
     except MailError as error:
         ended = error
     for browser in browsers:

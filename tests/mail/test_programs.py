@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MailError, SettingsError
-from pipeline.mail.outbox import deliver_due, free_from
-from pipeline.mail.transports import CommandTransport, MaildirTransport, open_transport
-from pipeline.mail.transports.sendmail import token_of
-from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.outbox import RetryPolicy, deliver_due, next_free_at
+from pipeline.mail.transports import open_transport
+from pipeline.mail.transports.maildir import MaildirTransport
+from pipeline.mail.transports.sendmail import SendmailTransport, token_from_command
+from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport
 from pipeline.model import MessageState
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import PLAIN
@@ -32,9 +33,9 @@ sys.exit(int((here / "code").read_text()))
 def sendmail(tmp_path: Path):
     (tmp_path / "sendmail.py").write_text(SENDMAIL)
 
-    def made(code: int = 0) -> CommandTransport:
+    def made(code: int = 0) -> SendmailTransport:
         (tmp_path / "code").write_text(str(code))
-        return CommandTransport([sys.executable, str(tmp_path / "sendmail.py"), str(tmp_path)], timeout_s=20)
+        return SendmailTransport([sys.executable, str(tmp_path / "sendmail.py"), str(tmp_path)], timeout_s=20)
 
     return made
 
@@ -67,20 +68,20 @@ def test_what_a_command_says_by_its_exit_code_decides_whether_it_is_tried_again(
 def test_a_command_that_hangs_without_reading_is_ended(message_to, tmp_path):
     large = tmp_path / "large.eml"
     large.write_bytes(PLAIN + b"x" * 1_000_000)
-    transport = CommandTransport(["sh", "-c", "sleep 1000"], timeout_s=0.2)
-    with pytest.raises(MailError, match=r"sh: did not end within 0\.2 s"):
+    transport = SendmailTransport(["sh", "-c", "sleep 1000"], timeout_s=0.2)
+    with pytest.raises(MailError, match=r"sh: the program did not end within 0\.2 s"):
         transport.deliver(message_to("a@example.com"), large)
 
 
 def test_a_command_that_is_not_there_is_said_before_and_while_sending(body, message_to):
-    transport = CommandTransport(["/nowhere/sendmail"])
+    transport = SendmailTransport(["/nowhere/sendmail"])
     for ask in (transport.connect, lambda: transport.deliver(message_to("a@example.com"), body)):
         with pytest.raises(MailError, match="sendmail: there is no such program"):
             ask()
 
 
 def test_the_settings_choose_the_command(settings_from, tmp_path):
-    assert isinstance(open_transport(settings_from(mail='command = ["sendmail"]'), tmp_path), CommandTransport)
+    assert isinstance(open_transport(settings_from(mail='command = ["sendmail"]'), tmp_path), SendmailTransport)
     with pytest.raises(SettingsError, match="give host or command, not both"):
         settings_from(mail='command = ["sendmail"]\nhost = "x"')
     with pytest.raises(SettingsError, match="give password or token_command, not both"):
@@ -91,7 +92,7 @@ def test_a_token_is_the_first_line_a_command_prints(tmp_path):
     script = tmp_path / "token.sh"
     script.write_text("#!/bin/sh\necho ya29.secret\necho other >&2\n")
     script.chmod(0o700)
-    assert token_of([str(script)]) == "ya29.secret"
+    assert token_from_command([str(script)]) == "ya29.secret"
 
 
 @pytest.mark.parametrize(("command", "says"), [
@@ -99,7 +100,7 @@ def test_a_token_is_the_first_line_a_command_prints(tmp_path):
     (["sleep", "1000"], r"printed no token within 0\.2 s"), (["/nowhere"], "no such program")])
 def test_what_is_wrong_with_a_token_command_is_said_without_what_it_printed(command, says):
     with pytest.raises(MailError, match=says) as caught:
-        token_of(command, timeout_s=0.2 if command[0] == "sleep" else 10)
+        token_from_command(command, timeout_s=0.2 if command[0] == "sleep" else 10)
     assert "two words" not in str(caught.value)
 
 
@@ -108,7 +109,7 @@ def test_a_token_logs_in_and_is_never_shown(authority, body, message_to):
         dialogue = io.StringIO()
 
         def transport(token: str) -> SmtpTransport:
-            return SmtpTransport("127.0.0.1", server.port, security="tls", user="me@example.com", token=lambda: token,
+            return SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me@example.com", token=lambda: token),
                                  ca_file=str(authority.ca_file), timeout_s=5, dialogue=dialogue)
 
         good = transport("good-token")
@@ -129,9 +130,9 @@ def test_a_token_logs_in_and_is_never_shown(authority, body, message_to):
 
 def test_a_server_without_xoauth2_is_said(authority, body, message_to):
     with SmtpServer(users={"me": "x"}, tls=authority.context(), implicit=True) as server:
-        transport = SmtpTransport("127.0.0.1", server.port, security="tls", user="me", token=lambda: "t",
+        transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", token=lambda: "t"),
                                   ca_file=str(authority.ca_file), timeout_s=5)
-        with pytest.raises(MailError, match="takes no OAuth2 login"):
+        with pytest.raises(MailError, match="does not accept OAuth2 logins"):
             transport.deliver(message_to("a@example.com"), body)
 
 
@@ -141,12 +142,12 @@ def test_no_more_messages_than_wanted_leave_in_any_hour(store, enqueue, clock):
     transport = MaildirTransport(store.data_dir / "mail")
 
     def deliver() -> int:
-        return len(deliver_due(store, transport, owner=store.owner, now=clock, max_age_s=1e6, per_hour=2))
+        return len(deliver_due(store, transport, owner=store.owner, now=clock, policy=RetryPolicy(1e6, per_hour=2)))
 
     assert deliver() == 2
     clock.forward(minutes=30)
     assert deliver() == 0
-    assert free_from(store, 2, clock()) is not None
+    assert next_free_at(store, 2, clock()) is not None
     clock.forward(minutes=31)
     assert deliver() == 2
     clock.forward(minutes=61)
@@ -159,11 +160,11 @@ def test_greylisting_puts_off_and_then_accepts(store, enqueue, clock):
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.0 Greylisted, see http://postgrey.schweikert.ch/", times=2)]
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=5)
-        first, = deliver_due(store, transport, owner="me", now=clock, max_age_s=1e6)
+        first, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e6))
         assert (first.state, first.waiting) == (MessageState.WAITING, 2)
         assert "450 4.2.0 Greylisted" in stored.list_messages(store)[0].last_error
         clock.forward(minutes=5)
-        second, = deliver_due(store, transport, owner="me", now=clock, max_age_s=1e6)
+        second, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e6))
         transport.close()
         assert second.state is MessageState.SENT
         assert [got.recipients for got in server.wait_for(1)] == [("a@example.com", "b@example.com")]
@@ -173,7 +174,7 @@ def test_a_slow_server_is_waited_for(store, enqueue, clock):
     enqueue(to=("a@example.com", "b@example.com"))
     with SmtpServer(delay_s=0.4) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=5)
-        attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=1e6)
+        attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e6))
         transport.close()
         assert attempt.state is MessageState.SENT
         assert len(server.wait_for(1)) == 1
@@ -183,7 +184,7 @@ def test_a_server_too_slow_for_the_timeout_is_tried_again(store, enqueue, clock)
     enqueue()
     with SmtpServer(delay_s=2) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=0.2)
-        attempt, = deliver_due(store, transport, owner="me", now=clock, max_age_s=1e6)
+        attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e6))
     assert attempt.unreachable
-    assert "no answer within 0.2 s while sending" in str(attempt)
+    assert "no reply within 0.2 s while sending" in str(attempt)
     assert stored.list_messages(store, (MessageState.WAITING,)) != []

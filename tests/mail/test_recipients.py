@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError, UsageError
-from pipeline.mail.digest import Built, build, preview
+from pipeline.mail.digest import BuiltDigest, build, preview
 from pipeline.mail.filters import number, passes
 from pipeline.model import Change, ChangeKind, Outcome
 from pipeline.price import price
@@ -30,7 +30,7 @@ BOOKS = {"1": {"title": "Three-Body", "price": "£51.77", "url": "https://books.
          "2": {"title": "Python Cookbook", "price": "£9.50", "url": "https://books.test/2"}}
 
 
-def mails(store, result: Built) -> list[tuple[EmailMessage, tuple[str, ...]]]:
+def mails(store, result: BuiltDigest) -> list[tuple[EmailMessage, tuple[str, ...]]]:
     """Each mail of a digest, and who gets it."""
     found = []
     for message_id in result.message_ids:

@@ -7,12 +7,11 @@ import io
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.mail.test_message import send_test, test_message
-from pipeline.mail.transports import MaildirTransport, open_transport
+from pipeline.mail.test_message import compose_test, send_test
+from pipeline.mail.transports import open_transport
+from pipeline.mail.transports.maildir import MaildirTransport
 from tests.mail.conftest import NOW
 from tests.servers.smtp import SmtpServer
-
-test_message.__test__ = False  # type: ignore[attr-defined]
 
 
 def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, authority, tmp_path, monkeypatch):
@@ -21,7 +20,7 @@ def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, a
     with SmtpServer(users={"me": "s3cret"}, tls=authority.context()) as server:
         settings = settings_from(mail=f'host = "127.0.0.1"\nport = {server.port}\nsecurity = "starttls"\nuser = "me"\n'
                                       f'password = {{ env = "MAIL_PASSWORD" }}\nca_file = "{authority.ca_file!s}"')
-        result, = send_test(settings, tmp_path, "Me <me@example.com>", now=NOW, dialogue=heard)
+        result, _ = send_test(settings, tmp_path, "Me <me@example.com>", now=NOW, dialogue=heard)
         got, = server.wait_for(1)
     assert result.accepted
     assert b"Subject: Test message of the pipeline\r\n" in got.content
@@ -32,8 +31,8 @@ def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, a
 
 def test_two_test_messages_are_two(settings_from):
     settings = settings_from()
-    assert test_message(settings, "a@example.com", NOW)["Message-ID"] != \
-        test_message(settings, "a@example.com", NOW)["Message-ID"]
+    assert compose_test(settings, "a@example.com", NOW)["Message-ID"] != \
+        compose_test(settings, "a@example.com", NOW)["Message-ID"]
 
 
 def test_without_a_host_it_is_a_maildir_in_data_dir(settings_from, tmp_path):

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline.mail.outbox import deliver_due
+from pipeline.mail.outbox import RetryPolicy, deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import DraftMessage, MessageState
 from pipeline.store import Store, open_store
@@ -45,7 +45,7 @@ DELIVERER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from pipeline.mail.outbox import deliver_due
+from pipeline.mail.outbox import RetryPolicy, deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.store import open_store
 
@@ -54,7 +54,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     at = datetime.fromisoformat(line.strip())
     deliver_due(store, SmtpTransport("127.0.0.1", int(sys.argv[2]), security="none", timeout_s=20), owner=store.owner,
-                now=lambda: at, max_age_s=1e9)
+                now=lambda: at, policy=RetryPolicy(1e9))
     print("done", flush=True)
 """
 
@@ -126,7 +126,7 @@ def torture(folder: Path, rounds: int, seed: int) -> Tally:
             now += timedelta(hours=2)  # leases have run out, back-off is over
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=20)
         for _ in range(3):
-            deliver_due(store, transport, owner="last", now=functools.partial(_same, now), max_age_s=1e9)
+            deliver_due(store, transport, owner="last", now=functools.partial(_same, now), policy=RetryPolicy(1e9))
             now += timedelta(hours=2)
         transport.close()
         got = collections.Counter(copies(server.received))

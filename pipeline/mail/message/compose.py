@@ -1,7 +1,7 @@
-"""One digest as a standard message, written to a file once: headers, text, HTML, pictures, attachments, signature.
+"""Compose a MIME message and write it to a file: headers, text, HTML, pictures, attachments, signature.
 
-The message is an `email.message.EmailMessage` whose attachments are put in from disk while it is written, so
-that memory holds one chunk of them. Everything is 7-bit (RFC 2045) with CRLF line ends, as SMTP wants it.
+The message is an `email.message.EmailMessage`. Attachments are copied from disk while it is written, one chunk in memory at
+a time. Everything is 7-bit (RFC 2045) with CRLF line ends, as SMTP requires.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 
 from pipeline.errors import MailError
+from pipeline.mail.message.attachments import Attachment
 from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
 from pipeline.text import clean_line
-
-if TYPE_CHECKING:  # writing sheets takes long to import, and the service only sends
-    from pipeline.mail.message.attachments import Attachment
 
 _LINE = 57  # bytes that become one line of 76 base64 characters
 _CHUNK = _LINE * 1024
 SUBJECT_LENGTH = 150
 _VERBATIM = frozenset({"message-id", "references", "in-reply-to", "list-id", "list-unsubscribe", "list-unsubscribe-post"})
 _ENCODED_LINE = 76  # RFC 2047, 2
-_NAME_LENGTH = 300  # of a display name, so that a line keeps to 998 characters
+_NAME_LENGTH = 300  # of a display name: a header line has at most 998 characters
 _SPOOL_BYTES = 1 << 20
 
 
 class _Policy(EmailPolicy):  # generic in its stubs only, with this default
-    """EmailPolicy without four of its ways: addresses and parameters are folded wrongly (header_folding.py), an identifier longer than a line becomes encoded words, which no reader
-    decodes there, and a long subject begins on a second line, which readers show as a space before it; both fit
-    into the 998 characters of RFC 5322, 2.1.1. And where only the end of a subject is encoded, a second space shows
-    before it: such a subject is encoded whole."""
+    """EmailPolicy with four corrections to how it folds headers.
+
+    It folds addresses and parameters wrongly (header_folding.py). It turns an identifier longer than a line into encoded words,
+    which no client decodes there. It starts a long subject on a second line, which clients show as a leading space. And where
+    it encodes only the end of a subject, clients show a second space: such a subject is encoded as a whole. Unfolded
+    identifiers and subjects fit into the 998 characters of RFC 5322, 2.1.1."""
 
     def fold(self, name: str, value: str) -> str:
         if name.lower() in _VERBATIM:
@@ -70,10 +70,10 @@ def _without_parameters(header: Any) -> str:
 
 @dataclass(frozen=True)
 class Envelope:
-    """Who sends what to whom. list_name: "" for a message that belongs to no digest.
+    """The header fields of one message. list_name: "" for a message that belongs to no digest.
 
-    on_behalf: who really sends (the Sender header). references: Message-ID of the conversation it belongs to.
-    unsubscribe: https URL for one-click unsubscribing.
+    on_behalf: the Sender header, where it differs from From. references: Message-ID of the conversation. unsubscribe: https
+    URL for one-click unsubscribing.
     """
 
     sender: str
@@ -91,14 +91,14 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the HTML, shown by `cid:NAME`."""
+    """A PNG picture in the HTML part, referenced as `cid:NAME`."""
 
     name: str
     png: bytes
 
 
 def bare_address(address: str) -> str:
-    """`me@example.com` of `Me <me@example.com>`, its domain in ASCII (IDNA)."""
+    """The address alone: `me@example.com` of `Me <me@example.com>`. The domain is in ASCII (IDNA)."""
     _, found = parseaddr(address)
     local, _, domain = found.rpartition("@")
     try:
@@ -112,13 +112,13 @@ def domain_of(address: str) -> str:
 
 
 def message_id(name: str, digest_id: int, part: int, created_at: datetime, sender: str) -> str:
-    """The same for the same part of the same claim, however often it is rendered; unique among all others."""
+    """The Message-ID of one mail of a digest: the same each time the same claim is rendered, different from all others."""
     seed = f"{name}\0{digest_id}\0{part}\0{created_at.isoformat()}\0{sender}"
     return f"<{name}.{digest_id}.{part}.{hashlib.sha256(seed.encode()).hexdigest()[:20]}@{domain_of(sender)}>"
 
 
 def thread_id(name: str, sender: str) -> str:
-    """What all mails of one digest refer to, so that clients show them as one conversation; no mail has it."""
+    """The Message-ID that all mails of one digest refer to, so that clients show one conversation. No mail has it."""
     return f"<{name}.thread@{domain_of(sender)}>"
 
 
@@ -129,7 +129,7 @@ def _address(address: str) -> Address:
 
 
 def headers(envelope: Envelope) -> EmailMessage:
-    """A message with every header but those of its body. Raises MailError for what no header can hold."""
+    """A message with its header fields and no body. Raises MailError for addresses that are not valid in a header."""
     ascii_only = all(bare_address(a).isascii() for a in (envelope.sender, *envelope.to, *envelope.cc))
     message = EmailMessage(policy=_Policy(linesep="\r\n", raise_on_defect=False, cte_type="7bit", utf8=not ascii_only))
     try:
@@ -146,12 +146,12 @@ def headers(envelope: Envelope) -> EmailMessage:
         message["Subject"] = clean_line(envelope.subject, SUBJECT_LENGTH)
         message["Message-ID"] = envelope.message_id
     except ValueError as error:
-        raise MailError(f"no mail can be addressed like this: {error}", where="settings.toml: mail",
+        raise MailError(f"an address is not valid in a mail header: {error}", where="settings.toml: mail",
                         fix="check from, reply_to and the digest's to") from error
     if envelope.references:
         message["In-Reply-To"] = envelope.references
         message["References"] = envelope.references
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer from an out-of-office reply
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents out-of-office replies
     message["X-Auto-Response-Suppress"] = "All"
     if envelope.list_name:
         _list_headers(message, envelope)
@@ -159,26 +159,25 @@ def headers(envelope: Envelope) -> EmailMessage:
 
 
 def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
-    """List-Id (RFC 2919), and List-Unsubscribe (RFC 2369) by a URL (RFC 8058) and where there is somebody to write to."""
+    """Add List-Id (RFC 2919) and List-Unsubscribe (RFC 2369): a URL (RFC 8058), and an address where mail can be sent to it."""
     domain = domain_of(envelope.sender)
     message["List-Id"] = f"<{envelope.list_name}.{domain}>"
-    ways = [f"<{envelope.unsubscribe}>"] if envelope.unsubscribe else []
-    target = bare_address(envelope.reply_to or envelope.sender)
-    if "." in domain_of(target) and target.isascii():
-        question = f"subject=unsubscribe%20{quote(envelope.list_name)}"
-        ways.append(f"<mailto:{quote(target, safe='@+._-')}?{question}>")
-    if ways:
-        message["List-Unsubscribe"] = ", ".join(ways)
+    targets = [f"<{envelope.unsubscribe}>"] if envelope.unsubscribe else []
+    address = bare_address(envelope.reply_to or envelope.sender)
+    if "." in domain_of(address) and address.isascii():
+        query = f"subject=unsubscribe%20{quote(envelope.list_name)}"
+        targets.append(f"<mailto:{quote(address, safe='@+._-')}?{query}>")
+    if targets:
+        message["List-Unsubscribe"] = ", ".join(targets)
     if envelope.unsubscribe:
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
 
 
 def write(file: BinaryIO, envelope: Envelope, *, text: str, html: str = "", pictures: Sequence[Picture] = (),
           attachments: Sequence[Attachment] = (), signer: Signer | None = None) -> None:
-    """Write the whole message to `file`, attachments chunk by chunk; signed, it passes through a temporary file.
+    """Write the whole message to `file`, attachments chunk by chunk. A signed message passes through a temporary file.
 
-    Raises MailError for addresses no header can hold and for a key that cannot sign, OSError when a file cannot
-    be read or written.
+    Raises MailError for addresses that are not valid in a header, OSError when a file cannot be read or written.
     """
     if signer is None:
         _write(file, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
@@ -209,7 +208,7 @@ def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, picture
             marks.append(f"--{seed}-{number}--".encode())
             message.attach(_part(attachment, marks[-1]))
     elif html:
-        # An alternative on its own costs a point with rspamd whenever the number of its links is odd.
+        # rspamd adds a point to a bare multipart/alternative with an odd number of links.
         message.make_mixed()
         message.set_type("multipart/related")
         message.set_param("type", "multipart/alternative")
@@ -223,7 +222,7 @@ def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, picture
 
 
 def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str) -> None:
-    """The HTML part becomes a multipart/related (RFC 2387) with the pictures it shows."""
+    """Turn the HTML part into a multipart/related (RFC 2387) with the pictures."""
     html = message.get_body(("html",))
     assert isinstance(html, EmailMessage)
     for picture in pictures:
@@ -233,10 +232,10 @@ def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str)
 
 
 def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
-    """The headers of an attachment with `mark` where its body goes. Names are RFC 2231 where they need be."""
+    """The headers of an attachment, with `mark` in place of its body. A name outside ASCII is encoded as RFC 2231 says."""
     part = EmailMessage(policy=_Policy(linesep="\r\n"))
     del part["MIME-Version"]
-    # Without a charset readers and spam filters guess at one.
+    # Without a charset clients and spam filters guess one.
     charset = {"charset": "utf-8"} if attachment.content_type == "text/csv" and attachment.ours else {}
     part.add_header("Content-Type", attachment.content_type, **charset, name=attachment.name)
     part["Content-Transfer-Encoding"] = "quoted-printable" if _is_ascii_mostly(attachment) else "base64"
@@ -257,7 +256,7 @@ def _write_base64(file: IO[bytes], attachment: Attachment) -> None:
 
 
 def _is_ascii_mostly(attachment: Attachment) -> bool:
-    """A text of our own that is shorter quoted-printable; base64 would cost a tenth of a point with rspamd."""
+    """Whether this is a text of our own that is shorter as quoted-printable; rspamd adds 0.1 points for base64 text."""
     if not attachment.ours or not attachment.content_type.startswith("text/"):
         return False
     with attachment.path.open("rb") as source:
@@ -266,7 +265,7 @@ def _is_ascii_mostly(attachment: Attachment) -> bool:
 
 
 def _write_quoted(file: IO[bytes], attachment: Attachment) -> None:
-    """RFC 2045, 6.7: a CRLF stays one, every other CR or LF is a character like any other."""
+    """Write quoted-printable (RFC 2045, 6.7): a CRLF stays a line end, any other CR or LF is encoded."""
     with attachment.path.open("rb") as source:
         for line in source:
             whole = line.endswith(b"\r\n")

@@ -1,7 +1,7 @@
 """DKIM signatures (RFC 6376; Ed25519: RFC 8463) over messages on disk, in constant memory.
 
-Headers are canonicalised relaxed, the body simple: it goes out as it was rendered, byte for byte, 7-bit and with
-CRLF. A library that takes the message as bytes would hold a 20 MB attachment three times.
+Headers use relaxed canonicalization, the body simple: it is sent byte for byte as it was rendered, 7-bit and with CRLF. A
+library that takes the message as bytes would hold a 20 MB attachment in memory three times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 SIGNED = ("from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references",
           "mime-version", "content-type", "content-transfer-encoding", "auto-submitted", "list-id", "list-unsubscribe",
           "list-unsubscribe-post")
-"""Headers that are signed where they are there (RFC 6376, 5.4.1; RFC 8058, 4)."""
+"""The headers that are signed if present (RFC 6376, 5.4.1; RFC 8058, 4)."""
 _CHUNK = 1 << 16
 _HEAD_LIMIT = 1 << 20
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -35,26 +35,26 @@ MIN_RSA_BITS = 1024
 
 
 class Signer:
-    """Signs for one domain. key: private key, PEM. Raises MailError for a key that cannot sign."""
+    """Signs messages of one domain. key: the private key, PEM. Raises MailError for a key that cannot sign."""
 
     def __init__(self, domain: str, selector: str, key: str) -> None:
         self._domain = domain
         self._selector = selector
         where = "settings.toml: mail.dkim.key"
-        fix = "make one with `openssl genrsa -out dkim.pem 2048`"
+        fix = "create one with `openssl genrsa -out dkim.pem 2048`"
         try:
             found = load_pem_private_key(key.encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise MailError("is no private key in PEM without a passphrase", where=where, fix=fix) from error
+            raise MailError("not a private key in PEM format without a passphrase", where=where, fix=fix) from error
         self._algorithm, self._sign = _signing(found, where, fix)
 
     def header(self, message: IO[bytes], *, at: datetime) -> bytes:
-        """The DKIM-Signature line of a message with CRLF line ends, read from where it stands to its end."""
+        """The DKIM-Signature header of a message with CRLF line ends, which is read from its current position to the end."""
         head, body_hash = _read(message)
         fields = _fields(head)
         names = [name for name in SIGNED if name in fields]
         canonical = [_relaxed(name, fields[name]) for name in names]
-        # One name more than there are headers: a second From added on the way breaks the signature (8.15).
+        # "from" is listed once more than it occurs: a second From header added later breaks the signature (8.15).
         signed = ":".join([*names, "from"])
         value = (f"v=1; a={self._algorithm}; c=relaxed/simple; d={self._domain}; s={self._selector};\r\n"
                  f"\tt={int(at.timestamp())}; h={_folded(signed)};\r\n"
@@ -72,15 +72,15 @@ def _signing(key: object, where: str, fix: str) -> tuple[str, Callable[[bytes], 
     if isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
         rsa = key
         return "rsa-sha256", lambda data: rsa.sign(data, PKCS1v15(), SHA256())
-    raise MailError(f"is neither an Ed25519 nor an RSA key of {MIN_RSA_BITS} bits or more", where=where, fix=fix)
+    raise MailError(f"neither an Ed25519 key nor an RSA key of at least {MIN_RSA_BITS} bits", where=where, fix=fix)
 
 
 def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
-    """The head of a message, and the SHA-256 of its body: simple, so that only empty lines at its end count less."""
+    """The header of a message, and the SHA-256 of its body in simple canonicalization, which ignores empty lines at the end."""
     start = message.read(_HEAD_LIMIT)
     head, _, rest = start.partition(b"\r\n\r\n")
     digest = hashlib.sha256()
-    held = b""  # line ends that are the body's last ones, unless more follows
+    held = b""  # line ends that may be the last of the body
     while rest:
         text = (held + rest).rstrip(b"\r\n")
         held = (held + rest)[len(text):]
@@ -91,7 +91,7 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
 
 
 def _fields(head: bytes) -> dict[str, bytes]:
-    """Each header's value as it stands; of several of one name the last, which is the one that is signed."""
+    """The raw value of each header. Of several with one name the last, which is the one that is signed."""
     found: dict[str, bytes] = {}
     for line in re.split(rb"\r\n(?![ \t])", head):
         name, _, value = line.partition(b":")
@@ -100,12 +100,12 @@ def _fields(head: bytes) -> dict[str, bytes]:
 
 
 def _relaxed(name: str, value: bytes) -> bytes:
-    """RFC 6376, 3.4.2."""
+    """One header in relaxed canonicalization (RFC 6376, 3.4.2)."""
     return name.encode() + b":" + _SPACE.sub(b" ", _FOLD.sub(b"", value)).strip() + b"\r\n"
 
 
 def _folded(names: str) -> str:
-    """`names` broken behind colons, since no line may be longer than 998 characters and none should be than 78."""
+    """`names` folded after colons: a line should have at most 78 characters (RFC 5322, 2.1.1)."""
     lines = [""]
     for name in names.split(":"):
         if len(lines[-1]) + len(name) > 60:
@@ -115,7 +115,7 @@ def _folded(names: str) -> str:
 
 
 def signer_of(settings: Settings) -> Signer | None:
-    """The signer [mail.dkim] asks for. Raises MailError when its key cannot be read or used."""
+    """The signer that [mail.dkim] configures, None without it. Raises MailError when its key cannot be read or used."""
     table = settings.mail.dkim
     if table is None:
         return None

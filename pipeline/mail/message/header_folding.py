@@ -1,7 +1,7 @@
-"""Headers of addresses and of parameters, folded by ourselves.
+"""Fold address headers and headers with parameters, which Python's email package folds wrongly.
 
-email.message of Python 3.11 to 3.13 loses the quotes of a long display name with commas (python/cpython#80222, #100884), encodes the
-comma between two addresses (#121284, CVE-2025-1795), and puts encoded words into a long media type.
+email.message of Python 3.11 to 3.13 loses the quotes of a long display name with commas (python/cpython#80222, #100884),
+encodes the comma between two addresses (#121284, CVE-2025-1795), and puts encoded words into a long media type.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 _LINE = 78  # RFC 5322, 2.1.1
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # of atoms, RFC 5322, 3.2.3
-_TOKEN = re.compile(r"[A-Za-z0-9.+_-]+")  # what no reader needs quotes for
-_ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 2231, 7, leaves as it is, beside letters and digits
+_TOKEN = re.compile(r"[A-Za-z0-9.+_-]+")  # needs no quotes
+_ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 2231, 7, leaves unencoded, besides letters and digits
 _PIECE = 60
 
 
 def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf8: bool = False) -> str:
-    """A header of addresses (RFC 5322, 3.4). utf8: names that are not ASCII stay as they are (RFC 6532)."""
+    """An address header (RFC 5322, 3.4). utf8: names outside ASCII stay as they are (RFC 6532)."""
     words: list[str] = []
     for address in addresses:
         if words:
@@ -30,7 +30,7 @@ def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf
 
 
 def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
-    """Its words, between which a line may be broken."""
+    """The words of one mailbox; a line may be folded between them."""
     shown = address.display_name
     if not shown:
         yield address.addr_spec
@@ -39,13 +39,13 @@ def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
         yield from Header(shown, "utf-8", maxlinelen=_LINE - 4).encode(linesep="\n").split()
     elif _PHRASE.fullmatch(shown):
         yield from shown.split(" ")
-    else:  # one word: not every reader unfolds a quoted string
+    else:  # one word: not every client unfolds a quoted string
         yield _quoted(shown)
     yield f"<{address.addr_spec}>"
 
 
 def parameter_header(name: str, value: str, parameters: Mapping[str, str], *, linesep: str) -> str:
-    """A header such as Content-Type: a token or media type, and its parameters (RFC 2045, 5.1; RFC 2231 for what is not ASCII)."""
+    """A header such as Content-Type: a value and its parameters (RFC 2045, 5.1; outside ASCII as in RFC 2231)."""
     words = [value]
     for key, text in parameters.items():
         for word in _parameter(key, text):
@@ -76,7 +76,7 @@ def _quoted(text: str) -> str:
 
 
 def _folded(start: str, words: list[str], linesep: str) -> str:
-    """Lines of 78 characters, but for words that are longer; the first word is never alone on the second line."""
+    """Fold into lines of at most 78 characters, except for longer words. The first word stays on the first line."""
     lines = [f"{start} {words[0]}" if words else start]
     for word in words[1:]:
         if len(lines[-1]) + 1 + len(word) <= _LINE:

@@ -1,1 +1,1 @@
-"""From a digest's changes to subject, text and HTML."""
+"""Render digests and alerts: subject, text and HTML."""

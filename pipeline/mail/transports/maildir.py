@@ -1,7 +1,7 @@
-"""A Maildir on this machine: where messages land when no mail server is set, and what tests read.
+"""A Maildir on this machine: the transport where no mail server is set.
 
-Delivery is that of https://cr.yp.to/proto/maildir.html: written under tmp/, synced, then linked into new/. The
-name comes from the Message-ID, so that the same message delivered again is the same file.
+Delivery follows https://cr.yp.to/proto/maildir.html: the file is written under tmp/, synced, then moved to new/. Its name
+is derived from the Message-ID, so the same message delivered again is the same file.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.atomic_write import sync_folder
 from pipeline.errors import MailError
 from pipeline.model import Message, RecipientResult
+from pipeline.settings import Settings
 
-_CHUNK = 1 << 20
+
+def open_maildir(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> MaildirTransport:
+    """The Maildir that [mail] maildir names, in data_dir."""
+    return MaildirTransport(data_dir / settings.mail.maildir)
 
 
 class MaildirTransport:
-    """Delivers into `folder`, created when it is not there; every recipient is accepted."""
+    """Delivers into `folder`, which is created if missing. Every recipient is accepted."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -28,11 +33,11 @@ class MaildirTransport:
         self.connect()
         try:
             target = self._folder / "new" / name
-            # A reader moves what was read to cur/ and adds flags behind a colon.
+            # A mail client moves a message that was read to cur/ and appends flags after a colon.
             if not target.exists() and not any((self._folder / "cur").glob(f"{name}*")):
                 self._write(file, name, target)
         except OSError as error:
-            raise MailError(f"the Maildir cannot be written: {error.strerror}", where=str(self._folder),
+            raise MailError(f"cannot write to the Maildir: {error.strerror}", where=str(self._folder),
                             fix="free some disk space, or change [mail] maildir", retry=True) from error
         return [RecipientResult(address, accepted=True, code=250, text=f"in {target}")
                 for address in message.recipients]
@@ -42,22 +47,25 @@ class MaildirTransport:
             for part in ("tmp", "new", "cur"):
                 (self._folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise MailError(f"the Maildir cannot be made: {error.strerror}", where=str(self._folder),
+            raise MailError(f"cannot create the Maildir: {error.strerror}", where=str(self._folder),
                             fix="change [mail] maildir", retry=True) from error
 
     def _write(self, file: Path, name: str, target: Path) -> None:
         temporary = self._folder / "tmp" / name
         with file.open("rb") as source, open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
                                              "wb") as copy:
-            for line in source:  # RFC 5322 allows 998 characters, so that a line is a small thing
+            for line in source:  # lines are short: RFC 5322 allows 998 characters
                 copy.write(line[:-2] + b"\n" if line.endswith(b"\r\n") else line)
             copy.flush()
             os.fsync(copy.fileno())
         os.replace(temporary, target)
         sync_folder(target.parent)
 
-    def close(self) -> None:
-        """Nothing is kept open."""
-
     def abort(self) -> None:
-        """A file is written soon enough."""
+        """Do nothing: writing a file ends soon."""
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+    def receipt(self, address: str) -> str:
+        return f"delivered to {address}, in the Maildir {self._folder}"

@@ -1,31 +1,43 @@
-"""OAuth2 for mail: an access token for a refresh token (RFC 6749, 6), and the refresh token a person grants once.
+"""OAuth2 for mail: access tokens from a refresh token, and `pipeline mail login`, which obtains the refresh token.
 
-The token server is asked at each login; nothing is cached, so nothing is stale.
+Access tokens: RFC 6749, section 6. The token server is asked at each login; nothing is cached, so nothing is stale. Login:
+the authorization code grant with PKCE (RFC 7636) and a redirect to the loopback interface (RFC 8252, section 7.3).
 """
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
 from pipeline.errors import MailError, UsageError
-from pipeline.settings import OAuth2Table, Secret
+from pipeline.settings import MailTable, OAuth2Table, Secret
 from pipeline.store.files.file_store import FileStore
 from pipeline.text import clean_line
 
-_ANSWER_BYTES = 65_536
+_RESPONSE_BYTES = 65_536
 TIMEOUT_S = 30.0
+CONSENT_TIMEOUT_S = 600.0
+_READ_TIMEOUT_S = 5.0
 _LOG_IN = "log in with `pipeline mail login`"
+_DONE = b"<!DOCTYPE html><title>pipeline</title><p>Done: you can close this page."
+_WRONG_STATE = b"<!DOCTYPE html><title>pipeline</title><p>This request does not belong to the login in progress."
 
 
 @dataclass(frozen=True)
 class TokenServer:
-    """Where tokens come from. client_secret: asked for each time; None for a client that has none."""
+    """The token endpoint of a provider. client_secret: read for each request; None for a client without one."""
 
     url: str
     client_id: str
@@ -33,60 +45,133 @@ class TokenServer:
     timeout_s: float = TIMEOUT_S
 
     def ask(self, grant: Mapping[str, str]) -> dict[str, Any]:
-        """The answer to one grant. Raises MailError; neither secrets nor tokens are in its words."""
+        """The response to one grant. Raises MailError, whose text contains neither secrets nor tokens."""
         secret = self.client_secret() if self.client_secret is not None else None
         form = {**grant, "client_id": self.client_id} | ({"client_secret": secret} if secret is not None else {})
         try:
             with requests.post(self.url, data=form, headers={"Accept": "application/json"}, timeout=self.timeout_s,
-                               allow_redirects=False, stream=True) as answer:
-                found = json.loads(answer.raw.read(_ANSWER_BYTES, decode_content=True))
+                               allow_redirects=False, stream=True) as response:
+                found = json.loads(response.raw.read(_RESPONSE_BYTES, decode_content=True))
         except requests.RequestException as error:
-            raise self._error(f"the token server cannot be asked: {type(error).__name__}", "check the network and token_url") from error
+            raise self._error(f"the token server cannot be reached: {type(error).__name__}", "check the network and token_url") from error
         except (OSError, ValueError) as error:
-            raise self._error(f"the token server answered {answer.status_code}, and no JSON", "check token_url") from error
-        if isinstance(found, dict) and answer.status_code == 200 and _is_token(found.get("access_token")):
+            raise self._error(f"the token server answered {response.status_code} without JSON", "check token_url") from error
+        if isinstance(found, dict) and response.status_code == 200 and _is_token(found.get("access_token")):
             return found
-        said = found if isinstance(found, dict) else {}
-        why = clean_line(f"{said.get('error', 'no token')} {said.get('error_description', '')}", 200)
+        fields = found if isinstance(found, dict) else {}
+        why = clean_line(f"{fields.get('error', 'no token')} {fields.get('error_description', '')}", 200)
         for private in (*grant.values(), secret):
             why = why.replace(private, "****") if private else why
-        raise self._error(f"the token server answered {answer.status_code}: {why}", _LOG_IN)
+        raise self._error(f"the token server answered {response.status_code}: {why}", _LOG_IN)
 
     def _error(self, what: str, fix: str) -> MailError:
         return MailError(what, where="mail.oauth2", fix=fix, retry=True)
 
 
-def server_of(table: OAuth2Table) -> TokenServer:
+def _token_server(table: OAuth2Table) -> TokenServer:
     return TokenServer(table.token_url, table.client_id, table.client_secret.reveal if table.client_secret else None)
 
 
 def access_token(table: OAuth2Table) -> str:
-    """A fresh access token. A new refresh token that comes with it goes into its file. Raises MailError, UsageError."""
+    """A fresh access token. A new refresh token in the response replaces the old one. Raises MailError, UsageError."""
     try:
         refresh_token = table.refresh_token.reveal()
     except UsageError as error:
         raise UsageError(error.what, where="mail.oauth2", fix=_LOG_IN) from error
-    found = server_of(table).ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
+    found = _token_server(table).ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
     newer = found.get("refresh_token", refresh_token)
     if _is_token(newer) and newer != refresh_token and table.refresh_token.kind == "file":
-        keep(table.refresh_token, str(newer))
+        save_refresh_token(table.refresh_token, str(newer))
     token: str = found["access_token"]
     return token
 
 
-def keep(secret: Secret, token: str) -> Path:
-    """Write a refresh token where the settings say it is, mode 0600. Raises UsageError, MailError."""
+def save_refresh_token(secret: Secret, token: str) -> Path:
+    """Write a refresh token to the file that the settings name, mode 0600. Raises UsageError, MailError."""
     if secret.kind != "file":
-        raise UsageError("a refresh token can only be written to a file", where="settings.toml: mail.oauth2.refresh_token",
+        raise UsageError("a refresh token can only be saved in a file", where="settings.toml: mail.oauth2.refresh_token",
                          fix="set refresh_token = { file = \"mail-token\" }")
     path = Path(secret.base, secret.place)
     try:
         FileStore(path.parent).write(path.name, f"{token}\n".encode())
     except OSError as error:
-        raise MailError(f"the refresh token cannot be written: {error.strerror}", where=str(path),
+        raise MailError(f"cannot write the refresh token: {error.strerror}", where=str(path),
                         fix="check the folder's owner, mode and free space", retry=True) from error
     return path
 
 
 def _is_token(found: object) -> bool:
     return isinstance(found, str) and found.isascii() and found.isprintable() and " " not in found and found != ""
+
+
+def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CONSENT_TIMEOUT_S) -> Path:
+    """Ask the account's owner for consent in a browser, save the refresh token and return its path.
+
+    say: shows a line to the person. Raises UsageError without [mail.oauth2], MailError when nobody consents in time or the
+    token server gives no token.
+    """
+    table = mail.oauth2
+    if table is None:
+        raise UsageError("there is no [mail.oauth2] to log in with", where="settings.toml: mail",
+                         fix="set client_id, client_secret and refresh_token there")
+    if table.refresh_token.kind != "file":
+        save_refresh_token(table.refresh_token, "")  # raises before anybody opens the browser
+    verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
+    with _CodeReceiver(state) as receiver:
+        challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        say("Open this address in a browser on this machine, and allow it to send mail:")
+        say(f"{table.authorize_url}?" + urlencode({
+            "client_id": table.client_id, "redirect_uri": receiver.url, "response_type": "code", "scope": table.scope,
+            "state": state, "code_challenge": challenge, "code_challenge_method": "S256", "access_type": "offline",
+            "prompt": "consent", "login_hint": mail.user or ""}))
+        code = receiver.wait_for_code(timeout_s)
+        found = _token_server(table).ask({"grant_type": "authorization_code", "code": code,
+                                          "redirect_uri": receiver.url, "code_verifier": verifier})
+    token = found.get("refresh_token")
+    if not isinstance(token, str) or not token:
+        raise MailError("the token server gave no refresh token", where="mail.oauth2",
+                        fix="revoke the earlier consent in the account's settings, and try again")
+    return save_refresh_token(table.refresh_token, token)
+
+
+class _CodeReceiver(HTTPServer):
+    """Listens on the loopback interface for the redirect that carries the authorization code."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(("127.0.0.1", 0), _CodeHandler)
+        self.state = state
+        self.query: dict[str, str] = {}
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def wait_for_code(self, timeout_s: float) -> str:
+        deadline = time.monotonic() + timeout_s
+        while not self.query:
+            self.timeout = deadline - time.monotonic()
+            if self.timeout <= 0:
+                raise MailError(f"nobody consented within {timeout_s:g} s", where="mail login", fix="run it again")
+            self.handle_request()
+        if not self.query.get("code"):
+            raise MailError(f"the consent was refused: {clean_line(self.query.get('error', ''), 100) or 'no code'}",
+                            where="mail login", fix="run it again")
+        return self.query["code"]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore a browser that closed its connection: the next request may carry the code."""
+
+
+class _CodeHandler(BaseHTTPRequestHandler):
+    timeout = _READ_TIMEOUT_S
+    server: _CodeReceiver
+
+    def do_GET(self) -> None:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        matches = hmac.compare_digest(query.get("state", "").encode(), self.server.state.encode())
+        if matches:
+            self.server.query = query
+        self.send_response(200 if matches else 404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(_DONE if matches else _WRONG_STATE)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Log nothing: the URL contains the code."""

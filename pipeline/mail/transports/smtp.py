@@ -1,7 +1,7 @@
-"""SMTP through a yagmail connection: verified TLS, one connection for many messages, bodies from their files.
+"""SMTP through a yagmail connection: verified TLS, one connection for many messages, bodies streamed from disk.
 
-yagmail connects and logs in; the transaction (RFC 5321, 3.3) is done here, because what it says of each
-recipient, and at which step it broke, decides whether a message is sent again.
+yagmail connects and logs in. The transaction (RFC 5321, section 3.3) is done here, because the reply for each recipient,
+and the step at which the connection broke, decide whether a message is sent again.
 """
 
 from __future__ import annotations
@@ -10,66 +10,105 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.errors import MailError, UsageError
-from pipeline.mail.transports.dialogue import Plain, Tls
-from pipeline.mail.transports.errors import explained, reason, reply_text, said
-from pipeline.mail.transports.wire import dotted
+from pipeline.mail.transports.base import ADDRESS
+from pipeline.mail.transports.errors import explain, reason, reply_line, reply_text
+from pipeline.mail.transports.sendmail import token_from_command
 from pipeline.model import Message, RecipientResult
-from pipeline.text import size_for_people
+from pipeline.settings import MAIL_PROVIDERS, MailTable, Settings
+from pipeline.text import clean_line, size_for_people
 
-_CHUNK = 1 << 16
-ADDRESS = re.compile(r"[^\s<>\"(),:;\\\[\]\x00-\x1f\x7f@]{1,64}@[^\s<>\"(),;\\\x00-\x1f\x7f@]{1,255}")
 FINAL_REPLY_S = 600.0
-"""RFC 5321, 4.5.3.2.6: a sender that gives up sooner after the final dot sends mails twice."""
+"""RFC 5321, 4.5.3.2.6: a client that waits less for the reply to the final dot sends messages twice."""
+_CHUNK = 1 << 16
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_MASK = "********"
+_SECURITY_OF_PORT = {465: "tls", 25: "starttls", 587: "starttls", 2525: "starttls"}
+_PORT_OF_SECURITY = {"tls": 465, "starttls": 587, "none": 25}
+
+
+def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SmtpTransport:
+    """The SMTP server of [mail]."""
+    mail = settings.mail
+    host, port, security = server_of(mail)
+    return SmtpTransport(host, port, security=security, credentials=_credentials(mail), timeout_s=mail.timeout,
+                         ca_file=str(settings.folder / mail.ca_file) if mail.ca_file else None, dialogue=dialogue)
+
+
+def server_of(mail: MailTable) -> tuple[str, int, str]:
+    """Host, port and security ("tls", "starttls", "none"). What is not set follows from the provider or the port.
+
+    Security is "none" only if the settings say so.
+    """
+    if mail.provider is not None:
+        host, port, security = MAIL_PROVIDERS[mail.provider]
+        return host, mail.port or port, mail.security or _SECURITY_OF_PORT.get(mail.port or port, security)
+    chosen = mail.security or _SECURITY_OF_PORT.get(mail.port or 465, "tls")
+    return mail.host or "localhost", mail.port or _PORT_OF_SECURITY[chosen], chosen
+
+
+@dataclass(frozen=True)
+class SmtpCredentials:
+    """User name with a password or an OAuth2 access token. Both are read at each login: a change needs no restart."""
+
+    user: str | None = None
+    password: Callable[[], str] | None = None
+    token: Callable[[], str] | None = None
+
+
+def _credentials(mail: MailTable) -> SmtpCredentials:
+    token: Callable[[], str] | None = None
+    if mail.token_command is not None:
+        token = partial(token_from_command, mail.token_command)
+    elif mail.oauth2 is not None:
+        from pipeline.mail.transports.oauth2 import access_token  # noqa: PLC0415  only this login needs requests
+
+        token = partial(access_token, mail.oauth2)
+    return SmtpCredentials(mail.user, mail.password.reveal if mail.password else None, token)
 
 
 class SmtpTransport:
-    """Delivers to one SMTP server; connects on the first message and keeps the connection.
+    """Delivers to one SMTP server. Connects on the first message and keeps the connection.
 
-    security: "tls", "starttls" or "none". password: asked for at each login, so that a corrected one is used
-    without a restart; token: the same for an OAuth2 access token. ca_file: PEM trusted beside the system's. timeout_s: of connecting and of each answer.
+    security: "tls", "starttls" or "none". ca_file: PEM file, trusted in addition to the system's certificates.
+    timeout_s: limit of connecting and of each reply. dialogue: receives the dialogue, secrets masked. final_reply_s: limit of
+    the reply to the whole message, if longer than timeout_s.
     """
 
-    def __init__(self, host: str, port: int, *, security: str, user: str | None = None,
-                 password: Callable[[], str] | None = None, token: Callable[[], str] | None = None, ca_file: str | None = None, timeout_s: float = 60.0,
-                 final_reply_s: float = FINAL_REPLY_S, dialogue: TextIO | None = None) -> None:
+    def __init__(self, host: str, port: int, *, security: str, credentials: SmtpCredentials = SmtpCredentials(),
+                 ca_file: str | None = None, timeout_s: float = 60.0, dialogue: TextIO | None = None) -> None:
         self._host = host
         self._port = port
         self._security = security
-        self._user = user
-        self._password = password
-        self._token = token
+        self._credentials = credentials
         self._ca_file = ca_file
         self._timeout_s = timeout_s
-        self._final_reply_s = final_reply_s
         self._dialogue = dialogue
+        self.final_reply_s = FINAL_REPLY_S
         self._smtp: smtplib.SMTP | None = None
 
-    @property
-    def where(self) -> str:
-        return f"{self._host}:{self._port}"
-
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
-        size_bytes, wide = _measure(file, message)
-        smtp = self._ready()
-        with self._translated("sending"):
-            refused = _unfit(smtp, message, size_bytes, wide=wide)
-            if refused is not None:
-                return refused
-            code, text = smtp.mail(message.sender, _mail_options(smtp, size_bytes, wide=wide))
+        size_bytes, utf8 = _measure(file, message)
+        smtp = self._connection()
+        with self._errors_translated("sending"):
+            unsupported = _unsupported(smtp, message, size_bytes, utf8=utf8)
+            if unsupported is not None:
+                return unsupported
+            code, text = smtp.mail(message.sender, _mail_options(smtp, size_bytes, utf8=utf8))
             if code == 530:
-                raise self._error(f"the server wants a login: {said(code, text)}", "set [mail] user and password")
+                raise self._error(f"the server requires a login: {reply_line(code, text)}", "set [mail] user and password")
             if code != 250:
                 self._check_alive(code, text)
                 return [_refusal(address, code, text, "the sender was refused") for address in message.recipients]
             results = self._recipients(smtp, message)
-            taken = [result.address for result in results if result.accepted]
-            if not taken:
+            if not any(result.accepted for result in results):
                 return results
             code, text = self._data(smtp, file)
         if 200 <= code < 300:
@@ -78,14 +117,14 @@ class SmtpTransport:
         return [_refusal(r.address, code, text, "the message was refused") if r.accepted else r for r in results]
 
     def connect(self) -> None:
-        self._ready()
+        self._connection()
 
     def _recipients(self, smtp: smtplib.SMTP, message: Message) -> list[RecipientResult]:
         results = []
         for address in message.recipients:
-            # smtplib would take the part of it that looks like an address, and send the mail to that one.
+            # smtplib would extract the part that looks like an address, and send the message there.
             if not ADDRESS.fullmatch(address):
-                results.append(RecipientResult(address, accepted=False, code=553, text="no address SMTP can carry"))
+                results.append(RecipientResult(address, accepted=False, code=553, text="not an address that SMTP can carry"))
                 continue
             code, text = smtp.rcpt(address)
             self._check_alive(code, text)
@@ -94,109 +133,113 @@ class SmtpTransport:
         return results
 
     def _data(self, smtp: smtplib.SMTP, file: Path) -> tuple[int, bytes]:
-        """Send the body; the server's word on it. An answer that never comes leaves open who has the message."""
+        """Send the body and return the server's reply. If the reply is lost, the server may have the message or not."""
         code, text = smtp.docmd("DATA")
         if code != 354:
             self._check_alive(code, text)
             return code, text
-        whole = False
+        body_sent = False
         try:
             with file.open("rb") as source:
-                held = b""
-                for chunk in dotted(iter(lambda: source.read(_CHUNK), b"")):
-                    smtp.send(held)
-                    held = chunk
-            smtp.send(held + b".\r\n")  # one packet where it fits
-            whole = True
+                pending = b""
+                for chunk in dot_stuffed(iter(lambda: source.read(_CHUNK), b"")):
+                    smtp.send(pending)
+                    pending = chunk
+            smtp.send(pending + b".\r\n")  # one packet where it fits
+            body_sent = True
             assert smtp.sock is not None
-            smtp.sock.settimeout(max(self._final_reply_s, self._timeout_s))
+            smtp.sock.settimeout(max(self.final_reply_s, self._timeout_s))
             code, text = smtp.getreply()
             smtp.sock.settimeout(self._timeout_s)
         except OSError as error:
-            self._drop()
-            if not whole:
+            self._disconnect()
+            if not body_sent:
                 raise
-            raise self._error(f"the server took the whole message and its answer was lost ({reason(error)})",
-                              "it is sent again with the same Message-ID; somebody may get it twice") from error
+            raise self._error(f"the server received the whole message, but its reply was lost ({reason(error)})",
+                              "it is sent again with the same Message-ID; recipients may get it twice") from error
         self._check_alive(code, text)
         return code, text
 
     def _check_alive(self, code: int, text: bytes) -> None:
-        """421 at any step: the server is closing the connection (RFC 5321, 4.2.2). -1: no SMTP at all."""
+        """Raise MailError on 421 (the server closes the connection; RFC 5321, 4.2.2) and on -1 (the reply is not SMTP)."""
         if code in (421, -1):
-            self._drop()
-            raise self._error(f"the server gave up: {said(code, text)}", "tried again later")
+            self._disconnect()
+            raise self._error(f"the server ended the session: {reply_line(code, text)}", "the message is tried again later")
 
-    def _ready(self) -> smtplib.SMTP:
-        """The connection, reset (RSET) where it was used before, or a new one where it is gone."""
+    def _connection(self) -> smtplib.SMTP:
+        """The open connection after RSET, or a new one."""
         if self._smtp is not None:
             try:
                 if self._smtp.rset()[0] == 250:
                     return self._smtp
             except OSError:
-                pass  # servers close idle connections: a new one it is
-            self._drop()
+                pass  # servers close idle connections
+            self._disconnect()
         self._smtp = self._connect()
         return self._smtp
 
     def _connect(self) -> smtplib.SMTP:
+        with self._errors_translated("connecting"):
+            client = self._yagmail_client()
+            try:
+                client.login()
+                if self._credentials.token is not None:
+                    self._authenticate_xoauth2(client.smtp, self._credentials.token())
+            except BaseException as error:
+                failed: smtplib.SMTP | None = client.smtp
+                if failed is not None:
+                    failed.close()
+                # After a refused EHLO smtplib tries HELO, and then reports that STARTTLS or AUTH is missing.
+                if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
+                    raise self._error(f"the server refused EHLO: {reply_text(failed.ehlo_resp)}",
+                                      "the message is tried again later") from error
+                raise
+            finally:
+                client.is_closed = True  # else its finaliser sends QUIT on our connection
+            smtp: smtplib.SMTP = client.smtp
+            smtp.ehlo_or_helo_if_needed()
+            if smtp.sock is not None:
+                # Each command waits for its reply. Without this it also waits 40 ms for an ACK.
+                smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return smtp
+
+    def _yagmail_client(self) -> Any:
+        """A yagmail client that connects and logs in when asked to."""
         from yagmail import SMTP as YagmailClient  # noqa: PLC0415,N811  it takes 100 ms, and only senders need it
 
         dialogue = self._dialogue
 
-        class Connection(YagmailClient):  # type: ignore[misc]  # yagmail ships no types
+        class Client(YagmailClient):  # type: ignore[misc]  # yagmail ships no types
             @property
             def connection(self) -> Callable[..., smtplib.SMTP]:
-                kind = Tls if self.ssl else Plain
+                kind = LoggedSmtpSsl if self.ssl else LoggedSmtp
                 return lambda *args, **kwargs: kind(*args, dialogue=dialogue, **kwargs)
 
         options: dict[str, Any] = {"timeout": self._timeout_s, "local_hostname": _own_name()}
-        with self._translated("connecting"):
-            context = None if self._security == "none" else self._context()
-            if self._security == "tls":
-                options["context"] = context
-            password = self._password() if self._password is not None else None
-            # A name without "@" would become a Gmail address; as a table it is left alone.
-            client = Connection(
-                {self._user: self._user} if self._user else "", password, self._host, self._port,
-                smtp_ssl=self._security == "tls",
-                smtp_starttls={"context": context} if self._security == "starttls" else False,
-                smtp_skip_login=password is None, soft_email_validation=False, **options)
-            client.set_logging(None)
-            smtp: smtplib.SMTP | None
-            try:
-                client.login()
-                if self._token is not None:
-                    self._log_in_with(client.smtp, self._token())
-            except BaseException as error:
-                smtp = client.smtp
-                if smtp is not None:
-                    smtp.close()
-                # Where EHLO is refused smtplib says HELO, and then that there is no STARTTLS and no AUTH.
-                if isinstance(error, smtplib.SMTPException) and smtp is not None and smtp.ehlo_resp and not smtp.does_esmtp:
-                    raise self._error(f"the server refused EHLO: {reply_text(smtp.ehlo_resp)}", "tried again later") from error
-                raise
-            finally:
-                client.is_closed = True  # or its finaliser says QUIT on a connection that is ours
-            smtp = client.smtp
-            assert smtp is not None
-            smtp.ehlo_or_helo_if_needed()
-            if smtp.sock is not None:
-                # Each command waits for its answer: without this it also waits 40 ms for an ACK.
-                smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return smtp
+        context = None if self._security == "none" else self._context()
+        if self._security == "tls":
+            options["context"] = context
+        password = self._credentials.password() if self._credentials.password is not None else None
+        # yagmail appends "@gmail.com" to a user without "@". It leaves a user alone that is given as a dictionary.
+        client = Client(
+            {self._credentials.user: self._credentials.user} if self._credentials.user else "", password, self._host, self._port,
+            smtp_ssl=self._security == "tls",
+            smtp_starttls={"context": context} if self._security == "starttls" else False,
+            smtp_skip_login=password is None, soft_email_validation=False, **options)
+        client.set_logging(None)
+        return client
 
-    def _log_in_with(self, smtp: smtplib.SMTP, token: str) -> None:
-        """XOAUTH2, as Gmail and Outlook take it. A refusal is an error in JSON that wants an empty answer."""
+    def _authenticate_xoauth2(self, smtp: smtplib.SMTP, token: str) -> None:
+        """AUTH XOAUTH2, as Gmail and Outlook define it. The server sends an error as JSON and expects an empty response."""
         smtp.ehlo_or_helo_if_needed()
         if "XOAUTH2" not in smtp.esmtp_features.get("auth", "").upper().split():
-            raise self._error("the server takes no OAuth2 login (XOAUTH2) here", "use a password, or another port")
-        said_once = f"user={self._user}\x01auth=Bearer {token}\x01\x01"
+            raise self._error("the server does not accept OAuth2 logins (XOAUTH2) here", "use a password, or another port")
+        initial = f"user={self._credentials.user}\x01auth=Bearer {token}\x01\x01"
         try:
-            smtp.auth("XOAUTH2", lambda challenge=None: said_once if challenge is None else "")
+            smtp.auth("XOAUTH2", lambda challenge=None: initial if challenge is None else "")
         except smtplib.SMTPAuthenticationError as error:
-            raise self._error(f"the server refused the token of {self._user!r}: {said(error.smtp_code, error.smtp_error)}",
-                              "log in again: `pipeline mail login`, or where token_command keeps its login") from error
+            raise self._error(f"the server refused the token of {self._credentials.user!r}: {reply_line(error.smtp_code, error.smtp_error)}",
+                              "log in again with `pipeline mail login`, or where token_command keeps its login") from error
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -204,43 +247,43 @@ class SmtpTransport:
             try:
                 context.load_verify_locations(self._ca_file)
             except (OSError, ssl.SSLError) as error:
-                raise MailError(f"the certificates cannot be read: {reason(error)}", where=self._ca_file,
+                raise MailError(f"cannot read the certificates: {reason(error)}", where=self._ca_file,
                                 fix="set [mail] ca_file to a PEM file", retry=True) from error
         return context
 
     @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        """What can go wrong on the way, as MailError. Trying again can help with all of it: servers come back,
-        passwords and certificates are corrected; a message waits until it is too old."""
+    def _errors_translated(self, doing: str) -> Iterator[None]:
+        """Raise foreign errors as MailError. All can be retried: servers come back, and people correct passwords and
+        certificates; a message waits until it is too old."""
         try:
             yield
         except MailError:
-            self._drop()
+            self._disconnect()
             raise
-        except UsageError as error:  # the password's variable or file is not there
-            raise self._error(f"no {'password' if self._token is None else 'token'}: {error.what}", error.fix) from error
+        except UsageError as error:  # the environment variable or the file of the password is missing
+            raise self._error(f"no {'password' if self._credentials.token is None else 'token'}: {error.what}", error.fix) from error
         except (OSError, ValueError) as error:
-            self._drop()
-            what, fix = explained(error, doing=doing, user=self._user, timeout_s=self._timeout_s)
+            self._disconnect()
+            what, fix = explain(error, doing=doing, user=self._credentials.user, timeout_s=self._timeout_s)
             raise self._error(what, fix) from error
 
     def _error(self, what: str, fix: str) -> MailError:
-        return MailError(what, where=self.where, fix=fix, retry=True)
+        return MailError(what, where=f"{self._host}:{self._port}", fix=fix, retry=True)
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         if self._smtp is not None:
             self._smtp.close()
             self._smtp = None
 
     def abort(self) -> None:
-        """End what is being said, from another thread: the delivery fails at once and is tried again."""
+        """Shut the socket down, from another thread: the delivery fails at once and is tried again."""
         sock = self._smtp.sock if self._smtp is not None else None
         if sock is not None:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Say goodbye (QUIT) and disconnect."""
+        """Send QUIT and disconnect."""
         if self._smtp is not None:
             smtp, self._smtp = self._smtp, None
             try:
@@ -248,44 +291,108 @@ class SmtpTransport:
             except OSError:
                 smtp.close()
 
+    def receipt(self, address: str) -> str:
+        return f"accepted for {address}"
+
 
 def _own_name() -> str:
-    """What EHLO says: this host's full name, or an address literal (RFC 5321, 4.1.3); asks no name server."""
+    """The argument of EHLO: this host's full name, or an address literal (RFC 5321, 4.1.3). Asks no name server."""
     name = socket.gethostname()
     return name if "." in name else "[127.0.0.1]"
 
 
 def _measure(file: Path, message: Message) -> tuple[int, bool]:
-    """Size in bytes, and whether addresses or headers need SMTPUTF8 (RFC 6531). Raises MailError: it is gone."""
+    """Size in bytes, and whether addresses or headers need SMTPUTF8 (RFC 6531). Raises MailError if the file is missing."""
     try:
         with file.open("rb") as source:
             head = source.read(_CHUNK).partition(b"\r\n\r\n")[0]
             size_bytes = file.stat().st_size
     except OSError as error:
-        raise MailError(f"the message cannot be read: {error.strerror}", where=str(file),
+        raise MailError(f"cannot read the message: {error.strerror}", where=str(file),
                         fix="drop it with `pipeline outbox drop`") from error
     return size_bytes, not (head.isascii() and "".join((message.sender, *message.recipients)).isascii())
 
 
-def _unfit(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, wide: bool) -> list[RecipientResult] | None:
-    """Refusals for what the server has said it cannot take, before anything is sent."""
+def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8: bool) -> list[RecipientResult] | None:
+    """Refusals for a message that the server's EHLO reply rules out, before anything is sent; None if there is no such reason."""
     limit = smtp.esmtp_features.get("size", "")
     if limit.isdigit() and 0 < int(limit) < size_bytes:
-        code, why = 552, (f"the server takes {size_for_people(int(limit))}, the message has "
+        code, why = 552, (f"the server accepts {size_for_people(int(limit))}, the message has "
                           f"{size_for_people(size_bytes)}; lower attach_limit of the digest")
-    elif wide and not smtp.has_extn("smtputf8"):
-        code, why = 553, "an address has letters outside ASCII, and the server has no SMTPUTF8"
+    elif utf8 and not smtp.has_extn("smtputf8"):
+        code, why = 553, "an address contains letters outside ASCII, and the server does not support SMTPUTF8"
     else:
         return None
     return [RecipientResult(address, accepted=False, code=code, text=why) for address in message.recipients]
 
 
-def _mail_options(smtp: smtplib.SMTP, size_bytes: int, *, wide: bool) -> list[str]:
+def _mail_options(smtp: smtplib.SMTP, size_bytes: int, *, utf8: bool) -> list[str]:
     options = [f"SIZE={size_bytes}"] if smtp.has_extn("size") else []
-    return [*options, "SMTPUTF8", "BODY=8BITMIME"] if wide else options
+    return [*options, "SMTPUTF8", "BODY=8BITMIME"] if utf8 else options
 
 
 def _refusal(address: str, code: int, text: bytes, what: str) -> RecipientResult:
     words = reply_text(text)
     return RecipientResult(address, accepted=False, code=code, text=f"{what}: {words}" if what else words,
                            retry=400 <= code < 500)
+
+
+def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The body for DATA (RFC 5321, 4.5.2) without the final dot: CRLF line ends, a dot at the start of a line doubled.
+
+    A lone CR or LF becomes CRLF: a server that accepts one of them as a line end could otherwise read commands from a body.
+    """
+    at_start, held = True, b""
+    for chunk in chunks:
+        data = held + chunk
+        held = b"\r" if data.endswith(b"\r") else b""  # its LF may be in the next chunk
+        if held:
+            data = data[:-1]
+        if not data:
+            continue
+        data = _LINE_END.sub(b"\r\n", data)
+        stuffed = data.replace(b"\n.", b"\n..")
+        yield b"." + stuffed if at_start and data.startswith(b".") else stuffed
+        at_start = data.endswith(b"\n")
+    if held or not at_start:
+        yield b"\r\n"
+
+
+class _DialogueLog:
+    """Mixed into smtplib.SMTP: writes each line of the dialogue, credentials masked.
+
+    From AUTH to the server's final reply to it, all lines in both directions are secret.
+    """
+
+    _secret = False
+
+    def __init__(self, *args: Any, dialogue: TextIO | None = None, **kwargs: Any) -> None:
+        self.dialogue = dialogue  # set first: smtplib connects in its constructor
+        super().__init__(*args, **kwargs)
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        if self.dialogue is not None:
+            word, _, rest = f"{cmd} {args}".strip().partition(" ")
+            if word.upper() == "AUTH":
+                self._secret = True
+                line = f"AUTH {rest.split(' ')[0]} {_MASK if ' ' in rest else ''}".rstrip()
+            else:
+                line = _MASK if self._secret else f"{cmd} {args}"
+            self.dialogue.write(f"C: {clean_line(line)}\n")
+        super().putcmd(cmd, args)  # type: ignore[misc]  # smtplib.SMTP's
+
+    def getreply(self) -> tuple[int, bytes]:
+        code: int
+        code, text = super().getreply()  # type: ignore[misc]  # smtplib.SMTP's
+        if self.dialogue is not None:
+            for line in text.decode("utf-8", "replace").split("\n"):
+                self.dialogue.write(f"S: {code} {_MASK if self._secret and code == 334 else clean_line(line)}\n")
+            self._secret = self._secret and code == 334
+        return code, text
+
+
+class LoggedSmtp(_DialogueLog, smtplib.SMTP):
+    """SMTP with STARTTLS or in the clear."""
+
+class LoggedSmtpSsl(_DialogueLog, smtplib.SMTP_SSL):
+    """SMTP over TLS from the first byte."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, time, timedelta
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.registry import ATTACHMENT_FORMATS
 from pipeline.settings.fields.conditions import ConditionText
 from pipeline.settings.fields.scalars import Address, HttpUrl, Size, Table, ZoneName
 from pipeline.settings.fields.schedule import Schedules
@@ -28,6 +29,11 @@ def _quiet(value: object) -> object:
     first, second = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
     return (first, second)
 
+
+if TYPE_CHECKING:
+    AttachmentKind = str
+else:  # type checkers know no Literal that is computed
+    AttachmentKind = Literal[(*ATTACHMENT_FORMATS, "downloads", "pages")]
 
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
@@ -92,7 +98,7 @@ class DigestTable(RecipientsTable):
     """Hours without mail, such as "22:00-07:00". What is due is sent in one mail when they end."""
     empty: Literal["skip", "send"] = "skip"
     """What happens when there is nothing new: no mail, or a mail that says so."""
-    attach: tuple[Literal["csv", "xlsx", "jsonl", "downloads", "pages"], ...] = ()
+    attach: tuple[AttachmentKind, ...] = ()
     """Attachments: tables of the changes, downloaded files, or the pages on which something new or changed was found."""
     csv_bom: bool = False
     """Whether CSV files begin with a byte order mark, which Excel needs to read UTF-8."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.registry import DEFAULT_MAIL_TRANSPORT, MAIL_TRANSPORTS
 from pipeline.settings.fields.scalars import (
     Address,
     Duration,
@@ -85,6 +86,11 @@ class OAuth2Table(Table):
         return value
 
 
+def _transport_keys() -> list[str]:
+    """The keys of [mail] that choose a transport."""
+    return [key for transport in MAIL_TRANSPORTS.values() for key in transport.keys]
+
+
 class MailTable(Table):
     """How messages are sent. Without host, provider and command they are written to a Maildir."""
 
@@ -132,11 +138,25 @@ class MailTable(Table):
     dkim: DkimTable | None = None
     """The DKIM signature of messages, for servers that do not sign."""
 
+    _transport_options: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_transport_options(cls, value: Any, handler: ModelWrapValidatorHandler[MailTable]) -> MailTable:
+        """Set aside the keys that only a registered transport knows."""
+        options = {}
+        if isinstance(value, dict):
+            options = {key: value[key] for key in _transport_keys() if key in value and key not in cls.model_fields}
+            value = {key: found for key, found in value.items() if key not in options}
+        table = handler(value)
+        table._transport_options = options
+        if options:
+            table._check_one_transport()
+        return table
+
     @model_validator(mode="after")
     def _consistent(self) -> MailTable:
-        ways = [name for name in ("host", "provider", "command") if getattr(self, name)]
-        if len(ways) > 1:
-            raise PydanticCustomError("mail", "give {one} or {other}, not both", {"one": ways[0], "other": ways[1]})
+        self._check_one_transport()
         if self.provider is not None and self.provider not in MAIL_PROVIDERS:
             raise PydanticCustomError("mail", "no provider named {found}{hint}; known: {known}; or give host", {
                 "found": repr(self.provider), "hint": nearest(self.provider, MAIL_PROVIDERS),
@@ -153,6 +173,14 @@ class MailTable(Table):
                                       "\"starttls\", or set allow_plaintext_auth = true", {"secret": secret.split()[1]})
         return self
 
+    def _check_one_transport(self) -> None:
+        given = [key for key in _transport_keys() if self._is_given(key)]
+        if len(given) > 1:
+            raise PydanticCustomError("mail", "give {one} or {other}, not both", {"one": given[0], "other": given[1]})
+
+    def _is_given(self, key: str) -> bool:
+        return bool(getattr(self, key)) if key in type(self).model_fields else key in self._transport_options
+
     @model_validator(mode="after")
     def _known_token_server(self) -> MailTable:
         if self.oauth2 is None or (self.oauth2.token_url and self.oauth2.authorize_url and self.oauth2.scope):
@@ -163,6 +191,18 @@ class MailTable(Table):
                                       {"known": " | ".join(f'"{name}"' for name in OAUTH2_PROVIDERS)})
         given = {name: getattr(self.oauth2, name) for name in known if getattr(self.oauth2, name)}
         return self.model_copy(update={"oauth2": self.oauth2.model_copy(update=known | given)})
+
+    @property
+    def transport(self) -> str:
+        """The name in `pipeline.registry.MAIL_TRANSPORTS` of the transport that these settings choose."""
+        return next((name for name, transport in MAIL_TRANSPORTS.items()
+                     if any(map(self._is_given, transport.keys))),
+                    DEFAULT_MAIL_TRANSPORT)
+
+    @property
+    def transport_options(self) -> dict[str, Any]:
+        """The values of the keys that only a registered transport knows, as settings.toml has them."""
+        return self._transport_options
 
     @property
     def envelope_sender(self) -> str:

@@ -1,0 +1,70 @@
+"""The columns of a table of changes, and the interface of a format that writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.model import Change, ChangeKind
+from pipeline.price import currency_of, same
+from pipeline.registry import ATTACHMENT_FORMATS, load
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The fields that a table shows, one column each.
+
+    changed: fields with a second column for the value before. priced: fields with prices, which get a column for the currency.
+    """
+
+    fields: Sequence[str]
+    changed: frozenset[str]
+    priced: frozenset[str] = frozenset()
+
+    def head(self) -> list[str]:
+        names = ["change", "spider", "key", "seen (UTC)"]
+        for name in self.fields:
+            names += self._of_field(name)
+            names += [f"{name} (before)"] if name in self.changed else []
+        return names
+
+    def row(self, change: Change) -> Iterator[Any]:
+        """The cells of one change, as the fields' own values."""
+        yield from (change.kind.value, change.spider, change.key, f"{change.at:%Y-%m-%d %H:%M:%S}")
+        now = change.before if change.kind is ChangeKind.GONE else change.after
+        for name in self.fields:
+            yield from self._cells(name, now.get(name))
+            if name in self.changed:
+                differs = change.kind is ChangeKind.CHANGED and not same(change.before.get(name), now.get(name))
+                yield change.before.get(name) if differs else None
+
+    def _of_field(self, name: str) -> list[str]:
+        return [name, f"{name} (currency)"] if name in self.priced else [name]
+
+    def _cells(self, name: str, value: Any) -> Iterator[Any]:
+        yield value
+        if name in self.priced:
+            yield currency_of(value)
+
+
+class Writer(Protocol):
+    """Writes a table to `path` and returns the number of rows. bom: begin with a byte order mark where the format has one."""
+
+    def __call__(self, path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int: ...
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """What a format registers. is_text: False where the content cannot be printed to a terminal."""
+
+    write: Writer
+    content_type: str
+    is_text: bool = True
+
+
+def table_format(name: str) -> TableFormat:
+    """The format registered as `name`."""
+    found: TableFormat = load(ATTACHMENT_FORMATS[name])
+    return found

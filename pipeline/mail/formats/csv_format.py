@@ -1,0 +1,43 @@
+"""Changes as CSV (RFC 4180), every text quoted; cells that a spreadsheet would run get an apostrophe."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.mail.field_text import field_text
+from pipeline.mail.formats.columns import Columns, TableFormat
+from pipeline.model import Change
+from pipeline.price import amount_of
+from pipeline.text import clean_text
+
+_FORMULA = re.compile(r"[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|[\t\r]")
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?%?")
+
+
+def guard_formula(text: str) -> str:
+    """`text` with an apostrophe before it if a spreadsheet would run it as a formula (OWASP, CSV injection). Numbers stay."""
+    text = clean_text(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def write_csv(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
+    """Write UTF-8 CSV and return the number of rows. bom: begin with a byte order mark, by which Excel detects UTF-8."""
+    with path.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow([guard_formula(name) for name in columns.head()])
+        rows = 0
+        for rows, change in enumerate(changes, 1):  # noqa: B007  the last count is the number of rows
+            writer.writerow([_cell(value) for value in columns.row(change)])
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    amount = amount_of(value)
+    return guard_formula(field_text(value)) if amount is None else amount
+
+
+CSV = TableFormat(write_csv, "text/csv")

@@ -1,0 +1,62 @@
+"""Changes as an XLSX sheet: numbers as numbers, links as links, a frozen and filtered header, no formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import xlsxwriter
+
+from pipeline.mail.field_text import field_text, safe_link
+from pipeline.mail.formats.columns import Columns, TableFormat
+from pipeline.model import Change
+from pipeline.price import amount_of
+from pipeline.text import clean_text
+
+MAX_ROWS = 1_048_576
+MAX_CELL = 32_767
+MAX_LINKS = 65_000
+EXACT_BELOW = 10**15
+"""A sheet keeps 15 digits: longer numbers are written as text."""
+
+
+def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
+    """Write one sheet and return the number of rows; of more than `MAX_ROWS` the rest is left out."""
+    options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_formulas": False,
+               "strings_to_urls": False, "strings_to_numbers": False}
+    head = columns.head()
+    with xlsxwriter.Workbook(str(path), options) as book:
+        bold = book.add_format({"bold": True, "bottom": 1})
+        sheet = book.add_worksheet("changes")
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, 0, 10)
+        sheet.set_column(1, len(head) - 1, 24)
+        for column, name in enumerate(head):
+            sheet.write_string(0, column, clean_text(name)[:MAX_CELL], bold)
+        rows = links = 0
+        for change in changes:
+            if rows + 1 == MAX_ROWS:
+                break
+            rows += 1
+            for column, value in enumerate(columns.row(change)):
+                links += _write_cell(sheet, rows, column, value, link=links < MAX_LINKS)
+        sheet.autofilter(0, 0, rows, len(head) - 1)
+    return rows
+
+
+def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) -> int:
+    """Write one cell by the type of its value; return 1 if it became a link, else 0."""
+    if isinstance(value, bool):
+        sheet.write_boolean(row, column, value)
+    elif (amount := amount_of(value)) is not None and abs(amount) < EXACT_BELOW:
+        sheet.write_number(row, column, amount)
+    elif (text := clean_text(field_text(value))[:MAX_CELL]):
+        url = safe_link(value) if link else ""
+        if url and sheet.write_url(row, column, url, string=text) == 0:
+            return 1
+        sheet.write_string(row, column, text)
+    return 0
+
+
+XLSX = TableFormat(write_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", is_text=False)

@@ -1,0 +1,158 @@
+"""The parts of a digest as the templates show them: summary line, subject, sections, problems, downloads, attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+
+from pipeline.mail.message.attachments import Packed
+from pipeline.mail.render.item_view import ItemView
+from pipeline.mail.render.translations import Wording
+from pipeline.mail.summary import ORDER, DigestSummary, RejectedItems, SpiderProblem
+from pipeline.model import ChangeKind, StoredFile
+from pipeline.text import clean_line, size_for_people
+
+_MAX_PROBLEMS = 20
+_MAX_REASONS = 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """The changes of one kind. count: of all; items: the ones shown; more: says how many are left out, "" for none."""
+
+    kind: str
+    heading: str
+    count: int
+    items: Sequence[ItemView]
+    more: str
+
+
+@dataclass(frozen=True)
+class ProblemView:
+    """A problem of a spider. spider: "" for a problem of the digest itself."""
+
+    spider: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FileView:
+    """A downloaded or attached file. detail: its size, type and whether it is attached."""
+
+    name: str
+    detail: str
+
+
+def summary_line(summary: DigestSummary, words: Wording) -> str:
+    """The digest in one line, such as "3 new, 2 changed, 1 gone"."""
+    parts = [words.counts[kind].format(n=summary.counts[kind]) for kind in ORDER if summary.counts.get(kind)]
+    if summary.files:
+        parts.append(words.files.format(n=len(summary.files)))
+    fresh = sum(items.count for items in summary.rejected if items.fresh)
+    if fresh:
+        parts.append(words.kept_aside.format(n=fresh))
+    lasting = [problem for problem in summary.problems if not problem.recovered]
+    for template, suspect in ((words.failed, False), (words.doubtful, True)):
+        spiders = [problem.spider for problem in lasting if problem.suspect is suspect]
+        if spiders:
+            parts.append(template.format(spiders=words.comma.join(spiders)))
+    return words.comma.join(parts) or words.nothing
+
+
+def subject_of(template: str | None, name: str, titles: Sequence[str], line: str, words: Wording, *, date: str) -> str:
+    """The subject: the summary line with the first titles, in the user's template if there is one."""
+    summary = line + (words.colon + words.comma.join(titles) if titles else "")
+    if template is None:
+        return f"[{name}] {summary}"
+    # str.format would give a template access to attributes of objects.
+    return template.replace("{name}", name).replace("{date}", date).replace("{summary}", summary)
+
+
+def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
+    """From the first start to the last end of the runs, in the digest's time zone; "" without runs."""
+    if summary.start is None or summary.end is None:
+        return ""
+    start, end = summary.start.astimezone(zone), summary.end.astimezone(zone)
+    first = start.strftime(words.date)
+    if start.date() == end.date():
+        return first if end - start < timedelta(minutes=1) else words.period.format(start=first, end=f"{end:%H:%M}")
+    return words.period.format(start=first, end=end.strftime(words.date))
+
+
+def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemView]], words: Wording, table: str) -> list[Section]:
+    """A section for each kind with changes. table: name of the attached table that has all changes, "" without one."""
+    found = []
+    for kind in ORDER:
+        count = summary.counts.get(kind, 0)
+        if count:
+            left = count - len(items[kind])
+            more = words.more_attached.format(n=left, name=table) if table else words.more.format(n=left)
+            found.append(Section(kind.value, words.headings[kind], count, items[kind], more if left else ""))
+    return found
+
+
+def problems(summary: DigestSummary, words: Wording, notice: str) -> list[ProblemView]:
+    """The problems of the spiders and their rejected items. notice: shown first, a problem of the digest itself."""
+    views = [ProblemView("", notice)] if notice else []
+    views += [_problem(problem, words) for problem in summary.problems]
+    views += [_rejected(items, words) for items in summary.rejected]
+    left = len(views) - _MAX_PROBLEMS
+    return [*views[:_MAX_PROBLEMS], ProblemView("", words.more.format(n=left))] if left > 0 else views
+
+
+def _problem(problem: SpiderProblem, words: Wording) -> ProblemView:
+    parts = []
+    if problem.suspect:
+        parts.append(words.suspect)
+    if problem.outcome is not None:
+        parts.append(words.outcomes[problem.outcome] if problem.total == 1 else
+                     words.failed_runs.format(n=problem.bad, total=problem.total))
+    if problem.recovered:
+        parts.append(words.recovered)
+    return ProblemView(problem.spider, _with_reason(words.comma.join(parts), clean_line(problem.error, 300)))
+
+
+def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
+    reasons = [f"{clean_line(one.reason, 120)} ({one.count})" for one in items.reasons[:_MAX_REASONS]]
+    left = items.count - sum(one.count for one in items.reasons[:_MAX_REASONS])
+    if left > 0:
+        reasons.append(words.more.format(n=left))
+    return ProblemView(items.spider, _with_reason(words.kept_aside_of.format(n=items.count, spider=items.spider),
+                                                  words.comma.join(reasons)))
+
+
+def _with_reason(what: str, reason: str) -> str:
+    return f"{what} — {reason}" if reason else what
+
+
+def downloads(summary: DigestSummary, packed: Packed, words: Wording, most: int) -> list[FileView]:
+    """The first `most` downloaded files, and the number of the rest."""
+    views = [FileView(clean_line(file.name, 120), _detail(file, packed, words)) for file in summary.files[:most]]
+    left = len(summary.files) - len(views)
+    return [*views, FileView(words.more.format(n=left), "")] if left else views
+
+
+def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
+    parts = [size_for_people(file.size_bytes), clean_line(file.content_type, 60)]
+    number, total = packed.attached_files.get(file.id), 1 + len(packed.further)
+    if number is None:
+        parts.append(words.kept_at.format(key=clean_line(file.key, 160)))
+    else:
+        parts.append(words.attached if total == 1 else words.in_part.format(n=number, total=total))
+    return _joined(parts)
+
+
+def attachments(packed: Packed, words: Wording) -> list[FileView]:
+    """The attached tables and pages, then those that are too large."""
+    views = [FileView(found.name, size_for_people(found.size_bytes)) for found in (*packed.tables, *packed.pages)]
+    views += [FileView(left.name, _joined([size_for_people(left.size_bytes), words.not_attached,
+                                           words.kept_at.format(key=left.key) if left.key else ""]))
+              for left in packed.left_out]
+    if packed.rows_left_out:
+        views.append(FileView(words.rows_left_out.format(n=packed.rows_left_out), ""))
+    return views
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " · ".join(part for part in parts if part)

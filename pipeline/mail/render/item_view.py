@@ -1,0 +1,158 @@
+"""One item as the templates show it: title, link, the fields of a new item, the places where a changed field differs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.mail.field_text import field_text, safe_link
+from pipeline.mail.render.charts import Chart
+from pipeline.mail.render.field_diff import LIMIT, Place, places
+from pipeline.mail.render.sanitize import plain, sanitised
+from pipeline.mail.render.translations import Wording
+from pipeline.model import Change, ChangeKind
+from pipeline.price import currency_of
+from pipeline.text import clean_line
+
+_TITLES = ("title", "name", "headline", "subject", "标题", "名称")
+_LINKS = ("url", "link", "href", "链接")
+_MAX_PLACES = 12
+_MAX_LINES = 12
+_COMPACT_LENGTH = 80
+_MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much a mail shows. items: changes of each kind; places: of each changed field; length: characters of each side of
+    a place."""
+
+    items: int
+    places: int = _MAX_PLACES
+    length: int = LIMIT
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """One field: its value as text, or for a changed field the places where it differs.
+
+    html, lines: the value of a field of type "html", as safe HTML and as lines of text. more: says how many places are left
+    out, "" for none.
+    """
+
+    name: str
+    value: str = ""
+    link: str = ""
+    places: list[Place] = field(default_factory=list)
+    html: Markup | None = None
+    lines: list[str] = field(default_factory=list)
+    more: str = ""
+
+
+@dataclass(frozen=True)
+class ItemView:
+    """One item. spider: "" where the digest has only one. compact: all fields are shown on one line."""
+
+    title: str
+    link: str
+    spider: str
+    fields: list[FieldView]
+    charts: Sequence[Chart] = ()
+    compact: bool = False
+
+
+@dataclass(frozen=True)
+class ItemViewer:
+    """Makes an `ItemView` of a change.
+
+    html_fields: by spider, the names of fields that contain HTML. show_spider: the digest has several spiders. compact_kinds:
+    the kinds of which there are so many changes that each item is compact.
+    """
+
+    words: Wording
+    html_fields: Mapping[str, Collection[str]]
+    show_spider: bool
+    compact_kinds: Collection[ChangeKind]
+
+    def item(self, change: Change, charts: Sequence[Chart], detail: Detail) -> ItemView:
+        title, link = self.title(change), link_of(_data(change), change.key)
+        compact = change.kind in self.compact_kinds
+        fields = self._changed_fields(change, detail) if change.kind is ChangeKind.CHANGED \
+            else self._plain_fields(change, title, link, compact=compact)
+        shown = 0 if compact and change.kind is ChangeKind.GONE else _MAX_FIELDS[change.kind]
+        return ItemView(clean_line(title, 160) or clean_line(change.key, 160) or "—", link,
+                        change.spider if self.show_spider else "", fields[:shown], charts, compact)
+
+    def title(self, change: Change) -> str:
+        return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
+                         for name, value in _data(change).items()}, change.key)
+
+    def _text(self, change: Change, name: str, value: Any) -> str:
+        """A value as text. HTML becomes the text that it shows."""
+        text = "\n".join(value) if self._is_html(change, name) and _is_texts(value) else field_text(value)
+        return plain(text) if self._is_html(change, name) else text
+
+    def _texts(self, change: Change, name: str) -> tuple[str, str]:
+        """A field before and after, with the currency where two prices have the same text in different currencies."""
+        before, after = (self._text(change, name, data.get(name)) for data in (change.before, change.after))
+        old, new = currency_of(change.before.get(name)), currency_of(change.after.get(name))
+        return (before, after) if before != after or old == new else (f"{before} ({old})", f"{after} ({new})")
+
+    def _is_html(self, change: Change, name: str) -> bool:
+        return name in self.html_fields.get(change.spider, ())
+
+    def _changed_fields(self, change: Change, detail: Detail) -> list[FieldView]:
+        views = []
+        for name in change.fields[:_MAX_FIELDS[ChangeKind.CHANGED]]:
+            found, left = places(*self._texts(change, name), most=detail.places, limit=detail.length)
+            views.append(FieldView(clean_line(name, 40), places=found, value="" if found else self.words.unseen,
+                                   more=self.words.more.format(n=left) if left else ""))
+        return views
+
+    def _plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
+        """The fields with a text, without those that only repeat title or link."""
+        views = []
+        for name, value in _data(change).items():
+            whole = self._text(change, name, value)
+            text, own_link = clean_line(whole, _COMPACT_LENGTH if compact else 140), safe_link(value)
+            if text and whole != title and (not link or own_link != link):
+                view = FieldView(clean_line(name, 40), text, own_link)
+                if self._is_html(change, name) and not compact:
+                    markup = "\n".join(value) if _is_texts(value) else field_text(value)
+                    view = replace(view, html=sanitised(markup, base=link), lines=_lines(whole))
+                views.append(view)
+        return views
+
+
+def title_of(data: Mapping[str, Any], key: str) -> str:
+    """The title of an item: its field title, name, headline or subject, else its first text, else its key."""
+    by_name = {name.casefold(): value for name, value in data.items()}
+    for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
+        if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://")):
+            return value
+    return key
+
+
+def link_of(data: Mapping[str, Any], key: str) -> str:
+    """The link of an item: its field url, link or href, else the first field that is a URL, else its key if that is one."""
+    by_name = {name.casefold(): value for name, value in data.items()}
+    candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [key]
+    return next((link for link in map(safe_link, candidates) if link), "")
+
+
+def _lines(text: str) -> list[str]:
+    """The first lines of a text."""
+    found = [clean_line(line, 300) for line in text.split("\n")]
+    return found if len(found) <= _MAX_LINES else [*found[:_MAX_LINES], "…"]
+
+
+def _data(change: Change) -> dict[str, Any]:
+    """The fields of an item: of a gone item those before, else those after."""
+    return change.before if change.kind is ChangeKind.GONE else change.after
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)

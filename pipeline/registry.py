@@ -1,0 +1,44 @@
+"""Mail transports and attachment formats by name. One line here registers a new one; its module is loaded on first use.
+
+The registry is below the settings, so that settings, command line and mail all read the same names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MailTransport:
+    """opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`).
+
+    keys: the keys of [mail] that choose it. A key that [mail] does not declare becomes a table of its own, [mail.KEY], whose
+    values are in `settings.mail.transport_options`.
+    """
+
+    opener: str
+    keys: tuple[str, ...]
+
+
+MAIL_TRANSPORTS: dict[str, MailTransport] = {
+    "smtp": MailTransport("pipeline.mail.transports.smtp:open_smtp", keys=("host", "provider")),
+    "sendmail": MailTransport("pipeline.mail.transports.sendmail:open_sendmail", keys=("command",)),
+    "maildir": MailTransport("pipeline.mail.transports.maildir:open_maildir", keys=()),
+}
+DEFAULT_MAIL_TRANSPORT = "maildir"
+"""The transport when no key of another one is set."""
+
+ATTACHMENT_FORMATS: dict[str, str] = {
+    "csv": "pipeline.mail.formats.csv_format:CSV",
+    "xlsx": "pipeline.mail.formats.xlsx_format:XLSX",
+    "jsonl": "pipeline.mail.formats.jsonl_format:JSONL",
+}
+"""Formats of `attach` in [digests.NAME] and of `pipeline items --format`: "module:object" of each."""
+
+
+def load(target: str) -> Any:
+    """The object that "module:name" names."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
