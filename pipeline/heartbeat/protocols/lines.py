@@ -139,7 +139,8 @@ class LineProtocol:
         """The next line without its end; None when there is none to answer now."""
         if self.closing or self._task is not None or self._paused:
             return None
-        self._drop_late_newline()
+        if self._skip_newline and self._buffer:
+            self._skip_newline = not _drop_late_newline(self._buffer)
         end = self._buffer.find(b"\n")
         if (end if end >= 0 else len(self._buffer)) > self._limits.line_bytes:
             self.close(f"error: a line is {self._limits.line_bytes} bytes at most; closing")
@@ -158,18 +159,10 @@ class LineProtocol:
         first_bytes = classify(self._buffer) if self._buffer else FirstBytes.LINES
         self._undecided = first_bytes is FirstBytes.UNDECIDED and not self._eof
         if first_bytes is FirstBytes.HTTP:
-            self._hand_over()
+            self.closing = True
+            self._cancel_timer()
+            self._as_http(bytes(self._buffer.lstrip(b"\r\n")))
         return self._undecided or first_bytes is FirstBytes.HTTP
-
-    def _drop_late_newline(self) -> None:
-        """A newline that comes after its line was answered belongs to that line."""
-        if self._skip_newline and self._buffer:
-            if self._buffer.startswith(b"\r"):
-                del self._buffer[:1]
-            if self._buffer:
-                self._skip_newline = False
-                if self._buffer.startswith(b"\n"):
-                    del self._buffer[:1]
 
     def _rest(self) -> bytes:
         self._first = False
@@ -276,12 +269,18 @@ class LineProtocol:
         self._cancel_timer()
         self._timer = self._loop.call_later(self._limits.drain_s, self._transport.abort)
 
-    def _hand_over(self) -> None:
-        self.closing = True
-        self._cancel_timer()
-        self._as_http(bytes(self._buffer.lstrip(b"\r\n")))
-
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _drop_late_newline(buffer: bytearray) -> bool:
+    """Drop a newline that comes after its line was answered. False while it may still come."""
+    if buffer.startswith(b"\r"):
+        del buffer[:1]
+    if not buffer:
+        return False
+    if buffer.startswith(b"\n"):
+        del buffer[:1]
+    return True

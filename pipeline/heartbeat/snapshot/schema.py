@@ -1,8 +1,8 @@
-"""The shape of a status snapshot: what `status`, `/status.json` and `pipeline status --json` answer.
+"""The schema of a status snapshot: what `status`, `/status.json` and `pipeline status --json` answer.
 
-`SCHEMA` counts one up when a name goes away or changes its meaning; additions leave it. status.schema.json is
-made from these types (`json_schema`), and a test holds the two together. Instants are ISO 8601 with the
-offset of the settings' time zone; `_s` is seconds, `_bytes` is bytes.
+`SCHEMA` is raised when a name is removed or changes its meaning, and not for additions. status.schema.json is generated from
+these types (`json_schema`); a test compares the two. Instants are ISO 8601 with the offset of the settings' time zone; `_s`
+is seconds, `_bytes` is bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OutcomeWord = Literal["succeeded", "failed", "timed_out", "killed", "stopped", "
 
 
 class RunStatus(TypedDict):
-    """One run. ended_at and outcome are null while it is at work; error is "" when nothing went wrong."""
+    """One run. ended_at and outcome are null while it is at work; error is "" without an error."""
 
     id: int
     spider: str
@@ -55,7 +55,7 @@ class DayStatus(TypedDict):
 
 
 class SpiderStatus(TypedDict):
-    """One spider of the settings. late: its slot passed, grace and all, and no run has succeeded since.
+    """One spider of the settings. late: its slot and its grace have passed, and no run has succeeded since.
 
     next_due is null without a schedule. paused: its slots are not claimed, so it is never late. recent: ended
     runs, newest first. login_ends: when the first cookie of its login does, null when none will.
@@ -78,7 +78,7 @@ class SpiderStatus(TypedDict):
 
 
 class OutboxStatus(TypedDict):
-    """Messages not yet accepted (waiting) and given up until someone looks (parked)."""
+    """Messages not yet accepted (waiting), and those given up until a person retries or drops them (parked)."""
 
     waiting: int
     oldest_age_s: float | None
@@ -87,8 +87,8 @@ class OutboxStatus(TypedDict):
 
 
 class TransferStatus(TypedDict):
-    """A file under way, as of its run's last report. total_bytes: null when the server did not say; left_s: null when
-    nobody can tell."""
+    """A file that is being downloaded, as of its run's last report. total_bytes: null when the server did not say; left_s: null
+    when it cannot be estimated."""
 
     run: int
     spider: str
@@ -100,7 +100,7 @@ class TransferStatus(TypedDict):
 
 
 class DownloadsStatus(TypedDict):
-    """Files that wait, that were given up, and those under way."""
+    """Files that wait, that were given up, and that are being downloaded."""
 
     waiting: int
     failed: int
@@ -108,7 +108,7 @@ class DownloadsStatus(TypedDict):
 
 
 class DiskStatus(TypedDict):
-    """Of the file system that holds data_dir. keep_free_bytes: what downloads leave free."""
+    """The file system that holds data_dir. keep_free_bytes: what downloads leave free."""
 
     free_bytes: int | None
     total_bytes: int | None
@@ -116,7 +116,7 @@ class DiskStatus(TypedDict):
 
 
 class RestingProxy(TypedDict):
-    """A proxy of a pool that failed or was banned, and is left alone until then. failures: in a row."""
+    """A proxy of a pool that failed or was banned, and is not used before `until`. failures: in a row."""
 
     spider: str
     proxy: str
@@ -125,8 +125,8 @@ class RestingProxy(TypedDict):
 
 
 class StoreStatus(TypedDict):
-    """writable: the last trial write succeeded, some seconds ago at most. error: why it cannot be read or written.
-    size_bytes: of the database; null where it cannot be read."""
+    """writable: the last test write succeeded, ten seconds ago at most. error: why the database cannot be read or written.
+    size_bytes: null when it cannot be read."""
 
     readable: bool
     writable: bool
@@ -135,15 +135,15 @@ class StoreStatus(TypedDict):
 
 
 class LoopStatus(TypedDict):
-    """lag_s: the longest the service's loop was held up in the last minute. clock_jump_s: how far the wall clock
-    jumped in the last ten minutes, 0 when it did not."""
+    """lag_s: the longest lag of the service's event loop in the last minute. clock_jump_s: how far the wall clock jumped in the
+    last ten minutes, 0 when it did not."""
 
     lag_s: float
     clock_jump_s: float
 
 
 class Snapshot(TypedDict):
-    """All of it, at one moment. runs: those at work now, of spiders that left the settings, too."""
+    """The status of the whole pipeline at one moment. runs: those at work, including spiders no longer in the settings."""
 
     schema: int
     at: str
