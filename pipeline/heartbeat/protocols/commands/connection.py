@@ -15,5 +15,5 @@ def _quit(connection: LineConnection, argument: str) -> None:
 
 
 TOKEN = ConnectionCommand(name="token", argument="TOKEN", argument_required=True, run=_token,
-                          help="from another machine: the words above are answered from now on; `ok` or an error")
+                          help="from another machine: allows the commands that need the token; `ok` or an error")
 QUIT = ConnectionCommand(name="quit", run=_quit, help="`bye`, and the connection is closed")

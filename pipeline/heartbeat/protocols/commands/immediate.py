@@ -19,4 +19,4 @@ def _help(service: Service, argument: str) -> str:
 
 PING = ImmediateCommand(name="ping", help="`pong`", answer=_ping)
 TIME = ImmediateCommand(name="time", help="the date and time in the settings' zone", answer=_time)
-HELP = ImmediateCommand(name="help", help="all these words in one line", answer=_help)
+HELP = ImmediateCommand(name="help", help="all commands on one line", answer=_help)
