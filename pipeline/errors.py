@@ -1,4 +1,4 @@
-"""Every error the pipeline raises on purpose.
+"""The error classes of the pipeline, their exit codes and the form of their messages.
 
     PipelineError                1   a run or a delivery failed
     ├── UsageError               2   a command was given something it cannot use
@@ -8,14 +8,14 @@
     │   └── CookieError          3   a cookie file or header that cannot be read
     ├── ProxyError               4   the proxy is down or refused us
     ├── FetchError               5   the site did not answer as it should
-    │   └── TlsError             5   its certificate is not to be trusted
-    ├── DownloadError            6   a file did not arrive whole
+    │   └── TlsError             5   its certificate cannot be verified
+    ├── DownloadError            6   a file did not arrive completely
     │   └── DiskFullError        6   no room for it
     ├── MailError                7   a message was not accepted
     ├── StoreError               8   the database cannot be used
-    │   └── LeaseLostError       8   somebody else took up what we worked on
+    │   └── LeaseLostError       8   another process took over the work
     ├── HeartbeatError           9   the port is taken, or nobody answers on it
-    │   └── HeartbeatBusyError  11   it answers that it has no room, or closes: the service is there
+    │   └── HeartbeatBusyError  11   it refuses the connection because it is busy
     └── SpiderError             10   the spider's own code or rules failed
 
 Each family owns its exit code. A message says what happened, where, and the fix. Errors of fetches,
@@ -145,6 +145,6 @@ class SpiderError(PipelineError):
 
 
 def family(name: str) -> type[PipelineError]:
-    """The error class called `name`, as a run's row remembers it; PipelineError when it is none of ours."""
+    """The error class with this name, as a run's row records it; PipelineError for an unknown name."""
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, PipelineError) else PipelineError

@@ -1,4 +1,4 @@
-"""The vocabulary: frozen records and enums that the stages hand to each other. No I/O.
+"""The records and enums that all parts share: Run, Item, Change, Page, Download, Message and their states. No I/O.
 
 Datetimes are aware and in UTC; `_s` is seconds, `_bytes` is bytes.
 """
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 DRY_RUN = "dry-run"
-"""The reason of a run that changes nothing: its store is thrown away, and it fetches no files."""
+"""The reason of a dry run: its store is deleted afterwards, and it downloads no files."""
 
 
 class ChangeKind(StrEnum):
@@ -43,8 +43,9 @@ class ChangeKind(StrEnum):
 
 
 class FrontierState(StrEnum):
-    """tentative: waiting, found on a page that is not committed itself; forgotten: was that, but the page was for
-    strangers; missed: failed, so that nobody knows what is on it."""
+    """tentative: found on a page that is not committed yet; forgotten: tentative before, but its page came without a login;
+    aside: set aside, since it ended its process; missed: failed, so that its content is unknown.
+    """
 
     WAITING = "waiting"
     TENTATIVE = "tentative"
@@ -62,8 +63,9 @@ class DownloadState(StrEnum):
 
 
 class MessageState(StrEnum):
-    """waiting: not yet accepted by all; sent: accepted (refusals are in the recipients); parked: given up
-    until someone says `outbox retry`; dropped: by a person."""
+    """waiting: not accepted for all recipients; sent: accepted (refusals are in the recipients); parked: given up until
+    `pipeline outbox retry`; dropped: given up by `pipeline outbox drop`.
+    """
 
     WAITING = "waiting"
     SENT = "sent"
@@ -85,7 +87,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """A page to fetch, as the frontier keeps it: everything in it is JSON.
+    """A page to fetch, as the frontier stores it: everything in it is JSON.
 
     callback: name of the spider's method, "" for its default.
     """
@@ -115,9 +117,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one item. before is {} for new items, after is {} for gone ones.
+    """A change of an item. before is {} for new items, after is {} for gone ones.
 
-    page_key: of the file that has the page as it was found, where digests attach pages.
+    page_key: file key of the saved page, where digests attach pages.
     """
 
     id: int
@@ -132,14 +134,14 @@ class Change:
 
     @property
     def fields(self) -> list[str]:
-        """Names of the fields that differ, in the order the item has them; prices by what they come to."""
+        """Names of the fields that differ, in the order of the item; prices are compared by currency and amount."""
         names = list(dict.fromkeys([*self.after, *self.before]))
         return [name for name in names if not same(self.before.get(name), self.after.get(name))]
 
 
 @dataclass(frozen=True)
 class LoginCookie:
-    """A cookie that carries a login and ends some day. login_at: when the login was made, or the cookie brought in."""
+    """A cookie with an expiry that carries a login. login_at: time of the login, or of the import where brought_in."""
 
     name: str
     site: str
@@ -150,7 +152,7 @@ class LoginCookie:
 
 @dataclass(frozen=True)
 class Reject:
-    """An item that is not as the settings want it, kept aside. key: "" where it has none."""
+    """An item that was rejected, with the reason. key: "" where it has none."""
 
     reason: str
     data: dict[str, Json]
@@ -159,9 +161,9 @@ class Reject:
 
 @dataclass(frozen=True)
 class Download:
-    """A file a spider asks for. Spiders yield it; name is a wish, made safe before use.
+    """A file to download, yielded by a spider. name: the wished name, made safe before use.
 
-    sha256: hex digest it must have, "" for any. headers are sent with the request.
+    sha256: required hex digest, "" for any. headers are sent with the request.
     """
 
     url: str
@@ -174,10 +176,10 @@ class Download:
 
 @dataclass(frozen=True)
 class QueuedDownload:
-    """A download leased from the store: what to fetch, and what an earlier attempt or pass left behind.
+    """A download leased from the store, with what an earlier attempt or pass left.
 
-    part_*: validators of the bytes in `part_key`; etag, last_modified, file_*: of the last whole version, with
-    file_key "" where that was deleted to keep within the limits. item: what it belongs to, {} for nothing.
+    part_*: validators of the bytes in `part_key`; etag, last_modified, file_*: of the last complete version, with
+    file_key "" where it was deleted because of a limit. item: the item that the file belongs to, {} for none.
     """
 
     id: int
@@ -222,10 +224,10 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Page:
-    """One fetched response and all that came of it: the unit of commit.
+    """One fetched response with everything extracted from it: the unit of commit.
 
     frontier_id: the row it answers, None when it was kept in memory only.
-    error: why the page is of no use ("" when it is fine), error_kind its class; transient: whether that might pass.
+    error: why the page failed ("" when it did not), error_kind its class; transient: whether the error may pass.
     body: the page as found, where it is to be kept; file_key: where it is then. epoch: of the login it was asked for with.
     repeatable: whether its request may be sent twice. elsewhere: links that were left out, since they lead to other hosts;
     counts_in: a host that belongs to the site after all, since a start redirected there.
@@ -252,7 +254,7 @@ class Page:
 
     @property
     def end_state(self) -> FrontierState:
-        """What its row is in once it is committed."""
+        """The state of its frontier row after the commit."""
         if not self.error:
             return FrontierState.DONE
         return FrontierState.MISSED if self.transient or self.error_kind == "SpiderError" else FrontierState.FAILED
@@ -260,7 +262,7 @@ class Page:
 
 @dataclass
 class Progress:
-    """What a run has done so far; the same figures live in its row, `status` and the terminal."""
+    """Counters of a run, shown in its row, in `status` and on the terminal."""
 
     pages: int = 0
     pages_failed: int = 0
@@ -281,7 +283,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A file under way. total_bytes: None when the server did not say; rate in bytes per second."""
+    """A download in progress. total_bytes: None when the server did not announce it; rate in bytes per second."""
 
     name: str
     done_bytes: int
@@ -290,14 +292,14 @@ class Transfer:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until it is whole at this rate; None when nobody can tell."""
+        """Seconds left at this rate; None when unknown."""
         if self.total_bytes is None or self.rate_bytes_s <= 0:
             return None
         return max(0, self.total_bytes - self.done_bytes) / self.rate_bytes_s
 
 
 def together(transfers: Sequence[Transfer]) -> Transfer:
-    """All of them as one; its total is known when each of theirs is."""
+    """The sum of transfers; its total is known when each of theirs is."""
     totals = [each.total_bytes for each in transfers]
     known = [total for total in totals if total is not None]
     return Transfer("", sum(each.done_bytes for each in transfers), sum(known) if len(known) == len(totals) else None,
@@ -308,7 +310,7 @@ def together(transfers: Sequence[Transfer]) -> Transfer:
 class Run:
     """One attempt at a pass. reason: schedule, catch-up, after or manual as its slot's; resume or retry.
 
-    not_before: it waits until then. transfers: files under way, as of its last report.
+    not_before: it waits until then. transfers: downloads in progress, as of its last report.
     """
 
     id: int
@@ -339,9 +341,9 @@ class Run:
 
 @dataclass(frozen=True)
 class DigestClaim:
-    """The runs one digest tells of. slot_key names the due time, id makes its Message-IDs stable.
+    """The runs that one digest reports. slot_key names the due time, id makes its Message-IDs stable.
 
-    attempt: how many times it was taken up, this one included.
+    attempt: number of times it was leased, this one included.
     """
 
     id: int
@@ -386,7 +388,7 @@ class Message:
 
 @dataclass(frozen=True)
 class RecipientResult:
-    """What the mail server said of one recipient; retry: a refusal that can pass (4xx)."""
+    """The mail server's answer for one recipient; retry: a temporary refusal (4xx)."""
 
     address: str
     accepted: bool

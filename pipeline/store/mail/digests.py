@@ -1,4 +1,4 @@
-"""Digests claim ended runs: each run is told once by each digest, whatever dies in between."""
+"""Digests: each claims ended runs, so that each run is reported once by each digest, also after a crash."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pipeline.store.runs.slots import run_of
 CLAIM_TTL = timedelta(minutes=5)
 _WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
 FIRST_PAUSE = timedelta(seconds=15)
-"""How long a claim that could not be rendered is left alone at first."""
+"""First pause of a claim that could not be rendered; it doubles each time."""
 
 
 def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
           scheduled: bool = False, even_empty: bool = False, repeats: bool = True,
           ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
-    """Claim every ended run of the spiders that this digest has not told of yet.
+    """Claim every ended run of the spiders that this digest has not reported yet; None when there is nothing to report.
 
-    A claim left unfinished is taken up first, with the same id and runs; one that this owner left, at once. One that was
-    put off waits, and what ended since is claimed apart from it. None when there is nothing to tell;
-    scheduled: then its due time is on record all the same, once. even_empty: a claim of no runs is one, too.
-    repeats: claim runs, too, that only fail as the last one told of their spider did; else they wait for other news.
+    An unfinished claim comes first, with the same id and runs; one of this owner at once. A postponed claim waits, and
+    runs that ended since get a claim of their own. scheduled: record the due time once, even when there is nothing to
+    report. even_empty: also claim without any run. repeats: also claim runs that only repeat the failure that was last
+    reported of their spider; without it they wait for other news.
     """
     with store.write(durable=True) as connection:
         unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
@@ -44,7 +44,7 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
             return _claim(row, run_ids)
         if scheduled and connection.execute(select(digests.c.id).where(
                 digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
-            return None  # told meanwhile, or by another service
+            return None  # claimed meanwhile, or by another service
         run_ids = connection.execute(_untold(name, spiders)).scalars().all()
         if not repeats and run_ids and _only_repeats(connection, name, run_ids):
             return None
@@ -76,7 +76,7 @@ def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
 
 
 def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
-    """Whether these runs found nothing and failed as the run did that this digest told last of their spider."""
+    """Whether these runs found nothing, and failed as the last run of their spider that this digest reported."""
     told: dict[str, tuple[str, str] | None] = {}
     for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
         if run.spider not in told:
@@ -90,19 +90,19 @@ def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> 
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
-    """Ids of the ended runs that this digest would tell of now."""
+    """Ids of the ended runs that this digest would report now."""
     with store.read() as connection:
         return list(connection.execute(_untold(name, spiders)).scalars())
 
 
 def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[int]:
-    """Ids of the runs that ended from `since` on, told or not."""
+    """Ids of the runs that ended at `since` or later, reported or not."""
     with store.read() as connection:
         return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
 
 
 def unfinished(store: Store) -> list[str]:
-    """Names of digests that hold a claim nobody has closed yet."""
+    """Names of digests with a claim that is not closed."""
     with store.read() as connection:
         return list(connection.execute(select(digests.c.name).where(
             digests.c.closed_at.is_(None)).distinct()).scalars())
@@ -128,7 +128,7 @@ def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner
           error: str = "") -> list[int]:
     """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
 
-    No drafts: there was nothing worth telling, and these runs are done with. error: why the messages show less than
+    Without drafts there was nothing to report, and the runs count as reported. error: why the messages lack a part that
     the settings ask for.
     """
     with store.write(durable=True) as connection:
@@ -143,7 +143,7 @@ def runs_of(store: Store, run_ids: Sequence[int]) -> list[Run]:
 
 
 def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None = None) -> Iterator[Change]:
-    """The changes of these runs in the order they were found, read in batches, so that any number fits."""
+    """The changes of these runs in the order in which they were found, read in batches."""
     wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)))
     if kind is not None:
         wanted = wanted.where(changes.c.kind == kind.value)
@@ -151,7 +151,7 @@ def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None 
 
 
 def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
-    """Every kept change of these items, the oldest first; of very many the newest."""
+    """The changes of these items, the oldest first; at most the newest `limit`."""
     with store.read() as connection:
         rows = connection.execute(select(changes).where(
             changes.c.spider == spider, changes.c.key.in_(list(keys))).order_by(changes.c.id.desc()).limit(limit)).all()
@@ -160,7 +160,7 @@ def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int
 
 @dataclass(frozen=True)
 class RejectCount:
-    """What was kept aside of one spider for one reason: how many items, and on which page one of them was."""
+    """The number of items of a spider that were rejected for one reason, with the URL of one of their pages."""
 
     spider: str
     reason: str
@@ -169,7 +169,7 @@ class RejectCount:
 
 
 def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RejectCount]:
-    """The items of these runs that were refused, by spider and reason, the most frequent first."""
+    """The rejected items of these runs, counted by spider and reason, the most frequent first."""
     count = func.count()
     wanted = select(rejects.c.spider, rejects.c.reason, count.label("count"), func.min(rejects.c.url).label("url")).where(
         rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider, rejects.c.reason).order_by(
@@ -179,7 +179,7 @@ def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> 
 
 
 def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
-    """Whether these runs of the spider refused anything that the run before them did not refuse for the same reason."""
+    """Whether these runs of the spider rejected an item that the run before them did not reject for the same reason."""
     before = select(func.max(runs.c.id)).where(runs.c.spider == spider, runs.c.id < min(run_ids), runs.c.ended_at.is_not(None),
                                                runs.c.outcome != Outcome.SKIPPED.value).scalar_subquery()
     what = select(rejects.c.key, rejects.c.url, rejects.c.reason)
@@ -189,7 +189,7 @@ def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
 
 
 def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:
-    """The files these runs brought in, in the order they arrived."""
+    """The files that these runs downloaded, in the order of their arrival."""
     with store.read() as connection:
         rows = connection.execute(select(download_files).where(
             download_files.c.run_id.in_(list(run_ids))).order_by(download_files.c.id)).all()

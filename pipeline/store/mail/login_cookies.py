@@ -1,4 +1,4 @@
-"""When the cookies of a login end: written by whoever has the jar, read by alerts and the heartbeat, which have none."""
+"""When the cookies of a spider's login expire: the session writes it, alerts and the heartbeat read it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.store.database.schema import login_cookies
 
 
 def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[LoginCookie], *, now: datetime) -> None:
-    """The jar's word on the spider's login. login_at: that login's; what was known of earlier ones goes.
+    """Record the cookies of a spider's login. login_at: time of that login; cookies of earlier logins are deleted.
 
-    What has ended meanwhile stays: jars forget it, and until there is a new login nothing is mended.
+    Cookies that expired since are kept, although the jar drops them: until the next login the problem persists.
     """
     rows = login_cookies.c
     with store.write() as connection:
@@ -26,9 +26,9 @@ def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[Logi
 
 
 def first_ends(connection: Connection, *, at_least: timedelta = timedelta()) -> dict[str, LoginCookie]:
-    """By spider, the cookie of its login that ends first.
+    """By spider, the login cookie that expires first.
 
-    at_least: what a login of ours sets for no longer than this is made anew that often, and does not count.
+    at_least: cookies of the program's own logins with a shorter lifetime are left out: they are renewed that often.
     """
     found: dict[str, LoginCookie] = {}
     for row in connection.execute(select(login_cookies).order_by(login_cookies.c.ends_at, login_cookies.c.name)):

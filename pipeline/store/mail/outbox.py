@@ -1,4 +1,4 @@
-"""The outbox: messages not yet accepted by a mail server. A message is marked sent after it was, never before."""
+"""The outbox: messages, recipients and deliveries. A message is marked as sent after a server accepted it, never before."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.store.runs import leases
 
 LEASE_TTL = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=2)
-"""No message waits longer for its next attempt: one that seems to was put off before the clock was set back."""
+"""No message waits longer for its next attempt; a later time means that the clock was set back."""
 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """What one attempt came to, for the log and the alert."""
+    """The result of one delivery attempt, for the log and the alert."""
 
     state: MessageState
     accepted: int
@@ -58,13 +58,13 @@ def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL
 
 
 def renew(store: Store, message_id: int, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL) -> bool:
-    """Keep the lease of a message whose delivery takes long; False when it is no longer ours."""
+    """Renew the lease of a message in delivery; False when another process has taken it."""
     with store.write() as connection:
         return leases.renew(connection, messages, message_id, owner=owner, now=now, ttl=ttl)
 
 
 def accepted_between(store: Store, since: datetime, until: datetime) -> list[datetime]:
-    """When a server took a message, the oldest first."""
+    """The times at which a server accepted a message, the oldest first."""
     with store.read() as connection:
         return list(connection.execute(select(deliveries.c.at).where(
             deliveries.c.at.between(since, until), deliveries.c.accepted > 0).order_by(deliveries.c.at)).scalars())
@@ -72,9 +72,9 @@ def accepted_between(store: Store, since: datetime, until: datetime) -> list[dat
 
 def record(store: Store, message: Message, results: Sequence[RecipientResult], *, owner: str, now: datetime,
            next_attempt_at: datetime | None, error: str = "") -> DeliveryResult:
-    """Write down one attempt, recipient by recipient. Raises LeaseLostError.
+    """Record one attempt, recipient by recipient. Raises LeaseLostError.
 
-    next_attempt_at: when to try those again that were neither accepted nor refused for good; None parks them.
+    next_attempt_at: when to try the recipients again that were neither accepted nor refused for good; None parks the message.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, messages, message.id, owner=owner)
@@ -118,7 +118,7 @@ def list_messages(store: Store, states: Sequence[MessageState] = (MessageState.W
 
 
 def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], list[tuple[datetime, int, str]]] | None:
-    """One message, what was said of each recipient, and its deliveries (when, attempt, error)."""
+    """One message, the answer for each recipient, and its deliveries (time, attempt, error)."""
     with store.read() as connection:
         row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
         if row is None:
@@ -132,7 +132,7 @@ def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], 
 
 
 def retry(store: Store, message_id: int, *, now: datetime) -> bool:
-    """Try a waiting or parked message now, refused recipients too; False when there is none such."""
+    """Try a waiting or parked message now, refused recipients included; False when there is no such message."""
     with store.write(durable=True) as connection:
         changed = connection.execute(update(messages).where(
             messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
@@ -145,7 +145,7 @@ def retry(store: Store, message_id: int, *, now: datetime) -> bool:
 
 
 def drop(store: Store, message_id: int) -> bool:
-    """Give up a message by a person's choice; False when there is none that waits."""
+    """Drop a waiting or parked message; False when there is no such message."""
     with store.write(durable=True) as connection:
         return bool(connection.execute(update(messages).where(
             messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
@@ -153,7 +153,7 @@ def drop(store: Store, message_id: int) -> bool:
 
 
 def next_due(store: Store) -> datetime | None:
-    """When the next message wants an attempt."""
+    """When the next message is due."""
     with store.read() as connection:
         return connection.execute(select(func.min(messages.c.next_attempt_at)).where(
             messages.c.state == MessageState.WAITING.value)).scalar()

@@ -1,4 +1,4 @@
-"""What follows a run's end, in the transaction that ends it: another attempt, and the spiders that run after it."""
+"""Follow-ups of a run, created in the transaction that ends it: a retry, or runs of the spiders that run after it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, c
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
-    """Whether another attempt at its slot waits: what came of it is told when that is over."""
+    """Whether a retry of the run's slot waits: the slot is reported after the retry."""
     with store.read() as connection:
         return connection.execute(select(runs.c.id).where(
             runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None
@@ -24,9 +24,9 @@ def is_tried_again(store: Store, run: Run) -> bool:
 
 @dataclass(frozen=True)
 class FollowUps:
-    """times: further attempts for one slot; wait_s: before the first, then twice as long, up to max_wait_s.
+    """What follows a run of a spider. times: retries of one slot; wait_s: pause before the first, doubled each time up to max_wait_s.
 
-    followers: the spiders that run after each pass of this one that succeeded, and what they do when still at work.
+    followers: the spiders that run after each successful pass of this one, with their `overlap`.
     """
 
     times: int = 0
@@ -37,14 +37,14 @@ class FollowUps:
 
     @classmethod
     def of(cls, settings: Settings, spider: str) -> FollowUps:
-        """As the settings have it for this spider."""
+        """The follow-ups that the settings ask for."""
         retry = settings.spiders[spider].retry
         return cls(retry.times, retry.wait, retry.max_wait, frozenset(map(Outcome, retry.outcomes)),
                    {name: settings.spiders[name].overlap for name in settings.followers(spider)})
 
     def begin(self, connection: Connection, run: Run, *, outcome: Outcome, open_pass: bool, can_help: bool,
               now: datetime) -> None:
-        """open_pass: the run did not finish its pass; can_help: what it failed of may pass."""
+        """Create the follow-ups. open_pass: the run did not finish its pass; can_help: the reason of its failure may pass."""
         if outcome is Outcome.SUCCEEDED and not open_pass:
             claim_after(connection, run, self.followers, now=now)
         elif can_help and outcome in self.outcomes:
@@ -54,12 +54,12 @@ class FollowUps:
         of_slot = select(func.count()).where(runs.c.slot_id == run.slot_id, runs.c.reason == "retry")
         tried = connection.execute(of_slot).scalar_one()
         attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, COUNTED_ATTEMPT)).scalar_one()
-        by_hand = connection.execute(select(slots.c.reason).where(slots.c.id == run.slot_id)).scalar_one() == "manual"
+        manual = connection.execute(select(slots.c.reason).where(slots.c.id == run.slot_id)).scalar_one() == "manual"
         others = connection.execute(select(runs.c.id).where(
             runs.c.spider == run.spider, runs.c.ended_at.is_(None), runs.c.id != run.id)).first()
-        if by_hand or others is not None or tried >= self.times or attempts >= PASS_MAX_RUNS:
+        if manual or others is not None or tried >= self.times or attempts >= PASS_MAX_RUNS:
             return
-        if not open_pass:  # nothing of it is worth going on with: the same pass, from its start
+        if not open_pass:  # the pass cannot be resumed: it starts over
             connection.execute(update(passes).where(passes.c.id == run.pass_id).values(
                 closed_at=None, complete=False, resumable=False))
         wait_s = min(self.max_wait_s, self.wait_s * 2.0**tried)

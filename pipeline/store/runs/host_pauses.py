@@ -1,4 +1,4 @@
-"""Hosts that asked to be left alone (Retry-After) for longer than a run waits: no run asks them before that is over."""
+"""Hosts whose Retry-After is longer than a run waits: no run sends them requests until it is over."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import host_pauses
 
 LONGEST = timedelta(days=7)
-"""A host is asked again after this, whatever it said: a mistaken date must not end a spider for good."""
+"""Longest pause of a host: a wrong date must not stop a spider forever."""
 
 
 def pause_host(store: Store, host: str, *, until: datetime, spider: str, now: datetime) -> datetime:
-    """Leave a host alone until then; a later time wins over an earlier one. Returns what holds now.
+    """Pause a host until `until`, or until a later time that is known. Returns the time that applies.
 
     host: "name:port". Raises StoreError, DiskFullError.
     """
@@ -35,19 +35,19 @@ def pause_host(store: Store, host: str, *, until: datetime, spider: str, now: da
 
 
 def paused_hosts(store: Store, *, now: datetime) -> dict[str, datetime]:
-    """The hosts that are left alone now, and until when. Raises StoreError."""
+    """The paused hosts, and until when each is. Raises StoreError."""
     with store.read() as connection:
         return paused_hosts_of(connection, now=now)
 
 
 def paused_hosts_of(connection: Connection, *, now: datetime) -> dict[str, datetime]:
-    # What is further away was written by a clock that has been set back since.
+    # A later time means that the clock was set back since.
     rows = connection.execute(select(host_pauses).where(host_pauses.c.until > now, host_pauses.c.until <= now + LONGEST))
     return {row.host: row.until for row in rows}
 
 
 def paused_until(spider: SpiderTable, paused: Mapping[str, datetime]) -> datetime | None:
-    """When a spider may begin, where its login's host or the hosts of all of its starts are left alone; None: now."""
+    """When a spider may start, if the host of its login or the hosts of all its starts are paused; None: now."""
     if not paused:
         return None
     if spider.login is not None and (until := paused.get(_name(spider.login.url))) is not None:

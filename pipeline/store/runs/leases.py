@@ -1,11 +1,10 @@
-"""One lease for everything that is worked on: runs, downloads, digests, messages.
+"""Leases on rows that processes work on: runs, downloads, digests, messages.
 
-A row belongs to `lease_owner` until `lease_until`; who dies lets it run out, and whoever comes next takes it.
-Every write of a result checks the lease in the same transaction, so that one who was given up for dead and
-wakes up changes nothing.
+A row belongs to `lease_owner` until `lease_until`. The lease of a dead process expires, and the next process takes the row.
+Each write of a result verifies the lease in the same transaction, so that a process that lost its lease changes nothing.
 
-Clocks are set. Forward, every lease has run out at once: who is alive on this machine keeps it. Back, it would run for
-ever: one that ends further ahead than any lasts has run out.
+Clocks are set. When one is set forward, all leases seem expired: living processes of this machine keep theirs. When one is
+set back, leases would last too long: one that ends later than any lease can has expired.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, upda
 from pipeline.errors import LeaseLostError
 
 TTL = timedelta(seconds=15)
-"""Long enough to miss a few renewals on a busy machine, short enough that work does not lie about."""
+"""Long enough to miss some renewals on a busy machine, short enough to resume work soon after a crash."""
 LONGEST = timedelta(minutes=10)
-"""No lease is given for longer."""
+"""No lease lasts longer."""
 
 
 def new_owner() -> str:
-    """A name for whose leases these are: machine, process id with its start, and which opening of the store."""
+    """A new owner's name: machine, process id with its start time, and a random part for each opening of the store."""
     return f"{_machine()}:{os.getpid()}{_start_of(os.getpid())}:{uuid.uuid4().hex[:8]}"
 
 
 def _start_of(pid: int) -> str:
-    """When a process began, in ticks since the machine did (proc(5)), as ".TICKS"; "" where the system does not say."""
+    """Start time of a process in ticks since boot (proc(5)), as ".TICKS"; "" where the system does not tell."""
     fields = _stat_of(pid)
     return f".{fields[19]}" if len(fields) > 19 else ""
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether a process has ended, and whoever started it has not asked how: its id is taken, and nobody works."""
+    """Whether a process is a zombie: it has ended, and its id is still in use."""
     return _stat_of(pid)[:1] in (["Z"], ["X"])
 
 
 def _stat_of(pid: int) -> list[str]:
-    """What proc(5) says of a process, from its state on; nothing where there is no /proc or no such process."""
+    """The fields of /proc/PID/stat (proc(5)) from the state on; empty without /proc or without the process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
@@ -53,10 +52,10 @@ def _stat_of(pid: int) -> list[str]:
 
 
 def _machine() -> str:
-    """Where process ids mean the same: the host as it runs since its last start, and the namespace on it.
+    """The scope in which process ids are comparable: host, boot and process namespace.
 
-    Names of hosts are no proof: two containers, or two machines made from one image, may share one, and the number of
-    the first namespace is the same everywhere. The kernel's boot id is random (random(4)).
+    Host names do not suffice: two containers, or two machines from one image, may share one, and the first namespace has
+    the same number everywhere. The boot id of the kernel is random (random(4)).
     """
     host = socket.gethostname().replace(":", "-")[:32]
     try:
@@ -68,10 +67,10 @@ def _machine() -> str:
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
-    """Whether the process that an owner names still runs; None when that cannot be told from here.
+    """Whether the process that an owner names still runs; None when that is unknown, as for another machine.
 
-    own: our own name. Another opening of the store by our process id is a process that is gone: in a container
-    the number comes back. Elsewhere it does, too: a process that began at another time is another one.
+    own: the name of this owner. Process ids are reused, so a process with another start time is a different one; in a
+    container, an owner with our process id and another random part is gone.
     """
     if owner.startswith(own):
         return True
@@ -93,7 +92,7 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
 
 
 def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
-    """End the leases of processes of this machine that are gone, so that nobody waits for them to run out."""
+    """End the leases of dead processes of this machine, so that nobody waits for their expiry."""
     released = 0
     for table in tables:
         held = connection.execute(select(table.c.lease_owner).where(table.c.lease_until > now).distinct()).scalars()
@@ -110,11 +109,10 @@ def free(table: Table, now: datetime) -> ColumnElement[bool]:
 
 def take(connection: Connection, table: Table, where: ColumnElement[bool], *, owner: str, now: datetime,
          ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1, own_too: bool = False) -> list[int]:
-    """Lease up to `limit` free rows that match, and say which. Their attempt counts one up.
+    """Lease up to `limit` free rows that match and increment their attempt; return their ids.
 
-    own_too: those that this owner holds already, too; it works on one at a time, and on none now.
-
-    Those of other processes of this machine that are alive are not free, whatever the clock says.
+    own_too: include rows that this owner holds already. Rows of other living processes of this machine are not free,
+    whatever the clock says.
     """
     takeable = and_(where, or_(free(table, now), table.c.lease_owner == owner) if own_too else free(table, now))
     own = ":".join(owner.split(":")[:3])
@@ -133,19 +131,19 @@ def take(connection: Connection, table: Table, where: ColumnElement[bool], *, ow
 
 def renew(connection: Connection, table: Table, row_id: int, *, owner: str, now: datetime,
           ttl: timedelta = TTL) -> bool:
-    """Keep a lease for another `ttl`; False when it is no longer ours."""
+    """Renew a lease for `ttl`; False when another owner has taken the row."""
     result = connection.execute(update(table).where(_ours(table, row_id, owner)).values(lease_until=now + ttl))
     return bool(result.rowcount == 1)
 
 
 def verify(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
-    """Check, inside the transaction that writes a result, that the row is still ours. Raises LeaseLostError."""
+    """Verify that the owner still holds the row, inside the transaction that writes a result. Raises LeaseLostError."""
     if connection.execute(select(table.c.id).where(_ours(table, row_id, owner))).first() is None:
-        raise LeaseLostError(f"{table.name} {row_id} was taken up by someone else")
+        raise LeaseLostError(f"{table.name} {row_id} was taken over by another process")
 
 
 def end(connection: Connection, table: Table, row_id: int, *, owner: str, **values: Any) -> None:
-    """Write the last word on a row and give the lease back. Raises LeaseLostError."""
+    """Write the result of a row and give up its lease. Raises LeaseLostError."""
     verify(connection, table, row_id, owner=owner)
     connection.execute(update(table).where(table.c.id == row_id)
                        .values(lease_owner="", lease_until=None, **values))

@@ -1,4 +1,4 @@
-"""Paused spiders: their slots are not claimed until somebody resumes them. Runs at work go on."""
+"""Paused spiders: their slots are not claimed until they are resumed. A running run continues."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.store.database.schema import paused
 
 
 def pause(store: Store, spider: str, *, now: datetime) -> None:
-    """Claim no more slots of the spider. A second time changes nothing."""
+    """Stop claiming slots of the spider. Pausing twice changes nothing."""
     with store.write(durable=True) as connection:
         if connection.execute(select(paused.c.since).where(paused.c.spider == spider)).first() is None:
             connection.execute(insert(paused).values(spider=spider, since=now))
 
 
 def resume(store: Store, spider: str) -> None:
-    """Claim its slots again; of those that were missed, the newest is caught up."""
+    """Claim slots of the spider again. Of the missed slots, the newest is caught up."""
     with store.write(durable=True) as connection:
         connection.execute(delete(paused).where(paused.c.spider == spider))
 

@@ -1,7 +1,7 @@
-"""Runs: the attempts at what slots asked for (slots.py).
+"""Runs: start, progress, end, resumption. A run is one attempt at the pass of a slot (slots.py).
 
-Runs wait (started_at NULL), run (leased) and end (outcome). A running one whose lease ran out is abandoned, and
-its pass gets a new run.
+A run waits (started_at NULL), runs (leased) and ends (outcome). A running run whose lease expired is abandoned, and its
+pass gets a new run.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from pipeline.store.runs.slots import (
 )
 
 CLOCK_SET_BACK = timedelta(minutes=1)
-"""A run that was made so far in the future was made before the clock was set back: what it waited for is over."""
+"""A run that was created this far in the future was created before the clock was set back; its not_before is ignored."""
 _PASSES_BACK = 100
-"""How far the last pass that found something is looked for."""
+"""Number of earlier passes that are searched for the last one that found something."""
 QUIET = "QuietHours"
-"""The error_kind of a run that quiet hours stopped, or kept from beginning."""
+"""The error_kind of a run that quiet hours stopped or did not let start."""
 HOST_PAUSED = "HostPaused"
-"""The error_kind of a run that did not begin because its hosts asked to be left alone."""
+"""The error_kind of a run that did not start because its hosts are paused."""
 _HELD = (QUIET, HOST_PAUSED)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. complete: the frontier ran empty with nothing missing; keep_open: the next run goes on;
-    retry: what it failed of may pass.
+    """How a run ended. complete: the frontier is empty and nothing is missing; keep_open: the next run resumes the pass;
+    retry: the reason of the failure may pass.
 
-    coverage: by field, the share of items that must have it for the run not to be suspect; keep_unseen: what this
-    pass did not see is still there (a feed names its newest entries only).
+    coverage: by field, the share of items that must have it, or the run is suspect; keep_unseen: items that this pass
+    did not see are not gone (a feed has its newest entries only).
     """
 
     outcome: Outcome
@@ -63,7 +63,7 @@ class Ending:
 
 def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime,
                overlap: Overlap = "skip") -> Run | None:
-    """Claim one slot: its pass and a waiting run, or a run that says why it was skipped. None: claimed before."""
+    """Claim one slot: create its pass and a waiting run, or a skipped run with the reason. None: it was claimed before."""
     with store.write(durable=True) as connection:
         return claim(connection, SlotClaim(spider, key, due_at, reason, overlap), now=now)
 
@@ -72,9 +72,8 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
               held: Collection[str] = ()) -> Run | None:
     """Lease a waiting run (any, oldest first, when run_id is None) while fewer than `limit` are running.
 
-    held: spiders whose runs go on waiting.
-
-    A spider has one run at work and, but for retries, one waiting: the oldest first is fair between spiders.
+    held: spiders whose runs must wait. A spider has at most one running run and, besides retries, one waiting run, so
+    that the order of age is fair between spiders.
     """
     with store.write(durable=True) as connection:
         at_work = runs.alias()
@@ -99,7 +98,7 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
 
 
 def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | None:
-    """The run, on a pass that is open. One that queued up behind another may find that one's pass finished."""
+    """The run with an open pass: the run that it waited for may have finished the pass. None when it was skipped for that."""
     closed_at = connection.execute(select(passes.c.closed_at).where(passes.c.id == run.pass_id)).scalar_one()
     if closed_at is None:
         return run
@@ -120,7 +119,7 @@ def waiting_runs(store: Store) -> list[Run]:
 
 def report_progress(store: Store, run: Run, progress: Progress, transfers: Sequence[Transfer] = (), *,
                     now: datetime) -> bool:
-    """Write what the run has done and what is under way, and renew its lease; False when it is no longer ours."""
+    """Write the progress of the run and its transfers, and renew its lease; False when another process has taken the run."""
     with store.write() as connection:
         if not leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now):
             return False
@@ -131,14 +130,14 @@ def report_progress(store: Store, run: Run, progress: Progress, transfers: Seque
 
 def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime,
             follow_ups: FollowUps | None = None) -> Run:
-    """Write the outcome; where the pass is complete, what it no longer saw is gone. Raises LeaseLostError.
+    """Write the outcome. When the pass is complete, items that it did not see are gone. Raises LeaseLostError.
 
-    A pass that found nothing where there were items, or lacks a field they all had, is suspect: nothing is marked
-    gone, and the reason stands where an error would.
+    A pass that found nothing where there were items, or lacks a field that all items had, is suspect: no item is marked
+    as gone, and the reason is in the run's error.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
-        if progress is None:  # the child died: its last word is in the row
+        if progress is None:  # the child died: its last progress is in the row
             stored = connection.execute(select(runs).where(runs.c.id == run.id)).one()
             progress = run_of(stored).progress
         doubt = ""
@@ -164,12 +163,12 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
 
 
 def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
-    """What this pass lacks of the fields the last whole one had; a second pass without them is not sudden any more.
+    """Why the coverage of this pass is suspect, compared with the last complete pass that found items; "" if it is not.
 
-    One that found nothing says nothing of fields.
+    A second complete pass without a field is compared with the first, and is not suspect.
     """
     own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
-    # Not asked of the database: PostgreSQL looks into no JSON whose names hold what scraped text holds.
+    # Compared in Python: PostgreSQL cannot query JSON whose names contain some characters of scraped text.
     earlier = connection.execute(select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
         passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete,
     ).order_by(passes.c.id.desc()).limit(_PASSES_BACK)).scalars()
@@ -178,7 +177,7 @@ def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> s
 
 
 def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
-    """What was neither seen nor refused: an item kept aside for what is wrong with it is still there."""
+    """Mark items as gone that the pass neither saw nor rejected: a rejected item is still on the site."""
     refused = select(rejects.c.key).join(runs, runs.c.id == rejects.c.run_id).where(runs.c.pass_id == run.pass_id)
     unseen = and_(items.c.spider == run.spider, items.c.present, items.c.pass_id < run.pass_id,
                   items.c.key.not_in(refused))
@@ -191,41 +190,40 @@ def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
 
 
 def renew_run(store: Store, run: Run, *, now: datetime) -> bool:
-    """Renew the lease of a run whose process is alive, however busy; False when it is no longer ours."""
+    """Renew the lease of a run whose process is alive; False when another process has taken the run."""
     with store.write() as connection:
         return leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now)
 
 
 def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] | None = None) -> list[Run]:
-    """End every running run whose lease ran out, and give its pass a new waiting run. Returns the ended ones.
+    """End every running run whose lease expired, and give its pass a new waiting run. Returns the ended runs.
 
-    Owners of this machine that are gone are not waited for, and those that are there after all
-    (the clock jumped, the machine slept) are spared. performing: the ids of those of our own that somebody still sees
-    to; None: all.
+    Leases of dead processes of this machine expire at once; runs of living ones (the clock jumped, the machine slept)
+    are kept. performing: the ids of this owner's runs that are still performed; None: all of them.
     """
     with store.write(durable=True) as connection:
         leases.release_dead(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
         expired = [run_of(row) for row in connection.execute(select(runs).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
-        lost = [run for run in expired if not _is_seen_to(run, store.owner, performing)]
+        lost = [run for run in expired if not _is_performed(run, store.owner, performing)]
         for run in lost:
             connection.execute(update(runs).where(runs.c.id == run.id).values(
                 ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None, transfers=[],
                 error="its process was gone before it ended"))
-            _take_up(connection, run, now)
+            _resume(connection, run, now)
         return lost
 
 
-def _is_seen_to(run: Run, own: str, performing: Collection[int] | None) -> bool:
+def _is_performed(run: Run, own: str, performing: Collection[int] | None) -> bool:
     if run.lease_owner == own and performing is not None:
         return run.id in performing
     return bool(leases.owner_is_alive(run.lease_owner, own))
 
 
 def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
-    """After a stop: new runs for passes that were cut short by it. Returns the waiting runs.
+    """Create new runs for the passes of stopped runs. Returns the waiting runs.
 
-    quiet_only: for those that quiet hours stopped lately, or that waited for a host.
+    quiet_only: only for runs that quiet hours or paused hosts stopped lately.
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
     last = select(func.max(runs.c.id)).where(NOT_SKIPPED, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
@@ -234,15 +232,15 @@ def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> 
         lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind.in_(_HELD))
         last = last.where(runs.c.pass_id.in_(lately))
         wanted = and_(wanted, runs.c.error_kind.in_(_HELD))
-        with store.read() as connection:  # asked again and again, and seldom is there any: no need to hold up writers
+        with store.read() as connection:  # called often, and there are seldom any: do not block writers
             if connection.execute(lately.limit(1)).first() is None:
                 return []
     with store.write(durable=True) as connection:
         cut = connection.execute(select(runs).where(wanted, runs.c.id.in_(last)))
-        return [run for run in (_take_up(connection, run_of(row), now) for row in cut.all()) if run]
+        return [run for run in (_resume(connection, run_of(row), now) for row in cut.all()) if run]
 
 
-def _take_up(connection: Connection, run: Run, now: datetime) -> Run | None:
+def _resume(connection: Connection, run: Run, now: datetime) -> Run | None:
     found = connection.execute(select(passes).where(passes.c.id == run.pass_id)).one()
     attempts = connection.execute(select(func.count()).where(
         runs.c.pass_id == run.pass_id, COUNTED_ATTEMPT)).scalar_one()
@@ -261,7 +259,7 @@ def get_run(store: Store, run_id: int) -> Run | None:
 
 
 def history(store: Store, spider: str | None = None, *, limit: int = 20) -> list[Run]:
-    """Past and present runs, the newest first."""
+    """Runs, the newest first, running and waiting ones included."""
     wanted = select(runs).order_by(runs.c.id.desc()).limit(limit)
     if spider is not None:
         wanted = wanted.where(runs.c.spider == spider)
@@ -270,7 +268,7 @@ def history(store: Store, spider: str | None = None, *, limit: int = 20) -> list
 
 
 def work_left(store: Store, pass_id: int) -> tuple[int, int]:
-    """Pages waiting in the frontier and downloads waiting, of one pass."""
+    """The numbers of waiting pages and of waiting downloads of a pass."""
     with store.read() as connection:
         pages_waiting = connection.execute(select(func.count()).where(
             frontier.c.pass_id == pass_id,

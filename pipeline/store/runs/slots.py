@@ -1,7 +1,7 @@
-"""Slots: due times, claimed once each, and what a claim makes of them: a pass and a waiting run, or a reason why not.
+"""Slots: due times that are claimed once each. A claim creates a pass and a waiting run, or a skipped run with a reason.
 
-A schedule's cursor says up to which time it has been dealt with, so that a restart neither forgets a slot nor looks
-through old ones; that a slot is claimed once is decided by its key alone.
+A schedule's cursor holds the time up to which it was processed, so that a restart neither misses a slot nor searches old
+ones. The unique key of a slot ensures that it is claimed once.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import cursors, passes, paused, runs, slots
 
 PASS_MAX_AGE = timedelta(hours=24)
-"""An open pass older than this tells nothing true about the site: the next slot starts afresh."""
+"""An open pass that is older is out of date: the next slot starts a new one."""
 PASS_MAX_RUNS = 8
-"""So many attempts at one pass that were cut short, and the next slot starts afresh."""
+"""Number of attempts at one pass after which the next slot starts a new one."""
 KILL_GRACE = timedelta(seconds=2)
-"""How long the run that takes a killed one's place waits: within it, a child anywhere has seen that it lost its lease."""
+"""Wait of the run that replaces a killed one: within it, the killed run's child has noticed that it lost its lease."""
 
 Overlap = Literal["skip", "queue", "kill"]
 
 NOT_SKIPPED = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
-"""A skipped run never was at work. A run that has not ended has no outcome."""
+"""SQL for runs that were not skipped. A run that has not ended has no outcome."""
 
 COUNTED_ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
-"""What counts towards PASS_MAX_RUNS. Who was told to stop, by us or by quiet hours, does not show that a pass never ends."""
+"""SQL for runs that count towards PASS_MAX_RUNS. A stop does not show that a pass never ends."""
 
 _PROGRESS = set(Progress.__dataclass_fields__)
 
@@ -39,7 +39,7 @@ _PROGRESS = set(Progress.__dataclass_fields__)
 class SlotClaim:
     """A slot to claim. reason: why it is due (schedule, catch-up, manual, after).
 
-    schedule, planned: whose cursor moves, and to where. skip: why it is not to be run, "" when it is.
+    schedule, planned: the cursor to move, and its new time. skip: why the slot must be skipped, "" to run it.
     """
 
     spider: str
@@ -53,7 +53,7 @@ class SlotClaim:
 
 
 def run_of(row: Row[Any]) -> Run:
-    """A row of `runs` as the record."""
+    """The Run of a row of `runs`."""
     values = row._asdict()
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     values["progress"] = Progress(**{k: v for k, v in (values["progress"] or {}).items() if k in _PROGRESS})
@@ -66,15 +66,15 @@ def insert_run(connection: Connection, **values: Any) -> Run:
 
 
 def claim_due(store: Store, wanted: Sequence[SlotClaim], *, now: datetime) -> list[Run]:
-    """Claim these slots in one transaction; the runs of those that nobody had claimed before."""
+    """Claim slots in one transaction. Returns the runs of those that were not claimed before."""
     with store.write(durable=True) as connection:
         return [run for slot in wanted if (run := claim(connection, slot, now=now)) is not None]
 
 
 def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | None:
-    """Claim one slot: its pass and a waiting run, or a run that says why it was skipped. None: it was claimed before.
+    """Claim one slot: create its pass and a waiting run, or a skipped run with the reason. None: it was claimed before.
 
-    Who asks by hand is given a run that waits already, so that it does not wait for a service that is not there.
+    A manual claim gets a run that waits already, so that `pipeline run` can start it without a service.
     """
     if wanted.planned is not None:
         _move(connection, "spider", wanted.spider, wanted.schedule, wanted.planned)
@@ -94,11 +94,11 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
             _end(connection, other.id, Outcome.SKIPPED, "the next slot took its place", now)
         elif other.started_at is None or wanted.overlap == "skip":
             if other.started_at is None and wanted.reason == "manual":
-                return _whole(connection, other.id)
+                return _run(connection, other.id)
             doing = "is still at work" if other.started_at is not None else "is yet to begin"
             return _skipped(connection, other.pass_id, f"run {other.id} {doing}", **values)
         elif wanted.overlap == "queue":
-            pass_id = other.pass_id  # which one it really goes on with is seen when it starts
+            pass_id = other.pass_id  # start_run decides on which pass it works
         else:
             _end(connection, other.id, Outcome.KILLED, "overlap = \"kill\": the next slot took its place", now)
             values["not_before"] = now + KILL_GRACE
@@ -107,24 +107,24 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
     return insert_run(connection, pass_id=pass_id, **values)
 
 
-def _whole(connection: Connection, run_id: int) -> Run:
+def _run(connection: Connection, run_id: int) -> Run:
     return run_of(connection.execute(select(runs).where(runs.c.id == run_id)).one())
 
 
 def _unended(connection: Connection, spider: str) -> Sequence[Any]:
-    """Those at work last: whether one waits already is looked at first."""
+    """The spider's runs that have not ended, waiting ones first."""
     return connection.execute(select(runs.c.id, runs.c.pass_id, runs.c.started_at, runs.c.reason).where(
         runs.c.spider == spider, runs.c.ended_at.is_(None)).order_by(runs.c.started_at.is_not(None), runs.c.id)).all()
 
 
 def _end(connection: Connection, run_id: int, outcome: Outcome, error: str, now: datetime) -> None:
-    """End somebody else's run: whoever works on it finds its lease gone."""
+    """End a run of another process, which then finds its lease lost."""
     connection.execute(update(runs).where(runs.c.id == run_id).values(
         ended_at=now, outcome=outcome.value, error=error, lease_owner="", lease_until=None))
 
 
 def _skipped(connection: Connection, pass_id: int | None, why: str, **values: Any) -> Run:
-    if pass_id is None:  # a pass that never began
+    if pass_id is None:  # a pass that is never run
         pass_id = _open_pass(connection, values["spider"], values["slot_id"], values["created_at"],
                              closed_at=values["created_at"])
     return insert_run(connection, pass_id=pass_id, ended_at=values["created_at"], outcome=Outcome.SKIPPED.value,
@@ -132,7 +132,7 @@ def _skipped(connection: Connection, pass_id: int | None, why: str, **values: An
 
 
 def pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -> int:
-    """The spider's open pass, or a new one where there is none worth going on with."""
+    """The spider's open pass if it can be resumed, else a new one."""
     found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
                                .order_by(passes.c.id.desc())).first()
     if found is not None:
@@ -151,7 +151,7 @@ def _open_pass(connection: Connection, spider: str, slot_id: int, now: datetime,
 
 
 def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overlap], *, now: datetime) -> None:
-    """Slots for the spiders that run after this one, in the transaction that ends its pass: one each, whatever dies."""
+    """Claim a slot for each spider that runs after this one, in the transaction that ends its pass."""
     stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()
     for spider, overlap in followers.items():
         claim(connection, SlotClaim(spider, f"after {run.spider} pass {run.pass_id}", now, "after", overlap,
@@ -162,7 +162,7 @@ def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overla
 
 
 def read_cursors(store: Store, kind: Literal["spider", "digest"]) -> dict[tuple[str, str], datetime]:
-    """Up to which planned time each schedule was dealt with, by its owner's name and its text."""
+    """The time up to which each schedule was processed, by the name of its spider or digest and its text."""
     with store.read() as connection:
         rows = connection.execute(select(cursors.c.name, cursors.c.schedule, cursors.c.planned).where(
             cursors.c.kind == kind))
@@ -175,7 +175,7 @@ def move_cursor(store: Store, kind: Literal["spider", "digest"], name: str, sche
 
 
 def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterable[tuple[str, str, datetime]]) -> None:
-    """Cursors for schedules that are seen for the first time: name, schedule and planned time. The first one counts."""
+    """Create cursors for new schedules, given as name, schedule and planned time. An existing cursor is kept."""
     with store.write() as connection:
         known = {(row.name, row.schedule) for row in connection.execute(
             select(cursors.c.name, cursors.c.schedule).where(cursors.c.kind == kind))}
@@ -187,7 +187,7 @@ def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterab
 
 
 def _move(connection: Connection, kind: str, name: str, schedule: str, planned: datetime) -> None:
-    """Forward only: another service may be ahead."""
+    """Move a cursor forward, never back: another service may be ahead."""
     connection.execute(update(cursors).where(
         cursors.c.kind == kind, cursors.c.name == name, cursors.c.schedule == schedule, cursors.c.planned < planned,
     ).values(planned=planned))
