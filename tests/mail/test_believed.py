@@ -62,7 +62,7 @@ def digest_of(store, settings) -> bytes:
     return store.files.path(stored.get(store, message_id)[0].file_key).read_bytes()
 
 
-def test_a_digest_with_attachments_carries_a_signature_that_others_verify(store, site, signed):
+def test_a_digest_with_attachments_carries_a_signature_that_others_verify(store, site, signed) -> None:
     site.run({"1": {"title": "三体 ünï", "price": "£1"}}, files=[("a.bin", bytes(range(256)) * 3000, "application/x-a")])
     content = digest_of(store, signed(digest='attach = ["xlsx", "downloads"]\nunsubscribe = "https://example.com/u?x=1"\n'
                                              'cc = ["c@example.com"]\nthread = true'))
@@ -76,12 +76,12 @@ def test_a_digest_with_attachments_carries_a_signature_that_others_verify(store,
 
 
 @pytest.mark.parametrize("body", [b"", b"\r\n\r\n", b"a\r\n\r\n\r\n", b"a", b"a\r\n\r\nb \r\n", b"x" * 70_000 + b"\r\n" * 40_000 + b"y\r\n\r\n"])
-def test_every_kind_of_body_end_is_hashed_as_the_standard_says(body):
+def test_every_kind_of_body_end_is_hashed_as_the_standard_says(body) -> None:
     content = b"From: a@example.com\r\nSubject:  two\r\n  lines\t x \r\n\r\n" + body
     assert verified(Signer("example.com", "mail", pem(RSA)).header(io.BytesIO(content), at=NOW) + content)
 
 
-def test_a_test_message_and_a_short_key_of_the_new_kind_are_signed(signed):
+def test_a_test_message_and_a_short_key_of_the_new_kind_are_signed(signed) -> None:
     pytest.importorskip("nacl", reason="dkimpy needs it for Ed25519")
     key = ed25519.Ed25519PrivateKey.generate()
     settings = signed(key)
@@ -89,7 +89,7 @@ def test_a_test_message_and_a_short_key_of_the_new_kind_are_signed(signed):
     assert verified(Signer("example.com", "mail", pem(key)).header(io.BytesIO(content), at=NOW) + content, key)
 
 
-def test_a_large_message_is_signed_in_little_memory(tmp_path: Path):
+def test_a_large_message_is_signed_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "m.eml"
     path.write_bytes(b"From: a@example.com\r\n\r\n" + (b"x" * 76 + b"\r\n") * 200_000)
     signer = Signer("example.com", "mail", pem(RSA))
@@ -103,12 +103,12 @@ def test_a_large_message_is_signed_in_little_memory(tmp_path: Path):
 
 
 @pytest.mark.parametrize("key", ["", "no key", pem(rsa.generate_private_key(public_exponent=65537, key_size=1024))[:300]])
-def test_a_key_that_cannot_sign_is_said(key):
+def test_a_key_that_cannot_sign_is_said(key) -> None:
     with pytest.raises(MailError, match=r"mail.dkim.key: not a private key"):
         Signer("example.com", "mail", key)
 
 
-def test_a_key_that_is_not_there_is_said_when_a_digest_is_made(store, site, signed, tmp_path):
+def test_a_key_that_is_not_there_is_said_when_a_digest_is_made(store, site, signed, tmp_path) -> None:
     site.run({"1": {"title": "x"}})
     settings = signed()
     (tmp_path / "dkim.pem").unlink()
@@ -116,7 +116,7 @@ def test_a_key_that_is_not_there_is_said_when_a_digest_is_made(store, site, sign
         digest_of(store, settings)
 
 
-def test_sender_envelope_and_unsubscribing_are_as_configured(store, site, settings_from):
+def test_sender_envelope_and_unsubscribing_are_as_configured(store, site, settings_from) -> None:
     settings = settings_from(mail='sender = "Robot <robot@example.com>"\nenvelope_from = "bounces@example.com"\n'
                              'reply_to = "people@example.com"', digest='unsubscribe = "https://example.com/u?d=morning"')
     site.run({"1": {"title": "x"}})

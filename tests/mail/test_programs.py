@@ -47,7 +47,7 @@ def body(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_command_gets_sender_recipients_and_the_message_with_unix_line_ends(sendmail, body, message_to, tmp_path):
+def test_a_command_gets_sender_recipients_and_the_message_with_unix_line_ends(sendmail, body, message_to, tmp_path) -> None:
     results = sendmail().deliver(message_to("a@example.com", "-oQ/tmp@example.com", "b;touch x@example.com"), body)
     assert {r.address: r.accepted for r in results} == {
         "a@example.com": True, "-oQ/tmp@example.com": False, "b;touch x@example.com": False}
@@ -55,7 +55,7 @@ def test_a_command_gets_sender_recipients_and_the_message_with_unix_line_ends(se
     assert (tmp_path / "body").read_bytes() == PLAIN.replace(b"\r\n", b"\n")
 
 
-def test_what_a_command_says_by_its_exit_code_decides_whether_it_is_tried_again(sendmail, body, message_to):
+def test_what_a_command_says_by_its_exit_code_decides_whether_it_is_tried_again(sendmail, body, message_to) -> None:
     refused, = sendmail(67).deliver(message_to("a@example.com"), body)
     assert (refused.accepted, refused.retry) == (False, False)
     assert refused.text == "no such user (exit code 67: said \ufffd[31m something)"
@@ -65,7 +65,7 @@ def test_what_a_command_says_by_its_exit_code_decides_whether_it_is_tried_again(
         assert caught.value.retry
 
 
-def test_a_command_that_hangs_without_reading_is_ended(message_to, tmp_path):
+def test_a_command_that_hangs_without_reading_is_ended(message_to, tmp_path) -> None:
     large = tmp_path / "large.eml"
     large.write_bytes(PLAIN + b"x" * 1_000_000)
     transport = SendmailTransport(["sh", "-c", "sleep 1000"], timeout_s=0.2)
@@ -73,14 +73,14 @@ def test_a_command_that_hangs_without_reading_is_ended(message_to, tmp_path):
         transport.deliver(message_to("a@example.com"), large)
 
 
-def test_a_command_that_is_not_there_is_said_before_and_while_sending(body, message_to):
+def test_a_command_that_is_not_there_is_said_before_and_while_sending(body, message_to) -> None:
     transport = SendmailTransport(["/nowhere/sendmail"])
     for ask in (transport.connect, lambda: transport.deliver(message_to("a@example.com"), body)):
         with pytest.raises(MailError, match="sendmail: there is no such program"):
             ask()
 
 
-def test_the_settings_choose_the_command(settings_from, tmp_path):
+def test_the_settings_choose_the_command(settings_from, tmp_path) -> None:
     assert isinstance(open_transport(settings_from(mail='command = ["sendmail"]'), tmp_path), SendmailTransport)
     with pytest.raises(SettingsError, match="give host or command, not both"):
         settings_from(mail='command = ["sendmail"]\nhost = "x"')
@@ -88,7 +88,7 @@ def test_the_settings_choose_the_command(settings_from, tmp_path):
         settings_from(mail='host = "x"\nuser = "me"\ntoken_command = ["x"]\npassword = { env = "X" }')
 
 
-def test_a_token_is_the_first_line_a_command_prints(tmp_path):
+def test_a_token_is_the_first_line_a_command_prints(tmp_path) -> None:
     script = tmp_path / "token.sh"
     script.write_text("#!/bin/sh\necho ya29.secret\necho other >&2\n")
     script.chmod(0o700)
@@ -98,13 +98,13 @@ def test_a_token_is_the_first_line_a_command_prints(tmp_path):
 @pytest.mark.parametrize(("command", "says"), [
     (["false"], "ended with code 1"), (["true"], "printed no token"), (["echo", "two words"], "printed no token"),
     (["sleep", "1000"], r"printed no token within 0\.2 s"), (["/nowhere"], "no such program")])
-def test_what_is_wrong_with_a_token_command_is_said_without_what_it_printed(command, says):
+def test_what_is_wrong_with_a_token_command_is_said_without_what_it_printed(command, says) -> None:
     with pytest.raises(MailError, match=says) as caught:
         token_from_command(command, timeout_s=0.2 if command[0] == "sleep" else 10)
     assert "two words" not in str(caught.value)
 
 
-def test_a_token_logs_in_and_is_never_shown(authority, body, message_to):
+def test_a_token_logs_in_and_is_never_shown(authority, body, message_to) -> None:
     with SmtpServer(tls=authority.context(), implicit=True, tokens={"me@example.com": "good-token"}) as server:
         dialogue = io.StringIO()
 
@@ -128,7 +128,7 @@ def test_a_token_logs_in_and_is_never_shown(authority, body, message_to):
         assert base64.b64encode(secret.encode()).decode() not in said
 
 
-def test_a_server_without_xoauth2_is_said(authority, body, message_to):
+def test_a_server_without_xoauth2_is_said(authority, body, message_to) -> None:
     with SmtpServer(users={"me": "x"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", token=lambda: "t"),
                                   ca_file=str(authority.ca_file), timeout_s=5)
@@ -136,7 +136,7 @@ def test_a_server_without_xoauth2_is_said(authority, body, message_to):
             transport.deliver(message_to("a@example.com"), body)
 
 
-def test_no_more_messages_than_wanted_leave_in_any_hour(store, enqueue, clock):
+def test_no_more_messages_than_wanted_leave_in_any_hour(store, enqueue, clock) -> None:
     for number in range(5):
         enqueue(name=str(number))
     transport = MaildirTransport(store.data_dir / "mail")
@@ -155,7 +155,7 @@ def test_no_more_messages_than_wanted_leave_in_any_hour(store, enqueue, clock):
     assert stored.list_messages(store) == []
 
 
-def test_greylisting_puts_off_and_then_accepts(store, enqueue, clock):
+def test_greylisting_puts_off_and_then_accepts(store, enqueue, clock) -> None:
     enqueue(to=("a@example.com", "b@example.com"))
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.0 Greylisted, see http://postgrey.schweikert.ch/", times=2)]
@@ -170,7 +170,7 @@ def test_greylisting_puts_off_and_then_accepts(store, enqueue, clock):
         assert [got.recipients for got in server.wait_for(1)] == [("a@example.com", "b@example.com")]
 
 
-def test_a_slow_server_is_waited_for(store, enqueue, clock):
+def test_a_slow_server_is_waited_for(store, enqueue, clock) -> None:
     enqueue(to=("a@example.com", "b@example.com"))
     with SmtpServer(delay_s=0.4) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=5)
@@ -180,7 +180,7 @@ def test_a_slow_server_is_waited_for(store, enqueue, clock):
         assert len(server.wait_for(1)) == 1
 
 
-def test_a_server_too_slow_for_the_timeout_is_tried_again(store, enqueue, clock):
+def test_a_server_too_slow_for_the_timeout_is_tried_again(store, enqueue, clock) -> None:
     enqueue()
     with SmtpServer(delay_s=2) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="none", timeout_s=0.2)

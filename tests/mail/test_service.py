@@ -31,7 +31,7 @@ def mails(program: Program) -> list[EmailMessage]:
     return [email.message_from_bytes(path.read_bytes(), policy=default) for path in found]
 
 
-def test_an_alert_arrives_when_a_spider_keeps_failing_and_another_when_it_is_over(program: Program):
+def test_an_alert_arrives_when_a_spider_keeps_failing_and_another_when_it_is_over(program: Program) -> None:
     with PageSite({"/": Answer("down", 500)}) as site:
         program.write(SPIDER.format(url=site.url) + '[alerts]\nto = ["ops@example.com"]\nafter = 2\nevery = "1s"\n')
         program.serve()
@@ -47,7 +47,7 @@ def test_an_alert_arrives_when_a_spider_keeps_failing_and_another_when_it_is_ove
     assert "500" in body.get_content()
 
 
-def test_in_quiet_hours_a_digest_waits(program: Program):
+def test_in_quiet_hours_a_digest_waits(program: Program) -> None:
     hour = time.gmtime().tm_hour
     quiet = f"{hour:02}:00-{(hour + 2) % 24:02}:00"
     with PageSite({"/": Answer("<p><b>Book</b></p>")}) as site:
@@ -73,7 +73,7 @@ quiet = "{quiet}"
         assert program.stop() == 0
 
 
-def test_a_server_that_hangs_does_not_hold_up_a_stop_and_the_message_waits(program: Program):
+def test_a_server_that_hangs_does_not_hold_up_a_stop_and_the_message_waits(program: Program) -> None:
     with PageSite({"/": Answer("<p><b>Book</b></p>")}) as site, SmtpServer() as server:
         server.faults.append(Fault("DATA", times=1))
         mail = f'[mail]\nhost = "127.0.0.1"\nport = {server.port}\nsecurity = "none"\ntimeout = "10m"\n'

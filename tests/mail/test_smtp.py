@@ -29,7 +29,7 @@ def plain(server: SmtpServer, **options: Any) -> SmtpTransport:
     return SmtpTransport("127.0.0.1", server.port, security="none", **{"timeout_s": 5.0, **options})
 
 
-def test_a_message_arrives_byte_for_byte_dots_included(body, message_to):
+def test_a_message_arrives_byte_for_byte_dots_included(body, message_to) -> None:
     with SmtpServer() as server:
         transport = plain(server)
         results = transport.deliver(message_to("a@example.com", "b@example.com"), body)
@@ -42,7 +42,7 @@ def test_a_message_arrives_byte_for_byte_dots_included(body, message_to):
     assert f"SIZE={len(PLAIN)}" in got.options
 
 
-def test_many_messages_share_one_connection(body, message_to):
+def test_many_messages_share_one_connection(body, message_to) -> None:
     with SmtpServer() as server:
         transport = plain(server)
         for _ in range(5):
@@ -52,7 +52,7 @@ def test_many_messages_share_one_connection(body, message_to):
     assert server.connections == 1
 
 
-def test_a_connection_the_server_closed_meanwhile_is_opened_again(body, message_to):
+def test_a_connection_the_server_closed_meanwhile_is_opened_again(body, message_to) -> None:
     with SmtpServer() as server:
         transport = plain(server)
         transport.deliver(message_to("a@example.com"), body)
@@ -64,7 +64,7 @@ def test_a_connection_the_server_closed_meanwhile_is_opened_again(body, message_
 
 
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
-def test_tls_with_a_login_and_a_verified_certificate(security, implicit, authority, body, message_to):
+def test_tls_with_a_login_and_a_verified_certificate(security, implicit, authority, body, message_to) -> None:
     with SmtpServer(users={"me": "s3cret pass"}, tls=authority.context(), implicit=implicit) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security=security, credentials=SmtpCredentials("me", password=lambda: "s3cret pass"), ca_file=str(authority.ca_file), timeout_s=5)
         assert transport.deliver(message_to("a@example.com"), body)[0].accepted
@@ -77,7 +77,7 @@ def test_tls_with_a_login_and_a_verified_certificate(security, implicit, authori
 @pytest.mark.parametrize(("how", "why"), [
     ({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch"), (None, "self-signed|unable to get")])
 def test_a_certificate_that_is_not_to_be_trusted_stops_everything(  # noqa: PLR0917  pytest hands them in by name
-        security, implicit, how, why, authority, body, message_to):
+        security, implicit, how, why, authority, body, message_to) -> None:
     with SmtpServer(tls=authority.context(**(how or {})), implicit=implicit) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security=security, timeout_s=5,
                                   ca_file=str(authority.ca_file) if how else None)
@@ -87,7 +87,7 @@ def test_a_certificate_that_is_not_to_be_trusted_stops_everything(  # noqa: PLR0
     assert not server.received
 
 
-def test_a_wrong_password_is_said_and_not_shown(authority, body, message_to):
+def test_a_wrong_password_is_said_and_not_shown(authority, body, message_to) -> None:
     with SmtpServer(users={"me": "right"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", password=lambda: "wr0ng!"),
                                   ca_file=str(authority.ca_file), timeout_s=5)
@@ -97,12 +97,12 @@ def test_a_wrong_password_is_said_and_not_shown(authority, body, message_to):
     assert "wr0ng!" not in str(caught.value)
 
 
-def test_a_login_that_is_wanted_and_not_set_is_said(body, message_to):
+def test_a_login_that_is_wanted_and_not_set_is_said(body, message_to) -> None:
     with SmtpServer(users={"me": "right"}) as server, pytest.raises(MailError, match=r"requires a login.*user and password"):
         plain(server).deliver(message_to("a@example.com"), body)
 
 
-def test_a_missing_password_variable_keeps_the_message_waiting(body, message_to):
+def test_a_missing_password_variable_keeps_the_message_waiting(body, message_to) -> None:
     def missing() -> str:
         raise UsageError("the environment variable X is not set", fix="set it")
 
@@ -111,19 +111,19 @@ def test_a_missing_password_variable_keeps_the_message_waiting(body, message_to)
     assert caught.value.retry
 
 
-def test_starttls_that_is_not_offered_is_never_gone_without(body, message_to):
+def test_starttls_that_is_not_offered_is_never_gone_without(body, message_to) -> None:
     with SmtpServer() as server, pytest.raises(MailError, match=r"does not offer STARTTLS"):
         SmtpTransport("127.0.0.1", server.port, security="starttls", timeout_s=5).deliver(
             message_to("a@example.com"), body)
     assert not server.received
 
 
-def test_tls_where_the_server_speaks_plainly_says_that_port_and_security_do_not_fit(body, message_to):
+def test_tls_where_the_server_speaks_plainly_says_that_port_and_security_do_not_fit(body, message_to) -> None:
     with SmtpServer() as server, pytest.raises(MailError, match=r"TLS failed.*port and security"):
         SmtpTransport("127.0.0.1", server.port, security="tls", timeout_s=5).deliver(message_to("a@example.com"), body)
 
 
-def test_a_server_that_is_down_is_said_with_its_address(body, message_to):
+def test_a_server_that_is_down_is_said_with_its_address(body, message_to) -> None:
     with SmtpServer() as server:
         pass
     with pytest.raises(MailError, match=rf"^127\.0\.0\.1:{server.port}: connection refused; check") as caught:
@@ -131,7 +131,7 @@ def test_a_server_that_is_down_is_said_with_its_address(body, message_to):
     assert caught.value.retry
 
 
-def test_each_recipient_gets_a_word_of_its_own(body, message_to):
+def test_each_recipient_gets_a_word_of_its_own(body, message_to) -> None:
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.1 greylisted", address="grey@example.com"),
                           Fault("RCPT", "550 5.1.1 no such user", address="gone@example.com")]
@@ -145,7 +145,7 @@ def test_each_recipient_gets_a_word_of_its_own(body, message_to):
     assert results[2].text == "5.1.1 no such user"
 
 
-def test_after_refusals_of_all_recipients_the_connection_serves_the_next_message(body, message_to):
+def test_after_refusals_of_all_recipients_the_connection_serves_the_next_message(body, message_to) -> None:
     with SmtpServer() as server:
         server.faults.append(Fault("RCPT", "550 no", times=1))
         transport = plain(server)
@@ -155,7 +155,7 @@ def test_after_refusals_of_all_recipients_the_connection_serves_the_next_message
     assert server.connections == 1
 
 
-def test_a_lost_answer_to_the_whole_message_is_told_as_what_it_is(body, message_to):
+def test_a_lost_answer_to_the_whole_message_is_told_as_what_it_is(body, message_to) -> None:
     with SmtpServer() as server:
         server.faults.append(Fault("END", hang_up=True, keep=True))
         with pytest.raises(MailError, match=r"received the whole message, but its reply was lost.*same Message-ID") as caught:
@@ -164,7 +164,7 @@ def test_a_lost_answer_to_the_whole_message_is_told_as_what_it_is(body, message_
     assert len(server.received) == 1
 
 
-def test_a_message_larger_than_the_server_takes_is_not_even_begun(tmp_path, message_to):
+def test_a_message_larger_than_the_server_takes_is_not_even_begun(tmp_path, message_to) -> None:
     big = tmp_path / "big.eml"
     big.write_bytes(b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" * 3000)
     with SmtpServer(max_bytes=2000) as server:
@@ -175,7 +175,7 @@ def test_a_message_larger_than_the_server_takes_is_not_even_begun(tmp_path, mess
     assert "the server accepts 2.0 kB, the message has 6.1 kB; lower attach_limit" in result.text
 
 
-def test_an_address_outside_ascii_needs_a_server_that_knows_smtputf8(body, message_to):
+def test_an_address_outside_ascii_needs_a_server_that_knows_smtputf8(body, message_to) -> None:
     with SmtpServer(utf8=False) as server:
         transport = plain(server)
         result, = transport.deliver(message_to("用户@example.com"), body)
@@ -191,7 +191,7 @@ def test_an_address_outside_ascii_needs_a_server_that_knows_smtputf8(body, messa
 
 
 @pytest.mark.parametrize("address", ["a@example.com>\r\nRCPT TO:<b@example.com", "a\n@example.com"])
-def test_an_address_with_a_line_end_reaches_nobody(address, body, message_to):
+def test_an_address_with_a_line_end_reaches_nobody(address, body, message_to) -> None:
     with SmtpServer() as server:
         transport = plain(server)
         result, = transport.deliver(message_to(address), body)
@@ -200,14 +200,14 @@ def test_an_address_with_a_line_end_reaches_nobody(address, body, message_to):
     assert not server.received
 
 
-def test_a_message_whose_file_is_gone_is_not_tried_again(tmp_path, message_to):
+def test_a_message_whose_file_is_gone_is_not_tried_again(tmp_path, message_to) -> None:
     with SmtpServer() as server, pytest.raises(MailError, match=r"cannot read the message: No such file") as caught:
         plain(server).deliver(message_to("a@example.com"), tmp_path / "none.eml")
     assert not caught.value.retry
 
 
 @pytest.mark.parametrize("mechanisms", ["PLAIN", "LOGIN"])
-def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, body, message_to, monkeypatch):
+def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, body, message_to, monkeypatch) -> None:
     import base64
 
     heard = io.StringIO()
@@ -228,7 +228,7 @@ def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, bo
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"\r\n.\r\n"]), max_size=8))
-def test_the_wire_form_is_what_smtplib_makes_of_the_whole_however_it_is_cut(chunks):
+def test_the_wire_form_is_what_smtplib_makes_of_the_whole_however_it_is_cut(chunks) -> None:
     whole = b"".join(chunks)
     text = smtplib._fix_eols(whole.decode("latin-1")).encode("latin-1")
     expected = smtplib._quote_periods(text)
@@ -247,5 +247,5 @@ def test_the_wire_form_is_what_smtplib_makes_of_the_whole_however_it_is_cut(chun
     ({"host": "m", "security": "starttls"}, ("m", 587, "starttls")),
     ({"host": "m", "port": 2465}, ("m", 2465, "tls")),
 ])
-def test_port_and_security_follow_from_each_other_and_are_never_plain_unasked(table, expected):
+def test_port_and_security_follow_from_each_other_and_are_never_plain_unasked(table, expected) -> None:
     assert server_of(MailTable.model_validate({"from": "a@b.c", **table})) == expected

@@ -14,7 +14,7 @@ from tests.mail.conftest import NOW
 from tests.servers.smtp import SmtpServer
 
 
-def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, authority, tmp_path, monkeypatch):
+def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, authority, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MAIL_PASSWORD", "s3cret")
     heard = io.StringIO()
     with SmtpServer(users={"me": "s3cret"}, tls=authority.context()) as server:
@@ -29,18 +29,18 @@ def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, a
     assert "s3cret" not in heard.getvalue()
 
 
-def test_two_test_messages_are_two(settings_from):
+def test_two_test_messages_are_two(settings_from) -> None:
     settings = settings_from()
     assert compose_test(settings, "a@example.com", NOW)["Message-ID"] != \
         compose_test(settings, "a@example.com", NOW)["Message-ID"]
 
 
-def test_without_a_host_it_is_a_maildir_in_data_dir(settings_from, tmp_path):
+def test_without_a_host_it_is_a_maildir_in_data_dir(settings_from, tmp_path) -> None:
     assert isinstance(open_transport(settings_from(), tmp_path), MaildirTransport)
     send_test(settings_from(), tmp_path, "me@example.com", now=NOW)
     assert len(list((tmp_path / "mail" / "new").iterdir())) == 1
 
 
-def test_an_unknown_provider_is_said_with_the_known_ones(settings_from):
+def test_an_unknown_provider_is_said_with_the_known_ones(settings_from) -> None:
     with pytest.raises(SettingsError, match=r"no provider named 'gmial' \(did you mean 'gmail'\?\); known: 126, 163"):
         settings_from(mail='provider = "gmial"')

@@ -1,7 +1,7 @@
-"""Small charts of a numeric field over time: a PNG inside the mail, with its story told in words beside it.
+"""Charts of a numeric field over time: a small PNG inside the mail, and the same facts as text.
 
-Drawn as steps, since a value holds until it changes; no letters, so that no font is needed; colours that stand on
-light and dark alike.
+A chart is drawn as steps, since a value holds until it changes. It contains no letters, so it needs no font; its colours are
+readable on light and dark backgrounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.store.mail import digests as stored
 from pipeline.text import clean_line
 
 WIDTH, HEIGHT = 280, 56
-"""Size as shown; the picture has twice as many pixels, for sharp screens."""
+"""Size as shown. The picture has twice as many pixels, for high-resolution screens."""
 MAX_CHARTS = 12
 _MAX_POINTS = 400
 _PAD = 6
@@ -33,7 +33,7 @@ Values = list[tuple[datetime, Json]]
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture and what it says, for those who cannot see it."""
+    """A picture and its alternative text."""
 
     picture: Picture
     alt: str
@@ -53,41 +53,41 @@ class Chart:
 
 def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *, words: Wording, zone: tzinfo,
               seed: str) -> dict[int, list[Chart]]:
-    """By id of a change, a chart of each of these fields that has changed at least once.
+    """Charts by id of a change: one for each of `fields` that changed at least once.
 
-    seed: makes the pictures' Content-IDs unique. Raises UsageError where the extra `charts` is not installed.
+    seed: makes the pictures' Content-IDs unique. Raises UsageError if the extra `charts` is not installed.
     """
     found: dict[int, list[Chart]] = {}
     wanted = [change for change in changes if any(name in fields for name in change.fields)][:MAX_CHARTS]
     for spider in dict.fromkeys(change.spider for change in wanted):
         own = [change for change in wanted if change.spider == spider]
-        courses: dict[str, list[Change]] = {}
+        histories: dict[str, list[Change]] = {}
         for past in stored.change_history(store, spider, [change.key for change in own]):
-            courses.setdefault(past.key, []).append(past)
+            histories.setdefault(past.key, []).append(past)
         for change in own:
             for name in fields:
-                values = _values(courses.get(change.key, []), name, until=change)
+                values = _values(histories.get(change.key, []), name, until=change)
                 if len(values) > 1 and name in change.fields and len(found) < MAX_CHARTS:
                     points = [(at, _number(value)) for at, value in values]
                     picture = Picture(f"chart-{change.id}-{len(found.get(change.id, ()))}@{seed}", draw(points))
-                    found.setdefault(change.id, []).append(Chart(picture, _told(name, values, words, zone)))
+                    found.setdefault(change.id, []).append(Chart(picture, _alt_text(name, values, words, zone)))
     return found
 
 
-def _values(course: Sequence[Change], field: str, *, until: Change) -> Values:
-    """When the field had which value; the last `_MAX_POINTS`. Of prices those in the currency of the last."""
+def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
+    """The last `_MAX_POINTS` values of the field with their times. Of prices only those in the currency of the last one."""
     values: Values = []
-    for change in course:
+    for change in history:
         if change.id > until.id:
             break
         if not values and change.kind is ChangeKind.CHANGED and number(change.before.get(field)) is not None:
-            values.append((change.at, change.before[field]))  # what is kept does not say since when
+            values.append((change.at, change.before[field]))  # the store does not know when it began
         if change.kind is not ChangeKind.GONE and number(change.after.get(field)) is not None:
             values.append((change.at, change.after[field]))
     return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]
 
 
-def _told(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
+def _alt_text(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
     alone = [value for _, value in values]
     first, last, low, high = (_written(value) for value in (alone[0], alone[-1], min(alone, key=_number), max(alone, key=_number)))
     return words.chart.format(field=clean_line(field, 40), start=f"{values[0][0].astimezone(zone):%Y-%m-%d}", first=first,
@@ -95,7 +95,7 @@ def _told(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
 
 
 def _written(value: Json) -> str:
-    """Prices as the site writes them."""
+    """A value as text; a price as the site writes it."""
     return clean_line(field_text(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
 
 
@@ -106,7 +106,7 @@ def _number(value: Json) -> float:
 
 
 def draw(points: Points) -> bytes:
-    """Steps from the first to the last of at least two points, as PNG. Raises UsageError without resvg."""
+    """Draw steps through at least two points, as PNG. Raises UsageError without resvg."""
     try:
         import resvg_py  # noqa: PLC0415  an extra; only digests with charts need it
     except ImportError as error:
@@ -120,17 +120,17 @@ def _svg(points: Points) -> str:
     begin, end = points[0][0], points[-1][0]
     span_s = (end - begin).total_seconds()
     low, high = min(value for _, value in points), max(value for _, value in points)
-    places = []
+    coordinates = []
     for at, (moment, value) in enumerate(points):
-        # The last value is drawn a piece beyond its moment, or it would not be seen.
+        # The last value is drawn a little beyond its time, else it would have no width.
         share = (moment - begin).total_seconds() / span_s if span_s else at / len(points)
         x = _PAD + share * (WIDTH - 2 * _PAD - 24)
         y = HEIGHT / 2 if high == low else _PAD + (high - value) / (high - low) * (HEIGHT - 2 * _PAD)
-        places.append((x, y))
-    path = f"M{places[0][0]:.1f} {places[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in places[1:])
-    x, y = WIDTH - _PAD, places[-1][1]
+        coordinates.append((x, y))
+    path = f"M{coordinates[0][0]:.1f} {coordinates[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in coordinates[1:])
+    x, y = WIDTH - _PAD, coordinates[-1][1]
     path += f"H{x}"
-    area = f"{path}V{HEIGHT - 1}H{places[0][0]:.1f}Z"
+    area = f"{path}V{HEIGHT - 1}H{coordinates[0][0]:.1f}Z"
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
             f'<path d="{area}" fill="#4f8fe6" fill-opacity="0.18"/>'
             f'<path d="{path}" fill="none" stroke="#4f8fe6" stroke-width="2" stroke-linejoin="round"/>'

@@ -1,4 +1,4 @@
-"""What became of one field: old → new as a whole, word by word where most of it stayed, place by place in long texts."""
+"""The difference of a field: old → new as a whole, word by word for similar texts, place by place in long texts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|\s+|[^\w\s]")
 _CONTEXT = 40
 SHORT = 24
 LIMIT = 280
-REACH = 200_000
-"""Of a longer text only the beginning is compared."""
+MAX_COMPARED = 200_000
+"""Characters. Of a longer text only the beginning is compared."""
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
 _MAX_SPANS = 24
-"""A place that would alternate more often is shown as a whole: it is easier to read, and costs a mail less."""
+"""A place with more spans is shown as a whole, which is easier to read and shorter."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,17 @@ class Place:
 
     @property
     def parted(self) -> list[tuple[Span, bool]]:
-        """Each span, and whether a blank goes before it: two words without one would read as one, and a tag inside a
-        word is what spam filters take for hiding."""
+        """Each span, and whether a space goes before it. Without it two words would read as one, and spam filters treat a tag
+        inside a word as hidden text."""
         ends = ["", *(span.text for span in self.spans)]
         return [(span, end[-1:].isalnum() and span.text[:1].isalnum()) for span, end in zip(self.spans, ends, strict=False)]
 
 
 def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> tuple[list[Place], int]:
-    """Where two texts differ: line by line where one has lines, else one place. None when they only differ in blanks.
+    """Where two texts differ: the first `most` places, and the number of the rest.
 
-    The first `most` places, and how many more there are. limit: characters that each side of a place may have.
+    Texts of several lines are compared line by line. Texts that differ only in white space have no place. limit: characters of
+    each side of a place.
     """
     if before.strip() and after.strip() and ("\n" in before or "\n" in after):
         old, new = _lines(before), _lines(after)
@@ -71,11 +72,11 @@ def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> 
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in map(clean_line, clean_text(text[:REACH]).split("\n")) if line]
+    return [line for line in map(clean_line, clean_text(text[:MAX_COMPARED]).split("\n")) if line]
 
 
 def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
-    """Each line that changed: what it was, and what it is; None for neither."""
+    """The lines that changed, before and after; None where a line was added or removed."""
     for op, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if op == "equal":
             continue
@@ -101,7 +102,7 @@ def _beginning(line: str, limit: int) -> str:
 def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
     """The difference of two texts, each cut to about `limit` characters around the first difference.
 
-    Short or unlike texts come as one old and one new span; texts that differ in blanks only as none.
+    Short or dissimilar texts give one old and one new span, texts that differ only in white space give none.
     """
     before, after = _window(before, after, limit)
     if before == after:
@@ -117,17 +118,17 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
 
 
 def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
-    """How many pairs of equal tokens there are: what one step of the matcher costs. Prose has few."""
+    """The number of pairs of equal tokens, which is the cost of one step of the matcher. Prose has few."""
     counts = Counter(new)
     return sum(counts[token] for token in old)
 
 
 def _window(before: str, after: str, limit: int) -> tuple[str, str]:
-    """Both texts on one line, from shortly before where they part."""
-    before, after = clean_line(before[:REACH]), clean_line(after[:REACH])
-    parted = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
+    """Both texts on one line, from shortly before the first difference."""
+    before, after = clean_line(before[:MAX_COMPARED]), clean_line(after[:MAX_COMPARED])
+    differs_at = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
                   min(len(before), len(after)))
-    start = max(0, parted - _CONTEXT) if parted > _CONTEXT * 2 else 0
+    start = max(0, differs_at - _CONTEXT) if differs_at > _CONTEXT * 2 else 0
     cut = []
     for text in (before, after):
         piece = text[start:start + limit]

@@ -1,4 +1,4 @@
-"""Scraped HTML as a part of a mail: its text with emphasis, lists, tables and links; nothing that loads, runs or hides."""
+"""Sanitize scraped HTML for a mail: keep text, emphasis, lists, tables and links; remove what loads, runs or hides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.text import clean_line, clean_text
 from pipeline.urls import joined
 
 MAX_SOURCE = 64_000
-"""Characters of a field that are looked at."""
+"""Characters. The rest of a longer field is ignored."""
 TEXT_LIMIT = 1200
 _MARKUP_LIMIT = 4000
 # No del and ins, which are how a mail shows changes; no headings above its own; no pictures, which would be loaded.
@@ -29,9 +29,9 @@ _CELL = re.compile(r"</t[dh]><t[dh]>")
 
 
 def sanitised(source: str, *, base: str = "", limit: int = TEXT_LIMIT) -> Markup:
-    """`source` as a fragment that is safe to show, with at most `limit` characters of text.
+    """`source` as a safe HTML fragment with at most `limit` characters of text.
 
-    base: what relative links start from; without it they are left out.
+    base: the URL that relative links refer to. Without it they are left out.
     """
     cleaned = _HEADING.sub(lambda found: "</b></p>" if found[1] else "<p><b>", _cleaned(source, base))
     cut = "".join(_cut(cleaned, limit))
@@ -39,7 +39,7 @@ def sanitised(source: str, *, base: str = "", limit: int = TEXT_LIMIT) -> Markup
 
 
 def plain(source: str) -> str:
-    """The text that `source` shows, a line for each block."""
+    """The visible text of `source`, one line for each block."""
     text = _CELL.sub(" · ", _BREAK.sub("\n", re.sub(r">\s+<", "><", _cleaned(source, ""))))
     text = html.unescape(_TOKEN.sub(lambda token: "" if token[0].startswith("<") else token[0], text))
     return "\n".join(line for line in map(clean_line, text.split("\n")) if line)
@@ -55,7 +55,7 @@ def _cleaned(source: str, base: str) -> str:
 
 
 def _cut(cleaned: str, limit: int) -> Iterator[str]:
-    """The tokens that fit; what stays open is closed by cleaning again."""
+    """The tokens that fit. Cleaning again closes the tags that stay open."""
     markup = text = 0
     for match in _TOKEN.finditer(cleaned):
         token = match[0]
