@@ -209,11 +209,11 @@ def test_settings_with_ten_mistakes_say_all_ten(program: Program) -> None:
     lines = done.stderr.splitlines()
     assert all(line.startswith("settings.toml: ") for line in lines), done.stderr
     for place, words in [
-        ("mail.from", "no e-mail address"), ("mail.password", "{ env"), ("proxies.office", "not a proxy URL"),
+        ("mail.from", "not an e-mail address"), ("mail.password", "{ env"), ("proxies.office", "not a proxy URL"),
         ("spiders.s.spider", "known: crawl"), ("spiders.s.start[0]", "http"),
         ("spiders.s.proxy", "known: office"), ("spiders.s.delay", '"30s"'), ("spiders.s.schedule", "hour"),
         ("spiders.s.concurency", "did you mean 'concurrency'?"), ("digests.d.spiders", "known: s"),
-        ("digests.d.to[0]", "no e-mail address"),
+        ("digests.d.to[0]", "not an e-mail address"),
     ]:
         assert any(line.startswith(f"settings.toml: {place}: ") and words in line for line in lines), (place, done.stderr)
     assert "plain" not in done.stderr

@@ -91,8 +91,8 @@ check = {{ jmes = "ok" }}
 
 
 @pytest.mark.parametrize(("lines", "words"), [
-    ("fields = { n = 1 }", "the value of fields.n is no text: forms send texts"),
-    ("fields = { remember = true }", "the value of fields.remember is no text"),
+    ("fields = { n = 1 }", "the value of fields.n is not a text: forms send texts"),
+    ("fields = { remember = true }", "the value of fields.remember is not a text"),
     ('json = true\nfields = { a = { b = [ { password = "plain" } ] } }', "password is a secret and is never written here"),
     ("json = true\nfields = { when = 2026-01-01 }", "the value of when has no form in JSON"),
     ("json = true\nfields = { n = nan }", "the value of n has no form in JSON")])

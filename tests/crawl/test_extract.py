@@ -67,13 +67,13 @@ def extract(table: dict[str, Any], text: str) -> Any:
     ({"data": "microdata", "jmes": "[0].offers.price", "type": "number"}, """<div itemscope itemtype="x:Product">
         <b itemprop=name>Pen</b><p itemprop=offers itemscope><meta itemprop=price content="1.5"></p></div>""", [1.5]),
     ({"data": "csv", "jmes": "[].price", "type": "number"}, "name;price\r\nPen;1,5\r\n\"a;b\";2\r\n", [1.5, 2]),
-    ({"css": ":is(p"}, "<p>", "no CSS selector"),
+    ({"css": ":is(p"}, "<p>", "not a CSS selector"),
     ({"css": "p", "format": "%d"}, "", "belongs to type"),
     ({"css": "p", "guess": True}, "", "belongs to type"),
-    ({"css": "p", "type": "date", "guess": ["german"]}, "", "no language that dates are read in"),
+    ({"css": "p", "type": "date", "guess": ["german"]}, "", "not a language that dates are read in"),
     ({"css": "p", "json": "script"}, "", "is read with jmes"),
-    ({"regex": "("}, "", "no regular expression"),
-    ({"css": "p", "type": "date", "format": "%"}, "", "no date format"),
+    ({"regex": "("}, "", "not a regular expression"),
+    ({"css": "p", "type": "date", "format": "%"}, "", "not a date format"),
 ])
 def test_rules_give_values(rule: dict[str, Any], text: str, expected: Any) -> None:
     if isinstance(expected, str):

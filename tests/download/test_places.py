@@ -105,12 +105,12 @@ def test_a_file_that_someone_changed_is_not_taken_for_the_same_content(bench: Be
 
 
 @pytest.mark.parametrize(("path", "problem"), [
-    ("/etc/{name}", "has an empty part"), ("../{name}", "no name that every system takes"),
-    ("a//{name}", "has an empty part"), ("a:b/{name}", "no name that every system takes"),
+    ("/etc/{name}", "has an empty part"), ("../{name}", "not a name that every system takes"),
+    ("a//{name}", "has an empty part"), ("a:b/{name}", "not a name that every system takes"),
     ("{nmae}", "has no placeholder {nmae} (did you mean 'name'?)"), ("{name}/x", "the last part of"),
     ("{item.title}", "needs {name} or {ext}"), ("{item.}/{name}", "has no placeholder {item.}"),
-    ("{name", "no name that every system takes"), ("a/" * 9 + "{name}", "more than 8 folders"),
-    ("{item.titel}/{name}", "{item.titel}, which is no field of its items (did you mean 'title'?)")])
+    ("{name", "not a name that every system takes"), ("a/" * 9 + "{name}", "more than 8 folders"),
+    ("{item.titel}/{name}", "{item.titel}, which is not a field of its items (did you mean 'title'?)")])
 def test_a_template_that_cannot_be_is_said_when_the_settings_are_read(tmp_path: Path, path: str, problem: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f"""

@@ -73,7 +73,7 @@ def test_another_address_must_be_meant(settings):
         assert settings(f'[heartbeat]\nhost = "{host}"\nallow_remote = true\nallow_plain = true\n').heartbeat.on_port
         assert settings(f'[heartbeat]\nhost = "{host}"\nallow_remote = true\ncertificate = "c.pem"\n').heartbeat.on_port
     settings('[heartbeat]\nhost = "localhost"\n')
-    with pytest.raises(SettingsError, match="no network"):
+    with pytest.raises(SettingsError, match="not a network"):
         settings('[heartbeat]\nallow = ["10.0.0.0/99"]\n')
     with pytest.raises(SettingsError, match="needs its certificate"):
         settings('[heartbeat]\nkey = "key.pem"\n')

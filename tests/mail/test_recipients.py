@@ -151,9 +151,9 @@ def test_any_value_has_a_number_or_none(value) -> None:
 
 
 @pytest.mark.parametrize(("table", "says"), [
-    ('where = ["price <"]', r"digests.morning.where\[0\]: 'price <' is no condition"),
+    ('where = ["price <"]', r"digests.morning.where\[0\]: 'price <' is not a condition"),
     ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is none"),
-    ('quiet = "25:00-1"', "are no quiet hours"),
+    ('quiet = "25:00-1"', "are not quiet hours"),
     ('unsubscribe = "http://example.com/u"', "one-click unsubscribing needs https"),
     ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the digest does not have the group's spider 'news'"),
     ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "needs somebody in to, cc or bcc")])

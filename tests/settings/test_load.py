@@ -101,20 +101,20 @@ def test_a_database_without_a_password_may_stand_in_the_file(tmp_path: Path, url
     ("[heartbeat]\nport = 99999\n", "found 99999"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = ["0 7 * * *", "0 25 * * *"]\n', "spiders.s.schedule[1]: hour '25'"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", untl = 3 }\n', "did you mean 'until'?"),
-    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", skip = ["works"] }\n', "'works' is no day"),
+    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", skip = ["works"] }\n', "'works' is not a day"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", from = 2026-12-02, until = 2026-12-01 }\n', "before from"),
-    ('[calendars]\nworks = ["2026-02-30"]\n', "no day of the calendar"),
+    ('[calendars]\nworks = ["2026-02-30"]\n', "not a day of the calendar"),
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n[spiders.t]\nstart = "http://x/"\nafter = ["s"]\n', "s after t after s"),
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n', "no spider named 't'"),
-    ('[spiders.s]\nstart = "http://x/"\ncatch_up = 3\n', "3 is no duration"),
+    ('[spiders.s]\nstart = "http://x/"\ncatch_up = 3\n', "3 is not a duration"),
 ])
 def test_a_mistake_gets_its_fix(tmp_path: Path, text: str, words: str) -> None:
     assert words in problem(tmp_path, text)
 
 
 @pytest.mark.parametrize(("rule", "words"), [
-    ('"a["', "no CSS selector"), ('"//a["', "no XPath"), ('{ jmes = "a..b" }', "no JMESPath"),
-    ('{ css = "a", regex = "(" }', "no regular expression"), ('{ css = "a", xpath = "//a" }', "found css, xpath"),
+    ('"a["', "not a CSS selector"), ('"//a["', "not an XPath expression"), ('{ jmes = "a..b" }', "not a JMESPath expression"),
+    ('{ css = "a", regex = "(" }', "not a regular expression"), ('{ css = "a", xpath = "//a" }', "found css, xpath"),
     ('""', "matches nothing")])
 def test_a_bad_selector_is_said_at_check(tmp_path: Path, rule: str, words: str) -> None:
     assert words in problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\nfollow = [{rule}]\n')

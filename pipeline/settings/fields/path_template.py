@@ -30,7 +30,7 @@ def _template(value: object) -> object:
         if not text:
             raise _problem("{found} has an empty part; write it as \"{example}\"", found=value)
         if not _TEXT.fullmatch(text) or _ENDS.match(text):
-            raise _problem("{part} in {found} is no name that every system takes: letters, digits, blanks and "
+            raise _problem("{part} in {found} is not a name that every system takes: letters, digits, blanks and "
                            ".,()+&@=[]-_, without a dot or a blank at its ends", found=value, part=part)
         for name in PLACEHOLDER.findall(part):
             if name not in PLACEHOLDERS and not (name.startswith(ITEM) and len(name) > len(ITEM)):

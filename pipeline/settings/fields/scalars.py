@@ -36,7 +36,7 @@ def duration_s(value: object) -> object:
     """ "30s", "15m", "2h", "7d" (and sums such as "1h30m") in seconds; numbers are refused as ambiguous."""
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
         return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
-    raise PydanticCustomError("duration", "{found} is no duration; write it as \"30s\", \"15m\", \"2h\" or \"7d\"",
+    raise PydanticCustomError("duration", "{found} is not a duration; write it as \"30s\", \"15m\", \"2h\" or \"7d\"",
                               {"found": repr(value)})
 
 
@@ -44,7 +44,7 @@ def size_bytes(value: object) -> object:
     """ "20MB", "1GiB" in bytes."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * _BYTES[match[2]])
-    raise PydanticCustomError("size", "{found} is no size; write it as \"500kB\", \"20MB\" or \"1GiB\"",
+    raise PydanticCustomError("size", "{found} is not a size; write it as \"500kB\", \"20MB\" or \"1GiB\"",
                               {"found": repr(value)})
 
 
@@ -130,7 +130,7 @@ def _http_url(value: str) -> str:
     except ValueError as error:
         raise PydanticCustomError("url", "no URL: {why}", {"why": str(error)}) from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PydanticCustomError("url", "{found} is no http(s) URL", {"found": repr(value)})
+        raise PydanticCustomError("url", "{found} is not an http(s) URL", {"found": repr(value)})
     return value
 
 
@@ -156,7 +156,7 @@ def is_address(text: str) -> bool:
 
 def _address(value: object) -> object:
     if isinstance(value, str) and not is_address(value):
-        raise PydanticCustomError("address", "{found} is no e-mail address", {"found": repr(value)})
+        raise PydanticCustomError("address", "{found} is not an e-mail address", {"found": repr(value)})
     return value
 
 
@@ -185,7 +185,7 @@ def _network(value: object) -> object:
         try:
             return str(ip_network(value, strict=False))
         except ValueError as error:
-            raise PydanticCustomError("network", "{found} is no network; write it as \"10.0.0.0/8\" or \"fd00::/8\"",
+            raise PydanticCustomError("network", "{found} is not a network; write it as \"10.0.0.0/8\" or \"fd00::/8\"",
                                       {"found": repr(value)}) from error
     return value
 

@@ -95,7 +95,7 @@ def _at_times(days: str, times: str) -> Iterator[Cron]:
     for text in re.split(r"\s*(?:,|\band\b)\s*", times):
         match = _TIME.fullmatch(text)
         if not match:
-            raise ValueError(f"{text!r} is no time of day such as 07:00")
+            raise ValueError(f"{text!r} is not a time of day such as 07:00")
         yield parse_cron(f"{int(match[2])} {int(match[1])} * * {weekdays}")
 
 
@@ -103,7 +103,7 @@ def parse_cron(schedule: str) -> Cron:
     """The five fields of crontab(5). Raises ValueError saying which is off."""
     fields = schedule.lower().split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(f"{schedule!r} is no schedule ({len(fields)} fields, not five)")
+        raise ValueError(f"{schedule!r} is not a schedule ({len(fields)} fields, not five)")
     minutes, hours, days, months, weekdays = (
         _allowed(text, *field) for text, field in zip(fields, _FIELDS, strict=True))
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
@@ -181,7 +181,7 @@ def parse_days(entries: Iterable[str]) -> Days:
         elif re.fullmatch(r"[a-z]{3}(-[a-z]{3})?", text):
             weekdays.update(day % 7 for day in _allowed(text, *_FIELDS[4]))
         else:
-            raise ValueError(f"{entry!r} is no day; write it as \"2026-12-24\", \"2026-12-24..2027-01-02\", \"12-25\" or \"sun\"")
+            raise ValueError(f"{entry!r} is not a day; write it as \"2026-12-24\", \"2026-12-24..2027-01-02\", \"12-25\" or \"sun\"")
     return Days(frozenset(weekdays), frozenset(yearly), tuple(spans))
 
 
@@ -189,12 +189,12 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{text} is no day of the calendar") from error
+        raise ValueError(f"{text} is not a day of the calendar") from error
 
 
 def _when(value: object) -> object:
     if not isinstance(value, str):
-        raise PydanticCustomError("schedule", "{found} is no schedule; write {examples}",
+        raise PydanticCustomError("schedule", "{found} is not a schedule; write {examples}",
                                   {"found": repr(value), "examples": EXAMPLES})
     try:
         parse_when(value)
@@ -212,14 +212,14 @@ def _day(value: object) -> object:
             pass  # told below
     if type(value) is date:
         return value
-    raise PydanticCustomError("schedule", "{found} is no day; write it as 2026-12-24", {"found": repr(str(value))})
+    raise PydanticCustomError("schedule", "{found} is not a day; write it as 2026-12-24", {"found": repr(str(value))})
 
 
 def _days(value: object) -> object:
     """Dates may stand bare in TOML."""
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
-        raise PydanticCustomError("schedule", "{found} are no days", {"found": repr(value)})
+        raise PydanticCustomError("schedule", "{found} are not days", {"found": repr(value)})
     return tuple(entry.isoformat() if type(entry) is date else entry for entry in entries)
 
 

@@ -24,7 +24,7 @@ def _quiet(value: object) -> object:
     """ "22:00-07:00" as two times of day."""
     match = _QUIET.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[1].zfill(2) + match[2] == match[3].zfill(2) + match[4]:
-        raise PydanticCustomError("quiet", "{found} are no quiet hours; write them as \"22:00-07:00\"",
+        raise PydanticCustomError("quiet", "{found} are not quiet hours; write them as \"22:00-07:00\"",
                                   {"found": repr(value)})
     first, second = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
     return (first, second)

@@ -23,7 +23,7 @@ def check_css(value: str | None) -> str | None:
         try:
             cssselect.parse(value)
         except cssselect.SelectorError as error:
-            raise PydanticCustomError("selector", "{found} is no CSS selector: {why}",
+            raise PydanticCustomError("selector", "{found} is not a CSS selector: {why}",
                                       {"found": repr(value), "why": str(error)}) from error
     return value
 
@@ -33,7 +33,7 @@ def _check_xpath(value: str | None) -> str | None:
         try:
             etree.XPath(value, namespaces={"re": "http://exslt.org/regular-expressions"})
         except etree.XPathError as error:
-            raise PydanticCustomError("selector", "{found} is no XPath: {why}",
+            raise PydanticCustomError("selector", "{found} is not an XPath expression: {why}",
                                       {"found": repr(value), "why": str(error)}) from error
     return value
 
@@ -43,7 +43,7 @@ def _check_jmes(value: str | None) -> str | None:
         try:
             jmespath.compile(value)
         except JMESPathError as error:
-            raise PydanticCustomError("selector", "{found} is no JMESPath: {why}", {
+            raise PydanticCustomError("selector", "{found} is not a JMESPath expression: {why}", {
                 "found": repr(value), "why": str(error).partition("\n")[0]}) from error
     return value
 
@@ -53,7 +53,7 @@ def _check_regex(value: str | None) -> str | None:
         try:
             regex.compile(value)
         except regex.error as error:
-            raise PydanticCustomError("selector", "{found} is no regular expression: {why}",
+            raise PydanticCustomError("selector", "{found} is not a regular expression: {why}",
                                       {"found": repr(value), "why": str(error)}) from error
     return value
 
@@ -131,7 +131,7 @@ class SelectorTable(Table):
             try:
                 datetime.strptime(example.strftime(value), value)  # noqa: DTZ007  only whether it is one
             except (ValueError, re.error) as error:
-                raise PydanticCustomError("selector", "{found} is no date format: {why}",
+                raise PydanticCustomError("selector", "{found} is not a date format: {why}",
                                           {"found": repr(value), "why": str(error)}) from error
         return value
 
@@ -143,7 +143,7 @@ class SelectorTable(Table):
             from dateparser.data.languages_info import language_order  # noqa: PLC0415  an extra
             for language in value if isinstance(value, tuple) else ():
                 if language not in language_order:
-                    raise PydanticCustomError("language", "{found} is no language that dates are read in; "
+                    raise PydanticCustomError("language", "{found} is not a language that dates are read in; "
                                               "write it as \"de\" or \"pt\"", {"found": repr(language)})
         return value
 
@@ -237,7 +237,7 @@ def _minimum(value: object) -> object:
         return float(match[1]), bool(match[2])
     if isinstance(value, tuple):
         return value
-    raise PydanticCustomError("min_change", "{found} is no change; write it as \"5%\" or as an amount such as 0.5",
+    raise PydanticCustomError("min_change", "{found} is not a change; write it as \"5%\" or as an amount such as 0.5",
                               {"found": repr(value)})
 
 
@@ -274,7 +274,7 @@ class ItemsTable(Table):
         for option in ("key", "ignore", "min_change", "coverage"):
             for name in getattr(self, option):
                 if known and name not in known:
-                    raise PydanticCustomError("key", "{option} names {name}, which is no field{hint}", {
+                    raise PydanticCustomError("key", "{option} names {name}, which is not a field{hint}", {
                         "option": option, "name": repr(name), "hint": nearest(name, known)})
         for name in self.key:
             if name in known and known[name].type == "price":

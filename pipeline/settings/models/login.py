@@ -16,7 +16,7 @@ from pipeline.settings.models.extraction import Selector, check_css
 def check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
     for status in value:
         if not 100 <= status <= 599:
-            raise PydanticCustomError("status", "{found} is no HTTP status; they are 100 to 599", {"found": status})
+            raise PydanticCustomError("status", "{found} is not an HTTP status; they are 100 to 599", {"found": status})
     return value
 
 
@@ -125,7 +125,7 @@ class LoginTable(LoginStepTable):
     @classmethod
     def _header_line(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9-]+: [\x20-\x7e]*\{token\}[\x20-\x7e]*", value):
-            raise PydanticCustomError("auth", "{found} is no header; write it as \"Authorization: Bearer {place}\"",
+            raise PydanticCustomError("auth", "{found} is not a header; write it as \"Authorization: Bearer {place}\"",
                                       {"found": repr(value), "place": "{token}"})
         return value
 
@@ -133,7 +133,7 @@ class LoginTable(LoginStepTable):
     def _of_a_piece(self) -> LoginTable:
         for name, value in self.fields.items():
             if not self.json_ and not isinstance(value, (str, Secret)):
-                raise PydanticCustomError("login", "the value of fields.{name} is no text: forms send texts; for an API, "
+                raise PydanticCustomError("login", "the value of fields.{name} is not a text: forms send texts; for an API, "
                                           "which takes numbers and tables, add json = true", {"name": name})
         if self.sends and self.url is None:
             raise PydanticCustomError("login", "url is missing: the page with the form (without fields, cookies alone are the login)")

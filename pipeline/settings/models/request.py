@@ -21,7 +21,7 @@ _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            raise PydanticCustomError("header", "{found} is no header's name; letters, digits and - only",
+            raise PydanticCustomError("header", "{found} is not a header's name; letters, digits and - only",
                                       {"found": repr(name)})
         if name.lower() in _OURS:
             raise PydanticCustomError("header", "the header {name} is set by the request itself; take it out", {"name": name})
@@ -69,7 +69,7 @@ class RequestTable(Table):
     @classmethod
     def _method(cls, value: str | None) -> str | None:
         if value is not None and not _TOKEN.fullmatch(value):
-            raise PydanticCustomError("request", "{found} is no method, such as GET or POST", {"found": repr(value)})
+            raise PydanticCustomError("request", "{found} is not a method, such as GET or POST", {"found": repr(value)})
         return value
 
     @field_validator("cookies")
@@ -77,7 +77,7 @@ class RequestTable(Table):
     def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
         for name, value in cookies.items():
             if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
-                raise PydanticCustomError("cookies", "{found} is no cookie's name", {"found": repr(name)})
+                raise PydanticCustomError("cookies", "{found} is not a cookie's name", {"found": repr(name)})
             if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
                 raise PydanticCustomError("cookies", "the value of {name} has a ; or a control character in it", {"name": name})
         return cookies

@@ -42,7 +42,7 @@ def _check_host(place: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise PydanticCustomError("host", "{found} is no host; write it as \"files.lan\" or \"files.lan:8090\"",
+        raise PydanticCustomError("host", "{found} is not a host; write it as \"files.lan\" or \"files.lan:8090\"",
                                   {"found": repr(place)})
     return place
 
@@ -212,7 +212,7 @@ class SpiderTable(Table):
     def _bare_hosts(cls, value: bool | tuple[str, ...]) -> bool | tuple[str, ...]:
         for host in value if isinstance(value, tuple) else ():
             if not re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
-                raise PydanticCustomError("host", "{found} is no host; write its name alone, such as \"files.lan\"",
+                raise PydanticCustomError("host", "{found} is not a host; write its name alone, such as \"files.lan\"",
                                           {"found": repr(host)})
         return value
 
@@ -221,7 +221,7 @@ class SpiderTable(Table):
     def _spans(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for span in value:
             if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span) or span[:5] == span[6:]:
-                raise PydanticCustomError("quiet", "{found} are no hours; write them as \"22:00-06:00\"",
+                raise PydanticCustomError("quiet", "{found} are not hours; write them as \"22:00-06:00\"",
                                           {"found": repr(span)})
         return value
 
@@ -270,7 +270,7 @@ class SpiderTable(Table):
             known = self.items.all_fields if self.items is not None else {}
             for name in item_fields(self.downloads.path):
                 if name not in known and name.partition(".")[0] not in known:
-                    raise PydanticCustomError("path", "downloads.path names {name}, which is no field of its items{hint}",
+                    raise PydanticCustomError("path", "downloads.path names {name}, which is not a field of its items{hint}",
                                               {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
             raise PydanticCustomError("items", "pages needs items (the first page without any is the last) or a cursor")

@@ -140,10 +140,10 @@ def test_a_check_that_does_not_match_is_not_called_a_wrong_password(site: Site, 
 
 
 @pytest.mark.parametrize(("line", "where"), [
-    ('check = "a[["', "login.check: 'a[[' is no CSS selector"),
-    ('check = "//a["', "login.check: '//a[' is no XPath"),
-    ('check = { regex = "(" }', "login.check.regex: '(' is no regular expression"),
-    ('expired.present = "b[["', "login.expired.present: 'b[[' is no CSS selector"),
+    ('check = "a[["', "login.check: 'a[[' is not a CSS selector"),
+    ('check = "//a["', "login.check: '//a[' is not an XPath expression"),
+    ('check = { regex = "(" }', "login.check.regex: '(' is not a regular expression"),
+    ('expired.present = "b[["', "login.expired.present: 'b[[' is not a CSS selector"),
     ("expired.stauts = [401]", "login.expired.stauts: unknown key (did you mean 'status'?)")])
 def test_malformed_rules_are_named(site: Site, open_with: OpenSession, line: str, where: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -152,7 +152,7 @@ def test_malformed_rules_are_named(site: Site, open_with: OpenSession, line: str
 
 
 def test_a_malformed_form_is_named(site: Site, open_with: OpenSession) -> None:
-    with pytest.raises(SettingsError, match=r"login\.form: 'a\[\[' is no CSS selector"):
+    with pytest.raises(SettingsError, match=r"login\.form: 'a\[\[' is not a CSS selector"):
         open_with(site.url, login=f'url = "{site.url}/login"\nform = "a[["')
 
 
