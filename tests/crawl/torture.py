@@ -80,7 +80,7 @@ class Site:
                 return Answer("down", 503)
             found = self.shown[page] = dict(self.state.get(page, {}))
         time.sleep(dawdle_s)
-        return Answer("".join(f"<p><b>{key}</b><i>{value}</i></p>" for key, value in found.items()))
+        return Answer(f"<h1>{page}</h1>" + "".join(f"<p><b>{key}</b><i>{value}</i></p>" for key, value in found.items()))
 
     def change(self) -> None:
         """Items come, change and go; one always stays, since a site of nothing is suspect."""

@@ -231,6 +231,8 @@ class _Session(SMTP):
             await super().smtp_EHLO(hostname)
 
     async def push(self, status: Any) -> None:
+        if status is None:  # a fault at the end of data said what there was to say
+            return
         if self._owner_server.seven_bits and b"8BITMIME" in (status if isinstance(status, bytes) else status.encode()):
             status = "250-ENHANCEDSTATUSCODES"
         await super().push(status)

@@ -126,8 +126,9 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         if self._unsent:
             self._transport.write(self._unsent)
-        if self._received:
-            self.data_received(self._received)
+        received, self._received = self._received, b""
+        if received:
+            self.data_received(received)
         if self.eof:
             self.eof_received()
 

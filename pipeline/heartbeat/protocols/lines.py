@@ -161,7 +161,9 @@ class LineProtocol:
         if first_bytes is FirstBytes.HTTP:
             self.closing = True
             self._cancel_timer()
-            self._as_http(bytes(self._buffer.lstrip(b"\r\n")))
+            data = bytes(self._buffer).lstrip(b"\r\n")
+            self._buffer.clear()  # the request may wait for its turn: it is kept once
+            self._as_http(data)
         return self._undecided or first_bytes is FirstBytes.HTTP
 
     def _rest(self) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import resource
 import socket
+import threading
+import tracemalloc
 import zlib
 
 import brotli
@@ -13,6 +16,7 @@ import pytest
 import requests
 
 from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
@@ -86,6 +90,34 @@ def test_no_route_inflates_or_keeps_what_a_stranger_sends(port, caplog, coding):
     assert memory_kb() - before < 40_000  # one bomb is 64 MB
     assert [record for record in caplog.records if record.exc_info] == []
     assert raw(port, b"ping\n", half_close=True) == b"pong\n"
+
+
+CROWD = 200
+
+
+async def running_loop():
+    return asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+def test_requests_of_many_that_wait_for_their_turn_are_kept_once(start, run):
+    heartbeat = start(limits=ServerLimits(connections=CROWD))
+    request = b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + ZEROS[:40_000]
+    go = threading.Event()
+    run(running_loop()).call_soon_threadsafe(go.wait)  # all are there at once when the loop goes on
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.create_connection(heartbeat.address, 10)) for _ in range(CROWD)]
+        for sock in socks:
+            sock.sendall(request)
+        tracemalloc.start()
+        try:
+            go.set()
+            for sock in socks:
+                assert status_of(sock.recv(65536)) == 415
+            kept = tracemalloc.get_traced_memory()[1] / CROWD
+        finally:
+            tracemalloc.stop()
+    assert kept < ServerLimits().unanswered_bytes
 
 
 def test_a_body_without_end_is_cut_off_before_it_takes_memory(port):
