@@ -250,14 +250,14 @@ def test_what_a_visitor_types_is_escaped(site, browser, password_file):
 
 @pytest.mark.parametrize("path", ["/catalogue?page=0", "/catalogue?page=6", "/catalogue?page=x", "/product/0",
                                   "/product/99999", "/files/nothing", "/files/..%2f..%2fetc%2fpasswd", "/nothing"])
-def test_what_is_not_there_is_a_plain_404(site, browser, password_file, path):
+def test_a_missing_page_is_a_plain_404(site, browser, password_file, path):
     log_in(browser, site, password_file)
     response = browser.get(site.url + path, timeout=10)
     assert response.status_code == 404
     assert response.text == "404 Not Found\n"
 
 
-def test_robots_may_read_all_but_the_way_out(site, browser):
+def test_robots_txt_disallows_only_the_logout(site, browser):
     assert browser.get(f"{site.url}/robots.txt", timeout=10).text == "User-agent: *\nDisallow: /logout\n"
 
 

@@ -4,21 +4,18 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
-import stat
-import subprocess
 
 import pytest
 import requests
 
-from pipeline.errors import HeartbeatError, SettingsError
+from pipeline.errors import SettingsError
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.addresses import pages_url
 from pipeline.heartbeat.client import HeartbeatClient, client_for
-from pipeline.heartbeat.connections.listeners import ListenOptions, bind_unix_socket, tls_context
+from pipeline.heartbeat.connections.listeners import ListenOptions
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
+from pipeline.heartbeat.server import HeartbeatServer
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -28,7 +25,7 @@ from tests.heartbeat.http.test_app import raw
 TOKEN = Token("t0ken-" * 8)
 
 
-class Strangers(AccessPolicy):
+class RemoteOnly(AccessPolicy):
     """Takes every client for one of another machine: tests have loopback only."""
 
     def is_local(self, peer):
@@ -49,7 +46,7 @@ def settings(tmp_path):
     return settings
 
 
-def test_who_may_connect_and_who_needs_no_token():
+def test_the_access_policy_decides_who_may_connect_and_who_needs_no_token():
     access = AccessPolicy(TOKEN, parse_networks(("10.0.0.0/8", "fd00::/8")))
     for peer in ("127.0.0.1", "127.8.9.10", "::1", "", "::ffff:127.0.0.1"):
         assert access.may_connect(peer)
@@ -64,7 +61,7 @@ def test_who_may_connect_and_who_needs_no_token():
     assert not AccessPolicy(None).accepts_token("")
 
 
-def test_another_address_must_be_meant(settings):
+def test_another_address_needs_allow_remote_and_allow_plain(settings):
     for host in ("0.0.0.0", "192.0.2.1", "::", "box.example"):
         with pytest.raises(SettingsError, match="allow_remote = true"):
             settings(f'[heartbeat]\nhost = "{host}"\n')
@@ -79,8 +76,8 @@ def test_another_address_must_be_meant(settings):
         settings('[heartbeat]\nkey = "key.pem"\n')
 
 
-def test_strangers_get_echoes_and_liveness_and_nothing_else_without_the_token(start):
-    heartbeat = start(access=Strangers(TOKEN), udp=True)
+def test_other_machines_get_only_echoes_and_liveness_without_the_token(start):
+    heartbeat = start(access=RemoteOnly(TOKEN), udp=True)
     answers = raw(heartbeat, b"hi\nping\nstatus\nwatch\nspider x\ntoken wrong\nhealth\n", half_close=True).splitlines()
     assert answers[0].endswith(b"] hi")
     assert answers[1] == b"pong"
@@ -95,8 +92,8 @@ def test_strangers_get_echoes_and_liveness_and_nothing_else_without_the_token(st
     assert requests.get(base, timeout=10).status_code == 403
 
 
-def test_strangers_with_the_token_get_all_of_it(start):
-    heartbeat = start(access=Strangers(TOKEN))
+def test_other_machines_with_the_token_get_the_status(start):
+    heartbeat = start(access=RemoteOnly(TOKEN))
     word = f"token {TOKEN.reveal()}\nhealth\n".encode()
     assert raw(heartbeat, word, half_close=True) == b"ok\nok\n"
     answer = requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/healthz", timeout=10,
@@ -105,13 +102,13 @@ def test_strangers_with_the_token_get_all_of_it(start):
     assert HeartbeatClient(*heartbeat.address, token=TOKEN.reveal()).ask("health") == "ok"
 
 
-def test_strangers_need_no_token_where_the_status_is_open(start):
-    heartbeat = start(access=Strangers(TOKEN, open_status=True))
+def test_other_machines_need_no_token_where_the_status_is_open(start):
+    heartbeat = start(access=RemoteOnly(TOKEN, open_status=True))
     assert raw(heartbeat, b"health\n", half_close=True) == b"ok\n"
 
 
-def test_datagrams_of_strangers_get_echoes_only_and_never_carry_a_token(start):
-    heartbeat = start(access=Strangers(TOKEN), udp=True)
+def test_datagrams_of_other_machines_get_echoes_only_and_never_carry_a_token(start):
+    heartbeat = start(access=RemoteOnly(TOKEN), udp=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(10)
         sock.connect(heartbeat.address)
@@ -120,7 +117,7 @@ def test_datagrams_of_strangers_get_echoes_only_and_never_carry_a_token(start):
         assert sock.recv(2000) == b"pong"
 
 
-def test_a_client_outside_the_networks_is_cut_off_without_a_word(start):
+def test_a_client_outside_the_allowed_networks_is_closed_without_an_answer(start):
     heartbeat = start(access=Outsiders(TOKEN), udp=True)
     with socket.create_connection(heartbeat.address, 10) as sock, contextlib.suppress(ConnectionError):
         sock.sendall(b"status\n")
@@ -131,90 +128,6 @@ def test_a_client_outside_the_networks_is_cut_off_without_a_word(start):
         sock.send(b"ping")
         with pytest.raises(TimeoutError):
             sock.recv(100)
-
-
-# TLS
-
-
-@pytest.fixture
-def tls(settings, authority, tmp_path):
-    certificate = authority.issue()
-    (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-    (tmp_path / "key.pem").write_bytes(certificate.private_key_pem.bytes())
-    return settings('[heartbeat]\ncertificate = "cert.pem"\nkey = "key.pem"\n')
-
-
-@pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # what serve uses; asyncio leaves failed handshakes open
-def test_one_certificate_serves_lines_and_https(start, tls, authority):
-    heartbeat = start(tls=tls_context(tls), access=AccessPolicy(TOKEN))
-    answer = requests.get(f"https://127.0.0.1:{heartbeat.address[1]}/?token={TOKEN.reveal()}", timeout=10,
-                          verify=str(authority.ca_file), allow_redirects=False)
-    assert answer.status_code == 303
-    assert "; Secure" in answer.headers["Set-Cookie"]
-    found = client_for(tls)
-    assert list(HeartbeatClient("127.0.0.1", heartbeat.address[1], tls=found.tls).ask_lines(["ping", "health"])) == ["pong", "ok"]
-    strict = ssl.create_default_context()
-    strict.check_hostname = False
-    with pytest.raises(HeartbeatError, match="cannot be reached"):
-        HeartbeatClient("127.0.0.1", heartbeat.address[1], tls=strict).ask("ping")
-    with pytest.raises(HeartbeatError):
-        HeartbeatClient("127.0.0.1", heartbeat.address[1]).ask("ping", timeout_s=1)
-
-
-@pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # what serve uses; asyncio leaves failed handshakes open
-def test_old_tls_is_refused(start, tls):
-    heartbeat = start(tls=tls_context(tls))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(heartbeat.address, 10) as sock, pytest.raises((ssl.SSLError, ConnectionError)):
-        context.wrap_socket(sock)
-
-
-def test_a_certificate_that_cannot_be_used_says_so(settings, tls, tmp_path):
-    (tmp_path / "key.pem").write_text("no key")
-    with pytest.raises(HeartbeatError, match="belong together"):
-        tls_context(tls)
-    with pytest.raises(HeartbeatError, match="is missing"):
-        tls_context(settings('[heartbeat]\ncertificate = "none.pem"\n'))
-
-
-# A Unix socket
-
-
-def test_a_unix_socket_is_the_owners_alone_and_goes_with_the_service(run, service, tmp_path):
-    path = tmp_path / "run" / "heartbeat.sock"
-    heartbeat = HeartbeatServer(service, ListenOptions(port=None, socket_path=path), service=ServiceInfo(clock=lambda: NOW))
-    run(heartbeat.start())
-    try:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert HeartbeatClient("", 0, path=path).ask("health") == "ok"
-        with pytest.raises(HeartbeatError, match="another process answers"):
-            bind_unix_socket(path)
-        assert HeartbeatClient("", 0, path=path).ask("ping") == "pong"
-    finally:
-        run(heartbeat.stop())
-    assert not path.exists()
-
-
-@pytest.mark.needs("curl")
-def test_curl_reads_the_unix_socket(start, tmp_path):
-    start(socket_path=tmp_path / "s")
-    command = ["curl", "-sS", "-m", "10", "--unix-socket", str(tmp_path / "s"), "http://localhost/healthz"]
-    assert subprocess.run(command, capture_output=True, timeout=20, check=True).stdout == b"ok\n"
-
-
-def test_a_socket_left_behind_is_replaced_and_a_file_is_not(tmp_path):
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as gone:
-        gone.bind(str(path))
-    bind_unix_socket(path).close()
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(HeartbeatError, match="is no socket"):
-        bind_unix_socket(tmp_path / "file")
-    with pytest.raises(HeartbeatError, match="shorter"):
-        bind_unix_socket(tmp_path / ("x" * 200))
 
 
 # From settings
@@ -241,7 +154,7 @@ def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, c
     store.close()
 
 
-def test_other_machines_are_warned_of_and_reached_by_their_own_commands(settings, caplog, tmp_path):
+def test_remote_access_is_warned_of_in_the_log(settings, caplog, tmp_path):
     found = settings('[heartbeat]\nhost = "0.0.0.0"\nport = 0\nallow_remote = true\nallow_plain = true\nopen_status = true\n')
     log_addresses(found, HeartbeatServer(Service(), ListenOptions("0.0.0.0", 0)), on_terminal=False)
     assert "open_status = true" in caplog.text

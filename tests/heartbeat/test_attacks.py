@@ -16,7 +16,7 @@ GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("seed", [7, 2026])
-def test_random_bytes_and_broken_requests_leave_it_up_and_say_nothing_in_the_log(start, caplog, seed):
+def test_random_bytes_and_broken_requests_leave_it_up_and_the_log_empty(start, caplog, seed):
     heartbeat = start(limits=ServerLimits(quiet_s=0.01, drain_s=0.1))
     report = assault(heartbeat.address, seed=seed, number=3000)
     assert report.inputs == 3000
@@ -26,7 +26,7 @@ def test_random_bytes_and_broken_requests_leave_it_up_and_say_nothing_in_the_log
     assert len([record for record in caplog.records if record.name.startswith("pipeline")]) < 5
 
 
-def test_slow_clients_are_cut_off_and_the_honest_are_served_meanwhile(start):
+def test_slow_clients_are_cut_off_and_others_are_served_meanwhile(start):
     heartbeat = start(limits=ServerLimits(http_idle_s=0.5, idle_s=0.5, quiet_s=5, connections=300))
     slow = [socket.create_connection(heartbeat.address, 10) for _ in range(200)]
     for number, sock in enumerate(slow):
@@ -60,7 +60,7 @@ def test_slow_clients_are_cut_off_and_the_honest_are_served_meanwhile(start):
         sock.close()
 
 
-def test_half_open_connections_fill_no_more_than_their_places(start):
+def test_half_open_connections_take_no_more_than_their_share(start):
     heartbeat = start(limits=ServerLimits(connections=20))
     silent = [socket.create_connection(heartbeat.address, 10) for _ in range(20)]
     for sock in silent:  # each is in once it is answered
@@ -103,7 +103,7 @@ def test_thousands_of_connections_a_second_are_survived(heartbeat):
     assert honest(heartbeat.address) == b"pong\n"
 
 
-def test_an_endless_line_costs_no_more_than_a_line(heartbeat):
+def test_an_endless_line_takes_no_more_memory_than_a_line(heartbeat):
     with socket.create_connection(heartbeat.address, 10) as sock:
         sock.settimeout(10)
         with contextlib.suppress(ConnectionError):
@@ -120,7 +120,7 @@ def test_an_endless_line_costs_no_more_than_a_line(heartbeat):
     b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: +5\r\n\r\nhello",
     b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(20_000)) + b"\r\n",
     b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_a_smuggled_or_oversized_request_tells_no_status(heartbeat, service, request_):
+def test_a_smuggled_or_oversized_request_gets_no_status(heartbeat, service, request_):
     service.says = empty() | {"spiders": {"books": spider_status()}}
     with socket.create_connection(heartbeat.address, 10) as sock, contextlib.suppress(OSError):  # cut off
         sock.sendall(request_)

@@ -39,7 +39,7 @@ def test_each_line_is_answered_before_the_next_is_taken(heartbeat):
     assert list(answers) == [f"{STAMP} b", f"{STAMP} 你"]
 
 
-def test_nobody_there_is_one_clear_message():
+def test_an_unreachable_service_is_one_clear_message():
     port = free_port()
     with pytest.raises(HeartbeatError) as caught:
         HeartbeatClient("127.0.0.1", port).ask("ping")

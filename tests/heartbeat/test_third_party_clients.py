@@ -36,7 +36,7 @@ def sh(heartbeat, line, stdin=None):
     pytest.param("nc -N HOST PORT", marks=pytest.mark.needs("nc")),
     pytest.param("ncat HOST PORT", marks=pytest.mark.needs("ncat")),
     pytest.param("socat - TCP:HOST:PORT", marks=pytest.mark.needs("socat"))])
-def test_a_line_client_gets_its_lines_back_and_the_status_for_nothing(heartbeat, client):
+def test_a_line_client_gets_its_lines_back_and_the_status_for_no_input(heartbeat, client):
     assert sh(heartbeat, client, "ping\nhello ü\r\nquit\n") == (f"pong\n{STAMPED}hello ü\nbye\n", 0)
     assert sh(heartbeat, client, "no newline")[0] == f"{STAMPED}no newline\n"
     assert json.loads(sh(heartbeat, client)[0])["health"] == "ok"
@@ -59,13 +59,13 @@ def test_ncat_speaks_lines_over_tls(start, authority, tmp_path):
 
 
 @pytest.mark.needs("telnet")
-def test_a_person_at_telnet_sees_answers(heartbeat):
+def test_telnet_shows_answers(heartbeat):
     answer, _ = sh(heartbeat, "(echo ping; sleep 1; echo quit; sleep 1) | telnet HOST PORT")
     assert answer.splitlines()[-2:] == ["pong", "bye"]
 
 
 @pytest.mark.needs("check_tcp", "check_http")
-def test_monitoring_plugins_tell_well_from_unwell(heartbeat, service):
+def test_monitoring_plugins_distinguish_ok_from_degraded(heartbeat, service):
     tcp = "check_tcp -H HOST -p PORT -t 5 -s 'health\\nquit\\n' -E -e ok -M crit"
     http = "check_http -H HOST -p PORT -t 5 -u /healthz -s ok"
     assert sh(heartbeat, "check_tcp -H HOST -p PORT -t 5 -E -s 'health\\nquit\\n' -e ok -M crit")[1] == 0
@@ -78,7 +78,7 @@ def test_monitoring_plugins_tell_well_from_unwell(heartbeat, service):
 
 @pytest.mark.needs("promtool", "curl")
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
-def test_promtool_finds_nothing_to_say_about_the_metrics(heartbeat, service, accept):
+def test_promtool_accepts_the_metrics(heartbeat, service, accept):
     service.says = BUSY
     if accept == "text/plain":  # promtool reads the text format only
         done, code = sh(heartbeat, "curl -s http://HOST:PORT/metrics | promtool check metrics 2>&1")

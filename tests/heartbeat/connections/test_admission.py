@@ -59,11 +59,11 @@ def said(sock, data):
     ("", UNIX), ("127.0.0.1", LOCAL), ("127.3.4.5", LOCAL), ("::1", LOCAL), ("::ffff:127.0.0.1", LOCAL), ("192.0.2.1", "192.0.2.1"),
     ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8::ffff:1", "2001:db8::/64"),
     ("2001:db8:0:1::1", "2001:db8:0:1::/64"), ("fe80::1%eth0", "fe80::/64")])
-def test_who_is_counted_together(peer, origin):
+def test_an_address_is_counted_with_its_origin(peer, origin):
     assert origin_of(peer, AccessPolicy().is_local) == origin
 
 
-def test_each_origin_has_its_share_and_this_machine_what_is_kept_for_it():
+def test_each_origin_has_its_share_and_this_machine_its_reserve():
     counts = ConnectionCounts(16)
     taken = dict.fromkeys(("a", "b", "c", "d", LOCAL, UNIX), 0)
     for origin in taken:
@@ -79,14 +79,14 @@ def test_each_origin_has_its_share_and_this_machine_what_is_kept_for_it():
     assert UNIX_CONNECTIONS < 512
 
 
-def test_a_port_with_one_place_gives_it_to_anybody():
+def test_a_port_with_one_connection_gives_it_to_any_origin():
     assert all(ConnectionCounts(1).has_room(origin) for origin in ("192.0.2.1", LOCAL, UNIX))
 
 
 # The port
 
 
-def test_one_address_cannot_take_the_places_of_others(start, opened):
+def test_one_address_cannot_take_the_connections_of_others(start, opened):
     heartbeat = start(limits=ServerLimits(connections=16, queue_s=0.1), access=Machines())
     held = [opened(heartbeat.address, "127.0.0.2") for _ in range(4)]
     assert all(pinged(sock) for sock in held)
@@ -95,7 +95,7 @@ def test_one_address_cannot_take_the_places_of_others(start, opened):
     assert pinged(opened(heartbeat.address))
 
 
-def test_this_machine_and_its_socket_have_places_when_others_took_all(start, opened, tmp_path):
+def test_this_machine_and_the_unix_socket_have_room_when_others_took_theirs(start, opened, tmp_path):
     heartbeat = start(limits=ServerLimits(connections=16, queue_s=0.1), access=Machines(), socket_path=tmp_path / "s")
     held = [opened(heartbeat.address, f"127.0.0.{2 + number % 5}") for number in range(14)]
     assert all(pinged(sock) for sock in held)
@@ -107,7 +107,7 @@ def test_this_machine_and_its_socket_have_places_when_others_took_all(start, ope
     assert HeartbeatClient("", 0, path=tmp_path / "s").ask("ping") == "pong"
 
 
-def test_livez_is_answered_and_http_refused_in_http_when_all_places_are_taken(start, opened):
+def test_a_full_port_answers_livez_and_refuses_http_with_503(start, opened):
     heartbeat = start(limits=ServerLimits(connections=4, queue_s=0.1))
     held = [opened(heartbeat.address) for _ in range(4)]
     assert all(pinged(sock) for sock in held)
@@ -120,7 +120,7 @@ def test_livez_is_answered_and_http_refused_in_http_when_all_places_are_taken(st
     assert said(opened(heartbeat.address), b"ping\n") == b"error: 4 connections are all this port has; try again later\n"
 
 
-def test_livez_that_comes_in_two_packets_is_answered_without_a_place(start, opened):
+def test_a_full_port_answers_livez_that_comes_in_two_packets(start, opened):
     heartbeat = start(limits=ServerLimits(connections=1, queue_s=30))
     assert pinged(opened(heartbeat.address))
     waits = opened(heartbeat.address)
@@ -128,7 +128,7 @@ def test_livez_that_comes_in_two_packets_is_answered_without_a_place(start, open
     assert said(waits, LIVEZ[10:]).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_who_says_nothing_makes_room(start, opened):
+def test_a_silent_client_is_closed_for_a_new_one(start, opened):
     heartbeat = start(limits=ServerLimits(connections=4, queue_s=30))
     silent = [opened(heartbeat.address) for _ in range(4)]
     assert pinged(opened(heartbeat.address))
@@ -142,7 +142,7 @@ def test_a_request_that_does_not_arrive_makes_room(start, opened):
     assert pinged(opened(heartbeat.address))
 
 
-def test_where_nothing_listens_ping_says_so_in_other_words(program):
+def test_ping_distinguishes_a_full_port_from_a_missing_one(program):
     program.write("")
     missing = program.run("ping", "x")
     assert missing.returncode == 9
@@ -184,7 +184,7 @@ def shaken(sock):
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-def test_who_may_not_connect_sees_no_handshake(start, opened, tls):
+def test_a_client_that_may_not_connect_gets_no_handshake(start, opened, tls):
     class OneMachine(AccessPolicy):
         def may_connect(self, peer):
             return peer == "127.0.0.1"
@@ -210,7 +210,7 @@ def test_silent_sockets_take_no_handshake_from_others(start, opened, tls):
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-def test_a_handshake_that_takes_too_long_is_given_up_with_its_place(start, opened, tls):
+def test_a_handshake_that_takes_too_long_is_closed_and_no_longer_counted(start, opened, tls):
     heartbeat = start(tls=tls, limits=ServerLimits(connections=60, handshake_s=0.3))
     for number in range(50):  # more than shake hands at a time
         opened(heartbeat.address).sendall(b"\x16\x03\x01" if number % 2 else b"")

@@ -28,7 +28,7 @@ def test_work_that_fills_a_slice_leaves_the_rest_to_later_turns_in_order():
     assert len(turns) > 1
 
 
-def test_what_work_causes_comes_after_it():
+def test_work_added_by_work_runs_after_it():
     async def worked():
         slices = TimeSlice()
         done = []

@@ -183,7 +183,7 @@ def test_the_token_is_made_once_and_only_its_owner_reads_it(tmp_path):
     assert first.reveal() not in repr(first)
 
 
-def test_a_damaged_token_is_no_open_door(tmp_path):
+def test_an_empty_token_file_is_refused(tmp_path):
     (tmp_path / TOKEN_FILE).write_text("\n")
     with pytest.raises(HeartbeatError, match="too short"):
         load_or_create_token(tmp_path)
@@ -212,7 +212,7 @@ def test_pages_with_scraped_content_are_locked_without_the_token(port, world, pa
     opened.close()
 
 
-def test_a_wrong_token_is_told_so_and_a_right_one_can_be_typed(port, world):
+def test_a_wrong_token_is_refused_and_the_right_one_can_be_typed(port, world):
     assert requests.get(f"http://127.0.0.1:{port}/?token=wrong", timeout=10).status_code == 403
     answer = requests.post(f"http://127.0.0.1:{port}/enter", data={"token": world.token.reveal()}, timeout=10,
                            allow_redirects=False)
@@ -238,7 +238,7 @@ def test_a_spider_shows_its_runs_changes_downloads_and_log(browser, world):
     assert page(browser, "/spiders/idle").text_content().count("None yet.") == 4
 
 
-def test_log_lines_are_for_people(world):
+def test_log_lines_are_shown_as_time_and_message(world):
     log = world.settings.data_dir / "logs" / "runs" / "1.log"
     log.parent.mkdir(parents=True)
     log.write_text(json.dumps({"time": "2026-11-22T10:00:01.5+00:00", "message": "one\ntwo", "traceback": "a\nb"})
@@ -288,7 +288,7 @@ def test_a_run_at_work_is_followed_live_and_without_scripts(browser, world):
     assert not page(browser, f"/runs/{run.id}").cssselect("script")
 
 
-def test_a_stop_does_not_wait_for_those_who_watch(start, world, run):
+def test_a_stop_ends_live_event_streams(start, world, run):
     live = world.run("live", 5, None)
     heartbeat = start(source=world, actions=world.actions, access=AccessPolicy(world.token))
     with requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/runs/{live.id}/events", stream=True, timeout=10,
@@ -298,7 +298,7 @@ def test_a_stop_does_not_wait_for_those_who_watch(start, world, run):
         run(heartbeat.stop())
 
 
-def test_what_is_not_there_is_not_found(browser):
+def test_missing_pages_are_404(browser):
     for path in ("/spiders/none", "/runs/99", "/runs/99/events", "/runs/x", "/messages/99", "/messages/99/body",
                  "/spiders/..%2f..%2fetc", "/runs/-1", "/runs/" + "9" * 40):
         assert browser.get(browser.base + path, timeout=10).status_code == 404, path

@@ -47,7 +47,7 @@ BUSY = empty() | {
 }
 
 
-def test_healthz_is_200_only_when_all_is_well(get, service):
+def test_healthz_is_200_only_when_health_is_ok(get, service):
     assert (get("/healthz").status_code, get("/healthz").text) == (200, "ok\n")
     service.says = BUSY
     assert (get("/healthz").status_code, get("/healthz").text) == (503, "degraded: books: <b>late</b>\n")
@@ -62,7 +62,7 @@ def test_livez_and_readyz_tell_the_process_from_its_store(get, service):
     assert get("/healthz").status_code == 503
 
 
-def test_status_json_is_what_the_word_says(get, heartbeat):
+def test_status_json_equals_the_answer_to_status(get, heartbeat):
     response = get("/status.json")
     assert response.headers["Content-Type"].startswith("application/json")
     assert response.text.encode() == raw(heartbeat, b"status\n", half_close=True)
@@ -118,7 +118,7 @@ def test_the_overview_of_an_empty_or_broken_service_is_a_page_too(get, service):
     assert "cannot be read" in get("/").text
 
 
-def test_a_name_that_is_not_ours_is_refused(get, start):
+def test_a_host_header_with_another_name_is_refused(get, start):
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "user@localhost"):
         assert get("/status.json", headers={"Host": host}).status_code == 421
     for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "192.0.2.7"):
@@ -128,7 +128,7 @@ def test_a_name_that_is_not_ours_is_refused(get, start):
     assert requests.get(url, headers={"Host": "pipeline.lan:8000"}, timeout=10).status_code == 200
 
 
-def test_every_answer_forbids_what_a_browser_need_not_do(get):
+def test_every_response_has_the_security_headers(get):
     for path, status in (("/", 200), ("/metrics", 200), ("/nothing", 404), ("/livez", 200)):
         response = get(path)
         assert response.status_code == status
@@ -217,7 +217,7 @@ def test_curl_gets_the_health_and_its_exit_code(heartbeat, service):
     assert (done.returncode, done.stdout) == (22, b"degraded: books: <b>late</b>\n")
 
 
-def test_a_bug_in_an_answer_is_a_500_that_tells_nothing_and_is_logged(get, service, caplog):
+def test_an_exception_is_a_500_without_details_and_is_logged(get, service, caplog):
     service.says = ZeroDivisionError("secret")
     response = get("/status.json")
     assert response.status_code == 500

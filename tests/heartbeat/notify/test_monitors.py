@@ -81,7 +81,7 @@ def notifier(settings, status=None, **options):
     return MonitorNotifier(lambda: settings, lambda: Mask(("hunter2",)), status or ok, sender=BeatSender(retry_s=0.01), **options)
 
 
-def test_a_run_tells_its_switch_of_start_success_and_failure(settings, monkeypatch):
+def test_a_run_sends_beats_for_start_success_and_failure(settings, monkeypatch):
     async def story():
         async with fake_switch() as switch:
             monkeypatch.setenv("BEAT", switch.url)
@@ -125,7 +125,7 @@ def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplo
     assert url not in caplog.text
 
 
-def test_nobody_there_is_no_reason_to_stop(free_port, monkeypatch):
+def test_an_unreachable_switch_raises_an_error_without_its_url(free_port, monkeypatch):
     monkeypatch.setenv("BEAT", f"http://127.0.0.1:{free_port}/x")
     with pytest.raises(PipelineError, match="not reached") as caught:
         send_beat(Secret("env", "BEAT"), "success", "")
@@ -133,7 +133,7 @@ def test_nobody_there_is_no_reason_to_stop(free_port, monkeypatch):
     assert str(free_port) not in str(caught.value)
 
 
-def test_a_url_that_anybody_could_read_on_the_way_is_refused(settings, monkeypatch):
+def test_a_beat_url_without_https_is_refused(settings, monkeypatch):
     with pytest.raises(SettingsError, match="https"):
         settings(heartbeat='beat = "http://hc.example/x"')
     monkeypatch.setenv("BEAT", "http://hc.example/x")
@@ -154,7 +154,7 @@ def test_too_many_beats_are_dropped_not_kept(settings, caplog):
     assert "too many beats are pending" in caplog.text
 
 
-def test_the_whole_is_told_again_and_again_and_failing_is_a_failure(settings):
+def test_the_service_sends_beats_and_failing_is_a_failure(settings):
     async def story():
         async with fake_switch() as switch:
             says = [empty(), empty() | {"health": "degraded", "reasons": ["late"]},
@@ -190,7 +190,7 @@ def supervisor(tmp_path):
         yield sock
 
 
-def test_systemd_hears_of_ready_stopping_and_the_watchdog(settings, supervisor):
+def test_systemd_is_notified_of_ready_stopping_and_the_watchdog(settings, supervisor):
     systemd = SystemdNotifier({"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "100000"})
     assert systemd.watchdog_s == 0.05
 
@@ -211,7 +211,7 @@ def test_systemd_hears_of_ready_stopping_and_the_watchdog(settings, supervisor):
     assert heard == b"STOPPING=1"
 
 
-def test_systemd_may_be_abstract_gone_or_not_there_at_all():
+def test_the_systemd_socket_may_be_abstract_gone_or_missing():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0pipeline-test-notify")
         SystemdNotifier({"NOTIFY_SOCKET": "@pipeline-test-notify"}).notify(STATUS="two\nlines")

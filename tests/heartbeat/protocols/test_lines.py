@@ -59,13 +59,13 @@ def test_a_line_without_its_newline_is_answered_at_the_end_of_input(start, conne
     assert answers.read().decode().splitlines() == [f"{STAMP} one", f"{STAMP} two"]
 
 
-def test_a_client_that_says_nothing_and_ends_is_told_the_status(connect):
+def test_a_client_that_sends_nothing_and_ends_gets_the_status(connect):
     sock, answers = connect()
     sock.shutdown(socket.SHUT_WR)
     assert json.loads(answers.read())["health"] == "ok"
 
 
-def test_half_a_connection_still_gets_every_answer_in_order(connect):
+def test_a_half_closed_connection_gets_every_answer_in_order(connect):
     sock, answers = connect()
     sock.sendall(b"status\nx\nhealth\nping\nspiders\nlast")
     sock.shutdown(socket.SHUT_WR)
@@ -74,7 +74,7 @@ def test_half_a_connection_still_gets_every_answer_in_order(connect):
     assert json.loads(got[0])["schema"] == 1
 
 
-def test_control_characters_are_shown_and_bytes_that_are_no_text_kill_nothing(connect):
+def test_control_characters_and_invalid_utf8_come_back_escaped(connect):
     sock, answers = connect()
     sock.sendall(b"\x1b[2J\x00\tx\x7f\xff\xc2\x9b\xe2\x82\n" + "ok \u202eko\u2066 \u0639 e\u0301\n".encode())
     assert lines(answers, 2) == [f"{STAMP} \\x1b[2J\\x00\tx\\x7f\\xff\\x9b\\xe2\\x82",
@@ -88,13 +88,13 @@ def test_control_characters_are_shown_and_bytes_that_are_no_text_kill_nothing(co
     ("downloads", "0 waiting, 0 failed"), ("proxies", "no proxies"), ("quit", "bye"),
     ("status please", f"{STAMP} status please"), ("Status", f"{STAMP} Status"),
 ])
-def test_every_word_has_its_one_line(connect, word, answer):
+def test_every_command_has_a_one_line_answer(connect, word, answer):
     sock, answers = connect()
     sock.sendall(f"{word}\n".encode())
     assert lines(answers, 1) == [answer]
 
 
-def test_help_names_every_word_in_one_line(connect):
+def test_help_names_every_command_in_one_line(connect):
     sock, answers = connect()
     sock.sendall(b"help\nping\n")
     named, after = lines(answers, 2)
@@ -200,7 +200,7 @@ def test_a_store_that_cannot_be_read_is_failing_and_says_why(connect, service):
     assert lines(answers, 2) == ["failing: store: var: the database is damaged; restore a backup", "pong"]
 
 
-def test_a_bug_in_an_answer_costs_that_answer_only(connect, service, caplog):
+def test_an_exception_in_one_answer_does_not_affect_the_next(connect, service, caplog):
     service.says = ZeroDivisionError("bug")
     sock, answers = connect()
     sock.sendall(b"health\nping\n")
@@ -308,7 +308,7 @@ def test_a_client_that_never_reads_is_held_back_then_cut_off(start, connect):
         flood()
 
 
-def test_clients_that_flood_the_port_leave_time_for_others(connect):
+def test_clients_that_flood_the_port_do_not_delay_others(connect):
     done = threading.Event()
 
     def flood():
@@ -333,14 +333,14 @@ def test_clients_that_flood_the_port_leave_time_for_others(connect):
     assert worst < 0.5
 
 
-def test_a_silent_client_is_let_go_after_a_while(start, connect):
+def test_an_idle_client_is_closed(start, connect):
     heartbeat = start(limits=ServerLimits(idle_s=0.2))
     _, answers = connect(heartbeat.address)
     assert answers.read() == b""
     _until(lambda: not heartbeat.connection_count)
 
 
-def test_more_clients_than_the_port_has_are_told_so(start, connect):
+def test_a_client_too_many_gets_an_error(start, connect):
     heartbeat = start(limits=ServerLimits(connections=3))
     inside = [connect(heartbeat.address) for _ in range(3)]
     for sock, answers in inside:
@@ -365,7 +365,7 @@ def _until(condition):
         threading.Event().wait(0.005)
 
 
-def test_a_client_that_resets_its_connection_disturbs_nobody(connect, heartbeat):
+def test_a_reset_connection_does_not_affect_other_clients(connect, heartbeat):
     for _ in range(20):
         sock, answers = connect()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -397,7 +397,7 @@ def test_random_bytes_get_one_line_for_each_line(connect, caplog):
     assert not caplog.records
 
 
-def test_random_bytes_on_many_connections_leave_the_server_well(connect, heartbeat, caplog):
+def test_random_bytes_on_many_connections_do_not_stop_the_server(connect, heartbeat, caplog):
     chance = random.Random(11)
     openings = [b"GET / HTTP/1.1\r\n", b"POST ", b"\x16\x03\x01", b"status\n", b"", b"PRI * HTTP/2.0\r\n\r\n",
                 b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"]
@@ -434,7 +434,7 @@ def test_localhost_answers_on_every_address_it_has(start, connect):
     assert lines(answers, 1) == ["pong"]
 
 
-def test_a_stopped_heartbeat_frees_its_port_and_its_clients(run, start, connect):
+def test_a_stopped_heartbeat_frees_its_port_and_closes_its_clients(run, start, connect):
     heartbeat = start()
     sock, answers = connect(heartbeat.address)
     sock.sendall(b"ping\n")
@@ -462,7 +462,7 @@ def test_nc_without_input_gets_the_status(heartbeat):
     assert json.loads(done.stdout)["health"] == "ok"
 
 
-def test_limits_leave_files_to_the_rest_of_the_service(start):
+def test_the_connection_limit_leaves_open_files_to_the_rest_of_the_service(start):
     import resource
 
     heartbeat = start(limits=ServerLimits(connections=10**9))

@@ -51,7 +51,7 @@ def test_an_answer_longer_than_a_packet_asks_for_tcp(ask, service):
     assert ask("status") == "error: the answer is longer than a packet, or than the question; ask over TCP"
 
 
-def test_an_answer_of_such_a_server_is_not_answered_again(start):
+def test_a_datagram_that_looks_like_an_answer_is_dropped(start):
     assert silent(start(udp=True).address, f"{STAMP} {STAMP} hello\n".encode())
 
 
@@ -59,7 +59,7 @@ def test_a_datagram_longer_than_an_answer_is_not_answered(start):
     assert silent(start(udp=True).address, b"x" * 1300)
 
 
-def test_each_source_has_its_budget(start):
+def test_each_source_address_has_a_rate_limit(start):
     heartbeat = start(udp=True, limits=ServerLimits(datagrams_per_s=2))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(heartbeat.address)
@@ -76,7 +76,7 @@ def received(sock):
         return b""
 
 
-def test_a_budget_fills_again_and_no_further_than_twice_its_rate():
+def test_a_token_bucket_fills_again_up_to_twice_its_rate():
     bucket = TokenBucket(2.0, 0.0)
     assert [bucket.take(0.0) for _ in range(5)] == [True, True, True, True, False]
     assert bucket.take(0.5)
@@ -108,7 +108,7 @@ def test_nc_gets_its_answer(start):
     assert done.stdout.decode() == f"{STAMP} hello\n"
 
 
-class Strangers(AccessPolicy):
+class RemoteOnly(AccessPolicy):
     """Takes every client for one of another machine: tests have loopback only."""
 
     def is_local(self, peer):
@@ -119,7 +119,7 @@ class Strangers(AccessPolicy):
                                       b"ping".ljust(1232, b"\n"), b"status".ljust(1232, b"\n"), b"\xff" * 300, b"\x1b" * 1232])
 def test_another_machine_gets_no_more_bytes_than_it_sent(start, service, question):
     service.says = empty() | {"reasons": ["x" * 900]}
-    heartbeat = start(udp=True, access=Strangers(open_status=True))
+    heartbeat = start(udp=True, access=RemoteOnly(open_status=True))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
         sock.connect(heartbeat.address)
@@ -132,7 +132,7 @@ def test_another_machine_gets_no_more_bytes_than_it_sent(start, service, questio
 
 
 def test_a_question_that_is_padded_is_answered_in_full(start):
-    heartbeat = start(udp=True, access=Strangers(open_status=True))
+    heartbeat = start(udp=True, access=RemoteOnly(open_status=True))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
         sock.connect(heartbeat.address)

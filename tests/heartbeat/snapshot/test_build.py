@@ -162,7 +162,7 @@ def test_a_spider_without_a_success_since_its_slot_and_grace_is_late(tell, ran):
     assert found["spiders"]["books"]["late"]
 
 
-def test_alive_with_runs_that_only_stop_is_not_ok(tell, ran):
+def test_a_spider_whose_runs_are_only_stopped_is_not_ok(tell, ran):
     ran(3)
     ran(2, Outcome.STOPPED)
     ran(1, Outcome.STOPPED)
@@ -316,7 +316,7 @@ def test_the_schema_file_is_the_shape():
     assert SCHEMA == 1
 
 
-def test_what_was_read_for_the_last_snapshot_tells_the_same_and_misses_no_new_run(tell, ran):
+def test_a_snapshot_with_history_equals_one_without_and_misses_no_new_run(tell, ran):
     history = RunHistory()
     for hours_ago, outcome in ((30, Outcome.SUCCEEDED), (20, Outcome.FAILED), (10, Outcome.SUCCEEDED)):
         ran(hours_ago, outcome, "why" if outcome is Outcome.FAILED else "", {"pages": hours_ago})

@@ -37,12 +37,12 @@ def test_a_clock_that_jumped_is_a_reason_for_ten_minutes():
     assert vitals.status(700)["clock_jump_s"] == 0
 
 
-def test_what_the_loop_says_never_makes_things_better():
+def test_loop_health_never_improves_the_health():
     found = with_service_health(empty() | {"health": "failing", "reasons": ["x"]}, {"lag_s": 9.0, "clock_jump_s": 0.0})
     assert (found["health"], len(found["reasons"])) == ("failing", 2)
 
 
-def test_the_heartbeat_takes_its_own_pulse(run, heartbeat):
+def test_the_server_measures_its_own_loop_lag(run, heartbeat):
     async def hold_up():
         time.sleep(1.5)
 
