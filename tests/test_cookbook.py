@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.foreground import send_digest
+from pipeline.cli.deliveries import send_digest
 from pipeline.settings import load
 from pipeline.store import open_store
 from tests.servers.pages import Answer, Asked, PageSite

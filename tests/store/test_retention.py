@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
-from pipeline.cli import data
+from pipeline.cli import data_files
 from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, RecipientResult, Request, Run
 from pipeline.settings import load
 from pipeline.store import Store
@@ -197,6 +197,6 @@ def test_pruning_by_hand_goes_by_the_settings_and_says_what_it_did(tmp_path: Pat
         (logs / f"{number}.log").touch()
         at = (datetime.now(UTC) - age).timestamp()
         os.utime(logs / f"{number}.log", (at, at))
-    assert data.prune(settings) == "deleted 1 files"
+    assert data_files.prune(settings) == "deleted 1 files"
     assert [path.name for path in logs.iterdir()] == ["0.log"]
-    assert data.prune(settings) == "nothing is beyond what [retention] keeps"
+    assert data_files.prune(settings) == "nothing is beyond what [retention] keeps"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import doctor
-from pipeline.cli.doctor import Finding, State
+from pipeline.cli import doctor_checks
+from pipeline.cli.doctor_checks import Finding, State
 from pipeline.cli.main import main
 from pipeline.store import open_store
 from pipeline.store.health import write_probe
@@ -28,7 +28,7 @@ def write(folder: Path, toml: str = "") -> str:
 
 
 def wrong(settings_file: str, *, connect: bool = False) -> list[Finding]:
-    return [finding for finding in doctor.examine(settings_file, now=datetime.now(UTC), connect=connect)
+    return [finding for finding in doctor_checks.examine(settings_file, now=datetime.now(UTC), connect=connect)
             if finding.state is not State.OK and "keeps this machine's clock" not in finding.found
             and finding.found != "no service answers"]
 

@@ -1,6 +1,6 @@
 """`pipeline doctor`: everything that could be wrong, looked at once; each finding with its fix.
 
-A composition root like foreground.py: settings, permissions, disk, clock, database, what is installed, the service,
+Looks at settings, permissions, disk, clock, database, what is installed, the service,
 and what `check --connect` tries. Nothing is changed, but a store that is not there yet is made.
 """
 
@@ -19,10 +19,10 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from sqlalchemy import func, select
 
 import pipeline
-from pipeline.cli.foreground import ask_status, try_connections
+from pipeline.cli.connections import try_connections
+from pipeline.cli.service_status import ask_status
 from pipeline.errors import HeartbeatBusyError, PipelineError, SettingsError
 from pipeline.heartbeat.connections.open_files import (
     LEAST_OPEN_FILES,
@@ -33,8 +33,7 @@ from pipeline.heartbeat.connections.open_files import (
 )
 from pipeline.settings import Settings, load, secrets
 from pipeline.store import Store, open_store
-from pipeline.store.database.engine import BACKENDS
-from pipeline.store.database.schema import pulse, runs
+from pipeline.store.health.database_facts import database_facts
 from pipeline.text import counted, size_for_people
 
 DISTRIBUTION = "crawl-to-inbox"
@@ -244,23 +243,17 @@ def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _store(store: Store, now: datetime) -> Iterator[Finding]:
-    backend = BACKENDS[store.kind]
-    with store.read() as connection:
-        version = str(connection.exec_driver_sql(backend.VERSION).scalar()).split()[0]
-        size = store.size_bytes(connection)
-        latest = [found for found in (connection.execute(select(func.max(runs.c.created_at))).scalar(),
-                                      connection.execute(select(func.max(pulse.c.at))).scalar()) if found]
+    facts = database_facts(store)
     faults = store.check()
     for fault in faults:
         yield Finding("database", State.PROBLEM, f"damaged: {fault}", "restore a backup (`pipeline restore FILE --replace`)")
-    if tuple(int(part) for part in version.split(".") if part.isdigit()) < backend.NEEDED:
-        needed = ".".join(map(str, backend.NEEDED))
-        yield Finding("database", State.PROBLEM, f"{store.kind} is {version}; {needed} is needed", "upgrade it")
-    if latest and max(latest) > now + CLOCK_SLACK:
-        yield Finding("clock", State.PROBLEM, f"the store knows of {max(latest):%Y-%m-%d %H:%M:%S} UTC, which is still to "
-                      "come", "set the clock of this machine, or of the one that wrote that")
+    if facts.needed:
+        yield Finding("database", State.PROBLEM, f"{store.kind} is {facts.version}; {facts.needed} is needed", "upgrade it")
+    if facts.newest is not None and facts.newest > now + CLOCK_SLACK:
+        yield Finding("clock", State.PROBLEM, f"the newest time in the store is {facts.newest:%Y-%m-%d %H:%M:%S} UTC, which is "
+                      "in the future", "set the clock of this machine, or of the one that wrote it")
     if not faults:
-        yield Finding("database", State.OK, f"{store.kind} {version}, {size_for_people(size)}, whole")
+        yield Finding("database", State.OK, f"{store.kind} {facts.version}, {size_for_people(facts.size_bytes)}, whole")
 
 
 def _service(settings: Settings) -> Iterator[Finding]:

@@ -1,0 +1,32 @@
+"""`pipeline doctor`: every finding of doctor_checks.py, each with its fix."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from pipeline.cli.options import json_option, settings_option, to_json
+from pipeline.text import counted
+
+
+@click.command()
+@settings_option
+@click.option("--offline", is_flag=True, help="Leave out what needs the network: proxies, logins, the mail server.")
+@json_option
+def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
+    """One page of what is wrong, each with its fix. Exits 1 when something is."""
+    from pipeline.cli.doctor_checks import State, examine
+    found = []
+    for finding in examine(settings_file, now=datetime.now(UTC), connect=not offline):
+        found.append(finding)
+        if not as_json:
+            mark = {State.OK: "ok", State.WARNING: "WARN", State.PROBLEM: "FAIL"}[finding.state]
+            click.echo(f"{mark:4}  {finding.check}: {finding.found}" + (f"\n      {finding.fix}" if finding.fix else ""))
+    problems = sum(finding.state is State.PROBLEM for finding in found)
+    if as_json:
+        click.echo(to_json({"problems": problems, "findings": [vars(finding) for finding in found]}))
+    else:
+        warnings = sum(finding.state is State.WARNING for finding in found)
+        click.echo(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
+    raise SystemExit(1 if problems else 0)

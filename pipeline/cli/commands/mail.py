@@ -1,0 +1,134 @@
+"""`pipeline digest`, `outbox` and `mail`: build digests, see and retry messages, test the mail server."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.options import load_settings, open_stored, settings_option
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+
+@click.command()
+@settings_option
+@click.argument("name")
+@click.option("--preview", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Write .eml, .html and .txt into DIR and change nothing.")
+@click.option("--since", type=click.DateTime(), help="With --preview: the runs since this day (UTC).")
+@click.option("--send", is_flag=True, help="Build it and deliver it now.")
+def digest(settings_file: str, name: str, preview: Path | None, since: datetime | None, *, send: bool) -> None:
+    """Build a digest now."""
+    from pipeline.cli.deliveries import send_digest
+    from pipeline.mail.digest import preview as preview_digest
+    from pipeline.settings import nearest
+    settings = load_settings(settings_file)
+    if name not in settings.digests:
+        raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where=settings.file,
+                         fix=f"known: {', '.join(settings.digests) or 'none'}")
+    if send == (preview is not None):
+        raise UsageError("say either --preview DIR or --send", where="digest")
+    store = open_stored(settings)
+    if preview is not None:
+        day = since.replace(tzinfo=UTC) if since else None
+        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day):
+            click.echo(str(path))
+        return
+    raise SystemExit(send_digest(store, settings, name, say=click.echo))
+
+
+@click.group(invoke_without_command=True)
+@settings_option
+@click.pass_context
+def outbox(ctx: click.Context, settings_file: str) -> None:
+    """What has not been sent, and why."""
+    ctx.obj = load_settings(settings_file)
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(outbox_list)
+
+
+@outbox.command("list")
+@click.pass_obj
+def outbox_list(settings: Settings) -> None:
+    """Messages that wait or are parked."""
+    from pipeline.store.mail import outbox as stored
+    for message in stored.list_messages(open_stored(settings)):
+        click.echo(f"{message.id}  {message.state.value}  {message.created_at.astimezone(settings.zone):%Y-%m-%d %H:%M}  "
+                   f"to {', '.join(message.recipients)}  “{message.subject}”"
+                   + (f"  {message.last_error}" if message.last_error else ""))
+
+
+@outbox.command("show")
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
+@click.pass_obj
+def outbox_show(settings: Settings, number: int) -> None:
+    """One message: its recipients and every attempt."""
+    from pipeline.store.mail import outbox as stored
+    found = stored.get(open_stored(settings), number)
+    if found is None:
+        raise UsageError(f"there is no message {number}", where="outbox")
+    message, recipients, attempts = found
+    click.echo(f"{message.subject}\n{message.state.value}, {message.size_bytes} bytes, {message.message_id}")
+    for entry in recipients:
+        state = "accepted" if entry.accepted else "waiting" if entry.retry else "refused"
+        click.echo(f"  {entry.address}: {state}" + (f" ({entry.code} {entry.text})" if entry.code else ""))
+    for at, attempt, error in attempts:
+        click.echo(f"  attempt {attempt} at {at.astimezone(settings.zone):%Y-%m-%d %H:%M:%S}: {error or 'delivered'}")
+
+
+@outbox.command("retry")
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
+@click.pass_obj
+def outbox_retry(settings: Settings, number: int) -> None:
+    """Try a waiting or parked message again now."""
+    from pipeline.cli.deliveries import deliver_now
+    from pipeline.store.mail import outbox as stored
+    store = open_stored(settings)
+    if not stored.retry(store, number, now=datetime.now(UTC)):
+        raise UsageError(f"no message {number} is waiting or parked", where="outbox")
+    raise SystemExit(deliver_now(store, settings, say=click.echo))
+
+
+@outbox.command("drop")
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
+@click.pass_obj
+def outbox_drop(settings: Settings, number: int) -> None:
+    """Give up on a message."""
+    from pipeline.store.mail import outbox as stored
+    if not stored.drop(open_stored(settings), number):
+        raise UsageError(f"no message {number} is waiting or parked", where="outbox")
+    click.echo(f"message {number} dropped")
+
+
+@click.group()
+def mail() -> None:
+    """The mail server."""
+
+
+@mail.command("test")
+@settings_option
+@click.option("--to", "address", required=True, metavar="ADDR")
+@click.option("--debug", is_flag=True, help="Show the SMTP dialogue, secrets masked.")
+def mail_test(settings_file: str, address: str, *, debug: bool) -> None:
+    """Send a test message."""
+    from pipeline.cli.deliveries import send_test
+    from pipeline.settings.fields.scalars import is_address
+    settings = load_settings(settings_file)
+    if not is_address(address):
+        raise UsageError(f"{address!r} is no e-mail address", where="--to")
+    click.echo(send_test(settings, address, dialogue=sys.stderr if debug else None))
+
+
+@mail.command("login")
+@settings_option
+def mail_login(settings_file: str) -> None:
+    """Log in to the mail server with OAuth2, in a browser, once."""
+    from pipeline.mail.transports.oauth2 import log_in
+    settings = load_settings(settings_file)
+    click.echo(f"the login is kept in {log_in(settings.mail, say=click.echo)}")

@@ -1,0 +1,66 @@
+"""`pipeline run`: spiders in the foreground, for real or as a dry run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.commands.serve import without_collection
+from pipeline.cli.options import (
+    json_option,
+    load_settings,
+    open_stored,
+    run_fields,
+    settings_option,
+    spider_name,
+    to_json,
+)
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.model import Run
+
+
+@click.command()
+@settings_option
+@click.argument("spiders", nargs=-1, metavar="SPIDER...")
+@click.option("--all", "every", is_flag=True, help="Every spider of the settings.")
+@click.option("--dry-run", is_flag=True, help="Show the items as JSON lines, and change nothing.")
+@json_option
+def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: bool, as_json: bool) -> None:
+    """Run spiders now, in the foreground, with live progress."""
+    if bool(spiders) == every:
+        raise UsageError("name the spiders to run, or --all", where="run")
+    from pipeline.workers.forkserver import warm_up
+    warm_up()  # first: a run waits for it; should the settings be wrong, it ends with us
+    with without_collection():
+        import asyncio
+
+        from pipeline.cli.foreground_run import run_now
+        from pipeline.run_summary import ended_line
+        settings = load_settings(settings_file)
+    names = list(settings.spiders) if every else [spider_name(settings, name) for name in dict.fromkeys(spiders)]
+    if dry_run:
+        from pipeline.cli.dry_run import run_dry
+        ended = run_dry(settings, names, out=click.echo, show=sys.stderr)
+        for entry in ended:
+            click.echo(ended_line(entry), err=True)
+        raise SystemExit(exit_code(ended))
+    store = open_stored(settings)
+    ended = asyncio.run(run_now(store, settings, names, show=sys.stderr))
+    if as_json:
+        click.echo(to_json([run_fields(entry) for entry in ended]))
+    else:
+        for entry in ended:
+            click.echo(ended_line(entry))
+    raise SystemExit(exit_code(ended))
+
+
+def exit_code(ended: list[Run]) -> int:
+    """0 when every run succeeded; the error family's code when all failures share one; else 1."""
+    from pipeline.errors import family
+    from pipeline.model import Outcome
+    codes = {family(entry.error_kind).exit_code for entry in ended if entry.outcome is not Outcome.SUCCEEDED}
+    return 0 if not codes else codes.pop() if len(codes) == 1 else 1

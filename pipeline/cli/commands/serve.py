@@ -1,0 +1,52 @@
+"""`pipeline serve`: the service in this process."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.options import load_settings, settings_option
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """What a start loads stays: to look through it for garbage again and again takes a fifth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@click.command()
+@settings_option
+@click.option("--once", is_flag=True, help="Do what is due, deliver what came of it, and end.")
+def serve(settings_file: str, *, once: bool) -> None:
+    """Run triggers, outbox and heartbeat until SIGTERM or Ctrl-C."""
+    with without_collection():
+        import asyncio
+
+        import uvloop
+
+        from pipeline import logs
+        from pipeline.service import serve as serve_until_stopped
+        from pipeline.settings.masking import Mask
+
+        def configure_logs(settings: Settings) -> None:
+            logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts)
+
+        settings = load_settings(settings_file)
+        configure_logs(settings)
+    # uvloop answers twice as many questions for the same CPU time (benchmarks/heartbeat.py).
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        raise SystemExit(runner.run(serve_until_stopped(settings, once=once, show_progress=sys.stderr.isatty(),
+                                                    configure_logs=configure_logs)))

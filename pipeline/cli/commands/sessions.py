@@ -1,0 +1,68 @@
+"""`pipeline login` and `cookies`: try a spider's login, import and show its cookies."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import load_settings, settings_option, spider_name
+from pipeline.errors import UsageError
+from pipeline.text import counted
+
+
+@click.command()
+@settings_option
+@click.option("--fresh", is_flag=True, help="Log in again, though the session still holds.")
+@click.argument("spider")
+def login(settings_file: str, spider: str, *, fresh: bool) -> None:
+    """Try a spider's login."""
+    from pipeline.session import UNCHECKABLE, open_session
+    settings = load_settings(settings_file)
+    table = settings.spiders[spider_name(settings, spider)]
+    if table.login is None:
+        raise UsageError("has no [login] table", where=f"spiders.{spider}")
+    session = open_session(spider, table, settings)
+    made = session.ensure_login(fresh=fresh)
+    held = "the imported cookies hold" if not table.login.sends else \
+        "the session still holds; the password was not tried (--fresh tries it)"
+    click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in its jar")
+    if not session.checkable:
+        click.echo(f"{spider}: {UNCHECKABLE}")
+
+
+@click.group()
+def cookies() -> None:
+    """A spider's cookie jar."""
+
+
+@cookies.command("import")
+@settings_option
+@click.argument("spider")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def cookies_import(settings_file: str, spider: str, file: Path) -> None:
+    """Bring in a browser's cookies: cookies.txt, a Cookie header, or a JSON export."""
+    from pipeline.session import open_session
+    settings = load_settings(settings_file)
+    table = settings.spiders[spider_name(settings, spider)]
+    session = open_session(spider, table, settings)
+    count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
+    click.echo(f"{spider}: {count} cookies brought in")
+
+
+@cookies.command("show")
+@settings_option
+@click.argument("spider")
+def cookies_show(settings_file: str, spider: str) -> None:
+    """The cookies of a spider, values masked, and when each expires."""
+    from pipeline.session import describe, open_session
+    settings = load_settings(settings_file)
+    session = open_session(spider, settings.spiders[spider_name(settings, spider)], settings)
+    for cookie in describe(session.jar, datetime.now(UTC)):
+        if cookie.expires is None:
+            ends = "ends with the browser session"
+        else:
+            verb = "expired" if cookie.expired else "expires"
+            ends = f"{verb} {cookie.expires.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"
+        click.echo(f"{cookie.domain}{cookie.path}  {cookie.name} = {cookie.value}  {ends}  {' '.join(cookie.flags)}")

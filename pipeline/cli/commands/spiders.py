@@ -1,0 +1,43 @@
+"""`pipeline try` and `pipeline new`: try a spider's rules on a page, write a new spider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import json_option, load_settings, settings_option, spider_name, to_json
+from pipeline.errors import UsageError
+
+
+@click.command("try")
+@settings_option
+@click.argument("spider")
+@click.argument("url")
+@json_option
+def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> None:
+    """Fetch URL with a spider's session and show what each of its rules matches."""
+    from pipeline.cli.try_page import lines, try_rules
+    settings = load_settings(settings_file)
+    table = settings.spiders[spider_name(settings, spider)]
+    if ":" in table.spider:
+        raise UsageError("is a Python spider and has no rules to try", where=f"spiders.{spider}",
+                         fix=f"see its items with `pipeline run {spider} --dry-run`")
+    found = try_rules(settings, spider, url)
+    for line in [to_json(found)] if as_json else lines(found):
+        click.echo(line)
+
+
+@click.group()
+def new() -> None:
+    """Write a new spider."""
+
+
+@new.command("spider")
+@settings_option
+@click.argument("name")
+def new_spider(settings_file: str, name: str) -> None:
+    """Write spiders/NAME.py beside the settings file, and print the table to add to it."""
+    from pipeline.cli.new_spider import write_spider
+    path, table = write_spider(Path(settings_file).absolute().parent, name)
+    click.echo(f"wrote {path}; add this to {settings_file}:\n\n{table}")

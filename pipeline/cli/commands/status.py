@@ -1,0 +1,57 @@
+"""`pipeline status`, `ping` and `url`: ask the heartbeat of a running service."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pipeline.cli.options import json_option, load_settings, settings_option, to_json
+from pipeline.errors import PipelineError, UsageError
+
+
+@click.command()
+@settings_option
+@json_option
+def status(settings_file: str, *, as_json: bool) -> None:
+    """Ask the heartbeat. Exits 0 ok, 1 degraded, 2 failing or unreachable, 3 unknown."""
+    from pipeline.cli.service_status import ask_status, status_table
+    try:
+        settings = load_settings(settings_file)
+        found = ask_status(settings)
+    except PipelineError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2 if not isinstance(error, UsageError) else 3) from error
+    click.echo(to_json(found)) if as_json else status_table(found)
+    raise SystemExit({"ok": 0, "degraded": 1, "failing": 2}.get(str(found.get("health")), 3))
+
+
+@click.command()
+@settings_option
+@click.argument("text", nargs=-1)
+@click.option("--udp", is_flag=True, help="Send a datagram instead.")
+def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
+    """Echo TEXT with a timestamp; without TEXT, each line of stdin until its end."""
+    from pipeline.heartbeat.client import client_for
+    client = client_for(load_settings(settings_file))
+    if text and not udp:
+        click.echo(client.ask(" ".join(text)))
+        return
+    lines = [" ".join(text)] if text else (line.rstrip("\r\n") for line in sys.stdin)
+    answers = (client.ask_datagram(line) for line in lines) if udp else client.ask_lines(lines)
+    for answer in answers:
+        click.echo(answer)
+
+
+@click.command()
+@settings_option
+def url(settings_file: str) -> None:
+    """Print the link that opens the pages. It has the token in it: keep it to yourself."""
+    from pipeline.heartbeat.addresses import pages_url
+    from pipeline.heartbeat.token import load_or_create_token
+    settings = load_settings(settings_file)
+    if not settings.heartbeat.on_port:
+        raise UsageError("there are no pages on a Unix socket", where="heartbeat.socket",
+                         fix="give [heartbeat] host as well")
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    click.echo(pages_url(settings, load_or_create_token(settings.data_dir)))

@@ -1,0 +1,84 @@
+"""`pipeline history`, `next` and `items`: past runs, due times and items from the store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import (
+    json_option,
+    load_settings,
+    open_stored,
+    run_fields,
+    settings_option,
+    spider_name,
+    to_json,
+)
+from pipeline.registry import ATTACHMENT_FORMATS
+
+
+@click.command()
+@settings_option
+@click.argument("spider", required=False)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10000))
+@json_option
+def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool) -> None:
+    """Past runs, the newest first."""
+    from pipeline.run_summary import ended_line
+    from pipeline.store.runs import runs
+    settings = load_settings(settings_file)
+    if spider is not None:
+        spider_name(settings, spider)
+    found = runs.history(open_stored(settings), spider, limit=limit)
+    if as_json:
+        click.echo(to_json([run_fields(entry) for entry in found]))
+        return
+    for entry in found:
+        at = (entry.started_at or entry.created_at).astimezone(settings.zone)
+        click.echo(f"{at:%Y-%m-%d %H:%M:%S}  {ended_line(entry)}")
+
+
+@click.command("next")
+@settings_option
+@json_option
+def next_slots(settings_file: str, *, as_json: bool) -> None:
+    """Each schedule in words, and when it is due next."""
+    from dataclasses import asdict
+
+    from pipeline.schedule.agenda import agenda
+    settings = load_settings(settings_file)
+    found = agenda(open_stored(settings), settings, now=datetime.now(UTC))
+    if as_json:
+        click.echo(to_json([asdict(entry) for entry in found]))
+        return
+    for entry in found:
+        when = "paused" if entry.paused else f"{entry.next.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if entry.next else "-"
+        written = f"  ({entry.schedule})" if entry.schedule else ""
+        held = f"; its host asks to be left alone until {entry.paused_until.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" \
+            if entry.paused_until else ""
+        click.echo(f"{when:<24}  {entry.kind} {entry.name}{written}  {entry.words}{held}")
+
+
+@click.command()
+@settings_option
+@click.argument("spider")
+@click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), default="jsonl", show_default=True)
+@click.option("--changes", is_flag=True, help="What changed, instead of what is there.")
+@click.option("--rejects", is_flag=True, help="What was kept aside, with the reason and the page.")
+@click.option("--key", help="Only this item; with --changes, its history.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of stdout.")
+def items(settings_file: str, spider: str, form: str, key: str | None, output: Path | None, *, changes: bool,
+          rejects: bool) -> None:
+    """What is stored of a spider."""
+    from pipeline.cli.item_export import export
+    settings = load_settings(settings_file)
+    store = open_stored(settings)
+    if rejects:
+        from pipeline.store.crawl import items as stored
+        for entry in stored.rejected(store, spider_name(settings, spider), key=key):
+            click.echo(to_json({"at": entry.at.isoformat(), "run": entry.run_id, "url": entry.url, "reason": entry.reason,
+                              "data": entry.data}))
+        return
+    export(store, spider_name(settings, spider), form=form, changes=changes, output=output, key=key)

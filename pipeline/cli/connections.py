@@ -1,0 +1,69 @@
+"""Tries the database, each proxy, each login and the mail server, for `check --connect` and `doctor`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from pipeline.errors import PipelineError
+from pipeline.mail.transports import open_transport
+from pipeline.session import UNCHECKABLE, open_session
+from pipeline.session.proxies.config import ENVIRONMENT, proxy_urls, shown_proxy
+from pipeline.settings import Settings
+from pipeline.store import open_store
+
+
+def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
+    """Try the database, each proxy, each login and the mail server; what was tried and what went wrong, if anything."""
+    yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
+    yield from _try_proxies(settings)
+    for name, spider in settings.spiders.items():
+        if spider.login is not None:
+            notes: list[str] = []
+            problem = _problem(lambda name=name, notes=notes: notes.append(_log_in(settings, name)))  # type: ignore[misc]
+            yield f"spiders.{name}.login{''.join(notes)}", problem
+    yield "mail", _problem(partial(_connect_mail, settings))
+
+
+def _connect_mail(settings: Settings) -> None:
+    with contextlib.closing(open_transport(settings, settings.data_dir)) as transport:
+        transport.connect()
+
+
+def _log_in(settings: Settings, name: str) -> str:
+    """What is to be known of a login that went well, in brackets; "" for nothing."""
+    table = settings.spiders[name].login
+    session = open_session(name, settings.spiders[name], settings)
+    if not session.ensure_login() and table is not None and table.sends:
+        return " (the session still holds; the password was not tried)"
+    return "" if session.checkable else f" ({UNCHECKABLE})"
+
+
+def _problem(attempt: Callable[[], object]) -> PipelineError | None:
+    """What went wrong with it; None when nothing did."""
+    try:
+        attempt()
+    except PipelineError as error:
+        return error
+    return None
+
+
+def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
+    """Each proxy of each spider, all of a pool, by asking for the spider's first start through it."""
+    for name, spider in settings.spiders.items():
+        if spider.proxy in (None, ENVIRONMENT) or not spider.start:
+            continue
+        try:
+            urls = proxy_urls(spider.proxy, settings)
+        except PipelineError as error:  # its password cannot be had
+            yield f"proxies.{spider.proxy}", error
+            continue
+        for proxy in urls:
+            yield (f"proxies.{spider.proxy} ({shown_proxy(proxy)}) for spiders.{name}",
+                   _problem(partial(_try_proxy, settings, name, proxy)))
+
+
+def _try_proxy(settings: Settings, name: str, proxy: str) -> None:
+    spider = settings.spiders[name]
+    open_session(name, spider, settings).try_proxy(proxy, spider.start[0].url)

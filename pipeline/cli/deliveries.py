@@ -1,0 +1,66 @@
+"""Builds a digest and delivers due messages in the foreground; sends a test message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO
+
+from pipeline.errors import MailError
+from pipeline.mail import digest as mail_digest
+from pipeline.mail import test_message
+from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
+from pipeline.mail.transports import open_transport
+from pipeline.model import MessageState
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.store.mail import digests
+from pipeline.store.maintenance.clock_trust import ClockTrust
+from pipeline.store.runs import runs
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
+    """Build a digest of what it has not told yet, and deliver it; the exit code."""
+    runs.abandon_expired(store, now=utc_now())  # a killed process may hold a claim
+    owner = f"{store.owner}:digest"
+    claim = digests.claim(store, name, settings.digests[name].spiders, f"by hand {utc_now().isoformat()}",
+                          owner=owner, now=utc_now())
+    if claim is None:
+        say(f"{name}: nothing to tell")
+        return 0
+    built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
+    if not built.message_ids:
+        say(f"{name}: nothing new")
+        return 0
+    say(f"{name}: {built.subject}")
+    if built.problem:
+        say(f"it shows less than its settings ask for: {built.problem}")
+    for key in built.html_keys:
+        say(f"look at it: {store.files.path(key)}")
+    return deliver_now(store, settings, say=say)
+
+
+def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:
+    """Deliver what is due; 0 when all of it was accepted, else 7 (mail)."""
+    runs.abandon_expired(store, now=utc_now())  # a killed process may hold a message
+    transport = open_transport(settings, settings.data_dir)
+    try:
+        policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
+                             lambda now: not ClockTrust(store).doubt(now))
+        attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy,
+                               hooks=DeliveryHooks(on_attempt=lambda attempt: say(str(attempt))))
+    finally:
+        transport.close()
+    return 0 if all(attempt.state is MessageState.SENT for attempt in attempts) else 7
+
+
+def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:
+    """Send a test message; return what the transport says of it. Raises MailError."""
+    result, receipt = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
+    if not result.accepted:
+        raise MailError(f"refused: {result.code} {result.text}", where=address, fix="check the address")
+    return receipt

@@ -1,0 +1,60 @@
+"""`pipeline run --dry-run`: runs spiders on an empty store that is deleted afterwards, and prints their items."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.cli.foreground_run import demo_site, run_now
+from pipeline.model import DRY_RUN, Run
+from pipeline.settings import Settings
+from pipeline.store import Store, open_store
+from pipeline.store.crawl import items as stored_items
+
+
+def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], None], show: TextIO) -> list[Run]:
+    """Run spiders on an empty store that is deleted afterwards: each item as a line of JSON to `out`, all else to `show`.
+
+    Jars are copied, so that a session that holds is used; no file is downloaded and no slot is claimed.
+    """
+    with _temporary_settings(settings) as temporary:
+        store = open_store(temporary.data_dir, None)
+        try:
+            return asyncio.run(_perform(store, settings, temporary, names, show=show))
+        finally:
+            for name in names:
+                _print(store, name, out=out, show=show)
+            store.close()
+
+
+async def _perform(store: Store, settings: Settings, temporary: Settings, names: Sequence[str], *,
+                   show: TextIO) -> list[Run]:
+    async with demo_site(settings, names):
+        return await run_now(store, temporary, names, show=show, reason=DRY_RUN)
+
+
+@contextmanager
+def _temporary_settings(settings: Settings) -> Iterator[Settings]:
+    """The same settings with a data_dir that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pipeline-dry-run-") as folder:
+        jars = settings.data_dir / "jars"
+        if jars.is_dir():
+            shutil.copytree(jars, Path(folder, "jars"))
+        place = settings.pipeline.model_copy(update={"data_dir": folder, "database": None})
+        values = {name: getattr(settings, name) for name in Settings.model_fields}
+        yield Settings.model_construct(**values | {"pipeline": place})
+
+
+def _print(store: Store, name: str, *, out: Callable[[str], None], show: TextIO) -> None:
+    for item in stored_items.present(store, name):
+        out(json.dumps(item.data, ensure_ascii=False))
+    for reject in stored_items.rejected(store, name):
+        show.write(f"{name}: rejected: {reject.reason} ({reject.url}): {json.dumps(reject.data, ensure_ascii=False)}\n")
+    for url in stored_items.download_urls(store, name):
+        show.write(f"{name}: would download {url}\n")

@@ -1,0 +1,59 @@
+"""What the commands share: --settings and --json, loading settings and store, names of spiders, JSON of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.model import Run
+    from pipeline.settings import Settings
+    from pipeline.store import Store
+
+
+def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--settings", "settings_file", default="settings.toml", show_default=True,
+                        metavar="FILE", help="The settings file.")(command)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+
+
+def load_settings(settings_file: str) -> Settings:
+    from pipeline.settings import load
+    return load(settings_file)
+
+
+def open_stored(settings: Settings) -> Store:
+    from pipeline.store import open_store
+    return open_store(settings.data_dir, settings.database_url)
+
+
+def spider_name(settings: Settings, name: str) -> str:
+    """The name of a spider of the settings. Raises UsageError naming the known ones."""
+    from pipeline.settings import nearest
+    if name not in settings.spiders:
+        known = ", ".join(settings.spiders) or "none"
+        raise UsageError(f"no spider named {name!r}{nearest(name, settings.spiders)}", where=settings.file,
+                         fix=f"known: {known}")
+    return name
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def run_fields(entry: Run) -> dict[str, Any]:
+    from dataclasses import asdict
+    return {
+        "run": entry.id, "pass": entry.pass_id, "spider": entry.spider, "reason": entry.reason,
+        "due": entry.due_at, "started": entry.started_at, "ended": entry.ended_at,
+        "outcome": entry.outcome.value if entry.outcome else None, "complete": entry.complete,
+        "suspect": entry.suspect, "error": entry.error, "error_kind": entry.error_kind,
+        "progress": asdict(entry.progress),
+    }

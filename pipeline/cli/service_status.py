@@ -1,0 +1,61 @@
+"""The status of a running service: asked for over its heartbeat, printed as a table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import HeartbeatError
+from pipeline.heartbeat.client import client_for
+from pipeline.settings import Settings
+from pipeline.text import size_for_people
+
+
+def ask_status(settings: Settings) -> dict[str, Any]:
+    """The snapshot of a running service. Raises HeartbeatError."""
+    client = client_for(settings)
+    answer = client.ask("status")
+    try:
+        found = json.loads(answer)
+    except ValueError as error:
+        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(client),
+                             fix="check [heartbeat] in settings.toml") from error
+    if not isinstance(found, dict):
+        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(client),
+                             fix="check [heartbeat] in settings.toml; is the token readable?")
+    return found
+
+
+_COLOURS = {"ok": "green", "degraded": "yellow", "failing": "red"}
+
+
+def status_table(found: dict[str, Any]) -> None:
+    """Print a snapshot for people."""
+    console = Console()
+    colour = _COLOURS.get(found["health"], "red")
+    console.print(f"[{colour}]{found['health']}[/]  version {found['version']}, since {_short(found['started_at'])}",
+                  highlight=False)
+    for reason in found["reasons"]:
+        console.print(f"  {reason}", markup=False, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("spider", "health", "last success", "next", "last run"):
+        table.add_column(name)
+    for name, spider in found["spiders"].items():
+        last = spider["last_run"]
+        figures = last["progress"] if last else {}
+        table.add_row(name, f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]",
+                      _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "by hand",
+                      f"{last['outcome'] or 'running'}: {figures.get('pages', 0)} pages, "
+                      f"{figures.get('items', 0)} items" if last else "")
+    console.print(table, highlight=False)
+    outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
+    console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked   "
+                  f"disk: {(disk['free_bytes'] or 0) / 1e9:.1f} GB free"
+                  + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
+
+
+def _short(instant: str | None) -> str:
+    return instant[:19].replace("T", " ") if instant else ""

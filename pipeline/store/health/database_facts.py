@@ -1,0 +1,34 @@
+"""What `pipeline doctor` asks a database: its version, its size and the newest time that is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from pipeline.store.database.engine import BACKENDS, Store
+from pipeline.store.database.schema import pulse, runs
+
+
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """needed: the oldest version that serves, "" when `version` is new enough; newest: None in an empty store."""
+
+    version: str
+    needed: str
+    size_bytes: int
+    newest: datetime | None
+
+
+def database_facts(store: Store) -> DatabaseFacts:
+    """Raises StoreError."""
+    backend = BACKENDS[store.kind]
+    with store.read() as connection:
+        version = str(connection.exec_driver_sql(backend.VERSION).scalar()).split()[0]
+        size_bytes = store.size_bytes(connection)
+        times = (connection.execute(select(func.max(runs.c.created_at))).scalar(),
+                 connection.execute(select(func.max(pulse.c.at))).scalar())
+    too_old = tuple(int(part) for part in version.split(".") if part.isdigit()) < backend.NEEDED
+    return DatabaseFacts(version, ".".join(map(str, backend.NEEDED)) if too_old else "", size_bytes,
+                         max((at for at in times if at is not None), default=None))
