@@ -27,7 +27,7 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
     """Build a digest of what it has not told yet, and deliver it; the exit code."""
     runs.abandon_expired(store, now=utc_now())  # a killed process may hold a claim
     owner = f"{store.owner}:digest"
-    claim = digests.claim(store, name, settings.digests[name].spiders, f"by hand {utc_now().isoformat()}",
+    claim = digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
                           owner=owner, now=utc_now())
     if claim is None:
         say(f"{name}: nothing to tell")

@@ -47,7 +47,7 @@ def status_table(found: dict[str, Any]) -> None:
         last = spider["last_run"]
         figures = last["progress"] if last else {}
         table.add_row(name, f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]",
-                      _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "by hand",
+                      _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "manual",
                       f"{last['outcome'] or 'running'}: {figures.get('pages', 0)} pages, "
                       f"{figures.get('items', 0)} items" if last else "")
     console.print(table, highlight=False)

@@ -1,1 +1,1 @@
-"""When a spider is due, and the children that do the work."""
+"""Schedules: APScheduler triggers, due times, claims of slots, and schedules in words."""

@@ -1,4 +1,4 @@
-"""From schedules to slots: what is due is claimed in the store, once, whoever else looks at the same schedules."""
+"""Claims slots that are due in the store, each once, however many services read the same schedules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 from pipeline.errors import PipelineError
 from pipeline.model import Run
 from pipeline.schedule.describe import duration
-from pipeline.schedule.plan import Plan, Planned, newest_of_each
-from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.next_slots import NextSlot, NextSlots, newest_of_each
+from pipeline.schedule.slot_times import SlotTimes
 from pipeline.settings import Settings, SpiderTable
 from pipeline.store import Store
 from pipeline.store.runs import paused_spiders, slots
@@ -23,29 +23,29 @@ BATCH = 100
 """Slots claimed in one transaction, which nobody else can write beside."""
 
 
-def spider_timetables(settings: Settings) -> Iterator[tuple[str, str, Timetable]]:
+def spider_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:
     """Each schedule of each spider: the spider, the schedule's name, when it is due."""
     for name, spider in settings.spiders.items():
         for table in spider.schedule:
-            yield name, table.name, Timetable.of(name, table, settings, settings.zone)
+            yield name, table.name, SlotTimes.of(name, table, settings, settings.zone)
 
 
-def digest_timetables(settings: Settings) -> Iterator[tuple[str, str, Timetable]]:
+def digest_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:
     for name, digest in settings.digests.items():
         for table in digest.schedule:
-            yield name, table.name, Timetable.of(name, table, settings, digest.zone(settings.zone))
+            yield name, table.name, SlotTimes.of(name, table, settings, digest.zone(settings.zone))
 
 
 @dataclass(frozen=True)
-class Plans:
-    """What is due of the spiders and of the digests, as these settings have it."""
+class Schedules:
+    """The next slots of all spiders and digests of one version of the settings."""
 
     settings: Settings
-    spiders: Plan
-    digests: Plan
+    spiders: NextSlots
+    digests: NextSlots
 
     @property
-    def entries(self) -> list[Planned]:
+    def entries(self) -> list[NextSlot]:
         """Every schedule that has a slot to come."""
         return [*self.spiders.entries, *self.digests.entries]
 
@@ -59,25 +59,25 @@ class Plans:
         return min((at for at in (self.spiders.put_off_until(now), self.digests.put_off_until(now)) if at is not None), default=None)
 
 
-def open_plans(store: Store, settings: Settings, *, now: datetime) -> Plans:
+def open_schedules(store: Store, settings: Settings, *, now: datetime) -> Schedules:
     """All schedules, from where they were dealt with. Raises StoreError."""
-    return Plans(settings, _open(store, "spider", spider_timetables(settings), now),
-                 _open(store, "digest", digest_timetables(settings), now))
+    return Schedules(settings, _open(store, "spider", spider_slot_times(settings), now),
+                 _open(store, "digest", digest_slot_times(settings), now))
 
 
-def _open(store: Store, kind: Literal["spider", "digest"], timetables: Iterable[tuple[str, str, Timetable]],
-          now: datetime) -> Plan:
-    tables = list(timetables)
+def _open(store: Store, kind: Literal["spider", "digest"], schedules: Iterable[tuple[str, str, SlotTimes]],
+          now: datetime) -> NextSlots:
+    tables = list(schedules)
     cursors = slots.read_cursors(store, kind)
     fresh = [(name, schedule, table.cursor_before(now)) for name, schedule, table in tables
              if (name, schedule) not in cursors]
     if fresh:
         slots.begin_cursors(store, kind, fresh)
         cursors = slots.read_cursors(store, kind)  # another service may have begun them first
-    return Plan(tables, cursors, now=now)
+    return NextSlots(tables, cursors, now=now)
 
 
-def claim_due(store: Store, plans: Plans, *, now: datetime) -> list[Run]:
+def claim_due(store: Store, plans: Schedules, *, now: datetime) -> list[Run]:
     """Claim what is due of the spiders: waiting runs, and skipped ones with their reason.
 
     Slots of one spider that are due at once are one: the newest. Raises StoreError; nothing is lost then.
@@ -103,7 +103,7 @@ def claim_due(store: Store, plans: Plans, *, now: datetime) -> list[Run]:
     return found
 
 
-def _wanted(entry: Planned, spider: SpiderTable, now: datetime) -> slots.SlotClaim:
+def _wanted(entry: NextSlot, spider: SpiderTable, now: datetime) -> slots.SlotClaim:
     late = now - entry.due.at
     skip = ""
     if late > ON_TIME and spider.catch_up is not None and late.total_seconds() > spider.catch_up:

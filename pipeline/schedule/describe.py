@@ -1,4 +1,4 @@
-"""Schedules in words, as `pipeline next` tells them: "at 07:00 on Monday to Friday, in Asia/Tokyo"."""
+"""Describes schedules in words for `pipeline next`: "at 07:00 on Monday to Friday, in Asia/Tokyo"."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Triggers for APScheduler: when schedules are due, by its own CronTrigger and OrTrigger, and what those lack.
+"""APScheduler triggers for crontab expressions, composed of its CronTrigger and OrTrigger.
 
-They lack crontab's day numbers (Sunday is 0) and its rule that either of two restricted days will do; wall-clock times
-at clock changes (a time in the gap is due at its end, a repeated one the first time only); days to skip; and slots that
-coalesce before APScheduler walks through each of them.
+They add what those lack: crontab's day numbers (Sunday is 0) and its rule that a day matches when either day field
+matches; wall-clock times at clock changes (a time in the gap is due at its end, a repeated one the first time only);
+and days to skip.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -19,9 +18,6 @@ from apscheduler.triggers.cron import CronTrigger
 
 from pipeline.settings import Cron
 from pipeline.settings.fields.schedule import WEEKDAYS
-
-if TYPE_CHECKING:
-    from pipeline.schedule.timetable import Timetable
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
@@ -115,33 +111,6 @@ class ElapsedTimeTrigger(_CronTrigger):
                 return later.replace(microsecond=0)
             at = later
         return None
-
-
-class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """When one schedule of the settings is due, jitter included. since: the slot before, already dealt with.
-
-    What was missed counts once: APScheduler would ask for every slot of a year that the machine was off.
-    """
-
-    def __init__(self, table: Timetable, since: datetime | None) -> None:
-        self._table = table
-        self._since = since
-        self._last: tuple[datetime | None, datetime, datetime | None] | None = None
-
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """Without a previous time, the first after `since`, which may be over; else the first after it and after now."""
-        if self._last is None or self._last[:2] != (previous_fire_time, now):  # asked twice for each
-            self._last = (previous_fire_time, now, self._next(previous_fire_time, now))
-        return self._last[2]
-
-    def _next(self, previous: datetime | None, now: datetime) -> datetime | None:
-        if previous is None:
-            due = self._table.after(self._since, now)
-        else:
-            planned = self._table.planned_by(previous, self._since)
-            latest = self._table.latest(planned, now)
-            due = self._table.after(latest.planned if latest is not None else planned, now)
-        return due.at if due is not None else None
 
 
 @lru_cache(maxsize=4096)

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from pipeline.errors import PipelineError
 from pipeline.model import Outcome
-from pipeline.schedule.claims import Plans, claim_due, open_plans
-from pipeline.schedule.plan import Plan, Planned
+from pipeline.schedule.claims import Schedules, claim_due, open_schedules
+from pipeline.schedule.next_slots import NextSlot, NextSlots
 from pipeline.service.digests import RETRY_S as DIGEST_RETRY_S
 from pipeline.service.digests import DigestBuilder
 from pipeline.service.scheduling import Scheduling
@@ -30,7 +30,7 @@ class DueSlots:
         self._state = state
         self._scheduling = scheduling
         self._digests = digests
-        self._plans: Plans | None = None
+        self._plans: Schedules | None = None
 
     async def run(self) -> None:
         """Claim slots until the service stops. What was missed while it was down is claimed once, for its newest time."""
@@ -45,7 +45,7 @@ class DueSlots:
         try:
             plans = self._plans
             if plans is None or plans.settings is not self._state.settings:
-                plans = self._plans = await asyncio.to_thread(open_plans, self._state.store, self._state.settings, now=now)
+                plans = self._plans = await asyncio.to_thread(open_schedules, self._state.store, self._state.settings, now=now)
                 await asyncio.to_thread(self._scheduling.plan, plans)
                 gc.freeze()  # thousands of schedules stay in memory: the collector need not look through them
             await self._claim(plans, now)
@@ -64,7 +64,7 @@ class DueSlots:
             self._plans = None
         self._state.wake()
 
-    async def _claim(self, plans: Plans, now: datetime) -> None:
+    async def _claim(self, plans: Schedules, now: datetime) -> None:
         for run in await asyncio.to_thread(claim_due, self._state.store, plans, now=now):
             if run.outcome is Outcome.SKIPPED:
                 logger.info("%s: skipped: %s", run.spider, run.error, extra=about(run))
@@ -76,7 +76,7 @@ class DueSlots:
             else:
                 self._state.spawn(self._build_digest(plans.digests, entry))
 
-    async def _build_digest(self, plan: Plan, entry: Planned) -> None:
+    async def _build_digest(self, plan: NextSlots, entry: NextSlot) -> None:
         """The slot of a digest is over once its runs are claimed; it is tried again when they could not be."""
         if entry.name not in self._state.settings.digests:
             return

@@ -21,8 +21,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from pipeline.schedule.claims import Plans
-from pipeline.schedule.triggers import SlotTrigger
+from pipeline.schedule.claims import Schedules
+from pipeline.schedule.slot_trigger import SlotTrigger
 
 CLOCK_EVERY_S = 1.0
 """How often the clock is compared with time that passes."""
@@ -88,14 +88,14 @@ class Scheduling:
         self._scheduler.add_job(job, IntervalTrigger(seconds=seconds, timezone=UTC), id=name,
                                 next_run_time=self._now() + timedelta(seconds=seconds if first_s is None else first_s))
 
-    def plan(self, plans: Plans) -> None:
+    def plan(self, plans: Schedules) -> None:
         """Replace the jobs of all schedules. May be called from a thread."""
         self._scheduler.pause()  # else each of thousands of jobs would wake it
         try:
             self._scheduler.remove_all_jobs(_SCHEDULES)
             for number, entry in enumerate(plans.entries):
                 # The first time is known: asked for it, a trigger would compute it once more.
-                self._scheduler.add_job(self._on_due, SlotTrigger(entry.table, entry.since), id=str(number), name=entry.name,
+                self._scheduler.add_job(self._on_due, SlotTrigger(entry.times, entry.since), id=str(number), name=entry.name,
                                         jobstore=_SCHEDULES, executor=_AT_ONCE, next_run_time=entry.due.at)
         finally:
             self._scheduler.resume()

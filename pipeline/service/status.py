@@ -11,7 +11,7 @@ from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.history import RunHistory
 from pipeline.heartbeat.snapshot.schema import Snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
-from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.slot_times import SlotTimes
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.settings.masking import Mask
 
@@ -34,5 +34,5 @@ class StatusSource:
     def due_after(self, name: str, after: datetime) -> datetime | None:
         """The first due time of a spider after an instant; None when no schedule names one."""
         settings = self._state.settings
-        tables = (Timetable.of(name, table, settings, settings.zone) for table in settings.spiders[name].schedule)
+        tables = (SlotTimes.of(name, table, settings, settings.zone) for table in settings.spiders[name].schedule)
         return min((due.at for table in tables if (due := table.after(after, after)) is not None), default=None)

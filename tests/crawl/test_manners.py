@@ -28,7 +28,7 @@ from pipeline.crawl.middlewares.page_cache import Kept, PageCache
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.model import Outcome
-from pipeline.schedule.agenda import agenda
+from pipeline.schedule.upcoming import upcoming
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
 from pipeline.store import open_store
@@ -163,7 +163,7 @@ def test_autothrottle_is_a_setting(crawls: Crawls, site: PageSite) -> None:
 VISITORS = """
 import asyncio, os, sys, time
 from pathlib import Path
-from pipeline.schedule.agenda import agenda
+from pipeline.schedule.upcoming import upcoming
 from pipeline.session.politeness.host_limits import HostBudget
 
 async def visit(budget):
@@ -460,7 +460,7 @@ def test_a_spider_that_its_quiet_hours_hold_is_not_late(tmp_path: Path) -> None:
         return bool(found["spiders"]["s"]["late"])
     evening = NOW.replace(hour=21, minute=50)
     hours = timedelta(hours=1)
-    # Due at 21:50, half an hour of grace: ten minutes before the quiet hours, twenty after them.
+    # DueTime at 21:50, half an hour of grace: ten minutes before the quiet hours, twenty after them.
     assert [late(evening + after * hours) for after in (0.1, 2, 8, 8.4, 8.6, 24, 40)] == [False] * 4 + [True] * 3
     store.close()
 
@@ -536,7 +536,7 @@ def test_a_retry_after_longer_than_our_patience_is_remembered_by_every_later_run
     assert (first.outcome, site.paths()) == (Outcome.FAILED, ["/"])
     assert [(run.outcome, run.error_kind) for run in (again, other)] == [(Outcome.STOPPED, "HostPaused")] * 2
     assert "asks to be left alone until" in again.error
-    entries = agenda(crawls.store, crawls.settings, now=datetime.now(UTC))
+    entries = upcoming(crawls.store, crawls.settings, now=datetime.now(UTC))
     assert all(entry.paused_until and timedelta(hours=1.9) < entry.paused_until - began < timedelta(hours=2.1)
                and entry.next == entry.paused_until for entry in entries)
     shown = build_snapshot(crawls.store, crawls.settings, DueTimes({}, began, datetime.now(UTC)), version="1")

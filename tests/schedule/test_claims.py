@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.model import Outcome
-from pipeline.schedule.agenda import agenda
-from pipeline.schedule.claims import Plans, claim_due, open_plans
+from pipeline.schedule.claims import Schedules, claim_due, open_schedules
+from pipeline.schedule.upcoming import upcoming
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.runs import paused_spiders, runs
@@ -34,10 +34,10 @@ class Days:
             spiders.replace("\n", '\nstart = "http://127.0.0.1:9/"\n', 1), "utf-8")
         return load(self.folder / "settings.toml")
 
-    def service(self, text: str, now: datetime = NOW) -> Plans:
-        return open_plans(self.store, self.settings(text), now=now)
+    def service(self, text: str, now: datetime = NOW) -> Schedules:
+        return open_schedules(self.store, self.settings(text), now=now)
 
-    def claimed(self, plans: Plans, now: datetime) -> list[str]:
+    def claimed(self, plans: Schedules, now: datetime) -> list[str]:
         """When what was claimed had been due; what became a run has ended by the next time."""
         found = claim_due(self.store, plans, now=now)
         for _ in found:
@@ -179,7 +179,7 @@ def test_the_agenda_tells_every_schedule_in_words(days: Days) -> None:
     settings = days.settings('[spiders.a]\nschedule = ["0 13 * * mon", "every 2h"]\n[spiders.b]\nstart = "http://x/"\nafter = "a"\n'
                              '[spiders.c]\nstart = "http://x/"\n[digests.d]\nspiders = ["a"]\nto = ["a@b"]\n')
     paused_spiders.pause(days.store, "c", now=NOW)
-    assert [(entry.name, entry.words, entry.next, entry.paused) for entry in agenda(days.store, settings, now=NOW)] == [
+    assert [(entry.name, entry.words, entry.next, entry.paused) for entry in upcoming(days.store, settings, now=NOW)] == [
         ("a", "every 2 hours", NOW, False), ("a", "at 13:00 on Monday", NOW + timedelta(days=1, hours=1), False),
         ("b", "after each pass of a that succeeded", None, False), ("d", "after each run with news", None, False),
-        ("c", "by hand", None, True)]
+        ("c", "manual runs only", None, True)]

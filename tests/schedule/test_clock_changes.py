@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.slot_times import SlotTimes
 from pipeline.settings import Days, parse_cron
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -88,7 +88,7 @@ def expected(schedule: str, zone: ZoneInfo, start: datetime, end: datetime) -> l
 
 
 def due(schedule: str, zone: ZoneInfo, start: datetime, end: datetime) -> list[datetime]:
-    table, found = Timetable(schedule, zone), []
+    table, found = SlotTimes(schedule, zone), []
     following = table.after(start, start)
     while following is not None and following.at <= end:
         found.append(following)
@@ -162,7 +162,7 @@ def test_no_schedule_is_due_twice_or_never(schedule: str, name: str, which: int,
     wanted = expected(schedule, zone, start, end)
     assert due(schedule, zone, start + second * timedelta(seconds=1), end) == [
         each for each in wanted if each > start + second * timedelta(seconds=1)]
-    newest = Timetable(schedule, zone).latest(start, end)
+    newest = SlotTimes(schedule, zone).latest(start, end)
     assert (newest.at if newest else None) == (wanted[-1] if wanted else None)
 
 
@@ -172,7 +172,7 @@ def test_no_schedule_is_due_twice_or_never(schedule: str, name: str, which: int,
 def test_every_so_often_with_jitter_and_days_to_skip_is_claimed_once_however_often_it_is_looked_at(
         seconds: int, name: str, skip: set[int], jitter: int, looks: list[int]) -> None:
     zone = ZoneInfo(name)
-    table = Timetable(f"every {seconds}s", zone, seed="x", jitter_s=jitter, skip=Days(weekdays=frozenset(skip)))
+    table = SlotTimes(f"every {seconds}s", zone, seed="x", jitter_s=jitter, skip=Days(weekdays=frozenset(skip)))
     since = FIRST - timedelta(seconds=seconds)
     now, claimed = FIRST, []
     for look in looks:

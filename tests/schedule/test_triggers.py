@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from apscheduler.triggers.base import BaseTrigger
 
-from pipeline.schedule.timetable import Timetable
-from pipeline.schedule.triggers import ElapsedTimeTrigger, SlotTrigger, WallClockTrigger
+from pipeline.schedule.slot_times import SlotTimes
+from pipeline.schedule.slot_trigger import SlotTrigger
+from pipeline.schedule.triggers import ElapsedTimeTrigger, WallClockTrigger
 from pipeline.settings.fields.schedule import parse_cron
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -70,7 +71,7 @@ def test_a_time_that_never_comes_ends_the_search() -> None:
 @pytest.mark.parametrize("schedule", ["every 1s", "* * * * *", "0 9 * * *", "every 90m"])
 @pytest.mark.parametrize("jitter_s", [0.0, 45.0])
 def test_what_was_missed_in_a_year_counts_once(schedule: str, jitter_s: float) -> None:
-    table = Timetable(schedule, BERLIN, seed="s", jitter_s=jitter_s)
+    table = SlotTimes(schedule, BERLIN, seed="s", jitter_s=jitter_s)
     since = datetime(2025, 11, 29, 7, 30, 30, tzinfo=UTC)
     now = since + timedelta(days=365)
     trigger = SlotTrigger(table, since)
@@ -88,7 +89,7 @@ def test_what_was_missed_in_a_year_counts_once(schedule: str, jitter_s: float) -
 
 @pytest.mark.parametrize("schedule", ["every 90m", "0 */2 * * *", "30 7 * * *"])
 def test_jitter_does_not_move_the_slots_that_follow(schedule: str) -> None:
-    table = Timetable(schedule, BERLIN, seed="s", jitter_s=3600.0)
+    table = SlotTimes(schedule, BERLIN, seed="s", jitter_s=3600.0)
     since = datetime(2026, 11, 29, 7, 30, tzinfo=UTC)
     trigger, planned, previous = SlotTrigger(table, since), since, None
     for _ in range(50):

@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy import create_engine, make_url, select
 
 from pipeline.model import Outcome
-from pipeline.schedule.claims import claim_due, open_plans
+from pipeline.schedule.claims import claim_due, open_schedules
 from pipeline.settings import load
 from pipeline.store import Store, open_store
 from pipeline.store.database.schema import passes, slots
@@ -51,7 +51,7 @@ def service(pipe: Connection, barrier: Any) -> None:
 
 
 def _serve(store: Store, folder: Path) -> tuple[list[tuple[str, str]], list[int]]:
-    plans = open_plans(store, load(folder / "settings.toml"), now=NOW)
+    plans = open_schedules(store, load(folder / "settings.toml"), now=NOW)
     claimed, started = [], []
     for look in range(LOOKS):
         now = NOW + look * timedelta(seconds=25)

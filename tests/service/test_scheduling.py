@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.schedule.claims import open_plans
+from pipeline.schedule.claims import open_schedules
 from pipeline.service.scheduling import Scheduling
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -44,7 +44,7 @@ def test_a_schedule_that_is_due_says_so_and_is_planned_anew_after_a_reload(tmp_p
         for every in ("1s", "2s"):
             (tmp_path / "settings.toml").write_text(
                 f'[spiders.s]\nstart = "http://a.example/"\nschedule = ["every {every}", "0 0 29 2 *"]\n')
-            plans = open_plans(store, load(tmp_path / "settings.toml"), now=datetime.now(UTC))
+            plans = open_schedules(store, load(tmp_path / "settings.toml"), now=datetime.now(UTC))
             await asyncio.to_thread(watched.scheduling.plan, plans)
             for _ in range(2):
                 watched.due.clear()

@@ -47,9 +47,9 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
     """Each schedule in words, and when it is due next."""
     from dataclasses import asdict
 
-    from pipeline.schedule.agenda import agenda
+    from pipeline.schedule.upcoming import upcoming
     settings = load_settings(settings_file)
-    found = agenda(open_stored(settings), settings, now=datetime.now(UTC))
+    found = upcoming(open_stored(settings), settings, now=datetime.now(UTC))
     if as_json:
         click.echo(to_json([asdict(entry) for entry in found]))
         return

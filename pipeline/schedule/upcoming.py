@@ -1,13 +1,13 @@
-"""What comes: every schedule in words, with its next due time, as `pipeline next` tells it. Changes nothing."""
+"""Every schedule in words with its next due time, as `pipeline next` shows it. Changes nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pipeline.schedule.claims import digest_timetables, spider_timetables
+from pipeline.schedule.claims import digest_slot_times, spider_slot_times
 from pipeline.schedule.describe import after_in_words, in_words
-from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.slot_times import SlotTimes
 from pipeline.settings import ScheduleTable, Settings
 from pipeline.store import Store
 from pipeline.store.runs import host_pauses, paused_spiders, slots
@@ -15,7 +15,7 @@ from pipeline.store.runs import host_pauses, paused_spiders, slots
 
 @dataclass(frozen=True)
 class Entry:
-    """kind: spider or digest; schedule: as the settings write it, None without one; next: None when nobody knows."""
+    """kind: spider or digest; schedule: as the settings write it, None without one; next: None when it is not known."""
 
     kind: str
     name: str
@@ -27,12 +27,12 @@ class Entry:
     """Its hosts asked for no request before."""
 
 
-def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
+def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
     """One entry for each schedule of each spider and digest, the soonest first."""
     paused = paused_spiders.paused_spiders(store)
     cursors = slots.read_cursors(store, "spider")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
-             for name, schedule, table in spider_timetables(settings)}
+             for name, schedule, table in spider_slot_times(settings)}
     found = []
     hosts = host_pauses.paused_hosts(store, now=now)
     for name, spider in settings.spiders.items():
@@ -41,13 +41,13 @@ def agenda(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
         if spider.after:
             found.append(Entry("spider", name, f"after {', '.join(spider.after)}", after_in_words(spider.after), None, off))
         elif not spider.schedule:
-            found.append(Entry("spider", name, None, "by hand", None, off))
+            found.append(Entry("spider", name, None, "manual runs only", None, off))
         if (until := host_pauses.paused_until(spider, hosts)) is not None:
             found = [entry if entry.name != name else replace(
                 entry, paused_until=until, next=max(entry.next, until) if entry.next else None) for entry in found]
     cursors = slots.read_cursors(store, "digest")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
-             for name, schedule, table in digest_timetables(settings)}
+             for name, schedule, table in digest_slot_times(settings)}
     for name, digest in settings.digests.items():
         found += [_entry("digest", name, table, times) for table in digest.schedule]
         if not digest.schedule:
@@ -60,7 +60,7 @@ def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, st
     return Entry(kind, name, table.name, in_words(table), times[name, table.name], paused)
 
 
-def _next(table: Timetable, cursor: datetime | None, now: datetime) -> datetime | None:
+def _next(table: SlotTimes, cursor: datetime | None, now: datetime) -> datetime | None:
     """What is overdue is next now."""
     due = table.after(min(cursor, now) if cursor is not None else table.cursor_before(now), now)
     return max(now, due.at) if due is not None else None

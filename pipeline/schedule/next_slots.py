@@ -1,4 +1,4 @@
-"""The plan: of every schedule its next slot. When to look at it APScheduler says (service/scheduling.py)."""
+"""The next slot of every schedule, and whether it is taken, held or put off. APScheduler wakes whoever looks here."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline.schedule.timetable import Due, Timetable
+from pipeline.schedule.slot_times import DueTime, SlotTimes
 
 
 @dataclass
-class Planned:
-    """One schedule's next slot. name: of its spider or digest; since: the slot dealt with before; wake_at: when to look
-    at it; taken: somebody deals with it; held: its spider is paused."""
+class NextSlot:
+    """The next slot of one schedule. name: of its spider or digest; since: the last slot that was dealt with; wake_at: when to
+    look at it; taken: it is being dealt with; held: its spider is paused."""
 
     number: int
     name: str
     schedule: str
-    table: Timetable
-    due: Due
+    times: SlotTimes
+    due: DueTime
     since: datetime | None
     wake_at: datetime
     taken: bool = False
     held: bool = False
 
 
-class Plan:
+class NextSlots:
     """Schedules and their next slots. Not safe for several threads at once."""
 
-    def __init__(self, timetables: Iterable[tuple[str, str, Timetable]], cursors: Mapping[tuple[str, str], datetime],
+    def __init__(self, schedules: Iterable[tuple[str, str, SlotTimes]], cursors: Mapping[tuple[str, str], datetime],
                  *, now: datetime) -> None:
-        """timetables: name of the spider or digest, of its schedule, and when it is due."""
-        self._entries: dict[int, Planned] = {}
-        for number, (name, schedule, table) in enumerate(timetables):
+        """schedules: name of the spider or digest, of its schedule, and when it is due."""
+        self._entries: dict[int, NextSlot] = {}
+        for number, (name, schedule, table) in enumerate(schedules):
             since = cursors.get((name, schedule))
             if since is not None and since > now:  # the clock was set back
                 since = now
             due = table.after(since, now)
             if due is not None:
-                self._entries[number] = Planned(number, name, schedule, table, due, since, due.at)
+                self._entries[number] = NextSlot(number, name, schedule, table, due, since, due.at)
 
     @property
-    def entries(self) -> list[Planned]:
+    def entries(self) -> list[NextSlot]:
         """Every schedule that has a slot to come."""
         return list(self._entries.values())
 
-    def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[Planned]:
+    def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[NextSlot]:
         """Take what is due by now, each at its newest time. The caller gives each back by advance() or wait().
 
         Those of paused ones are kept until they no longer are.
@@ -56,20 +56,20 @@ class Plan:
         ready = [entry for entry in reached if not entry.held]
         for entry in ready:
             entry.taken = True
-            entry.due = entry.table.latest(entry.since, now) or entry.due
+            entry.due = entry.times.latest(entry.since, now) or entry.due
         return ready
 
-    def advance(self, entry: Planned, now: datetime) -> None:
+    def advance(self, entry: NextSlot, now: datetime) -> None:
         """Its slot is dealt with: on to the next one. A schedule that is over is dropped."""
         entry.since = entry.due.planned
-        due = entry.table.after(entry.since, now)
+        due = entry.times.after(entry.since, now)
         if due is None:
             del self._entries[entry.number]
         else:
             entry.due = due
             self.wait(entry, due.at)
 
-    def wait(self, entry: Planned, until: datetime) -> None:
+    def wait(self, entry: NextSlot, until: datetime) -> None:
         """Its slot is still to be dealt with, then."""
         entry.wake_at = until
         entry.taken = False
@@ -94,9 +94,9 @@ class Plan:
         return found
 
 
-def newest_of_each(entries: Iterable[Planned]) -> Iterator[tuple[Planned, list[Planned]]]:
+def newest_of_each(entries: Iterable[NextSlot]) -> Iterator[tuple[NextSlot, list[NextSlot]]]:
     """By name, the newest of what is due at once and the others, which are caught up with it."""
-    by_name: dict[str, list[Planned]] = {}
+    by_name: dict[str, list[NextSlot]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
         by_name.setdefault(entry.name, []).append(entry)
     for found in by_name.values():

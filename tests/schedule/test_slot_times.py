@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline.schedule.describe import in_words
-from pipeline.schedule.timetable import Timetable
+from pipeline.schedule.slot_times import SlotTimes
 from pipeline.settings import ScheduleTable, parse_days, parse_when
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -22,7 +22,7 @@ def local(text: str, zone: ZoneInfo = BERLIN) -> datetime:
 
 def times(schedule: str, start: str, count: int, zone: ZoneInfo = BERLIN, *, skip: Sequence[str] = (),
           **options: Any) -> list[str]:
-    table, found, last = Timetable(schedule, zone, skip=parse_days(skip), **options), [], local(start, zone)
+    table, found, last = SlotTimes(schedule, zone, skip=parse_days(skip), **options), [], local(start, zone)
     for _ in range(count):
         due = table.after(last, last)
         if due is None:
@@ -87,7 +87,7 @@ def test_a_wildcard_hour_goes_by_elapsed_time() -> None:
 
 def test_every_so_often_is_due_at_once_and_then_by_elapsed_time() -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-    table = Timetable("every 30m", BERLIN)
+    table = SlotTimes("every 30m", BERLIN)
     due = table.latest(None, now)
     assert due is not None
     assert due.at == now
@@ -128,7 +128,7 @@ def test_jitter_puts_a_slot_off_by_the_same_for_everybody_and_never_beyond_the_n
     now = local("2026-11-22T12:00")
 
     def offsets(seed: str) -> list[timedelta]:
-        table, found, last = Timetable("0 * * * *", BERLIN, seed=seed, jitter_s=7200), [], now
+        table, found, last = SlotTimes("0 * * * *", BERLIN, seed=seed, jitter_s=7200), [], now
         for _ in range(20):
             due = table.after(last, last)
             assert due is not None
@@ -145,7 +145,7 @@ def test_jitter_puts_a_slot_off_by_the_same_for_everybody_and_never_beyond_the_n
 
 def test_jitter_does_not_change_which_slot_it_is() -> None:
     now = local("2026-11-22T12:00")
-    plain, late = (Timetable("0 7 * * *", BERLIN, seed="x", jitter_s=jitter).after(now, now) for jitter in (0, 3600))
+    plain, late = (SlotTimes("0 7 * * *", BERLIN, seed="x", jitter_s=jitter).after(now, now) for jitter in (0, 3600))
     assert plain is not None
     assert late is not None
     assert plain.key == late.key == "2026-11-23T07:00 Europe/Berlin"
@@ -160,13 +160,13 @@ def test_jitter_does_not_change_which_slot_it_is() -> None:
 def test_what_was_missed_is_caught_up_once_for_its_newest_time(schedule: str, away: timedelta, found: str,
                                                                 jitter_s: float) -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-    due = Timetable(schedule, BERLIN, jitter_s=jitter_s).latest(now - away, now)
+    due = SlotTimes(schedule, BERLIN, jitter_s=jitter_s).latest(now - away, now)
     assert due is not None
     assert due.at.astimezone(BERLIN).isoformat()[:16] == found
 
 
 def test_cron_without_a_slot_before_waits_for_its_time() -> None:
-    assert Timetable("0 7 * * *", BERLIN).latest(None, datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) is None
+    assert SlotTimes("0 7 * * *", BERLIN).latest(None, datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize(("schedule", "word"), [

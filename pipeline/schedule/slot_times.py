@@ -1,7 +1,7 @@
-"""When a schedule is due: the calendar's days, clocks that change, and one slot for a repeated hour.
+"""The due times of a schedule: skipped days, clock changes, jitter, and one slot for a repeated hour.
 
-Cron with a fixed hour goes by the clock on the wall: a time that clocks skip is due at the first minute after the
-gap, one that they repeat is due the first time, and its slot is named by wall time and zone. With every hour
+Cron with a fixed hour follows wall-clock time: a time that a clock change skips is due at the first minute after the
+gap, a repeated time is due the first time, and its slot is named by wall time and zone. With every hour
 allowed, and for "every …", elapsed time decides: the slot is named by its instant.
 """
 
@@ -20,7 +20,7 @@ _MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, order=True)
-class Due:
+class DueTime:
     """One due time: `at`, with jitter; planned, without; key names its slot."""
 
     at: datetime
@@ -28,7 +28,7 @@ class Due:
     key: str
 
 
-class Timetable:
+class SlotTimes:
     """The due times of one schedule.
 
     seed: whose they are, so that jitter differs between spiders; skip, first and last are days in `zone`.
@@ -49,7 +49,7 @@ class Timetable:
             for cron in (() if isinstance(self._when, Every) else self._when)}
 
     @classmethod
-    def of(cls, name: str, table: ScheduleTable, settings: Settings, zone: ZoneInfo) -> Timetable:
+    def of(cls, name: str, table: ScheduleTable, settings: Settings, zone: ZoneInfo) -> SlotTimes:
         """A schedule of settings.toml. name: of its spider or digest; zone: where the schedule names none."""
         return cls(table.when, table.zone(zone), seed=name, jitter_s=table.jitter, skip=settings.days(table.skip),
                    first=table.from_, last=table.until)
@@ -58,7 +58,7 @@ class Timetable:
         """What to begin with: after it comes now for "every …", and the next time for cron."""
         return now - timedelta(seconds=self._when.seconds) if isinstance(self._when, Every) else now
 
-    def after(self, planned: datetime | None, now: datetime) -> Due | None:
+    def after(self, planned: datetime | None, now: datetime) -> DueTime | None:
         """The first due time whose planned time is later than that one (None: nothing was planned before).
 
         "every …" without a slot before is due now; cron is due at its next time after now. None: never again.
@@ -69,9 +69,9 @@ class Timetable:
         following = self._planned_after(found.planned, now)
         room_s = (following.planned - found.planned).total_seconds() if following else self._jitter_s
         share = int.from_bytes(hashlib.sha256(f"{self._seed}\n{found.key}".encode()).digest()[:8]) / 2**64
-        return Due(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
+        return DueTime(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
 
-    def latest(self, planned: datetime | None, now: datetime) -> Due | None:
+    def latest(self, planned: datetime | None, now: datetime) -> DueTime | None:
         """The newest time after `planned` that is due by now: what was missed is caught up once. None: nothing is."""
         due = self.after(planned, now)
         if due is None or due.at > now:
@@ -98,7 +98,7 @@ class Timetable:
         every = timedelta(seconds=self._when.seconds)
         return planned + (moment - planned) // every * every
 
-    def _planned_after(self, planned: datetime | None, now: datetime) -> Due | None:
+    def _planned_after(self, planned: datetime | None, now: datetime) -> DueTime | None:
         if isinstance(self._when, Every):
             return self._every_after(self._when, planned, now)
         start = planned if planned is not None else now
@@ -110,7 +110,7 @@ class Timetable:
 
     # every …
 
-    def _every_after(self, every: Every, planned: datetime | None, now: datetime) -> Due | None:
+    def _every_after(self, every: Every, planned: datetime | None, now: datetime) -> DueTime | None:
         step = timedelta(seconds=every.seconds)
         at = planned + step if planned is not None else now
         end = at + HORIZON
@@ -119,18 +119,18 @@ class Timetable:
                 return None
             # The first of its times on the next day that may be one.
             at += -((at - midnight(max(day + _DAY, self._first), self.zone)) // step) * step
-        return Due(at, at, _instant_key(at))
+        return DueTime(at, at, _instant_key(at))
 
     # cron
 
-    def _cron_after(self, cron: Cron, start: datetime) -> Due | None:
+    def _cron_after(self, cron: Cron, start: datetime) -> DueTime | None:
         at = self._triggers[cron].get_next_fire_time(start, start)
         if at is None:
             return None
         if not cron.fixed_hour:
-            return Due(at, at, _instant_key(at))
+            return DueTime(at, at, _instant_key(at))
         wall = at.astimezone(self.zone).replace(tzinfo=None)
-        return Due(at, at, f"{wall.isoformat(timespec='minutes')} {self.zone.key}")
+        return DueTime(at, at, f"{wall.isoformat(timespec='minutes')} {self.zone.key}")
 
 
 def _instant_key(at: datetime) -> str:

@@ -1,0 +1,36 @@
+"""APScheduler trigger for one schedule of the settings: cron or interval, with jitter, missed slots counted once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from apscheduler.triggers.base import BaseTrigger
+
+from pipeline.schedule.slot_times import SlotTimes
+
+
+class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Fires when a slot is due, jitter included. since: the last slot that was dealt with.
+
+    Missed slots fire once: APScheduler would ask for every slot of a year in which the machine was off.
+    """
+
+    def __init__(self, times: SlotTimes, since: datetime | None) -> None:
+        self._times = times
+        self._since = since
+        self._last: tuple[datetime | None, datetime, datetime | None] | None = None
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """Without a previous time, the first after `since`, which may be over; else the first after it and after now."""
+        if self._last is None or self._last[:2] != (previous_fire_time, now):  # asked twice for each
+            self._last = (previous_fire_time, now, self._next(previous_fire_time, now))
+        return self._last[2]
+
+    def _next(self, previous: datetime | None, now: datetime) -> datetime | None:
+        if previous is None:
+            due = self._times.after(self._since, now)
+        else:
+            planned = self._times.planned_by(previous, self._since)
+            latest = self._times.latest(planned, now)
+            due = self._times.after(latest.planned if latest is not None else planned, now)
+        return due.at if due is not None else None
