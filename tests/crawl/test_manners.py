@@ -22,7 +22,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from pipeline.store.health.details import downloads_of
 
 from pipeline.crawl.middlewares.page_cache import Kept, PageCache
 from pipeline.heartbeat.snapshot.build import build_snapshot
@@ -32,6 +31,7 @@ from pipeline.schedule.upcoming import upcoming
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.settings import load, quiet_between, quiet_in_s, quiet_until
 from pipeline.store import open_store
+from pipeline.store.health.recent_rows import downloads_of
 from pipeline.store.runs import host_pauses, runs
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite

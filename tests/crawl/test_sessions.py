@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from pipeline.store.health.details import downloads_of
 
 from pipeline.model import Outcome
+from pipeline.store.health.recent_rows import downloads_of
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port
