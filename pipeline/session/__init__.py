@@ -4,8 +4,10 @@ from pipeline.session.cookies.importers import read_cookies
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.listing import CookieLine, describe
 from pipeline.session.errors import translate
+from pipeline.session.from_settings import open_session
+from pipeline.session.login.session_login import UNCHECKABLE
 from pipeline.session.requests import PreparedStart, prepare
-from pipeline.session.session import UNCHECKABLE, Session, open_session
+from pipeline.session.session import Session
 
 __all__ = ["UNCHECKABLE", "CookieLine", "Jar", "PreparedStart", "Session", "describe", "open_session", "prepare",
            "read_cookies", "translate"]

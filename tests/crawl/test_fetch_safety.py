@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.errors import FetchError
 from pipeline.model import Outcome
+from pipeline.session import open_session
 from pipeline.session.client import fetch
 from pipeline.session.politeness.ssrf_guard import SsrfGuard, is_public
-from pipeline.session.session import open_session
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 from tests.servers.raw import start_raw

@@ -1,0 +1,97 @@
+"""Open the session of a spider as its settings describe it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pipeline
+from pipeline.hosts import host_of, normal_host
+from pipeline.session.cookies import last_login
+from pipeline.session.cookies.importers import import_cookies
+from pipeline.session.cookies.jar import Jar
+from pipeline.session.login.http_auth import HttpAuth
+from pipeline.session.login.session_login import LoginFiles, LoginRules, login_urls
+from pipeline.session.politeness.ssrf_guard import SsrfGuard
+from pipeline.session.proxies.config import ENVIRONMENT, EnvironmentProxies, proxy_urls
+from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.requests import reveal, with_params
+from pipeline.session.session import RequestRules, Session
+from pipeline.session.tls import TlsContexts
+from pipeline.session.trusted_origins import TrustedOrigins
+from pipeline.settings import Settings, SpiderTable
+from pipeline.store.health.proxy_health import pool_file
+
+
+def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
+    """The session of the spider `name`: its jar in data_dir/jars, with the settings' cookies brought in when changed.
+
+    Raises CookieError, UsageError (a secret or a proxy that cannot be had) or SessionError. Nothing is fetched.
+    """
+    files = LoginFiles(settings.data_dir / "jars", settings.data_dir / "pages" / f"login-{name}.html", name)
+    last = last_login.last(files.last_login)
+    jar = Jar.open(files.jars / f"{name}.txt", protected=last.cookies if last is not None else ())
+    if spider.cookies is not None:
+        default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
+        import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=files.jars / f"{name}.imported",
+                       last_login=files.last_login, now_s=time.time())
+    ca_file = settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None
+    return Session(
+        jar, files, requests=_request_rules(name, spider, settings),
+        login=LoginRules(spider.login, start=_first_get(spider), hosts=_named_hosts(spider), cookie_names=spider.login_cookies,
+                         encoding=spider.encoding, timeout_s=spider.timeout, max_page_bytes=spider.max_page_size),
+        proxies=_proxies(name, spider, settings), tls=TlsContexts(ca_file, _insecure_hosts(spider)), ssrf_guard=_ssrf_guard(spider))
+
+
+def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> RequestRules:
+    contact = settings.pipeline.contact.strip()
+    auth = None if spider.auth is None else HttpAuth(
+        spider.auth, TrustedOrigins([start.url for start in spider.start], "auth"), f"spiders.{name}.auth")
+    return RequestRules(
+        user_agent=spider.user_agent or f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else ""),
+        headers={key: reveal(value) for key, value in spider.headers.items()}, trusted=_trusted_origins(spider),
+        auth=auth, banned=spider.banned)
+
+
+def _proxies(name: str, spider: SpiderTable, settings: Settings) -> ProxySelection:
+    if spider.proxy == ENVIRONMENT:
+        return ProxySelection((), pool_file(settings.data_dir, name), EnvironmentProxies.read())
+    return ProxySelection(proxy_urls(spider.proxy, settings) if spider.proxy is not None else (), pool_file(settings.data_dir, name))
+
+
+def _first_get(spider: SpiderTable) -> str:
+    """The first start that is a plain page, "" for none."""
+    for start in spider.start:
+        if (start.method or "GET").upper() == "GET" and start.form is start.json_ is start.body is None:
+            return with_params(start.url, start.params, start.encoding or "utf-8")
+    return ""
+
+
+def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
+    """Where the settings send the spider, though it be private."""
+    places = [*spider.hosts, *(start.url for start in spider.start)]
+    if spider.login is not None:
+        places += filter(None, (spider.login.url, spider.login.check_url))
+    return SsrfGuard(places)
+
+
+def _trusted_origins(spider: SpiderTable) -> TrustedOrigins:
+    """Those that get the spider's own headers and the bodies of its requests."""
+    urls = [*(start.url for start in spider.start), *spider.headers_for]
+    if spider.login is not None:
+        urls += [*login_urls(spider.login), *([spider.login.check_url] if spider.login.check_url else [])]
+    return TrustedOrigins(urls, "headers_for")
+
+
+def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:
+    if isinstance(spider.insecure_tls, bool):
+        return _named_hosts(spider) if spider.insecure_tls else frozenset()
+    return frozenset(normal_host(host) for host in spider.insecure_tls)
+
+
+def _named_hosts(spider: SpiderTable) -> frozenset[str]:
+    """The hosts the settings of a spider name: those of its starts and its login."""
+    urls = [start.url for start in spider.start]
+    if spider.login is not None:
+        urls += filter(None, (spider.login.url, spider.login.check_url))
+    return frozenset(host for url in urls if (host := host_of(url)))

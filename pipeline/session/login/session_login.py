@@ -1,0 +1,278 @@
+"""The login of one session: whether it holds, logging in again, where to check it, and what is kept of it on disk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from pipeline.errors import FetchError, LoginError, ProxyError, SessionError
+from pipeline.hosts import host_of
+from pipeline.model import LoginCookie
+from pipeline.session.client import Client
+from pipeline.session.cookies import last_login
+from pipeline.session.cookies.cookie import Cookie
+from pipeline.session.cookies.jar import Jar
+from pipeline.session.login.expiry import Expiry, LoginState
+from pipeline.session.login.login import Login
+from pipeline.session.private_file import write_private
+from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.trusted_origins import TrustedOrigins
+from pipeline.settings import LoginTable
+
+UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
+               "tell when the session is over; name a page in login.check_url")
+"""What is said of a session that is not `checkable`."""
+_CHECK_AGAIN_S = (1.0, 4.0)
+"""The waits between attempts to fetch the check page when the site fails."""
+_BY_ACCESS = "access"
+"""Beside a URL in the file of the check page: strangers are refused there, which is the proof."""
+
+
+@dataclass(frozen=True)
+class LoginFiles:
+    """Where the login of one spider is kept: `jars` (0700) has its state, `page` gets a login page that was refused."""
+
+    jars: Path
+    page: Path
+    spider: str
+
+    @property
+    def check_page(self) -> Path:
+        """The URL at which the last login can be checked."""
+        return self.jars / f"{self.spider}.landing"
+
+    @property
+    def token(self) -> Path:
+        return self.jars / f"{self.spider}.token"
+
+    @property
+    def last_login(self) -> Path:
+        return self.jars / f"{self.spider}.way"
+
+
+@dataclass(frozen=True)
+class LoginRules:
+    """What the settings say of a login. table: None without one. start: a page that is fetched by GET, "" for none.
+
+    hosts: the spider's own. cookie_names: of the login's cookies, () to tell them by themselves.
+    """
+
+    table: LoginTable | None = None
+    start: str = ""
+    hosts: frozenset[str] = frozenset()
+    cookie_names: tuple[str, ...] = ()
+    encoding: str | None = None
+    timeout_s: float = 60.0
+    max_page_bytes: int = 32 * 10**6
+
+
+class OpenClient(Protocol):
+    """Opens a client of the session; options replace those of Client."""
+
+    def __call__(self, **options: Any) -> Client: ...
+
+
+class SessionLogin:
+    """Logs one session in, one thread at a time, and finds out whether the login still holds.
+
+    state: shared by all who may meet an expired session; None without a login. checkable: False when `check` cannot be
+    fetched again after a login, so that nobody can tell when the session is over.
+    """
+
+    def __init__(self, rules: LoginRules, files: LoginFiles, jar: Jar, proxies: ProxySelection, open_client: OpenClient) -> None:
+        self._rules = rules
+        self._table = table = rules.table
+        self._files = files
+        self._jar = jar
+        self._proxies = proxies
+        self._open_client = open_client
+        self._where = f"spiders.{files.spider}.login"
+        self._origins = TrustedOrigins(login_urls(table), "login.origins")
+        self._lock = threading.Lock()
+        self.token = read_line(files.token) if table is not None and table.token is not None else ""
+        self.checkable = True
+        self.state = None if table is None else LoginState(
+            Expiry(table, self._hosts()), self._log_in_again, self._still_holds, where=self._where)
+
+    def headers(self, url: str) -> dict[str, str]:
+        """The header with an API's token, for URLs of its own origins; {} for all others."""
+        if not self.token or self._table is None or not self._origins.trust(url):
+            return {}
+        name, _, value = self._table.token_header.partition(": ")
+        return {name: value.replace("{token}", self.token)}
+
+    def holds(self) -> bool:
+        """Whether the login of an earlier run still holds; asks the site. True without a login."""
+        if self._table is None:
+            return True
+        with self._client() as client:
+            return self._holds(self._login_through(self._table, client), self._table)
+
+    def ensure(self, *, fresh: bool = False) -> bool:
+        """Log in unless the login still holds. Whether a login was made; False without one.
+
+        fresh: log in as a stranger, whatever holds. Raises LoginError when it is not proved, ProxyError, TlsError or
+        FetchError when the site is not reached; the jar is then as it was.
+        """
+        if self._table is None:
+            return False
+        with self._lock:
+            if not (fresh and self._table.sends):
+                return self._log_in(self._table, unless_it_holds=True)
+            before = list(self._jar)
+            self._jar.clear()
+            try:
+                return self._log_in(self._table, unless_it_holds=False)
+            except BaseException:
+                self._jar.clear()
+                for cookie in before:
+                    self._jar.set_cookie(cookie)
+                self._jar.save()
+                raise
+
+    def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
+        """When the last login was made, and those of its cookies that end some day; None when there was none."""
+        last = last_login.last(self._files.last_login)
+        if last is None:
+            return None
+        return (datetime.fromtimestamp(last.at_s, UTC),
+                last_login.ending(self._jar, last, hosts=self._hosts(), names=self._rules.cookie_names))
+
+    def adopt(self, token: str, epoch: int) -> None:
+        """Go on with a login that another process of the same run made; its cookies come separately."""
+        self.token = token
+        if self.state is not None:
+            self.state.adopt(epoch)
+
+    def _hosts(self) -> frozenset[str]:
+        return self._rules.hosts | ({host_of(self._table.url)} if self._table is not None and self._table.url else set())
+
+    def _client(self) -> Client:
+        """A client that stays with its proxy: a login begun at one address and ended at another looks like theft."""
+        return self._open_client(route=self._proxies.pinned(), bodies=self._origins)
+
+    def _log_in_again(self) -> None:
+        """Log in after a request has shown that the login is over."""
+        assert self._table is not None
+        with self._lock:
+            self._log_in(self._table, unless_it_holds=False)
+
+    def _log_in(self, table: LoginTable, *, unless_it_holds: bool) -> bool:
+        while True:
+            proxy = self._proxies.current
+            try:
+                made = self._log_in_once(table, unless_it_holds=unless_it_holds)
+            except ProxyError:
+                if not self._proxies.change(proxy):
+                    raise
+            else:
+                return made
+
+    def _log_in_once(self, table: LoginTable, *, unless_it_holds: bool) -> bool:
+        with self._client() as client:
+            login = self._login_through(table, client)
+            try:
+                made = not (unless_it_holds and self._holds(login, table))
+                if made:
+                    if not table.sends:
+                        raise self._cookies_are_over()
+                    before = list(self._jar)
+                    self._remember_check_page(self._find_check_page(table, login, login.log_in()))
+                    self._remember_login(last_login.fresh(before, self._jar))
+            finally:
+                self._jar.save()
+        self._proxies.worked()
+        return made
+
+    def _login_through(self, table: LoginTable, client: Client) -> Login:
+        return Login(table, client, where=self._where, encoding=self._rules.encoding, origins=self._origins,
+                     max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s, keep_page=self._keep_page,
+                     take_token=self._take_token)
+
+    def _holds(self, login: Login, table: LoginTable) -> bool:
+        """Fetches check_url, or the page where the last login was seen. Without cookies and token nothing is fetched."""
+        url, by_access = self._check_page(table)
+        return bool(url) and (bool(self._jar.alive()) or bool(self.token)) and login.holds_at(url, by_access=by_access)
+
+    def _still_holds(self) -> bool:
+        """Whether the session passes its check now. Tries several times; raises what prevented the check."""
+        table = self._table
+        assert table is not None
+        url, by_access = self._check_page(table)
+        for wait_s in (*_CHECK_AGAIN_S, None):
+            try:
+                with self._client() as client:
+                    return self._login_through(table, client).holds_at(url, by_access=by_access, surely=True)
+            except (FetchError, ProxyError) as error:
+                if wait_s is None or not error.retry:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    def _check_page(self, table: LoginTable) -> tuple[str, bool]:
+        """The URL that shows whether the session holds, "" for none; and whether it proves it by not refusing access."""
+        if table.check_url is not None:
+            return table.check_url, False
+        if not table.sends:
+            return self._rules.start, False
+        url, _, how = read_line(self._files.check_page).partition(" ")
+        return (url if urlsplit(url).scheme in ("http", "https") else ""), how == _BY_ACCESS
+
+    def _find_check_page(self, table: LoginTable, login: Login, led_to: str) -> str:
+        """Where a login just made can be seen again, in the form of the file of the check page; "" for nowhere.
+
+        The page it led to, where `check` matches on a GET of it (the check of an API is for its answer alone); else the
+        start, where strangers do not see the same: `check` matches there, or strangers are refused.
+        """
+        self.checkable = True
+        if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):
+            return led_to
+        start = self._rules.start
+        with self._open_client(route=self._proxies.pinned(), jar=Jar(), login_headers=lambda url: {}, auth=None) as client:
+            stranger = self._login_through(table, client)
+            for by_access in (False, True) if start else ():
+                if login.holds_at(start, by_access=by_access) and not stranger.holds_at(start, by_access=by_access):
+                    return f"{start} {_BY_ACCESS}" if by_access else start
+        self.checkable = False
+        return ""
+
+    def _cookies_are_over(self) -> LoginError:
+        return LoginError("the imported cookies no longer pass login.check", where=self._where,
+                          fix="log in with a browser and bring its cookies in: `pipeline cookies import`")
+
+    def _remember_check_page(self, url: str) -> None:
+        write_private(self._files.check_page, f"{url}\n".encode())
+
+    def _remember_login(self, brought: Iterable[Cookie]) -> None:
+        cookies = list(brought)
+        self._jar.protect(cookie.place for cookie in cookies)
+        last_login.remember(self._files.last_login, cookies, brought_in=False, now_s=time.time())
+
+    def _take_token(self, token: str) -> None:
+        self.token = token
+        write_private(self._files.token, f"{token}\n".encode())
+
+    def _keep_page(self, body: bytes) -> Path:
+        write_private(self._files.page, body)
+        return self._files.page
+
+
+def login_urls(login: LoginTable | None) -> list[str]:
+    """The URLs whose origins get passwords and tokens."""
+    return [] if login is None else [*([login.url] if login.url else []), *login.origins]
+
+
+def read_line(path: Path) -> str:
+    """What an earlier run left in `path`, "" for nothing. Raises SessionError."""
+    try:
+        return path.read_text("utf-8").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    except OSError as error:
+        raise SessionError(f"cannot be read: {error.strerror}", where=str(path), fix="check its owner and mode") from error

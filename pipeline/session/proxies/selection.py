@@ -1,0 +1,56 @@
+"""Which proxy a session uses: none, one, one of a pool, or those of the environment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.session.proxies.config import EnvironmentProxies, shown_proxy
+from pipeline.session.proxies.pool import ProxyPool
+
+
+class ProxySelection:
+    """The proxy of one session. Threads may use it at once.
+
+    urls: credentials percent-encoded; with several, pool_file keeps which of them rest. environment: in their place.
+    """
+
+    def __init__(self, urls: tuple[str, ...], pool_file: Path, environment: EnvironmentProxies | None = None,
+                 clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._environment = environment
+        self._pool = ProxyPool(urls, pool_file) if len(urls) > 1 else None
+        self._lock = threading.Lock()
+        self.current = self._pool.choose(clock()) if self._pool else next(iter(urls), None)
+
+    def url_for(self, url: str) -> str | None:
+        """The proxy for a URL, None for none."""
+        return self._environment.url_for(url) if self._environment is not None else self.current
+
+    def pinned(self) -> Callable[[str], str | None]:
+        """As url_for, but it stays with the proxy that is current now."""
+        current = self.current
+        return self.url_for if self._environment is not None else lambda url: current
+
+    def change(self, failed: str | None) -> bool:
+        """The proxy `failed` is down or banned: it rests, and another becomes current. False when there is no other.
+
+        failed: the proxy that met it, whole or without credentials; several threads may report the same one.
+        """
+        with self._lock:
+            if failed is None or self.current is None or self._pool is None:
+                return False
+            if shown_proxy(failed) != shown_proxy(self.current):
+                return True
+            if not self._pool.failed(self._clock()):
+                return False
+            self.current = self._pool.choose(self._clock())
+            return True
+
+    def worked(self) -> None:
+        """An answer came through the current proxy: its earlier failures are forgotten."""
+        if self._pool is not None:
+            with self._lock:
+                self._pool.worked()

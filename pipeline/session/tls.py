@@ -1,0 +1,73 @@
+"""TLS contexts of a session: verified against the system's authorities and `ca_file`, unverified for the hosts the settings name."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import certifi
+
+from pipeline.errors import UsageError
+from pipeline.hosts import normal_host
+
+
+class TlsContexts:
+    """The TLS contexts of one session, each made at its first use. Threads may use it at once."""
+
+    def __init__(self, ca_file: Path | None = None, insecure_hosts: frozenset[str] = frozenset()) -> None:
+        self._ca_file = ca_file
+        self.insecure_hosts = insecure_hosts
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def verify(self) -> bool | str:
+        """As requests' `verify`: False when TLS is not verified for some hosts, else the file of further authorities, or True."""
+        return False if self.insecure_hosts else str(self._ca_file) if self._ca_file else True
+
+    def context_for(self, host: str | None = None) -> ssl.SSLContext:
+        """The context for a host; without a host unverified when there are insecure hosts.
+
+        Raises UsageError for a ca_file that cannot be read.
+        """
+        insecure = bool(self.insecure_hosts) if host is None else normal_host(host) in self.insecure_hosts
+        with self._lock:
+            if insecure not in self._contexts:
+                self._contexts[insecure] = _unverified_context() if insecure else verified_context(self._ca_file)
+            return self._contexts[insecure]
+
+
+def verified_context(ca_file: Path | None) -> ssl.SSLContext:
+    """A client's context that trusts the system's authorities (requests' bundle where there are none) and ca_file's."""
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificates and names
+    if sys.version_info >= (3, 13):  # as ssl.create_default_context() does
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    context.load_default_certs()
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None:
+        context.load_verify_locations(certifi.where())
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = "no PEM certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise UsageError(f"cannot be used as ca_file: {reason}", where=str(ca_file),
+                             fix="name a PEM file of certificates") from error
+    return context
+
+
+class _Context(ssl.SSLContext):
+    """Raises for a connection that ends without close_notify: it may have been cut. Python by default reports an end of file."""
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(*arguments, **{**options, "suppress_ragged_eofs": False})
+
+
+def _unverified_context() -> ssl.SSLContext:
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
