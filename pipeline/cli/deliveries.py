@@ -24,23 +24,27 @@ def utc_now() -> datetime:
 
 
 def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
-    """Build a digest of what it has not told yet, and deliver it; the exit code."""
+    """Build a digest of what it has not reported yet, and deliver it; the exit code.
+
+    A claim that a killed process left comes first, and the runs that ended since then get a claim of their own.
+    """
     runs.abandon_expired(store, now=utc_now())  # a killed process may hold a claim
     owner = f"{store.owner}:digest"
-    claim = digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
-                          owner=owner, now=utc_now())
-    if claim is None:
-        say(f"{name}: nothing to tell")
+    claims = built_messages = 0
+    while (claim := digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
+                                   owner=owner, now=utc_now())) is not None:
+        claims += 1
+        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
+        built_messages += len(built.message_ids)
+        if built.message_ids:
+            say(f"{name}: {built.subject}")
+        if built.problem:
+            say(f"it shows less than its settings ask for: {built.problem}")
+        for key in built.html_keys:
+            say(f"look at it: {store.files.path(key)}")
+    if not built_messages:
+        say(f"{name}: {'nothing new' if claims else 'nothing to tell'}")
         return 0
-    built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
-    if not built.message_ids:
-        say(f"{name}: nothing new")
-        return 0
-    say(f"{name}: {built.subject}")
-    if built.problem:
-        say(f"it shows less than its settings ask for: {built.problem}")
-    for key in built.html_keys:
-        say(f"look at it: {store.files.path(key)}")
     return deliver_now(store, settings, say=say)
 
 

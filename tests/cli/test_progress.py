@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipeline.cli.progress import left_s, view
+from pipeline.cli.progress_bars import left_s, view
 from pipeline.model import DownloadState, Progress, Run, Transfer
 from pipeline.run_summary import progress_line
 

@@ -148,7 +148,7 @@ def test_ping_distinguishes_a_full_port_from_a_missing_one(program):
     assert missing.returncode == 9
     assert "cannot be reached" in missing.stderr
     with socket.create_server(("127.0.0.1", program.port)) as full:
-        full.settimeout(10)
+        full.settimeout(60)
 
         def refuse():
             sock, _ = full.accept()
