@@ -11,7 +11,7 @@ from pipeline.cli.main import main
 from pipeline.settings import load
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def completed(example: str) -> str:
     """An example with what it refers to and does not show: spiders, proxies, starts."""
@@ -78,6 +78,12 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_module_that_a_page_names_exists() -> None:
+    for page in [*PAGES, ROOT / "SECURITY.md"]:
+        for path in re.findall(r"`(pipeline/[\w/.]+)`", page.read_text("utf-8")):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_errors() -> None:

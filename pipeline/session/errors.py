@@ -122,7 +122,7 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
                           fix="check the address, or what the proxy allows", retry=True)
     if not isinstance(error, requests.exceptions.ProxyError) and not any(
             isinstance(cause, socks.ProxyError) for cause in chain):
-        before_answer = isinstance(error, requests.exceptions.ConnectionError) and error.request is not None
+        before_answer = isinstance(error, requests.exceptions.ConnectionError) and getattr(error, "request", None) is not None
         if before_answer and not not_whole(error) and (was_dropped(error) or any(isinstance(cause, ssl.SSLEOFError) for cause in chain)):
             return ProxyError(HUNG_UP.format(where=where), where=shown, fix=HUNG_UP_FIX, retry=True)
         return None
