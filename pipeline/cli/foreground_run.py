@@ -1,4 +1,4 @@
-"""The composition root of `pipeline run`: spiders in the foreground, now.
+"""`pipeline run`: performs runs in the foreground and shows their progress.
 
 The forkserver loads Scrapy meanwhile: what is imported here is what a run waits for.
 """
@@ -25,7 +25,7 @@ from pipeline.workers.runner import Runner
 
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
                   reason: str = "manual") -> list[Run]:
-    """Run spiders through the same door as the service; the ended runs, in the order of the names.
+    """Claim slots and perform runs as the service does; the ended runs, in the order of the names.
 
     A run that a service on the same store starts first is watched to its end instead.
     """

@@ -167,15 +167,15 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
 
 
 async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
-                mates: Sequence[socket.socket] = ()) -> Ending:
+                followers: Sequence[socket.socket] = ()) -> Ending:
     """Crawl until the frontier is empty, a limit is met or `stop` is set; say how it ended.
 
-    mates: sockets to the run's other processes, which fetch some of it.
+    followers: sockets to the run's further processes, which fetch some of it.
     """
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
-    if mates:
-        context.followers = await FollowerGroup.open(context, mates)
+    if followers:
+        context.followers = await FollowerGroup.open(context, followers)
     if context.table.spider in BUILT_IN and spidercls.start is Spider.start:
         context.first = tuple(_first(context, index) for index in range(len(context.starts)))
     crawler = make_crawler(context, spidercls)

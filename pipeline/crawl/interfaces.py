@@ -1,4 +1,4 @@
-"""What the parts of a crawl know of each other: keys of a request's meta, and protocols of the parts that commit and share pages."""
+"""Interfaces between the parts of a crawl: keys of a request's meta, protocols of committer and followers."""
 
 from __future__ import annotations
 

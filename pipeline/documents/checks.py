@@ -1,4 +1,4 @@
-"""Whether a rule matches on a document, and what it finds first: for login.check, login.expired, login.token and banned."""
+"""Apply login.check, login.expired, login.token and banned to a document: match, or first value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that send a browser on: <meta http-equiv=refresh> and the Refresh header (HTML Standard, 4.2.5.3 and 7.4.6)."""
+"""Read <meta http-equiv=refresh> and the Refresh header (HTML Standard, 4.2.5.3 and 7.4.6)."""
 
 from __future__ import annotations
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.addresses import pages_url, socket_path
 from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.connections.listeners import ListenOptions, tls_context
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
+from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo, utc_now
 from pipeline.heartbeat.snapshot.cache import HealthChecks, SnapshotSource
 from pipeline.heartbeat.snapshot.loop_health import HealthThresholds
 from pipeline.heartbeat.snapshot.write_probe import WriteProbe
@@ -24,12 +24,8 @@ from pipeline.store.health import write_probe
 _log = logging.getLogger("pipeline")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def server_from_settings(settings: Settings, store: Store, source: SnapshotSource, actions: AdminActions, *, version: str,
-                         clock: Callable[[], datetime] = _now) -> HeartbeatServer:
+                         clock: Callable[[], datetime] = utc_now) -> HeartbeatServer:
     """A server that is not started yet. Raises HeartbeatError when the token or the certificate cannot be read."""
     table = settings.heartbeat
     return HeartbeatServer(

@@ -40,7 +40,7 @@ _CLOSE_TIMEOUT_S = 2.0
 _LAST_TURNS = 5
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
@@ -50,7 +50,7 @@ class ServiceInfo:
 
     version: str = ""
     zone: tzinfo = UTC
-    clock: Callable[[], datetime] = _utc_now
+    clock: Callable[[], datetime] = utc_now
 
 
 class HeartbeatServer:

@@ -47,7 +47,7 @@ class RunSupervisor:
             await state.runs_changed.wait()
 
     async def held(self) -> set[str]:
-        """Spiders whose runs wait: in their quiet hours, or because a host of theirs asked for a pause. Raises StoreError."""
+        """Spiders whose runs wait: in their quiet hours, or because one of their hosts asked for a pause. Raises StoreError."""
         now, settings = utc_now(), self._state.settings
         paused = await asyncio.to_thread(host_pauses.paused_hosts, self._state.store, now=now)
         here = now.astimezone(settings.zone)

@@ -1,4 +1,4 @@
-"""What went wrong on the way to a site, in our words: translates requests' exceptions."""
+"""Translate the exceptions of requests into FetchError, ProxyError and TlsError."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ from pipeline.session.login.session_login import LoginFiles, LoginRules, login_u
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import ENVIRONMENT, EnvironmentProxies, proxy_urls
 from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.request_rules import RequestRules
 from pipeline.session.requests import reveal, with_params
-from pipeline.session.session import RequestRules, Session
+from pipeline.session.session import Session
 from pipeline.session.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import Settings, SpiderTable
@@ -38,8 +39,7 @@ def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     ca_file = settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None
     return Session(
         jar, files, requests=_request_rules(name, spider, settings),
-        login=LoginRules(spider.login, start=_first_get(spider), hosts=_named_hosts(spider), cookie_names=spider.login_cookies,
-                         encoding=spider.encoding, timeout_s=spider.timeout, max_page_bytes=spider.max_page_size),
+        login=LoginRules(spider.login, _first_get(spider), spider.login_cookies),
         proxies=_proxies(name, spider, settings), tls=TlsContexts(ca_file, _insecure_hosts(spider)), ssrf_guard=_ssrf_guard(spider))
 
 
@@ -50,7 +50,8 @@ def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> Reques
     return RequestRules(
         user_agent=spider.user_agent or f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else ""),
         headers={key: reveal(value) for key, value in spider.headers.items()}, trusted=_trusted_origins(spider),
-        auth=auth, banned=spider.banned)
+        auth=auth, banned=spider.banned, hosts=_named_hosts(spider), encoding=spider.encoding, timeout_s=spider.timeout,
+        max_page_bytes=spider.max_page_size)
 
 
 def _proxies(name: str, spider: SpiderTable, settings: Settings) -> ProxySelection:

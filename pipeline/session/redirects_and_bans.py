@@ -1,4 +1,4 @@
-"""What an answer shows at first sight, before it is read: that the login has expired, or that the proxy is banned."""
+"""Whether an answer shows an expired login or a banned proxy, by its status, headers and the first part of its body."""
 
 from __future__ import annotations
 

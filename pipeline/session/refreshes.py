@@ -1,4 +1,4 @@
-"""Following pages that send a browser on (documents/refresh.py), as redirects are followed."""
+"""Follow meta refresh and the Refresh header (documents/refresh.py) as redirects are followed."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,9 @@ from pipeline.session.politeness.robots import PARSED_BYTES
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.request_rules import RequestRules
 from pipeline.session.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
-from pipeline.settings import BannedTable
-
-
-@dataclass(frozen=True)
-class RequestRules:
-    """What every request of a session has. trusted: the origins that get `headers` and bodies.
-
-    auth: HTTP authentication, None for none. banned: how an answer shows that the proxy is banned.
-    """
-
-    user_agent: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    trusted: TrustedOrigins = field(default_factory=lambda: TrustedOrigins([], "headers_for"))
-    auth: HttpAuth | None = None
-    banned: BannedTable | None = None
 
 
 class Session:
@@ -52,10 +37,9 @@ class Session:
         self.ssrf_guard = ssrf_guard
         self._files = files
         self._requests = requests
-        self._limits = login
         self._proxies = proxies
         self._tls = tls
-        self._login = SessionLogin(login, files, jar, proxies, self._client)
+        self._login = SessionLogin(login, requests, files, jar=jar, proxies=proxies, open_client=self._client)
 
     def __repr__(self) -> str:
         return f"<Session {self.name}: {self.jar!r}, proxy {shown_proxy(self.proxy) if self.proxy else 'none'}>"
@@ -81,12 +65,12 @@ class Session:
     @property
     def own_hosts(self) -> frozenset[str]:
         """The hosts that the spider's settings name."""
-        return self._limits.hosts
+        return self._requests.hosts
 
     @property
     def timeout_s(self) -> float:
         """Of one request."""
-        return self._limits.timeout_s
+        return self._requests.timeout_s
 
     @property
     def verify(self) -> bool | str:
@@ -179,9 +163,9 @@ class Session:
     def try_proxy(self, proxy: str, url: str) -> int:
         """The status of a page fetched through one proxy. Raises ProxyError when the proxy fails, else FetchError."""
         with self._client(route=lambda _: proxy) as client:
-            return fetch(client, "GET", url, max_bytes=self._limits.max_page_bytes, timeout_s=self.timeout_s).status
+            return fetch(client, "GET", url, max_bytes=self._requests.max_page_bytes, timeout_s=self.timeout_s).status
 
     def look(self, url: str) -> Answer:
         """Fetch a robots.txt. Raises ProxyError, TlsError or FetchError."""
         with self._client(change_proxy=self.change_proxy) as client:
-            return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._limits.max_page_bytes), timeout_s=self.timeout_s)
+            return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._requests.max_page_bytes), timeout_s=self.timeout_s)

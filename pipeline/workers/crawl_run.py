@@ -135,7 +135,7 @@ class CrawlRun:
         loop = asyncio.get_running_loop()
         # The crawl is asked first: downloads take up to five seconds to stop, and pages would be fetched meanwhile.
         self._stop.call(partial(_set_in, loop, stop), before_others=True)
-        crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, mates=self._followers))
+        crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, followers=self._followers))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -15,6 +15,7 @@ from pipeline.heartbeat.connections.listeners import ListenOptions
 from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
 from pipeline.heartbeat.snapshot.build import unreadable_snapshot
 from pipeline.model import Progress
+from pipeline.settings import load
 from tests.servers.loop import loop_thread
 
 # Where Debian keeps check_tcp and check_http; before any test asks whether it has the programs it needs.
@@ -53,6 +54,16 @@ class Service:
 def run(request):
     with loop_thread(asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop) as run:
         yield run
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Loads a settings.toml with the given text."""
+    def settings(text):
+        (tmp_path / "settings.toml").write_text(text)
+        return load(tmp_path / "settings.toml")
+
+    return settings
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.server import HeartbeatServer
 from pipeline.heartbeat.token import Token
-from pipeline.settings import load
 from pipeline.store import open_store
 from tests.heartbeat.conftest import NOW, Service
 from tests.heartbeat.http.test_app import raw
@@ -35,15 +34,6 @@ class RemoteOnly(AccessPolicy):
 class Outsiders(AccessPolicy):
     def may_connect(self, peer):
         return False
-
-
-@pytest.fixture
-def settings(tmp_path):
-    def settings(text):
-        (tmp_path / "settings.toml").write_text(text)
-        return load(tmp_path / "settings.toml")
-
-    return settings
 
 
 def test_the_access_policy_decides_who_may_connect_and_who_needs_no_token():

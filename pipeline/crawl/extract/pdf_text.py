@@ -1,4 +1,4 @@
-"""The text of a PDF as a page of HTML: `python -m pipeline.crawl.extract.pdf_text < a.pdf`, in a process of its own.
+"""Convert a PDF to an HTML page of its text, in a process of its own (`python -m pipeline.crawl.extract.pdf_text`).
 
 A PDF is somebody else's program for a large parser in C: what it makes of it must not be able to hold up a crawl, fill
 its memory or end it.

@@ -1,4 +1,4 @@
-"""Pages wait here for a moment, so that one transaction commits all that came while the last one was written."""
+"""Commit pages in batches: one transaction for all that came while the last one was written."""
 
 from __future__ import annotations
 

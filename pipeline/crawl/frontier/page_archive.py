@@ -1,4 +1,4 @@
-"""Pages kept as they were found, for digests that attach them: those that brought news, in a file by their content.
+"""Keep pages with changes as they were found, for digests that attach them: one file for each content.
 
 A file is written before its page is committed, and taken away when the page turns out to be no news. A kill between
 the two leaves a file that nothing names.

@@ -1,4 +1,4 @@
-"""Takes content codings off pages, in place of Scrapy's HttpCompressionMiddleware, which accepts streams that were cut."""
+"""Decode gzip, deflate, br and zstd pages; unlike Scrapy's middleware, a stream that was cut is an error."""
 
 from __future__ import annotations
 

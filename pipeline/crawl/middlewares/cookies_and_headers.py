@@ -1,4 +1,4 @@
-"""Scrapy's downloader middlewares of ours: the spider's one jar, its headers, and its starts as the settings say."""
+"""Downloader middlewares for the cookie jar, headers, Referer, encoding, starts and the SSRF check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unchanged pages cost a 304 (RFC 9110, 13.1; RFC 9111, 4.3): the last answer of each page is kept, and used again.
+"""Conditional requests (RFC 9110, 13.1; RFC 9111, 4.3): an unchanged page costs a 304, its last answer is used.
 
 The page is extracted anew from what was kept, so that its items, links and downloads are in this pass as well, and
 rules that were changed meanwhile hold for it.

@@ -1,4 +1,4 @@
-"""Staying logged in: an answer that shows the login expired leads to one new login, and the request goes again."""
+"""Log in again when an answer shows that the login has expired, and repeat the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redirects of pages, followed to where browsers follow them."""
+"""Follow redirects of pages to where browsers follow them."""
 
 from __future__ import annotations
 

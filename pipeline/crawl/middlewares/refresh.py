@@ -1,4 +1,4 @@
-"""Pages that send a browser on at once are followed as redirects are; a wall that does so shows an expired login."""
+"""Follow meta refresh like a redirect; a refresh to the login page shows an expired login."""
 
 from __future__ import annotations
 

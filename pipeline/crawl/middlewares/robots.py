@@ -1,4 +1,4 @@
-"""robots.txt for pages, in place of Scrapy's RobotsTxtMiddleware, which takes a server that fails for one that allows all."""
+"""robots.txt for pages; unlike with Scrapy's middleware, a server error forbids everything for now."""
 
 from __future__ import annotations
 

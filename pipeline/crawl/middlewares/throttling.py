@@ -1,4 +1,4 @@
-"""Good manners towards a site: Retry-After, pauses after a refusal, and bans."""
+"""Throttling of requests: Retry-After, pauses after a refusal, and bans of a proxy."""
 
 from __future__ import annotations
 

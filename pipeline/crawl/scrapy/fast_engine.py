@@ -1,4 +1,4 @@
-"""Parts of Scrapy's engine that every page passes, made short for what we use of them, and its start made stoppable.
+"""Shorter versions of the parts of Scrapy's engine that every page passes, and a start that can be stopped.
 
 They know private names of a Scrapy we are pinned to; without the short ones all works the same, a fifth slower.
 """

@@ -1,4 +1,7 @@
-"""Scrapy's aiohttp handler with the session's proxy, TLS trust and SSRF guard. The one place that touches its private module."""
+"""Download handler for pages: Scrapy's aiohttp handler with the session's proxy, TLS trust and SSRF guard.
+
+The only module that touches the private module of that handler.
+"""
 
 from __future__ import annotations
 

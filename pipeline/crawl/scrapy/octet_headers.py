@@ -1,4 +1,4 @@
-"""Requests of aiohttp's whose headers are octets, not text: a cookie in Latin-1 goes back as it came (RFC 6265, 5.4)."""
+"""Send request headers as octets with aiohttp: a Latin-1 cookie goes back as it came (RFC 6265, 5.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong with a proxy while pages were fetched, in the words of pipeline.session.errors: translates aiohttp's errors."""
+"""Translate aiohttp's errors of proxies into ProxyError, in the words of pipeline.session.errors."""
 
 from __future__ import annotations
 

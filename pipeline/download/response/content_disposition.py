@@ -1,4 +1,4 @@
-"""The file name that a Content-Disposition says, read as leniently as browsers do (RFC 6266 and what servers send).
+"""The file name in a Content-Disposition, read as leniently as browsers do (RFC 6266 and what servers send).
 
 `filename*` (RFC 8187) comes first, then `filename*0`, `filename*1` … (RFC 2231, 3), then `filename`. A parameter that cannot
 be read costs itself only.

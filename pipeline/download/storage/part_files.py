@@ -1,4 +1,4 @@
-"""Where files land: `downloads/SPIDER/` under data_dir, parts in its `.parts/`.
+"""Part files and their final names: `downloads/SPIDER/` under data_dir, parts in its `.parts/`.
 
 The spider's folder is held open, and everything inside is reached through its descriptor (folders.py). A finished
 part gets its final name by link(2), which never replaces a file; the part keeps its own name until the store knows

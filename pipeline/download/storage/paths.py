@@ -1,4 +1,4 @@
-"""Where one file lands below its spider's folder: the template of the settings, filled in and made safe."""
+"""The path of one file below its spider's folder: the template of the settings, filled in and made safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a session got in last, which cookies of its jar carry that, and when they end."""
+"""The last login of a session: when it was made, which cookies carry it, and when they expire."""
 
 from __future__ import annotations
 

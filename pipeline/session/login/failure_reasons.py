@@ -1,4 +1,4 @@
-"""Why a site did not let us in, read from its answer to the login form."""
+"""The reason why a login failed, read from the site's answer to the login form."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from pipeline.session.login.expiry import Expiry, LoginState
 from pipeline.session.login.login import Login
 from pipeline.session.private_file import write_private
 from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.request_rules import RequestRules
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginTable
 
@@ -60,16 +61,12 @@ class LoginFiles:
 class LoginRules:
     """What the settings say of a login. table: None without one. start: a page that is fetched by GET, "" for none.
 
-    hosts: the spider's own. cookie_names: of the login's cookies, () to tell them by themselves.
+    cookie_names: of the login's cookies, () to tell them by themselves.
     """
 
-    table: LoginTable | None = None
-    start: str = ""
-    hosts: frozenset[str] = frozenset()
-    cookie_names: tuple[str, ...] = ()
-    encoding: str | None = None
-    timeout_s: float = 60.0
-    max_page_bytes: int = 32 * 10**6
+    table: LoginTable | None
+    start: str
+    cookie_names: tuple[str, ...]
 
 
 class OpenClient(Protocol):
@@ -85,8 +82,10 @@ class SessionLogin:
     fetched again after a login, so that nobody can tell when the session is over.
     """
 
-    def __init__(self, rules: LoginRules, files: LoginFiles, jar: Jar, proxies: ProxySelection, open_client: OpenClient) -> None:
+    def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, proxies: ProxySelection,
+                 open_client: OpenClient) -> None:
         self._rules = rules
+        self._requests = requests
         self._table = table = rules.table
         self._files = files
         self._jar = jar
@@ -151,7 +150,7 @@ class SessionLogin:
             self.state.adopt(epoch)
 
     def _hosts(self) -> frozenset[str]:
-        return self._rules.hosts | ({host_of(self._table.url)} if self._table is not None and self._table.url else set())
+        return self._requests.hosts | ({host_of(self._table.url)} if self._table is not None and self._table.url else set())
 
     def _client(self) -> Client:
         """A client that stays with its proxy: a login begun at one address and ended at another looks like theft."""
@@ -191,8 +190,8 @@ class SessionLogin:
         return made
 
     def _login_through(self, table: LoginTable, client: Client) -> Login:
-        return Login(table, client, where=self._where, encoding=self._rules.encoding, origins=self._origins,
-                     max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s, keep_page=self._keep_page,
+        return Login(table, client, where=self._where, encoding=self._requests.encoding, origins=self._origins,
+                     max_bytes=self._requests.max_page_bytes, timeout_s=self._requests.timeout_s, keep_page=self._keep_page,
                      take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:

@@ -16,19 +16,9 @@ from pipeline.heartbeat.client import HeartbeatClient, client_for
 from pipeline.heartbeat.connections.listeners import ListenOptions, bind_unix_socket, tls_context
 from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
 from pipeline.heartbeat.token import Token
-from pipeline.settings import load
 from tests.heartbeat.conftest import NOW
 
 TOKEN = Token("t0ken-" * 8)
-
-
-@pytest.fixture
-def settings(tmp_path):
-    def settings(text):
-        (tmp_path / "settings.toml").write_text(text)
-        return load(tmp_path / "settings.toml")
-
-    return settings
 
 
 # TLS
