@@ -295,7 +295,8 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
         complete = complete and not given_before  # what was on them would look as if it were gone
     if empty := refusals.newly_empty(context.store, context.run):
-        told = f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}"
+        told = (f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}; "
+                "if they are meant to be empty, exclude them with deny")
         note = "; ".join(filter(None, (told, note)))
         complete = False
     if not context.session.checkable:

@@ -7,10 +7,12 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pipeline.errors import SettingsError, SpiderError
@@ -23,6 +25,7 @@ from pipeline.workers.forkserver import warm_up
 from pipeline.workers.runner import Runner
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.postgres import Postgres
 from tests.servers.program import Program, alive, eventually
 
 PAGES = 40
@@ -78,12 +81,16 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> R
     run = runs.start_run(crawls.store, None, owner=crawls.store.owner, now=now, limit=99)
     assert run is not None
     started, over = started_here(), threading.Event()
+    failed: list[BaseException] = []
 
     def with_the_leader() -> None:
         assert meanwhile is not None
-        eventually(lambda: len(started()) == 2 or over.is_set(), within_s=WAIT_S)
-        if found := started():
-            meanwhile(min(found))  # the leader is started first
+        try:
+            eventually(lambda: len(started()) == 2 or over.is_set(), within_s=WAIT_S)
+            if found := started():
+                meanwhile(min(found))  # the leader is started first
+        except BaseException as error:  # noqa: BLE001  raised in the test's own thread
+            failed.append(error)
 
     async def work() -> Run:
         async with asyncio.timeout(WAIT_S):
@@ -94,11 +101,22 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> R
         thread.start()
     try:
         ended = asyncio.run(work())
+    except TimeoutError:
+        log = Path(crawls.settings.data_dir / "logs" / "runs" / f"{run.id}.log").read_text("utf-8")
+        raise AssertionError(f"the run did not end; processes: {started()}; its log:\n{log}") from (failed or [None])[0]
     finally:
         over.set()
         if meanwhile is not None:
             thread.join()
+    if failed:
+        raise failed[0]
     return ended
+
+
+@pytest.mark.needs("postgres")
+def test_processes_of_a_database_server_are_not_counted_as_the_crawl_s(postgres: Postgres, children: Children) -> None:
+    with closing(psycopg.connect(postgres.url("postgres"))):  # the server starts a process for it, which leads a session
+        assert not children()
 
 
 def test_a_process_that_cannot_be_started_is_told_in_a_line(crawls: Crawls, site: PageSite) -> None:

@@ -145,9 +145,13 @@ class Program:
         return self.children_of_the_forkserver() if self._alive() else set()
 
     def children_of_the_forkserver(self) -> set[int]:
-        """Each leads a session of its own; so does the forkserver, which is no child of another one."""
+        """Each leads a session of its own and runs this Python, unlike the processes of a PostgreSQL that a test started.
+
+        The forkserver leads a session, too, but is a direct child.
+        """
         parents = _parents()
-        return {pid for pid in self.descendants() if _leads_a_session(pid) and parents.get(pid) != self.pid}
+        return {pid for pid in self.descendants()
+                if _leads_a_session(pid) and _runs_this_python(pid) and parents.get(pid) != self.pid}
 
     def _alive(self) -> bool:
         return self._service is not None and self._service.poll() is None
@@ -194,6 +198,13 @@ def _leads_a_session(pid: int) -> bool:
     try:
         return os.getsid(pid) == pid
     except ProcessLookupError:  # just gone
+        return False
+
+
+def _runs_this_python(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/exe").samefile("/proc/self/exe")
+    except OSError:  # just gone, or another user's
         return False
 
 
