@@ -114,15 +114,14 @@ def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[st
 
 def document_of(response: Response) -> Document | None:
     """A response as rules see it; None for one that is no text, whatever its type says."""
+    def headers() -> dict[str, str]:
+        return header_map(response.headers)
     if isinstance(response, TextResponse):
-        text, encoding = response.text, response.encoding
-    else:
-        found = _sniffed(response)
-        if found is None:
-            return None
-        encoding, text = found
-    return Document(url=response.url, status=response.status, text=text,
-                    headers=lambda: header_map(response.headers), encoding=encoding)
+        return Document(url=response.url, status=response.status, text=lambda: response.text, headers=headers,
+                        encoding=response.encoding, body=response.body)
+    found = _sniffed(response)
+    return None if found is None else Document(url=response.url, status=response.status, text=found[1], headers=headers,
+                                               encoding=found[0])
 
 
 def _sniffed(response: Response) -> tuple[str, str] | None:

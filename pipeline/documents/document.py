@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -15,19 +16,29 @@ from pipeline.model import Json
 from pipeline.urls import absolute, base_of
 
 _BASE_TAGS = ("<base", "<BASE", "<Base")
+_BASE_TAGS_UTF8 = tuple(tag.encode() for tag in _BASE_TAGS)
+_LIKE_ASCII = frozenset({"utf-8", "cp1252"})
+_LARGE_BYTES = 1_000_000
+_PIECE_BYTES = 65_536
 
 
 class Document:
     """url: what relative links start from unless the page says otherwise; text: its body, decoded from `encoding`, in
-    which the queries of its links are sent. headers: looked at when a rule asks for one."""
+    which the queries of its links are sent; a function when it is not decoded yet. headers: looked at when a rule asks
+    for one. body: as it was received; the HTML5 tree is built from it where decoding would change nothing."""
 
-    def __init__(self, *, url: str, status: int, text: str, headers: Callable[[], Mapping[str, str]],
-                 encoding: str = "utf-8") -> None:
+    def __init__(self, *, url: str, status: int, text: str | Callable[[], str], headers: Callable[[], Mapping[str, str]],
+                 encoding: str = "utf-8", body: bytes | None = None) -> None:
         self.url = url
         self.status = status
-        self.text = text
         self.encoding = encoding
+        self._text = text
         self._headers = headers
+        self._utf8 = body if body and is_utf8(body, encoding) else None
+
+    @cached_property
+    def text(self) -> str:
+        return self._text if isinstance(self._text, str) else self._text()
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -36,7 +47,7 @@ class Document:
 
     @cached_property
     def lexbor(self) -> LexborNode:
-        root = LexborHTMLParser(self.text or "<html></html>").root
+        root = LexborHTMLParser(self._utf8 or self.text or "<html></html>").root
         assert root is not None
         return root
 
@@ -80,14 +91,41 @@ class Document:
     @cached_property
     def base(self) -> str:
         """What relative links start from: <base href>, else the URL."""
-        if not any(tag in self.text for tag in _BASE_TAGS):  # spares most pages, and all JSON, the search
+        if not self._may_have_base:  # spares most pages, and all JSON, the search
             return self.url
         found = self.lexbor.css_first("base[href]")
         return base_of(found.attributes.get("href") or "", self.url) if found is not None else self.url
 
+    @property
+    def _may_have_base(self) -> bool:
+        if self._utf8 is not None:
+            return any(tag in self._utf8 for tag in _BASE_TAGS_UTF8)
+        return any(tag in self.text for tag in _BASE_TAGS)
+
     def absolute(self, link: str) -> str:
         """The URL that a link of this page requests, "" for none."""
         return absolute(link, self.base, self.encoding)
+
+
+def is_utf8(body: bytes, encoding: str) -> bool:
+    """Whether a body in this encoding is, as it stands, its own text in UTF-8, and that is found out at little cost.
+
+    A large page is then not held as a str (of up to four bytes a character) and as a second copy of its bytes, beside its
+    tree. For a smaller page that is not ASCII the check would cost as much as decoding it, so the answer is False.
+    """
+    if encoding not in _LIKE_ASCII:
+        return False
+    if body.isascii():
+        return True
+    if encoding != "utf-8" or len(body) < _LARGE_BYTES or body.startswith(codecs.BOM_UTF8):
+        return False
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for at in range(0, len(body), _PIECE_BYTES):
+            decoder.decode(body[at:at + _PIECE_BYTES], final=at + _PIECE_BYTES >= len(body))
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def header_map(headers: Mapping[bytes, list[bytes]]) -> dict[str, str]:

@@ -35,8 +35,8 @@ class Page:
     @cached_property
     def document(self) -> Document:
         """The page as the rules of items see it, too."""
-        return Document(url=self.answer.url, status=self.answer.status, text=self.text,
-                        headers=lambda: self.answer.headers, encoding=self.encoding)
+        return Document(url=self.answer.url, status=self.answer.status, text=lambda: self.text,
+                        headers=lambda: self.answer.headers, encoding=self.encoding, body=self.answer.body)
 
     def matches(self, selector: SelectorTable) -> bool:
         """Whether the selector finds anything here (and its regex, when it has one, is in what it found).
