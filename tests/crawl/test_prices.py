@@ -50,7 +50,7 @@ def test_at_least_as_many_of_price_parsers_cases_are_right_as_with_price_parser(
     ("$12 CAD", 12, "CAD"), ("12.50EUR", 12.5, "EUR"), ("£9.99", 9.99, "GBP"), ("49 zł", 49, "PLN"), ("12 990 Ft", 12990, "HUF"),
     ("499 Kč", 499, "CZK"), ("Rp 31.500", 31500, "IDR"), ("12.500 ₫", 12500, "VND"), ("KD 3.750", 3.75, "KWD"),
     ("R$ 1.299,90", 1299.9, "BRL"), ("₹1,23,456.78", 123456.78, "INR"), ("1 234,50 руб.", 1234.5, "RUB"), ("Free", 0, None),
-    ("1 299:-", 1299, "SEK"), ("12:50 kr", 12.5, "kr"), ("499 kr", 499, "kr"), ("Rs. 500", 500, "Rs"), ("12.99", 12.99, None)])
+    ("1 299:-", 1299, "SEK"), ("12:50 kr", 12.5, "kr"), ("499 kr", 499, "kr"), ("Rs. 500", 500, "Rs"), ("12.99", 12.99, None), ("12,50 Euro", 12.5, "EUR"), ("4 dollars", 4, "USD")])
 def test_a_price_is_what_a_currency_stands_at(text: str, amount: float, currency: str | None) -> None:
     assert read(text) == (amount, currency)
 
@@ -80,6 +80,42 @@ def test_the_currency_may_be_said_for_signs_that_leave_it_open() -> None:
 def test_an_abbreviated_price_is_refused(text: str) -> None:
     with pytest.raises(NumberError, match="abbreviated"):
         read(text)
+
+
+@pytest.mark.parametrize(("text", "amount", "currency"), [
+    ("99¢", 0.99, "USD"), ("99 ¢ each", 0.99, "USD"), ("0.5¢", 0.005, "USD"), ("99 cents", 0.99, "USD"), ("50p", 0.5, "GBP"), ("-50p", -0.5, "GBP"),
+    ("only 50p.", 0.5, "GBP"), ("150p", 1.5, "GBP"), ("1,234.5p", 12.345, "GBP"), ("75 pence", 0.75, "GBP"), ("50-99¢", 0.5, "USD"),
+    ("90 коп.", 0.9, "RUB"), ("75 paise", 0.75, "INR"), ("99 Rappen", 0.99, "CHF"), ("99 Cent", 0.99, "Cent"), ("99 ct", 0.99, "ct"), ("99c", 0.99, "c"),
+    ("50 øre", 0.5, "øre"), ("£1 50p", 1.5, "GBP"), ("£1 and 50 pence", 1.5, "GBP"), ("1 Euro 50 Cent", 1.5, "EUR"), ("1 € 50 ct", 1.5, "EUR"),
+    ("5 руб. 90 коп.", 5.9, "RUB"), ("5 рублей 90 копеек", 5.9, "RUB"), ("12 zł 99 gr", 12.99, "PLN"), ("9 lei 99 bani", 9.99, "RON"),
+    ("12 Franken 50 Rappen", 12.5, "CHF"), ("3元5角2分", 3.52, "CNY"), ("5 kr 50 øre", 5.5, "kr"), ("$1 and 50 cents", 1.5, "USD"), ("GH¢ 50", 50, "GHS"),
+    ("$5 20 ct", 5, "USD"), ("1080p TV £299", 299, "GBP"), ("500 gr", 500, None), ("320 p", 320, None), ("Save 10¢! $4.99", 4.99, "USD")])
+def test_hundredths_are_a_price_where_their_sign_is_behind_the_number(text: str, amount: float, currency: str | None) -> None:
+    assert read(text) == (amount, currency)
+
+
+@pytest.mark.parametrize(("text", "html", "url", "expected"), [
+    ("99¢", '<html lang="en-CA">', "http://x.example/", (0.99, "CAD")), ("99c", "", "http://x.com.au/", (0.99, "AUD")),
+    ("99 Cent", "<html lang=de>", "http://x.example/", (0.99, "EUR")), ("99 cents", "", "http://x.ie/", (0.99, "EUR")),
+    ("50 öre", "<html lang=sv>", "http://x.example/", (0.5, "SEK")), ("99 centavos", "", "http://x.com.br/", (0.99, "BRL")),
+    ("500p", "<html lang=ru>", "http://x.example/", (500, "RUB")), ("¢5.000", "<html lang=es-CR>", "http://x.example/", (5000, "CRC"))])
+def test_the_currency_of_hundredths_is_the_pages(text: str, html: str, url: str, expected: tuple[float, str]) -> None:
+    assert read(text, page(html, url)) == expected
+
+
+def test_a_cent_sign_before_its_number_is_refused_until_the_currency_is_said() -> None:
+    with pytest.raises(RuleFailedError, match="'¢99' may be cents or colones; say which with currency"):
+        read("¢99")
+    assert [read("¢99", currency=code) for code in ("USD", "CRC")] == [(0.99, "USD"), (99, "CRC")]
+    assert read("1080p") is None
+
+
+@pytest.mark.parametrize(("text", "amount"), [
+    ("50p (£1.00/kg)", 0.5), ("2,99 € (29,90 €/kg)", 2.99), ("29,90 €/kg 2,99 €", 2.99), ("£1.20 24p/100g", 1.2), ("$0.99/lb", 0.99), ("99¢/lb", 0.99)])
+def test_a_price_for_a_measure_is_meant_where_there_is_no_other(text: str, amount: float) -> None:
+    found = read(text)
+    assert found is not None
+    assert found[0] == amount
 
 
 @pytest.mark.parametrize(("rule", "html", "expected"), [

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from price_parser import Price
 
+from pipeline.crawl.extract import minor_units
 from pipeline.documents.document import Document
+from pipeline.documents.regexes import RuleFailedError
 from pipeline.model import Json
 from pipeline.numbers import Found, find, plain
 from pipeline.price import price
@@ -27,11 +29,13 @@ _THREE_DECIMALS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
 # Signs of one currency; in words as people write them.
 _SIGNS = {
-    "€": "EUR", "euro": "EUR", "euros": "EUR", "eur": "EUR", "₩": "KRW", "원": "KRW", "円": "JPY", "₹": "INR", "₽": "RUB",
+    "€": "EUR", "euro": "EUR", "euros": "EUR", "eur": "EUR", "Euro": "EUR", "Euros": "EUR", "EURO": "EUR", "Eur": "EUR", "₩": "KRW", "원": "KRW", "円": "JPY", "₹": "INR", "₽": "RUB",
     "руб": "RUB", "руб.": "RUB", "р.": "RUB", "₴": "UAH", "грн": "UAH", "грн.": "UAH", "₺": "TRY", "TL": "TRY", "₫": "VND", "đ": "VND",
     "฿": "THB", "₪": "ILS", "NIS": "ILS", "₱": "PHP", "₦": "NGN", "₡": "CRC", "₲": "PYG", "₸": "KZT", "₮": "MNT", "₾": "GEL",
     "֏": "AMD", "₼": "AZN", "៛": "KHR", "₭": "LAK", "৳": "BDT", "zł": "PLN", "Zł": "PLN", "ZŁ": "PLN", "zl": "PLN", "Kč": "CZK",
     "kč": "CZK", "Kc": "CZK", "Ft": "HUF", "lei": "RON", "Lei": "RON", "LEI": "RON", "leu": "RON", "лв": "BGN", "лв.": "BGN",
+    "рублей": "RUB", "рубля": "RUB", "рубль": "RUB", "гривень": "UAH", "гривні": "UAH", "гривня": "UAH", "złotych": "PLN", "złote": "PLN",
+    "złoty": "PLN", "korun": "CZK", "koruny": "CZK", "pounds": "GBP", "Franken": "CHF", "reais": "BRL", "GH¢": "GHS", "GH₵": "GHS", "₵": "GHS",
     "ден": "MKD", "ден.": "MKD", "дин": "RSD", "дин.": "RSD", "din": "RSD", "din.": "RSD", "Rp": "IDR", "RM": "MYR", "S/": "PEN",
     "S/.": "PEN", "R$": "BRL", "US$": "USD", "U$S": "USD", "AU$": "AUD", "A$": "AUD", "CA$": "CAD", "C$": "CAD", "NZ$": "NZD",
     "HK$": "HKD", "NT$": "TWD", "S$": "SGD", "MX$": "MXN", "AR$": "ARS", "CL$": "CLP", "CO$": "COP", "RD$": "DOP", "CN¥": "CNY",
@@ -46,7 +50,7 @@ _KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv"
 _RUPEES = {"IN": "INR", "PK": "PKR", "LK": "LKR", "NP": "NPR", "MU": "MUR", "hi": "INR", "ta": "INR", "te": "INR", "mr": "INR",
            "gu": "INR", "ml": "INR", "ur": "PKR", "si": "LKR", "ne": "NPR"}
 _SEVERAL = {
-    "$": _DOLLARS, "kr": _KRONER, "kr.": _KRONER, "Kr": _KRONER, "Kr.": _KRONER, "KR": _KRONER, ":-": {"": "SEK"}, "Rs": _RUPEES,
+    "$": _DOLLARS, "dollars": _DOLLARS, "dollar": _DOLLARS, "Dollar": _DOLLARS, "kronor": _KRONER, "kroner": _KRONER, "rupees": _RUPEES, "francs": {"CH": "CHF", "": ""}, "kr": _KRONER, "kr.": _KRONER, "Kr": _KRONER, "Kr.": _KRONER, "KR": _KRONER, ":-": {"": "SEK"}, "Rs": _RUPEES,
     "Rs.": _RUPEES, "₨": _RUPEES, "¥": {"CN": "CNY", "zh": "CNY", "": "JPY"}, "元": {"TW": "TWD", "HK": "HKD", "": "CNY"},
     "圓": {"HK": "HKD", "": "TWD"}, "£": {"EG": "EGP", "LB": "LBP", "SY": "SYP", "": "GBP"}}
 
@@ -68,13 +72,17 @@ def _is_strong(sign: str) -> bool:
 _ALL = [*_SIGNS, *_SEVERAL]
 _STRONG = _alternatives([*(sign for sign in _ALL if _is_strong(sign)), *ISO_4217])
 _WEAK = _alternatives([sign for sign in _ALL if not _is_strong(sign)])
-_TOUCHING = [(re.compile(rf"({signs})[\s:.]{{0,2}}-?\s?$"), re.compile(rf"\s{{0,2}}({signs})")) for signs in (_STRONG, _WEAK)]
+_MINOR = _alternatives([sign for sign in minor_units.MEANINGS if sign not in minor_units.ONLY_AFTER_WHOLE])
+_NO_BLANK = "|".join(rf"{sign}\b" for sign in minor_units.TOUCHING)
+_TOUCHING = [*((re.compile(rf"({signs})[\s:.]{{0,2}}-?\s?$"), re.compile(rf"\s{{0,2}}({signs})")) for signs in (_STRONG, _WEAK)),
+             (re.compile(r"(?<!\w)(¢|￠)\s?$"), re.compile(rf"(?:\s{{0,2}}(?!{_NO_BLANK}))?({_MINOR})"))]
+_RATE = re.compile(r"\s?(?:/|per\b|pro\b|je\b)\s?\d*\s?(?:kg|g|mg|l|L|ml|cl|m|m2|m²|oz|lb|lbs|litre|liter|Liter|pint|кг|л|г)\b")
 _CENTS = re.compile(r"\s*€\s*(\d\d)(?!\d)(?=\s*$|\s*[^\w\s])|:(\d\d)(?!\d)(?=\s*(?:kr|SEK))")
 _PARTED = re.compile(r"(?<=\d[.,])(\s)(?=\d\d(?!\d))")
 _RANGE = re.compile(r"\s*(?:-|to|bis|à|до|~)\s*|:")
 _DASH = re.compile(r"\s*[-\u2010-\u2015]\s")
 _DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}")
-_MEASURE = re.compile(r"\s?(?:ft|kg|cm|mm|ml|oz|lbs?)\b")
+_MEASURE = re.compile(r"\s?(?:ft|kg|cm|mm|ml|oz|lbs?|(?<=\d)p)\b")
 _PERCENT = re.compile(r"\s?%")
 _FREE = re.compile(r"\W*(?:for\s+)?(?:free|gratis|kostenlos|gratuit|gratuito|бесплатно|無料|免费)\W*", re.IGNORECASE)
 _DECLARED = re.compile(r"""(?:["']priceCurrency["']\s*:\s*["']|(?:priceCurrency|price:currency)["']?\s+content\s*=\s*["']?)([A-Z]{3})\b""")
@@ -103,6 +111,10 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
     if amount is not None and cents is not None and isinstance(amount, int):
         amount += (-1 if found.negative else 1) * int(cents[1] or cents[2]) / 100
         end = max(end, cents.end())
+    if amount is not None and sign in minor_units.MEANINGS:
+        amount = _of_minor(amount, sign, code, readable[start:end], is_told=currency is not None)
+    elif isinstance(amount, int) and (part := minor_units.behind_whole(readable, end, code if code in ISO_4217 else None)):
+        amount, end = amount + (-part[0] if found.negative else part[0]), part[1]
     if amount is not None and found.negative and _DASH.match(written):  # before a blank it is none of a minus
         amount = -amount
     return None if amount is None else price(amount, code, _line(written[start:end]))
@@ -125,6 +137,7 @@ def of_data(found: Json, document: Document, *, currency: str | None = None) -> 
 def _chosen(text: str) -> tuple[Found, str, int, int] | None:
     """The first number that a sign of a currency touches, else the first; with the sign, and where both are."""
     numbers = [found for found in find(text) if not _PERCENT.match(text, found.end) and not _DATE.fullmatch(found.digits)]
+    rate = None
     for before, after in _TOUCHING:
         for at, found in enumerate(numbers):
             front, behind = before.search(text[max(0, found.start - 12):found.start]), after.match(text, found.end)
@@ -132,9 +145,15 @@ def _chosen(text: str) -> tuple[Found, str, int, int] | None:
                 start = found.start - (len(front.string) - front.start() if front else 0)
                 end = behind.end() if behind else found.end
                 sign = next(match[1] for match in _preferred(front, behind))
+                if sign == "p" and found.digits in minor_units.RESOLUTIONS:
+                    continue
                 if at and not front and _RANGE.fullmatch(text[numbers[at - 1].end:found.start]):
                     return numbers[at - 1], sign, numbers[at - 1].start, end
-                return found, sign, start, end
+                if not _RATE.match(text, end):
+                    return found, sign, start, end
+                rate = rate or (found, sign, start, end)
+    if rate is not None:
+        return rate
     bare = [found for found in numbers if not _MEASURE.match(text, found.end)]
     bare = [found for found in bare if not found.abbreviated] or bare
     return (bare[0], ":-" if bare[0].end_mark == ":" else "", bare[0].start, bare[0].end) if bare else None
@@ -155,13 +174,22 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
     if told is not None:
         return told
     declared = _declared(document)
-    meanings = _SEVERAL.get(sign)
+    meanings = _SEVERAL.get(sign) or minor_units.MEANINGS.get(sign)
     if meanings is None:
         return declared
     if declared in meanings.values():
         return declared
     places = _places(document)
-    return next((meanings[place] for place in [*places, ""] if place in meanings), sign.rstrip("."))
+    return next((meanings[place] for place in [*places, ""] if place in meanings), "") or sign.rstrip(".")
+
+
+def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_told: bool) -> float:
+    """What a number of hundredths comes to. Raises RuleFailedError where its sign may as well mean whole units."""
+    if code in minor_units.WHOLE.get(sign, ()):
+        return amount
+    if written[-1].isdigit() and not is_told:
+        raise RuleFailedError(f"{written!r} may be cents or colones; say which with currency")
+    return round(amount / minor_units.share(sign), 6)
 
 
 def _declared(document: Document) -> str | None:
