@@ -15,7 +15,7 @@ from tests.crawl.conftest import Crawls
 from tests.servers.cookies import CookieHosts, Reply
 from tests.servers.pages import Answer, PageSite
 
-CASES = json.loads((Path(__file__).parent.parent / "data" / "http-state-cookies.json").read_text())["cases"]
+CASES = json.loads((Path(__file__).parents[2] / "data" / "http-state-cookies.json").read_text())["cases"]
 PAGE = "http://suite.test/"
 NAMELESS = {
     "0004": "foo", "0023": "foo", "0024": "foo", "0025": "foo", "0026": "foo", "0027": "bar", "0028": "foo",

@@ -26,7 +26,7 @@ from tests.servers.scripted import Asked, End, ScriptedServer
 BODY = b"<p>forty-two bytes of one page of one site"
 WHOLE = "forty-two bytes of one page of one site"
 CUT30 = "forty-two bytes of one page"
-WPT = json.loads((Path(__file__).parents[1] / "data" / "wpt-content-lengths.json").read_text())["cases"]
+WPT = json.loads((Path(__file__).parents[2] / "data" / "wpt-content-lengths.json").read_text())["cases"]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
 LENGTH = b"Content-Length: 42\r\n"
 

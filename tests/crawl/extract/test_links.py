@@ -45,7 +45,7 @@ def test_what_is_left_out_is_counted_and_said(crawls: Crawls, site: PageSite) ->
 
 @pytest.mark.parametrize("more", ["", "processes = 2"])
 def test_the_host_that_a_start_redirects_to_counts_in(crawls: Crawls, site: PageSite, more: str) -> None:
-    from tests.crawl.test_processes import perform
+    from tests.crawl.processes.test_leader_and_followers import perform
     links = "".join(f"<a href=/{number}>n</a>" for number in range(6))
     serve(site, {"http://www.site.example/": f"<p>start</p>{links}",
                  **{f"http://www.site.example/{number}": f"<p>{number}</p><a href=/{number + 10}>n</a>" for number in range(6)},

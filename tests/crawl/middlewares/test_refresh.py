@@ -9,7 +9,7 @@ from pipeline.documents.refresh import refresh_target
 from pipeline.errors import FetchError
 from pipeline.model import Outcome
 from tests.crawl.conftest import Crawls
-from tests.crawl.test_expiry import Walled, expire_once_at, settings
+from tests.crawl.middlewares.test_login_expiry import Walled, expire_once_at, settings
 from tests.servers.pages import Answer, Asked, PageSite
 
 URL = "https://site.example/a/b?c"

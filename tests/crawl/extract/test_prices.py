@@ -20,7 +20,7 @@ from pipeline.settings import GroupTable, ItemsTable, SelectorTable
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import PageSite
 
-SUITE = json.loads(Path(__file__).parent.parent.joinpath("data", "prices.json").read_text("utf-8"))
+SUITE = json.loads(Path(__file__).parents[2].joinpath("data", "prices.json").read_text("utf-8"))
 
 
 def page(text: str = "", url: str = "http://site.example/") -> Document:

@@ -12,7 +12,7 @@ from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.try_rules import try_spider
 from pipeline.errors import SpiderError
 from pipeline.settings import load
-from tests.crawl.test_feed import ATOM, JSON_FEED, RSS
+from tests.spiders.test_feed import ATOM, JSON_FEED, RSS
 
 URL = "http://site.example/"
 

@@ -15,7 +15,7 @@ from tests.servers.pages import Answer, PageSite
 from tests.servers.proxies import start_socks_proxy
 from tests.servers.recorder import Recorder
 
-CASES = json.loads((Path(__file__).parent.parent / "data" / "urltestdata-http.json").read_text())["cases"]
+CASES = json.loads((Path(__file__).parents[2] / "data" / "urltestdata-http.json").read_text())["cases"]
 PAGE = "http://suite.test/"
 
 

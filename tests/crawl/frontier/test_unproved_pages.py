@@ -12,7 +12,7 @@ from pipeline.store.crawl import items
 from pipeline.store.runs import runs
 from pipeline.store.runs.leases import TTL
 from tests.crawl.conftest import Crawls
-from tests.crawl.test_expiry import Walled, expire_once_at, settings
+from tests.crawl.middlewares.test_login_expiry import Walled, expire_once_at, settings
 from tests.servers.pages import Answer, Asked, PageSite
 
 PAGES = 30
@@ -63,7 +63,7 @@ def test_what_came_from_a_wall_is_fetched_again(crawls: Crawls, site: PageSite, 
 
 @pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
 def test_so_it_is_with_several_processes(crawls: Crawls, site: PageSite, wall: Answer) -> None:
-    from tests.crawl.test_processes import perform
+    from tests.crawl.processes.test_leader_and_followers import perform
     walled = walled_site(site, wall)
     crawls.write(settings(site, "processes = 3"))
     assert perform(crawls).complete

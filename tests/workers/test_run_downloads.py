@@ -17,9 +17,9 @@ from pipeline.store.database.schema import downloads
 from pipeline.store.runs import runs
 from pipeline.store.runs.leases import TTL
 from tests.crawl.conftest import Crawls
-from tests.crawl.test_expiry import Walled, expire_once_at, settings
-from tests.crawl.test_processes import perform
-from tests.crawl.test_session_end import COOKIES_ALONE, WALLS
+from tests.crawl.frontier.test_unproved_pages import COOKIES_ALONE, WALLS
+from tests.crawl.middlewares.test_login_expiry import Walled, expire_once_at, settings
+from tests.crawl.processes.test_leader_and_followers import perform
 from tests.servers.pages import Answer, Asked, PageSite
 
 FILES = 12
