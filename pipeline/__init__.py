@@ -1,3 +1,3 @@
-"""Scheduled crawls, streamed downloads, e-mailed digests and a heartbeat that tells the truth."""
+"""crawl-to-inbox: scheduled crawls, streamed downloads, digests by mail, and a heartbeat that reports the status."""
 
 __version__ = "0.1.0"

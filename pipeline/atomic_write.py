@@ -1,4 +1,4 @@
-"""Write files whole or not at all: a temporary name, fsync, then a rename or a link. Mode 0600."""
+"""Atomic file writes, mode 0600: write to a temporary name, fsync, then rename or link to the final name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`; its folder is made (0700) when missing. Raises OSError."""
+    """Replace the content of `path` by `data`. Creates a missing folder (0700). Raises OSError."""
     temporary = _written(path, data)
     try:
         os.replace(temporary, path)
@@ -19,7 +19,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def create_file(path: Path, data: bytes) -> bool:
-    """Create `path`. False, and nothing changed, when another process has created it first. Raises OSError."""
+    """Create `path` with `data`. Returns False, and changes nothing, if it exists already. Raises OSError."""
     temporary = _written(path, data)
     try:
         os.link(temporary, path)
@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _written(path: Path, data: bytes) -> Path:
-    """A synced temporary file beside `path`, with `data` in it."""
+    """Write `data` to a synced temporary file beside `path`. Returns its path."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
     try:

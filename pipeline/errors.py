@@ -1,24 +1,24 @@
 """The error classes of the pipeline, their exit codes and the form of their messages.
 
     PipelineError                1   a run or a delivery failed
-    ├── UsageError               2   a command was given something it cannot use
-    │   └── SettingsError        2   settings.toml: all its problems at once
-    ├── SessionError             3   not logged in, cookies unusable
-    │   ├── LoginError           3   the login was not proved
+    ├── UsageError               2   wrong use of a command, or an unusable port or address
+    │   └── SettingsError        2   settings.toml has problems; lists all of them
+    ├── SessionError             3   the session cannot be used
+    │   ├── LoginError           3   the login failed or could not be verified
     │   └── CookieError          3   a cookie file or header that cannot be read
-    ├── ProxyError               4   the proxy is down or refused us
-    ├── FetchError               5   the site did not answer as it should
-    │   └── TlsError             5   its certificate cannot be verified
+    ├── ProxyError               4   the proxy is down or refused the request
+    ├── FetchError               5   the site did not send a usable response
+    │   └── TlsError             5   the site's certificate cannot be verified
     ├── DownloadError            6   a file did not arrive completely
-    │   └── DiskFullError        6   no room for it
+    │   └── DiskFullError        6   the disk is full
     ├── MailError                7   a message was not accepted
     ├── StoreError               8   the database cannot be used
-    │   └── LeaseLostError       8   another process took over the work
-    ├── HeartbeatError           9   the port is taken, or nobody answers on it
-    │   └── HeartbeatBusyError  11   it refuses the connection because it is busy
+    │   └── LeaseLostError       8   another process has taken over the work
+    ├── HeartbeatError           9   the port is in use, or the service does not answer
+    │   └── HeartbeatBusyError  11   the service is too busy for another connection
     └── SpiderError             10   the spider's own code or rules failed
 
-Each family owns its exit code. A message says what happened, where, and the fix. Errors of fetches,
+Each family has its own exit code. A message says what happened, where, and how to fix it. Errors of fetches,
 downloads and deliveries say in `retry` whether trying again can help.
 """
 
@@ -31,7 +31,7 @@ from pipeline.text import escape_line
 
 
 class PipelineError(Exception):
-    """Something a user can act on; shown as one line, never as a traceback.
+    """An error that a user can act on, shown as one line and never as a traceback.
 
     what: what happened; where: the file, key, host or spider; fix: what to do about it.
     """
@@ -64,7 +64,7 @@ class UsageError(PipelineError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in settings.toml: the key's dotted path and the sentence about it."""
+    """One problem in settings.toml: the dotted path of the key, and what is wrong."""
 
     key: str
     text: str

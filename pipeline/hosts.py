@@ -15,7 +15,7 @@ _ORIGIN = re.compile(r"(?:(https?):)?//(?:[^/?#\\]*@)?(\[[^\]/?#\\@]*\]|[^/?#\\@
 
 
 def normal_host(host: str) -> str:
-    """A host without port in its normal form; "" for one that no URL may have.
+    """Normalise a host without port; "" for one that is not valid in a URL.
 
     Lower case, A-labels for an international name, no dot at the end, an IPv4 address in four decimal numbers, an IPv6
     address compressed and without brackets.
@@ -24,12 +24,12 @@ def normal_host(host: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host of an http(s) URL, or of one without a scheme, in its normal form; "" where there is none."""
+    """The host of an http(s) URL, or of one without a scheme, normalised; "" if there is none."""
     return host_and_port(url)[0]
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    """The host and the port of a URL, the scheme's default port filled in. ("", 0) where there is no valid host.
+    """The host and the port of a URL, by default the port of its scheme; ("", 0) without a valid host.
 
     User info is left out. An authority with a backslash has no host: clients disagree on where it ends.
     """
@@ -37,7 +37,7 @@ def host_and_port(url: str) -> tuple[str, int]:
 
 
 def place_of(url: str) -> str:
-    """The host of a URL, with its port where that is not the scheme's default: what `hosts` of a spider names."""
+    """The host of a URL, with its port if that is not the scheme's default, as in a spider's `hosts`."""
     host, port = host_and_port(url)
     if not host:
         return ""
@@ -46,10 +46,10 @@ def place_of(url: str) -> str:
 
 
 class HostSet:
-    """A set of places, which says whether a URL leads to one of them.
+    """A set of hosts and ports; it tells whether a URL leads to one of them.
 
-    places: http(s) URLs, or hosts with or without a port. Without a port, or with the default port of its scheme, a
-    place is the host's ports 80 and 443: http and https of one host are one place.
+    places: http(s) URLs, or hosts with or without a port. An entry without a port, or
+    with the default port of its scheme, stands for ports 80 and 443 of the host: http and https are not distinguished.
     """
 
     def __init__(self, places: Iterable[str] = ()) -> None:

@@ -1,6 +1,6 @@
-"""Log lines: for people on a terminal, as JSON elsewhere; secrets masked, scraped control characters shown.
+"""Log formats: plain lines on a terminal, JSON elsewhere; secrets are masked, control characters are escaped.
 
-What a line is about (which run, which digest) is said once, by `about`, and stands in every line written within it.
+`about` names the run or digest that the lines written inside it are about; every such line has these fields.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pipeline.text import escape_controls
 
 _ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("what log lines are about")
 _OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
-"""Parts whose loggers are not called pipeline.PART."""
+"""Parts whose loggers are not named pipeline.PART."""
 
 
 @contextmanager
 def about(**what: str | int) -> Iterator[None]:
-    """Put run=…, spider=… into every line written inside, also in the tasks and threads started there."""
+    """Add run=…, spider=… to every line written inside, also by tasks and threads started there."""
     token = _ABOUT.set({**_ABOUT.get({}), **what})
     try:
         yield
@@ -33,7 +33,7 @@ def about(**what: str | int) -> Iterator[None]:
 
 
 class Masked(logging.Formatter):
-    """Formats as `inner` does, then makes it printable and masks it."""
+    """Formats with `inner`, then escapes control characters and masks secrets."""
 
     def __init__(self, inner: logging.Formatter, mask: Callable[[str], str]) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class Masked(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """Time, how bad it is, and the message; its run, where the message does not say. More lines of one message are
-    indented, so that no scraped text looks like a line of ours. base: what all lines of this process are about."""
+    """Plain lines: time, level, message, and the run if the message does not name it. Further lines of a message are
+    indented, so that scraped text cannot look like a log line. base: what all lines of this process are about."""
 
     def __init__(self, base: Mapping[str, str | int]) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class Lines(logging.Formatter):
 
 class JsonLines(logging.Formatter):
     """One JSON object a line: time (UTC), level, part, run and spider where there are, message, and the traceback.
-    base: what all lines of this process are about. mask: also what is JSON in a message is masked before it is JSON in
-    JSON."""
+    base: fields of every line of this process. mask: also applied to JSON inside a message, before that is encoded
+    again."""
 
     def __init__(self, base: Mapping[str, str | int], mask: Callable[[str], str]) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class JsonLines(logging.Formatter):
 
 
 def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str, str | int]:
-    """What a line is about: its process, where it was written, and its own word (`extra={"about": …}`)."""
+    """The fields of a line: of its process, of `about`, and of the call itself (`extra={"about": …}`)."""
     return {**base, **_ABOUT.get({}), **getattr(record, "about", {})}
 
 
 def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str], str], level: str = "info",
               parts: Mapping[str, str | None] | None = None, base: Mapping[str, str | int] | None = None) -> None:
-    """Send all log lines of this process to `stream`. parts: levels of parts that differ, such as mail="debug"; None:
-    it no longer does; base: what every line of this process is about."""
+    """Send all log lines of this process to `stream`. parts: levels of single parts, such as mail="debug" (None resets
+    one). base: fields of every line of this process."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Masked(Lines(base or {}) if stream.isatty() else JsonLines(base or {}, mask), mask))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

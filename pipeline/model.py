@@ -1,4 +1,4 @@
-"""The records and enums that all parts share: Run, Item, Change, Page, Download, Message and their states. No I/O.
+"""The records and enums of the vocabulary: Run, Item, Change, Page, Download, Message and their states. No I/O.
 
 Datetimes are aware and in UTC; `_s` is seconds, `_bytes` is bytes.
 """
@@ -34,7 +34,7 @@ DRY_RUN = "dry-run"
 
 
 class ChangeKind(StrEnum):
-    """What happened to an item between two passes."""
+    """The kinds of change of an item between two passes."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -43,8 +43,8 @@ class ChangeKind(StrEnum):
 
 
 class FrontierState(StrEnum):
-    """tentative: found on a page that is not committed yet; forgotten: tentative before, but its page came without a login;
-    aside: set aside, since it ended its process; missed: failed, so that its content is unknown.
+    """tentative: found on a page that is not committed yet; forgotten: was tentative, but its page was fetched without a login;
+    aside: set aside because it ended its process; missed: failed, so its content is unknown.
     """
 
     WAITING = "waiting"
@@ -134,7 +134,7 @@ class Change:
 
     @property
     def fields(self) -> list[str]:
-        """Names of the fields that differ, in the order of the item; prices are compared by currency and amount."""
+        """Names of the fields that differ, in the order of the item. Prices are compared by currency and amount."""
         names = list(dict.fromkeys([*self.after, *self.before]))
         return [name for name in names if not same(self.before.get(name), self.after.get(name))]
 
@@ -343,7 +343,7 @@ class Run:
 class DigestClaim:
     """The runs that one digest reports. slot_key names the due time, id makes its Message-IDs stable.
 
-    attempt: number of times it was leased, this one included.
+    attempt: number of times it was leased, including this time.
     """
 
     id: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MAX_DIGITS = 400
-"""A float ends at 309."""
+"""More digits than a float can hold (its limit is 309)."""
 _ARABIC_POINT = "\u066b"
 _SAME = {
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\u02d7\ufe58\ufe63\uff0d",
@@ -22,7 +22,7 @@ _SAME = {
 
 
 class _Plain(dict[int, "int | str | None"]):
-    """A table for str.translate: digits of every script, blanks, signs and marks in ASCII; invisible characters out."""
+    """A table for str.translate: digits of every script, spaces, signs and marks become ASCII; invisible characters are removed."""
 
     def __missing__(self, code: int) -> int | str | None:
         char = chr(code)
@@ -59,16 +59,16 @@ _CASED = frozenset(["k", "K", "M", "B"])
 
 
 _SIMPLE = re.compile(r"\s*[£$€]?(\d{1,15})(\.\d{1,2})?\s*", re.ASCII)
-"""What nearly all prices in English look like: there is only one way to read it."""
+"""A fast path for most English prices, which are unambiguous."""
 
 
 class NumberError(ValueError):
-    """A number whose size cannot be told, such as 1.2M; says which."""
+    """A number whose exact value is unknown, such as 1.2M; the message quotes it."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """One number in a plain text: its digits and marks. start, end: where, with its sign and the dash that ends it.
+    """One number found in a plain text: its digits and marks. start, end: its position, including sign and final dash.
 
     negative: by what is before it. end_mark: of "1.299,--" the comma, the decimal mark. abbreviated: all of one such as
     "1.2M", else "".
@@ -83,9 +83,9 @@ class Found:
     abbreviated: str = ""
 
     def value(self, decimal: str | None = None, *, three: Literal["decimals", "group"] = "decimals") -> int | float | None:
-        """None where its marks contradict each other. Raises NumberError for one that is abbreviated. decimal: its mark, where that is known.
+        """The value; None if its marks contradict each other. decimal: the decimal mark, if known. Raises NumberError if abbreviated.
 
-        three: what a single point before exactly three digits begins, where nothing else tells.
+        three: the meaning of a single point before exactly three digits, if nothing else decides.
         """
         if self.abbreviated:
             raise NumberError(f"{self.abbreviated!r} is abbreviated")
@@ -104,7 +104,7 @@ class Found:
 
 
 def plain(text: str) -> str:
-    """A text with digits, blanks, signs and marks of every script in ASCII; characters that are not seen left out."""
+    """A text with digits, spaces, signs and marks of every script as ASCII, without invisible characters."""
     return text if text.isascii() and "`" not in text else text.translate(_PLAIN)
 
 
@@ -123,7 +123,7 @@ def find(text: str) -> Iterator[Found]:
 
 
 def number(text: str, decimal: str | None = None) -> int | float | None:
-    """The first number of a text; None where there is none. Raises NumberError for one that is abbreviated (1.2M).
+    """The first number of a text, or None. Raises NumberError if it is abbreviated (1.2M).
 
     Without `decimal`, a single separator followed by exactly three digits is taken for thousands when it is a
     comma, a blank or an apostrophe, and for a decimal point when it is a point. "1.299,-" says that its comma is
@@ -137,7 +137,7 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
 
 
 def _is_meant(short: str, before: str, digits: str) -> bool:
-    """Whether letters behind a number stand for its size: not the m of metres, but that of £1.5m."""
+    """Whether the letters behind a number multiply it: not the m of metres, but that of £1.5m."""
     letters = short.strip()
     if len(letters) > 1 or not letters.isascii():
         return True
@@ -149,7 +149,7 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
 
 
 def _decimal_mark(digits: str, *, grouped: bool, three: str) -> str:
-    """grouped: blanks or apostrophes were the separators of thousands. "" for none."""
+    """grouped: blanks or apostrophes were the separators of thousands. "" if there is none."""
     point, comma = digits.rfind("."), digits.rfind(",")
     if point >= 0 and comma >= 0:
         return "." if point > comma else ","

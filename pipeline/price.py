@@ -1,4 +1,4 @@
-"""A price as items keep it: {"amount": 1299, "currency": "EUR", "text": "1.299,--€"}."""
+"""A price as a field's value: {"amount": 1299, "currency": "EUR", "text": "1.299,--€"}."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _KEYS = frozenset(("amount", "currency", "text"))
 
 
 def price(amount: float, currency: str | None, text: str) -> dict[str, Json]:
-    """currency: by ISO 4217, the sign on the page where that may mean several, or None where there is none.
-    text: as the site writes it."""
+    """Make a price. currency: ISO 4217 code, the sign on the page if several currencies share it, or None.
+    text: the text of the site."""
     return {"amount": int(amount) if amount == int(amount) else amount, "currency": currency, "text": text}
 
 
@@ -21,7 +21,7 @@ def is_price(value: Json) -> bool:
 
 
 def amount_of(value: Json) -> int | float | None:
-    """The number that a field's value is, or has as a price; None for others."""
+    """The value if it is a number, the amount if it is a price, otherwise None."""
     if is_price(value):
         value = value["amount"]
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
@@ -32,9 +32,9 @@ def currency_of(value: Json) -> str | None:
 
 
 def same(before: Json, after: Json) -> bool:
-    """Whether two values say the same: prices by amount and currency, however they are written; also inside of records.
+    """Whether two values are equal; prices, also inside records, are compared by amount and currency, not by text.
 
-    A currency that is not said is no other.
+    A missing currency equals any currency.
     """
     if before == after:
         return True

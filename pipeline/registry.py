@@ -1,6 +1,6 @@
-"""Mail transports and attachment formats by name. One line here registers a new one; its module is loaded on first use.
+"""The registry of mail transports and attachment formats. One line registers one; its module is loaded on first use.
 
-The registry is below the settings, so that settings, command line and mail all read the same names.
+The registry is below the settings, so that settings, CLI and mail use the same names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log of one run: what its processes print and log, masked, and never larger than two files of a set size."""
+"""The log of one run: what its processes print and log, with secrets masked, in two files of limited size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LINE_BYTES = 65536
 
 
 def page_file(data_dir: Path, run_id: int) -> Path:
-    """Where the process of a run says which page it has in hand."""
+    """The file in which a process of a run names the page it is processing."""
     return data_dir / "logs" / "runs" / f"{run_id}.page"
 
 
 def remove_page_files(data_dir: Path) -> int:
-    """Delete those that processes left when they were killed with their parent; how many there were."""
+    """Delete the page files that remain when processes are killed with their parent. Returns their number."""
     left = list((data_dir / "logs" / "runs").glob("*.page"))
     for file in left:
         file.unlink(missing_ok=True)
@@ -31,7 +31,7 @@ def remove_page_files(data_dir: Path) -> int:
 
 
 def page_at_work(file: Path) -> int:
-    """The frontier row of the page that a process had in hand when it ended; 0 for none."""
+    """The frontier row of the page that a process was processing when it ended; 0 for none."""
     try:
         return int.from_bytes(file.read_bytes()[:8], sys.byteorder)
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def page_at_work(file: Path) -> int:
 
 
 class RunLog(io.TextIOBase):
-    """Appends to a file. One that is full is kept as NAME.1, and begun anew; several processes may write at once."""
+    """Appends to a log file. A full file is renamed to NAME.1 and a new one is started. Several processes may write at once."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,8 +59,8 @@ class RunLog(io.TextIOBase):
         return len(text)
 
     def _begin_anew(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # let go with the descriptor
-        if self._is_current():  # nobody else has put it aside meanwhile
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # released with the descriptor
+        if self._is_current():  # no other process has renamed it meanwhile
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         os.close(self._descriptor)
         self._descriptor = self._open()
@@ -76,9 +76,9 @@ class RunLog(io.TextIOBase):
 
 
 class Capture:
-    """Takes what this process prints, and what it starts prints, line by line through the mask into the log.
+    """Redirects the output of this process and its child processes, line by line and masked, to the log.
 
-    Python's own lines of a crash go there, too. end() waits for the last of it, 2 s at most.
+    Tracebacks of a crash go there too. end() waits for the last lines, at most 2 s.
     """
 
     def __init__(self, log: RunLog, mask: Callable[[str], str]) -> None:
@@ -95,7 +95,7 @@ class Capture:
     def _copy(self, reader: int) -> None:
         with open(reader, "rb") as lines:
             while line := lines.readline(_LINE_BYTES):
-                # A disk without room costs the line, not the run: a full pipe would hold it up for good.
+                # On a full disk the line is lost, but the run continues: a full pipe would block it for ever.
                 with contextlib.suppress(OSError):
                     text = escape_controls(line.decode("utf-8", "replace").rstrip("\n"))
                     self._log.write(f"{self._mask(text)}\n")

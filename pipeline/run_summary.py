@@ -1,4 +1,4 @@
-"""A run in one line: its figures so far, and how it ended. Terminals, logs and commands show the same line."""
+"""A run as one line of text: its progress and how it ended, for terminals, logs and commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pipeline.text import size_for_people, span_for_people
 
 
 def progress_line(run: Run) -> str:
-    """What a run has done, in one line."""
+    """The progress of a run in one line."""
     progress = run.progress
     parts = [f"{progress.pages} pages", f"{progress.items} items"]
     parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
     if progress.rejected:
-        parts.append(f"{progress.rejected} set aside")
+        parts.append(f"{progress.rejected} rejected")
     if progress.pages_failed:
         parts.append(f"{progress.pages_failed} failed")
     if progress.downloads or progress.download_bytes:
@@ -42,10 +42,10 @@ def _under_way(transfers: Sequence[Transfer]) -> str:
     size = size_for_people(all_of_them.done_bytes)
     if all_of_them.total_bytes is not None:
         size += f" of {size_for_people(all_of_them.total_bytes)}"
-    return " ".join(filter(None, (f"{len(transfers)} under way ({size})", *speed(all_of_them.rate_bytes_s, all_of_them.left_s))))
+    return " ".join(filter(None, (f"{len(transfers)} downloading ({size})", *speed(all_of_them.rate_bytes_s, all_of_them.left_s))))
 
 
 def speed(rate_bytes_s: float, seconds: float | None) -> tuple[str, str]:
-    """Bytes a second and the time left, in words; each empty when it is not known."""
+    """Rate and time left in words; each is empty when unknown."""
     return (f"{size_for_people(rate_bytes_s)}/s" if rate_bytes_s else "",
             f"{span_for_people(seconds)} left" if seconds is not None else "")

@@ -1,4 +1,4 @@
-"""Text and figures as they are shown: control characters escaped or removed, URLs without secrets, sizes, durations."""
+"""Formatting for display: text without control characters, URLs without secrets, sizes, durations, times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from urllib.parse import urlsplit, urlunsplit
 
-# Character sets, each named once. All cleaning below is composed of them.
+# Character sets. All functions below are composed of them.
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # Unicode category Cc, without tab and newline
 _LINE_SEPARATORS = "\u2028\u2029"
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # they reorder the text around them (UAX #9)
@@ -30,7 +30,7 @@ MAX_QUOTED = 500
 
 
 def escape_controls(text: str) -> str:
-    r"""Text for a terminal or a log: control characters and direction marks become escapes, `\u001b` for ESC.
+    r"""Escape text for a terminal or a log: control characters and direction marks, `\u001b` for ESC.
 
     Tab and newline stay. The escapes are those of JSON, so that a line of JSON stays one.
     """
@@ -38,7 +38,7 @@ def escape_controls(text: str) -> str:
 
 
 def escape_line(text: str) -> str:
-    r"""Text for one line of a terminal: `\x1b` for ESC, `\x0a` for a newline. Tab stays."""
+    r"""Escape text for one line of a terminal: `\x1b` for ESC, `\x0a` for a newline. Tab stays."""
     return _ESCAPED_IN_LINE.sub(_escape, text)
 
 
@@ -48,13 +48,13 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Remote text on one escaped line, white space folded, MAX_QUOTED characters at most."""
+    """Remote text on one line: escaped, white space collapsed, at most MAX_QUOTED characters."""
     text = escape_line(" ".join(text.split()))
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED - 1] + "…"
 
 
 def decode_line(line: bytes) -> str:
-    r"""UTF-8 as text; other bytes become escapes, `\xff`."""
+    r"""Decode UTF-8; other bytes become escapes such as `\xff`."""
     return line.decode("utf-8", "backslashreplace")
 
 
@@ -65,9 +65,9 @@ def clean_text(text: str) -> str:
 
 
 def clean_line(text: str, limit: int = 0) -> str:
-    """The same on one line, white space folded; cut to `limit` characters with an ellipsis, 0 for no limit."""
+    """Like clean_text, but on one line: white space collapsed, cut to `limit` characters with an ellipsis (0: no limit)."""
     if limit:
-        text = text[:limit * 8 + 200]  # white space may collapse; what is far behind the cut cannot show
+        text = text[:limit * 8 + 200]  # white space may collapse, but text far behind the cut is never shown
     line = _SPACE.sub(" ", clean_text(text)).strip()
     return line if not limit or len(line) <= limit else f"{line[:limit - 1].rstrip()}…"
 
@@ -78,12 +78,12 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
     except ValueError:
-        return "(no valid URL)"
+        return "(invalid URL)"
     return clean_line(_SECRET_PARAMETER.sub(rf"\1{_MASK}", bare), 200)
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """`text` with each of `secrets` replaced by a mask."""
+    """Replace each of `secrets` in `text` by a mask."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, _MASK)
     return text
@@ -95,7 +95,7 @@ def counted(number: int, what: str) -> str:
 
 
 def size_for_people(size_bytes: float) -> str:
-    """Bytes in powers of 1000: 512 B, 3.1 MB."""
+    """Format bytes in powers of 1000: 512 B, 3.1 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size_bytes) < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -104,7 +104,7 @@ def size_for_people(size_bytes: float) -> str:
 
 
 def span_for_people(seconds: float) -> str:
-    """A duration in its two largest units: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    """Format a duration in its two largest units: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -8,9 +8,9 @@ from functools import lru_cache
 import ada_url
 
 MAX_LENGTH = 8000
-"""Characters of a URL that is requested."""
+"""Maximum length of a URL that is requested."""
 
-# What the URL parser leaves as it is, in a path and in a query alike. Nearly all links are of these two kinds.
+# Characters that the URL parser does not change in paths and queries. Nearly all links match one of these two.
 _VERBATIM = r"[A-Za-z0-9\-._~!$&()*+,;=:@/?%\[\]|]*"
 _PLAIN = re.compile(rf"(https?://[a-z0-9.-]+(?::\d{{1,5}})?)/{_VERBATIM}")
 _ROOTED = re.compile(rf"/(?!/){_VERBATIM}")
@@ -22,10 +22,10 @@ _NEVER_IN_QUERIES = frozenset(b"\"#<>'")
 
 
 def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
-    """The URL that `link` requests from a page at `base`, without its fragment; "" where browsers request none.
+    """Resolve `link` on a page at `base`, without its fragment; "" if browsers would request nothing.
 
-    encoding: of the page, in which the query of the link is sent (URL Standard, 4.4, query state); a character it
-    lacks becomes &#NNN;. The rest is UTF-8. What is percent-encoded already stays as it is written.
+    encoding: of the page; the query of the link is encoded in it (URL Standard, 4.4, query state), and a character it
+    lacks becomes &#NNN;. The rest is UTF-8. What is percent-encoded already is not changed.
     """
     if len(link) > MAX_LENGTH:
         return ""
@@ -42,16 +42,16 @@ def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
 
 
 def redirect_target(location: bytes | str, url: str) -> str:
-    """Where a redirect of `url` leads, without its fragment; "" for what browsers do not follow.
+    """The target of a redirect of `url`, without its fragment; "" if browsers would not follow it.
 
-    location: the header's octets, also as Latin-1 text; those that are not ASCII are sent as they came.
+    location: the octets of the header, also as Latin-1 text; those that are not ASCII are sent unchanged.
     """
     octets = location.encode("latin-1", "replace") if isinstance(location, str) else location
     return absolute("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets), url)
 
 
 def target_of(url: str) -> str:
-    """What the request line of an origin server has of an absolute URL: path and query (RFC 9112, 3.2.1)."""
+    """The request target for an origin server: path and query of an absolute URL (RFC 9112, 3.2.1)."""
     return "/" + url.partition("#")[0].split("/", 3)[3]
 
 
@@ -63,13 +63,13 @@ def bare(url: str) -> str:
 
 
 def base_of(href: str, url: str) -> str:
-    """What the links of a page at `url` start from, by the href of its first <base> that has one (HTML, 4.2.3)."""
+    """The base URL of a page at `url`, given the href of its first <base> that has one (HTML, 4.2.3)."""
     base = joined(href, url)
     return url if not base or base.startswith(("data:", "javascript:")) else base
 
 
 def joined(link: str, base: str) -> str:
-    """`link` resolved against `base` (without one: by itself), whatever its scheme; "" for no URL."""
+    """Resolve `link` against `base` (or without one), whatever its scheme; "" if it is not a URL."""
     try:
         return ada_url.join_url(base, link) if base else ada_url.normalize_url(link)
     except ValueError:
@@ -77,7 +77,7 @@ def joined(link: str, base: str) -> str:
 
 
 def _normal_origin(url: str) -> str:
-    """Scheme, host and port of a URL, where the URL parser leaves them as they are; else ""."""
+    """Scheme, host and port of a URL if the URL parser would not change them; otherwise ""."""
     origin = _ORIGIN.match(url)
     return origin[0] if origin and _is_normal(origin[0]) else ""
 

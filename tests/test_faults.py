@@ -126,7 +126,7 @@ def test_mail_waits_for_a_server_that_is_down_and_is_sent_once(program: Program,
     assert "you@example.com" in program.run("outbox").stdout
     with SmtpServer(port=port) as server:
         assert program.run("outbox", "retry", "1").returncode == 0
-        assert program.run("digest", "d", "--send").stdout == "d: nothing to tell\n"
+        assert program.run("digest", "d", "--send").stdout == "d: no ended runs to report\n"
         assert len(server.received) == 1
         assert server.received[0].recipients == ("you@example.com",)
     assert program.run("outbox").stdout == ""

@@ -1,1 +1,1 @@
-"""The commands of `pipeline`, and what each does in the foreground."""
+"""The commands of `pipeline`: their options, what they do in the foreground, and what they print."""

@@ -1,4 +1,4 @@
-"""Tries the database, each proxy, each login and the mail server, for `check --connect` and `doctor`."""
+"""Test connections for `check --connect` and `doctor`: the database, proxies, logins and the mail server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.store import open_store
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Try the database, each proxy, each login and the mail server; what was tried and what went wrong, if anything."""
+    """Try the database, each proxy, each login and the mail server. Yields what was tried, and its error or None."""
     yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
@@ -32,16 +32,16 @@ def _connect_mail(settings: Settings) -> None:
 
 
 def _log_in(settings: Settings, name: str) -> str:
-    """What is to be known of a login that went well, in brackets; "" for nothing."""
+    """Log in. Returns a remark in brackets for the output, or ""."""
     table = settings.spiders[name].login
     session = open_session(name, settings.spiders[name], settings)
     if not session.ensure_login() and table is not None and table.sends:
-        return " (the session still holds; the password was not tried)"
+        return " (the session is still logged in; the password was not tried)"
     return "" if session.checkable else f" ({UNCHECKABLE})"
 
 
 def _problem(attempt: Callable[[], object]) -> PipelineError | None:
-    """What went wrong with it; None when nothing did."""
+    """The error that the attempt raised, or None."""
     try:
         attempt()
     except PipelineError as error:
@@ -50,13 +50,13 @@ def _problem(attempt: Callable[[], object]) -> PipelineError | None:
 
 
 def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Each proxy of each spider, all of a pool, by asking for the spider's first start through it."""
+    """Try each proxy of each spider, and all proxies of a pool, with a request for the spider's first start URL."""
     for name, spider in settings.spiders.items():
         if spider.proxy in (None, ENVIRONMENT) or not spider.start:
             continue
         try:
             urls = proxy_urls(spider.proxy, settings)
-        except PipelineError as error:  # its password cannot be had
+        except PipelineError as error:  # the proxy's password cannot be read
             yield f"proxies.{spider.proxy}", error
             continue
         for proxy in urls:

@@ -1,4 +1,4 @@
-"""The composition root of the commands that look after a store: backup, restore and prune."""
+"""What `pipeline backup`, `restore` and `prune` do: open the store, work on it, and describe the result."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from pipeline.text import size_for_people
 
 
 def back_up(settings: Settings, file: Path) -> str:
-    """Write a backup; a line that says what is in it. Raises StoreError, DiskFullError."""
+    """Write a backup. Returns a line that describes it. Raises StoreError, DiskFullError."""
     store = open_store(settings.data_dir, settings.database_url)
     try:
         done = backup.back_up(store, file, now=datetime.now(UTC), version=pipeline.__version__)
     finally:
         store.close()
     size = size_for_people(done.size_bytes)
-    return f"{file}: the database and {done.files} files, {size}; the cookies are in it: keep it to yourself"
+    return f"{file}: the database and {done.files} files, {size}; it contains cookies: keep it secret"
 
 
 def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> Iterator[str]:
-    """Restore a backup; what there is to say about it. Raises StoreError, DiskFullError."""
+    """Restore a backup. Yields lines that describe the result. Raises StoreError, DiskFullError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with hold_instance_lock(settings.data_dir):
         done = restore_backup(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
                               now=datetime.now(UTC))
     yield f"restored the backup of {done.made_at}: the database and {done.files} files"
     if done.kept is not None:
-        yield f"what was there before is in {done.kept}; delete it when it is no longer wanted"
+        yield f"the previous data is in {done.kept}; delete it when you no longer need it"
     if done.parked:
-        yield (f"{done.parked} messages waited then and may have been sent since: they are parked; `pipeline outbox` "
-               "lists them, `pipeline outbox retry N` sends one, `pipeline outbox drop N` forgets it")
+        yield (f"{done.parked} messages waited in the backup and may have been sent since; they are parked: `pipeline outbox` "
+               "lists them, `pipeline outbox retry N` sends one, `pipeline outbox drop N` drops it")
     if done.lost:
         yield f"the files of {done.lost} unsent messages are missing"
-    yield "what the sites have changed since then is found, and told, at the next runs"
+    yield "changes of the sites since the backup will be found, and reported, by the next runs"
 
 
 def prune(settings: Settings) -> str:
-    """Delete what [retention] no longer keeps; a line that says what that was. Raises StoreError, DiskFullError."""
+    """Delete what [retention] does not keep. Returns lines that describe it. Raises StoreError, DiskFullError."""
     store = open_store(settings.data_dir, settings.database_url)
     try:
         now = datetime.now(UTC)
@@ -53,5 +53,5 @@ def prune(settings: Settings) -> str:
         done = retention.prune(store, retention.RetentionRules.of(settings), now=now, by_age=not doubt)
     finally:
         store.close()
-    told = f"deleted {done}" if done else "nothing is beyond what [retention] keeps"
+    told = f"deleted {done}" if done else "nothing to delete: [retention] keeps everything that is stored"
     return f"{doubt}\n{told}" if doubt else told

@@ -1,4 +1,4 @@
-"""Builds a digest and delivers due messages in the foreground; sends a test message."""
+"""Build a digest and deliver due messages in the foreground; send a test message."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def utc_now() -> datetime:
 
 
 def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
-    """Build a digest of what it has not reported yet, and deliver it; the exit code.
+    """Build a digest of the runs it has not reported yet, and deliver it. Returns the exit code.
 
-    A claim that a killed process left comes first, and the runs that ended since then get a claim of their own.
+    A claim that a killed process left is built first; the runs that ended since then get another claim.
     """
     runs.abandon_expired(store, now=utc_now())  # a killed process may hold a claim
     owner = f"{store.owner}:digest"
@@ -39,17 +39,17 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
         if built.message_ids:
             say(f"{name}: {built.subject}")
         if built.problem:
-            say(f"it shows less than its settings ask for: {built.problem}")
+            say(f"the digest could not be rendered completely: {built.problem}")
         for key in built.html_keys:
-            say(f"look at it: {store.files.path(key)}")
+            say(f"the message is in {store.files.path(key)}")
     if not built_messages:
-        say(f"{name}: {'nothing new' if claims else 'nothing to tell'}")
+        say(f"{name}: {'nothing new' if claims else 'no ended runs to report'}")
         return 0
     return deliver_now(store, settings, say=say)
 
 
 def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:
-    """Deliver what is due; 0 when all of it was accepted, else 7 (mail)."""
+    """Deliver the messages that are due. Returns 0 when all were accepted, otherwise 7 (mail)."""
     runs.abandon_expired(store, now=utc_now())  # a killed process may hold a message
     transport = open_transport(settings, settings.data_dir)
     try:
@@ -63,7 +63,7 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
 
 
 def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:
-    """Send a test message; return what the transport says of it. Raises MailError."""
+    """Send a test message. Returns the transport's description of the delivery. Raises MailError."""
     result, receipt = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
     if not result.accepted:
         raise MailError(f"refused: {result.code} {result.text}", where=address, fix="check the address")

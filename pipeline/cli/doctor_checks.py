@@ -1,7 +1,6 @@
-"""`pipeline doctor`: everything that could be wrong, looked at once; each finding with its fix.
+"""The checks of `pipeline doctor`: settings, permissions, disk, clock, database, versions, service, connections.
 
-Looks at settings, permissions, disk, clock, database, what is installed, the service,
-and what `check --connect` tries. Nothing is changed, but a store that is not there yet is made.
+They change nothing, but they create a store that does not exist yet.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
 class State(StrEnum):
-    """warning: works, and should be looked at; problem: does not work, or not safely."""
+    """warning: it works, but should be examined; problem: it does not work, or is not safe."""
 
     OK = "ok"
     WARNING = "warning"
@@ -51,7 +50,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it ("" for nothing)."""
+    """The result of one check. fix: what to do about it, or ""."""
 
     check: str
     state: State
@@ -64,13 +63,13 @@ class Finding:
 
 
 def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
-    """Every finding, in the order of what depends on what. connect: also try what is outside of this machine."""
+    """Run every check, in the order of their dependencies. connect: also try proxies, logins and the mail server."""
     yield from _versions()
     try:
         settings = load(settings_file)
     except SettingsError as error:
         for problem in error.problems:
-            yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "`pipeline schema` has all that may stand there")
+            yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "`pipeline schema` prints every key that is allowed")
         return
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
@@ -83,17 +82,17 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     if connect:
         for what, failed in try_connections(settings):
             if settings.demo is not None and what == "spiders.demo.login":
-                yield Finding(what, State.OK, "its site is served by the service, and while its spider runs")
+                yield Finding(what, State.OK, "not tried: the demo site runs only while the service or its spider runs")
             elif what != "database":
                 yield Finding(what, State.OK, "works") if failed is None else Finding.of(what, failed)
 
 
 def _versions() -> Iterator[Finding]:
-    """What is installed against what the distribution asks for, its extras only where they are there."""
+    """Compare installed packages with the requirements of the distribution; extras only if they are installed."""
     try:
         wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        yield Finding("versions", State.WARNING, "not installed as a package, so that nothing says what it needs",
+        yield Finding("versions", State.WARNING, "not installed as a package, so its requirements are unknown",
                       f"pip install {DISTRIBUTION}, or `make install` in its folder")
         return
     wrong = 0
@@ -109,7 +108,7 @@ def _versions() -> Iterator[Finding]:
         if not each.specifier.contains(found, prereleases=True):
             wrong += 1
             yield Finding("versions", State.WARNING if extra else State.PROBLEM,
-                          f"{each.name} is {found}; {each.specifier} is needed",
+                          f"{each.name} {found} is installed; {each.specifier} is required",
                           f"pip install '{each.name}{each.specifier}'")
     if not wrong:
         python = ".".join(map(str, sys.version_info[:3]))
@@ -131,7 +130,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         path = Path(secret.base, secret.place)
         if secret.kind == "file" and path.stat().st_mode & 0o077:
             failed += 1
-            yield Finding("secrets", State.WARNING, f"others can read {path}", f"chmod 600 {path}")
+            yield Finding("secrets", State.WARNING, f"other users can read {path}", f"chmod 600 {path}")
     if not failed:
         yield Finding("secrets", State.OK, f"{len(secrets(settings))} can be read")
 
@@ -139,10 +138,10 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
 def _permissions(settings: Settings) -> Iterator[Finding]:
     data_dir = settings.data_dir
     if data_dir.exists() and not data_dir.is_dir():
-        yield Finding("permissions", State.PROBLEM, f"{data_dir} is no folder", "change [pipeline] data_dir")
+        yield Finding("permissions", State.PROBLEM, f"{data_dir} is not a folder", "change [pipeline] data_dir")
         return
     if not data_dir.exists():
-        yield Finding("permissions", State.OK, f"{data_dir} is not there yet; the first start makes it")
+        yield Finding("permissions", State.OK, f"{data_dir} does not exist yet; the first start creates it")
         return
     wrong = 0
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
@@ -153,17 +152,17 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
         about = path.stat()
         if about.st_mode & 0o077:
             wrong += 1
-            yield Finding("permissions", State.WARNING, f"others can get at {path}", f"chmod go= {path}")
+            yield Finding("permissions", State.WARNING, f"other users can access {path}", f"chmod go= {path}")
         if about.st_uid != os.getuid():
             wrong += 1
-            yield Finding("permissions", State.WARNING, f"{path} belongs to user {about.st_uid}, and this is "
+            yield Finding("permissions", State.WARNING, f"{path} belongs to user {about.st_uid}, and this is user "
                           f"{os.getuid()}", "run every command as the user of the service")
     if not wrong:
-        yield Finding("permissions", State.OK, f"{data_dir} is ours alone")
+        yield Finding("permissions", State.OK, f"{data_dir} is accessible only to this user")
 
 
 def _private_files(data_dir: Path) -> list[Path]:
-    """What nobody else may read: sessions, the token, the database."""
+    """Files that no other user may read: jars, the token, the database."""
     names = ("jars/*", "heartbeat-token", "demo-password", "pipeline.sqlite3")
     return sorted(path for name in names for path in data_dir.glob(name) if path.is_file() and not path.is_symlink())
 
@@ -176,9 +175,9 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     files_left = about.f_favail if about.f_files else None
     if free < least:
         yield Finding("disk", State.PROBLEM, f"{size_for_people(free)} free; downloads stop below "
-                      f"{size_for_people(least)}", "free some, or lower pipeline.keep_free and heartbeat.disk_below")
+                      f"{size_for_people(least)}", "free some space, or lower pipeline.keep_free and heartbeat.disk_below")
     elif files_left is not None and files_left < 1000:
-        yield Finding("disk", State.PROBLEM, f"room for {files_left} more files only", "delete small files (inodes)")
+        yield Finding("disk", State.PROBLEM, f"only {files_left} free inodes", "delete small files")
     else:
         parts = {path.name: _size(path) for path in sorted(settings.data_dir.iterdir()) if path.is_dir()} \
             if settings.data_dir.exists() else {}
@@ -202,26 +201,26 @@ def _open_files(settings: Settings) -> Iterator[Finding]:
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)
     if possible < LEAST_OPEN_FILES:
-        yield Finding("open files", State.PROBLEM, f"the limit is {possible}; the service needs {LEAST_OPEN_FILES} at least",
+        yield Finding("open files", State.PROBLEM, f"the limit is {possible}; the service needs at least {LEAST_OPEN_FILES}",
                       OPEN_FILES_FIX.format(wanted))
     elif short := short_of_files(connections):
         yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or lower heartbeat.max_connections")
     else:
-        yield Finding("open files", State.OK, f"{wanted} allowed, as many as are wanted")
+        yield Finding("open files", State.OK, f"the limit allows the {wanted} that the service needs")
 
 
 def _clock() -> Iterator[Finding]:
     if _is_synchronised() is False:
-        yield Finding("clock", State.WARNING, "nothing keeps this machine's clock right",
-                      "run chrony or systemd-timesyncd; slots and leases go by it")
+        yield Finding("clock", State.WARNING, "the clock of this machine is not synchronised",
+                      "run chrony or systemd-timesyncd; slots and leases depend on the clock")
     else:
         yield Finding("clock", State.OK, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _is_synchronised() -> bool | None:
-    """What the kernel says (adjtimex(2)); None where it cannot be asked."""
+    """Whether the kernel says that the clock is synchronised (adjtimex(2)); None where it does not say."""
     try:
-        asked = ctypes.create_string_buffer(512)  # struct timex; all zeros asks and sets nothing
+        asked = ctypes.create_string_buffer(512)  # struct timex; all zeros reads the state and sets nothing
         state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
     except (OSError, AttributeError):
         return None
@@ -248,12 +247,12 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
     for fault in faults:
         yield Finding("database", State.PROBLEM, f"damaged: {fault}", "restore a backup (`pipeline restore FILE --replace`)")
     if facts.needed:
-        yield Finding("database", State.PROBLEM, f"{store.kind} is {facts.version}; {facts.needed} is needed", "upgrade it")
+        yield Finding("database", State.PROBLEM, f"{store.kind} {facts.version} is installed; {facts.needed} is required", "upgrade it")
     if facts.newest is not None and facts.newest > now + CLOCK_SLACK:
         yield Finding("clock", State.PROBLEM, f"the newest time in the store is {facts.newest:%Y-%m-%d %H:%M:%S} UTC, which is "
-                      "in the future", "set the clock of this machine, or of the one that wrote it")
+                      "in the future", "correct the clock of this machine, or of the machine that wrote the time")
     if not faults:
-        yield Finding("database", State.OK, f"{store.kind} {facts.version}, {size_for_people(facts.size_bytes)}, whole")
+        yield Finding("database", State.OK, f"{store.kind} {facts.version}, {size_for_people(facts.size_bytes)}, no damage found")
 
 
 def _service(settings: Settings) -> Iterator[Finding]:
@@ -263,13 +262,13 @@ def _service(settings: Settings) -> Iterator[Finding]:
         yield Finding("service", State.WARNING, error.what, error.fix)
         return
     except PipelineError:
-        yield Finding("service", State.WARNING, "no service answers", "start it with `pipeline serve`, if it should run")
+        yield Finding("service", State.WARNING, "the service does not answer", "if it should run, start it with `pipeline serve`")
         return
     if found["version"] != pipeline.__version__:
-        yield Finding("service", State.WARNING, f"version {found['version']} is running, {pipeline.__version__} is "
+        yield Finding("service", State.WARNING, f"version {found['version']} is running, but {pipeline.__version__} is "
                       "installed", "restart the service")
     health = str(found["health"])
     for reason in found["reasons"]:
         yield Finding("service", State.PROBLEM if health == "failing" else State.WARNING, str(reason), "`pipeline status`")
     if health == "ok":
-        yield Finding("service", State.OK, "runs, and is ok")
+        yield Finding("service", State.OK, "runs, and its health is ok")

@@ -1,4 +1,4 @@
-"""`pipeline run --dry-run`: runs spiders on an empty store that is deleted afterwards, and prints their items."""
+"""`pipeline run --dry-run`: run spiders on an empty store that is deleted afterwards, and print their items."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pipeline.store.crawl import items as stored_items
 
 
 def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], None], show: TextIO) -> list[Run]:
-    """Run spiders on an empty store that is deleted afterwards: each item as a line of JSON to `out`, all else to `show`.
+    """Run spiders on an empty store that is deleted afterwards. Items go to `out` as JSON lines, all else to `show`.
 
-    Jars are copied, so that a session that holds is used; no file is downloaded and no slot is claimed.
+    Jars are copied, so that existing logins are used. No file is downloaded and no slot is claimed.
     """
     with _temporary_settings(settings) as temporary:
         store = open_store(temporary.data_dir, None)
@@ -41,7 +41,7 @@ async def _perform(store: Store, settings: Settings, temporary: Settings, names:
 
 @contextmanager
 def _temporary_settings(settings: Settings) -> Iterator[Settings]:
-    """The same settings with a data_dir that is gone afterwards."""
+    """The same settings with a temporary data_dir."""
     with tempfile.TemporaryDirectory(prefix="pipeline-dry-run-") as folder:
         jars = settings.data_dir / "jars"
         if jars.is_dir():

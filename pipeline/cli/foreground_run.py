@@ -1,6 +1,6 @@
-"""`pipeline run`: performs runs in the foreground and shows their progress.
+"""`pipeline run`: perform runs in the foreground and show their progress.
 
-The forkserver loads Scrapy meanwhile: what is imported here is what a run waits for.
+The forkserver loads Scrapy meanwhile, so this module imports only what a run has to wait for.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pipeline.workers.runner import Runner
 
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
                   reason: str = "manual") -> list[Run]:
-    """Claim slots and perform runs as the service does; the ended runs, in the order of the names.
+    """Claim a slot for each name and perform its run as the service does. Returns the ended runs in the order of the names.
 
-    A run that a service on the same store starts first is watched to its end instead.
+    If a service on the same store starts a run first, this waits for its end instead.
     """
     runner = Runner(store, settings)
     loop = asyncio.get_running_loop()
@@ -35,12 +35,12 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
         loop.add_signal_handler(number, runner.stop)
     now = datetime.now(UTC)
     for run in runs.abandon_expired(store, now=now):
-        show.write(f"{run.spider} run {run.id} was abandoned: its process was gone\n")
+        show.write(f"{run.spider} run {run.id} was abandoned: its process no longer exists\n")
     claimed = []
     for name in names:
         waiting = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason=reason,
                               now=now, overlap=settings.spiders[name].overlap)
-        assert waiting is not None  # nobody else claims a slot of that key
+        assert waiting is not None  # no other process claims a slot with this key
         claimed.append(waiting)
     warm_up()
     watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
@@ -56,8 +56,8 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
 
 def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
-    """Keep downloads within their limits; that this fails is no fault of the runs."""
-    from pipeline.download.storage.retention import tidy  # not before the run
+    """Delete downloads beyond their limits. A failure of this does not fail the runs."""
+    from pipeline.download.storage.retention import tidy  # imported late: the run does not need it
     try:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
@@ -69,7 +69,7 @@ def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
 
 
 async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:
-    """Wait for a place, perform the run, and say how it ended."""
+    """Wait until fewer than `max_runs` runs are at work, perform the run, and return how it ended."""
     while run.outcome is None:
         leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=datetime.now(UTC),
                                          limit=settings.pipeline.max_runs)
@@ -83,17 +83,17 @@ async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Ru
 
 @contextlib.asynccontextmanager
 async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
-    """Serve the demo site while its spider runs, unless a service does."""
+    """Serve the demo site while its spider runs, unless a service serves it already."""
     if settings.demo is None or "demo" not in names:
         yield
         return
-    from pipeline.demo import DemoSite  # a web server, which no other spider needs
+    from pipeline.demo import DemoSite  # imports a web server, which other spiders do not need
     site = DemoSite(host=settings.demo.host, port=settings.demo.port,
                     password_file=settings.data_dir / "demo-password")
     try:
         await site.start()
     except PipelineError:
-        yield  # the port is taken: by the service's own demo site, or the run says what answered instead
+        yield  # the port is in use: by a service's demo site, or by a server whose answers the run will report
         return
     try:
         yield

@@ -1,4 +1,4 @@
-"""Writes the items of a spider, or their changes, as JSON lines, CSV or XLSX."""
+"""Write the items of a spider, or their changes, as JSON lines, CSV or XLSX."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: b
 
 
 class _ItemColumns(Columns):
-    """The table of items: their key and fields, with none of what a change has."""
+    """The columns of a table of items: key and fields, without the columns of a change."""
 
     def head(self) -> list[str]:
         return ["key", *(column for name in self.fields for column in self._of_field(name))]

@@ -1,6 +1,6 @@
-"""`pipeline`: the group of all commands, and how an error becomes one line and an exit code.
+"""`pipeline`: the group of all commands; it prints an error as one line and sets the exit code.
 
-The commands are in commands/, a file for each family. `pipeline --help` answers at once: nothing else is imported here.
+The commands are in commands/, one file for each family. This module imports little, so that `pipeline --help` is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.text import escape_controls
 
 
 class Pipeline(click.Group):
-    """Turns errors into one line and their exit code; a traceback is for our own faults only."""
+    """Prints an expected error as one line and exits with its code; only a bug shows a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -26,10 +26,10 @@ class Pipeline(click.Group):
         except PipelineError as error:
             click.echo(escape_controls(str(error)), err=True)
             ctx.exit(error.exit_code)
-        except BrokenPipeError:  # whoever read us has read enough
+        except BrokenPipeError:  # the reader of the output has closed the pipe
             sys.stderr.close()
             ctx.exit(0)
-        except OSError as error:  # of a path that somebody named; one of our own has a place where it is translated
+        except OSError as error:  # an error of a path that the user gave; other OSErrors are translated where they occur
             if error.filename is None:
                 raise
             click.echo(escape_controls(f"{os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}"), err=True)
@@ -40,9 +40,9 @@ class Pipeline(click.Group):
 @click.version_option(__version__, prog_name="pipeline")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Scheduled crawls, streamed downloads, e-mailed digests, and a heartbeat that tells the truth."""
-    if context.invoked_subcommand not in ("init", "new"):  # what those make is for an editor, and a repository
-        os.umask(0o077)  # all else may hold what a login showed: folders are 0700 and files 0600, whatever the umask
+    """Crawl sites on a schedule, download files, mail digests of what changed, and report the status."""
+    if context.invoked_subcommand not in ("init", "new"):  # these commands write files for an editor and a repository
+        os.umask(0o077)  # all others may write what a login gave access to: folders 0700 and files 0600, whatever the umask
 
 
 for _command in (

@@ -1,4 +1,4 @@
-"""`pipeline new spider`: the template of a Python spider, and the table that uses it."""
+"""`pipeline new spider`: the template of a Python spider, and the settings table for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import SpiderError
 
-NEW_SPIDER = '''"""Say what this spider is for."""
+NEW_SPIDER = '''"""Describe this spider here."""
 
 import scrapy
 
@@ -16,13 +16,13 @@ from pipeline.model import Download
 class {class_name}(scrapy.Spider):
     """Gets the same session, downloads and change tracking as a declared spider."""
 
-    key = "url"  # which field tells one item from another; a tuple for several
+    key = "url"  # the field that identifies an item; a tuple for several
 
     def parse(self, response):
         for link in response.css("a"):
             yield {{"url": response.urljoin(link.attrib.get("href", "")), "title": link.css("::text").get()}}
-        # yield response.follow(…, callback=self.parse_page)   a method, and meta that is JSON: a killed run goes on
-        # yield Download(response.urljoin(…))                  streamed to disk, and mailed when a digest says so
+        # yield response.follow(…, callback=self.parse_page)   with a method and JSON in meta, a killed run is resumed
+        # yield Download(response.urljoin(…))                  stored on disk; a digest with attach = ["downloads"] mails it
 '''
 
 NEW_TABLE = """[spiders.{name}]
@@ -33,10 +33,11 @@ start = ["https://example.com/"]
 
 
 def write_spider(folder: Path, name: str) -> tuple[Path, str]:
-    """Write spiders/NAME.py in a folder; its path and the table for settings.toml. Raises SpiderError."""
+    """Write spiders/NAME.py in a folder. Returns its path and the table for settings.toml. Raises SpiderError."""
     module = name.replace("-", "_")
     if not module.isidentifier():
-        raise SpiderError(f"{name!r} is no name for a module", where="new spider", fix="use letters, digits and _")
+        raise SpiderError(f"{name!r} is not a valid module name", where="new spider",
+                          fix="use letters, digits and _, and begin with a letter")
     class_name = "".join(part.capitalize() for part in module.split("_")) + "Spider"
     path = folder / "spiders" / f"{module}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,5 +45,5 @@ def write_spider(folder: Path, name: str) -> tuple[Path, str]:
         with path.open("x", encoding="utf-8") as file:
             file.write(NEW_SPIDER.format(class_name=class_name))
     except FileExistsError as error:
-        raise SpiderError("is already there; it stays as it is", where=str(path)) from error
+        raise SpiderError("exists already; it was not changed", where=str(path)) from error
     return path, NEW_TABLE.format(name=name, module=module, class_name=class_name)

@@ -1,4 +1,4 @@
-"""What the commands share: --settings and --json, loading settings and store, names of spiders, JSON of runs."""
+"""Shared by the commands: --settings and --json, loading settings and store, spider names, runs as JSON."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--settings", "settings_file", default="settings.toml", show_default=True,
-                        metavar="FILE", help="The settings file.")(command)
+                        metavar="FILE", help="Path of the settings file.")(command)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 
 def load_settings(settings_file: str) -> Settings:
@@ -35,7 +35,7 @@ def open_stored(settings: Settings) -> Store:
 
 
 def spider_name(settings: Settings, name: str) -> str:
-    """The name of a spider of the settings. Raises UsageError naming the known ones."""
+    """The name, if the settings have such a spider. Raises UsageError that lists the known ones."""
     from pipeline.settings import nearest
     if name not in settings.spiders:
         known = ", ".join(settings.spiders) or "none"

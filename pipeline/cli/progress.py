@@ -1,6 +1,6 @@
-"""Progress of runs in the foreground: bars on a terminal, elsewhere a line whenever the figures change.
+"""Show the progress of runs in the foreground: bars on a terminal, otherwise a line when figures change.
 
-The figures are read from the store, where each run writes them once a second.
+It reads the figures from the store, where each run writes them once a second.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ PLAIN_EVERY_S = 2.0
 
 
 async def watch(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
-    """Show the figures of the runs, until cancelled."""
+    """Show the progress of the runs until cancelled."""
     if not show.isatty():
         await _watch_plainly(store, run_ids, show)
         return
     from rich.console import Console
     from rich.live import Live
 
-    from pipeline.cli.progress_bars import view  # rich takes 3 MB, which a run without a terminal does not need
+    from pipeline.cli.progress_bars import view  # rich needs 3 MB, so it is only loaded on a terminal
 
     with Live(console=Console(file=show), refresh_per_second=4, transient=True) as live:
         while True:

@@ -1,4 +1,4 @@
-"""A table of runs with a bar for each file, as a terminal shows them."""
+"""The table of runs and the progress bars of their files, as `pipeline run` shows them on a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Counts = Mapping[DownloadState, int]
 
 
 def view(current: Sequence[tuple[Run, Counts]]) -> RenderableType:
-    """A table of the runs; below it a bar for each file under way, and one for all files of a run."""
+    """A table of the runs; below it a bar for each active download, and one for all files of a run."""
     table = _table()
     for name in ("run", "state", "pages", "waiting", "items", "new", "changed", "files", "MB"):
         table.add_column(name, justify="left" if name in ("run", "state") else "right")
@@ -32,7 +32,7 @@ def view(current: Sequence[tuple[Run, Counts]]) -> RenderableType:
                         max_width=_NAME if name == "name" else None)
     for run, counts in current:
         progress = run.progress
-        state = run.outcome.value if run.outcome else "running" if run.running else "waiting for a place"
+        state = run.outcome.value if run.outcome else "running" if run.running else "waiting to start"
         table.add_row(f"{run.spider} {run.id}", state, str(progress.pages), str(progress.waiting),
                       str(progress.items), str(progress.new), str(progress.changed), str(progress.downloads),
                       f"{progress.download_bytes / 1e6:.1f}")
@@ -48,7 +48,7 @@ def _table(*, show_header: bool = True) -> Table:
 def _add_bars(bars: Table, run: Run, counts: Counts) -> None:
     for transfer in run.transfers[:_MOST_BARS]:
         total = transfer.total_bytes
-        # A bar that does not know its end stays empty: a pulse would say that all is well of a silent server.
+        # Without a known size the bar stays empty: a pulsing bar would suggest progress when the server is silent.
         bar = ProgressBar(total or 1, transfer.done_bytes if total else 0, width=_BAR)
         bars.add_row(Text(f"  {transfer.name}", overflow="ellipsis"), bar,
                      size_for_people(transfer.done_bytes) + (f" of {size_for_people(total)}" if total is not None else ""),
@@ -62,7 +62,7 @@ def _add_bars(bars: Table, run: Run, counts: Counts) -> None:
 
 
 def left_s(run: Run, counts: Counts) -> float | None:
-    """Seconds until all files are there, when those that wait are like those that came; None when nobody can tell."""
+    """Estimated seconds until all files are downloaded, from the mean size of the finished ones; None if unknown."""
     here = together(run.transfers)
     waiting = max(0, counts.get(DownloadState.WAITING, 0) - len(run.transfers))
     if not waiting:

@@ -1,4 +1,4 @@
-"""The status of a running service: asked for over its heartbeat, printed as a table."""
+"""`pipeline status`: ask the heartbeat of a running service for its status and print it as a table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pipeline.text import size_for_people
 
 
 def ask_status(settings: Settings) -> dict[str, Any]:
-    """The snapshot of a running service. Raises HeartbeatError."""
+    """Ask for the status snapshot of a running service. Raises HeartbeatError."""
     client = client_for(settings)
     answer = client.ask("status")
     try:
         found = json.loads(answer)
     except ValueError as error:
-        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(client),
+        raise HeartbeatError("the answer is not from a heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml") from error
     if not isinstance(found, dict):
-        raise HeartbeatError("what answers there is no heartbeat of this program", where=str(client),
+        raise HeartbeatError("the answer is not from a heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml; is the token readable?")
     return found
 
@@ -33,7 +33,7 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "failing": "red"}
 
 
 def status_table(found: dict[str, Any]) -> None:
-    """Print a snapshot for people."""
+    """Print a snapshot as a table."""
     console = Console()
     colour = _COLOURS.get(found["health"], "red")
     console.print(f"[{colour}]{found['health']}[/]  version {found['version']}, since {_short(found['started_at'])}",

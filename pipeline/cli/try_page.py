@@ -1,4 +1,4 @@
-"""`pipeline try`: has a child fetch one page and try each rule on it, and shows what was found."""
+"""`pipeline try`: have a child fetch one page and try each rule on it, and format the results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LINES = 30
 
 
 def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
-    """Fetch one page with the spider's session, in a child, and apply each of its rules.
+    """Fetch one page with the spider's session in a child process, and apply each of its rules.
 
-    Raises the child's error: of the login, the fetch, or the rules.
+    Raises the error of the child: of the login, the fetch, or the rules.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise UsageError(f"{url!r} is no http(s) URL", where="try")
-    open_store(settings.data_dir, settings.database_url).close()  # a child never makes or changes tables
+        raise UsageError(f"{url!r} is not an http(s) URL", where="try")
+    open_store(settings.data_dir, settings.database_url).close()  # a child never creates or migrates tables
     with tempfile.TemporaryDirectory(prefix="pipeline-try-") as folder:
         report, log_file = Path(folder, "report.json"), Path(folder, "log")
         warm_up()
@@ -47,7 +47,7 @@ def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
             raise error
         if not report.exists():
             log = log_file.read_text("utf-8", "replace").strip() if log_file.exists() else ""
-            raise SpiderError("its process ended before it was done: " + (log.splitlines() or ["no word from it"])[-1],
+            raise SpiderError("its process ended unexpectedly: " + (log.splitlines() or ["it logged nothing"])[-1],
                               where=f"spiders.{name}")
         found: dict[str, Json] = json.loads(report.read_text("utf-8"))
         return found
@@ -59,7 +59,7 @@ async def _wait(child: Child, settings: Settings, name: str) -> int | None:
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """What `try` found, for people."""
+    """The results of `try` as lines of text."""
     yield f"{found['url']}: HTTP {found['status']}, {found['characters']} characters"
     if found.get("session"):
         yield f"session: {found['session']}"
@@ -82,7 +82,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _one_line(value: dict[str, Any]) -> str:
-    """An item; the text of a watched page by its lines."""
+    """An item as JSON; the text of a watched page as its lines."""
     text = value.get("text")
     if set(value) != {"url", "name", "text"} or not isinstance(text, str):
         return json.dumps(value, ensure_ascii=False)

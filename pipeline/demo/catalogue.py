@@ -1,6 +1,6 @@
-"""The products of the demo shop. They follow from a revision number, so that two runs differ in a known way.
+"""The products of the demo shop, computed from a revision number, so that two runs differ in a known way.
 
-From one revision to the next, one product goes, a few change price or stock, and every second time two are new.
+From one revision to the next, one product is removed, a few change price or stock, and every second time two are added.
 """
 
 from __future__ import annotations

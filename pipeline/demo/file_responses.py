@@ -51,7 +51,7 @@ def _is_current(request: web.Request, file: DemoFile) -> bool:
 
 
 def _span(request: web.Request, file: DemoFile) -> tuple[int, int]:
-    """The first byte and the one after the last; the whole file for no valid range, or a range of another version."""
+    """The range to send, as first byte and the byte after the last; the whole file if there is no valid range, or If-Range differs."""
     whole = (0, file.size_bytes)
     condition = request.headers.get("If-Range")
     if condition is not None and condition.strip('"') != file.etag and request.if_range != file.modified:

@@ -31,7 +31,7 @@ class DemoFile:
 
     @property
     def etag(self) -> str:
-        """Strong: head, tail and length say all of the body (RFC 9110 section 8.8.3), without the quotes."""
+        """A strong ETag without its quotes (RFC 9110 section 8.8.3): head, tail and length determine the body."""
         return hashlib.sha256(b"%d:" % self.filler_bytes + self.head + self.tail).hexdigest()[:24]
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ class DemoSession:
 
 
 class SessionStore:
-    """Sessions by cookie. One ends when it is idle for `idle_s` seconds; where there are too many, the oldest ends."""
+    """Sessions by cookie. A session ends when it is idle for `idle_s` seconds. If there are too many, the oldest one ends."""
 
     def __init__(self, *, idle_s: float, clock: Callable[[], float]) -> None:
         self._idle_s = idle_s

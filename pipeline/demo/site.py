@@ -57,16 +57,16 @@ class DemoSite:
 
     @property
     def url(self) -> str:
-        """The URL of the site without a slash at the end; with the port in use once started."""
+        """The URL of the site, without a slash at the end. After start(), with the actual port."""
         return f"http://{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Return once the site answers. Raises UsageError when the port or the password file cannot be used."""
+        """Start the site and return when it answers. Raises UsageError when the port or the password file cannot be used."""
         try:
             await asyncio.to_thread(self._read_files)
         except (OSError, ValueError) as error:
             raise UsageError(f"the password file cannot be used: {error}", where="demo",
-                             fix=f"remove {self._password_file}, and see that its folder can be written") from error
+                             fix=f"remove {self._password_file}, and make its folder writable") from error
         self._runner = web.AppRunner(self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -170,7 +170,7 @@ class DemoSite:
         return self._page("catalogue.html", session, title=f"Search for “{wanted}”", number=1, pages=1, products=found)
 
     async def _offers(self, request: web.Request, session: DemoSession) -> web.Response:
-        """The page that is sent with gzip (RFC 9110 section 8.4.1.3) to clients that accept it."""
+        """The page that is compressed with gzip (RFC 9110 section 8.4.1.3) for clients that accept it."""
         response = self._one_product(session, "Offer of the day", catalogue.OFFER_ID)
         response.headers["Vary"] = "Accept-Encoding"
         if "gzip" in request.headers.get("Accept-Encoding", "") and isinstance(response.body, bytes):

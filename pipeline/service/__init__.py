@@ -1,4 +1,4 @@
-"""The service (`pipeline serve`): composition in service.py, one module for each thing it does beside it."""
+"""The service (`pipeline serve`): service.py composes it; each other module is one of its parts."""
 
 from pipeline.service.service import serve
 

@@ -17,7 +17,7 @@ from pipeline.service.status import StatusSource
 from pipeline.store.mail.alerts import AlertCondition, AlertKind, alert_history, failures_and_success
 
 CATCH_UP = timedelta(minutes=10)
-"""For so long after a start no alert says that a spider is late: its missed slot is being caught up."""
+"""Time after a start in which no spider is reported as late, because missed slots are being caught up."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -33,9 +33,9 @@ class AlertSender:
         self._on_message = on_message
 
     async def send(self) -> None:
-        """Put a mail into the outbox when there is something new and `alerts.every` has passed since the last one.
+        """Put an alert into the outbox if a problem started or ended and `alerts.every` has passed since the last alert.
 
-        Called after each run and at intervals: a spider becomes late, and the interval passes, without a run.
+        Called after each run and at intervals, because a spider becomes late without a run.
         """
         state = self._state
         if not state.settings.alerts.to:
@@ -48,11 +48,11 @@ class AlertSender:
             logger.error("alerts: %s", error)  # noqa: TRY400
             return
         if message is not None:
-            logger.warning("alert: message %d is on its way to %s", message, ", ".join(state.settings.alerts.to))
+            logger.warning("alert: message %d to %s was put into the outbox", message, ", ".join(state.settings.alerts.to))
             self._on_message()
 
     async def _late(self) -> list[AlertCondition] | None:
-        """Spiders that the heartbeat calls late and that have no failed run, which has an alert of its own.
+        """Spiders that the heartbeat reports as late. Those with a failed run are left out, since that is a separate alert.
 
         None when the store could not be read.
         """

@@ -16,7 +16,7 @@ from pipeline.workers.runner import Runner
 
 RETRY_S = 60.0
 AT_ONCE = 2
-"""A digest that takes long does not hold up the others."""
+"""Digests built at the same time, so that one that takes long does not delay the others."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -46,7 +46,7 @@ class DigestBuilder:
                 await self.build(name, f"after run {run.id}")
 
     async def build_unreported(self) -> None:
-        """Build the digests of runs that ended unreported, because of a kill or a failed rendering."""
+        """Build the digests of ended runs that were not reported because of a kill or a failed rendering."""
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:
@@ -57,9 +57,9 @@ class DigestBuilder:
                 await self.build(name, "untold runs")
 
     async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
-        """Build one digest of what it has not reported yet. During its quiet hours it waits.
+        """Build one digest of the runs it has not reported yet. During its quiet hours this waits.
 
-        False: its runs could not be claimed. A claim that could not be rendered is taken up again.
+        Returns False if its runs could not be claimed. A claim that could not be rendered is built again later.
         """
         digest = self._state.settings.digests[name]
         if digest.quiet_until(utc_now(), self._state.settings.zone) is not None:
@@ -73,7 +73,7 @@ class DigestBuilder:
                                                 even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
                 if claim is None:
                     return True
-                claimed = claim.slot_key == slot_key  # else an earlier claim that was left unfinished comes first
+                claimed = claim.slot_key == slot_key  # otherwise an earlier, unfinished claim was built first
                 await self._runner.build_digest(claim, self._owner)
             except PipelineError as error:
                 logger.error("digest %s: %s", name, error)  # noqa: TRY400
@@ -85,8 +85,8 @@ class DigestBuilder:
         return claimed
 
     async def _put_off(self, claim: DigestClaim, error: PipelineError) -> None:
-        """Try a digest that could not be rendered again later, unless trying at once is likely to help."""
-        if error.retry:  # a killed process, a full disk: it comes first next time, so that changes are reported in their order
+        """Postpone a digest that could not be rendered, unless an immediate retry is likely to help."""
+        if error.retry:  # after a killed process or a full disk it is built first next time, so that changes are reported in order
             return
         try:
             await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())

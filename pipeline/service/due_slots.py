@@ -33,7 +33,7 @@ class DueSlots:
         self._plans: Schedules | None = None
 
     async def run(self) -> None:
-        """Claim slots until the service stops. What was missed while it was down is claimed once, for its newest time."""
+        """Claim slots until the service stops. Of the slots missed while it was down, the newest of each schedule is claimed."""
         while not self._state.stopping.is_set():
             await self.claim()
             await self._state.slots_changed.wait()
@@ -47,7 +47,7 @@ class DueSlots:
             if plans is None or plans.settings is not self._state.settings:
                 plans = self._plans = await asyncio.to_thread(open_schedules, self._state.store, self._state.settings, now=now)
                 await asyncio.to_thread(self._scheduling.plan, plans)
-                gc.freeze()  # thousands of schedules stay in memory: the collector need not look through them
+                gc.freeze()  # thousands of schedules stay in memory: exclude them from garbage collection
             await self._claim(plans, now)
             self._scheduling.look_again(plans.put_off_until(now))
         except PipelineError as error:
@@ -59,7 +59,7 @@ class DueSlots:
         return self._plans.spiders.upcoming() if self._plans is not None else {}
 
     def clock_was_set(self, seconds: float) -> None:
-        """seconds: how far forward. After a step back, slots later than now that were claimed are due again."""
+        """Plan again after the clock was set forward by `seconds`. After a step back, claimed slots later than now are due again."""
         if seconds < 0:
             self._plans = None
         self._state.wake()
@@ -77,7 +77,7 @@ class DueSlots:
                 self._state.spawn(self._build_digest(plans.digests, entry))
 
     async def _build_digest(self, plan: NextSlots, entry: NextSlot) -> None:
-        """The slot of a digest is over once its runs are claimed; it is tried again when they could not be."""
+        """Build the digest of a slot. The slot is done when its runs are claimed; otherwise it is tried again."""
         if entry.name not in self._state.settings.digests:
             return
         if await self._digests.build(entry.name, entry.due.key, scheduled=True):

@@ -1,4 +1,4 @@
-"""Housekeeping: deletes downloads beyond their limits and history beyond [retention], unless the clock is in doubt."""
+"""Housekeeping: deletes downloads beyond their limits and history beyond [retention], if the clock can be trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("pipeline.service")
 
 
 class Housekeeping:
-    """What deletes. Whether anything may be deleted for its age is decided here for the outbox, too."""
+    """Deletes old data. It also decides for the outbox whether messages may be given up because of their age."""
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
@@ -30,7 +30,7 @@ class Housekeeping:
         self._over_quota_bytes = 0
 
     def by_age(self, now: datetime) -> bool:
-        """Whether something may be deleted or given up for its age: False while the clock is in doubt."""
+        """Whether data may be deleted or given up because of its age; False while the clock cannot be trusted."""
         doubt = self._clock_trust.doubt(now)
         if doubt and not self._doubt:
             logger.warning("%s", doubt)
@@ -51,7 +51,7 @@ class Housekeeping:
         self._over_quota_bytes = tidied.over_bytes
 
     async def prune(self) -> None:
-        """Delete what the settings no longer keep, in small transactions with pauses in which others can write."""
+        """Delete what [retention] does not keep, in small transactions with pauses, so that others can write."""
         def go_on() -> bool:
             time.sleep(PRUNE_PAUSE_S)
             return not self._state.stopping.is_set()

@@ -1,4 +1,4 @@
-"""Recovery: checks the store after an unclean stop and takes up the runs that a kill, a stop or quiet hours cut short."""
+"""Recovery: checks the store after an unclean stop and resumes runs that a kill, a stop or quiet hours interrupted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ logger = logging.getLogger("pipeline.service")
 
 
 def check_store(store: Store, *, unclean: bool) -> None:
-    """Check the database for damage and delete files that were half written. Raises StoreError.
+    """Check the database for damage and delete incomplete files. Raises StoreError.
 
-    A shared database is checked at each start: it takes milliseconds, and how the last service ended is not known.
+    A shared database is checked at each start, because how its other services ended is unknown; it takes milliseconds.
     """
     began = utc_now()
     faults = store.check()
@@ -31,19 +31,19 @@ def check_store(store: Store, *, unclean: bool) -> None:
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)
-    logger.info("the last stop was unclean: the database is whole (checked in %.1f s)%s", (utc_now() - began).total_seconds(),
-                f"; {swept} files that were left half written are deleted" if swept else "")
+    logger.info("the last stop was unclean; the database has no damage (checked in %.1f s)%s", (utc_now() - began).total_seconds(),
+                f"; {swept} incomplete files were deleted" if swept else "")
 
 
 class Recovery:
-    """performing: the ids of the runs that this service performs, which are never taken up."""
+    """Resumes interrupted runs. performing: ids of the runs that this service performs, which are left alone."""
 
     def __init__(self, state: ServiceState, performing: Callable[[], Collection[int]]) -> None:
         self._state = state
         self._performing = performing
 
     async def at_start(self) -> None:
-        """Take up every run that was cut short. With a full disk, try until it can be written; the heartbeat reports it."""
+        """Resume every interrupted run. On a full disk, retry until the store can be written; the heartbeat reports it."""
         while not self._state.stopping.is_set():
             try:
                 await asyncio.to_thread(self._take_up, quiet_only=False)
@@ -57,7 +57,7 @@ class Recovery:
                 await asyncio.wait_for(self._state.stopping.wait(), RETRY_S)
 
     async def again(self) -> None:
-        """Take up the runs of processes that are gone, and those whose quiet hours or host pauses are over."""
+        """Resume the runs of processes that no longer exist, and those whose quiet hours or host pauses are over."""
         try:
             await asyncio.to_thread(self._take_up, quiet_only=True)
         except PipelineError as error:
@@ -65,10 +65,10 @@ class Recovery:
         self._state.runs_changed.set()
 
     def _take_up(self, *, quiet_only: bool) -> None:
-        """quiet_only: of the stopped runs, take up only those that stopped for quiet hours or a host pause."""
+        """Resume interrupted runs. quiet_only: of the stopped ones, only those that stopped for quiet hours or a host pause."""
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
-            logger.warning("%s run %d was abandoned: its process was gone", run.spider, run.id, extra=about(run))
-        how = "when it may" if quiet_only else "where the last one stopped"
+            logger.warning("%s run %d was abandoned: its process no longer exists", run.spider, run.id, extra=about(run))
+        how = "when quiet hours and pauses allow" if quiet_only else "where the last one stopped"
         for run in runs.resume_stopped(store, now=now, quiet_only=quiet_only):
-            logger.info("%s run %d goes on %s", run.spider, run.id, how, extra=about(run))
+            logger.info("%s run %d resumes the pass %s", run.spider, run.id, how, extra=about(run))

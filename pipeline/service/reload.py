@@ -1,4 +1,4 @@
-"""SIGHUP: read the settings again. A file with a problem, or a change that needs a restart, changes nothing."""
+"""Reload the settings at SIGHUP, all or nothing: a problem in the file, or a change that needs a restart, changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("pipeline.service")
 
 
 class Reloader:
-    """on_reload: called with the new settings before any part of the service uses them."""
+    """Reloads the settings. on_reload: called with the new settings before any part of the service uses them."""
 
     def __init__(self, state: ServiceState, on_reload: Callable[[Settings], None]) -> None:
         self._state = state
@@ -23,7 +23,7 @@ class Reloader:
         self._lock = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Replace all settings, or none."""
+        """Replace all settings, or log why none were replaced."""
         async with self._lock:
             try:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)

@@ -1,7 +1,7 @@
-"""Everything timed in a service is a job of APScheduler: each schedule of a spider or digest, and what is done at intervals.
+"""APScheduler jobs for everything timed in a service: schedules of spiders and digests, and work at intervals.
 
-A job of a schedule only says that its time has come: whether its slot is claimed is decided by its row in the store
-(schedule/claims.py). The job store is memory: the schedules are in the settings, what was dealt with in the database.
+A job only signals that its schedule is due; the row in the store decides whether its slot is claimed (schedule/claims.py).
+The job store is in memory: the schedules are in the settings, and the claimed slots are in the database.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from pipeline.schedule.claims import Schedules
 from pipeline.schedule.slot_trigger import SlotTrigger
 
 CLOCK_EVERY_S = 1.0
-"""How often the clock is compared with time that passes."""
+"""How often the wall clock is compared with the monotonic clock."""
 CLOCK_SET_S = 2.0
-"""A clock that is further off than this was set."""
+"""A larger difference means that the wall clock was set."""
 _SCHEDULES = "schedules"
 _AT_ONCE = "at once"
-_PUT_OFF = "slots that were put off"
+_PUT_OFF = "postponed slots"
 
 logger = logging.getLogger(__name__)
 
 
 class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
-    """Calls a job's function in the loop: it sets an event, and a task for each of thousands would cost more."""
+    """Calls a job's function in the event loop. It only sets an event; a task for each of thousands of jobs would cost more."""
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         job.func()
@@ -44,10 +44,10 @@ class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has n
 
 
 class Scheduling:
-    """The scheduler of a service. on_due: called when a slot may be due; on_failure: when work at an interval failed.
+    """The scheduler of a service. on_due: called when a slot may be due; on_failure: called when interval work failed.
 
-    APScheduler waits in time that passes (loop.call_later), and its jobs are due by the clock: when that is set, on_clock
-    is called with the seconds it was set forward, and every job is planned anew.
+    APScheduler waits by the monotonic clock (loop.call_later), but its jobs are due by the wall clock. When the wall clock is set,
+    on_clock is called with the seconds it was set forward, and every job is planned again.
     """
 
     def __init__(self, *, on_due: Callable[[], None], on_clock: Callable[[float], None], on_failure: Callable[[], None],
@@ -58,8 +58,8 @@ class Scheduling:
         self._now = now
         self._intervals: dict[str, float] = {}
         self._clock_task: asyncio.Task[None] | None = None
-        # Each start of a job would be a line of the log, as would one that is left out because its last one is at work
-        # yet; and of a job that fails the log has our own line.
+        # APScheduler would log every start of a job, and every start it skips because the last one is still running.
+        # Failures are logged by this module.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
         self._scheduler = AsyncIOScheduler(
@@ -68,20 +68,20 @@ class Scheduling:
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1})
 
     def start(self) -> None:
-        """In the running loop."""
+        """Start the scheduler in the running event loop."""
         self._scheduler.start()
         self._clock_task = asyncio.create_task(self._watch_clock())
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]], *, first_s: float | None = None) -> None:
-        """Do work again and again, never twice at a time; for the first time after first_s (None: after one interval).
+        """Repeat work at an interval, never twice at the same time. first_s: delay of the first time (None: one interval).
 
-        Work that fails is told in the log, and is done again when it is due.
+        A failure is logged, and the work is repeated when it is due.
         """
         async def job() -> None:
             try:
                 await work()
             except Exception:
-                logger.exception("%s failed; it is done again in %.0f s", name, seconds)
+                logger.exception("%s failed; it is repeated in %.0f s", name, seconds)
                 self._on_failure()
 
         self._intervals[name] = seconds
@@ -90,18 +90,18 @@ class Scheduling:
 
     def plan(self, plans: Schedules) -> None:
         """Replace the jobs of all schedules. May be called from a thread."""
-        self._scheduler.pause()  # else each of thousands of jobs would wake it
+        self._scheduler.pause()  # otherwise each of thousands of jobs would wake it
         try:
             self._scheduler.remove_all_jobs(_SCHEDULES)
             for number, entry in enumerate(plans.entries):
-                # The first time is known: asked for it, a trigger would compute it once more.
+                # Pass the first time, which is known, so that the trigger does not compute it again.
                 self._scheduler.add_job(self._on_due, SlotTrigger(entry.times, entry.since), id=str(number), name=entry.name,
                                         jobstore=_SCHEDULES, executor=_AT_ONCE, next_run_time=entry.due.at)
         finally:
             self._scheduler.resume()
 
     def look_again(self, at: datetime | None) -> None:
-        """Call on_due at that time, instead of at the one that was asked for before."""
+        """Call on_due at this time, instead of the time that an earlier call asked for."""
         if at is not None:
             self._scheduler.add_job(self._on_due, DateTrigger(at, timezone=UTC), id=_PUT_OFF, executor=_AT_ONCE, replace_existing=True)
 
@@ -112,7 +112,7 @@ class Scheduling:
             self._scheduler.shutdown(wait=False)
 
     async def _watch_clock(self) -> None:
-        """Not a job: it is there for the day on which jobs wait for a clock that was set."""
+        """Detect that the wall clock was set. Not a job, because jobs would wait for the old time."""
         ahead_s = self._now().timestamp() - time.monotonic()
         while True:
             await asyncio.sleep(CLOCK_EVERY_S)
@@ -121,7 +121,7 @@ class Scheduling:
                 self._clock_was_set(ahead_s - before_s)
 
     def _clock_was_set(self, seconds: float) -> None:
-        logger.warning("the clock was set %s by %.0f s: everything timed is planned anew", "forward" if seconds > 0 else "back", abs(seconds))
+        logger.warning("the clock was set %s by %.0f s: all schedules are planned again", "forward" if seconds > 0 else "back", abs(seconds))
         now = self._now()
         for name, interval_s in self._intervals.items():
             try:

@@ -1,7 +1,7 @@
 """`pipeline serve`: schedules, runs, digests, outbox, heartbeat and the demo site on one asyncio loop.
 
-Composes the parts; each is a module beside this one. Nothing here blocks or computes for long: the store is read in
-threads, and crawls and digests are children.
+It composes the other modules of this package. Nothing here blocks or computes for long: threads read the store, and
+crawls and digests run in child processes.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ TIDY_EVERY_S = 600.0
 PRUNE_AFTER_S = 60.0
 PRUNE_EVERY_S = 3600.0
 ABORT_S = 5.0
-"""How long a delivery that is aborted may take to end."""
+"""Time that an aborted delivery gets to end."""
 LAST_BEATS_S = 5.0
-"""How long a stop waits for the last beats to a dead-man's switch."""
+"""Time that a stop waits for the last beats to a dead-man's switch."""
 SWITCH_S = 0.001
-"""After so long a thread that reads the store hands the interpreter back to the loop. A fifth of Python's default: it
-halves how long the heartbeat takes to answer meanwhile."""
+"""Switch interval of the interpreter: the time after which a thread that reads the store yields to the event loop. It is a fifth
+of Python's default, which halves the response time of the heartbeat meanwhile."""
 
 logger = logging.getLogger("pipeline.service")
 
 
 async def serve(settings: Settings, *, once: bool = False, show_progress: bool = False,
                 configure_logs: Callable[[Settings], None] = lambda settings: None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. once: perform what is due, deliver its messages, and end.
+    """Serve until SIGTERM or SIGINT. Returns the exit code. once: perform what is due, deliver its messages, and return.
 
     show_progress: log the figures of runs while they run, for a terminal. configure_logs: called with reloaded settings.
     """
@@ -71,7 +71,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
     if short_of_files := raise_open_files(connections):
         logger.warning("%s; %s", short_of_files, OPEN_FILES_FIX.format(open_files_for(connections)))
     store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
-    # Several services may share a database: there the rows of the store say who does what.
+    # Several services may share a database; rows in the store then decide which service does what.
     with contextlib.nullcontext() if store.shared else hold_instance_lock(settings.data_dir) as unclean:
         service = Service(store, settings, once=once, show_progress=show_progress, configure_logs=configure_logs)
         await service.run(unclean=bool(unclean))
@@ -114,7 +114,7 @@ class Service:
         return self._state.failed
 
     async def run(self, *, unclean: bool) -> None:
-        """Start, work until a stop is asked for, and stop. unclean: the last service was killed."""
+        """Start, work until a stop is requested, and stop. unclean: the last service did not stop cleanly."""
         store = self._state.store
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
@@ -150,7 +150,7 @@ class Service:
         self._state.stop()
 
     async def _work(self) -> None:
-        """Run the loops and the timed jobs until a stop is asked for; then end runs, outbox and jobs, in that order."""
+        """Run the loops and the timed jobs until a stop is requested; then end runs, outbox and jobs, in this order."""
         state = self._state
         outbox_task = asyncio.create_task(state.keep_running(self._outbox.run))
         slots = self._claim_once if self._once else self._due_slots.run
@@ -165,7 +165,7 @@ class Service:
         self._outbox.stop()
         done_in_time, _ = await asyncio.wait([outbox_task], timeout=grace_s)
         if not done_in_time:
-            self._outbox.abort()  # the next start delivers what was cut off
+            self._outbox.abort()  # the next start delivers what was aborted
             await asyncio.wait([outbox_task], timeout=ABORT_S)
         self._scheduling.stop()
         for task in tasks:
@@ -173,7 +173,7 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _add_jobs(self) -> None:
-        """Work at intervals. The jobs of schedules are added when the settings are planned."""
+        """Add the work at intervals. Jobs of schedules are added when schedules are planned."""
         every = self._scheduling.every
         self._scheduling.start()
         every(RECOVER_EVERY_S, "recovery", self._recovery.again)
@@ -214,6 +214,6 @@ class Service:
         logger.log(logging.INFO if sent else logging.WARNING, "%s", attempt)
         preview = Path(self._state.settings.data_dir, attempt.message.file_key).with_suffix(".html")
         if sent and preview.exists():
-            logger.info("open it in a browser: %s", shown_path(preview))
+            logger.info("open this link in a browser: %s", shown_path(preview))
         if not sent:
             self._state.failed = True

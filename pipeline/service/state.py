@@ -66,13 +66,13 @@ class ServiceState:
         return bool(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run it as a task. An error that it raises is logged."""
+        """Run the coroutine as a task. Its errors are logged."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def join(self, timeout_s: float) -> None:
-        """Wait for the spawned tasks, but no longer than that."""
+        """Wait for the spawned tasks, at most for the given time."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
@@ -82,7 +82,7 @@ class ServiceState:
             try:
                 await loop()
             except Exception:
-                logger.exception("%s failed; it starts again in %.0f s", loop.__qualname__, RESTART_S)
+                logger.exception("%s failed; it restarts in %.0f s", loop.__qualname__, RESTART_S)
                 self.failed = True
                 await asyncio.sleep(RESTART_S)
             else:
@@ -101,6 +101,6 @@ def about(run: Run) -> dict[str, dict[str, str | int]]:
 
 
 def shown_path(path: Path) -> str:
-    """A path relative to the current folder when it is inside of it and that is not the root."""
+    """A path for messages: relative to the current folder if it is inside it, unless that is the root."""
     here = Path.cwd()
     return str(path.relative_to(here) if here != Path(here.anchor) and path.is_relative_to(here) else path)

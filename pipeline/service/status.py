@@ -1,4 +1,4 @@
-"""The snapshot that the heartbeat serves, read from the store in a thread."""
+"""The status snapshot of the service for the heartbeat, read from the store in a thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.settings.masking import Mask
 
 
 class StatusSource:
-    """What the heartbeat asks for its answers. upcoming: the next due time of each spider; mask: of the current settings."""
+    """Builds the status snapshots for the heartbeat. upcoming: the next due time of each spider; mask: of the current settings."""
 
     def __init__(self, state: ServiceState, *, upcoming: Callable[[], Mapping[str, datetime]], mask: Callable[[], Mask]) -> None:
         self._state = state
@@ -32,7 +32,7 @@ class StatusSource:
             version=pipeline.__version__, mask=self._mask(), history=self._history)
 
     def due_after(self, name: str, after: datetime) -> datetime | None:
-        """The first due time of a spider after an instant; None when no schedule names one."""
+        """The first due time of a spider after an instant; None if it has none."""
         settings = self._state.settings
         tables = (SlotTimes.of(name, table, settings, settings.zone) for table in settings.spiders[name].schedule)
         return min((due.at for table in tables if (due := table.after(after, after)) is not None), default=None)

@@ -1,4 +1,4 @@
-"""Supervises runs: starts waiting runs while there is room, performs each in a child, and logs how it ended."""
+"""Supervises runs: starts waiting runs up to `max_runs`, performs each in a child, and logs how it ended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunSupervisor:
         self._logged_progress: dict[int, str] = {}
 
     async def start_runs(self) -> None:
-        """Start waiting runs until the service stops, the oldest first, while there is room."""
+        """Start waiting runs, the oldest first, while fewer than `max_runs` are at work, until the service stops."""
         state = self._state
         while not state.stopping.is_set():
             state.runs_changed.clear()
@@ -47,7 +47,7 @@ class RunSupervisor:
             await state.runs_changed.wait()
 
     async def held(self) -> set[str]:
-        """Spiders whose runs wait: in their quiet hours, or because one of their hosts asked for a pause. Raises StoreError."""
+        """Spiders whose runs have to wait for quiet hours or for a pause that a host asked for. Raises StoreError."""
         now, settings = utc_now(), self._state.settings
         paused = await asyncio.to_thread(host_pauses.paused_hosts, self._state.store, now=now)
         here = now.astimezone(settings.zone)
@@ -55,7 +55,7 @@ class RunSupervisor:
                 if quiet_until(spider.quiet, here) is not None or host_pauses.paused_until(spider, paused) is not None}
 
     async def log_progress(self) -> None:
-        """Log the figures of each running run when they changed."""
+        """Log the progress of each running run when it changed."""
         with contextlib.suppress(PipelineError):  # the heartbeat reports it
             found = [run for run in await asyncio.to_thread(runs.history, self._state.store, None, limit=20) if run.running]
             logged, self._logged_progress = self._logged_progress, {run.id: progress_line(run) for run in found}
@@ -79,6 +79,6 @@ class RunSupervisor:
             state.failed = state.failed or not succeeded
             state.runs_changed.set()
             if state.stopping.is_set():
-                return  # the next start builds its digest
+                return  # the next start of the service builds its digest
             await self._after_run(run)
             state.slots_changed.set()

@@ -74,7 +74,7 @@ def test_a_preview_changes_nothing_and_sending_tells_once(crawled: Program) -> N
     message = email.message_from_bytes((crawled.folder / "out" / "d.eml").read_bytes(), policy=email.policy.default)
     assert "2 new" in message["Subject"]
     assert crawled.run("digest", "d", "--send").returncode == 0
-    assert crawled.run("digest", "d", "--send").stdout == "d: nothing to tell\n"
+    assert crawled.run("digest", "d", "--send").stdout == "d: no ended runs to report\n"
     assert len(mailbox.Maildir(crawled.data / "mail")) == 1
 
 
@@ -93,7 +93,7 @@ def test_a_test_mail_lands_in_the_maildir(crawled: Program) -> None:
 
 def test_a_browser_s_cookies_are_brought_in_and_shown_masked(crawled: Program, site: PageSite) -> None:
     (crawled.folder / "cookie.txt").write_text("Cookie: session=s3cret-value; b[x]=2; theme=dark")
-    assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 3 cookies brought in\n"
+    assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 3 cookies imported\n"
     shown = crawled.run("cookies", "show", "s").stdout
     assert "session" in shown
     assert "s3cret-value" not in shown
@@ -105,7 +105,7 @@ def test_a_browser_s_cookies_are_brought_in_and_shown_masked(crawled: Program, s
 @pytest.mark.parametrize("octets", ["José-名-Å".encode(), "José".encode("latin-1")], ids=["UTF-8", "Latin-1"])
 def test_octets_of_a_cookie_that_is_brought_in_are_sent_as_they_are(crawled: Program, site: PageSite, octets: bytes) -> None:
     (crawled.folder / "cookie.txt").write_bytes(b"Cookie: user=" + octets + b'; quoted="a, b"')
-    assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 2 cookies brought in\n"
+    assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 2 cookies imported\n"
     assert "user = •••" in crawled.run("cookies", "show", "s").stdout
     site.asked.clear()
     crawled.run("run", "s")

@@ -55,4 +55,4 @@ def test_what_is_left_is_reckoned_from_the_files_that_came() -> None:
 def test_a_plain_line_tells_the_same() -> None:
     line = progress_line(run(Transfer("a", 2_000_000, 4_000_000, 1e6), Transfer("b", 0, 1_000_000, 0.0), pages=2, downloads=1,
                              download_bytes=5_000_000))
-    assert line == "2 pages, 0 items, 1 files (5.0 MB), 2 under way (2.0 MB of 5.0 MB) 1.0 MB/s 3 s left"
+    assert line == "2 pages, 0 items, 1 files (5.0 MB), 2 downloading (2.0 MB of 5.0 MB) 1.0 MB/s 3 s left"

@@ -21,4 +21,4 @@ def test_runs_that_ended_after_a_claim_was_left_unfinished_are_sent_too(store: S
     assert "Second" in text
     said.clear()
     assert send_digest(store, settings, "morning", say=said.append) == 0
-    assert said == ["morning: nothing to tell"]
+    assert said == ["morning: no ended runs to report"]

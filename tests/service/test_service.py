@@ -263,8 +263,8 @@ def test_what_is_due_in_quiet_hours_waits_and_begins_by_itself_when_they_are_ove
     site.pages = {"/": "<p>x</p>"}
     spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\nrobots = false\n'
     program.write(f'{spider}quiet = ["00:00-12:00", "12:00-00:00"]\n{ITEMS}')
-    by_hand = program.run("run", "s")  # it stops at once; the service goes on with it
-    assert "quiet hours until" in by_hand.stdout + by_hand.stderr
+    foreground = program.run("run", "s")  # it stops at once; the service goes on with it
+    assert "quiet hours until" in foreground.stdout + foreground.stderr
     program.serve()
     store = open_store(program.data, migrate=False)
     eventually(lambda: {run.outcome for run in runs.history(store)} == {None, Outcome.STOPPED, Outcome.SKIPPED}, within_s=60)

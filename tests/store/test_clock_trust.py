@@ -130,7 +130,7 @@ def test_counts_are_kept_to_while_ages_mean_nothing(store: Store) -> None:
 @pytest.mark.needs("faketime")
 def test_a_clock_that_is_ahead_deletes_nothing(program: Program) -> None:
     program.write("")
-    assert program.run("prune").stdout == "nothing is beyond what [retention] keeps\n"
+    assert program.run("prune").stdout == "nothing to delete: [retention] keeps everything that is stored\n"
     log = program.data / "logs" / "runs" / "1.log"
     log.parent.mkdir(parents=True)
     log.write_text("x")

@@ -199,4 +199,4 @@ def test_pruning_by_hand_goes_by_the_settings_and_says_what_it_did(tmp_path: Pat
         os.utime(logs / f"{number}.log", (at, at))
     assert data_files.prune(settings) == "deleted 1 files"
     assert [path.name for path in logs.iterdir()] == ["0.log"]
-    assert data_files.prune(settings) == "nothing is beyond what [retention] keeps"
+    assert data_files.prune(settings) == "nothing to delete: [retention] keeps everything that is stored"

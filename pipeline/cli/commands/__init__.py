@@ -1,1 +1,1 @@
-"""The commands by family: their options and what they print. Each imports what it needs when it runs."""
+"""The commands, one module for each family. A command imports what it needs only when it runs."""

@@ -1,4 +1,4 @@
-"""`pipeline backup`, `restore` and `prune`: copy, replace and trim the stored data."""
+"""`pipeline backup`, `restore` and `prune`: copy, restore and trim the stored data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.cli.options import load_settings, settings_option
 @settings_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(settings_file: str, file: Path) -> None:
-    """Write the database and its files into one archive, while everything goes on."""
+    """Write the database and the files to one archive. The service may run meanwhile."""
     from pipeline.cli.data_files import back_up
     click.echo(back_up(load_settings(settings_file), file))
 
@@ -21,10 +21,10 @@ def backup(settings_file: str, file: Path) -> None:
 @click.command()
 @settings_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--replace", is_flag=True, help="Over data that is there; it is kept beside the new.")
-@click.option("--resend", is_flag=True, help="Send what waited in the outbox then, even if it was sent since.")
+@click.option("--replace", is_flag=True, help="Replace existing data; it is moved aside, not deleted.")
+@click.option("--resend", is_flag=True, help="Send the messages that waited in the backup, even if they were sent since.")
 def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> None:
-    """Put a backup in the place of what is there."""
+    """Restore a backup."""
     from pipeline.cli.data_files import restore as restore_backup
     for line in restore_backup(load_settings(settings_file), file, replace=replace, resend=resend):
         click.echo(line)
@@ -33,6 +33,6 @@ def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> N
 @click.command()
 @settings_option
 def prune(settings_file: str) -> None:
-    """Delete what [retention] no longer keeps, as the service does once an hour."""
+    """Delete what [retention] does not keep, as the service does once an hour."""
     from pipeline.cli.data_files import prune as prune_store
     click.echo(prune_store(load_settings(settings_file)))

@@ -1,4 +1,4 @@
-"""`pipeline doctor`: every finding of doctor_checks.py, each with its fix."""
+"""`pipeline doctor`: print every finding of doctor_checks.py with its fix."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.text import counted
 
 @click.command()
 @settings_option
-@click.option("--offline", is_flag=True, help="Leave out what needs the network: proxies, logins, the mail server.")
+@click.option("--offline", is_flag=True, help="Skip what needs the network: proxies, logins, the mail server.")
 @json_option
 def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
-    """One page of what is wrong, each with its fix. Exits 1 when something is."""
+    """Report everything that is wrong, each with its fix. Exits 1 when something is wrong."""
     from pipeline.cli.doctor_checks import State, examine
     found = []
     for finding in examine(settings_file, now=datetime.now(UTC), connect=not offline):

@@ -1,4 +1,4 @@
-"""`pipeline digest`, `outbox` and `mail`: build digests, see and retry messages, test the mail server."""
+"""`pipeline digest`, `outbox` and `mail`: build digests, list and retry messages, test the mail server."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @settings_option
 @click.argument("name")
 @click.option("--preview", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Write .eml, .html and .txt into DIR and change nothing.")
-@click.option("--since", type=click.DateTime(), help="With --preview: the runs since this day (UTC).")
-@click.option("--send", is_flag=True, help="Build it and deliver it now.")
+              help="Write the digest as .eml, .html and .txt to DIR, and change nothing.")
+@click.option("--since", type=click.DateTime(), help="With --preview: start with the runs of this day (UTC).")
+@click.option("--send", is_flag=True, help="Build and deliver the digest now.")
 def digest(settings_file: str, name: str, preview: Path | None, since: datetime | None, *, send: bool) -> None:
-    """Build a digest now."""
+    """Preview or send a digest."""
     from pipeline.cli.deliveries import send_digest
     from pipeline.mail.digest import preview as preview_digest
     from pipeline.settings import nearest
@@ -33,7 +33,7 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
         raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where=settings.file,
                          fix=f"known: {', '.join(settings.digests) or 'none'}")
     if send == (preview is not None):
-        raise UsageError("say either --preview DIR or --send", where="digest")
+        raise UsageError("give either --preview DIR or --send", where="digest")
     store = open_stored(settings)
     if preview is not None:
         day = since.replace(tzinfo=UTC) if since else None
@@ -47,7 +47,7 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
 @settings_option
 @click.pass_context
 def outbox(ctx: click.Context, settings_file: str) -> None:
-    """What has not been sent, and why."""
+    """Show messages that were not sent, and why."""
     ctx.obj = load_settings(settings_file)
     if ctx.invoked_subcommand is None:
         ctx.invoke(outbox_list)
@@ -56,7 +56,7 @@ def outbox(ctx: click.Context, settings_file: str) -> None:
 @outbox.command("list")
 @click.pass_obj
 def outbox_list(settings: Settings) -> None:
-    """Messages that wait or are parked."""
+    """List the messages that are waiting or parked."""
     from pipeline.store.mail import outbox as stored
     for message in stored.list_messages(open_stored(settings)):
         click.echo(f"{message.id}  {message.state.value}  {message.created_at.astimezone(settings.zone):%Y-%m-%d %H:%M}  "
@@ -68,7 +68,7 @@ def outbox_list(settings: Settings) -> None:
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_show(settings: Settings, number: int) -> None:
-    """One message: its recipients and every attempt."""
+    """Show one message with its recipients and every attempt."""
     from pipeline.store.mail import outbox as stored
     found = stored.get(open_stored(settings), number)
     if found is None:
@@ -99,7 +99,7 @@ def outbox_retry(settings: Settings, number: int) -> None:
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_drop(settings: Settings, number: int) -> None:
-    """Give up on a message."""
+    """Drop a message: it will not be sent."""
     from pipeline.store.mail import outbox as stored
     if not stored.drop(open_stored(settings), number):
         raise UsageError(f"no message {number} is waiting or parked", where="outbox")
@@ -108,27 +108,27 @@ def outbox_drop(settings: Settings, number: int) -> None:
 
 @click.group()
 def mail() -> None:
-    """The mail server."""
+    """Test the mail server, or log in to it."""
 
 
 @mail.command("test")
 @settings_option
 @click.option("--to", "address", required=True, metavar="ADDR")
-@click.option("--debug", is_flag=True, help="Show the SMTP dialogue, secrets masked.")
+@click.option("--debug", is_flag=True, help="Show the SMTP dialogue with secrets masked.")
 def mail_test(settings_file: str, address: str, *, debug: bool) -> None:
     """Send a test message."""
     from pipeline.cli.deliveries import send_test
     from pipeline.settings.fields.scalars import is_address
     settings = load_settings(settings_file)
     if not is_address(address):
-        raise UsageError(f"{address!r} is no e-mail address", where="--to")
+        raise UsageError(f"{address!r} is not an e-mail address", where="--to")
     click.echo(send_test(settings, address, dialogue=sys.stderr if debug else None))
 
 
 @mail.command("login")
 @settings_option
 def mail_login(settings_file: str) -> None:
-    """Log in to the mail server with OAuth2, in a browser, once."""
+    """Log in to the mail server with OAuth2 in a browser. Needed once."""
     from pipeline.mail.transports.oauth2 import log_in
     settings = load_settings(settings_file)
-    click.echo(f"the login is kept in {log_in(settings.mail, say=click.echo)}")
+    click.echo(f"the refresh token was saved to {log_in(settings.mail, say=click.echo)}")

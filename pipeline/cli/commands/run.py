@@ -1,4 +1,4 @@
-"""`pipeline run`: spiders in the foreground, for real or as a dry run."""
+"""`pipeline run`: run spiders in the foreground, or as a dry run that stores nothing."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 @click.command()
 @settings_option
 @click.argument("spiders", nargs=-1, metavar="SPIDER...")
-@click.option("--all", "every", is_flag=True, help="Every spider of the settings.")
-@click.option("--dry-run", is_flag=True, help="Show the items as JSON lines, and change nothing.")
+@click.option("--all", "every", is_flag=True, help="Run every spider of the settings.")
+@click.option("--dry-run", is_flag=True, help="Print the items as JSON lines, and change nothing.")
 @json_option
 def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: bool, as_json: bool) -> None:
     """Run spiders now, in the foreground, with live progress."""
     if bool(spiders) == every:
-        raise UsageError("name the spiders to run, or --all", where="run")
+        raise UsageError("name the spiders to run, or give --all (not both)", where="run")
     from pipeline.workers.forkserver import warm_up
-    warm_up()  # first: a run waits for it; should the settings be wrong, it ends with us
+    warm_up()  # first, because the run has to wait for it; if the settings are invalid, it ends with this process
     with without_collection():
         import asyncio
 
@@ -59,7 +59,7 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
 
 
 def exit_code(ended: list[Run]) -> int:
-    """0 when every run succeeded; the error family's code when all failures share one; else 1."""
+    """0 when every run succeeded; the exit code of the error family when all failures belong to one family; otherwise 1."""
     from pipeline.errors import family
     from pipeline.model import Outcome
     codes = {family(entry.error_kind).exit_code for entry in ended if entry.outcome is not Outcome.SUCCEEDED}

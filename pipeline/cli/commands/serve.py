@@ -1,4 +1,4 @@
-"""`pipeline serve`: the service in this process."""
+"""`pipeline serve`: run the service in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """What a start loads stays: to look through it for garbage again and again takes a fifth of the start."""
+    """Disable garbage collection while modules are imported: their objects stay, and collecting would take a fifth of the start."""
     gc.disable()
     try:
         yield
@@ -29,9 +29,9 @@ def without_collection() -> Iterator[None]:
 
 @click.command()
 @settings_option
-@click.option("--once", is_flag=True, help="Do what is due, deliver what came of it, and end.")
+@click.option("--once", is_flag=True, help="Perform what is due, deliver the results, and exit.")
 def serve(settings_file: str, *, once: bool) -> None:
-    """Run triggers, outbox and heartbeat until SIGTERM or Ctrl-C."""
+    """Run the service: schedules, outbox and heartbeat, until SIGTERM or Ctrl-C."""
     with without_collection():
         import asyncio
 

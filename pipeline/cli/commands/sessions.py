@@ -14,10 +14,10 @@ from pipeline.text import counted
 
 @click.command()
 @settings_option
-@click.option("--fresh", is_flag=True, help="Log in again, though the session still holds.")
+@click.option("--fresh", is_flag=True, help="Log in again even if the session is still logged in.")
 @click.argument("spider")
 def login(settings_file: str, spider: str, *, fresh: bool) -> None:
-    """Try a spider's login."""
+    """Try the login of a spider."""
     from pipeline.session import UNCHECKABLE, open_session
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
@@ -25,8 +25,8 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
         raise UsageError("has no [login] table", where=f"spiders.{spider}")
     session = open_session(spider, table, settings)
     made = session.ensure_login(fresh=fresh)
-    held = "the imported cookies hold" if not table.login.sends else \
-        "the session still holds; the password was not tried (--fresh tries it)"
+    held = "the imported cookies are still logged in" if not table.login.sends else \
+        "the session is still logged in; the password was not tried (--fresh tries it)"
     click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in its jar")
     if not session.checkable:
         click.echo(f"{spider}: {UNCHECKABLE}")
@@ -34,7 +34,7 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
 
 @click.group()
 def cookies() -> None:
-    """A spider's cookie jar."""
+    """Import or show the cookies of a spider."""
 
 
 @cookies.command("import")
@@ -42,20 +42,20 @@ def cookies() -> None:
 @click.argument("spider")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def cookies_import(settings_file: str, spider: str, file: Path) -> None:
-    """Bring in a browser's cookies: cookies.txt, a Cookie header, or a JSON export."""
+    """Import a browser's cookies: cookies.txt, a Cookie header, or a JSON export."""
     from pipeline.session import open_session
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     session = open_session(spider, table, settings)
     count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
-    click.echo(f"{spider}: {count} cookies brought in")
+    click.echo(f"{spider}: {count} cookies imported")
 
 
 @cookies.command("show")
 @settings_option
 @click.argument("spider")
 def cookies_show(settings_file: str, spider: str) -> None:
-    """The cookies of a spider, values masked, and when each expires."""
+    """List the cookies of a spider with masked values, and when each expires."""
     from pipeline.session import describe, open_session
     settings = load_settings(settings_file)
     session = open_session(spider, settings.spiders[spider_name(settings, spider)], settings)

@@ -13,7 +13,7 @@ from pipeline.text import counted
 
 @click.command()
 @settings_option
-@click.option("--connect", is_flag=True, help="Also try logins, proxies, the mail server and the database.")
+@click.option("--connect", is_flag=True, help="Also try the logins, the proxies, the mail server and the database.")
 def check(settings_file: str, *, connect: bool) -> None:
     """Report every problem of the settings at once."""
     settings = load_settings(settings_file)
@@ -30,11 +30,11 @@ def check(settings_file: str, *, connect: bool) -> None:
 @click.command()
 @click.argument("folder", default=".", metavar="[FOLDER]")
 def init(folder: str) -> None:
-    """Write a commented settings.toml and a folder for your own spiders."""
+    """Write a commented settings.toml and a folder for your spiders."""
     from importlib import resources
     target = Path(folder, "settings.toml")
     if target.exists():
-        raise UsageError("is already there; it stays as it is", where=str(target))
+        raise UsageError("exists already; it was not changed", where=str(target))
     packaged = resources.files("pipeline") / "settings.toml"
     source = packaged if packaged.is_file() else Path(__file__).parents[3] / "settings.toml"
     Path(folder, "spiders").mkdir(parents=True, exist_ok=True)

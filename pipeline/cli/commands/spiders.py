@@ -16,13 +16,13 @@ from pipeline.errors import UsageError
 @click.argument("url")
 @json_option
 def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> None:
-    """Fetch URL with a spider's session and show what each of its rules matches."""
+    """Fetch URL with the spider's session and show what each of its rules matches."""
     from pipeline.cli.try_page import lines, try_rules
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     if ":" in table.spider:
-        raise UsageError("is a Python spider and has no rules to try", where=f"spiders.{spider}",
-                         fix=f"see its items with `pipeline run {spider} --dry-run`")
+        raise UsageError("is a Python spider, which has no rules to try", where=f"spiders.{spider}",
+                         fix=f"print its items with `pipeline run {spider} --dry-run`")
     found = try_rules(settings, spider, url)
     for line in [to_json(found)] if as_json else lines(found):
         click.echo(line)
@@ -30,7 +30,7 @@ def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> Non
 
 @click.group()
 def new() -> None:
-    """Write a new spider."""
+    """Write the template of a new spider."""
 
 
 @new.command("spider")

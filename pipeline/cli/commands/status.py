@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError, UsageError
 @settings_option
 @json_option
 def status(settings_file: str, *, as_json: bool) -> None:
-    """Ask the heartbeat. Exits 0 ok, 1 degraded, 2 failing or unreachable, 3 unknown."""
+    """Print the status of the running service. Exits 0 ok, 1 degraded, 2 failing or unreachable, 3 unknown."""
     from pipeline.cli.service_status import ask_status, status_table
     try:
         settings = load_settings(settings_file)
@@ -29,9 +29,9 @@ def status(settings_file: str, *, as_json: bool) -> None:
 @click.command()
 @settings_option
 @click.argument("text", nargs=-1)
-@click.option("--udp", is_flag=True, help="Send a datagram instead.")
+@click.option("--udp", is_flag=True, help="Send a UDP datagram instead.")
 def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
-    """Echo TEXT with a timestamp; without TEXT, each line of stdin until its end."""
+    """Send TEXT to the heartbeat, which echoes it with a timestamp. Without TEXT, send each line of stdin."""
     from pipeline.heartbeat.client import client_for
     client = client_for(load_settings(settings_file))
     if text and not udp:
@@ -46,12 +46,12 @@ def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
 @click.command()
 @settings_option
 def url(settings_file: str) -> None:
-    """Print the link that opens the pages. It has the token in it: keep it to yourself."""
+    """Print the link that opens the heartbeat's pages. It contains the token: keep it secret."""
     from pipeline.heartbeat.addresses import pages_url
     from pipeline.heartbeat.token import load_or_create_token
     settings = load_settings(settings_file)
     if not settings.heartbeat.on_port:
-        raise UsageError("there are no pages on a Unix socket", where="heartbeat.socket",
-                         fix="give [heartbeat] host as well")
+        raise UsageError("the pages need a TCP port, and the heartbeat listens on a Unix socket only", where="heartbeat.socket",
+                         fix="set [heartbeat] host as well")
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     click.echo(pages_url(settings, load_or_create_token(settings.data_dir)))

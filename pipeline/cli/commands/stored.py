@@ -25,7 +25,7 @@ from pipeline.registry import ATTACHMENT_FORMATS
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10000))
 @json_option
 def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool) -> None:
-    """Past runs, the newest first."""
+    """List past runs, the newest first."""
     from pipeline.run_summary import ended_line
     from pipeline.store.runs import runs
     settings = load_settings(settings_file)
@@ -44,7 +44,7 @@ def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool
 @settings_option
 @json_option
 def next_slots(settings_file: str, *, as_json: bool) -> None:
-    """Each schedule in words, and when it is due next."""
+    """List every schedule in words, with its next due time."""
     from dataclasses import asdict
 
     from pipeline.schedule.upcoming import upcoming
@@ -65,13 +65,13 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
 @settings_option
 @click.argument("spider")
 @click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), default="jsonl", show_default=True)
-@click.option("--changes", is_flag=True, help="What changed, instead of what is there.")
-@click.option("--rejects", is_flag=True, help="What was kept aside, with the reason and the page.")
-@click.option("--key", help="Only this item; with --changes, its history.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of stdout.")
+@click.option("--changes", is_flag=True, help="Changes instead of the present items.")
+@click.option("--rejects", is_flag=True, help="Rejected items, with the reason and the page.")
+@click.option("--key", help="Only the item with this key; with --changes, its history.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
 def items(settings_file: str, spider: str, form: str, key: str | None, output: Path | None, *, changes: bool,
           rejects: bool) -> None:
-    """What is stored of a spider."""
+    """Print the stored items of a spider."""
     from pipeline.cli.item_export import export
     settings = load_settings(settings_file)
     store = open_stored(settings)

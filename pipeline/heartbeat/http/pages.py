@@ -74,7 +74,7 @@ def state_of(run: Run) -> str:
     """The state of a run in words."""
     if run.outcome is not None:
         return run.outcome.value.replace("_", " ")
-    return "at work" if run.started_at is not None else "waiting for a place"
+    return "at work" if run.started_at is not None else "waiting to start"
 
 
 def took(run: Run) -> str:

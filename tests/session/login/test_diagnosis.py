@@ -117,9 +117,9 @@ def test_a_session_that_holds_is_said_to_hold_and_fresh_tries_the_password(tmp_p
             return result.output + str(result.exception or "")
         assert "s: logged in" in told()
         monkeypatch.setenv("SITE_PASSWORD", "falsch")
-        assert "the session still holds; the password was not tried" in told()
+        assert "the session is still logged in; the password was not tried" in told()
         assert "not accepted: “Wrong password”" in told("--fresh")
-        assert "the session still holds" in told()  # what it had is not lost
+        assert "the session is still logged in" in told()  # what it had is not lost
         monkeypatch.setenv("SITE_PASSWORD", "geheim")
         assert "s: logged in" in told("--fresh")
 
