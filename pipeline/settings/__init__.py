@@ -5,8 +5,9 @@ Durations are seconds and sizes are bytes once read. Secrets stay references unt
 
 from pipeline.settings.fields.conditions import Condition
 from pipeline.settings.fields.quiet_hours import quiet_between, quiet_in_s, quiet_until
-from pipeline.settings.fields.scalars import Secret, Table, nearest
+from pipeline.settings.fields.scalars import Table, nearest
 from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.load import load, schema, secrets
 from pipeline.settings.models.digest import DigestTable, GroupTable, RecipientsTable
 from pipeline.settings.models.downloads import DownloadsTable

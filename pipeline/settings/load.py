@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings.cross_checks import cross_check
 from pipeline.settings.error_messages import explain
-from pipeline.settings.fields.scalars import Secret
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.root import Settings
 
 _NUL = re.compile(r"\\[uU]0000")

@@ -40,6 +40,9 @@ def init(folder: str) -> None:
     Path(folder, "spiders").mkdir(parents=True, exist_ok=True)
     target.write_text(source.read_text("utf-8"), "utf-8")
     click.echo(f"wrote {target}; start with `pipeline serve --settings {target}`")
+    from pipeline.cli.yagmail_accounts import offers
+    for path, toml in offers(Path.home()):
+        click.echo(f"\n{path} names a mail account of yagmail. To send through it, replace [mail] in {target} by:\n\n{toml}", nl=False)
 
 
 @click.command()

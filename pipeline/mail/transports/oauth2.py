@@ -80,7 +80,7 @@ def access_token(table: OAuth2Table) -> str:
         raise UsageError(error.what, where="mail.oauth2", fix=_LOG_IN) from error
     found = _token_server(table).ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
     newer = found.get("refresh_token", refresh_token)
-    if _is_token(newer) and newer != refresh_token and table.refresh_token.kind == "file":
+    if _is_token(newer) and newer != refresh_token and table.refresh_token.can_be_replaced:
         save_refresh_token(table.refresh_token, str(newer))
     token: str = found["access_token"]
     return token
@@ -88,10 +88,10 @@ def access_token(table: OAuth2Table) -> str:
 
 def save_refresh_token(secret: Secret, token: str) -> Path:
     """Write a refresh token to the file that the settings name, mode 0600. Raises UsageError, MailError."""
-    if secret.kind != "file":
-        raise UsageError("a refresh token can only be saved in a file", where="settings.toml: mail.oauth2.refresh_token",
+    if not secret.can_be_replaced:
+        raise UsageError("a refresh token can only be saved in a file of its own", where="settings.toml: mail.oauth2.refresh_token",
                          fix="set refresh_token = { file = \"mail-token\" }")
-    path = Path(secret.base, secret.place)
+    path = secret.path
     try:
         FileStore(path.parent).write(path.name, f"{token}\n".encode())
     except OSError as error:
@@ -114,7 +114,7 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
     if table is None:
         raise UsageError("there is no [mail.oauth2] to log in with", where="settings.toml: mail",
                          fix="set client_id, client_secret and refresh_token there")
-    if table.refresh_token.kind != "file":
+    if not table.refresh_token.can_be_replaced:
         save_refresh_token(table.refresh_token, "")  # raises before anybody opens the browser
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     with _CodeReceiver(state) as receiver:

@@ -1,20 +1,18 @@
-"""What the values of settings.toml are made of: durations, sizes, secrets, URLs, zones, addresses."""
+"""What the values of settings.toml are made of: durations, sizes, URLs, zones, addresses."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from ipaddress import ip_address, ip_network
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from pipeline.errors import UsageError
+from pipeline.settings.fields.secret import Secret
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -52,68 +50,6 @@ Duration = Annotated[float, BeforeValidator(duration_s),
                      WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d|w))+$"})]
 Size = Annotated[int, BeforeValidator(size_bytes),
                  WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*[kKMGT]?i?B$"})]
-
-
-class Secret:
-    """A reference to a secret: `{ env = "NAME" }` or `{ file = "path" }`. Masked in every repr; read by `reveal`."""
-
-    __slots__ = ("base", "kind", "place")
-
-    def __init__(self, kind: Literal["env", "file"], place: str, base: str = "") -> None:
-        self.kind = kind
-        self.place = place
-        self.base = base
-
-    def __repr__(self) -> str:
-        return f"Secret({self.kind}={self.place!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and (self.kind, self.place) == (other.kind, other.place)
-
-    def __hash__(self) -> int:
-        return hash((self.kind, self.place))
-
-    def reveal(self) -> str:
-        """The secret itself, without the newline at the end of its file.
-
-        Raises UsageError when the variable is not set or the file cannot be read.
-        """
-        if self.kind == "env":
-            value = os.environ.get(self.place)
-            if value is None:
-                raise UsageError(f"the environment variable {self.place} is not set",
-                                 fix="set it, or point the setting at a file with { file = … }")
-            return value
-        path = Path(self.base, self.place)
-        try:
-            return path.read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise UsageError(f"the secret's file {path} cannot be read: {reason}",
-                             fix="create it (mode 0600) or change the setting") from error
-
-    @classmethod
-    def parse(cls, value: object) -> Secret:
-        if isinstance(value, cls):
-            return value
-        if isinstance(value, dict) and len(value) == 1:
-            (kind, place), = value.items()
-            if kind in ("env", "file") and isinstance(place, str) and place:
-                return cls(kind, place)
-        if isinstance(value, str):
-            raise PydanticCustomError("secret", "a secret is never written here; use {{ env = \"NAME\" }} or "
-                                      "{{ file = \"path\" }}".replace("{{", "{").replace("}}", "}"))
-        raise PydanticCustomError("secret", "a secret is { env = \"NAME\" } or { file = \"path\" }")
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(cls.parse)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        one = {"type": "string"}
-        return {"oneOf": [{"type": "object", "properties": {kind: one}, "required": [kind],
-                           "additionalProperties": False} for kind in ("env", "file")]}
 
 
 class Table(BaseModel):

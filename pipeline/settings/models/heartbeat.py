@@ -9,12 +9,12 @@ from pipeline.settings.fields.scalars import (
     Duration,
     HttpUrl,
     Network,
-    Secret,
     Size,
     Table,
     https_or_loopback,
     is_loopback,
 )
+from pipeline.settings.fields.secret import Secret
 
 
 class HeartbeatTable(Table):

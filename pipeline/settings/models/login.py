@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Secret, Table
+from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Table
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.extraction import Selector, check_css
 
 

@@ -12,11 +12,11 @@ from pipeline.settings.fields.scalars import (
     Address,
     Duration,
     HttpUrl,
-    Secret,
     Table,
     https_or_loopback,
     nearest,
 )
+from pipeline.settings.fields.secret import Secret
 
 MAIL_PROVIDERS: dict[str, tuple[str, int, Literal["tls", "starttls"]]] = {
     "126": ("smtp.126.com", 465, "tls"),

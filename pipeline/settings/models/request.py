@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Secret, Table
+from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Table
+from pipeline.settings.fields.secret import Secret
 
 Pairs = dict[str, Any] | tuple[tuple[str, Any], ...]
 

@@ -13,12 +13,12 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.settings.fields.scalars import (
     Duration,
-    Secret,
     Size,
     Table,
     ZoneName,
 )
 from pipeline.settings.fields.schedule import Days, DayTexts, parse_days
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.digest import DigestTable
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.mail import AlertsTable, MailTable

@@ -13,7 +13,6 @@ from pipeline.settings.fields.path_template import item_fields
 from pipeline.settings.fields.scalars import (
     Duration,
     HttpUrl,
-    Secret,
     Size,
     Table,
     duration_s,
@@ -21,6 +20,7 @@ from pipeline.settings.fields.scalars import (
     nearest,
 )
 from pipeline.settings.fields.schedule import Schedules
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
     ItemsTable,

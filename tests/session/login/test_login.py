@@ -210,11 +210,21 @@ def test_one_time_codes_are_those_of_rfc_6238(now_s: int, code: str) -> None:
     assert totp_code(f"{seed[:16].lower()} {seed[16:]}", now_s) == code[2:]
 
 
+def test_a_secret_of_80_bits_as_many_sites_give_makes_codes() -> None:
+    assert totp_code("JBSW Y3DP EHPK 3PXP", 0) == totp_code("otpauth://TOTP/x?secret=JBSWY3DPEHPK3PXP&algorithm=sha1", 29) == "282760"
+
+
+def test_a_counter_based_secret_is_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match="codes that count"):
+        totp_code("otpauth://hotp/x?secret=JBSWY3DPEHPK3PXP&counter=1", 0)
+
+
 @pytest.mark.parametrize("secret", ["", "not base32!", "otpauth://totp/x?secret=ABCDEFGH&digits=x",
-                                    "otpauth://totp/x?secret=ABCDEFGH&algorithm=MD5", "otpauth://hotp/x"])
+                                    "otpauth://totp/x?secret=ABCDEFGH&algorithm=MD5", "otpauth://totp/x?secret=",
+                                    "otpauth://totp/x?secret=ABCDEFGH&period=0", "otpauth://totp/x?secret=ABCDEFGH&period=-30"])
 def test_a_secret_that_makes_no_codes_is_told(secret: str) -> None:
     with pytest.raises(UsageError, match="is no secret of one-time codes"):
-        totp_code(secret.replace("hotp/x", "totp/x?secret="), 0)
+        totp_code(secret, 0)
 
 
 API = ('json = true\ntoken = { jmes = "data.token" }\ntoken_header = "X-Token: t={token}"\n'

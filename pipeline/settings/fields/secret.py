@@ -1,0 +1,126 @@
+"""References to secrets: an environment variable, a file, one value of a JSON file, or an entry of the system's keyring."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from pipeline.errors import UsageError
+
+SecretKind = Literal["env", "file", "keyring"]
+_FORMS = '{ env = "NAME" }, { file = "path" } or { keyring = "service/account" }'
+
+
+class Secret:
+    """A reference to a secret, which `reveal` reads. Its repr shows the reference only.
+
+    place: the variable, the file (relative to base; `~` is the home folder), or "service/account" in the keyring.
+    key: the secret is this value of the JSON object in the file.
+    """
+
+    __slots__ = ("base", "key", "kind", "place")
+
+    def __init__(self, kind: SecretKind, place: str, base: str = "", *, key: str = "") -> None:
+        self.kind = kind
+        self.place = place
+        self.base = base
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"Secret({self.kind}={self.place!r}{f', key={self.key!r}' if self.key else ''})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self.kind, self.place, self.key) == (other.kind, other.place, other.key)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.place, self.key))
+
+    @property
+    def path(self) -> Path:
+        """The file, where the secret is in one."""
+        return Path(self.base, Path(self.place).expanduser())
+
+    @property
+    def can_be_replaced(self) -> bool:
+        """Whether the program may write a new value: a file with nothing else in it."""
+        return self.kind == "file" and not self.key
+
+    def reveal(self) -> str:
+        """The secret itself, without the newline at the end of its file. Raises UsageError where it cannot be read."""
+        if self.kind == "env":
+            value = os.environ.get(self.place)
+            if value is None:
+                raise UsageError(f"the environment variable {self.place} is not set",
+                                 fix="set it, or point the setting at a file with { file = … }")
+            return value
+        if self.kind == "keyring":
+            return _from_keyring(self.place)
+        try:
+            text = self.path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise UsageError(f"the secret's file {self.path} cannot be read: {reason}",
+                             fix="create it (mode 0600) or change the setting") from error
+        return self._from_json(text) if self.key else text.rstrip("\r\n")
+
+    def _from_json(self, text: str) -> str:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None  # the exception's text would show a part of the file
+        value = found.get(self.key) if isinstance(found, dict) else None
+        if not isinstance(value, str):
+            raise UsageError(f"the secret's file {self.path} has no text {self.key!r} in a JSON object",
+                             fix="correct the file, or the setting's key")
+        return value
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            raise PydanticCustomError("secret", f"a secret is never written here; use {_FORMS}")
+        table = dict(value) if isinstance(value, dict) else {}
+        key = table.pop("key", "") if "file" in table else ""
+        if len(table) == 1 and isinstance(key, str):
+            (kind, place), = table.items()
+            if kind in get_args(SecretKind) and isinstance(place, str) and place:
+                if kind == "keyring" and not all(place.rpartition("/")):
+                    raise PydanticCustomError("secret", 'a secret in the keyring is "service/account", such as "yagmail/me@gmail.com"')
+                return cls(kind, place, key=key)
+        raise PydanticCustomError("secret", f"a secret is {_FORMS}")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        one = {"type": "string"}
+        return {"oneOf": [{"type": "object", "properties": {kind: one} | ({"key": one} if kind == "file" else {}),
+                           "required": [kind], "additionalProperties": False} for kind in get_args(SecretKind)]}
+
+
+def _from_keyring(place: str) -> str:
+    """The password of "service/account" in the keyring of the desktop or of the system."""
+    service, _, account = place.rpartition("/")
+    try:
+        import keyring  # noqa: PLC0415  an extra
+        from keyring.errors import KeyringError  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError("secrets in the keyring need the package keyring",
+                         fix="install it with `pip install 'crawl-to-inbox[keyring]'`, or use { env = … } or { file = … }") from error
+    try:
+        value = keyring.get_password(service, account)
+    except KeyringError as error:
+        raise UsageError(f"the keyring cannot be read: {type(error).__name__}",
+                         fix="unlock it, or use { env = … } or { file = … } where no desktop runs") from error
+    if value is None:
+        raise UsageError(f"the keyring has no password for {account!r} of {service!r}",
+                         fix=f"store it with `keyring set {service} {account}`")
+    return value
