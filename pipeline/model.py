@@ -229,8 +229,8 @@ class Page:
     frontier_id: the row it answers, None when it was kept in memory only.
     error: why the page failed ("" when it did not), error_kind its class; transient: whether the error may pass.
     body: the page as found, where it is to be kept; file_key: where it is then. epoch: of the login it was asked for with.
-    repeatable: whether its request may be sent twice. elsewhere: links that were left out, since they lead to other hosts;
-    counts_in: a host that belongs to the site after all, since a start redirected there.
+    repeatable: whether its request may be sent twice. offsite: links that were left out because they lead to other hosts;
+    redirected_host: a host that belongs to the site too, because a start redirected there.
     """
 
     url: str
@@ -249,8 +249,8 @@ class Page:
     error_kind: str = ""
     epoch: int = 0
     repeatable: bool = True
-    elsewhere: tuple[str, ...] = ()
-    counts_in: str = ""
+    offsite: tuple[str, ...] = ()
+    redirected_host: str = ""
 
     @property
     def end_state(self) -> FrontierState:

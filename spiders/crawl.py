@@ -76,8 +76,8 @@ class CrawlSpider(scrapy.Spider):
         found = Found(items=extracted.items, refused=extracted.refused)
         depth = response.meta.get("depth", 0) + 1
         if depth == 1 and self._follow.hosts is not None and response.url not in self._follow.hosts:
-            found.counts_in = place_of(response.url)  # a start that redirects, often to www.
-            self._follow.hosts.add(found.counts_in)
+            found.redirected_host = place_of(response.url)  # a start that redirects, often to www.
+            self._follow.hosts.add(found.redirected_host)
         referer = (("Referer", bare(response.url)),)
         following = self._pages.after(response, document, extracted.items) if self._pages is not None else None
         if self._details is not None:
@@ -89,7 +89,7 @@ class CrawlSpider(scrapy.Spider):
         if following is not None:
             found.links.append(following)
         found.downloads = self._files(document)
-        found.elsewhere = self._follow.left_out()
+        found.offsite = self._follow.left_out()
         return found
 
     def _files(self, document: Document) -> list[Download]:

@@ -68,7 +68,7 @@ class SitemapSpider(CrawlSpider):
         pages = [page for page in found.pages if self._follow.is_here(page["url"]) and self._allowed(page["url"])]
         if self._fetches:
             links += [Request(page["url"], depth=1) for page in pages]
-        yield Found(items=[] if self._fetches else pages, links=links, elsewhere=self._follow.left_out())
+        yield Found(items=[] if self._fetches else pages, links=links, offsite=self._follow.left_out())
 
 
 def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:

@@ -30,7 +30,7 @@ from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line
 
-MOST_OF_A_PAGE = 100_000
+MAX_PER_PAGE = 100_000
 """Items, links and downloads, of each, that one page may give: a page that was made to be endless must not fill the store."""
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,16 @@ logger = logging.getLogger(__name__)
 class Found:
     """What one page gave, yielded in one piece: much cheaper than item by item, for spiders in a hurry.
 
-    elsewhere: links that were left out since they lead to other hosts; counts_in: a host that belongs to the site after all.
+    offsite: links that were left out because they lead to other hosts; redirected_host: a host that belongs to the site too, because a
+    start redirected there.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[Request] = field(default_factory=list)
     downloads: list[Download] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-    counts_in: str = ""
+    offsite: list[str] = field(default_factory=list)
+    redirected_host: str = ""
 
 
 class RejectedItemError(Exception):
@@ -63,7 +64,7 @@ class PageCollector:
         self._context = context_of(crawler)
         self._key = key_fields(crawler)
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
-        self._gathering: set[int] = set()
+        self._in_progress: set[int] = set()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -76,20 +77,20 @@ class PageCollector:
 
     async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
         """Commit the page with all that its callback gives. Raises CloseSpider, and what kept it out of the store."""
-        page = _Gathered()
-        self._gathering.add(id(response))
+        page = _PageOutput()
+        self._in_progress.add(id(response))
         limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
         try:
             if isinstance(entries, AsyncIterator):
                 async for entry in entries if limit is None else limit.noted(entries, frontier_id):
-                    await self._gather(page, entry)
+                    await self._add(page, entry)
             elif limit is None or self._pipelines:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):
-                    await self._gather(page, entry)
+                    await self._add(page, entry)
             else:
                 with limit.step(frontier_id):  # without item pipelines nothing here waits for anything
                     for entry in entries:
-                        await self._gather(page, entry)
+                        await self._add(page, entry)
         except CloseSpider:
             self._context.capped = True
             await self._commit(response, page)
@@ -99,11 +100,11 @@ class PageCollector:
         else:
             await self._commit(response, page)
         finally:
-            self._gathering.discard(id(response))
+            self._in_progress.discard(id(response))
 
     def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
         """A callback that failed before it yielded anything; a later failure reaches process_spider_output."""
-        if isinstance(exception, CloseSpider) or id(response) in self._gathering:
+        if isinstance(exception, CloseSpider) or id(response) in self._in_progress:
             return None
         return self._fail(response, exception)
 
@@ -124,23 +125,23 @@ class PageCollector:
         return self._crawler.spider
 
     @property
-    def _keeper(self) -> ItemKeeper:
+    def _item_processor(self) -> ItemProcessor:
         keeper = self._crawler.engine.scraper.itemproc
-        assert isinstance(keeper, ItemKeeper)
+        assert isinstance(keeper, ItemProcessor)
         return keeper
 
-    async def _gather(self, page: _Gathered, entry: Any) -> None:
+    async def _add(self, page: _PageOutput, entry: Any) -> None:
         if isinstance(entry, Found):
             page.links += entry.links
             page.downloads += entry.downloads
-            page.elsewhere += entry.elsewhere
-            if entry.counts_in:
-                self._context.count_in(entry.counts_in)
-                page.counts_in = entry.counts_in
+            page.offsite += entry.offsite
+            if entry.redirected_host:
+                self._context.add_host(entry.redirected_host)
+                page.redirected_host = entry.redirected_host
             for data in entry.items:
-                self._keep_item(page, data)
+                self._add_item(page, data)
             for refused in entry.refused:
-                self._keep_aside(page, refused.data, refused.reason)
+                self._reject(page, refused.data, refused.reason)
         elif isinstance(entry, scrapy.Request):
             try:
                 page.links.append(to_model(entry, self._spider))
@@ -154,20 +155,20 @@ class PageCollector:
             if self._pipelines:
                 given = entry
                 try:
-                    entry = await self._keeper.run_pipelines(entry)
+                    entry = await self._item_processor.run_pipelines(entry)
                 except DropItem as reason:
-                    self._keep_aside(page, ItemAdapter(given).asdict(), f"dropped by the spider: {reason}")
+                    self._reject(page, ItemAdapter(given).asdict(), f"dropped by the spider: {reason}")
                     return
-            self._keep_item(page, ItemAdapter(entry).asdict())
+            self._add_item(page, ItemAdapter(entry).asdict())
 
-    def _keep_item(self, page: _Gathered, data: dict[str, Any]) -> None:
+    def _add_item(self, page: _PageOutput, data: dict[str, Any]) -> None:
         try:
             plain = as_json(data)
             page.items.append(Item(item_key(plain, self._key), plain))
         except RejectedItemError as reason:
-            self._keep_aside(page, data, str(reason))
+            self._reject(page, data, str(reason))
 
-    def _keep_aside(self, page: _Gathered, data: dict[str, Any], reason: str) -> None:
+    def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
         """An item that will not do goes into the store with its reason; one that has its key is not gone."""
         try:
             plain = as_json(data)
@@ -180,16 +181,16 @@ class PageCollector:
         logger.warning("item rejected: %s", reason)
         page.rejects.append(Reject(as_json(reason), plain, key))
 
-    async def _commit(self, response: Response, page: _Gathered) -> None:
+    async def _commit(self, response: Response, page: _PageOutput) -> None:
         for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):
-            if len(entries) > MOST_OF_A_PAGE:
-                self._context.failures.add(f"{response.url} has {len(entries):,} {kind}, and {MOST_OF_A_PAGE:,} is the limit: the "
+            if len(entries) > MAX_PER_PAGE:
+                self._context.failures.add(f"{response.url} has {len(entries):,} {kind}, and {MAX_PER_PAGE:,} is the limit: the "
                                            "others were left out", "SpiderError", transient=False)
-                del entries[MOST_OF_A_PAGE:]
-        error, transient = _unusable(response, page)
+                del entries[MAX_PER_PAGE:]
+        error, transient = _page_error(response, page)
         await self._write(response, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
-                          downloads=tuple(_owned(page.downloads, page.items)), error=error, transient=transient,
-                          elsewhere=tuple(page.elsewhere), counts_in=page.counts_in)
+                          downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
+                          offsite=tuple(page.offsite), redirected_host=page.redirected_host)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
 
@@ -211,7 +212,7 @@ def _method(response: Response) -> str:
     return response.request.method if response.request is not None else "GET"
 
 
-class ItemKeeper(ItemPipelineManager):
+class ItemProcessor(ItemPipelineManager):
     """Keeps items that belong to no page: those of start() and of errbacks."""
 
     async def run_pipelines(self, item: Any) -> Any:
@@ -236,17 +237,17 @@ def key_fields(crawler: Crawler) -> tuple[str, ...]:
 
 
 @dataclass
-class _Gathered:
+class _PageOutput:
     items: list[Item] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     links: list[Request] = field(default_factory=list)
     downloads: list[Download] = field(default_factory=list)
     in_memory: list[scrapy.Request] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-    counts_in: str = ""
+    offsite: list[str] = field(default_factory=list)
+    redirected_host: str = ""
 
 
-def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
+def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
     """Why a page that no callback wanted is of no use; ("", False) for a fine one."""
     if response.status == 304:  # Revalidate has put the kept page in the place of one that was asked for
         return f"HTTP 304 from {response.url}, though no page is kept of it", True
@@ -259,7 +260,7 @@ def _unusable(response: Response, page: _Gathered) -> tuple[str, bool]:
     return f"HTTP {response.status} from {response.url}{asked}", transient
 
 
-def _owned(files: list[Download], items: list[Item]) -> Iterator[Download]:
+def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Download]:
     """Downloads with the item they belong to: the one with their URL in a field, else the only one of the page."""
     owners: dict[str, str] = {}
     for item in items if files else ():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from pipeline.crawl.extract.links import hosts_of
-from pipeline.crawl.interfaces import EPOCH, SAFE, Followers, PageWriter
+from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, PageWriter
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
@@ -78,8 +78,8 @@ class CrawlContext:
     is_follower: bool = False  # whether this process is one of them
     fatal: PipelineError | None = None
     hosts: HostSet = field(init=False)  # where links may lead
-    counted_in: list[str] = field(default_factory=list)  # hosts that starts redirected to
-    elsewhere: set[str] = field(default_factory=set)  # links that were left out for leading to other hosts
+    added_hosts: list[str] = field(default_factory=list)  # hosts that starts redirected to
+    offsite: set[str] = field(default_factory=set)  # links that were left out for leading to other hosts
     notes: list[str] = field(default_factory=list)  # what else the run's line says
     capped: bool = False
     capped_by: str = ""
@@ -126,13 +126,13 @@ class CrawlContext:
             self.notes.append(text)
             logger.warning("%s", text)
 
-    def count_in(self, place: str) -> None:
+    def add_host(self, place: str) -> None:
         """Links may lead to this host, too."""
-        if place and place not in self.counted_in:
-            self.counted_in.append(place)
+        if place and place not in self.added_hosts:
+            self.added_hosts.append(place)
             self.hosts.add(place)
             if self.session.login_state is not None:
-                self.session.login_state.expiry.count_in(host_of(f"//{place}"))
+                self.session.login_state.expiry.add_host(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         """What a Page says of the login its request was sent with (the present one where it was not sent)."""
@@ -140,7 +140,7 @@ class CrawlContext:
         if login_state is None:
             return {}
         return {"epoch": meta.get(EPOCH, login_state.epoch),
-                "repeatable": login_state.expiry.may_replay(method) or bool(meta.get(SAFE))}
+                "repeatable": login_state.expiry.may_replay(method) or bool(meta.get(SAFE_TO_REPLAY))}
 
 
 def context_of(crawler: Crawler) -> CrawlContext:

@@ -21,9 +21,9 @@ from twisted.python.failure import Failure
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.extract.links import left_out_note
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
-from pipeline.crawl.interfaces import BEGUN, START
+from pipeline.crawl.interfaces import FROM_START, START
 from pipeline.crawl.processes.leader import FollowerGroup
-from pipeline.crawl.scrapy.fast_engine import PageCrawler
+from pipeline.crawl.scrapy.fast_engine import FastCrawler
 from pipeline.errors import SpiderError
 from pipeline.model import FrontierState, Json, Outcome, Request
 from pipeline.session import UNCHECKABLE, PreparedStart
@@ -37,31 +37,31 @@ BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpid
             "sitemap": "spiders.sitemap:SitemapSpider", "watch": "spiders.watch:WatchSpider"}
 
 _DOWNLOADER_MIDDLEWARES = {
-    "pipeline.crawl.middlewares.cookies_and_headers.CheckAddress": 20,
-    "pipeline.crawl.middlewares.cookies_and_headers.DeclaredStart": 30,
-    "pipeline.crawl.extract.pagination.NumberedPage": 40,
+    "pipeline.crawl.middlewares.cookies_and_headers.RefusePrivateAddresses": 20,
+    "pipeline.crawl.middlewares.cookies_and_headers.FillStartRequest": 30,
+    "pipeline.crawl.extract.pagination.FillPageNumber": 40,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": 50,
     "pipeline.crawl.middlewares.robots.ObeyRobots": 100,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
     "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": 350,
-    "pipeline.crawl.middlewares.cookies_and_headers.OwnHeaders": 390,
+    "pipeline.crawl.middlewares.cookies_and_headers.SpiderHeaders": 390,
     "pipeline.crawl.middlewares.cookies_and_headers.RefererPolicy": 395,
     "pipeline.crawl.middlewares.http_auth.AddAuthorization": 392,
     "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
     "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
-    "pipeline.crawl.middlewares.pdf.ReadPdf": 530,
-    "pipeline.crawl.middlewares.login_expiry.SeeWalls": 545,
+    "pipeline.crawl.middlewares.pdf.PdfToHtml": 530,
+    "pipeline.crawl.middlewares.login_expiry.LoginExpiryByContent": 545,
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": 550,
-    "pipeline.crawl.middlewares.throttling.Pauses": 555,
+    "pipeline.crawl.middlewares.throttling.HostPauses": 555,
     "pipeline.crawl.middlewares.refresh.FollowRefresh": 575,
-    "pipeline.crawl.middlewares.throttling.Bans": 580,
+    "pipeline.crawl.middlewares.throttling.ProxyBans": 580,
     "pipeline.crawl.middlewares.cookies_and_headers.Encoding": 585,
-    "pipeline.crawl.middlewares.content_coding.DecodedBodies": 590,
+    "pipeline.crawl.middlewares.content_coding.DecodeBodies": 590,
     "pipeline.crawl.middlewares.redirects.Redirects": 600,
     "pipeline.crawl.middlewares.http_cache.Revalidate": 660,
-    "pipeline.crawl.middlewares.login_expiry.StayLoggedIn": 690,
-    "pipeline.crawl.middlewares.http_auth.AnswerChallenge": 695,
-    "pipeline.crawl.middlewares.cookies_and_headers.SharedJar": 700,
+    "pipeline.crawl.middlewares.login_expiry.LoginExpiryByStatus": 690,
+    "pipeline.crawl.middlewares.http_auth.AnswerAuthChallenge": 695,
+    "pipeline.crawl.middlewares.cookies_and_headers.SessionCookies": 700,
 }
 _SPIDER_MIDDLEWARES = {
     "pipeline.crawl.collector.PageCollector": 10,
@@ -124,7 +124,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "SCHEDULER": ("pipeline.crawl.processes.follower.FollowerScheduler" if context.is_follower
                       else "pipeline.crawl.frontier.scheduler.FrontierScheduler"),
         "DOWNLOADER": "pipeline.crawl.scrapy.fast_engine.DirectDownloader",
-        "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemKeeper",
+        "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
         "TWISTED_REACTOR_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
         "REMOTE_CONTROL_ENABLED": False,
@@ -161,7 +161,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     """Scrapy, told everything, with the context where its components look for it."""
-    crawler = PageCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
+    crawler = FastCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
 
@@ -249,7 +249,7 @@ def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> s
 
 def _first(context: CrawlContext, index: int) -> Request:
     """The same in the frontier's own form."""
-    return Request(_start_url(context.starts[index]), meta={BEGUN: True} | _start_meta(context, index))
+    return Request(_start_url(context.starts[index]), meta={FROM_START: True} | _start_meta(context, index))
 
 
 def _start_url(start: PreparedStart) -> str:
@@ -289,7 +289,7 @@ def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
         note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
     complete = not (left or context.capped or failures.transient or failures.spider or aside
                     or states.get(FrontierState.MISSED, 0))
-    note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.elsewhere))))
+    note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.offsite))))
     refused, given_before = refusals.refused(context.store, context.run)
     if refused:
         note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))

@@ -19,13 +19,13 @@ START = "pipeline_start"
 PART = "pipeline_part"
 """The meta key that tells apart requests of one URL: the page number in a body, the item a details page is for."""
 
-BEGUN = "pipeline_begun"
+FROM_START = "pipeline_begun"
 """The meta key, in the store only, of a request of the spider's own start(): where it goes may be private."""
 
 EPOCH = "pipeline_login_epoch"
 """The meta key that says during which login a request was sent."""
 
-SAFE = "safe_to_replay"
+SAFE_TO_REPLAY = "safe_to_replay"
 """The meta key by which a spider says that a POST may be sent twice."""
 
 NOT_BEFORE = "pipeline_not_before"

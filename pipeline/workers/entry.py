@@ -29,7 +29,7 @@ from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store
 from pipeline.workers.crawl_run import CrawlRun, follow
-from pipeline.workers.signals import STOPPING
+from pipeline.workers.signals import STOP_SIGNALS
 from pipeline.workers.stop_request import StopRequest
 from pipeline.workers.try_page import try_page
 
@@ -51,7 +51,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     os.setsid()
     gc.freeze()  # what was loaded before the fork is not collected
     gc.enable()
-    for number in STOPPING:  # ignored since the fork; a handler, unlike SIG_IGN, is not inherited by programs it starts
+    for number in STOP_SIGNALS:  # ignored since the fork; a handler, unlike SIG_IGN, is not inherited by programs it starts
         signal.signal(number, _leave_to_parent)
     mask = Mask.of(settings)
     log = RunLog(Path(log_file), settings.logs.max_size)

@@ -16,7 +16,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
-from pipeline.workers.signals import held_back
+from pipeline.workers.signals import stop_signals_blocked
 
 ENTRY = "pipeline.workers.entry"
 _MARK = "crawl-to-inbox"
@@ -24,18 +24,18 @@ _MARK = "crawl-to-inbox"
 
 def warm_up(*also: str) -> None:
     """Start the forkserver; it loads Scrapy while we go on. also: further modules, of use to more than one child."""
-    _sweep(Path(tempfile.gettempdir()))
+    _delete_abandoned_folders(Path(tempfile.gettempdir()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.workers.forkserver_preload", ENTRY, *also])
-    _spare_the_script()
-    with held_back():
+    _skip_main_script()
+    with stop_signals_blocked():
         resource_tracker.ensure_running()  # it lets SIGINT and SIGTERM through again, so it comes first
-    with held_back():
+    with stop_signals_blocked():
         forkserver.ensure_running()
     _hold(Path(get_temp_dir()))
 
 
-def _spare_the_script() -> None:
+def _skip_main_script() -> None:
     """Every child would run the script we were started by, `pipeline`, to have what it defines; `python -m pipeline` it
     leaves alone."""
     script = sys.modules["__main__"]
@@ -52,7 +52,7 @@ def _hold(folder: Path) -> None:
     os.rename(folder / "mark", folder / _MARK)  # locked before anybody else sees it
 
 
-def _sweep(temporary: Path) -> None:
+def _delete_abandoned_folders(temporary: Path) -> None:
     """Delete such folders of ours whose process was killed and could not do it."""
     for folder in temporary.glob("pymp-*"):
         try:

@@ -74,7 +74,7 @@ class RunDownloads:
         if files_left := work_left(self._store, self._run.pass_id)[1]:
             return Ending(Outcome.STOPPED if stopped else Outcome.FAILED, f"{files_left} files are still to be fetched",
                           "DownloadError", keep_open=True, retry=True)
-        notes = [note for note in (ending.error, self._why_failed(), self._set_aside()) if note]
+        notes = [note for note in (ending.error, self._failures_note(), self._set_aside()) if note]
         return replace(ending, error="; ".join(notes))
 
     def _set_aside(self) -> str:
@@ -85,7 +85,7 @@ class RunDownloads:
         return (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, asked "
                 f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
-    def _why_failed(self) -> str:
+    def _failures_note(self) -> str:
         """How many files were refused, by what, how many robots.txt forbids, and why the first of the others failed; "" for none."""
         refused: Counter[tuple[int, str]] = Counter()
         forbidden = 0

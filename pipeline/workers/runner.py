@@ -29,14 +29,14 @@ WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
 """How long a stopped child may take to checkpoint before it is killed."""
-WRITE_AGAIN_S = 1.0
-MOST_SET_ASIDE = 20
+RETRY_WRITE_S = 1.0
+MAX_PAGES_SET_ASIDE = 20
 """So many pages of a run may end its process before the run ends, too."""
-DEADLY_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 """What ends a process in the middle of a page is that page's doing: its CPU limit, or a parser that crashed."""
 DIGEST_LIMIT_S = 600.0
 """How long the rendering of a digest may take before it is killed."""
-DEATHS_A_PRESENTATION = 3
+DEATHS_PER_PRESENTATION = 3
 """So many of its processes ended before a digest was rendered: it is then tried with less content."""
 
 logger = logging.getLogger(__name__)
@@ -83,17 +83,17 @@ class Runner:
         noted = page_file(self.settings.data_dir, run.id)
         deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
         try:
-            for left in reversed(range(MOST_SET_ASIDE + 1)):
+            for left in reversed(range(MAX_PAGES_SET_ASIDE + 1)):
                 reason, code = await self._in_child(run, log_file, deadline)
                 again = left and await asyncio.to_thread(self._set_page_aside, run, reason, code, page_at_work(noted))
                 if not again or self._stopping:
                     break
-                run = await asyncio.to_thread(self._gone_on_with, run)
+                run = await asyncio.to_thread(self._with_progress, run)
             return await self._end(run, reason, code, log_file)
         finally:
             noted.unlink(missing_ok=True)
 
-    def _gone_on_with(self, run: Run) -> Run:
+    def _with_progress(self, run: Run) -> Run:
         """The run with what its process had done, for the next one to count on."""
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
@@ -107,7 +107,7 @@ class Runner:
         if not page or code is None or code >= 0:
             return False
         signalled = signal.Signals(-code)
-        if signalled in DEADLY_SIGNALS:
+        if signalled in PAGE_SIGNALS:
             limit_s = self.settings.spiders[run.spider].page_cpu_limit
             why = f"took more than page_cpu_limit = {limit_s:g} s of CPU time" if signalled is signal.SIGPROF else \
                 f"ended its process with {signalled.name}"
@@ -116,13 +116,13 @@ class Runner:
         else:
             why = f"was at work when the process was killed twice: {reason.error}"
         try:
-            url = set_page_aside(self._store, run, page, why, at_once=signalled in DEADLY_SIGNALS)
+            url = set_page_aside(self._store, run, page, why, at_once=signalled in PAGE_SIGNALS)
         except PipelineError as error:
             logger.error("%s run %d: %s", run.spider, run.id, error)  # noqa: TRY400  the run ends as killed, and is taken up
             return False
         if url:
             logger.warning("%s run %d: %s %s; it is set aside", run.spider, run.id, url, why)
-        return bool(url) and signalled in DEADLY_SIGNALS
+        return bool(url) and signalled in PAGE_SIGNALS
 
     async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
         """One process of a run, from its start to its end: why it was killed from here, and its exit code."""
@@ -198,7 +198,7 @@ class Runner:
                 if not told:
                     logger.error("%s run %d: its end cannot be written down yet: %s", run.spider, run.id, error)  # noqa: TRY400
                 told = True
-            await asyncio.sleep(WRITE_AGAIN_S)
+            await asyncio.sleep(RETRY_WRITE_S)
 
     def _ended(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
         found = get_run(self._store, run.id)
@@ -218,9 +218,9 @@ class Runner:
         """Render a claimed digest in a child. Raises what went wrong; the claim stays and is taken up again."""
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]
-        less = (min(deaths // DEATHS_A_PRESENTATION, 2),
+        less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
                 f"{deaths} of its processes ended before it was rendered; see {log_file.name} in data_dir/logs/digests",
-                ) if deaths >= DEATHS_A_PRESENTATION else (0, "")
+                ) if deaths >= DEATHS_PER_PRESENTATION else (0, "")
         child = Child("digest", self.settings, log_file, claim, owner, less)
         deadline = time.monotonic() + DIGEST_LIMIT_S
         try:

@@ -28,7 +28,7 @@ def try_page(settings: Settings, name: str, url: str, report: Path) -> None:
                                 max_bytes=spider.max_page_size, timeout_s=spider.timeout)
     answer = page.answer
     body, text, headers, encoding = answer.body, page.text, dict(answer.headers), page.encoding
-    if spider.pdf and pdf.is_one(body):
+    if spider.pdf and pdf.is_pdf(body):
         body, headers["Content-Type"] = asyncio.run(pdf.page_of(body, answer.url)), "text/html; charset=utf-8"
         text, encoding = body.decode(), "utf-8"
     document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers, encoding=encoding)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.crawl.frontier.page_archive import KeptPages
+from pipeline.crawl.frontier.page_archive import PageArchive
 from pipeline.mail.digest import BuiltDigest, build
 from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
@@ -70,7 +70,7 @@ class Site:
         if items is not None:
             first = Page(url="http://site.test/", status=200, fetched_at=self.at, rejects=tuple(rejects),
                          items=tuple(Item(key, data) for key, data in items.items() if key not in (pages or {})))
-            kept = KeptPages(self.store.files, spider)
+            kept = PageArchive(self.store.files, spider)
             own = [Page(url=f"http://site.test/{key}", status=200, fetched_at=self.at, body=body, items=(Item(key, items[key]),))
                    for key, body in (pages or {}).items()]
             kept.settle(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)

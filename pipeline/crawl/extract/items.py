@@ -42,7 +42,7 @@ class ItemRules:
                  link: SelectorTable | None = None) -> None:
         """link: to the details page of an item, looked for where its fields are."""
         outer = kind_for([*all_rules(fields, each), *([link] if link is not None else [])])
-        self._record = _Record(fields, each, outer)
+        self._record = _FieldGroup(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
 
     def extract(self, document: Document) -> Extracted:
@@ -96,7 +96,7 @@ def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> I
             yield rule
 
 
-class _Record:
+class _FieldGroup:
     """A group of fields, with the scopes they are read in."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None, kind: Kind) -> None:
@@ -123,7 +123,7 @@ class _Field:
     def __init__(self, name: str, rule: FieldTable, kind: Kind) -> None:
         self._name = name
         self.rule = rule
-        self._record = _Record(rule.fields, rule.each, kind) if rule.fields else None
+        self._record = _FieldGroup(rule.fields, rule.each, kind) if rule.fields else None
         self._is_single = self._record is None and not rule.many and rule.join is None
         if self._record is None:
             self._find = finder(rule, kind)

@@ -19,7 +19,7 @@ from pipeline.settings import SelectorTable, SpiderTable
 from pipeline.text import counted, shown_url
 from pipeline.urls import absolute
 
-_MOST_ELSEWHERE = 10_000
+_MAX_OFFSITE = 10_000
 _ADDRESS = re.compile(r"\s*(https?:|[/\\]{2})", re.IGNORECASE)
 """The beginning of a link that names a host, where `mailto:` and `javascript:` do not."""
 
@@ -61,8 +61,8 @@ class LinkRules:
         self._allowed = Allowed(allow, deny)
         self._drop = frozenset(drop)
         self.hosts = hosts
-        self._known_elsewhere: set[str] = set()
-        self._elsewhere: list[str] = []
+        self._known_offsite: set[str] = set()
+        self._offsite: list[str] = []
         self._for_files = for_files
 
     @classmethod
@@ -92,13 +92,13 @@ class LinkRules:
         return False
 
     def _leave_out(self, url: str) -> None:
-        if url not in self._known_elsewhere and len(self._known_elsewhere) < _MOST_ELSEWHERE:
-            self._known_elsewhere.add(url)
-            self._elsewhere.append(url)
+        if url not in self._known_offsite and len(self._known_offsite) < _MAX_OFFSITE:
+            self._known_offsite.add(url)
+            self._offsite.append(url)
 
     def left_out(self) -> list[str]:
         """Links to other hosts, or to none that browsers open, left out since the last call, each once as far as memory goes."""
-        found, self._elsewhere = self._elsewhere, []
+        found, self._offsite = self._offsite, []
         return found
 
 
@@ -106,11 +106,11 @@ def left_out_note(urls: Collection[str]) -> str:
     """ "2 links left out: other hosts: www.site.example; add it to hosts", "" for none."""
     nowhere = [url for url in urls if not absolute(url)]
     return "; ".join(filter(None, (
-        _elsewhere_note([url for url in urls if absolute(url)]),
+        _offsite_note([url for url in urls if absolute(url)]),
         f"{counted(len(nowhere), 'link')} left out: no host that browsers open: {shown_url(min(nowhere))}" if nowhere else "")))
 
 
-def _elsewhere_note(urls: Collection[str]) -> str:
+def _offsite_note(urls: Collection[str]) -> str:
     if not urls:
         return ""
     places = [place for place, _ in Counter(map(place_of, urls)).most_common(4)]

@@ -58,8 +58,8 @@ class Pages:
         return Request(url, meta={**kept, PAGE: following, PART: f"page {value}"})
 
 
-class NumberedPage:
-    """Puts the page's number into the form or JSON that its start sends; after DeclaredStart has filled that in."""
+class FillPageNumber:
+    """Puts the page's number into the form or JSON that its start sends; after FillStartRequest has filled that in."""
 
     def __init__(self, crawler: Crawler) -> None:
         pages = context_of(crawler).table.pages

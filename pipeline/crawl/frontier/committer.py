@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from pipeline.crawl.context import CrawlContext
-from pipeline.crawl.frontier.page_archive import KeptPages
+from pipeline.crawl.frontier.page_archive import PageArchive
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import FrontierState, Page, Progress, Request
 from pipeline.store.crawl.commit import Committed, SeenRequests, commit_pages
@@ -62,7 +62,7 @@ class Committer:
         items = context.table.items
         self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
         self._seen = SeenRequests()
-        self._kept = KeptPages(context.store.files, context.run.spider)
+        self._kept = PageArchive(context.store.files, context.run.spider)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._task = asyncio.create_task(self._work())
 
@@ -181,7 +181,7 @@ class Committer:
                 context.failures.add(page.error, page.error_kind or "FetchError", transient=page.transient)
             if not future.done():
                 future.set_result(None)
-            context.elsewhere.update(page.elsewhere)
+            context.offsite.update(page.offsite)
             if page.downloads:
                 context.on_downloads()
         self._on_committed(page.frontier_id for page, _, _ in batch if page.frontier_id is not None)

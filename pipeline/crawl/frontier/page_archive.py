@@ -20,7 +20,7 @@ FOLDER = "pages"
 _SLUG = re.compile(r"[^A-Za-z0-9.-]+")
 
 
-class KeptPages:
+class PageArchive:
     """The pages of one spider. Its methods are called from one thread."""
 
     def __init__(self, files: FileStore, spider: str) -> None:

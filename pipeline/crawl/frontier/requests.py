@@ -25,7 +25,7 @@ from scrapy.utils.asyncgen import as_async_generator
 from twisted.python.failure import Failure
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import BEGUN, FRONTIER_ID, NOT_BEFORE
+from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
@@ -60,7 +60,7 @@ class RowScheduler(BaseScheduler):
         self._spider = spider
 
     def _issue(self, queued: Queued) -> scrapy.Request:
-        if queued.request.meta.get(BEGUN):
+        if queued.request.meta.get(FROM_START):
             self._context.session.ssrf_guard.allow(queued.request.url)
         return to_scrapy(queued, self._spider, self._failed)
 
@@ -115,7 +115,7 @@ def to_model(request: scrapy.Request, spider: Spider) -> Request:
     """A Scrapy request as the frontier keeps it. Raises NotStorableError."""
     meta = {key: value for key, value in request.meta.items() if key not in _OWN_META}
     if request.meta.get("is_start_request"):
-        meta[BEGUN] = True
+        meta[FROM_START] = True
     for name, value in (("meta", meta), ("cb_kwargs", request.cb_kwargs), ("cookies", request.cookies)):
         if value and not _is_json(value):
             raise NotStorableError(f"the {name} of {request.url} is not JSON")
@@ -149,7 +149,7 @@ def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
 
 def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
     request = queued.request
-    meta = {name: value for name, value in request.meta.items() if name != BEGUN} | {
+    meta = {name: value for name, value in request.meta.items() if name != FROM_START} | {
         FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy would percent-encode what browsers send as it is
     if request.depth:
         meta["depth"] = request.depth

@@ -24,7 +24,7 @@ from scrapy.spiders import Spider
 from pipeline.crawl.frontier.committer import Committer
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.frontier.unproved_pages import UnprovedPages
-from pipeline.crawl.interfaces import BEGUN, FRONTIER_ID, WHOLE
+from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, WHOLE
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store.crawl import frontier as stored_frontier
@@ -61,7 +61,7 @@ class FrontierScheduler(RowScheduler):
             on_fatal=self.fatal)
         if context.session.login_state is not None:
             context.committer = self._unproved = UnprovedPages(
-                context, context.session.login_state, committer, on_again=self._again_from_store, on_fatal=self.fatal,
+                context, context.session.login_state, committer, on_again=self._refetch, on_fatal=self.fatal,
                 wake=self._wake)
         if context.followers is not None:
             context.followers.start(self)
@@ -71,8 +71,8 @@ class FrontierScheduler(RowScheduler):
         context.progress.waiting = found.get(FrontierState.WAITING, 0)
         if context.progress.waiting:
             for request in stored_frontier.first_requests(context.store, context.run.pass_id):
-                context.count_in(str(request.meta.get(stored_frontier.COUNTS_IN, "")))
-                if request.meta.get(BEGUN):
+                context.add_host(str(request.meta.get(stored_frontier.REDIRECTED_HOST, "")))
+                if request.meta.get(FROM_START):
                     context.session.ssrf_guard.allow(request.url)
             self._queued(stored_frontier.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
@@ -187,7 +187,7 @@ class FrontierScheduler(RowScheduler):
             return f"stopped at max_time = {table.max_time:g} s"
         return ""
 
-    def _again_from_store(self, ids: Sequence[int]) -> None:
+    def _refetch(self, ids: Sequence[int]) -> None:
         """Rows whose pages may have been for strangers: they are fetched again, and what is kept of them is not used."""
         self._issued -= len(ids)
         self._under_way.difference_update(ids)

@@ -1,7 +1,7 @@
 """Pages of a session with a login are committed only after `login.check` has matched once more.
 
 A session can end without a word: the site then answers with a page for strangers, which looks like any other. So
-pages are held in memory, at most MOST_HELD of them for LONGEST_S, until the check page shows that the session still
+pages are held in memory, at most MAX_HELD of them for LONGEST_S, until the check page shows that the session still
 holds; what came before that came with it. Where it shows the opposite, one new login is made and the held pages are
 fetched again. Of a held page nothing is in the store but its links, which are tentative: a killed run's held pages
 are fetched again, too.
@@ -25,8 +25,8 @@ from pipeline.session.login.expiry import LoginState
 from pipeline.store.crawl.commit import SeenRequests
 from pipeline.text import shown_url
 
-MOST_HELD = 500
-MOST_HELD_BYTES = 16 * 10**6
+MAX_HELD = 500
+MAX_HELD_BYTES = 16 * 10**6
 LONGEST_S = 30.0
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class UnprovedPages:
         self._held_bytes = 0
         self._seen = SeenRequests()
         self._forgotten: set[int] = set()
-        self._room = MOST_HELD
+        self._room = MAX_HELD
         self._proving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -69,7 +69,7 @@ class UnprovedPages:
 
     def has_room(self, under_way: int) -> bool:
         """Whether one more page may be begun. After a session was lost in silence, few are at a time."""
-        return self._room == MOST_HELD or under_way < self._room
+        return self._room == MAX_HELD or under_way < self._room
 
     def enqueue(self, request: Request) -> None:
         self._committer.enqueue(request)
@@ -81,11 +81,11 @@ class UnprovedPages:
     def post(self, page: Page) -> asyncio.Future[None]:
         if not page.url or not self._context.session.checkable:
             return self._committer.post(page)
-        self._give_back_stale()
+        self._refetch_stale()
         if page.frontier_id in self._forgotten:
             logger.info("%s was found on a page for strangers only: left out", page.url)
         elif self._login_state.is_stale(page.epoch):
-            self._fetch_again([page])
+            self._refetch([page])
         else:
             self._hold(page)
         done = asyncio.get_running_loop().create_future()
@@ -125,12 +125,12 @@ class UnprovedPages:
         queued = self._committer.queue_links(links) if links else Links(())
         self._held.append(_Held(replace(page, links=()), queued))
         self._held_bytes += page.size_bytes
-        if not page.repeatable or len(self._held) >= self._room or self._held_bytes >= MOST_HELD_BYTES:
+        if not page.repeatable or len(self._held) >= self._room or self._held_bytes >= MAX_HELD_BYTES:
             self._prove_now()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_S, self._prove_now)
 
-    def _give_back_stale(self) -> None:
+    def _refetch_stale(self) -> None:
         """The login that the held pages came with is over, whoever noticed it."""
         if self._epoch != self._login_state.epoch:
             self._epoch = self._login_state.epoch
@@ -138,12 +138,12 @@ class UnprovedPages:
             self._seen = SeenRequests()
             for each in held:
                 self._committer.forget(each.links)
-            self._fetch_again([each.page for each in held])
+            self._refetch([each.page for each in held])
 
-    def _fetch_again(self, pages: Sequence[Page]) -> None:
+    def _refetch(self, pages: Sequence[Page]) -> None:
         for page in pages:
             if not page.repeatable:
-                self._committer.post(_missed(page))
+                self._committer.post(_unrepeatable(page))
         pages = [page for page in pages if page.repeatable]
         if any(page.frontier_id is None for page in pages):
             self._on_fatal(SessionError("the session was over while requests were in memory only", retry=True,
@@ -170,14 +170,14 @@ class UnprovedPages:
         self._wake()
 
     async def _prove(self) -> None:
-        self._give_back_stale()
+        self._refetch_stale()
         epoch, last = self._epoch, self._held[-1].page.url if self._held else ""
         if not self._held or await self._commit_proved():
             return
         if not self._login_state.is_stale(epoch):  # else somebody met a page that says so, and logs in
-            self._lost_in_silence(last)
+            self._report_silent_expiry(last)
         await self._relogin.renew(epoch)
-        self._give_back_stale()
+        self._refetch_stale()
         if self._context.followers is not None:
             self._context.followers.announce_login()
 
@@ -188,11 +188,11 @@ class UnprovedPages:
             return False
         proved, self._held = self._held[:held], self._held[held:]
         self._held_bytes = sum(each.page.size_bytes for each in self._held)
-        self._room = min(MOST_HELD, 2 * self._room)
+        self._room = min(MAX_HELD, 2 * self._room)
         await asyncio.gather(*[self._committer.post(each.page, each.links) for each in proved])
         return True
 
-    def _lost_in_silence(self, url: str) -> None:
+    def _report_silent_expiry(self, url: str) -> None:
         """Hold fewer pages from now on: a session that ends again and again still gets on, and what ends it is named."""
         logger.warning("the session was over, though no answer said so: %d pages are fetched again after a new login",
                        len(self._held))
@@ -203,7 +203,7 @@ class UnprovedPages:
         self._room = max(1, min(self._room, len(self._held)) // 4)
 
 
-def _missed(page: Page) -> Page:
+def _unrepeatable(page: Page) -> Page:
     """A page that may have been for strangers, and is not asked for again."""
     error = page.error or (f"{shown_url(page.url)}: the login was over, or may have been, and what is no GET is not sent "
                            "twice; set login.expired.safe_to_replay if that does no harm")

@@ -15,7 +15,7 @@ from pipeline.session.responses.content_coding import ACCEPTED, codings_of, deco
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 
 
-class DecodedBodies:
+class DecodeBodies:
     """The handler has decoded what it fetched; what comes from the page cache is decoded here."""
 
     def __init__(self, crawler: Crawler) -> None:

@@ -26,14 +26,14 @@ class _Middleware:
         return cls(crawler)
 
 
-class CheckAddress(_Middleware):
+class RefusePrivateAddresses(_Middleware):
     """Refuses private addresses before anything else is asked of their host; names are judged by the handler."""
 
     def process_request(self, request: Request) -> None:
         self._context.session.ssrf_guard.check_url(request.url)
 
 
-class SharedJar(_Middleware):
+class SessionCookies(_Middleware):
     """Cookies to and from the session's jar, the one that login and downloads use, too."""
 
     def process_request(self, request: Request) -> None:
@@ -64,7 +64,7 @@ def _pairs(cookies: Any) -> dict[str, str]:
     return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
 
 
-class DeclaredStart(_Middleware):
+class FillStartRequest(_Middleware):
     """Fills in what a declared start sends: body, headers and secrets, which the store never sees."""
 
     def __init__(self, crawler: Crawler) -> None:
@@ -86,7 +86,7 @@ class DeclaredStart(_Middleware):
                                meta={**request.meta, _FILLED: True})
 
 
-class OwnHeaders(_Middleware):
+class SpiderHeaders(_Middleware):
     """The spider's own headers and the token of its login, sent to the origins the settings name and to no other."""
 
     def __init__(self, crawler: Crawler) -> None:

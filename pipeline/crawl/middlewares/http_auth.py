@@ -20,7 +20,7 @@ _SENT = "pipeline_authorization"
 _TRIES = "pipeline_authorization_tries"
 
 
-class _Authorizing:
+class _HttpAuthMiddleware:
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
         self._context: CrawlContext = context_of(crawler)
@@ -39,7 +39,7 @@ class _Authorizing:
         return auth if auth is not None and auth.serves(request.url) else None
 
 
-class AddAuthorization(_Authorizing):
+class AddAuthorization(_HttpAuthMiddleware):
     """Ahead of the page cache, for which the header may tell answers apart. A header that is there already stays."""
 
     def process_request(self, request: Request) -> None:
@@ -53,7 +53,7 @@ class AddAuthorization(_Authorizing):
             request.meta[_SENT] = True
 
 
-class AnswerChallenge(_Authorizing):
+class AnswerAuthChallenge(_HttpAuthMiddleware):
     """Next to the wire: answers a Digest challenge, and ends the run where the credentials were never accepted."""
 
     def process_response(self, request: Request, response: Response) -> Request | Response:

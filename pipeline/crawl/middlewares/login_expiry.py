@@ -13,7 +13,7 @@ from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.extract import header_map
-from pipeline.crawl.interfaces import EPOCH, FRONTIER_ID, SAFE
+from pipeline.crawl.interfaces import EPOCH, FRONTIER_ID, SAFE_TO_REPLAY
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
 from pipeline.session.answer import Answer
@@ -24,7 +24,7 @@ REPLAYED = "pipeline_login_replayed"
 """The meta key of a request that was sent again after a login: that epoch. A request meets an expired login once."""
 
 
-class _Staying:
+class _LoginExpiry:
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
         self._context: CrawlContext = context_of(crawler)
@@ -49,7 +49,7 @@ class _Staying:
         except PipelineError as error:
             self._end_run(error)
             raise
-        if not (self._expiry.may_replay(request.method) or request.meta.get(SAFE)):
+        if not (self._expiry.may_replay(request.method) or request.meta.get(SAFE_TO_REPLAY)):
             raise not_replayed(request.url, reason, request.method)
         return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: login_state.epoch})
 
@@ -60,7 +60,7 @@ class _Staying:
             self._stopping = asyncio.create_task(self._crawler.stop_async())
 
 
-class StayLoggedIn(_Staying):
+class LoginExpiryByStatus(_LoginExpiry):
     """Next to the jar: it sees redirects before they are followed, and marks what was sent with which login."""
 
     async def process_request(self, request: Request) -> None:
@@ -74,7 +74,7 @@ class StayLoggedIn(_Staying):
         return await self._again(request, reason) if reason else response
 
 
-class SeeWalls(_Staying):
+class LoginExpiryByContent(_LoginExpiry):
     """After unpacking: pages that answer 200 to strangers."""
 
     def __init__(self, crawler: Crawler) -> None:

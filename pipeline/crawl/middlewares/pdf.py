@@ -20,7 +20,7 @@ LIMIT_S = 30.0
 _HEAD_BYTES = 1024  # where readers look for the mark (ISO 32000-1, Annex H.3.4.1)
 
 
-class ReadPdf:
+class PdfToHtml:
     """After unpacking. A PDF that cannot be read fails its page."""
 
     def __init__(self, crawler: Crawler) -> None:
@@ -32,13 +32,13 @@ class ReadPdf:
         return cls(crawler)
 
     async def process_response(self, request: Request, response: Response) -> Response:
-        if not is_one(response.body):
+        if not is_pdf(response.body):
             return response
         page = await page_of(response.body, shown_url(response.url))
         return HtmlResponse(url=response.url, status=response.status, body=page, encoding="utf-8", request=request)
 
 
-def is_one(data: bytes) -> bool:
+def is_pdf(data: bytes) -> bool:
     return b"%PDF-" in data[:_HEAD_BYTES]
 
 

@@ -11,7 +11,7 @@ from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import EPOCH
-from pipeline.crawl.middlewares.login_expiry import StayLoggedIn
+from pipeline.crawl.middlewares.login_expiry import LoginExpiryByStatus
 from pipeline.crawl.middlewares.redirects import Redirects
 from pipeline.documents import Document, header_map
 from pipeline.documents.refresh import may_refresh, refresh_target
@@ -23,7 +23,7 @@ class FollowRefresh:
     def __init__(self, crawler: Crawler) -> None:
         self._redirects = Redirects.from_crawler(crawler)
         has_login = context_of(crawler).session.login_state is not None
-        self._login = StayLoggedIn(crawler) if has_login else None
+        self._login = LoginExpiryByStatus(crawler) if has_login else None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Any:

@@ -34,7 +34,7 @@ _DONT_RETRY = "dont_retry"
 logger = logging.getLogger(__name__)
 
 
-class Pauses:
+class HostPauses:
     """A host that says 429 or 503 is left alone: as long as its Retry-After says, else a while that doubles.
 
     Requests to it wait in the frontier, so that other hosts go on.
@@ -97,7 +97,7 @@ class Pauses:
         logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
 
 
-class Bans:
+class ProxyBans:
     """A proxy that a site has banned rests, and the request goes through the pool's next one."""
 
     def __init__(self, crawler: Crawler) -> None:

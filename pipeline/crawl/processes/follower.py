@@ -120,7 +120,7 @@ class FollowerScheduler(RowScheduler):
         return self._issue(self._leader.rows.popleft()) if self._leader.rows else None
 
 
-class LeaderLogin(Relogin):
+class FollowerRelogin(Relogin):
     """Relogin of a follower: the leader logs in, and this process waits for it."""
 
     def __init__(self, login_state: LoginState, leader_client: LeaderClient) -> None:
@@ -162,7 +162,7 @@ async def join(leader: socket.socket, context_of: Callable[[], CrawlContext], sp
     context.committer = leader_client
     leader_client.take(first)
     if context.session.login_state is not None:
-        context.relogin = LeaderLogin(context.session.login_state, leader_client)
+        context.relogin = FollowerRelogin(context.session.login_state, leader_client)
     listening = asyncio.create_task(leader_client.listen())
     crawling = asyncio.create_task(make_crawler(context, spidercls).crawl_async())
     await asyncio.wait({listening, crawling}, return_when=asyncio.FIRST_COMPLETED)

@@ -111,7 +111,7 @@ class FollowerGroup:
                 await self._log_in(follower, message.expired)
             for page in message.pages:
                 assert page.frontier_id is not None
-                self._context.count_in(page.counts_in)
+                self._context.add_host(page.redirected_host)
                 follower.rows.pop(page.frontier_id, None)
                 size_bytes = max(page.size_bytes, LEAST_BYTES)
                 self._uncommitted_bytes += size_bytes

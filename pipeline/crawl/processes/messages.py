@@ -24,7 +24,7 @@ class SessionUpdate:
     cookies: list[Cookie] = field(default_factory=list)
     removed: list[Place] = field(default_factory=list)
     paused: dict[str, float] = field(default_factory=dict)
-    counted_in: list[str] = field(default_factory=list)
+    added_hosts: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -60,15 +60,15 @@ class SessionSync:
             update.removed = [place for place in self._known if place not in here]
             self._known, self._jar_version = here, version
         self._paused |= update.paused
-        update.counted_in = list(self._context.counted_in)
+        update.added_hosts = list(self._context.added_hosts)
         return update
 
     def take(self, update: SessionUpdate) -> None:
         """Apply an update of the other process. Cookies of an earlier login are ignored."""
         session = self._context.session
         self._context.budget.pause(update.paused)
-        for host in update.counted_in:
-            self._context.count_in(host)
+        for host in update.added_hosts:
+            self._context.add_host(host)
         for host, until in update.paused.items():
             self._paused[host] = max(until, self._paused.get(host, 0.0))
         if update.epoch < self._epoch:

@@ -32,22 +32,22 @@ from pipeline.crawl.collector import PageCollector
 logger = logging.getLogger("scrapy.core.engine")
 
 
-class PageCrawler(Crawler):
+class FastCrawler(Crawler):
     """A crawler with the parts below."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.signals = HeardSignals(self)
+        self.signals = ConnectedSignals(self)
 
     def _create_engine(self) -> ExecutionEngine:
-        engine = PageEngine(self, lambda _: self.stop_async())
+        engine = FastEngine(self, lambda _: self.stop_async())
         # The engine makes its own, and none may be made twice.
-        engine.scraper.__class__ = InTurnScraper
-        engine.downloader.middleware.__class__ = PlainMiddlewares
+        engine.scraper.__class__ = SequentialScraper
+        engine.downloader.middleware.__class__ = DirectMiddlewares
         return engine
 
 
-class PageEngine(ExecutionEngine):
+class FastEngine(ExecutionEngine):
     """One task takes a request from the scheduler to the end of its page, where Scrapy has three and seven Deferreds."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -84,7 +84,7 @@ class PageEngine(ExecutionEngine):
             if isinstance(result, Request):
                 self.crawl(result)
             else:
-                await self.scraper.scrape_in_turn(result, request)  # type: ignore[attr-defined]
+                await self.scraper.scrape_in_sequence(result, request)  # type: ignore[attr-defined]
         except Exception:
             logger.exception("a page was not dealt with")
         finally:
@@ -103,7 +103,7 @@ class PageEngine(ExecutionEngine):
         if isinstance(result, Response):
             if result.request is None:
                 result.request = request
-            if self._tells_of_pages and self.spider is not None:
+            if self._logs_pages and self.spider is not None:
                 told = self.logformatter.crawled(result.request, result, self.spider)
                 if told is not None:
                     logger.log(*logformatter_adapter(told), extra={"spider": self.spider})
@@ -111,12 +111,12 @@ class PageEngine(ExecutionEngine):
         return result
 
     @cached_property
-    def _tells_of_pages(self) -> bool:
+    def _logs_pages(self) -> bool:
         """Scrapy's own line about each page is for debugging; to make it takes longer than to leave it out of the log."""
         return type(self.logformatter) is not LogFormatter or logger.isEnabledFor(logging.DEBUG)
 
 
-class HeardSignals(SignalManager):
+class ConnectedSignals(SignalManager):
     """Sends only signals that somebody has connected to: of the six a page gives, most have no listener."""
 
     def __init__(self, sender: Any) -> None:
@@ -154,7 +154,7 @@ class DirectDownloader(Downloader):
             slot.active.remove(request)
 
 
-class PlainMiddlewares(DownloaderMiddlewareManager):
+class DirectMiddlewares(DownloaderMiddlewareManager):
     """Awaits what of a middleware is to be awaited, and wraps nothing else in a coroutine."""
 
     async def _process_request(self, request: Request, download_func: Callable[[Request], Awaitable[Response]]) -> Any:
@@ -185,11 +185,11 @@ def _checked(method: Any, found: Any) -> Any:
     return found
 
 
-class InTurnScraper(Scraper):
+class SequentialScraper(Scraper):
     """What a page gives is dealt with in turn: the collector lets next to nothing through, for which Scrapy starts two
     tasks and a queue."""
 
-    async def scrape_in_turn(self, result: Response | Failure, request: Request) -> None:
+    async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:
         """As enqueue_scrape(), in the task of the request."""
         slot = self.slot
         assert slot is not None

@@ -36,7 +36,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.octet_headers import OctetsRequest
 from pipeline.crawl.scrapy.proxy_errors import refuses_password
-from pipeline.crawl.scrapy.response_protocol import AnswerError, install
+from pipeline.crawl.scrapy.response_protocol import UnusableResponseError, install
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
@@ -48,7 +48,7 @@ from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES, is_redire
 PROXY = "pipeline_proxy"
 """The meta key that says which proxy, shown without credentials, a request went through."""
 
-_OURS_TO_SEND = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class SessionHandler(AiohttpDownloadHandler):
@@ -64,17 +64,17 @@ class SessionHandler(AiohttpDownloadHandler):
         self._pipeline_session = context.session
         self._budget = context.budget
         self._decoded = context.decoded
-        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
+        self._semaphores: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
         self._clients: dict[tuple[str | None, bool], _Client] = {}
         self._proxy: str | None = None
-        self._worked: str | None = None
+        self._working_proxy: str | None = None
 
     async def download_request(self, request: Request) -> Response:
         """One request, when its host's budget lets it; through the pool's next proxy when one fails."""
         session = self._pipeline_session
         # Without a reactor, Scrapy's own count of what is under way lags behind: this one is exact.
-        async with self._gates[place_of(request.url)], self._budget.turn(request.url):
+        async with self._semaphores[place_of(request.url)], self._budget.turn(request.url):
             if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
                 raise HostPausedError  # while it waited for its turn
             while True:
@@ -87,8 +87,8 @@ class SessionHandler(AiohttpDownloadHandler):
                     if proxy is None or not is_of_proxy(error) or not session.change_proxy(proxy):
                         raise
                 else:
-                    if proxy is not None and proxy != self._worked:
-                        self._worked = proxy
+                    if proxy is not None and proxy != self._working_proxy:
+                        self._working_proxy = proxy
                         session.proxy_worked()
                     self._check_whole(request, response)
                     return response
@@ -122,7 +122,7 @@ class SessionHandler(AiohttpDownloadHandler):
             async for chunk in response.content.iter_any():
                 received += len(chunk)
                 yield chunk
-        except AnswerError as error:
+        except UnusableResponseError as error:
             if not redirect:
                 raise ResponseDataLossError(str(error)) from error
         except aiohttp.ClientPayloadError as error:
@@ -162,7 +162,7 @@ class SessionHandler(AiohttpDownloadHandler):
             self._clients[proxy, octets] = _Client(aiohttp.ClientSession(
                 connector=install(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
                 response_class=_ClientResponse, request_class=OctetsRequest if octets else aiohttp.ClientRequest,
-                skip_auto_headers=_OURS_TO_SEND,
+                skip_auto_headers=_SKIPPED_AUTO_HEADERS,
                 max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES, max_headers=MAX_LINES + 3))
         return self._clients[proxy, octets]
 

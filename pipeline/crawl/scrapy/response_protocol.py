@@ -21,7 +21,7 @@ from pipeline.session.responses.head import end_of_head, parse_head, plain_head
 _MAX_INTERIM = 100
 
 
-class AnswerError(aiohttp.ClientPayloadError):
+class UnusableResponseError(aiohttp.ClientPayloadError):
     """An answer that cannot be used, in our words."""
 
 
@@ -55,7 +55,7 @@ class LenientProtocol(ResponseHandler):
         try:
             data = self._from_head(data) if self._in_head else self._within_body(data, 0)
         except (HeadError, CutShortError) as error:
-            self._fail(AnswerError(str(error)))
+            self._fail(UnusableResponseError(str(error)))
             return
         if data:
             super().data_received(data)
@@ -102,7 +102,7 @@ class LenientProtocol(ResponseHandler):
             self.force_close()
         return data[:end]
 
-    def _fail(self, error: AnswerError) -> None:
+    def _fail(self, error: UnusableResponseError) -> None:
         if self.transport is not None:
             self.transport.close()
         self._in_head = False
@@ -124,9 +124,9 @@ class LenientProtocol(ResponseHandler):
             if exc is not None:
                 payload.set_exception(aiohttp.ClientPayloadError(f"the connection broke: {exc}"))
             elif self._left is None and self._chunks is None and not self._ended and self._secured:
-                payload.set_exception(AnswerError(TLS_NOT_CLOSED))
+                payload.set_exception(UnusableResponseError(TLS_NOT_CLOSED))
         elif self._head:
-            self.set_exception(AnswerError("headers cut short"))
+            self.set_exception(UnusableResponseError("headers cut short"))
         super().connection_lost(exc)
 
     @property

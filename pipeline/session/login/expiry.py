@@ -27,7 +27,7 @@ class Expiry:
         self._rules = login.expired
         self._hosts = set(hosts)
 
-    def count_in(self, host: str) -> None:
+    def add_host(self, host: str) -> None:
         """Answers of this host are judged, too."""
         self._hosts.add(host)
 

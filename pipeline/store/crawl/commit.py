@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, 
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
 from pipeline.store.crawl.compare import Comparison, Coverage
-from pipeline.store.crawl.frontier import COUNTS_IN, Queued, add_to_frontier
+from pipeline.store.crawl.frontier import REDIRECTED_HOST, Queued, add_to_frontier
 from pipeline.store.database.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
@@ -114,10 +114,10 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
             update(frontier).where(frontier.c.id == bindparam("row")).values(
                 state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
     for page in batch:
-        if page.counts_in and page.frontier_id is not None:  # the next run of the pass reads it
+        if page.redirected_host and page.frontier_id is not None:  # the next run of the pass reads it
             own = frontier.c.id == page.frontier_id
             request = dict(connection.execute(select(frontier.c.request).where(own)).scalar_one())
-            request["meta"] = {**request.get("meta", {}), COUNTS_IN: page.counts_in}
+            request["meta"] = {**request.get("meta", {}), REDIRECTED_HOST: page.redirected_host}
             connection.execute(update(frontier).where(own).values(request=request))
     progress.pages += len(fetched)
     progress.pages_failed += sum(1 for page in batch if page.error)

@@ -21,7 +21,7 @@ from pipeline.store.database.schema import (
 )
 from pipeline.store.runs import leases
 
-COUNTS_IN = "pipeline_counts_in"
+REDIRECTED_HOST = "pipeline_counts_in"
 """Key in the stored meta of a start request: the host that the start redirected to."""
 _EXTRAS = ("encoding", "callback", "errback", "meta", "cb_kwargs", "cookies")
 
