@@ -30,10 +30,11 @@ from pipeline.heartbeat.connections.open_files import (
     possible_open_files,
     short_of_files,
 )
+from pipeline.heartbeat.snapshot.schema import JobsStatus
 from pipeline.settings import Settings, load, secrets
 from pipeline.store import Store, open_store
 from pipeline.store.health.database_facts import database_facts
-from pipeline.text import counted, size_for_people
+from pipeline.text import counted, size_for_people, span_for_people
 
 DISTRIBUTION = "crawl-to-inbox"
 CLOCK_SLACK = timedelta(seconds=5)
@@ -119,7 +120,7 @@ def _versions() -> Iterator[Finding]:
 def _secrets(settings: Settings) -> Iterator[Finding]:
     failed = 0
     for secret in dict.fromkeys(secrets(settings)):
-        if settings.demo is not None and Path(secret.base, secret.place) == settings.data_dir / "demo-password":
+        if settings.demo is not None and secret.path == settings.data_dir / "demo-password":
             continue  # made by the demo site
         try:
             secret.reveal()
@@ -127,7 +128,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             failed += 1
             yield Finding.of("secrets", error)
             continue
-        path = Path(secret.base, secret.place)
+        path = secret.path
         if secret.kind == "file" and path.stat().st_mode & 0o077:
             failed += 1
             yield Finding("secrets", State.WARNING, f"other users can read {path}", f"chmod 600 {path}")
@@ -267,8 +268,22 @@ def _service(settings: Settings) -> Iterator[Finding]:
     if found["version"] != pipeline.__version__:
         yield Finding("service", State.WARNING, f"version {found['version']} is running, but {pipeline.__version__} is "
                       "installed", "restart the service")
+    if "jobs" in found:  # not of an older service
+        yield Finding("jobs", State.OK, _jobs_line(found["jobs"]))
     health = str(found["health"])
     for reason in found["reasons"]:
         yield Finding("service", State.PROBLEM if health == "failing" else State.WARNING, str(reason), "`pipeline status`")
     if health == "ok":
         yield Finding("service", State.OK, "runs, and its health is ok")
+
+
+def _jobs_line(jobs: JobsStatus) -> str:
+    """The jobs of the service's scheduler: schedules, work at intervals, and starts that were late or left out."""
+    upcoming = f" (next at {jobs['next_schedule_at']})" if jobs["next_schedule_at"] else ""
+    parts = [f"{counted(jobs['schedules'], 'schedule')}{upcoming}",
+             *(f"{job['name']} every {span_for_people(job['every_s'])}" for job in jobs["intervals"])]
+    if jobs["late"]:
+        parts.append(f"{counted(jobs['late'], 'start')} late, by up to {jobs['longest_late_s']:g} s")
+    if jobs["skipped"]:
+        parts.append(f"{counted(jobs['skipped'], 'start')} left out, because the work before still ran")
+    return "; ".join(parts)

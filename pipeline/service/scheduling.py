@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
 from apscheduler.executors.asyncio import AsyncIOExecutor
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -28,11 +30,35 @@ CLOCK_EVERY_S = 1.0
 """How often the wall clock is compared with the monotonic clock."""
 CLOCK_SET_S = 2.0
 """A larger difference means that the wall clock was set."""
+LATE_S = 1.0
+"""A job that starts later than this after it was due is counted as late."""
 _SCHEDULES = "schedules"
 _AT_ONCE = "at once"
 _PUT_OFF = "postponed slots"
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IntervalJob:
+    """Work at an interval. next_at: None when it is over."""
+
+    name: str
+    every_s: float
+    next_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of the scheduler. schedules: how many jobs of schedules; late, longest_late_s: starts since the service started that
+    came later than LATE_S; skipped: starts left out because the work before still ran."""
+
+    schedules: int
+    next_schedule_at: datetime | None
+    intervals: tuple[IntervalJob, ...]
+    late: int
+    longest_late_s: float
+    skipped: int
 
 
 class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
@@ -62,10 +88,16 @@ class Scheduling:
         # Failures are logged by this module.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
+        self._late = self._skipped = self._planned = 0
+        self._longest_late_s = 0.0
+        self._schedules = MemoryJobStore()
         self._scheduler = AsyncIOScheduler(
-            timezone=UTC, jobstores={"default": MemoryJobStore(), _SCHEDULES: MemoryJobStore()},
+            timezone=UTC, jobstores={"default": MemoryJobStore(), _SCHEDULES: self._schedules},
             executors={"default": AsyncIOExecutor(), _AT_ONCE: _CallingExecutor()},
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1})
+
+        self._scheduler.add_listener(self._note_start, EVENT_JOB_SUBMITTED)
+        self._scheduler.add_listener(self._note_skipped, EVENT_JOB_MAX_INSTANCES)
 
     def start(self) -> None:
         """Start the scheduler in the running event loop."""
@@ -97,8 +129,25 @@ class Scheduling:
                 # Pass the first time, which is known, so that the trigger does not compute it again.
                 self._scheduler.add_job(self._on_due, SlotTrigger(entry.times, entry.since), id=str(number), name=entry.name,
                                         jobstore=_SCHEDULES, executor=_AT_ONCE, next_run_time=entry.due.at)
+            self._planned = len(plans.entries)
         finally:
             self._scheduler.resume()
+
+    def jobs(self) -> Jobs:
+        """What the scheduler has to do. May be called from a thread."""
+        next_at = {job.id: job.next_run_time for job in self._scheduler.get_jobs("default")}
+        return Jobs(self._planned, self._schedules.get_next_run_time(),
+                    tuple(IntervalJob(name, every_s, next_at.get(name)) for name, every_s in self._intervals.items()),
+                    self._late, self._longest_late_s, self._skipped)
+
+    def _note_start(self, event: JobSubmissionEvent) -> None:
+        late_s = (self._now() - event.scheduled_run_times[0]).total_seconds()
+        if late_s > LATE_S:
+            self._late += 1
+            self._longest_late_s = max(self._longest_late_s, late_s)
+
+    def _note_skipped(self, event: JobSubmissionEvent) -> None:
+        self._skipped += 1
 
     def look_again(self, at: datetime | None) -> None:
         """Call on_due at this time, instead of the time that an earlier call asked for."""

@@ -101,7 +101,7 @@ class Service:
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
-        self._status = StatusSource(state, upcoming=self._due_slots.upcoming, mask=lambda: self._actions.mask)
+        self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask)
         self._alerts = AlertSender(state, self._status, self._runner.log_file, self._outbox.wake)
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)

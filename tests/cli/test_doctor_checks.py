@@ -41,6 +41,8 @@ def test_where_nothing_is_wrong_it_finds_nothing(program: Program, site: PageSit
     done = program.run("doctor", "--offline")
     assert done.returncode == 0, done.stdout
     assert "service: runs, and its health is ok" in done.stdout
+    jobs = next(line for line in done.stdout.splitlines() if "jobs:" in line)
+    assert "0 schedules; recovery every 5 s; unreported runs every" in jobs
     assert "0 problems" in done.stdout
 
 

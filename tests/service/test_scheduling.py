@@ -83,6 +83,34 @@ def test_work_at_an_interval_is_never_done_twice_at_a_time_and_outlives_a_failur
     within_deadline(work)
 
 
+def test_its_jobs_and_their_late_and_skipped_starts_are_counted(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data")
+    (tmp_path / "settings.toml").write_text('[spiders.s]\nstart = "http://a.example/"\nschedule = ["0 0 29 2 *", "0 0 1 1 *"]\n')
+
+    async def work(watched: Watched) -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> None:
+            begun.set()
+            await go_on.wait()
+        watched.scheduling.plan(open_schedules(store, load(tmp_path / "settings.toml"), now=datetime.now(UTC)))
+        async def late() -> None:
+            pass
+        watched.scheduling.every(3600.0, "late work", late, first_s=-5.0)
+        watched.scheduling.every(0.05, "slow work", slow, first_s=0.0)
+        await begun.wait()
+        while (jobs := watched.scheduling.jobs()).skipped < 2:  # APScheduler's own word that it was due meanwhile
+            await asyncio.sleep(0)
+        go_on.set()
+        assert (jobs.schedules, jobs.late) == (2, 1)
+        assert 5 <= jobs.longest_late_s < DEADLINE_S
+        assert jobs.next_schedule_at is not None
+        assert jobs.next_schedule_at > datetime.now(UTC)
+        assert [(job.name, job.every_s) for job in jobs.intervals] == [("late work", 3600.0), ("slow work", 0.05)]
+    within_deadline(work)
+    store.close()
+
+
 def test_a_clock_that_is_set_back_does_not_hold_up_what_is_done_at_intervals() -> None:
     async def work(watched: Watched) -> None:
         again = asyncio.Event()

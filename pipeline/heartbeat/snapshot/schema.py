@@ -142,6 +142,26 @@ class LoopStatus(TypedDict):
     clock_jump_s: float
 
 
+class JobStatus(TypedDict):
+    """Work at an interval. next_at: null when it is over."""
+
+    name: str
+    every_s: float
+    next_at: str | None
+
+
+class JobsStatus(TypedDict):
+    """The scheduler's jobs: those of schedules, and work at intervals. late: starts more than one second after they were due,
+    since the service started; skipped: starts left out because the work before still ran."""
+
+    schedules: int
+    next_schedule_at: str | None
+    intervals: list[JobStatus]
+    late: int
+    longest_late_s: float
+    skipped: int
+
+
 class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment. runs: those at work, including spiders no longer in the settings."""
 
@@ -161,6 +181,7 @@ class Snapshot(TypedDict):
     disk: DiskStatus
     store: StoreStatus
     loop: LoopStatus
+    jobs: JobsStatus
 
 
 def json_schema() -> dict[str, Any]:
