@@ -37,7 +37,7 @@ def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
         try:
             child.start()
             ended = asyncio.run(_wait(child, settings, name))
-            error = child.answer() if ended is not None else None
+            error = child.result() if ended is not None else None
         except EOFError:
             error = None
         finally:

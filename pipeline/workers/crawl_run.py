@@ -1,4 +1,4 @@
-"""One run in a child: session and login, crawl, downloads, progress, and how it ended. Also what its follower processes do."""
+"""One run in a child process: login, crawl, downloads, progress and outcome; also the work of a follower process."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from pipeline.workers.stop_request import StopRequest
 
 PROGRESS_EVERY_S = 1.0
 STOP_GRACE_S = 10.0
-"""How long a stopped crawl waits for the pages that are being fetched."""
+"""How long a stopped crawl waits for requests that are in flight."""
 
 logger = logging.getLogger(__name__)
 
 
 class CrawlRun:
-    """One run in this process: login, crawl, downloads, outcome. followers: sockets to the other processes of the run."""
+    """Performs one run in this process: login, crawl, downloads, outcome. followers: sockets to the run's other processes."""
 
     def __init__(self, store: Store, settings: Settings, run: Run, stop: StopRequest, followers: Sequence[socket.socket] = (), *,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -59,13 +59,13 @@ class CrawlRun:
         self._followers = followers
         self._clock = clock
         self._quiet_until: datetime | None = None
-        self._progress = replace(run.progress)  # of an earlier process of this run, which a page ended
+        self._progress = replace(run.progress)  # not empty when a page killed an earlier process of this run
         self._dry_run = run.reason == DRY_RUN
         self._downloads: RunDownloads | None = None
         self._ended = threading.Event()
 
     def perform(self) -> None:
-        """Perform the run and write how it ended. After a lost lease there is nothing to write."""
+        """Perform the run and store its ending."""
         reporter = threading.Thread(target=self._report, name="progress", daemon=True)
         reporter.start()
         try:
@@ -83,18 +83,18 @@ class CrawlRun:
                 follow_ups=FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
-        """Perform the run unless it has to wait: for the end of its quiet hours, or of a pause that a host asked for."""
+        """Perform the run, or end it at once when its quiet hours or a pause that a host asked for are not over."""
         spidercls = spider_class(self._spider.spider, self._settings.folder)
         here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(self._spider.quiet, here)) is not None:
             return Ending(Outcome.STOPPED, f"quiet hours until {until:%H:%M}", QUIET, keep_open=True)
         if (left_s := quiet_in_s(self._spider.quiet, here)) is not None:
-            quiet_hours = threading.Timer(left_s, self._begin_quiet_hours, [here.astimezone(UTC) + timedelta(seconds=left_s)])
-            quiet_hours.daemon = True
-            quiet_hours.start()
+            timer = threading.Timer(left_s, self._stop_for_quiet_hours, [here.astimezone(UTC) + timedelta(seconds=left_s)])
+            timer.daemon = True
+            timer.start()
         paused = host_pauses.paused_hosts(self._store, now=datetime.now(UTC))
         if (until := host_pauses.paused_until(self._spider, paused)) is not None:
-            return Ending(Outcome.STOPPED, f"its host asks to be left alone until {self._shown(until)} (Retry-After)",
+            return Ending(Outcome.STOPPED, f"its host asks to be left alone until {self._local(until)} (Retry-After)",
                           HOST_PAUSED, keep_open=True)
         ending = self._crawl_and_download(spidercls, paused)
         if self._quiet_until is None or ending.outcome is not Outcome.STOPPED:
@@ -107,11 +107,11 @@ class CrawlRun:
         session.ensure_login()
         self._record_login(session)
         budget = self._open_budget(paused)
-        self._stop.call(budget.close)
+        self._stop.add_listener(budget.close)
         robots = _robots(session, budget, spider) if spider.robots else None
         self._downloads = RunDownloads(self._store, self._settings, self._run, session, budget=budget, robots=robots)
         downloads = self._downloads.pool
-        self._stop.call(downloads.stop)
+        self._stop.add_listener(downloads.stop)
         context = CrawlContext(
             store=self._store, run=self._run, table=_share(spider, follower=False), session=session, progress=self._progress,
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
@@ -128,18 +128,18 @@ class CrawlRun:
             downloads.stop()
             session.jar.save()
             self._record_login(session)
-        return ending if self._dry_run else self._downloads.judge(ending, stopped=bool(self._stop))
+        return ending if self._dry_run else self._downloads.final_ending(ending, stopped=bool(self._stop))
 
     async def _crawl(self, context: CrawlContext, spidercls: type[Any]) -> Ending:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        # The crawl is asked first: downloads take up to five seconds to stop, and pages would be fetched meanwhile.
-        self._stop.call(partial(_set_in, loop, stop), before_others=True)
+        # The crawl is stopped first: downloads take up to five seconds to stop, and the crawl would fetch more pages meanwhile.
+        self._stop.add_listener(partial(_set_in, loop, stop), first=True)
         crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, followers=self._followers))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        # A page that hangs must not hold up a stop: what is not committed is fetched again.
+        # A page that hangs must not delay the stop: the next run fetches again what is not committed.
         done, _ = await asyncio.wait({crawling}, timeout=STOP_GRACE_S if stop.is_set() else None)
         if not done:
             crawling.cancel()
@@ -147,7 +147,7 @@ class CrawlRun:
         return crawling.result()
 
     def _open_budget(self, paused: Mapping[str, datetime]) -> HostBudget:
-        """The limits of all hosts; pauses longer than this run waits for are stored for the runs after it."""
+        """The request limits of all hosts. A pause longer than `patience` is stored for later runs."""
         def on_pause(host: str, seconds: float) -> None:
             if seconds <= self._spider.patience:
                 return
@@ -158,49 +158,49 @@ class CrawlRun:
             except PipelineError as error:
                 logger.warning("the pause that %s asked for could not be stored: %s", host, error)
             else:
-                logger.warning("%s asks to be left alone until %s: no run sends it a request before", host, self._shown(until))
+                logger.warning("%s asks to be left alone until %s: no run sends it a request before then", host, self._local(until))
 
         now, here_s = datetime.now(UTC), time.monotonic()
         return _budget(self._settings, self._spider, on_pause=on_pause, paused={
             host: here_s + (until - now).total_seconds() for host, until in paused.items()})
 
-    def _shown(self, at: datetime) -> str:
+    def _local(self, at: datetime) -> str:
         return f"{at.astimezone(self._settings.zone):%Y-%m-%d %H:%M:%S %Z}"
 
-    def _begin_quiet_hours(self, since: datetime) -> None:
-        """Ask for a checkpoint. A service continues the run when they are over."""
+    def _stop_for_quiet_hours(self, since: datetime) -> None:
+        """Stop the run at a checkpoint. The service continues it when the quiet hours are over."""
         self._quiet_until = quiet_until(self._spider.quiet, since.astimezone(self._settings.zone))
         self._stop.ask()
 
     def _record_login(self, session: Session) -> None:
-        """Store when its login expires, for the alerts. The run does not fail when that cannot be stored."""
+        """Store when the login expires, for the alerts. A store error is logged and does not fail the run."""
         try:
             if (found := session.login_cookies()) is not None:
                 login_cookies.record(self._store, self._run.spider, *found, now=datetime.now(UTC))
         except PipelineError as error:
-            logger.warning("when the login expires could not be stored: %s", error)
+            logger.warning("the time at which the login expires could not be stored: %s", error)
 
     def _figures(self) -> Progress:
         if self._downloads is not None:
-            self._downloads.add_to(self._progress)
+            self._downloads.add_figures_to(self._progress)
         return self._progress
 
     def _report(self) -> None:
-        """Renew the lease and write the figures once a second. When the lease is lost, kill this process."""
+        """Renew the lease and store the progress once a second. When the lease is lost, kill this process."""
         while not self._ended.wait(PROGRESS_EVERY_S):
             transfers = self._downloads.active() if self._downloads is not None else ()
             try:
                 ours = report_progress(self._store, self._run, self._figures(), transfers, now=datetime.now(UTC))
             except PipelineError as error:
-                logger.warning("progress not written: %s", error)
+                logger.warning("the progress could not be stored: %s", error)
                 continue
             if not ours:
-                logger.error("run %d was taken up by another process; this one ends", self._run.id)
+                logger.error("another process has taken over run %d: this process ends", self._run.id)
                 os.killpg(0, signal.SIGKILL)
 
 
 def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:
-    """Fetch pages of a run for its leader process, which commits them: nothing is written here."""
+    """Fetch pages for the run's leader process. The leader commits them; this process writes nothing to the store."""
     spider = settings.spiders[run.spider]
 
     def context() -> CrawlContext:
@@ -212,7 +212,7 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))
-        os.killpg(0, signal.SIGKILL)  # the leader is gone or has every page: what is being fetched is not needed
+        os.killpg(0, signal.SIGKILL)  # the leader is gone or has every page: requests in flight are not needed
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
@@ -230,10 +230,10 @@ def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots
 
 
 def _share(spider: SpiderTable, *, follower: bool) -> SpiderTable:
-    """The table with this process's share of the concurrent requests."""
+    """The spider's table with this process's share of the concurrent requests."""
     return spider.model_copy(update={"concurrency": shares(spider.concurrency, spider.processes)[follower]})
 
 
 def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with contextlib.suppress(RuntimeError):  # the crawl is over and its loop closed
+    with contextlib.suppress(RuntimeError):  # the crawl is over and its loop is closed
         loop.call_soon_threadsafe(event.set)

@@ -1,7 +1,8 @@
-"""A child's main: logging, signals and the pipe to the parent; then one crawl, one digest or one page to try.
+"""The main function of a child process: set up logging and signals, then perform one run, digest or `try`.
 
-Started from a forkserver that has imported this module, and so Scrapy. The service starts it by name only, so that it
-never imports Scrapy itself. The child leads a session of its own and ends when its pipe to the parent closes.
+The forkserver has imported this module, and with it Scrapy, before it forks the child. The service names this module
+and never imports it, so that Scrapy stays out of the service. The child is the leader of its own session (setsid) and
+ends when its pipe to the parent closes.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from pipeline.workers.stop_request import StopRequest
 from pipeline.workers.try_page import try_page
 
 GC_OBJECTS = 25_000
-"""New objects between two collections: a fifth more pages a second than with Python's 700."""
+"""How many new objects start a garbage collection: a fifth more pages a second than with Python's default of 700."""
 NICE = 5
-"""Of runs, so that the service still answers while they use every core. Digests get twice as much: they can wait."""
+"""The niceness of runs, so that the service still answers while runs use every core. Digests, which can wait, get twice this."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +46,22 @@ for _name in PRELOAD:
 
 
 def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *arguments: Any) -> None:
-    """The main of a child. work and arguments: "run", a Run and the sockets to its followers; "follow", the Run and the
-    socket to its leader; "digest", a DigestClaim, its owner and how it is simplified; "try", a spider's name, a URL and
-    the file for the report."""
+    """The main function of a child. `work` says what `arguments` are:
+
+    "run": a Run and the sockets to its followers; "follow": the Run and the socket to its leader; "digest": a DigestClaim,
+    its owner and how it is simplified; "try": a spider's name, a URL and the file for the report.
+    """
     os.setsid()
-    gc.freeze()  # what was loaded before the fork is not collected
+    gc.freeze()  # the garbage collector skips what was loaded before the fork
     gc.enable()
-    for number in STOP_SIGNALS:  # ignored since the fork; a handler, unlike SIG_IGN, is not inherited by programs it starts
+    for number in STOP_SIGNALS:  # ignored since the fork; programs that the child starts inherit SIG_IGN, but not a handler
         signal.signal(number, _leave_to_parent)
     mask = Mask.of(settings)
     log = RunLog(Path(log_file), settings.logs.max_size)
     capture = Capture(log, mask)
-    logs.configure(log, mask=mask, level=settings.logs.level, parts=settings.logs.parts, base=_about(work, *arguments))
-    for chatty in ("scrapy.addons", "scrapy.middleware", "scrapy.crawler"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.configure(log, mask=mask, level=settings.logs.level, parts=settings.logs.parts, base=_log_fields(work, *arguments))
+    for name in ("scrapy.addons", "scrapy.middleware", "scrapy.crawler"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         _perform(work, settings, pipe, *arguments)
     except Exception as error:
@@ -69,12 +72,12 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
 
 def _leave_to_parent(number: int, frame: object) -> None:
-    """A signal that asks for a stop goes to the parent, too, which asks for a checkpoint and kills what does not end."""
+    """Ignore a stop signal: the parent gets it too, asks this child for a checkpoint, and kills a child that does not end."""
 
 
 def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -> None:
     stop = StopRequest(pipe)
-    stop.look()
+    stop.poll()
     threading.Thread(target=stop.watch, name="parent", daemon=True).start()
     store = open_store(settings.data_dir, settings.database_url, migrate=False)
     try:
@@ -87,31 +90,34 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
                 follow(store, settings, *arguments)
         elif work == "try":
             name, url, report = arguments
-            _answer(pipe, partial(try_page, settings, name, url, Path(report)))
+            _send_result(pipe, partial(try_page, settings, name, url, Path(report)))
         else:
             _lower_priority(2 * NICE)
-            _answer(pipe, partial(_build_digest, store, settings, *arguments))
+            _send_result(pipe, partial(_build_digest, store, settings, *arguments))
     finally:
         store.close()
 
 
-def _about(work: str, *arguments: Any) -> dict[str, str | int]:
-    """What every line of this child's log is about."""
+def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
+    """The fields that every line of this child's log has."""
     if work in ("run", "follow"):
         return {"run": arguments[0].id, "spider": arguments[0].spider}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
 
 
 def _lower_priority(nice: int) -> None:
-    """Below the service and the rest of the machine. Where the kernel schedules each session as a group (sched(7),
-    autogroup), nice counts within the group only, so the group gets the value as well."""
+    """Give this process a lower CPU priority than the service.
+
+    Where the kernel schedules each session as a group (sched(7), autogroup), the nice value counts within the group only,
+    so the group gets the value as well.
+    """
     os.nice(nice)
-    with contextlib.suppress(OSError):  # no such groups
+    with contextlib.suppress(OSError):  # the kernel has no autogroups
         Path("/proc/self/autogroup").write_text(str(nice), "ascii")
 
 
-def _answer(pipe: Connection, work: Callable[[], None]) -> None:
-    """Send the parent the error of the work, or None; the parent shows it."""
+def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
+    """Do the work, then send the parent its error, or None."""
     try:
         work()
     except PipelineError as error:
@@ -121,10 +127,10 @@ def _answer(pipe: Connection, work: Callable[[], None]) -> None:
 
 
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:
-    """Render a digest into the outbox. less: the first presentation to try, where earlier processes ended while they
-    rendered a richer one, and why."""
+    """Render a digest into the outbox. less: the presentation to begin with and the reason, when earlier processes were
+    killed while they rendered a richer presentation."""
     first, problem = less
-    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  a crawl needs none of it; a service preloads it
+    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  a crawl does not need it; a service preloads it
     try:
         mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem)
     except PipelineError:

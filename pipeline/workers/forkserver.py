@@ -1,6 +1,8 @@
-"""The process that children are forked from. Little is imported here: it is started first, and loads while others do.
+"""Start the forkserver, the process that children are forked from, and delete the folders of killed ones.
 
-Its socket is in a temporary folder of ours, marked, so that those of killed processes can be swept away.
+This module imports little, so that the forkserver starts early and loads Scrapy while the service loads its own modules.
+The folder of the forkserver's socket has a marker file with a lock: a marked folder without a lock belonged to a process
+that was killed.
 """
 
 from __future__ import annotations
@@ -19,46 +21,46 @@ from pathlib import Path
 from pipeline.workers.signals import stop_signals_blocked
 
 ENTRY = "pipeline.workers.entry"
-_MARK = "crawl-to-inbox"
+_MARKER = "crawl-to-inbox"
 
 
 def warm_up(*also: str) -> None:
-    """Start the forkserver; it loads Scrapy while we go on. also: further modules, of use to more than one child."""
+    """Start the forkserver, which loads Scrapy in the background. also: further modules to load, for more than one child."""
     _delete_abandoned_folders(Path(tempfile.gettempdir()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.workers.forkserver_preload", ENTRY, *also])
     _skip_main_script()
     with stop_signals_blocked():
-        resource_tracker.ensure_running()  # it lets SIGINT and SIGTERM through again, so it comes first
+        resource_tracker.ensure_running()  # first, since it unblocks SIGINT and SIGTERM
     with stop_signals_blocked():
         forkserver.ensure_running()
-    _hold(Path(get_temp_dir()))
+    _mark_folder(Path(get_temp_dir()))
 
 
 def _skip_main_script() -> None:
-    """Every child would run the script we were started by, `pipeline`, to have what it defines; `python -m pipeline` it
-    leaves alone."""
+    """Keep multiprocessing from running the `pipeline` script again in every child, as it does unless the program was
+    started by `python -m pipeline`."""
     script = sys.modules["__main__"]
     if script.__spec__ is None:
         script.__spec__ = find_spec("pipeline.__main__")
 
 
-def _hold(folder: Path) -> None:
-    """Mark the folder with the forkserver's socket as ours, and in use for as long as this process lives."""
-    if (folder / _MARK).exists():  # warmed up before
+def _mark_folder(folder: Path) -> None:
+    """Put a marker file into the folder with the forkserver's socket, locked for as long as this process lives."""
+    if (folder / _MARKER).exists():  # the forkserver was started before
         return
-    descriptor = os.open(folder / "mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # never closed: see above
+    descriptor = os.open(folder / "mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # never closed, to keep the lock
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.rename(folder / "mark", folder / _MARK)  # locked before anybody else sees it
+    os.rename(folder / "mark", folder / _MARKER)  # other processes see the marker only once it is locked
 
 
 def _delete_abandoned_folders(temporary: Path) -> None:
-    """Delete such folders of ours whose process was killed and could not do it."""
+    """Delete the marked folders of processes that were killed before they could delete them."""
     for folder in temporary.glob("pymp-*"):
         try:
-            with (folder / _MARK).open("rb+") as mark:
+            with (folder / _MARKER).open("rb+") as mark:
                 fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if folder.stat(follow_symlinks=False).st_uid == os.geteuid():
                     shutil.rmtree(folder)
-        except OSError:  # in use, or somebody else's
+        except OSError:  # the folder is in use or belongs to another user
             continue

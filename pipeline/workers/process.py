@@ -1,7 +1,7 @@
-"""Children of a forkserver that has Scrapy loaded: they start in tens of milliseconds and are killed for sure.
+"""A child process, forked from a forkserver that has Scrapy loaded, so that it starts in tens of milliseconds.
 
-The service names what they run and never imports it. A child leads its own session, so that its whole process
-group, and nothing else, is what gets killed.
+The service names the module that a child runs and never imports it. A child leads its own session, so that a kill ends
+its whole process group and nothing else.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _begin(work: str, settings: Settings, log_file: str, pipe: Connection, arguments: tuple[Any, ...]) -> None:
-    """Runs in the child, where the module is already loaded."""
+    """The child's first function. The module it imports is already loaded there."""
     importlib.import_module(ENTRY).enter(work, settings, log_file, pipe, *arguments)
 
 
 class Child:
-    """One child at work. start() returns at once; wait() returns when it is gone."""
+    """One child process. start() returns at once; wait() returns when the process has ended."""
 
     def __init__(self, work: str, settings: Settings, log_file: Path, *arguments: Any) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -38,9 +38,9 @@ class Child:
             target=_begin, args=(work, settings, str(log_file), self._far_end, arguments), daemon=False)
 
     def start(self) -> None:
-        """Blocks for some milliseconds, longer while the forkserver is still loading.
+        """Start the process. Blocks for some milliseconds, longer while the forkserver is still loading.
 
-        Raises SpiderError where there is none to be had: a signal to all of a group's processes ends it, too.
+        Raises SpiderError when the forkserver does not answer, for example because it was killed.
         """
         try:
             self._process.start()
@@ -51,11 +51,11 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """None before it was started."""
+        """The process id; None before the start."""
         return self._process.pid
 
     async def wait(self, timeout_s: float | None = None) -> int | None:
-        """Its exit code (negative: the signal that ended it); None when it is still there after timeout_s."""
+        """The exit code (negative: the signal that ended the process); None when it still runs after timeout_s."""
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         loop.add_reader(self._process.sentinel, gone.set)
@@ -68,29 +68,29 @@ class Child:
         return self._process.exitcode
 
     def stop(self) -> None:
-        """Ask for a checkpoint and an end."""
-        with contextlib.suppress(OSError):  # it is just ending
+        """Ask the process to checkpoint and end."""
+        with contextlib.suppress(OSError):  # the process is just ending
             self._pipe.send("stop")
 
     def kill(self) -> None:
-        """End it and whatever it started, now."""
+        """Kill the process and everything that it started."""
         if self.pid is None:
             return
         try:
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # not yet a leader of its own group, or just gone
+        except ProcessLookupError:  # the process does not lead its group yet, or has just ended
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def answer(self) -> PipelineError | None:
-        """What it said before it ended. Raises EOFError when it said nothing."""
+    def result(self) -> PipelineError | None:
+        """The error that the process sent before it ended, None for success. Raises EOFError when it sent nothing."""
         if not self._pipe.poll():
             raise EOFError
         found = self._pipe.recv()
         return found if isinstance(found, PipelineError) else None
 
     def memory_bytes(self) -> int:
-        """Its resident memory; 0 where the system does not say (no /proc)."""
+        """The resident memory of the process; 0 on a system without /proc."""
         try:
             return int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""The downloads of one run: fetched with its session and host limits, counted in its figures, judged at its end."""
+"""The downloads of one run: they use its session and host limits, and count in its progress and its outcome."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.text import counted, shown_url
 
 
 class RunDownloads:
-    """The download pool of a run, and what it means for the run. robots: None where robots.txt is not asked."""
+    """The download pool of a run. robots: None when the spider ignores robots.txt."""
 
     def __init__(self, store: Store, settings: Settings, run: Run, session: Session, *, budget: HostBudget,
                  robots: Robots | None) -> None:
@@ -51,8 +51,8 @@ class RunDownloads:
             places=Places(table.path, settings.zone, table.link_duplicates),
             workers=table.workers, per_host=table.per_host, owner=store.owner, on_change=lambda: None)
 
-    def add_to(self, progress: Progress) -> None:
-        """Write their figures into a run's; those of an earlier process of the run are counted, too."""
+    def add_figures_to(self, progress: Progress) -> None:
+        """Set the figures of downloads in the run's progress; they include those of an earlier process of the run."""
         files, before = self.pool.figures(), self._run.progress
         progress.downloads = before.downloads + files.done - files.unchanged
         progress.downloads_unchanged = before.downloads_unchanged + files.unchanged
@@ -62,10 +62,11 @@ class RunDownloads:
     def active(self) -> Sequence[Transfer]:
         return self.pool.figures().active
 
-    def judge(self, ending: Ending, *, stopped: bool) -> Ending:
-        """The ending of the run with its downloads. Files that are left make a run that succeeded fail, or stop when `stopped`.
+    def final_ending(self, ending: Ending, *, stopped: bool) -> Ending:
+        """The ending of the run, given the ending of its crawl.
 
-        A full disk fails the run; its downloads wait for the next run, which continues the pass.
+        A run whose crawl succeeded still fails while files are left (it is STOPPED when `stopped`), and on a full disk; the
+        next run of the pass fetches those files.
         """
         if ending.outcome is not Outcome.SUCCEEDED:
             return ending
@@ -74,11 +75,11 @@ class RunDownloads:
         if files_left := work_left(self._store, self._run.pass_id)[1]:
             return Ending(Outcome.STOPPED if stopped else Outcome.FAILED, f"{files_left} files are still to be fetched",
                           "DownloadError", keep_open=True, retry=True)
-        notes = [note for note in (ending.error, self._failures_note(), self._set_aside()) if note]
+        notes = [note for note in (ending.error, self._failures_note(), self._set_aside_note()) if note]
         return replace(ending, error="; ".join(notes))
 
-    def _set_aside(self) -> str:
-        """How many files failed in so many runs that they wait for a later one; "" for none."""
+    def _set_aside_note(self) -> str:
+        """How many files are set aside because they failed in several runs; "" for none."""
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""
@@ -86,7 +87,7 @@ class RunDownloads:
                 f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
     def _failures_note(self) -> str:
-        """How many files were refused, by what, how many robots.txt forbids, and why the first of the others failed; "" for none."""
+        """How many files were refused and by whom, how many robots.txt forbids, and why the first other file failed; "" for none."""
         refused: Counter[tuple[int, str]] = Counter()
         forbidden = 0
         others = []

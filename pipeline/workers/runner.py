@@ -1,4 +1,4 @@
-"""Runs one piece of work in a child: its limits, its kill, and the last word when it had none itself."""
+"""Perform runs and digests in child processes: enforce their limits, kill them, and store the ending of a killed run."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
 """How long a stopped child may take to checkpoint before it is killed."""
 RETRY_WRITE_S = 1.0
+"""How long to wait before the ending of a run is written again, when the store had no room for it."""
 MAX_PAGES_SET_ASIDE = 20
-"""So many pages of a run may end its process before the run ends, too."""
+"""How many pages of one run may kill its process. One more ends the run."""
 PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-"""What ends a process in the middle of a page is that page's doing: its CPU limit, or a parser that crashed."""
+"""Signals that a page causes: its CPU limit (SIGPROF), or a parser that crashed."""
 DIGEST_LIMIT_S = 600.0
 """How long the rendering of a digest may take before it is killed."""
 DEATHS_PER_PRESENTATION = 3
-"""So many of its processes ended before a digest was rendered: it is then tried with less content."""
+"""After how many killed processes a digest is rendered in the next simpler presentation."""
 
 logger = logging.getLogger(__name__)
 
 
 def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
-    """Start a run's processes; once they have their ends of the sockets, ours would hide that one of them is gone."""
+    """Start a run's processes, then close this process's copies of their sockets, which would hide that one of them ended."""
     try:
         for each in (child, *followers):
             each.start()
@@ -54,7 +55,7 @@ def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socke
 
 
 class Runner:
-    """Starts children and sees them to their end. One for a service or a command."""
+    """Starts child processes and waits for their end. A service or command has one Runner."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -62,15 +63,15 @@ class Runner:
         self._children: set[Child] = set()
         self._stopping = False
         self.performing: set[int] = set()
-        """The ids of the runs whose end will be written from here."""
+        """The ids of the runs whose ending this object will store."""
         self._deaths: Counter[int] = Counter()
-        """By the id of a digest's claim: how many of its processes ended before it was rendered."""
+        """By the id of a digest's claim: how many of its processes were killed before the digest was rendered."""
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
 
     async def perform(self, run: Run) -> Run:
-        """Perform a leased run in a child and return it ended, whatever became of the child."""
+        """Perform a leased run in a child process. Returns the ended run, also when the child crashed or was killed."""
         self.performing.add(run.id)
         try:
             return await self._perform(run)
@@ -78,7 +79,7 @@ class Runner:
             self.performing.discard(run.id)
 
     async def _perform(self, run: Run) -> Run:
-        """Its process is started again after a page that ended it, without that page."""
+        """Start the run's process, and start it again without the page that killed it."""
         log_file = self.log_file("runs", run.id)
         noted = page_file(self.settings.data_dir, run.id)
         deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
@@ -94,15 +95,15 @@ class Runner:
             noted.unlink(missing_ok=True)
 
     def _with_progress(self, run: Run) -> Run:
-        """The run with what its process had done, for the next one to count on."""
+        """The run with the progress of its last process, to which the next process adds."""
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
 
     def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
-        """Write down the page in whose middle the process ended, if any; whether the run goes on without it.
+        """Set the page aside at which the process died, if any. Returns whether to go on with the run, without that page.
 
-        A signal that only the process's own doing brings is that page's fault. A kill for memory or time may be: the page
-        is set aside when it meets a second one.
+        A page that causes one of PAGE_SIGNALS is set aside at once. A kill for memory or time may have other causes: the
+        page is set aside at the second one.
         """
         if not page or code is None or code >= 0:
             return False
@@ -118,14 +119,14 @@ class Runner:
         try:
             url = set_page_aside(self._store, run, page, why, at_once=signalled in PAGE_SIGNALS)
         except PipelineError as error:
-            logger.error("%s run %d: %s", run.spider, run.id, error)  # noqa: TRY400  the run ends as killed, and is taken up
+            logger.error("%s run %d: %s", run.spider, run.id, error)  # noqa: TRY400  the run ends as killed and is retried
             return False
         if url:
             logger.warning("%s run %d: %s %s; it is set aside", run.spider, run.id, url, why)
         return bool(url) and signalled in PAGE_SIGNALS
 
     async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
-        """One process of a run, from its start to its end: why it was killed from here, and its exit code."""
+        """Start the processes of a run and wait for their end. Returns why they were killed, if they were, and the exit code."""
         spider = self.settings.spiders[run.spider]
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
         settings = self.settings.for_run(run.spider)
@@ -141,16 +142,16 @@ class Runner:
         finally:
             self._children.discard(child)
             for each in (child, *followers):
-                each.kill()  # what it started and left behind
+                each.kill()  # also kills what the process started and left running
         for each in (child, *followers):
             await asyncio.to_thread(each.close)
         return reason, code
 
     async def _watch(self, run: Run, child: Child, followers: Sequence[Child], *, deadline: float,
                      memory_limit_bytes: int) -> Ending | None:
-        """Wait for the child, and kill it past its limits; the ending it then has.
+        """Wait for the child, and kill it when it exceeds a limit. Returns the ending of a killed run.
 
-        While it is alive its lease is kept from here, too: a spider that computes for long cannot renew it.
+        This process renews the lease too, since a child whose spider computes for long cannot renew it.
         """
         renew_at = time.monotonic() + RENEW_EVERY_S
         stop_deadline: float | None = None
@@ -158,8 +159,8 @@ class Runner:
             now = time.monotonic()
             if now >= renew_at:
                 renew_at = now + RENEW_EVERY_S
-                if not await asyncio.to_thread(self._keep, run):
-                    child.kill()  # another run took its place, and the row says so
+                if not await asyncio.to_thread(self._renew_lease, run):
+                    child.kill()  # another process has taken the run over, and its row says so
                     return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
@@ -178,29 +179,29 @@ class Runner:
                 return Ending(Outcome.STOPPED, "was killed: it did not stop in time", keep_open=True)
         return None
 
-    def _keep(self, run: Run) -> bool:
-        """Renew its lease; False when it is no longer ours."""
+    def _renew_lease(self, run: Run) -> bool:
+        """Renew the run's lease. Returns False when another process has it."""
         try:
             return renew_run(self._store, run, now=datetime.now(UTC))
         except PipelineError as error:
-            logger.warning("%s run %d: its lease was not renewed: %s", run.spider, run.id, error)
+            logger.warning("%s run %d: the lease could not be renewed: %s", run.spider, run.id, error)
             return True
 
     async def _end(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
-        """Write down how it ended, however long the disk is full: a run without an end would keep its spider for ever."""
-        told = False
+        """Store how the run ended, and retry for as long as the disk is full: a run without an ending blocks its spider."""
+        logged = False
         while True:
             try:
-                return await asyncio.to_thread(self._ended, run, reason, code, log_file)
+                return await asyncio.to_thread(self._store_ending, run, reason, code, log_file)
             except PipelineError as error:
                 if self._stopping or not error.retry:
                     raise
-                if not told:
-                    logger.error("%s run %d: its end cannot be written down yet: %s", run.spider, run.id, error)  # noqa: TRY400
-                told = True
+                if not logged:
+                    logger.error("%s run %d: its ending cannot be stored yet: %s", run.spider, run.id, error)  # noqa: TRY400
+                logged = True
             await asyncio.sleep(RETRY_WRITE_S)
 
-    def _ended(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
+    def _store_ending(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
         found = get_run(self._store, run.id)
         if found is not None and found.ended_at is not None:
             return found
@@ -215,7 +216,7 @@ class Runner:
             return get_run(self._store, run.id) or run
 
     async def build_digest(self, claim: DigestClaim, owner: str) -> None:
-        """Render a claimed digest in a child. Raises what went wrong; the claim stays and is taken up again."""
+        """Render a claimed digest in a child process. Raises its error; the claim stays, and rendering is tried again."""
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]
         less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
@@ -233,11 +234,11 @@ class Runner:
             child.kill()
         await child.wait()
         try:
-            error: PipelineError | None = child.answer()
+            error: PipelineError | None = child.result()
         except EOFError:
             self._deaths[claim.id] += 1
             if not self._store.shared:
-                await asyncio.to_thread(self._store.files.sweep, "messages")  # it may have been killed while it wrote one
+                await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left a file half written
             error = SpiderError("its process ended before it was rendered", where=f"digests.{claim.name}",
                                 fix=f"see {log_file.name} in data_dir/logs/digests; it is tried again", retry=True)
         await asyncio.to_thread(child.close)
@@ -246,7 +247,7 @@ class Runner:
         self._deaths.pop(claim.id, None)
 
     def stop(self) -> None:
-        """Ask every child for a checkpoint; perform() then returns soon."""
+        """Ask every child process for a checkpoint; perform() then returns soon."""
         self._stopping = True
         for child in self._children:
             child.stop()

@@ -1,4 +1,4 @@
-"""The signals that ask a service or a command to stop. Its other processes leave them to it."""
+"""The signals that ask a service or a command to stop. Its child processes ignore them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stop_signals_blocked() -> Iterator[None]:
-    """Processes started meanwhile begin with these signals blocked, until they say what they do with them."""
+    """Block the stop signals. A process started in this context begins with them blocked, until it sets its own handling."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`pipeline try` in a child: fetches one page with a spider's session and writes what each of its rules matches."""
+"""`pipeline try` in a child: fetch one page with a spider's session and report what each of its rules matches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 
 
 def try_page(settings: Settings, name: str, url: str, report: Path) -> None:
-    """Write what was found to `report`, as JSON. Raises the error of the login, the fetch or the rules."""
+    """Write the findings to the file `report` as JSON. Raises the error of the login, the fetch or the rules."""
     spider = settings.spiders[name]
     session = open_session(name, spider, settings)
     session.ensure_login()

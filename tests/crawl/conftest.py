@@ -74,7 +74,7 @@ class Crawls:
         ours, theirs = multiprocessing.Pipe()
         with ours, theirs:
             stop = StopRequest(theirs)
-            stop.call(on_stop)
+            stop.add_listener(on_stop)
             CrawlRun(self.store, self.settings, run, stop, clock=clock).perform()
         ended = runs.get_run(self.store, run.id)
         assert ended is not None

@@ -1,4 +1,4 @@
-"""A stop that the parent asks for: who hears of it, and in which order."""
+"""A stop request of the parent: the order of its listeners, and requests that come early or late."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def parent_and_stop() -> Iterator[tuple[Connection, StopRequest]]:
 def test_the_crawl_is_stopped_before_the_downloads_that_may_take_seconds(parent_and_stop: tuple[Connection, StopRequest]) -> None:
     parent, stop = parent_and_stop
     called: list[str] = []
-    stop.call(lambda: called.append("host limits"))
-    stop.call(lambda: called.append("downloads"))
-    stop.call(lambda: called.append("crawl"), before_others=True)
+    stop.add_listener(lambda: called.append("host limits"))
+    stop.add_listener(lambda: called.append("downloads"))
+    stop.add_listener(lambda: called.append("crawl"), first=True)
     parent.send("stop")
-    stop.look()
+    stop.poll()
     assert called == ["crawl", "host limits", "downloads"]
 
 
-def test_a_stop_that_was_sent_before_the_child_was_ready_is_taken(parent_and_stop: tuple[Connection, StopRequest]) -> None:
+def test_a_stop_sent_before_the_child_was_ready_is_not_lost(parent_and_stop: tuple[Connection, StopRequest]) -> None:
     parent, stop = parent_and_stop
-    stop.look()
+    stop.poll()
     assert not stop
     parent.send("stop")
-    stop.look()
+    stop.poll()
     assert stop
 
 
-def test_what_is_added_after_a_stop_is_called_at_once(parent_and_stop: tuple[Connection, StopRequest]) -> None:
+def test_a_listener_added_after_the_stop_is_called_at_once(parent_and_stop: tuple[Connection, StopRequest]) -> None:
     _, stop = parent_and_stop
     stop.ask()
     called = threading.Event()
-    stop.call(called.set)
+    stop.add_listener(called.set)
     assert called.is_set()
