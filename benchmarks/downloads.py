@@ -35,10 +35,12 @@ import requests
 import trustme
 
 from pipeline.download import checksums
-from pipeline.download.limits import MIB, Limits
-from pipeline.download.pool import Downloads
+from pipeline.download.limits import MIB, DownloadLimits
+from pipeline.download.pool import DownloadPool
 from pipeline.download.response import body
+from pipeline.download.scheduler import DownloadScheduler
 from pipeline.download.storage import part_files
+from pipeline.download.worker import DownloadWorker, SiteAccess
 from pipeline.model import Download, Page
 from pipeline.session.errors import translate
 from pipeline.store.crawl import commit
@@ -69,11 +71,10 @@ def fetch_in_this_process(urls: list[str], folder: Path, workers: int, idea: str
             session.verify = ca
         return session
 
-    limits = Limits(chunk_bytes=try_idea(idea), keep_free_bytes=0)
+    limits = DownloadLimits(chunk_bytes=try_idea(idea), keep_free_bytes=0, workers=workers)
     idle = _status_kb("VmRSS")
     started_s, cpu_s = time.perf_counter(), _cpu_s()
-    made = Downloads(store, run, client=client, translate=translate, limits=limits, workers=workers, owner="bench",
-                     on_change=lambda: None)
+    made = DownloadPool(store, run, SiteAccess(client, translate), limits)
     made.start()
     made.drain()
     took_s = time.perf_counter() - started_s
@@ -103,8 +104,8 @@ def try_idea(idea: str) -> int | None:
     elif idea in ("read1", "rcvbuf"):
         made = body.Body.__init__
 
-        def changed(self: body.Body, response: requests.Response, *, unpack: bool) -> None:
-            made(self, response, unpack=unpack)
+        def changed(self: body.Body, response: requests.Response, **options: Any) -> None:
+            made(self, response, **options)
             if idea == "read1":
                 self._plain = None
             else:
@@ -114,7 +115,7 @@ def try_idea(idea: str) -> int | None:
 
         body.Body.__init__ = changed  # type: ignore[method-assign]
     elif idea == "nosync":
-        part_files.Part.sync = lambda self: setattr(self, "synced", self.size)  # type: ignore[method-assign]
+        part_files.PartFile.sync = lambda self: setattr(self, "synced", self.size)  # type: ignore[method-assign]
     elif idea == "nohash":
         checksums.Hasher.update = lambda self, buffer, count: self._buffers.give(buffer)  # type: ignore[method-assign]
     elif idea == "steps":
@@ -126,23 +127,24 @@ class Steps:
     """CPU seconds of each step of a download, in all threads, by Python's own profiler."""
 
     FUNCTIONS: ClassVar = {
-        "answers.py:ask": "asking, with requests", "stream.py:_body": "receiving, writing, hashing",
-        "landing.py:new_part": "a new part", "landing.py:sync": "fsync of the part", "landing.py:finish": "its final name, fsync of the folder",
-        "names.py:choose": "a safe name", "downloads.py:take": "store: leasing rows", "downloads.py:record": "store: recording files",
-        "landing.py:remove_part": "removing the part's own name"}
+        "request.py:request_file": "asking, with requests", "transfer.py:_receive_body": "receiving, writing, hashing",
+        "download_folder.py:create_part": "a new part", "part_files.py:sync": "fsync of the part",
+        "download_folder.py:finish": "its final name, fsync of the folder", "filenames.py:choose": "a safe name",
+        "download_queue.py:take": "store: leasing rows", "download_queue.py:record": "store: recording files",
+        "download_folder.py:remove_part": "removing the part's own name"}
 
     def __init__(self) -> None:
         self._profiles: list[cProfile.Profile] = []
 
     def watch(self) -> None:
-        for name in ("_work", "_dispatch"):
-            setattr(Downloads, name, self._watched(getattr(Downloads, name)))
+        for thread in (DownloadScheduler, DownloadWorker):
+            thread.run = self._watched(thread.run)  # type: ignore[attr-defined]
 
-    def _watched(self, target: Callable[[Downloads], None]) -> Callable[[Downloads], None]:
-        def watched(downloads: Downloads) -> None:
+    def _watched(self, target: Callable[[Any], None]) -> Callable[[Any], None]:
+        def watched(thread: Any) -> None:
             profile = cProfile.Profile(time.thread_time)
             self._profiles.append(profile)
-            profile.runcall(target, downloads)
+            profile.runcall(target, thread)
         return watched
 
     def shares(self) -> dict[str, float]:

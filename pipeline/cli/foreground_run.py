@@ -47,7 +47,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
     async with demo_site(settings, names):
         try:
             ended = list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
-            await asyncio.to_thread(_tidy, store, settings, show)
+            await asyncio.to_thread(_delete_surplus_files, store, settings, show)
             return ended
         finally:
             watching.cancel()
@@ -55,15 +55,15 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
                 await watching
 
 
-def _tidy(store: Store, settings: Settings, show: TextIO) -> None:
+def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> None:
     """Delete downloads beyond their limits. A failure of this does not fail the runs."""
-    from pipeline.download.storage.retention import tidy  # imported late: the run does not need it
+    from pipeline.download.storage.retention import delete_surplus  # imported late: the run does not need it
     try:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
         if doubt and any(spider.downloads.keep_for is not None for spider in settings.spiders.values()):
             show.write(f"downloads: {doubt}\n")
-        tidy(store, settings, now=now, by_age=not doubt)
+        delete_surplus(store, settings, now=now, by_age=not doubt)
     except PipelineError as error:
         show.write(f"downloads: {error}\n")
 

@@ -1,1 +1,1 @@
-"""Files, streamed to disk with requests: whole or not at all, going on where they stopped."""
+"""Downloads: files streamed to disk, stored completely or not at all, and resumed after an interruption."""

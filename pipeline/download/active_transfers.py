@@ -1,4 +1,4 @@
-"""Downloads under way, and what a run's downloads have come to."""
+"""The downloads that a run has leased: waiting for a worker, in transfer, or finished and not yet recorded."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ import os
 import socket
 import threading
 import time
+from collections import deque
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import requests
 
 from pipeline.download.storage import filenames
+from pipeline.download.unverified_files import FileResult
+from pipeline.errors import PipelineError
 from pipeline.model import QueuedDownload, Transfer
 
-
-@dataclass(frozen=True)
-class Figures:
-    """What this run's downloads have come to. unchanged: those of `done` that did not have to be fetched."""
-
-    done: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    bytes: int = 0
-    active: tuple[Transfer, ...] = ()
+_GATHER_S = 0.02
+"""How long finished files wait for others, to be recorded in one transaction."""
 
 
 @dataclass
-class Transferring:
-    """A download that a worker fetches, or is about to."""
+class ActiveTransfer:
+    """A leased download. offset: where the response starts in the file; received: bytes since then; total: of the file."""
 
     wanted: QueuedDownload
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -36,28 +32,28 @@ class Transferring:
     offset: int = 0
     received: int = 0
     total: int | None = None
-    line: socket.socket | None = None
+    connection: socket.socket | None = None
     begun: bool = False
 
-    def answered(self, response: requests.Response, offset: int, total: int | None) -> None:
+    def on_response(self, response: requests.Response, offset: int, total: int | None) -> None:
         self.offset, self.total, self.started_s = offset, total, time.monotonic()
-        self.hang_up()
+        self.close_connection()
         # A duplicate of the descriptor: shutting it down ends a read in the worker's thread at once, over TLS
-        # too, and it cannot have become somebody else's in the meantime.
+        # too, and the operating system cannot reuse its number for another connection in the meantime.
         with contextlib.suppress(OSError, AttributeError, ValueError):
-            self.line = socket.socket(fileno=os.dup(response.raw.fileno()))
+            self.connection = socket.socket(fileno=os.dup(response.raw.fileno()))
 
     def stop(self) -> None:
         self.stopped.set()
-        line = self.line
-        if line is not None:
+        connection = self.connection
+        if connection is not None:
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
-    def hang_up(self) -> None:
-        line, self.line = self.line, None
-        if line is not None:
-            line.close()
+    def close_connection(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
 
     def figures(self, now_s: float) -> Transfer:
         wanted = self.wanted
@@ -65,3 +61,164 @@ class Transferring:
             name=filenames.safe(wanted.name) or filenames.safe(filenames.from_url(wanted.url)) or "download",
             done_bytes=self.offset + self.received, total_bytes=self.total,
             rate_bytes_s=self.received / max(now_s - self.started_s, 1e-3))
+
+
+class ActiveTransfers:
+    """Passes leased downloads from the scheduler to the workers and their results back. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[ActiveTransfer] = deque()
+        self._active: dict[int, ActiveTransfer] = {}
+        self._results: list[FileResult] = []
+        self._look = True
+        self._draining = self._drained = False
+        self._stopping = False
+        self._bytes = 0
+        self.earlier_bytes = 0
+        """Received by earlier processes of the run."""
+        self.fatal: PipelineError | None = None
+        """Why the run cannot continue (disk full, store unavailable). The queue keeps the downloads."""
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def received_bytes(self) -> int:
+        return self._bytes
+
+    @property
+    def idle(self) -> bool:
+        """Whether no download is leased, apart from finished ones that are not verified yet."""
+        return not self._active
+
+    @property
+    def drained(self) -> bool:
+        """Whether a drain waits only for files that are not verified yet."""
+        with self._changed:
+            return self._draining and not self._active
+
+    def ids(self) -> list[int]:
+        with self._changed:
+            return list(self._active)
+
+    def in_transfer(self) -> tuple[Transfer, ...]:
+        """The figures of the files that workers fetch now."""
+        now_s = time.monotonic()
+        with self._changed:
+            return tuple(each.figures(now_s) for each in self._active.values() if each.begun)
+
+    # The scheduler's side
+
+    def wake(self) -> None:
+        """Have the scheduler look at the queue: there may be new downloads, or a login check has ended."""
+        with self._changed:
+            self._look = True
+            self._changed.notify_all()
+
+    def begin_look(self) -> list[str]:
+        """Note that the scheduler looks at the queue now. Returns the URLs of all leased downloads."""
+        with self._changed:
+            self._look = False
+            return [transfer.wanted.url for transfer in self._active.values()]
+
+    def add(self, leased: Iterable[QueuedDownload]) -> None:
+        """Make leased downloads available to the workers."""
+        with self._changed:
+            for wanted in leased:
+                self._active[wanted.id] = transfer = ActiveTransfer(wanted)
+                self._waiting.append(transfer)
+                if self._stopping:
+                    transfer.stop()
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float, *, gather: int) -> None:
+        """Wait for results, a wake-up or a stop; while workers are busy, a little longer for `gather` results."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._look or self._results or self._stopping, timeout=timeout_s)
+            # A transaction for many files costs little more than for one, and no worker waits for it meanwhile.
+            self._changed.wait_for(lambda: not self._waiting or len(self._results) >= gather or self._stopping,
+                                   timeout=_GATHER_S)
+
+    def take_results(self) -> list[FileResult]:
+        with self._changed:
+            results, self._results = self._results, []
+            return results
+
+    def remove(self, wanted: QueuedDownload) -> None:
+        """Forget a download whose lease has ended, or whose result is kept elsewhere."""
+        with self._changed:
+            self._active.pop(wanted.id, None)
+            self._look = True
+            self._changed.notify_all()
+
+    def stop_lost(self, ids: Iterable[int], renewed: Collection[int]) -> None:
+        """Stop the transfers among `ids` whose lease was not renewed: another process may have taken it."""
+        with self._changed:
+            for row_id in ids:
+                if row_id not in renewed and row_id in self._active:
+                    self._active[row_id].stop()
+
+    def clear(self) -> list[int]:
+        """Forget all downloads. Returns their ids."""
+        with self._changed:
+            ids = list(self._active)
+            self._active.clear()
+            self._waiting.clear()
+            return ids
+
+    def end_drain_if_idle(self) -> None:
+        """End a drain, unless a download is leased or the queue may have changed."""
+        with self._changed:
+            if not self._active and not self._look:
+                self._drained = True
+                self._changed.notify_all()
+
+    # The workers' side
+
+    def next(self) -> ActiveTransfer | None:
+        """The next download for a worker, waiting for one; None when the pool stops."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            if self._stopping:
+                return None
+            transfer = self._waiting.popleft()
+            transfer.begun = True
+            return transfer
+
+    def add_result(self, result: FileResult) -> None:
+        with self._changed:
+            self._results.append(result)
+            self._changed.notify_all()
+
+    def count_bytes(self, transfer: ActiveTransfer, count: int) -> int:
+        """Count received bytes. Returns those of the whole run, earlier processes included."""
+        with self._changed:
+            transfer.received += count
+            self._bytes += count
+            return self.earlier_bytes + self._bytes
+
+    # The end
+
+    def wait_until_drained(self) -> None:
+        """Block until `end_drain_if_idle` ends this drain, or the pool stops."""
+        with self._changed:
+            self._drained = False
+            self._draining = self._look = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._drained or self._stopping)
+
+    def stop(self) -> None:
+        """Stop all transfers. Their bytes are kept."""
+        with self._changed:
+            self._stopping = True
+            for transfer in self._active.values():
+                transfer.stop()
+            self._changed.notify_all()
+
+    def fail(self, error: PipelineError) -> None:
+        """Stop because the run cannot continue. Keeps the first error in `fatal`."""
+        with self._changed:
+            self.fatal = self.fatal or error
+        self.stop()

@@ -1,4 +1,4 @@
-"""SHA-256 beside the transfer, and what servers announce of a file's content."""
+"""Computes the SHA-256 during a transfer, and reads the checksums that servers announce in headers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pipeline.download.response.buffers import Buffers
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
 _ALONE_BYTES = MIB
-"""A thread costs more than it saves on less than this."""
+"""Smaller files are hashed without a second thread: starting one costs more than it saves."""
+
 
 class Hasher:
-    """SHA-256 of a stream. Past the first MiB a second thread computes it: hashlib lets go of the GIL, so that
-    the network and the disk do not wait for it. Close it when the stream is given up.
+    """SHA-256 of a stream. After the first MiB a second thread computes it.
 
-    buffers: what `update` is given goes back to them once it is hashed.
+    hashlib releases the GIL, so that the network and the disk do not wait for the hash. Close the hasher when the transfer
+    fails. buffers: where the buffers passed to `update` go back to once they are hashed.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -33,18 +34,18 @@ class Hasher:
         self._thread: threading.Thread | None = None
 
     def read_file(self, file: BinaryIO, length: int) -> None:
-        """Take in the first `length` bytes of a file, in this thread."""
+        """Hash the first `length` bytes of a file, in this thread."""
         buffer = memoryview(bytearray(MIB))
         file.seek(0)
         while length:
             count = file.readinto(buffer[:min(length, MIB)])  # type: ignore[attr-defined]  # raw files have it
             if not count:
-                raise EOFError("the file is shorter than it was")
+                raise EOFError("the file has become shorter")
             self._hash.update(buffer[:count])
             length -= count
 
     def update(self, buffer: memoryview, count: int) -> None:
-        """Take in the first `count` bytes of a buffer, which is not ours any more."""
+        """Hash the first `count` bytes of a buffer. The hasher gives the buffer back."""
         self._seen_bytes += count
         if self._thread is None:
             if self._seen_bytes <= _ALONE_BYTES:
@@ -62,7 +63,7 @@ class Hasher:
             self._buffers.give(buffer)
 
     def hexdigest(self) -> str:
-        """Of all that was taken in; waits for the thread."""
+        """The digest of all bytes so far. Waits for the thread."""
         self.close()
         return self._hash.hexdigest()
 
@@ -74,10 +75,10 @@ class Hasher:
 
 
 def announced(headers: Mapping[str, str], *, partial: bool) -> dict[str, bytes]:
-    """Digests of the whole file by hashlib's name, strongest first.
+    """The announced digests of the whole file by hashlib's algorithm names, strongest first.
 
-    Repr-Digest (RFC 9530), Digest (RFC 3230) speak of the whole file even in a 206; Content-Digest (RFC 9530)
-    and Content-MD5 (RFC 1864) only of what this answer carries. What cannot be read counts as not said.
+    Repr-Digest (RFC 9530) and Digest (RFC 3230) describe the whole file even in a 206 response; Content-Digest (RFC 9530) and
+    Content-MD5 (RFC 1864) describe only the body of this response. Invalid values are ignored.
     """
     found: dict[str, bytes] = {}
     names = ["Repr-Digest", "Digest"] if partial else ["Repr-Digest", "Content-Digest", "Digest"]
@@ -102,7 +103,7 @@ def _keep(found: dict[str, bytes], algorithm: str | None, value: str) -> None:
 
 
 def of_file(file: BinaryIO, algorithm: str) -> bytes:
-    """Digest of a file from its start. file: open for reading, unbuffered or not."""
+    """The digest of a whole file. file: open for reading, buffered or not."""
     file.seek(0)
     digest = hashlib.new(algorithm, usedforsecurity=False)
     buffer = memoryview(bytearray(MIB))

@@ -1,22 +1,28 @@
-"""What downloads may take: bytes, seconds, tries."""
+"""Limits on downloads: sizes, timeouts, attempts, workers; and the rate limiter that all transfers of a run share."""
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Bounds of one spider's downloads. Sizes in bytes, durations in seconds; None: no bound.
+class DownloadLimits:
+    """Limits on one spider's downloads. Sizes in bytes, durations in seconds; None: no limit.
 
-    stall_s: how long a server may be silent, and how long it has for each `stall_bytes` of a body.
-    sync_bytes: a kill or a power cut loses no more than this of one file (1 MiB of its beginning).
-    chunk_bytes: what is received at a time; None: as much as is good for the number of workers.
-    patience_s: a retry that is further away than this is left to the next run.
+    workers: how many files are fetched at a time; per_host: how many of them from one host.
+    stall_s: how long a server may send nothing, and how long it has for each `stall_bytes` of a body.
+    sync_bytes: a kill or a power cut loses at most this much of one file (1 MiB before the first checkpoint).
+    chunk_bytes: the size of a read; None: chosen by the number of workers.
+    patience_s: a retry later than this is left to the next run.
+    lease_renewal_s: how often the leases of the files in progress are renewed; None: three times in the life of a lease.
     """
 
+    workers: int = 4
+    per_host: int | None = None
     max_bytes: int = 2 * 10**9
     max_run_bytes: int | None = None
     keep_free_bytes: int = 200 * 10**6
@@ -30,11 +36,37 @@ class Limits:
     patience_s: float = 120.0
     chunk_bytes: int | None = None
     sync_bytes: int = 8 * MIB
+    lease_renewal_s: float | None = None
 
-    def buffer_bytes(self, workers: int) -> int:
-        """The size of each worker's buffers: all of them together stay below 32 MiB, and far fewer than that are
-        touched while files are small. Under a slow rate they are smaller, so that nothing comes by fits and starts."""
+    @property
+    def buffer_bytes(self) -> int:
+        """The size of each buffer of a worker. The buffers of all workers together stay below 32 MiB.
+
+        Below a low rate limit buffers are smaller, so that bytes arrive steadily.
+        """
         if self.chunk_bytes is not None:
             return self.chunk_bytes
-        size = min(MIB, max(MIB // 8, 4 * MIB // workers))
+        size = min(MIB, max(MIB // 8, 4 * MIB // self.workers))
         return size if self.rate_bytes_s is None else min(size, max(MIB // 64, int(self.rate_bytes_s / 8)))
+
+
+class RateLimiter:
+    """Limits the bytes per second of all transfers together. bytes_s: the average; None: no limit.
+
+    A transfer first counts its bytes and then waits, so that every transfer makes progress.
+    """
+
+    def __init__(self, bytes_s: float | None) -> None:
+        self._bytes_s = bytes_s
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def spend(self, count: int, stopped: threading.Event) -> None:
+        """Count `count` bytes, and wait until they fit into the rate or `stopped` is set."""
+        if self._bytes_s is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(now, self._free_at) + count / self._bytes_s
+            wait_s = self._free_at - now
+        stopped.wait(wait_s)

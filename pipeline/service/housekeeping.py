@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from pipeline.download.storage.retention import Tidied, tidy
+from pipeline.download.storage.retention import DeletedFiles, delete_surplus
 from pipeline.errors import PipelineError
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.store.maintenance import retention
@@ -42,13 +42,13 @@ class Housekeeping:
     async def tidy_downloads(self) -> None:
         """Keep downloaded files within the limits of the settings."""
         try:
-            tidied = await asyncio.to_thread(self._tidy)
+            deleted = await asyncio.to_thread(self._delete_surplus_files)
         except PipelineError as error:
             logger.error("downloads: %s", error)  # noqa: TRY400
             return
-        if tidied.over_bytes and not self._over_quota_bytes:
-            logger.warning("downloads: %s above the quota; digests have yet to send those files", size_for_people(tidied.over_bytes))
-        self._over_quota_bytes = tidied.over_bytes
+        if deleted.over_bytes and not self._over_quota_bytes:
+            logger.warning("downloads: %s above the quota; digests have yet to send those files", size_for_people(deleted.over_bytes))
+        self._over_quota_bytes = deleted.over_bytes
 
     async def prune(self) -> None:
         """Delete what [retention] does not keep, in small transactions with pauses, so that others can write."""
@@ -64,9 +64,9 @@ class Housekeeping:
             if pruned:
                 logger.info("retention: deleted %s", pruned)
 
-    def _tidy(self) -> Tidied:
+    def _delete_surplus_files(self) -> DeletedFiles:
         now = utc_now()
-        return tidy(self._state.store, self._state.settings, now=now, by_age=self.by_age(now))
+        return delete_surplus(self._state.store, self._state.settings, now=now, by_age=self.by_age(now))
 
     def _prune(self, go_on: Callable[[], bool]) -> retention.PruneResult:
         now = utc_now()

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.crawl.crawler import refusals_note
-from pipeline.download.limits import Limits
-from pipeline.download.pool import Downloads
-from pipeline.download.response.answer import TryLaterError, refused_status
-from pipeline.download.storage.paths import Places
+from pipeline.download.limits import DownloadLimits
+from pipeline.download.pool import DownloadPool
+from pipeline.download.response.request import TryLaterError, refused_status
+from pipeline.download.storage.paths import FolderLayout
+from pipeline.download.worker import SiteAccess
 from pipeline.hosts import place_of
 from pipeline.model import Outcome, Progress, Run, Transfer
 from pipeline.session import Session, translate
@@ -43,13 +44,13 @@ class RunDownloads:
                                     fix="let the next run fetch it, or raise patience", after_s=left_s)
             budget.wait(url)
 
-        self.pool = Downloads(
-            store, run, client=partial(session.client, before=before), admit=budget.place_for_file,
-            leave_alone=budget.leave_alone, translate=translate, login_state=session.login_state, checkable=lambda: session.checkable,
-            limits=Limits(max_bytes=table.max_size, max_run_bytes=table.max_total, rate_bytes_s=table.rate,
-                          keep_free_bytes=settings.pipeline.keep_free, stall_s=table.timeout, attempts=table.attempts),
-            places=Places(table.path, settings.zone, table.link_duplicates),
-            workers=table.workers, per_host=table.per_host, owner=store.owner, on_change=lambda: None)
+        site = SiteAccess(partial(session.client, before=before), translate, admit=budget.place_for_file,
+                          leave_alone=budget.leave_alone, login_state=session.login_state, checkable=lambda: session.checkable)
+        limits = DownloadLimits(
+            workers=table.workers, per_host=table.per_host, max_bytes=table.max_size, max_run_bytes=table.max_total,
+            rate_bytes_s=table.rate, keep_free_bytes=settings.pipeline.keep_free, stall_s=table.timeout, attempts=table.attempts)
+        self.pool = DownloadPool(store, run, site, limits,
+                                 layout=FolderLayout(table.path, settings.zone, table.link_duplicates))
 
     def add_figures_to(self, progress: Progress) -> None:
         """Set the figures of downloads in the run's progress; they include those of an earlier process of the run."""

@@ -11,9 +11,10 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from pipeline.download.limits import Limits
-from pipeline.download.pool import Downloads
-from pipeline.download.storage.paths import Places
+from pipeline.download.limits import DownloadLimits
+from pipeline.download.pool import DownloadPool
+from pipeline.download.storage.paths import FolderLayout
+from pipeline.download.worker import SiteAccess
 from pipeline.model import Download, Item, Page, Run, StoredFile
 from pipeline.session.errors import translate
 from pipeline.store.crawl import commit
@@ -23,12 +24,12 @@ from pipeline.store.open import open_store
 from pipeline.store.runs import runs
 from tests.servers.files import FileServer, file_server
 
-PLAIN = Places()
-QUICK = Limits(backoff_s=0.01, keep_free_bytes=0, stall_s=5.0, connect_s=5.0)
+PLAIN = FolderLayout()
+QUICK = DownloadLimits(workers=2, lease_renewal_s=5.0, backoff_s=0.01, keep_free_bytes=0, stall_s=5.0, connect_s=5.0)
 
 
 def session() -> requests.Session:
-    """Closed by Downloads; without the environment's proxies and .netrc."""
+    """A session without the environment's proxies and .netrc. The pool closes it."""
     client = requests.Session()
     client.trust_env = False
     return client
@@ -40,7 +41,7 @@ class Bench:
 
     store: Store
     server: FileServer
-    limits: Limits = QUICK
+    limits: DownloadLimits = QUICK
     passes: int = 0
 
     def new_run(self, spider: str = "books") -> Run:
@@ -63,24 +64,27 @@ class Bench:
         page = Page("http://site/", 200, now, downloads=files, items=tuple(items))
         commit.commit_pages(self.store, run, [page], now=now)
 
-    def workers(self, run: Run, *, workers: int = 2, on_change: Callable[[], None] = lambda: None,
-                client: Callable[[], requests.Session] = session, owner: str = "me", per_host: int | None = None,
-                places: Places = PLAIN, renew_s: float = 5.0, leave_alone: Callable[[str, float], None] = lambda url, seconds: None,
-                clock: Callable[[], datetime] = lambda: datetime.now(UTC), **limits: object) -> Downloads:
-        return Downloads(self.store, run, client=client, translate=translate,
-                         limits=replace(self.limits, **limits),  # type: ignore[arg-type]
-                         workers=workers, owner=owner, on_change=on_change, per_host=per_host, places=places,
-                         renew_s=renew_s, leave_alone=leave_alone, clock=clock)
+    def pool(self, run: Run, *, client: Callable[[], requests.Session] = session, layout: FolderLayout = PLAIN,
+             leave_alone: Callable[[str, float], None] = lambda url, seconds: None,
+             clock: Callable[[], datetime] = lambda: datetime.now(UTC), **limits: object) -> DownloadPool:
+        return DownloadPool(self.store, run, SiteAccess(client, translate, leave_alone=leave_alone),
+                            replace(self.limits, **limits),  # type: ignore[arg-type]
+                            layout=layout, clock=clock)
 
-    def get(self, *wanted: Download | str, **limits: object) -> Downloads:
-        """One whole run: ask, fetch, end."""
+    def fetch(self, run: Run, **options: object) -> DownloadPool:
+        """Fetch what waits in the run's pass. options: as of `pool`."""
+        pool = self.pool(run, **options)  # type: ignore[arg-type]
+        pool.start()
+        pool.drain()
+        return pool
+
+    def get(self, *wanted: Download | str, **options: object) -> DownloadPool:
+        """One whole run: ask for files, fetch them, end the run."""
         run = self.new_run()
         self.ask_for(run, *wanted)
-        made = self.workers(run, **limits)  # type: ignore[arg-type]
-        made.start()
-        made.drain()
+        pool = self.fetch(run, **options)
         self.end(run)
-        return made
+        return pool
 
     @property
     def files(self) -> list[StoredFile]:

@@ -30,10 +30,11 @@ from typing import Any
 
 import requests
 
-from pipeline.download.limits import Limits
-from pipeline.download.pool import Downloads
-from pipeline.download.storage.paths import Places
-from pipeline.download.storage.retention import tidy
+from pipeline.download.limits import DownloadLimits
+from pipeline.download.pool import DownloadPool
+from pipeline.download.storage.paths import FolderLayout
+from pipeline.download.storage.retention import delete_surplus
+from pipeline.download.worker import SiteAccess
 from pipeline.errors import DiskFullError
 from pipeline.model import Download, Page
 from pipeline.session.errors import translate
@@ -45,7 +46,7 @@ from pipeline.store.runs import runs
 from tests.servers.files import Asked, FileServer, Served, file_server, http_date
 
 KINDS = ("reset", "killed", "server", "proxy", "full", "changed")
-LIMITS = Limits(backoff_s=0.005, backoff_max_s=0.05, attempts=50, keep_free_bytes=0, sync_bytes=256 * 1024, chunk_bytes=256 * 1024,
+LIMITS = DownloadLimits(workers=2, backoff_s=0.005, backoff_max_s=0.05, attempts=50, keep_free_bytes=0, sync_bytes=256 * 1024, chunk_bytes=256 * 1024,
                 connect_s=5.0, stall_s=5.0)
 UNSYNCED = LIMITS.sync_bytes + 256 * 1024
 DONE, FULL, FAILED = 0, 6, 1
@@ -66,8 +67,8 @@ def download(data_dir: str, run_id: int, attempt: int, proxy: str) -> None:
         made.headers["X-Process"] = str(attempt)  # whose request it was, for the server's log
         return made
 
-    made = Downloads(store, run, client=client, translate=translate, limits=LIMITS, workers=2, owner=f"child {attempt}",
-                     on_change=lambda: None, clock=lambda: datetime.now(UTC) + timedelta(minutes=attempt))
+    made = DownloadPool(store, run, SiteAccess(client, translate), LIMITS,
+                        clock=lambda: datetime.now(UTC) + timedelta(minutes=attempt))
     made.start()
     made.drain()
     os._exit(FULL if isinstance(made.fatal, DiskFullError) else FAILED if made.fatal or made.figures().failed else DONE)
@@ -316,7 +317,7 @@ def _start(asked: Asked) -> int:
     return int(asked.headers.get("range", "bytes=0-")[6:-1])
 
 
-def tidy_until(data_dir: str, settings_file: str, line: int, report: str) -> None:
+def delete_until(data_dir: str, settings_file: str, line: int, report: str) -> None:
     """One child: delete what is beyond the limits, and be killed at the n-th line of ours (0: count them)."""
     store = open_store(Path(data_dir), migrate=False)
     settings = load(Path(settings_file))
@@ -324,7 +325,7 @@ def tidy_until(data_dir: str, settings_file: str, line: int, report: str) -> Non
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal seen
-        if not frame.f_code.co_filename.endswith(("keeping.py", "landing.py", "versions.py", "folders.py")):
+        if not frame.f_code.co_filename.endswith(("retention.py", "download_folder.py", "versions.py", "safe_folders.py")):
             return None
         if event == "line":
             seen += 1
@@ -333,13 +334,13 @@ def tidy_until(data_dir: str, settings_file: str, line: int, report: str) -> Non
         return trace
 
     sys.settrace(trace)
-    tidy(store, settings, now=datetime.now(UTC))
+    delete_surplus(store, settings, now=datetime.now(UTC))
     sys.settrace(None)
     Path(report).write_text(str(seen))
     os._exit(DONE)
 
 
-def tidy_torture(folder: Path, *, seed: int, sample: int = 0) -> int:
+def retention_torture(folder: Path, *, seed: int, sample: int = 0) -> int:
     """Kill the deletion of files at every line (or at a sample of them), and look; how many lines there are."""
     settings_file, report = folder / "settings.toml", folder / "report"
     settings_file.write_text('[spiders.torture]\nstart = "http://x.example/"\n[spiders.torture.downloads]\nversions = 1\n'
@@ -348,7 +349,7 @@ def tidy_torture(folder: Path, *, seed: int, sample: int = 0) -> int:
     context.set_forkserver_preload([__name__])
 
     def child(data_dir: Path, line: int) -> int | None:
-        process = context.Process(target=tidy_until, args=(str(data_dir), str(settings_file), line, str(report)))
+        process = context.Process(target=delete_until, args=(str(data_dir), str(settings_file), line, str(report)))
         process.start()
         process.join(DEADLINE_S)
         return process.exitcode
@@ -387,8 +388,7 @@ def _some_versions(data_dir: Path, server: FileServer) -> None:
         assert run is not None
         urls = [server.put(f"/{number}.bin", bytes([number, version]) * 500) for number in range(5)]
         commit.commit_pages(store, run, [Page("http://x/", 200, now, downloads=tuple(map(Download, urls)))], now=now)
-        made = Downloads(store, run, client=client, translate=translate, limits=LIMITS, workers=2, owner="round",
-                         on_change=lambda: None, places=Places("{host}/{name}"))
+        made = DownloadPool(store, run, SiteAccess(client, translate), LIMITS, layout=FolderLayout("{host}/{name}"))
         made.start()
         made.drain()
         runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED), None, now=now)
@@ -444,7 +444,7 @@ def main() -> None:
           f"{tally.wasted} bytes before its end (bound {UNSYNCED}); {tally.sent / 1e6:.0f} MB were sent for "
           f"{tally.needed / 1e6:.0f} MB of files, those that changed included")
     with tempfile.TemporaryDirectory() as folder:
-        lines = tidy_torture(Path(folder), seed=given.seed)
+        lines = retention_torture(Path(folder), seed=given.seed)
     print(f"deleting what is beyond the limits: killed at each of its {lines} lines, nothing lost or left over")
     if not can_mount():
         print("no tmpfs could be mounted (needs root): no disk was really full")

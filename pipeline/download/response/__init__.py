@@ -1,1 +1,1 @@
-"""The answer to a request for a file: status, headers, body."""
+"""The request for a file and its response: status, headers and body."""

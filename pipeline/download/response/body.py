@@ -1,7 +1,6 @@
-"""The bytes of an answer, into buffers that are used again and again.
+"""Reads the body of a response into reused buffers, decodes it where asked, and detects an incomplete body.
 
-A body that comes as it is, in chunks or not, is received straight into them, below urllib3: no bytes object a chunk, no
-copy. A coded one is decoded on the way.
+A plain body is received directly into the buffer, below urllib3: without a bytes object for each chunk, and without a copy.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from pipeline.session.responses.errors import CutShortError, OversizeError, cut_
 from pipeline.session.responses.http_client import is_framed
 
 _FULL_ENOUGH_S = 0.1
-"""What came in this time goes on to the disk, full buffer or not."""
+"""After this time a buffer goes on to the disk, full or not."""
 
 
 class Body:
-    """An open answer's body, whose end is an error when it is not whole.
+    """The body of an open response. Its end raises an error when the body is incomplete.
 
-    codings: what it comes in, decoded if `unpack` is set, else only watched for their end marker, as long as they decode
-    to at most watch_bytes. Errors are those of sockets, http.client, urllib3 and pipeline.session.responses.
+    codings: its content codings. They are decoded if `unpack` is set. Otherwise the body stays as it is and is decoded only to
+    find its end marker, up to watch_bytes. Errors are those of sockets, http.client, urllib3 and pipeline.session.responses.
     """
 
     def __init__(self, response: requests.Response, *, codings: tuple[str, ...], unpack: bool, watch_bytes: int) -> None:
@@ -43,7 +42,7 @@ class Body:
         self._failure: OSError | None = None
 
     def fill(self, buffer: memoryview) -> int:
-        """Put what comes into a buffer until it is full, or a moment has passed; how many bytes, 0 at the end."""
+        """Read into a buffer until it is full or 0.1 s have passed. Returns the number of bytes, 0 at the end of the body."""
         if self._decoder is not None:
             return self._decode(self._decoder, buffer)
         if self._plain is None:
@@ -74,7 +73,7 @@ class Body:
         return count
 
     def _look(self, decoder: ContentDecoder, data: bytes) -> None:
-        """Decode what is kept as it came, only to see whether it comes to its end."""
+        """Decode a body that is stored undecoded, only to detect whether it is complete."""
         try:
             for _ in decoder.feed(data):
                 pass
@@ -98,7 +97,7 @@ class Body:
             except OSError as error:
                 if not filled:
                     raise
-                self._failure = error  # told next time: what came before it counts
+                self._failure = error  # raised by the next call: the bytes before it are kept
                 break
             filled += count
             if inner.length is not None:
@@ -110,6 +109,6 @@ class Body:
         return filled
 
     def _end(self, inner: http.client.HTTPResponse) -> None:
-        """As http.client does at the end of a body: the connection may then be asked again."""
+        """End the response as http.client does, so that the connection can be reused."""
         inner.close()
         self._response.raw.release_conn()

@@ -1,4 +1,4 @@
-"""Buffers that go round between the network, the disk and the hash, which may lag behind by all but one."""
+"""A pool of reused buffers, passed from the network to the disk to the hash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import queue
 
 
 class Buffers:
-    """A few buffers of one size, taken and given back by any thread."""
+    """A few buffers of one size, taken and given back by any thread.
+
+    The hash may lag behind the network by all buffers but one.
+    """
 
     def __init__(self, size_bytes: int, count: int = 4) -> None:
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
@@ -14,7 +17,7 @@ class Buffers:
             self._free.put(memoryview(bytearray(size_bytes)))
 
     def take(self) -> memoryview:
-        """Waits for one that is free."""
+        """Take a free buffer; wait for one when there is none."""
         return self._free.get()
 
     def give(self, buffer: memoryview) -> None:

@@ -1,7 +1,7 @@
-"""The file name in a Content-Disposition, read as leniently as browsers do (RFC 6266 and what servers send).
+"""Parses the file name in a Content-Disposition header as leniently as browsers do (RFC 6266).
 
-`filename*` (RFC 8187) comes first, then `filename*0`, `filename*1` … (RFC 2231, 3), then `filename`. A parameter that cannot
-be read costs itself only.
+`filename*` (RFC 8187) comes first, then `filename*0`, `filename*1` … (RFC 2231, 3), then `filename`. An invalid parameter is
+ignored; the others still count.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def file_name(header: str) -> str:
-    """The name as the server means it, which may hold anything; "" for none. header: as text of Latin-1."""
+    """The name that the server gave, unsafe and unchecked; "" for none. header: decoded as Latin-1."""
     found = _parameters(header[:_LONGEST].replace("\r", "").replace("\n", ""))
     name = _extended(found.get("filename*", "")) or _continued(found) or _plain(found.get("filename", ""))
     return unicodedata.normalize("NFC", name)
 
 
 def _parameters(header: str) -> dict[str, str]:
-    """Names in small letters with their values, of repeated ones the first. The disposition type is among them where it
-    looks like a parameter: some servers send none. A repeated part ends the parts of a continued name."""
+    """The parameters by lower-case name; of a repeated one, the first value.
+
+    Some servers send no disposition type, so the first word counts as a parameter when it looks like one. A repeated part
+    number ends a continued name.
+    """
     found: dict[str, str] = {}
     parts: set[str] = set()
     over = False
@@ -61,7 +64,7 @@ def _unquoted(value: str) -> str:
 
 
 def _extended(value: str) -> str:
-    """`UTF-8'en'na%C3%AFve.txt`, also without language or charset; "" for what is not written so."""
+    """Decode `UTF-8'en'na%C3%AFve.txt`, also without language or charset; "" for any other syntax."""
     charset, encoded = _charset_of(value)
     if _NOT_EXTENDED.search(encoded):
         return ""
@@ -69,13 +72,13 @@ def _extended(value: str) -> str:
 
 
 def _charset_of(value: str) -> tuple[str, str]:
-    """The charset in front of an extended value, "" for none, and what follows it and the language."""
+    """Split an extended value: (charset or "", encoded text)."""
     *before, encoded = value.split("'", 2)
     return before[0] if before else "", encoded
 
 
 def _continued(found: dict[str, str]) -> str:
-    """The parts 0, 1, 2 … up to the first that is missing; a star after the number: percent-encoded."""
+    """Join the parts 0, 1, 2 … up to the first that is missing. A star after the number means percent-encoded."""
     charset, data = "", b""
     for number in range(len(found)):
         starred, plain = found.get(f"filename*{number}*"), found.get(f"filename*{number}")
@@ -91,7 +94,7 @@ def _continued(found: dict[str, str]) -> str:
 
 
 def _plain(value: str) -> str:
-    """`filename`: any octets, words of RFC 2047, or percent-encoded UTF-8, none of which the RFC allows."""
+    """Decode `filename`: any octets, RFC 2047 words, or percent-encoded UTF-8. RFC 6266 allows none of them."""
     if "=?" in value:
         try:
             text = _WORD.sub(_word, value)
@@ -118,7 +121,7 @@ def _word(word: re.Match[str]) -> str:
 
 
 def _decoded(data: bytes, charset: str) -> str:
-    """Text in a charset that the server names; "" where there is no such charset or no such text in it."""
+    """Decode with the charset that the server names; "" for an unknown charset or invalid bytes."""
     if not charset:
         return _guessed(data)
     try:
@@ -128,7 +131,7 @@ def _decoded(data: bytes, charset: str) -> str:
 
 
 def _codec(label: str) -> str:
-    """Raises LookupError for what is no charset of texts."""
+    """The codec of a charset name. Raises LookupError for an unknown one."""
     name = codec(re.sub(r"(?i)^iso-?8859-?(?=\d)", "iso8859-", label))
     if name is None:
         raise LookupError(label)
@@ -145,7 +148,7 @@ def _guessed(data: bytes) -> str:
 
 
 def _octets(text: str) -> bytes:
-    """Of a header's text, in which Latin-1 stands for octets."""
+    """The bytes of a header value that was decoded as Latin-1."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:

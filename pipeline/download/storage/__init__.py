@@ -1,1 +1,1 @@
-"""Where files are written: names, folders, part files, and how long they are kept."""
+"""Downloaded files on the disk: names, folders, part files and retention."""

@@ -1,8 +1,8 @@
-"""Names for files from what a server, a URL or a spider says: safe on Linux, macOS and Windows.
+"""Safe file names from a spider, a Content-Disposition header or a URL, for Linux, macOS and Windows.
 
-A wish in, a single path component out: never empty, no separators, no `..`, no leading dot, no control,
-bidirectional or other invisible characters, no device names, no trailing dots or spaces, at most 150 bytes
-of UTF-8 with its extension kept.
+A safe name is a single path component: never empty, without separators, `..`, a leading dot, control characters,
+bidirectional or other invisible characters, device names, trailing dots or spaces, and at most 150 bytes of UTF-8. A name
+that is too long keeps its extension.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 from pathvalidate import sanitize_filename
 
 MAX_BYTES = 150
-"""File systems take 255; this leaves room for " (2)", and for the path in front of it on Windows."""
+"""File systems allow 255. The rest is for " (2)", and for the folders before the name on Windows."""
 _FALLBACK = "download"
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 _DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
-# What servers really send for these types where mimetypes has a surprising first choice or none.
+# For types for which mimetypes has an unusual first choice, or none.
 _EXTENSIONS = {
     "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
     "application/octet-stream": "", "application/vnd.ms-excel": ".xls", "application/xml": ".xml",
@@ -31,14 +31,14 @@ _EXTENSIONS = {
 }
 
 
-def choose(*, wish: str, disposition: str, url: str, content_type: str) -> str:
-    """The best safe name: the spider's wish, else Content-Disposition, else the URL's last part, else "download".
+def choose(*, preferred: str, disposition: str, url: str, content_type: str) -> str:
+    """A safe name: the spider's preferred one, else from Content-Disposition, else from the URL, else "download".
 
-    Its extension comes from the content type where it has none of its own.
+    A name without an extension gets that of the content type.
     """
-    from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  who only deletes files needs no session
-    for said in (wish, file_name(disposition), from_url(url)):
-        name = safe(said)
+    from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  deleting files needs no session
+    for candidate in (preferred, file_name(disposition), from_url(url)):
+        name = safe(candidate)
         if name:
             break
     else:
@@ -58,7 +58,7 @@ def from_url(url: str) -> str:
 
 
 def extension_for(content_type: str) -> str:
-    """`.pdf` for `application/pdf; charset=…`; "" for types that say nothing."""
+    """`.pdf` for `application/pdf; charset=…`; "" for types without a usual extension."""
     kind = media_type(content_type)
     if kind in _EXTENSIONS:
         return _EXTENSIONS[kind]
@@ -66,16 +66,16 @@ def extension_for(content_type: str) -> str:
 
 
 def media_type(header: str) -> str:
-    """`text/csv` of a Content-Type (RFC 9110, 8.3); "" for anything that is none."""
+    """`text/csv` of a Content-Type (RFC 9110, 8.3); "" for an invalid one."""
     found = re.match(r"\s*([\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63})\s*(?:;|$)", header, re.ASCII)
     return found[1].lower() if found else ""
 
 
-def safe(said: str) -> str:
-    """One harmless path component from any text; "" when nothing is left of it."""
-    if not said:
+def safe(text: str) -> str:
+    """A safe path component from any text; "" when no safe character is left."""
+    if not text:
         return ""
-    name = unicodedata.normalize("NFC", said[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
+    name = unicodedata.normalize("NFC", text[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
     # Cc controls, Cf invisible and bidirectional marks, Cs lone surrogates, Co private, Cn unassigned, Zl and Zp.
     name = "".join(
         character for character in name
@@ -95,7 +95,7 @@ def _trimmed(name: str) -> str:
 
 
 def numbered(name: str) -> Iterator[str]:
-    """`a.pdf`, `a (2).pdf`, `a (3).pdf`, …: without end."""
+    """Yield `a.pdf`, `a (2).pdf`, `a (3).pdf`, … without end."""
     yield name
     stem, extension = split(name)
     number = 2

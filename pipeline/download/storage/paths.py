@@ -1,4 +1,4 @@
-"""The path of one file below its spider's folder: the template of the settings, filled in and made safe."""
+"""The path of a downloaded file: fills in the template `downloads.path` and makes every component safe."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from pipeline.download.storage import filenames
 from pipeline.model import Json, QueuedDownload
 from pipeline.settings.fields.path_template import ITEM, PLACEHOLDER
 
-_NOTHING = "unsorted"
-"""Stands for a field that the item lacks, and for a text of which nothing safe is left."""
+_PLACEHOLDER_TEXT = "unsorted"
+"""Replaces a field that the item lacks, and a text without a single safe character."""
 
 
 @dataclass(frozen=True)
-class Places:
-    """template: as pipeline.settings.fields.path_template has it; zone: whose days {date} means; link_duplicates: one more name
-    for a file that is there already, instead of the same bytes again."""
+class FolderLayout:
+    """How the files of a spider are laid out in its folder.
+
+    template: see pipeline.settings.fields.path_template; zone: the time zone of {date}; link_duplicates: a file whose content
+    is stored already becomes a hard link to it.
+    """
 
     template: str = "{name}"
     zone: tzinfo = UTC
     link_duplicates: bool = False
 
-    def of(self, wanted: QueuedDownload, name: str) -> tuple[str, ...]:
-        """Folders and file name, each one safe component. name: a safe one, with its extension.
+    def path_of(self, wanted: QueuedDownload, name: str) -> tuple[str, ...]:
+        """The folders and the file name, each a safe component. name: a safe one, with its extension.
 
-        The date is that on which the pass asked for the file, so that a retry after midnight changes nothing.
+        The date is the day on which the pass requested the file, so that a retry after midnight gives the same path.
         """
         if self.template == "{name}":
             return (name,)
@@ -41,23 +44,23 @@ class Places:
             return _field(wanted.item, key.removeprefix(ITEM)) if key.startswith(ITEM) else values[key]
 
         filled = (PLACEHOLDER.sub(value, part) for part in self.template.split("/"))
-        return tuple(filenames.safe(part) or _NOTHING for part in filled)
+        return tuple(filenames.safe(part) or _PLACEHOLDER_TEXT for part in filled)
 
 
 def _host(url: str) -> str:
     try:
-        return urlsplit(url).hostname or _NOTHING
+        return urlsplit(url).hostname or _PLACEHOLDER_TEXT
     except ValueError:
-        return _NOTHING
+        return _PLACEHOLDER_TEXT
 
 
 def _field(item: Json, path: str) -> str:
-    """A field by its name, or by a path such as `author.name`; as text without separators."""
+    """The text of a field without path separators. path: the field's name, or a path such as `author.name`."""
     found = item.get(path) if path in item else item
     for name in path.split(".") if path not in item else ():
         found = found.get(name) if isinstance(found, dict) else None
     if isinstance(found, list):
         found = ", ".join(str(each) for each in found if isinstance(each, (str, int, float)))
     if not isinstance(found, (str, int, float)) or not str(found).strip():
-        return _NOTHING
+        return _PLACEHOLDER_TEXT
     return re.sub(r"[/\\]", "_", str(found))

@@ -1,8 +1,8 @@
-"""How much is kept of what was downloaded: n versions of a file, for so long, up to so many bytes.
+"""Deletes downloaded files beyond the limits on versions, age and total size.
 
-What goes, in this order: versions of a file beyond the n newest; what the site has not had for too long; then, until
-the spider is within its quota, versions that a newer one took the place of, the oldest first, and only then current
-files, those first that were not asked for the longest; the same once more for all spiders together.
+Files are deleted in this order: versions of a file beyond the n newest; versions that the site has not had for too long;
+then, until the spider is within its quota, superseded versions, oldest first, and after them current files, starting with
+those that no pass has requested for the longest. The quota for all spiders together is applied last, in the same order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline.download.storage.part_files import Landing
+from pipeline.download.storage.download_folder import DownloadFolder
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import versions as stored
@@ -22,125 +22,130 @@ from pipeline.text import size_for_people
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
-"""Files deleted before their rows are."""
+"""How many files are deleted before their rows are."""
 
 
 @dataclass(frozen=True)
-class Keeping:
-    """What is kept of one spider's files. versions: of each file, 0: all; age: since the site last had it, None: any;
-    quota_bytes: None: any."""
+class FileRetention:
+    """Limits on one spider's files. versions: kept of each file, 0 for all; age: how long after the site last had it, None for
+    ever; quota_bytes: of all files together, None for no limit."""
 
     versions: int = 0
     age: timedelta | None = None
     quota_bytes: int | None = None
 
     def __bool__(self) -> bool:
-        return self != Keeping()
+        return self != FileRetention()
 
 
 @dataclass(frozen=True)
-class Tidied:
-    """What was deleted, and by how many bytes the quotas are still exceeded: digests wait for those files."""
+class DeletedFiles:
+    """What was deleted. over_bytes: how far the quotas are still exceeded, by files that digests have yet to send."""
 
     files: int = 0
     bytes: int = 0
     over_bytes: int = 0
 
 
-def tidy(store: Store, settings: Settings, *, now: datetime, by_age: bool = True) -> Tidied:
-    """Delete what is beyond the limits of the settings; what a kill left half done first. by_age: whether the clock can
-    be believed (clock_trust); else nothing goes for its age. Raises StoreError,
-    DownloadError for a folder that cannot be used."""
+def delete_surplus(store: Store, settings: Settings, *, now: datetime, by_age: bool = True) -> DeletedFiles:
+    """Delete all files beyond the limits in the settings, and first those whose deletion a kill interrupted.
+
+    by_age: False when the clock cannot be trusted (clock_trust): then no file is deleted for its age.
+    Raises StoreError, and DownloadError for a folder that cannot be used.
+    """
     waiting = {name: digest.spiders for name, digest in settings.digests.items()}
-    files, size_bytes = _delete_doomed(store)
+    files, size_bytes = _delete_marked(store)
     over_bytes = 0
     for name, spider in settings.spiders.items():
         table = spider.downloads
-        keeping = Keeping(table.versions, timedelta(seconds=table.keep_for) if table.keep_for is not None and by_age else None,
-                          table.quota)
-        if keeping:
+        rules = FileRetention(table.versions,
+                               timedelta(seconds=table.keep_for) if table.keep_for is not None and by_age else None, table.quota)
+        if rules:
             kept = stored.versions(store, name, waiting=waiting, now=now)
-            gone, over = surplus(kept, keeping, now=now, linked=table.link_duplicates)
+            surplus, over = surplus_versions(kept, rules, now=now, linked=table.link_duplicates)
             over_bytes += over
-            stored.mark_for_deletion(store, name, [version.id for version in gone], waiting=waiting, now=now)
-    over_bytes += _keep_total(store, settings, waiting, now)
-    more, more_bytes = _delete_doomed(store)
-    return Tidied(files + more, size_bytes + more_bytes, over_bytes)
+            stored.mark_for_deletion(store, name, [version.id for version in surplus], waiting=waiting, now=now)
+    over_bytes += _mark_over_total_quota(store, settings, waiting, now)
+    more, more_bytes = _delete_marked(store)
+    return DeletedFiles(files + more, size_bytes + more_bytes, over_bytes)
 
 
-def _keep_total(store: Store, settings: Settings, waiting: Mapping[str, Sequence[str]], now: datetime) -> int:
-    """Keep all spiders together within pipeline.downloads_quota; by how many bytes they still exceed it."""
+def _mark_over_total_quota(store: Store, settings: Settings, waiting: Mapping[str, Sequence[str]], now: datetime) -> int:
+    """Mark the files beyond pipeline.downloads_quota for deletion. Returns the bytes by which it stays exceeded."""
     quota = settings.pipeline.downloads_quota
     sizes = stored.sizes(store) if quota is not None else {}
     if quota is None or sum(sizes.values()) <= quota:
         return 0
     linked = {name for name, spider in settings.spiders.items() if spider.downloads.link_duplicates}
     kept = [version for name in sizes for version in stored.versions(store, name, waiting=waiting, now=now)]
-    gone, over = _until_it_fits(kept, quota, linked)
+    surplus, over = _beyond_quota(kept, quota, linked)
     for name in sizes:
-        stored.mark_for_deletion(store, name, [version.id for version in gone if version.spider == name], waiting=waiting, now=now)
+        stored.mark_for_deletion(store, name, [version.id for version in surplus if version.spider == name], waiting=waiting, now=now)
     return over
 
 
-def surplus(kept: Sequence[Version], keeping: Keeping, *, now: datetime, linked: bool = False) -> tuple[list[Version], int]:
-    """Of one spider's files those that go, in the order in which they go; and the bytes above its quota that cannot.
+def surplus_versions(kept: Sequence[Version], rules: FileRetention, *, now: datetime,
+                     linked: bool = False) -> tuple[list[Version], int]:
+    """The versions of one spider to delete, in order of deletion, and the bytes above its quota that cannot be deleted.
 
-    linked: files of one content are one file on the disk.
+    linked: files with the same content are one file on the disk.
     """
-    gone: dict[int, Version] = {}
-    if keeping.versions:
+    surplus: dict[int, Version] = {}
+    if rules.versions:
         by_file = defaultdict(list)
         for version in sorted(kept, key=lambda version: version.id, reverse=True):
             by_file[version.download_id].append(version)
-        gone |= _by_id(version for versions in by_file.values() for version in versions[keeping.versions:])
-    if keeping.age is not None:
-        gone |= _by_id(version for version in kept if now - version.seen_at > keeping.age)
+        surplus |= _deletable(version for versions in by_file.values() for version in versions[rules.versions:])
+    if rules.age is not None:
+        surplus |= _deletable(version for version in kept if now - version.seen_at > rules.age)
     over = 0
-    if keeping.quota_bytes is not None:
-        left = [version for version in kept if version.id not in gone]
-        more, over = _until_it_fits(left, keeping.quota_bytes, {version.spider for version in left} if linked else set())
-        gone |= _by_id(more)
-    return list(gone.values()), over
+    if rules.quota_bytes is not None:
+        left = [version for version in kept if version.id not in surplus]
+        more, over = _beyond_quota(left, rules.quota_bytes, {version.spider for version in left} if linked else set())
+        surplus |= _deletable(more)
+    return list(surplus.values()), over
 
 
-def _by_id(versions: Iterable[Version]) -> dict[int, Version]:
+def _deletable(versions: Iterable[Version]) -> dict[int, Version]:
+    """The versions by id, without those that a digest or a run still needs."""
     return {version.id: version for version in versions if not version.held}
 
 
-def _until_it_fits(kept: Sequence[Version], quota_bytes: int, linked: set[str]) -> tuple[list[Version], int]:
+def _beyond_quota(kept: Sequence[Version], quota_bytes: int, linked: set[str]) -> tuple[list[Version], int]:
+    """The versions to delete until the rest fits, and the bytes that stay above the quota. linked: spiders with hard links."""
     def content(version: Version) -> tuple[str, str | int]:
         return version.spider, version.sha256 if version.spider in linked else version.id
 
     names = Counter(content(version) for version in kept)
     size = sum({content(version): version.size_bytes for version in kept}.values())
-    gone = []
+    surplus = []
     for version in sorted(kept, key=lambda version: (version.current, version.seen_at, version.id)):
         if size <= quota_bytes:
             break
         if version.held:
             continue
-        gone.append(version)
+        surplus.append(version)
         names[content(version)] -= 1
         if not names[content(version)]:
             size -= version.size_bytes
-    return gone, max(0, size - quota_bytes)
+    return surplus, max(0, size - quota_bytes)
 
 
-def _delete_doomed(store: Store) -> tuple[int, int]:
-    """Delete what is marked; how many files and bytes."""
+def _delete_marked(store: Store) -> tuple[int, int]:
+    """Delete the files that are marked for deletion. Returns the number of files and of bytes."""
     by_spider = defaultdict(list)
     for row_id, spider, key, size_bytes in stored.marked_for_deletion(store):
         by_spider[spider].append((row_id, key, size_bytes))
     files = total = 0
     for spider, rows in by_spider.items():
-        with Landing(store.files.root, spider) as landing:
+        with DownloadFolder(store.files.root, spider) as folder:
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start:start + _BATCH]
                 for _, key, size_bytes in batch:
-                    if landing.remove(key, size_bytes):
+                    if folder.remove(key, size_bytes):
                         files, total = files + 1, total + size_bytes
                     else:
-                        _log.warning("%s: is no longer what was downloaded; left alone, and forgotten", key)
+                        _log.warning("%s: not deleted, because it is not the file that was downloaded; its record is removed", key)
                 stored.forget(store, [row_id for row_id, _, _ in batch])
         _log.info("%s: deleted %d downloaded files (%s) to keep within the limits", spider, len(rows),
                   size_for_people(sum(size for _, _, size in rows)))

@@ -1,5 +1,4 @@
-"""Folders that are reached through open descriptors, one component at a time and with O_NOFOLLOW: a symbolic link
-put there by anyone leads nowhere."""
+"""Opens folders without following symbolic links: by descriptor, one component at a time, with O_NOFOLLOW."""
 
 from __future__ import annotations
 
@@ -15,12 +14,12 @@ from pipeline.errors import DiskFullError, DownloadError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""What a file system says that knows no hard links (FAT, some network shares), or no more of this one."""
+"""Errors of a file system without hard links (FAT, some network shares), or with too many links to a file."""
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_root(root: Path) -> int:
-    """data_dir itself, made where it is missing. It may be a link: its owner chose it. Raises DownloadError."""
+    """Open data_dir, and create it when it is missing. It may be a symbolic link. Raises DownloadError."""
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(root, _FLAGS)
@@ -30,10 +29,9 @@ def open_root(root: Path) -> int:
 
 @contextmanager
 def inside(start: int, parts: Sequence[str], where: str = "", *, create: bool = True) -> Iterator[int]:
-    """The folder `parts` below the open folder `start`.
+    """Open the folder `parts` below the open folder `start`.
 
-    Raises DownloadError for a symbolic link or an unusable folder, FileNotFoundError for a missing one that is
-    not to be created.
+    Raises DownloadError for a symbolic link or an unusable folder; FileNotFoundError for a missing one unless `create`.
     """
     current = os.dup(start)
     try:
@@ -59,14 +57,14 @@ def _step(current: int, name: str, where: str, *, create: bool) -> int:
         raise
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise DownloadError("is a symbolic link or no folder, which downloads do not follow", where=where,
+            raise DownloadError("is a symbolic link or no folder, and downloads do not follow links", where=where,
                                 fix="put a folder there, or move data_dir as a whole") from error
         raise failure(error, where) from error
 
 
 def disk_full(where: str) -> DiskFullError:
     return DiskFullError("no room left on the disk", where=where, retry=True,
-                         fix="free some space; what has come so far is kept, and the next run goes on from there")
+                         fix="free some space; the bytes received so far are kept, and the next run resumes there")
 
 
 def failure(error: OSError, where: str) -> DownloadError:
@@ -77,7 +75,7 @@ def failure(error: OSError, where: str) -> DownloadError:
 
 
 def locked(descriptor: int) -> bool:
-    """Take the file for ourselves, until its descriptor is closed or we die; False when somebody else has it."""
+    """Lock the file until its descriptor is closed or this process ends; False when another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -85,7 +83,7 @@ def locked(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, *NO_LINKS):
             raise
-    return True  # also where the file system knows no locks
+    return True  # also when the file system has no locks
 
 
 def exists(name: str, folder: int) -> bool:

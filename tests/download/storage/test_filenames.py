@@ -43,7 +43,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("disposition", "name"), HOSTILE)
 def test_a_content_disposition_becomes_a_safe_name(disposition: str, name: str) -> None:
-    chosen = filenames.choose(wish="", disposition=disposition, url="http://h/dir/given?q=1",
+    chosen = filenames.choose(preferred="", disposition=disposition, url="http://h/dir/given?q=1",
                           content_type="application/octet-stream")
     assert chosen == name
 
@@ -58,11 +58,11 @@ def test_a_content_disposition_becomes_a_safe_name(disposition: str, name: str) 
     ("http://h/%E7%9B%AE.tar.gz/", "", "目.tar.gz"),
     ("http://[broken", "", "download")])
 def test_without_one_the_url_and_the_content_type_name_the_file(url: str, kind: str, name: str) -> None:
-    assert filenames.choose(wish="", disposition="", url=url, content_type=kind) == name
+    assert filenames.choose(preferred="", disposition="", url=url, content_type=kind) == name
 
 
 def test_the_spiders_wish_comes_first_and_is_made_safe_too() -> None:
-    assert filenames.choose(wish="../报告", disposition='attachment; filename="x.doc"', url="http://h/y",
+    assert filenames.choose(preferred="../报告", disposition='attachment; filename="x.doc"', url="http://h/y",
                         content_type="application/pdf") == "报告.pdf"
 
 
@@ -84,7 +84,7 @@ def test_collisions_are_numbered_and_stay_short() -> None:
 @given(st.text(max_size=400), st.text(st.sampled_from("./\\:*?\"<>|%'\u202e\u200b\x00\x1f CONnul~-é录"), max_size=60))
 def test_no_text_makes_a_dangerous_name(first: str, second: str) -> None:
     for said in (first, second, first + second):
-        name = filenames.choose(wish=said, disposition=f'attachment; filename="{second}"', url=f"http://h/{said}",
+        name = filenames.choose(preferred=said, disposition=f'attachment; filename="{second}"', url=f"http://h/{said}",
                             content_type="text/csv")
         assert 0 < len(name.encode()) <= filenames.MAX_BYTES
         assert not set(name) & set('/\\:*?"<>|\0')

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.download.storage.paths import Places
+from pipeline.download.storage.paths import FolderLayout
 from pipeline.errors import DownloadError, SettingsError
 from pipeline.model import Download, Item, QueuedDownload
 from pipeline.settings import load
@@ -35,7 +35,7 @@ def test_a_template_is_filled_with_safe_parts(template: str, place: tuple[str, .
     item = {"id": 7, "category": "Art/Music", "author": {"name": ["Ye", "Mo"]}, "up": "../etc", "dots": "..", "device": "CON",
             "blank": "  ", "none": None}
     # 20:30 UTC is the next day in Shanghai.
-    assert Places(template, ZoneInfo("Asia/Shanghai")).of(wanted(**item), "report.tar.gz") == place
+    assert FolderLayout(template, ZoneInfo("Asia/Shanghai")).path_of(wanted(**item), "report.tar.gz") == place
 
 
 def test_hostile_fields_stay_inside_the_folder(bench: Bench) -> None:
@@ -44,7 +44,7 @@ def test_hostile_fields_stay_inside_the_folder(bench: Bench) -> None:
     items = [Item(str(number), {"title": field}) for number, field in enumerate(fields)]
     bench.ask_for(run, *(Download(bench.server.put(f"/{number}.txt", b"%d" % number), item_key=str(number))
                          for number in range(len(fields))), items=items)
-    made = bench.workers(run, places=Places("{item.title}/{item.title} {name}"))
+    made = bench.pool(run, layout=FolderLayout("{item.title}/{item.title} {name}"))
     made.start()
     made.drain()
     assert (made.figures().done, made.fatal) == (len(fields), None)
@@ -61,7 +61,7 @@ def test_a_link_in_place_of_a_folder_is_refused(bench: Bench) -> None:
     bench.folder.mkdir(parents=True)
     os.symlink(outside, bench.folder / "127.0.0.1")
     url = bench.server.put("/a", BODY)
-    bench.get(url, places=Places("{host}/{name}"))
+    bench.get(url, layout=FolderLayout("{host}/{name}"))
     assert "downloads/books/127.0.0.1: is a symbolic link" in str(bench.row(url)["error"])
     assert list(outside.iterdir()) == []
 
@@ -69,7 +69,7 @@ def test_a_link_in_place_of_a_folder_is_refused(bench: Bench) -> None:
 def test_files_of_one_name_and_content_from_two_addresses_each_get_a_name(bench: Bench) -> None:
     run = bench.new_run()
     bench.ask_for(run, *(bench.server.put(f"/{number}/same.pdf", BODY) for number in range(8)))
-    made = bench.workers(run, workers=8)
+    made = bench.pool(run, workers=8)
     made.start()
     made.drain()
     assert (made.figures().done, made.fatal) == (8, None)
@@ -89,8 +89,8 @@ def test_a_file_that_someone_deleted_gets_its_name_again(bench: Bench) -> None:
 def test_the_same_content_is_stored_once_if_asked(bench: Bench) -> None:
     first, second = bench.server.put("/a.bin", BODY), bench.server.put("/b.bin", BODY)
     other = bench.server.put("/c.bin", BODY[:-1] + b"!")
-    bench.get(first, places=Places(link_duplicates=True))
-    bench.get(second, other, places=Places("{host}/{name}", link_duplicates=True))
+    bench.get(first, layout=FolderLayout(link_duplicates=True))
+    bench.get(second, other, layout=FolderLayout("{host}/{name}", link_duplicates=True))
     inodes = {file.name: os.stat(bench.store.files.path(file.key)).st_ino for file in bench.files}
     assert inodes["a.bin"] == inodes["b.bin"] != inodes["c.bin"]
     assert bench.parts == []
@@ -100,7 +100,7 @@ def test_a_file_that_someone_changed_is_not_taken_for_the_same_content(bench: Be
     first, second = bench.server.put("/a.bin", BODY), bench.server.put("/b.bin", BODY)
     bench.get(first)
     (bench.folder / "a.bin").write_bytes(BODY[:-1] + b"!")
-    bench.get(second, places=Places(link_duplicates=True))
+    bench.get(second, layout=FolderLayout(link_duplicates=True))
     assert bench.content(bench.files[1]) == BODY
 
 
@@ -134,7 +134,7 @@ def test_a_file_left_by_a_kill_in_a_folder_of_the_template_is_taken_back(bench: 
     part, = bench.parts
     (bench.folder / "2026").mkdir()
     os.link(part, bench.folder / "2026" / "a.bin")
-    bench.get(url, places=Places("{host}/{name}"))
+    bench.get(url, layout=FolderLayout("{host}/{name}"))
     assert bench.server.asked[-1].status == 206
     assert bench.names == ["127.0.0.1/a.bin"]
     assert bench.content(bench.files[0]) == BODY * 60
@@ -144,6 +144,6 @@ def test_a_failure_names_the_folder_that_cannot_be_written(bench: Bench) -> None
     bench.folder.mkdir(parents=True)
     (bench.folder / "127.0.0.1").write_bytes(b"a file in its place")
     url = bench.server.put("/a", BODY)
-    bench.get(url, places=Places("{host}/{name}"))
+    bench.get(url, layout=FolderLayout("{host}/{name}"))
     assert "downloads/books/127.0.0.1" in str(bench.row(url)["error"])
     assert DownloadError.exit_code == 6

@@ -207,7 +207,7 @@ def test_a_file_url_is_refused(bench: Bench) -> None:
 def test_an_ftp_url_is_refused_with_the_reason(bench: Bench, url: str) -> None:
     assert bench.get(url).figures().failed == 1
     error = str(bench.row(url)["error"])
-    assert "URLs are not fetched; FTP cannot go on with a part safely" in error
+    assert "URLs are not fetched; FTP cannot resume a part safely" in error
     assert "secret" not in error
 
 
@@ -356,5 +356,5 @@ def test_a_linked_folder_is_refused_with_a_clear_word(bench: Bench) -> None:
     os.symlink(outside, bench.folder)
     run = bench.new_run()
     with pytest.raises(Exception, match="downloads/books: is a symbolic link"):
-        bench.workers(run).start()
+        bench.pool(run).start()
     assert list(outside.iterdir()) == []

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from pipeline.download.storage.paths import Places
-from pipeline.download.storage.retention import Keeping, surplus, tidy
+from pipeline.download.storage.paths import FolderLayout
+from pipeline.download.storage.retention import FileRetention, delete_surplus, surplus_versions
 from pipeline.model import DraftMessage, RecipientResult
 from pipeline.settings import Settings, load
 from pipeline.store.files import download_queue as queue
 from pipeline.store.files.versions import Version
 from pipeline.store.mail import digests, outbox
 from tests.download.conftest import Bench
-from tests.download.torture import tidy_torture
+from tests.download.torture import retention_torture
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -48,25 +48,25 @@ def fill(bench: Bench, name: str, *contents: bytes) -> str:
 def test_of_a_file_that_changes_the_newest_versions_are_kept(bench: Bench, tmp_path: Path) -> None:
     fill(bench, "a.bin", b"one", b"two", b"three", b"four")
     fill(bench, "b.bin", b"other")
-    tidied = tidy(bench.store, limits(tmp_path, "versions = 2"), now=later())
-    assert (tidied.files, tidied.bytes) == (2, 6)
+    deleted = delete_surplus(bench.store, limits(tmp_path, "versions = 2"), now=later())
+    assert (deleted.files, deleted.bytes) == (2, 6)
     assert sorted(bench.content(file) for file in bench.files) == [b"four", b"other", b"three"]
     assert len(bench.names) == 3
-    assert tidy(bench.store, limits(tmp_path, "versions = 2"), now=later()).files == 0
+    assert delete_surplus(bench.store, limits(tmp_path, "versions = 2"), now=later()).files == 0
 
 
 def test_what_the_site_has_not_had_for_too_long_expires_and_what_it_still_has_does_not(bench: Bench, tmp_path: Path) -> None:
     gone, there = fill(bench, "gone.bin", b"gone"), fill(bench, "there.bin", b"there")
     settings = limits(tmp_path, 'keep_for = "30d"')
-    assert tidy(bench.store, settings, now=later(29)).files == 0
+    assert delete_surplus(bench.store, settings, now=later(29)).files == 0
     run = bench.new_run()
     bench.ask_for(run, there)
-    made = bench.workers(run, clock=lambda: later(20))
+    made = bench.pool(run, clock=lambda: later(20))
     made.start()
     made.drain()
     bench.end(run)
     assert made.figures().unchanged == 1
-    assert tidy(bench.store, settings, now=later(31)).files == 1
+    assert delete_surplus(bench.store, settings, now=later(31)).files == 1
     assert [file.url for file in bench.files] == [there]
     assert bench.row(gone)["file_key"] == ""
 
@@ -76,7 +76,7 @@ def test_a_quota_takes_old_versions_first_and_then_what_was_not_asked_for_the_lo
     fill(bench, "b.bin", b"B" * 1000, b"b" * 1000)
     fill(bench, "c.bin", b"c" * 1000)
     for quota, left in (("3500B", [b"a", b"b", b"c"]), ("2500B", [b"b", b"c"]), ("999B", [])):
-        tidy(bench.store, limits(tmp_path, f'quota = "{quota}"'), now=later())
+        delete_surplus(bench.store, limits(tmp_path, f'quota = "{quota}"'), now=later())
         assert sorted(bench.content(file)[:1] for file in bench.files) == left
         assert len(bench.names) == len(left)
 
@@ -85,12 +85,12 @@ def test_a_quota_of_all_spiders_counts_those_that_left_the_settings(bench: Bench
     fill(bench, "a.bin", b"a" * 1000)
     run = bench.new_run("retired")
     bench.ask_for(run, bench.server.put("/old.bin", b"o" * 1000))
-    made = bench.workers(run)
+    made = bench.pool(run)
     made.start()
     made.drain()
     bench.end(run)
-    tidied = tidy(bench.store, limits(tmp_path, "", total='downloads_quota = "1500B"'), now=later())
-    assert (tidied.files, tidied.over_bytes) == (1, 0)
+    deleted = delete_surplus(bench.store, limits(tmp_path, "", total='downloads_quota = "1500B"'), now=later())
+    assert (deleted.files, deleted.over_bytes) == (1, 0)
     assert [file.spider for file in bench.files] == ["retired"], "the older one goes"
 
 
@@ -98,7 +98,7 @@ def test_what_was_deleted_is_not_fetched_again_until_it_changes(bench: Bench, tm
     tagged = fill(bench, "a.bin", b"a" * 1000)
     untagged = bench.server.put("/b.bin", b"b" * 1000)
     bench.get(untagged)
-    tidy(bench.store, limits(tmp_path, 'quota = "1B"'), now=later())
+    delete_surplus(bench.store, limits(tmp_path, 'quota = "1B"'), now=later())
     assert bench.names == []
     figures = bench.get(tagged, untagged).figures()
     assert (figures.done, figures.unchanged) == (2, 2)
@@ -110,15 +110,15 @@ def test_what_was_deleted_is_not_fetched_again_until_it_changes(bench: Bench, tm
 
 
 def test_folders_of_the_template_go_when_they_are_empty(bench: Bench, tmp_path: Path) -> None:
-    bench.get(bench.server.put("/a.bin", b"a"), places=Places("{host}/{year}/{name}"))
-    tidy(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
+    bench.get(bench.server.put("/a.bin", b"a"), layout=FolderLayout("{host}/{year}/{name}"))
+    delete_surplus(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
     assert [path.name for path in bench.folder.iterdir()] == [".parts"]
 
 
 def test_a_file_that_someone_put_in_its_place_is_left_alone(bench: Bench, tmp_path: Path) -> None:
     fill(bench, "a.bin", b"a" * 1000)
     (bench.folder / "a.bin").write_bytes(b"mine")
-    tidy(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
+    delete_surplus(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
     assert (bench.folder / "a.bin").read_bytes() == b"mine"
     assert bench.files == []
 
@@ -128,8 +128,8 @@ def test_a_file_that_a_digest_has_not_sent_stays_until_it_has(bench: Bench, tmp_
     fill(bench, "a.bin", b"a" * 1000)
 
     def stays() -> bool:
-        tidied = tidy(bench.store, settings, now=later(1))
-        assert tidied.over_bytes == (999 if bench.names else 0)
+        deleted = delete_surplus(bench.store, settings, now=later(1))
+        assert deleted.over_bytes == (999 if bench.names else 0)
         return bench.names == ["a.bin"]
 
     assert stays(), "nobody has told of it"
@@ -155,23 +155,23 @@ def test_a_file_of_a_run_at_work_or_one_that_is_fetched_again_stays(bench: Bench
     url = bench.server.put("/a.bin", b"a" * 1000, etag='"1"')
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run)
+    made = bench.pool(run)
     made.start()
     made.drain()
-    assert tidy(bench.store, settings, now=later()).files == 0
+    assert delete_surplus(bench.store, settings, now=later()).files == 0
     bench.end(run)
     run = bench.new_run()
     bench.ask_for(run, url)
     wanted, = queue.take(bench.store, run, owner="me", now=later(), limit=1)
-    assert tidy(bench.store, settings, now=later()).files == 0
+    assert delete_surplus(bench.store, settings, now=later()).files == 0
     queue.release(bench.store, [wanted.id], owner="me")
-    assert tidy(bench.store, settings, now=later()).files == 1
+    assert delete_surplus(bench.store, settings, now=later()).files == 1
 
 
 def test_two_names_of_one_content_count_once(bench: Bench, tmp_path: Path) -> None:
-    bench.get(*(bench.server.put(f"/{name}.bin", b"x" * 1000) for name in "abc"), places=Places(link_duplicates=True))
+    bench.get(*(bench.server.put(f"/{name}.bin", b"x" * 1000) for name in "abc"), layout=FolderLayout(link_duplicates=True))
     settings = limits(tmp_path, 'link_duplicates = true\nquota = "1500B"')
-    assert tidy(bench.store, settings, now=later()).files == 0
+    assert delete_surplus(bench.store, settings, now=later()).files == 0
     assert len(bench.names) == 3
 
 
@@ -186,7 +186,7 @@ def test_limits_hold_whatever_there_is(seed: int, versions: int, quota: int, lin
                             current=dice.random() < 0.5, held=dice.random() < 0.2))
     if linked:
         kept = [Version(**{**vars(each), "sha256": str(each.size_bytes)}) for each in kept]
-    gone, over = surplus(kept, Keeping(versions, timedelta(days=30), quota), now=NOW, linked=linked)
+    gone, over = surplus_versions(kept, FileRetention(versions, timedelta(days=30), quota), now=NOW, linked=linked)
     ids = {each.id for each in gone}
     left = [each for each in kept if each.id not in ids]
     assert len(ids) == len(gone)
@@ -202,4 +202,4 @@ def test_limits_hold_whatever_there_is(seed: int, versions: int, quota: int, lin
 
 
 def test_killed_at_any_line_it_goes_on_the_next_time(tmp_path: Path) -> None:
-    assert tidy_torture(tmp_path, seed=1, sample=3) > 50
+    assert retention_torture(tmp_path, seed=1, sample=3) > 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import requests
 import trustme
 
-from pipeline.download.limits import Limits
+from pipeline.download.limits import DownloadLimits
 from pipeline.errors import DiskFullError, LeaseLostError, ProxyError
 from pipeline.model import Download, DownloadState
 from pipeline.store.files import download_queue as queue
@@ -56,12 +57,7 @@ def test_everything_waiting_is_fetched_by_a_bounded_number_of_workers(bench: Ben
         served.delay_s = 0.01
     run = bench.new_run()
     bench.ask_for(run, *urls)
-    changes: list[int] = []
-    made = bench.workers(run, workers=4, on_change=lambda: changes.append(1))
-    made.start()
-    made.drain()
-    assert made.figures().done == 30
-    assert len(changes) == 30
+    assert bench.fetch(run, workers=4).figures().done == 30
     assert 1 < most <= 4
     assert queue.counts(bench.store, run.pass_id) == {DownloadState.DONE: 30}
     assert {file.run_id for file in bench.files} == {run.id}
@@ -80,12 +76,11 @@ def test_no_host_gets_more_than_its_share(bench: Bench) -> None:
 def test_downloads_found_while_others_run_are_fetched_too(bench: Bench) -> None:
     first, second = bench.server.put("/1", b"1"), bench.server.put("/2", b"2")
     run = bench.new_run()
-    came = threading.Event()
-    made = bench.workers(run, on_change=came.set)
+    made = bench.pool(run)
     made.start()
     bench.ask_for(run, first)
     made.wake()
-    assert came.wait(DEADLINE_S)
+    until(lambda: made.figures().done == 1)
     bench.ask_for(run, second)
     made.drain()
     assert made.figures().done == 2
@@ -95,7 +90,7 @@ def test_a_stop_keeps_the_part_and_the_next_run_goes_on_from_it(bench: Bench) ->
     url = bench.server.put("/a.bin", BODY, etag='"v1"', stall_after=1_500_000)
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run)
+    made = bench.pool(run)
     made.start()
     until(lambda: made.figures().bytes > 1_000_000)
     made.stop()
@@ -130,7 +125,7 @@ def test_a_stop_over_tls_keeps_only_what_was_decrypted(bench: Bench, tmp_path: P
     url = site.put("/a.bin", BODY, etag='"v1"', pause_s=0.01, **how)
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run, client=trusting)
+    made = bench.pool(run, client=trusting)
     made.start()
     until(lambda: made.figures().bytes > 300_000)
     made.stop()
@@ -142,7 +137,7 @@ def test_a_stop_over_tls_keeps_only_what_was_decrypted(bench: Bench, tmp_path: P
     bench.end(run, keep_open=True)
 
     run = bench.new_run()
-    again = bench.workers(run, client=trusting)
+    again = bench.pool(run, client=trusting)
     again.start()
     again.drain()
     site.stop()
@@ -198,7 +193,7 @@ def test_the_cap_of_a_run_counts_all_its_files(bench: Bench) -> None:
     urls = [bench.server.put(f"/{number}", BODY) for number in range(3)]
     run = bench.new_run()
     bench.ask_for(run, *urls)
-    made = bench.workers(run, workers=1, max_run_bytes=2 * len(BODY))
+    made = bench.pool(run, workers=1, max_run_bytes=2 * len(BODY))
     made.start()
     made.drain()
     assert (made.figures().done, made.figures().failed) == (2, 1)
@@ -214,7 +209,7 @@ def test_a_proxy_that_is_down_is_told_and_nothing_goes_around_it(bench: Bench, f
     url = bench.server.put("/a", BODY)
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run, client=through_nowhere)
+    made = bench.pool(run, client=through_nowhere)
     made.start()
     made.drain()
     error = str(bench.row(url)["error"])
@@ -247,7 +242,7 @@ def test_a_transfer_whose_lease_was_lost_ends_and_leaves_no_file(bench: Bench) -
     url = bench.server.put("/a", BODY, stall_after=1_000_000)
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run, renew_s=0.05, patience_s=1.0)
+    made = bench.pool(run, lease_renewal_s=0.05, patience_s=1.0)
     made.start()
     until(lambda: made.figures().bytes > 0)
     later = datetime.now(UTC) + leases.TTL + timedelta(seconds=5)
@@ -263,7 +258,7 @@ def test_what_a_dead_process_held_is_fetched_once_its_lease_runs_out(bench: Benc
     run = bench.new_run()
     bench.ask_for(run, url)
     queue.take(bench.store, run, owner="dead", now=datetime.now(UTC) - leases.TTL + timedelta(seconds=0.4), limit=1)
-    made = bench.workers(run)
+    made = bench.pool(run)
     made.start()
     made.drain()
     assert made.figures().done == 1
@@ -273,7 +268,7 @@ def test_a_run_that_lost_its_lease_takes_nothing(bench: Bench) -> None:
     run = bench.new_run()
     bench.ask_for(run, bench.server.put("/a", BODY))
     bench.end(run, keep_open=True)
-    made = bench.workers(run)
+    made = bench.pool(run)
     made.start()
     made.drain()
     assert isinstance(made.fatal, LeaseLostError)
@@ -298,29 +293,23 @@ def test_cookies_set_by_a_download_flow_back(bench: Bench) -> None:
     url = bench.server.put("/a", BODY, headers={"Set-Cookie": "seen=yes; Path=/"})
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run, client=with_jar)
+    made = bench.pool(run, client=with_jar)
     made.start()
     made.drain()
     assert jar.get("seen") == "yes"
 
 
 def test_a_rate_limit_holds(bench: Bench) -> None:
-    clock = threading.Event()
-    url = bench.server.put("/a", bytes(300_000))
-    run = bench.new_run()
-    bench.ask_for(run, url)
-    made = bench.workers(run, rate_bytes_s=1_000_000, on_change=clock.set)
-    made.start()
-    assert not clock.wait(0.25), "300 kB at 1 MB/s take 0.3 s"
-    made.drain()
-    assert made.figures().done == 1
+    started_s = time.monotonic()
+    assert bench.get(bench.server.put("/a", bytes(300_000)), rate_bytes_s=1_000_000).figures().done == 1
+    assert time.monotonic() - started_s > 0.25, "300 kB at 1 MB/s take 0.3 s"
 
 
 def test_figures_show_each_file_under_way(bench: Bench) -> None:
     url = bench.server.put("/report.pdf", BODY, stall_after=1_000_000)
     run = bench.new_run()
     bench.ask_for(run, url)
-    made = bench.workers(run)
+    made = bench.pool(run)
     made.start()
     until(lambda: made.figures().bytes > 0)
     file, = made.figures().active
@@ -350,12 +339,11 @@ def test_a_stop_and_a_drain_at_the_same_time_end_well(bench: Bench) -> None:
     urls = [bench.server.put(f"/{number}", BODY) for number in range(20)]
     run = bench.new_run()
     bench.ask_for(run, *urls)
-    came = threading.Event()
-    made = bench.workers(run, workers=4, on_change=came.set)
+    made = bench.pool(run, workers=4)
     made.start()
     draining = threading.Thread(target=made.drain)
     draining.start()
-    assert came.wait(DEADLINE_S)
+    until(lambda: made.figures().done > 0)
     stops = [threading.Thread(target=made.stop) for _ in range(3)]
     for each in stops:
         each.start()
@@ -368,6 +356,6 @@ def test_a_stop_and_a_drain_at_the_same_time_end_well(bench: Bench) -> None:
 
 
 def test_buffers_are_small_where_there_are_many_workers_or_little_may_come() -> None:
-    assert Limits().buffer_bytes(4) == 1024 * 1024
-    assert all(4 * workers * Limits().buffer_bytes(workers) <= 32 * 1024 * 1024 for workers in range(1, 65))
-    assert Limits(rate_bytes_s=1_000_000).buffer_bytes(4) == 125_000
+    assert DownloadLimits().buffer_bytes == 1024 * 1024
+    assert all(4 * workers * DownloadLimits(workers=workers).buffer_bytes <= 32 * 1024 * 1024 for workers in range(1, 65))
+    assert DownloadLimits(rate_bytes_s=1_000_000).buffer_bytes == 125_000

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.download.response.content_disposition import file_name
 
-CASES = [case for case in json.loads((Path(__file__).parent.parent / "data" / "content-disposition.json").read_text())["cases"]
+CASES = [case for case in json.loads((Path(__file__).parents[2] / "data" / "content-disposition.json").read_text())["cases"]
          if case.get("known_good", True)]
 # Where Chromium and Firefox disagree, or the answer hangs on the page's charset or the machine's language.
 OTHERWISE = {

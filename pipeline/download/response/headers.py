@@ -1,0 +1,110 @@
+"""Reads the headers of a file's response: validators, length, range, and content codings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+
+from pipeline.errors import DownloadError
+from pipeline.session.politeness.retry_after import http_date
+from pipeline.session.responses.content_coding import codings_of
+from pipeline.session.responses.errors import DecodingError
+from pipeline.text import shown_url
+
+_RANGE = re.compile(r"\s*bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Validators:
+    """The validators of a version of a file (RFC 9110, 8.8). etag: with W/ and quotes; last_modified: as sent."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    @property
+    def for_range(self) -> str:
+        """The value for If-Range, when these are strong validators: the ETag, else the date; "" for neither."""
+        return self.etag or self.last_modified
+
+
+@dataclass(frozen=True)
+class ContentRange:
+    """The Content-Range of a 206 response. first, last: byte positions; total: length of the whole file, None if unknown."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def validators(headers: Mapping[str, str]) -> Validators:
+    """The validators as sent, weak or strong. They are enough to ask whether a file has changed."""
+    etag = headers.get("ETag", "").strip()
+    return Validators(etag if _etag(etag) else "", headers.get("Last-Modified", "").strip()[:100])
+
+
+def strong_validators(headers: Mapping[str, str]) -> Validators:
+    """The strong validators: an ETag without W/, a date at least a second before Date (RFC 9110, 8.8.2.2)."""
+    found = validators(headers)
+    modified, sent = http_date(found.last_modified), http_date(headers.get("Date", ""))
+    date_is_strong = modified is not None and sent is not None and (sent - modified).total_seconds() >= 1
+    return Validators(found.etag if not found.etag.startswith("W/") else "",
+                      found.last_modified if date_is_strong else "")
+
+
+def _etag(value: str) -> bool:
+    return re.fullmatch(r'(W/)?"[\x21\x23-\x7e\x80-\xff]{0,500}"', value) is not None
+
+
+def same_version(ours: Validators, theirs: Validators) -> bool:
+    """Whether two responses are of the same version, by a validator that both have; False when they have none in common."""
+    if ours.etag and theirs.etag:
+        return ours.etag.removeprefix("W/") == theirs.etag.removeprefix("W/")
+    return bool(ours.last_modified) and ours.last_modified == theirs.last_modified
+
+
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """Content-Length; None when it is missing, invalid, or does not apply because of a Transfer-Encoding."""
+    if "Transfer-Encoding" in headers:
+        return None
+    value = headers.get("Content-Length", "").strip()
+    return int(value) if re.fullmatch(r"\d{1,18}", value) else None
+
+
+def content_range(headers: Mapping[str, str]) -> ContentRange | None:
+    """The Content-Range of a single range; None when it is missing or invalid."""
+    match = _RANGE.fullmatch(headers.get("Content-Range", ""))
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    total = None if match[3] == "*" else int(match[3])
+    if last < first or (total is not None and last >= total):
+        return None
+    return ContentRange(first, last, total)
+
+
+def codings(response: requests.Response) -> tuple[str, ...]:
+    """The content codings of the body, in the order in which they were applied.
+
+    The request asked for none. Values that are no codings, such as "utf-8", are ignored. Raises DownloadError for a coding that
+    cannot be decoded.
+    """
+    try:
+        return codings_of(response.headers.get("Content-Encoding", "").split(","))
+    except DecodingError as error:
+        raise DownloadError(f"{error}, although the request asked for no coding", where=shown_url(response.url)) from error
+
+
+def must_decode(response: requests.Response) -> bool:
+    """Whether the body has to be decoded.
+
+    False for a gzip archive that the server also labels `Content-Encoding: gzip`: the encoded bytes are the file.
+    """
+    found = codings(response)
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    archive = kind in ("application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar") \
+        or urlsplit(response.url).path.lower().endswith((".gz", ".tgz"))
+    return bool(found) and not (archive and len(found) == 1 and found[0].endswith("gzip"))

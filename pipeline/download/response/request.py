@@ -1,0 +1,86 @@
+"""Sends the GET for a file and translates error statuses to errors that say whether to retry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from pipeline.download.limits import DownloadLimits
+from pipeline.errors import DownloadError, PipelineError
+from pipeline.model import QueuedDownload
+from pipeline.session.politeness.retry_after import TRY_LATER, retry_after_s
+from pipeline.session.trusted_origins import referer_for
+from pipeline.text import clean_line, shown_url
+
+Translate = Callable[[requests.RequestException, str, str | None], PipelineError]
+"""pipeline.session.errors.translate, or one like it: (error, url, proxy) to an error with `retry` set."""
+
+_TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
+_RETRY_AFTER_MAX_S = 24 * 3600.0
+_FIXES = {401: "the site requires a login: add one to the spider", 403: "the site requires a login, or blocks this client",
+          407: "give the proxy's user and password in [proxies]"}
+_ANSWERED = "the server answered"
+_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # after the URL, which has no spaces
+_OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "accept-encoding", "host",
+                   "content-length", "transfer-encoding", "connection"})
+
+
+class TryLaterError(DownloadError):
+    """The server asks for no more requests for now. after_s: seconds until the next one; 0: the server did not say."""
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "", retry: bool = True, after_s: float = 0.0) -> None:
+        super().__init__(what, where=where, fix=fix, retry=retry)
+        self.after_s = after_s
+
+
+def request_file(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, str], *, limits: DownloadLimits,
+        translate: Translate) -> requests.Response:
+    """Send a GET and return the response with its body unread. Redirects are followed to http and https only.
+
+    Raises PipelineError for all error statuses but 304 and 416.
+    """
+    scheme = wanted.url.partition(":")[0].strip().lower() if ":" in wanted.url else ""
+    if scheme not in ("http", "https"):
+        fix = "only http and https are" if not scheme.startswith("ftp") else \
+            "FTP cannot resume a part safely; use https if the site offers the file that way"
+        raise DownloadError(f"{clean_line(scheme, 20)}: URLs are not fetched" if scheme else "is no URL",
+                            where=shown_url(wanted.url), fix=fix)
+    headers: dict[str, str | None] = {name: value for name, value in wanted.headers if name.lower() not in _OURS}
+    if referer := referer_for(wanted.referer, wanted.url):
+        headers["Referer"] = referer
+    headers |= {"Accept-Encoding": "identity", **extra}
+    proxy = client.proxies.get(scheme)
+    try:
+        response = client.get(wanted.url, headers=headers, stream=True, timeout=(limits.connect_s, limits.stall_s))
+    except requests.RequestException as error:
+        raise translate(error, wanted.url, proxy) from error
+    except (HTTPError, OSError) as error:
+        raise translate(requests.exceptions.ConnectionError(error), wanted.url, proxy) from error
+    except UnicodeError as error:  # an invalid host name, or a header that cannot be encoded
+        raise DownloadError("cannot be requested: its address or a header is not valid",
+                            where=shown_url(wanted.url)) from error
+    if response.status_code in (200, 203, 206, 304, 416):
+        return response
+    response.close()
+    raise _status_error(response, wanted.url)
+
+
+def _status_error(response: requests.Response, url: str) -> DownloadError:
+    status = response.status_code
+    reason = clean_line(response.reason or "", 60)
+    what = f"{_ANSWERED} {status} {reason}".rstrip()
+    where = shown_url(url)
+    if status in TRY_LATER:
+        after_s = retry_after_s(response.headers, datetime.now(UTC)) or 0.0
+        return TryLaterError(what, where=where, after_s=min(after_s, _RETRY_AFTER_MAX_S))
+    return DownloadError(what, where=where, fix=_FIXES.get(status, ""), retry=status in _TRANSIENT or status == 202)
+
+
+def refused_status(error: str) -> int:
+    """The status 401 or 403 in a file's recorded error; 0 for any other error."""
+    found = _REFUSED.search(error)
+    return int(found[1]) if found else 0

@@ -1,0 +1,186 @@
+"""Holds the results of a session with a login until `login.check` matches once more.
+
+A session can expire without notice: the site then answers with a page for visitors who are not logged in, or with 401, 403
+or 404. So the result of each file, a file or a permanent error, is held until the check page shows that the session is still
+logged in. If it is not, the session logs in once and the held files are fetched again. The store counts held files as neither
+done nor failed, so that they are fetched again after a kill, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pipeline.download.transfer import Fetched, NotModified
+from pipeline.errors import LoginError, PipelineError, SessionError
+from pipeline.model import QueuedDownload
+from pipeline.session.login.expiry import LoginState
+from pipeline.text import shown_url
+
+MAX_HELD = 200
+MAX_HELD_S = 10.0
+SUSPECT_CHECK_S = 2.0
+"""The least time between two checks that suspect results call for."""
+_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+
+_log = logging.getLogger(__name__)
+
+
+class FileResult(NamedTuple):
+    """The result of a transfer: a file, or an error that a retry does not change.
+
+    login_epoch: the number of the login that the request used; at_s: when the transfer ended (time.monotonic()).
+    """
+
+    wanted: QueuedDownload
+    found: Fetched | NotModified | PipelineError
+    login_epoch: int = 0
+    at_s: float = 0.0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether sites often answer like this when a session has expired."""
+        return isinstance(self.found, PipelineError) or (isinstance(self.found, Fetched) and self.found.content_type in _PAGE_TYPES)
+
+
+class Verdict(NamedTuple):
+    """The results to record, and those whose files must be fetched again."""
+
+    verified: list[FileResult]
+    refetch: list[FileResult]
+
+
+@dataclass
+class _LoginCheck:
+    """One request for the check page, in its own thread. until_s: results up to this time are verified by it."""
+
+    epoch: int
+    until_s: float
+    ended: threading.Event = field(default_factory=threading.Event)
+    logged_in: bool = False
+    expired_unnoticed: bool = False
+    error: PipelineError | None = None
+
+
+class UnverifiedFiles:
+    """Holds results until a login check verifies them. For use by one thread; the check runs in another.
+
+    checkable: whether the login can be checked; on_check: called from the check's thread when it ends.
+    """
+
+    def __init__(self, login_state: LoginState, checkable: Callable[[], bool], on_check: Callable[[], None]) -> None:
+        self._login_state = login_state
+        self._checkable = checkable
+        self._on_check = on_check
+        self._held: list[FileResult] = []
+        self._max_held = MAX_HELD
+        self._check: _LoginCheck | None = None
+        self._checked_s = -SUSPECT_CHECK_S
+
+    @property
+    def held(self) -> list[int]:
+        """The ids of the downloads whose results are held."""
+        return [each.wanted.id for each in self._held]
+
+    @property
+    def room(self) -> int | None:
+        """How many more downloads may be leased, None for no limit. After a session expired unnoticed there are few."""
+        return None if self._max_held == MAX_HELD else max(0, self._max_held - len(self._held))
+
+    def due_in_s(self) -> float:
+        """Seconds until the next check is due, if nothing else happens."""
+        if not self._held or self._check is not None:
+            return MAX_HELD_S
+        now_s = time.monotonic()
+        due_s = self._held[0].at_s + MAX_HELD_S
+        if any(each.is_suspect for each in self._held):
+            due_s = min(due_s, self._checked_s + SUSPECT_CHECK_S)
+        return max(0.0, due_s - now_s)
+
+    def hold(self, results: Iterable[FileResult]) -> None:
+        self._held += results
+
+    def take_verified(self, *, check_now: bool) -> Verdict:
+        """Take the results that a check has decided, and start the next check when it is due. check_now: it is due.
+
+        Raises the error that kept the session from being checked or from logging in again.
+        """
+        if not self._checkable():
+            verified, self._held = self._held, []
+            return Verdict(verified, [])
+        decided = self._take_decided()
+        if self._held and self._check is None and (check_now or len(self._held) >= self._max_held or self.due_in_s() == 0):
+            self._start_check(renew=True)
+        return decided
+
+    def close(self, within_s: float) -> Verdict:
+        """Verify what is possible without a new login. All other files must be fetched again."""
+        deadline = time.monotonic() + within_s
+        verified: list[FileResult] = []
+        refetch: list[FileResult] = []
+        try:
+            for _ in range(2):
+                if self._check is None and self._held:
+                    self._start_check(renew=False)
+                if self._check is not None:
+                    self._check.ended.wait(max(0.0, deadline - time.monotonic()))
+                decided = self._take_decided()
+                verified, refetch = verified + decided.verified, refetch + decided.refetch
+        except PipelineError as error:
+            _log.warning("%d files are fetched again by the next run: %s", len(self._held), error)
+        refetch, self._held = refetch + self._held, []
+        return Verdict(verified, refetch)
+
+    def _start_check(self, *, renew: bool) -> None:
+        last = max(self._held, key=lambda each: each.at_s)
+        self._checked_s = time.monotonic()
+        self._check = check = _LoginCheck(self._login_state.epoch, last.at_s)
+        threading.Thread(target=self._run_check, args=(check, renew), name="login-check", daemon=True).start()
+
+    def _run_check(self, check: _LoginCheck, renew: bool) -> None:
+        try:
+            check.logged_in = self._login_state.verify(check.epoch, check.until_s)
+            if not check.logged_in and renew:
+                # A stale epoch means that another thread noticed, and logs in.
+                check.expired_unnoticed = not self._login_state.is_stale(check.epoch)
+                self._login_state.renew(check.epoch)
+                self._login_state.settled()
+        except PipelineError as error:
+            check.error = error
+        except Exception as error:  # noqa: BLE001  raised again by the thread that uses this object
+            check.error = SessionError(f"the session could not be checked: {error!r}")
+        finally:
+            check.ended.set()
+            self._on_check()
+
+    def _take_decided(self) -> Verdict:
+        """Take the results that the ended check, if there is one, has decided. Results of an earlier login are fetched again."""
+        check = self._check
+        verified: list[FileResult] = []
+        if check is not None and check.ended.is_set():
+            self._check = None
+            if check.error is not None:
+                raise check.error
+            if check.expired_unnoticed:
+                self._reduce_concurrency()
+            if check.logged_in:
+                self._max_held = min(MAX_HELD, 2 * self._max_held)
+                verified = [each for each in self._held if each.login_epoch == check.epoch and each.at_s <= check.until_s]
+        taken = {each.wanted.id for each in verified}
+        refetch = [each for each in self._held if each.wanted.id not in taken and self._login_state.is_stale(each.login_epoch)]
+        taken |= {each.wanted.id for each in refetch}
+        self._held = [each for each in self._held if each.wanted.id not in taken]
+        return Verdict(verified, refetch)
+
+    def _reduce_concurrency(self) -> None:
+        """Lease fewer files at a time, so that a file that ends the session can be identified."""
+        _log.warning("the session expired without a response that showed it: %d files are fetched again after a new login",
+                     len(self._held))
+        if self._max_held == 1 and len(self._held) == 1:
+            raise LoginError(f"the session is over each time after {shown_url(self._held[0].wanted.url)} was fetched",
+                             where=self._login_state.where, fix="if that file's link logs out, exclude it from download")
+        self._max_held = max(1, min(self._max_held, len(self._held)) // 4)

@@ -1,0 +1,159 @@
+"""Fetches one file at a time in each worker thread, and sorts errors: retry, fail the file, or end the run."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import requests
+
+from pipeline.download.active_transfers import ActiveTransfer, ActiveTransfers
+from pipeline.download.limits import MIB, DownloadLimits, RateLimiter
+from pipeline.download.recorder import ResultRecorder
+from pipeline.download.response.buffers import Buffers
+from pipeline.download.response.request import Translate
+from pipeline.download.scheduler import unexpected_error
+from pipeline.download.storage.download_folder import DownloadFolder
+from pipeline.download.storage.paths import FolderLayout
+from pipeline.download.transfer import Fetched, NotModified, StoppedError, TransferEvents, TransferTools, fetch
+from pipeline.download.unverified_files import FileResult
+from pipeline.errors import DiskFullError, DownloadError, LeaseLostError, LoginError, PipelineError, StoreError
+from pipeline.model import QueuedDownload
+from pipeline.session.client import Client
+from pipeline.session.login.expiry import LoginState
+from pipeline.store.database.engine import Store
+from pipeline.store.files import download_queue as queue
+from pipeline.text import clean_line, shown_url
+
+_log = logging.getLogger(__name__)
+
+_DISK_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""Errors of the system, not of one file."""
+_PROGRESS_BYTES = MIB
+"""A failed attempt that received this much does not count against the number of attempts."""
+
+
+@dataclass(frozen=True)
+class SiteAccess:
+    """How the files of a site are requested.
+
+    new_session: makes the requests.Session of one thread; translate: its errors to ours; admit: waits until a URL may be
+    requested (or the event is set) and counts as one request of its host until it exits; leave_alone: called with a URL whose
+    host must not be asked for a number of seconds; login_state: for a session with a login; checkable: whether its login can be
+    checked.
+    """
+
+    new_session: Callable[[], requests.Session]
+    translate: Translate
+    admit: Callable[[str, threading.Event], contextlib.AbstractContextManager[None]] = lambda url, stopped: contextlib.nullcontext()
+    leave_alone: Callable[[str, float], None] = lambda url, seconds: None
+    login_state: LoginState | None = None
+    checkable: Callable[[], bool] = lambda: True
+
+
+class DownloadWorker:
+    """Fetches files. One object serves all worker threads; `run` is their target."""
+
+    def __init__(self, store: Store, site: SiteAccess, limits: DownloadLimits, *, layout: FolderLayout,
+                 folder: DownloadFolder, transfers: ActiveTransfers, recorder: ResultRecorder) -> None:
+        self._store = store
+        self._site = site
+        self._limits = limits
+        self._layout = layout
+        self._folder = folder
+        self._transfers = transfers
+        self._recorder = recorder
+        self._rate = RateLimiter(limits.rate_bytes_s)
+
+    def run(self) -> None:
+        """Fetch one file after the other until the pool stops."""
+        tools: TransferTools | None = None
+        try:
+            while (transfer := self._transfers.next()) is not None:
+                tools = tools or TransferTools(self._site.new_session(), self._folder, Buffers(self._limits.buffer_bytes),
+                                               self._layout, self._limits, self._site.translate)
+                self._process(tools, transfer)
+        except PipelineError as error:
+            self._transfers.fail(error)
+        except Exception as error:  # noqa: BLE001  otherwise the thread would end unnoticed and the run would hang
+            self._transfers.fail(unexpected_error(error))
+        finally:
+            if tools is not None:
+                tools.client.close()
+
+    def _process(self, tools: TransferTools, transfer: ActiveTransfer) -> None:
+        """Fetch one file. Passes its result on, records a failed attempt, or raises the error that ends the run."""
+        wanted = transfer.wanted
+        try:
+            with self._site.admit(wanted.url, transfer.stopped):
+                found = fetch(tools, wanted, _Records(self._store, wanted),
+                              TransferEvents(transfer.stopped, transfer.on_response,
+                                             lambda count: self._count_bytes(transfer, count)))
+        except StoppedError:
+            if self._transfers.stopping:
+                return  # the scheduler returns all leased downloads to the queue
+        except (DiskFullError, LoginError) as error:  # the next file would fail, too
+            self._transfers.fail(error)
+            return
+        except LeaseLostError as error:
+            _log.warning("%s", error)
+        except StoreError:
+            raise
+        except PipelineError as error:
+            if self._site.login_state is not None and not error.retry:  # an expired session may be the cause
+                self._add_result(tools.client, wanted, error)
+                return
+            self._recorder.record_failure(wanted, error, progressed=transfer.received >= _PROGRESS_BYTES)
+        except OSError as error:
+            if error.errno in _DISK_ERRORS:
+                raise
+            self._recorder.record_failure(wanted, _unforeseen(error, wanted))
+        except Exception as error:  # noqa: BLE001  an error that one response causes must not end the run
+            self._recorder.record_failure(wanted, _unforeseen(error, wanted))
+        else:
+            self._add_result(tools.client, wanted, found)
+            return
+        finally:
+            transfer.close_connection()
+        self._transfers.remove(wanted)
+
+    def _add_result(self, client: requests.Session, wanted: QueuedDownload, found: Fetched | NotModified | PipelineError) -> None:
+        login_epoch = client.epoch if isinstance(client, Client) else 0
+        self._transfers.add_result(FileResult(wanted, found, login_epoch, time.monotonic()))
+
+    def _count_bytes(self, transfer: ActiveTransfer, count: int) -> None:
+        run_bytes = self._transfers.count_bytes(transfer, count)
+        if self._limits.max_run_bytes is not None and run_bytes > self._limits.max_run_bytes:
+            raise DownloadError(f"this run's downloads are more than the {self._limits.max_run_bytes} bytes allowed",
+                                where=shown_url(transfer.wanted.url), fix="raise downloads.max_total")
+        self._rate.spend(count, transfer.stopped)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """The records of one download in the store."""
+
+    store: Store
+    wanted: QueuedDownload
+
+    def is_recorded(self, key: str, /) -> bool:
+        return queue.is_recorded(self.store, key)
+
+    def same_content(self, sha256: str, size_bytes: int) -> Sequence[str]:
+        return queue.same_content(self.store, self.wanted.spider, sha256, size_bytes)
+
+    def record_part(self, *, part_key: str, etag: str, last_modified: str, length: int | None) -> None:
+        queue.record_part(self.store, self.wanted.id, owner=self.store.owner, part_key=part_key, etag=etag,
+                          last_modified=last_modified, length=length)
+
+
+def _unforeseen(error: Exception, wanted: QueuedDownload) -> PipelineError:
+    where = shown_url(wanted.url)
+    _log.error("%s: an unforeseen %s", where, type(error).__name__, exc_info=error)
+    return DownloadError(f"could not be fetched: {type(error).__name__}: {clean_line(str(error), 200)}", where=where,
+                         fix="the run's log has the details; report it")
