@@ -1,1 +1,1 @@
-"""Scrapy, wired to the store: the frontier and page commits there, cookies and proxy from the session."""
+"""Crawls with Scrapy: frontier and page commits in the store, cookies, login and proxy from the session."""

@@ -1,4 +1,4 @@
-"""Gathers all that a callback yields for one response into one page, and commits it whole."""
+"""Collect everything that a callback yields for one response into one page, and commit the page as a whole."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line
 
 MAX_PER_PAGE = 100_000
-"""Items, links and downloads, of each, that one page may give: a page that was made to be endless must not fill the store."""
+"""How many items, links and downloads, of each, one page may yield, so that no page can fill the store."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Found:
-    """What one page gave, yielded in one piece: much cheaper than item by item, for spiders in a hurry.
+    """All output of one page in one object, which is much faster than to yield items one by one.
 
     offsite: links that were left out because they lead to other hosts; redirected_host: a host that belongs to the site too, because a
     start redirected there.
@@ -53,11 +53,11 @@ class Found:
 
 
 class RejectedItemError(Exception):
-    """An item that cannot be stored, with the reason."""
+    """Raised for an item that cannot be stored, with the reason."""
 
 
 class PageCollector:
-    """The spider middleware next to the engine: it sees everything last, and lets nothing through."""
+    """The spider middleware next to the engine: it takes all output of a callback and passes nothing on."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -73,10 +73,10 @@ class PageCollector:
     async def process_spider_output(self, response: Response, result: AsyncIterator[Any]) -> AsyncIterator[Any]:
         await self.collect(response, result)
         return
-        yield  # makes this an async generator, as Scrapy asks
+        yield  # makes this an async generator, which Scrapy requires
 
     async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
-        """Commit the page with all that its callback gives. Raises CloseSpider, and what kept it out of the store."""
+        """Commit the page with all output of its callback. Raises CloseSpider, and the error of the store."""
         page = _PageOutput()
         self._in_progress.add(id(response))
         limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
@@ -88,14 +88,14 @@ class PageCollector:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):
                     await self._add(page, entry)
             else:
-                with limit.step(frontier_id):  # without item pipelines nothing here waits for anything
+                with limit.step(frontier_id):  # without item pipelines there is no await in _add
                     for entry in entries:
                         await self._add(page, entry)
         except CloseSpider:
             self._context.capped = True
             await self._commit(response, page)
             raise
-        except Exception as error:  # noqa: BLE001  a spider may raise anything, and the crawl goes on
+        except Exception as error:  # noqa: BLE001  a spider may raise anything; the crawl continues
             await self._commit_failed(response, error)
         else:
             await self._commit(response, page)
@@ -103,7 +103,7 @@ class PageCollector:
             self._in_progress.discard(id(response))
 
     def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
-        """A callback that failed before it yielded anything; a later failure reaches process_spider_output."""
+        """Handle a callback that failed before it yielded anything. Scrapy passes a later failure to process_spider_output."""
         if isinstance(exception, CloseSpider) or id(response) in self._in_progress:
             return None
         return self._fail(response, exception)
@@ -126,9 +126,9 @@ class PageCollector:
 
     @property
     def _item_processor(self) -> ItemProcessor:
-        keeper = self._crawler.engine.scraper.itemproc
-        assert isinstance(keeper, ItemProcessor)
-        return keeper
+        processor = self._crawler.engine.scraper.itemproc
+        assert isinstance(processor, ItemProcessor)
+        return processor
 
     async def _add(self, page: _PageOutput, entry: Any) -> None:
         if isinstance(entry, Found):
@@ -169,7 +169,7 @@ class PageCollector:
             self._reject(page, data, str(reason))
 
     def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
-        """An item that will not do goes into the store with its reason; one that has its key is not gone."""
+        """Store a rejected item with the reason. An item whose key is known does not count as gone."""
         try:
             plain = as_json(data)
         except RejectedItemError:
@@ -195,7 +195,7 @@ class PageCollector:
             self._scheduler.enqueue_request(request)
 
     async def _commit_failed(self, response: Response, error: Exception) -> None:
-        """Nothing of a page on which the spider failed is kept: half a page would look like a whole one."""
+        """Commit the page as failed, without any output: a part of its output would look like all of it."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
         logger.error("the spider failed on %s", response.url, exc_info=error)
@@ -213,10 +213,10 @@ def _method(response: Response) -> str:
 
 
 class ItemProcessor(ItemPipelineManager):
-    """Keeps items that belong to no page: those of start() and of errbacks."""
+    """Commits items that belong to no page, those of start() and of errbacks; runs the spider's item pipelines."""
 
     async def run_pipelines(self, item: Any) -> Any:
-        """What the spider's own item pipelines make of an item. Raises DropItem."""
+        """Pass an item through the spider's item pipelines and return the result. Raises DropItem."""
         return await super().process_item_async(item)
 
     async def process_item_async(self, item: Any) -> Any:
@@ -230,7 +230,7 @@ class ItemProcessor(ItemPipelineManager):
 
 
 def key_fields(crawler: Crawler) -> tuple[str, ...]:
-    """The fields an item's key is made of: the settings' items.key, else the spider's own `key`."""
+    """The fields that make up an item's key: items.key of the settings, else the spider's attribute `key`."""
     items = context_of(crawler).table.items
     own = getattr(crawler.spidercls, "key", ())
     return (items.key if items else ()) or ((own,) if isinstance(own, str) else tuple(own))
@@ -248,8 +248,8 @@ class _PageOutput:
 
 
 def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
-    """Why a page that no callback wanted is of no use; ("", False) for a fine one."""
-    if response.status == 304:  # Revalidate has put the kept page in the place of one that was asked for
+    """The error of an error page that yielded nothing, and whether it may pass; ("", False) for any other page."""
+    if response.status == 304:  # Revalidate has already replaced each 304 that it asked for by the cached page
         return f"HTTP 304 from {response.url}, though no page is kept of it", True
     if response.status < 400 or page.items or page.links or page.downloads or page.rejects:
         return "", False
@@ -261,7 +261,7 @@ def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
 
 
 def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Download]:
-    """Downloads with the item they belong to: the one with their URL in a field, else the only one of the page."""
+    """Downloads with the key of their item: the item that has their URL in a field, else the only item of the page."""
     owners: dict[str, str] = {}
     for item in items if files else ():
         for value in item.data.values():
@@ -274,7 +274,7 @@ def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Downlo
 
 
 def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
-    """The key of an item within its spider: its key fields, else its URL, else a hash of all of it."""
+    """The key of an item within its spider: its key fields, else its URL, else a hash of the whole item."""
     if not fields and data.get("url"):
         fields = ("url",)
     if not fields:
@@ -289,9 +289,9 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """A value as the store gives it back, so that comparing an item with itself finds no change.
+    """A value as JSON, as the store returns it, so that comparing an item with its stored form finds no change.
 
-    Raises RejectedItemError for what cannot be kept.
+    Raises RejectedItemError for a value that cannot be stored.
     """
     if isinstance(value, str):
         return _storable(value)
@@ -317,7 +317,7 @@ def as_json(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Text that every database takes: no NUL, no half of a surrogate pair (JSON may hold both)."""
+    """Text that every database accepts: without NUL and lone surrogates, both of which JSON may contain."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""What Scrapy's components share during one crawl. They find it at `crawler.pipeline`."""
+"""The state that Scrapy's components share during one crawl: store, session, limits, failures, notes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Failures:
-    """Pages that were of no use, counted by whether that can pass, with the first one's words. robots: those kept out by robots.txt,
-    which are among the permanent ones."""
+    """How many pages failed, and the first error of each kind.
+
+    transient: failures that may pass; permanent: the others, those forbidden by robots.txt (`robots`) among them; spider: those
+    that the spider's own code caused.
+    """
 
     transient: int = 0
     permanent: int = 0
@@ -60,7 +63,7 @@ class Failures:
 
 @dataclass
 class CrawlContext:
-    """One run's crawl. starts: the settings' requests, secrets revealed, by index."""
+    """The context of one run's crawl. starts: the settings' start requests, with their secrets, by index."""
 
     store: Store
     run: Run
@@ -72,25 +75,25 @@ class CrawlContext:
     failures: Failures = field(default_factory=Failures)
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
-    robots: Robots | None = None  # told what is read of robots.txt, for files
+    robots: Robots | None = None  # the rules that downloads use; ObeyRobots adds what it reads
     relogin: Relogin | None = None
-    followers: Followers | None = None  # the run's further processes, in the one that leads them
-    is_follower: bool = False  # whether this process is one of them
+    followers: Followers | None = None  # in the leader of several processes
+    is_follower: bool = False
     fatal: PipelineError | None = None
     hosts: HostSet = field(init=False)  # where links may lead
     added_hosts: list[str] = field(default_factory=list)  # hosts that starts redirected to
-    offsite: set[str] = field(default_factory=set)  # links that were left out for leading to other hosts
-    notes: list[str] = field(default_factory=list)  # what else the run's line says
+    offsite: set[str] = field(default_factory=set)  # links that were left out because they lead to other hosts
+    notes: list[str] = field(default_factory=list)  # further notes for the run's line
     capped: bool = False
     capped_by: str = ""
-    first: tuple[Request, ...] = ()  # put into the frontier at once, instead of one by one by the spider's start()
-    stopping: Callable[[], bool] = lambda: False  # asked before each request: a stop may come while the engine starts
+    first: tuple[Request, ...] = ()  # starts that are put into the frontier at once, instead of by the spider's start()
+    stopping: Callable[[], bool] = lambda: False  # checked before each request: a stop may come while the engine starts
     keep_unseen: bool = False
     keep_pages: bool = False
-    decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # bodies of coded answers, by them
+    decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # bodies without content codings
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
-        """One step of a page that takes CPU time, such as parsing it, within page_cpu_limit. No await may be in it."""
+        """Apply page_cpu_limit to one step of a page, such as parsing it. There must be no await in the step."""
         return contextlib.nullcontext() if self.page_limit is None else self.page_limit.step(frontier_id)
 
     def __post_init__(self) -> None:
@@ -99,7 +102,7 @@ class CrawlContext:
 
     @property
     def committer(self) -> PageWriter:
-        """Set when the scheduler opens, or in a follower before the crawl starts."""
+        """The writer of this crawl's pages. It is set when the scheduler opens, or in a follower before the crawl starts."""
         assert self._committer is not None
         return self._committer
 
@@ -108,26 +111,26 @@ class CrawlContext:
         self._committer = writer
 
     async def close_committer(self) -> None:
-        """Commit what waits, if anything was ever opened."""
+        """Commit what waits, if the crawl ever opened."""
         if self._committer is not None:
             await self._committer.close()
 
     def known_keys(self, keys: Iterable[str]) -> set[str]:
-        """Those of the keys under which the spider has items."""
+        """Which of the keys belong to items that the spider has in the store."""
         return items.known_keys(self.store, self.run.spider, keys)
 
     def latest_items(self, limit: int) -> list[dict[str, Json]]:
-        """Of the spider, those of the newest passes first."""
+        """The spider's items in the store, those of the newest passes first."""
         return items.latest(self.store, self.run.spider, limit=limit)
 
     def note(self, text: str) -> None:
-        """Say something of this run once, in its log and in its line."""
+        """Add a note to the run's log and line, unless it is there already."""
         if text not in self.notes:
             self.notes.append(text)
             logger.warning("%s", text)
 
     def add_host(self, place: str) -> None:
-        """Links may lead to this host, too."""
+        """Add a host (host:port) to those that links may lead to."""
         if place and place not in self.added_hosts:
             self.added_hosts.append(place)
             self.hosts.add(place)
@@ -135,7 +138,7 @@ class CrawlContext:
                 self.session.login_state.expiry.add_host(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-        """What a Page says of the login its request was sent with (the present one where it was not sent)."""
+        """The fields of a Page about the login its request was sent with, or the current login for a request not sent."""
         login_state = self.session.login_state
         if login_state is None:
             return {}
@@ -144,4 +147,5 @@ class CrawlContext:
 
 
 def context_of(crawler: Crawler) -> CrawlContext:
+    """The context of a crawler's run, which make_crawler() puts at `crawler.pipeline`."""
     return cast("CrawlContext", cast("Any", crawler).pipeline)

@@ -1,4 +1,4 @@
-"""One crawl from its context to its ending: Scrapy's settings, the spider's class, the engine, the verdict."""
+"""Run one crawl: Scrapy's settings and middlewares, the spider class, its starts, the engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,16 @@ from scrapy.settings.default_settings import RETRY_EXCEPTIONS
 from scrapy.spiders import Spider
 from twisted.python.failure import Failure
 
-from pipeline.crawl.context import CrawlContext, Failures
-from pipeline.crawl.extract.links import left_out_note
+from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
 from pipeline.crawl.interfaces import FROM_START, START
 from pipeline.crawl.processes.leader import FollowerGroup
 from pipeline.crawl.scrapy.fast_engine import FastCrawler
+from pipeline.crawl.verdict import verdict
 from pipeline.errors import SpiderError
-from pipeline.model import FrontierState, Json, Outcome, Request
-from pipeline.session import UNCHECKABLE, PreparedStart
-from pipeline.store.crawl import frontier as stored_frontier
-from pipeline.store.crawl import refusals
+from pipeline.model import Json, Request
+from pipeline.session import PreparedStart
 from pipeline.store.runs.runs import Ending
-from pipeline.text import counted, shown_url
 from pipeline.urls import absolute
 
 BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",
@@ -73,31 +70,31 @@ _SPIDER_MIDDLEWARES = {
 }
 
 _RETRIED = [each for each in RETRY_EXCEPTIONS if "handlers.http11" not in str(each)]
-"""What is raised by Scrapy's own handler, which takes its share of a start to load, is never raised by ours."""
+"""Scrapy's list without the exceptions of its own HTTP handler, which would take time to load and which ours never raises."""
 
 _FOR_PYTHON_SPIDERS = frozenset({
     "scrapy.spidermiddlewares.start.StartSpiderMiddleware",
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware",
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware",
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
-"""What looks at scrapy.Requests among a callback's output, or at a spider's attributes: the built-in ones have neither."""
+"""Middlewares for what only Python spiders have: scrapy.Requests in a callback's output, and attributes of the spider."""
 
 _FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.scrapy.fast_engine.RefererOnRedirects"}
-"""Their links say themselves where they come from."""
+"""Middlewares that built-in spiders have in place of others: the links of a built-in spider carry their Referer already."""
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrapy.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
            "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract")
-"""What a crawl loads by name: imported before the fork, so that a run starts in tens of milliseconds."""
+"""What a crawl loads by name. The forkserver imports it before the fork, so that a run starts in tens of milliseconds."""
 
 
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
-    """Everything Scrapy is told. What keeps a run safe outranks a spider's custom_settings."""
+    """Scrapy's settings for a run. Those that keep it safe take precedence over a spider's custom_settings."""
     table = context.table
     left_out = _FOR_PYTHON_SPIDERS if table.spider in BUILT_IN else frozenset()
     replaced = _FOR_BUILT_IN if table.spider in BUILT_IN else {}
     settings = ScrapySettings({
-        "CONCURRENT_ITEMS": 1,  # tasks for every response; the collector lets nothing through to them
+        "CONCURRENT_ITEMS": 1,  # Scrapy starts as many tasks for each response; the collector leaves them nothing to do
         "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
         "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
         "DOWNLOAD_DELAY": table.delay,
@@ -138,9 +135,9 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
 
 
 def spider_class(name: str, folder: Path) -> type[Spider]:
-    """The class of a built-in spider, or of "module:Class" looked up beside settings.toml first.
+    """The class of a built-in spider, or of "module:Class", looked up in the folder of settings.toml first.
 
-    Raises SpiderError saying what could not be imported and why.
+    Raises SpiderError with the reason when it cannot be imported.
     """
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if str(folder) not in sys.path:
@@ -151,7 +148,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
         raise SpiderError(f"there is no module {error.name}", where=name,
                           fix=f"put it beside settings.toml, in {folder}") from error
     except Exception as error:
-        raise SpiderError(f"its module failed: {type(error).__name__}: {error}", where=name) from error
+        raise SpiderError(f"its module could not be imported: {type(error).__name__}: {error}", where=name) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Spider)):
         raise SpiderError(f"{module_name} has no spider class {class_name}", where=name,
@@ -160,7 +157,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
-    """Scrapy, told everything, with the context where its components look for it."""
+    """A Scrapy crawler for a run. Its components find the context by context_of()."""
     crawler = FastCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
@@ -168,9 +165,9 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
 
 async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
                 followers: Sequence[socket.socket] = ()) -> Ending:
-    """Crawl until the frontier is empty, a limit is met or `stop` is set; say how it ended.
+    """Crawl until the frontier is empty, a limit is met or `stop` is set. Returns how the crawl ended.
 
-    followers: sockets to the run's further processes, which fetch some of it.
+    followers: sockets to the run's other processes, which fetch a part of the pages.
     """
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
@@ -181,7 +178,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     crawler = make_crawler(context, spidercls)
 
     def start_failed(failure: Failure, response: Any) -> None:
-        if response is None:  # the failures of callbacks are the collector's
+        if response is None:  # PageCollector handles the failures of callbacks
             context.failures.add(f"its start() failed: {type(failure.value).__name__}: {failure.value}",
                                  "SpiderError", transient=False)
 
@@ -194,28 +191,13 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         stopper.cancel()
         if context.followers is not None:
             await context.followers.close()
-        scheduler = crawler._engine and crawler.engine.scheduler  # None when it never opened
+        scheduler = crawler._engine and crawler.engine.scheduler  # None when the engine was never opened
         if isinstance(scheduler, FrontierScheduler):
             await scheduler.finish()
         else:
             await context.close_committer()
         context.session.jar.save()
-    return _verdict(context, stopped=stop.is_set())
-
-
-def _failures_note(failures: Failures, pages: int) -> str:
-    failed = failures.transient + failures.permanent - failures.robots
-    return "; ".join(filter(None, (
-        f"{failed} of {pages} pages failed; the first: {failures.first}" if failed else "",
-        f"{counted(failures.robots, 'page')} kept out by robots.txt; the first: {failures.first_by_robots}" if failures.robots else "")))
-
-
-def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
-    """ "3 pages refused: 403 from site.example", "" for none. refused: by status and host; what: pages or files, in the singular."""
-    if not refused:
-        return ""
-    by = ", ".join(f"{status} from {host}" for status, host in sorted(refused, key=lambda each: -refused[each])[:3])
-    return f"{counted(sum(refused.values()), what)} refused: {by}{', …' if len(refused) > 3 else ''}"
+    return verdict(context, stopped=stop.is_set())
 
 
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
@@ -224,10 +206,10 @@ async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
 
 
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
-    """The class under the name the settings give it, and with their starts where it has none of its own."""
+    """The class with the name from the settings, and with their starts unless it has a start() of its own."""
     attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
     if context.is_follower or context.first:
-        attributes["start"] = _nothing
+        attributes["start"] = _no_start
     elif context.starts and spidercls.start is Spider.start:
         async def start(self: Spider) -> AsyncIterator[scrapy.Request]:
             for index, declared in enumerate(context.starts):
@@ -236,19 +218,19 @@ def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Sp
     return type(spidercls.__name__, (spidercls,), attributes | {"__module__": spidercls.__module__})
 
 
-async def _nothing(spider: Spider) -> AsyncIterator[scrapy.Request]:
-    """The start of who finds all in the frontier."""
+async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:
+    """The start() of a spider whose requests are all in the frontier already."""
     return
     yield
 
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
-    """A start as the frontier keeps it: its body, headers and secrets are filled in when it is sent."""
+    """A start as the frontier stores it. FillStartRequest adds its body, headers and secrets when it is sent."""
     return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
 
 
 def _first(context: CrawlContext, index: int) -> Request:
-    """The same in the frontier's own form."""
+    """The start with this index as a request of the frontier."""
     return Request(_start_url(context.starts[index]), meta={FROM_START: True} | _start_meta(context, index))
 
 
@@ -257,54 +239,7 @@ def _start_url(start: PreparedStart) -> str:
 
 
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
-    """Which start a request is, where it is more than a URL."""
+    """The meta that says which start a request is; none for a start that is only a URL."""
     start = context.starts[index]
     plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
     return {} if plain else {START: index}
-
-
-def _verdict(context: CrawlContext, *, stopped: bool) -> Ending:
-    failures = context.failures
-    first = failures.first or failures.first_by_robots
-    if context.fatal is not None:
-        return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
-                      retry=context.fatal.retry)
-    states = stored_frontier.counts(context.store, context.run.pass_id)
-    left = states.get(FrontierState.WAITING, 0) + states.get(FrontierState.TENTATIVE, 0)
-    if stopped and left:
-        return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
-    if left and not context.capped:
-        return Ending(Outcome.FAILED, first or f"ended with {left} pages to go", failures.first_kind or
-                      "SpiderError", keep_open=True, retry=bool(failures.transient))
-    aside = states.get(FrontierState.ASIDE, 0)
-    first_aside = stored_frontier.first_set_aside(context.store, context.run.pass_id) if aside else ""
-    if (first or aside) and not states.get(FrontierState.DONE, 0):
-        return Ending(Outcome.FAILED, first or first_aside, failures.first_kind or "SpiderError",
-                      retry=bool(failures.transient))
-    if not states and not context.progress.items:
-        return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
-    failed = failures.transient + failures.permanent
-    note = _failures_note(failures, context.progress.pages)
-    if aside:
-        note = f"{aside} page{'s' * (aside > 1)} set aside; the first: {first_aside}" + (f"; {note}" if note else "")
-    complete = not (left or context.capped or failures.transient or failures.spider or aside
-                    or states.get(FrontierState.MISSED, 0))
-    note = "; ".join(filter(None, (note, *context.notes, left_out_note(context.offsite))))
-    refused, given_before = refusals.refused(context.store, context.run)
-    if refused:
-        note = "; ".join(filter(None, (refusals_note(refused, "page"), note)))
-        complete = complete and not given_before  # what was on them would look as if it were gone
-    if empty := refusals.newly_empty(context.store, context.run):
-        told = (f"{len(empty)} page{'s' * (len(empty) > 1)} came empty, and had items before; the first: {shown_url(empty[0])}; "
-                "if they are meant to be empty, exclude them with deny")
-        note = "; ".join(filter(None, (told, note)))
-        complete = False
-    if not context.session.checkable:
-        complete = False
-        note = note or UNCHECKABLE
-    if not complete and context.capped and not note:
-        note = context.capped_by or "closed early"
-    coverage = context.table.items.coverage if context.table.items is not None else {}
-    return Ending(Outcome.SUCCEEDED, note, failures.first_kind if failed else "", complete=complete, coverage=coverage,
-                  keep_unseen=context.keep_unseen)
-

@@ -11,37 +11,40 @@ from pipeline.model import Page, Request
 from pipeline.store.crawl.frontier import Queued
 
 FRONTIER_ID = "pipeline_frontier_id"
-"""The meta key that says which frontier row a request answers; None for one kept in memory only."""
+"""The meta key with the frontier row of a request; its value is None for a request that is kept in memory only."""
 
 START = "pipeline_start"
-"""The meta key that says which `start` of the settings a request is: its body and secrets stay out of the store."""
+"""The meta key with the index of the request's `start` in the settings, whose body and secrets stay out of the store."""
 
 PART = "pipeline_part"
-"""The meta key that tells apart requests of one URL: the page number in a body, the item a details page is for."""
+"""The meta key that distinguishes requests with the same URL: a page number in the body, the item of a details page."""
 
 FROM_START = "pipeline_begun"
-"""The meta key, in the store only, of a request of the spider's own start(): where it goes may be private."""
+"""The meta key, in the store only, of a request from the spider's start(): its address may be a private one."""
 
 EPOCH = "pipeline_login_epoch"
-"""The meta key that says during which login a request was sent."""
+"""The meta key with the epoch of the login that a request was sent with."""
 
 SAFE_TO_REPLAY = "safe_to_replay"
-"""The meta key by which a spider says that a POST may be sent twice."""
+"""The meta key by which a spider allows a POST to be sent twice."""
 
 NOT_BEFORE = "pipeline_not_before"
-"""The meta key of a request that waits in the frontier: the event loop's time at which it may go."""
+"""The meta key of a request that is delayed: the event loop's time before which it must not be sent."""
 
 WHOLE = "pipeline_whole"
-"""The meta key of a request that is sent again without conditions."""
+"""The meta key of a request that must be sent without conditions, so that its page comes whole and not as a 304."""
 
 
 class HostPausedError(Exception):
-    """The host of a request is left alone for now; it goes back to the frontier."""
+    """The host of a request is paused (Retry-After); the request goes back to the frontier."""
 
 
 class PageWriter(Protocol):
-    """Commits the pages of a crawl: frontier.committer.Committer, frontier.unproved_pages.UnprovedPages in front of it where
-    there is a login, or processes.follower.LeaderClient in a run's further processes."""
+    """Commits the pages of a crawl.
+
+    Implemented by frontier.committer.Committer, by frontier.unproved_pages.UnprovedPages in front of it for a session with
+    a login, and by processes.follower.LeaderClient in a follower process.
+    """
 
     @property
     def idle(self) -> bool: ...
@@ -52,7 +55,7 @@ class PageWriter(Protocol):
 
 
 class RowSource(Protocol):
-    """The frontier as the leader of several processes sees it: rows to hand out, and where they come back."""
+    """The frontier as the leader of several processes uses it: rows to hand out to followers, and to take back."""
 
     @property
     def ready(self) -> int: ...
@@ -63,7 +66,7 @@ class RowSource(Protocol):
 
 
 class Followers(Protocol):
-    """The run's further processes as the frontier sees them: processes.leader.FollowerGroup."""
+    """The run's follower processes as the frontier uses them; implemented by processes.leader.FollowerGroup."""
 
     @property
     def at_work(self) -> bool: ...

@@ -1,7 +1,7 @@
-"""Ends this process when one page takes too much CPU time, and leaves word of which page it was for the parent.
+"""End this process when one page takes too much CPU time; a file tells the parent which page it was.
 
-Parsers are C code that holds Python's lock: no thread of this process could interrupt them. The kernel can: its timer
-of CPU time ends the process with SIGPROF. The parent then sets the page aside and starts the run's process again.
+Parsers are C code that holds Python's lock, so that no thread of this process could interrupt them. The kernel can: its
+CPU timer ends the process with SIGPROF. The parent then sets the page aside and starts the run's process again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class PageLimit:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._note(None)  # the file has its size now: no later write needs room
+            self._note(None)  # gives the file its final size, so that no later write needs disk space
         except OSError as error:
             logger.warning("a page that takes too much CPU time will end the run: %s: %s", file, error.strerror)
             self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     @contextmanager
     def step(self, frontier_id: int | None) -> Iterator[None]:
-        """One step of a page, without an await in it."""
+        """Apply the limit to one step of a page. There must be no await in it."""
         self._begin(frontier_id)
         try:
             yield
@@ -42,7 +42,7 @@ class PageLimit:
             self._end()
 
     def steps(self, entries: Iterable[_T], frontier_id: int | None) -> Iterator[_T]:
-        """The same entries, each made within the limit."""
+        """Yield the same entries. The limit applies to the making of each."""
         iterator = iter(entries)
         while True:
             self._begin(frontier_id)
@@ -55,7 +55,7 @@ class PageLimit:
             yield entry
 
     async def noted(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
-        """The same entries, without a limit: what awaits something would be charged with what others do meanwhile."""
+        """Yield the same entries without a limit, since the CPU time of an await is that of other tasks."""
         while True:
             self._note(frontier_id)
             try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from pipeline.crawl.crawler import refusals_note
+from pipeline.crawl.verdict import refusals_note
 from pipeline.download.limits import DownloadLimits
 from pipeline.download.pool import DownloadPool
 from pipeline.download.response.request import TryLaterError, refused_status

@@ -250,7 +250,7 @@ def test_requests_that_cannot_be_kept_make_the_next_run_start_over(crawls: Crawl
 
 @pytest.mark.parametrize(("name", "words"), [
     ("spiders.missing_one:Own", "there is no module spiders.missing_one"),
-    ("spiders.broken:Own", "its module failed: SyntaxError"),
+    ("spiders.broken:Own", "its module could not be imported: SyntaxError"),
     ("spiders.empty:Own", "has no spider class Own")])
 def test_a_spider_that_cannot_be_loaded_says_why(crawls: Crawls, name: str, words: str) -> None:
     folder = crawls.folder / "spiders"

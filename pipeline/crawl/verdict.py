@@ -1,0 +1,99 @@
+"""The ending of a crawl: failed, stopped or succeeded, whether the pass is complete, and the notes in the run's line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.crawl.context import CrawlContext, Failures
+from pipeline.crawl.extract.links import left_out_note
+from pipeline.model import FrontierState, Outcome
+from pipeline.session import UNCHECKABLE
+from pipeline.store.crawl import frontier as stored_frontier
+from pipeline.store.crawl import refusals
+from pipeline.store.runs.runs import Ending
+from pipeline.text import counted, shown_url
+
+_States = Mapping[FrontierState, int]
+
+
+def verdict(context: CrawlContext, *, stopped: bool) -> Ending:
+    """The ending of a crawl that is over. stopped: a stop was requested."""
+    if context.fatal is not None:
+        return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
+                      retry=context.fatal.retry)
+    states = stored_frontier.counts(context.store, context.run.pass_id)
+    left = states.get(FrontierState.WAITING, 0) + states.get(FrontierState.TENTATIVE, 0)
+    aside = states.get(FrontierState.ASIDE, 0)
+    first_aside = stored_frontier.first_set_aside(context.store, context.run.pass_id) if aside else ""
+    return (_unfinished(context, left=left, stopped=stopped) or _without_pages(context, states, first_aside)
+            or _succeeded(context, states, left=left, first_aside=first_aside))
+
+
+def _unfinished(context: CrawlContext, *, left: int, stopped: bool) -> Ending | None:
+    """The ending of a crawl that was stopped, or that ended while pages were left although no limit was met."""
+    failures = context.failures
+    if stopped and left:
+        return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
+    if left and not context.capped:
+        return Ending(Outcome.FAILED, failures.first or failures.first_by_robots or f"ended with {left} pages to go",
+                      failures.first_kind or "SpiderError", keep_open=True, retry=bool(failures.transient))
+    return None
+
+
+def _without_pages(context: CrawlContext, states: _States, first_aside: str) -> Ending | None:
+    """The ending of a crawl in which no page succeeded."""
+    failures = context.failures
+    first = failures.first or failures.first_by_robots
+    if (first or states.get(FrontierState.ASIDE, 0)) and not states.get(FrontierState.DONE, 0):
+        return Ending(Outcome.FAILED, first or first_aside, failures.first_kind or "SpiderError",
+                      retry=bool(failures.transient))
+    if not states and not context.progress.items:
+        return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
+    return None
+
+
+def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside: str) -> Ending:
+    """The ending of a crawl that succeeded. It is complete unless something may be missing that the site has."""
+    failures = context.failures
+    aside = states.get(FrontierState.ASIDE, 0)
+    complete = not (left or context.capped or failures.transient or failures.spider or aside
+                    or states.get(FrontierState.MISSED, 0))
+    refused, given_before = refusals.refused(context.store, context.run)
+    empty = refusals.newly_empty(context.store, context.run)
+    if (refused and given_before) or empty or not context.session.checkable:
+        complete = False  # the items that were on these pages are not gone
+    note = _joined(
+        (f"{counted(len(empty), 'page')} came empty, and had items before; the first: {shown_url(empty[0])}; "
+         "if they are meant to be empty, exclude them with deny") if empty else "",
+        refusals_note(refused, "page"),
+        f"{counted(aside, 'page')} set aside; the first: {first_aside}" if aside else "",
+        _failures_note(failures, context.progress.pages), *context.notes, left_out_note(context.offsite))
+    if not note and not context.session.checkable:
+        note = UNCHECKABLE
+    if not note and not complete and context.capped:
+        note = context.capped_by or "closed early"
+    failed = failures.transient + failures.permanent
+    coverage = context.table.items.coverage if context.table.items is not None else {}
+    return Ending(Outcome.SUCCEEDED, note, failures.first_kind if failed else "", complete=complete, coverage=coverage,
+                  keep_unseen=context.keep_unseen)
+
+
+def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
+    """ "3 pages refused: 403 from site.example", "" for none. refused: how many by status and host; what: "page" or "file"."""
+    if not refused:
+        return ""
+    by = ", ".join(f"{status} from {host}" for status, host in sorted(refused, key=lambda each: -refused[each])[:3])
+    return f"{counted(sum(refused.values()), what)} refused: {by}{', …' if len(refused) > 3 else ''}"
+
+
+def _failures_note(failures: Failures, pages: int) -> str:
+    failed = failures.transient + failures.permanent - failures.robots
+    by_robots = counted(failures.robots, "page") if failures.robots else ""
+    return _joined(
+        f"{failed} of {pages} pages failed; the first: {failures.first}" if failed else "",
+        f"{by_robots} kept out by robots.txt; the first: {failures.first_by_robots}" if by_robots else "")
+
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
