@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipeline.mail.message import compose
-from pipeline.mail.message.dkim import signer_of
-from pipeline.mail.render.render import render_alert
 from pipeline.mail.render.translations import ALERT_WORDINGS, AlertWording
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
@@ -86,6 +83,10 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
 def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
              log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
     """Render the mail into the file store. Its name and Message-ID are derived from its content."""
+    # 12 MB that a service without an alert does not need.
+    from pipeline.mail.message import compose  # noqa: PLC0415
+    from pipeline.mail.message.dkim import signer_of  # noqa: PLC0415
+    from pipeline.mail.render.render import render_alert  # noqa: PLC0415
     words = ALERT_WORDINGS[settings.alerts.language]
     seed = "\0".join([*(f"{t.spider} {t.kind.value} {t.since.isoformat()}" for t in started),
                       *(f"over {alert.id} {alert.told_at.isoformat()}" for alert in over)])

@@ -119,7 +119,7 @@ class Service:
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
             await self._start_servers(stack)
-            warm_up("pipeline.mail.digest", "pipeline.mail.formats.xlsx_format", "pipeline.session.cookies.suffixes")
+            warm_up("pipeline.session.cookies.suffixes")
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._recovery.at_start()

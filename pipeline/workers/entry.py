@@ -130,7 +130,7 @@ def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: s
     """Render a digest into the outbox. less: the presentation to begin with and the reason, when earlier processes were
     killed while they rendered a richer presentation."""
     first, problem = less
-    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  a crawl does not need it; a service preloads it
+    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  crawls do not need it
     try:
         mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem)
     except PipelineError:

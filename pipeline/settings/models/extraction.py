@@ -11,7 +11,6 @@ import cssselect
 import jmespath
 import regex
 from jmespath.exceptions import JMESPathError
-from lxml import etree  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -30,6 +29,7 @@ def check_css(value: str | None) -> str | None:
 
 def _check_xpath(value: str | None) -> str | None:
     if value is not None:
+        from lxml import etree  # type: ignore[import-untyped]  # noqa: PLC0415  4 MB: only where a rule is XPath
         try:
             etree.XPath(value, namespaces={"re": "http://exslt.org/regular-expressions"})
         except etree.XPathError as error:
