@@ -252,7 +252,7 @@ def test_after_a_kill_the_next_start_looks_for_damage_and_half_written_files(pro
     left = program.data / "jars" / f".shop.txt.{2**22 - 1}-7.tmp"
     left.touch()
     program.serve()
-    eventually(lambda: "the database is whole" in program.log())
+    eventually(lambda: "the database has no damage" in program.log())
     assert not left.exists()
     assert program.stop() == 0
     before = program.log().count("last stop was unclean")
