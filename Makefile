@@ -33,8 +33,8 @@ check: install  ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: install  ## docs/settings-reference.md, generated from the settings models
-	$(BIN)/python -m pipeline.settings.reference > docs/settings-reference.md
+docs: install  ## the settings reference and the tables of registered parts in docs/, generated from the code
+	$(BIN)/python docs/generate.py
 
 bench: install  ## speed and memory, side by side with peers; takes minutes
 	$(BIN)/python -m benchmarks

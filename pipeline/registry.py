@@ -1,6 +1,6 @@
-"""The registry of mail transports and attachment formats. One line registers one; its module is loaded on first use.
+"""The registry of built-in spiders, mail transports and attachment formats.
 
-The registry is below the settings, so that settings, CLI and mail use the same names.
+One line registers one; its module is loaded on first use. The registry is below the settings, so that settings, CLI and mail use the same names.
 """
 
 from __future__ import annotations
@@ -8,6 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+
+@dataclass(frozen=True)
+class RegisteredSpider:
+    """spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`.
+
+    declares_items: its items are what [spiders.NAME.items] declares, so that `items` needs at least one field.
+    """
+
+    spider_class: str
+    declares_items: bool = False
+
+
+BUILT_IN_SPIDERS: dict[str, RegisteredSpider] = {
+    "crawl": RegisteredSpider("spiders.crawl:CrawlSpider", declares_items=True),
+    "watch": RegisteredSpider("spiders.watch:WatchSpider"),
+    "feed": RegisteredSpider("spiders.feed:FeedSpider"),
+    "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider"),
+}
+"""What `spider` in [spiders.NAME] can name; any other value is a user's "module:Class"."""
+DEFAULT_SPIDER = "crawl"
+"""The spider where `spider` is not set."""
 
 
 @dataclass(frozen=True)

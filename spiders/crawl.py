@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Self
 
-import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
 
+from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.collector import Found
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
@@ -34,10 +34,12 @@ _ANSWERS = [status for status in range(400, 500) if status not in (408, 425, 429
 """Refusals of a details page that will not pass: the item is dealt with, instead of looking as if it were gone."""
 
 
-class CrawlSpider(scrapy.Spider):
+class CrawlSpider(BuiltInSpider):
     """Follows links on the hosts it was started at, and yields what each page gave in one piece."""
 
     name = "crawl"
+    does = "follows links and extracts items as the settings say"
+    item = "what `items` describes"
 
     def __init__(self, table: SpiderTable, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -52,14 +54,17 @@ class CrawlSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        spider = super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+        spider = super().from_crawler(crawler, *args, **kwargs)
         spider._follow.hosts = context_of(crawler).hosts
         return spider
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
-        """Its own, from its settings."""
         return {"table": table}
+
+    @classmethod
+    def uses_item_rules(cls, table: SpiderTable) -> bool:
+        return True
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         document = document_of(response)

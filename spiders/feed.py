@@ -14,10 +14,10 @@ from hashlib import sha256
 from typing import Any, Self
 
 import feedparser  # type: ignore[import-untyped]
-import scrapy
 from scrapy.crawler import Crawler
 from scrapy.http import Response, TextResponse
 
+from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.collector import Found
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.extract.page_text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
@@ -59,7 +59,7 @@ class Entry:
     link: str = ""
 
 
-class FeedSpider(scrapy.Spider):
+class FeedSpider(BuiltInSpider):
     """Items have id, url, title, author, published, summary, tags and feed; summary is text.
 
     With `args = { files = true }` enclosures are downloaded. An entry with a new id, but the link and title of one that has
@@ -69,6 +69,8 @@ class FeedSpider(scrapy.Spider):
 
     name = "feed"
     key = "id"
+    does = "reads RSS 0.9–2.0, Atom and JSON Feed"
+    item = "an entry: `id`, `url`, `title`, `author`, `published`, `summary`, `tags`, `feed`"
     keep_unseen = True
 
     def __init__(self, *, files: bool, encoding: str | None, by_link: bool = False, context: CrawlContext | None = None,
@@ -81,12 +83,10 @@ class FeedSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        context = context_of(crawler)
-        return super().from_crawler(crawler, *args, context=context, **cls.arguments(context.table), **kwargs)
+        return super().from_crawler(crawler, *args, context=context_of(crawler), **kwargs)
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
-        """Its own, from its settings."""
         return {"files": bool(table.args.get("files")), "encoding": table.encoding, "by_link": table.args.get("ids") == "link"}
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:

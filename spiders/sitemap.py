@@ -48,12 +48,18 @@ class SitemapSpider(CrawlSpider):
 
     name = "sitemap"
     key = "url"
+    does = "reads sitemaps, indexes of them, gzip, plain lists; also a robots.txt's `Sitemap:` lines"
+    item = "a URL: `url`, `lastmod`, `changefreq`, `priority`; with `items`, the pages themselves"
 
     def __init__(self, table: SpiderTable, **kwargs: Any) -> None:
         super().__init__(table, **kwargs)
         self._max_bytes = table.max_page_size
         self._fetches = table.items is not None
         self._allowed = Allowed(table.allow, table.deny)
+
+    @classmethod
+    def uses_item_rules(cls, table: SpiderTable) -> bool:
+        return table.items is not None
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         nesting = response.meta.get(_SITEMAP, None if response.meta.get("depth") else 0)

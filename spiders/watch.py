@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import scrapy
-from scrapy.crawler import Crawler
+import regex
 from scrapy.http import Response
 
+from pipeline.crawl.built_in import BuiltInSpider, TriedRule
 from pipeline.crawl.collector import Found
-from pipeline.crawl.context import context_of
-from pipeline.crawl.extract import Reader, Refused, RuleFailedError
+from pipeline.crawl.extract import Document, Reader, Refused, RuleFailedError
 from pipeline.crawl.extract.page_text import Noise, is_binary, is_html, page_text, plain_text
+from pipeline.documents.regexes import search
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
 
 
-class WatchSpider(scrapy.Spider):
+class WatchSpider(BuiltInSpider):
     """The items have url, name and text: the lines of a page that are neither empty nor noise; what is no HTML as it is."""
 
     name = "watch"
     key = "url"
+    does = "compares the text of pages, or of parts of them"
+    item = "a page: `url`, `name`, `text`"
 
     def __init__(self, table: WatchTable, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,13 +39,19 @@ class WatchSpider(scrapy.Spider):
         self._noise = Noise(table.ignore)
 
     @classmethod
-    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        return super().from_crawler(crawler, *args, **cls.arguments(context_of(crawler).table), **kwargs)
+    def arguments(cls, table: SpiderTable) -> dict[str, Any]:
+        return {"table": table.watch}
 
     @classmethod
-    def arguments(cls, table: SpiderTable) -> dict[str, Any]:
-        """Its own, from its settings."""
-        return {"table": table.watch}
+    def own_rules(cls, table: SpiderTable, document: Document) -> Iterator[TriedRule]:
+        """The part, the name, and in which lines each pattern of `ignore` matches."""
+        watch = table.watch
+        for name, rule in (("watch.part", watch.part), ("watch.name", watch.name)):
+            if rule is not None:
+                yield TriedRule(name, rule, partial(_values, rule, document))
+        lines = _lines(watch.part, document)
+        for place, pattern in enumerate(watch.ignore):
+            yield TriedRule(f"watch.ignore[{place}]", pattern, partial(_matches, pattern, lines))
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         """A page whose part is missing is refused: it is not the page we watch, and not a change of it."""
@@ -72,3 +81,25 @@ class WatchSpider(scrapy.Spider):
             yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}])
         except RuleFailedError as reason:
             yield Found(refused=[Refused({"url": url}, str(reason))])
+
+
+def _values(rule: SelectorTable, document: Document) -> list[Any]:
+    return Reader(rule).values(document)
+
+
+def _matches(pattern: str, lines: Iterable[str]) -> list[str]:
+    """What a pattern of `ignore` matches, for each line in which it matches."""
+    compiled = regex.compile(f"(?:{pattern})")
+    return [match for line in lines if (match := search(compiled, line)) is not None]
+
+
+def _lines(part: SelectorTable | None, document: Document) -> list[str]:
+    """The lines of the watched part of a page; none where the part's selector fails, which is shown with it."""
+    if part is None:
+        read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text
+        return read(document.text).splitlines()
+    try:
+        values = Reader(part.model_copy(update={"type": "html"})).values(document)
+    except RuleFailedError:
+        return []
+    return page_text("\n".join(map(str, values))).splitlines()

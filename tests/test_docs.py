@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate import pages
 from pipeline.cli.main import main
 from pipeline.settings import load
 
@@ -92,6 +93,11 @@ def test_the_exit_codes_of_the_page_are_those_of_the_errors() -> None:
                 if isinstance(entry, type) and issubclass(entry, errors.PipelineError)}
     page = (ROOT / "docs" / "commands.md").read_text("utf-8").partition("## Exit codes")[2]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == families | {0}
+
+
+@pytest.mark.parametrize(("page", "text"), pages().items(), ids=named)
+def test_a_generated_part_is_what_make_docs_writes(page: Path, text: str) -> None:
+    assert page.read_text("utf-8") == text
 
 
 def test_the_shipped_settings_have_no_problem() -> None:

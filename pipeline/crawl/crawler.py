@@ -26,12 +26,10 @@ from pipeline.crawl.scrapy.fast_engine import FastCrawler
 from pipeline.crawl.verdict import verdict
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
+from pipeline.registry import BUILT_IN_SPIDERS
 from pipeline.session import PreparedStart
 from pipeline.store.runs.runs import Ending
 from pipeline.urls import absolute
-
-BUILT_IN = {"crawl": "spiders.crawl:CrawlSpider", "feed": "spiders.feed:FeedSpider",
-            "sitemap": "spiders.sitemap:SitemapSpider", "watch": "spiders.watch:WatchSpider"}
 
 _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.middlewares.cookies_and_headers.RefusePrivateAddresses": 20,
@@ -91,8 +89,8 @@ PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrap
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     """Scrapy's settings for a run. Those that keep it safe take precedence over a spider's custom_settings."""
     table = context.table
-    left_out = _FOR_PYTHON_SPIDERS if table.spider in BUILT_IN else frozenset()
-    replaced = _FOR_BUILT_IN if table.spider in BUILT_IN else {}
+    left_out = _FOR_PYTHON_SPIDERS if table.is_built_in else frozenset()
+    replaced = _FOR_BUILT_IN if table.is_built_in else {}
     settings = ScrapySettings({
         "CONCURRENT_ITEMS": 1,  # Scrapy starts as many tasks for each response; the collector leaves them nothing to do
         "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
@@ -139,7 +137,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
     Raises SpiderError with the reason when it cannot be imported.
     """
-    module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
+    module_name, _, class_name = (BUILT_IN_SPIDERS[name].spider_class if name in BUILT_IN_SPIDERS else name).partition(":")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
@@ -173,7 +171,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
     if followers:
         context.followers = await FollowerGroup.open(context, followers)
-    if context.table.spider in BUILT_IN and spidercls.start is Spider.start:
+    if context.table.is_built_in and spidercls.start is Spider.start:
         context.first = tuple(_first(context, index) for index in range(len(context.starts)))
     crawler = make_crawler(context, spidercls)
 
@@ -185,7 +183,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     crawler.signals.connect(start_failed, signal=signals.spider_error)
     stopper = asyncio.create_task(_stop_when(stop, crawler))
     try:
-        arguments = {} if context.table.spider in BUILT_IN else context.table.args
+        arguments = {} if context.table.is_built_in else context.table.args
         await crawler.crawl_async(**arguments)
     finally:
         stopper.cancel()

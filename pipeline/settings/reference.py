@@ -1,6 +1,6 @@
 """Generate docs/settings-reference.md: every key of settings.toml with its type, default and description.
 
-`python -m pipeline.settings.reference` prints it; `make docs` writes the file. A description is the docstring below the field.
+`make docs` writes the file. A description is the docstring below the field.
 """
 
 from __future__ import annotations
@@ -167,7 +167,3 @@ def _with_unit(value: float, units: tuple[tuple[str, int], ...]) -> str:
 
 def _code(text: str) -> str:
     return f"`{text}`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

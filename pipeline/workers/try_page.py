@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.crawler import spider_class
 from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.try_rules import session_note, try_spider
@@ -32,6 +33,8 @@ def try_page(settings: Settings, name: str, url: str, report: Path) -> None:
         body, headers["Content-Type"] = asyncio.run(pdf.page_of(body, answer.url)), "text/html; charset=utf-8"
         text, encoding = body.decode(), "utf-8"
     document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers, encoding=encoding)
-    found = try_spider(spider, document, body, spider_class(spider.spider, settings.folder))
+    spidercls = spider_class(spider.spider, settings.folder)
+    assert issubclass(spidercls, BuiltInSpider)  # the command refuses a Python spider
+    found = try_spider(spider, document, body, spidercls)
     found["session"] = session_note(session, page)
     report.write_text(json.dumps(found, default=str), "utf-8")

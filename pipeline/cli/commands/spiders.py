@@ -20,7 +20,7 @@ def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> Non
     from pipeline.cli.try_page import lines, try_rules
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
-    if ":" in table.spider:
+    if not table.is_built_in:
         raise UsageError("is a Python spider, which has no rules to try", where=f"spiders.{spider}",
                          fix=f"print its items with `pipeline run {spider} --dry-run`")
     found = try_rules(settings, spider, url)

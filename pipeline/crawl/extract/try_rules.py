@@ -6,29 +6,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import regex
 import scrapy
 from scrapy.http import Response
 from scrapy.responsetypes import responsetypes
 
+from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
 from pipeline.crawl.extract.items import all_rules
 from pipeline.crawl.extract.links import left_out_note
-from pipeline.crawl.extract.page_text import is_html, page_text, plain_text
 from pipeline.crawl.extract.values import converter
-from pipeline.documents.regexes import search
 from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.errors import PipelineError
 from pipeline.model import Json
 from pipeline.session import UNCHECKABLE, Session
 from pipeline.session.page import Page
-from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable, WatchTable
+from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable
 
 SHOWN = 5
 _LENGTH = 120
 
 
-def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any]) -> dict[str, Json]:
+def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider]) -> dict[str, Json]:
     """Each rule's matches on one page (the first few), and the items the page gives.
 
     body: as it came, which is what feeds and sitemaps are read from. Raises SpiderError for a page that is none.
@@ -36,9 +34,8 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
                               "rules": [], "links": [], "items": [], "rejected": []}
     rules = found["rules"]
-    if table.spider == "watch":
-        rules += _watched(table.watch, document)
-    if table.spider in ("watch", "feed") or (table.spider == "sitemap" and table.items is None):
+    rules += [_report(*tried) for tried in spidercls.own_rules(table, document)]
+    if not spidercls.uses_item_rules(table):
         _add_yield(table, document, body, spidercls, found)
         return found
     rules += [*_links("follow", table.follow, document), *_links("download", table.download, document)]
@@ -80,7 +77,7 @@ def session_note(session: Session, page: Page) -> str:
     return "" if session.checkable else UNCHECKABLE
 
 
-def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[Any], found: dict[str, Json]) -> None:
+def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], found: dict[str, Json]) -> None:
     """What a spider without item rules makes of the page, by letting it."""
     made: type[Response] = responsetypes.from_args(
         headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
@@ -92,25 +89,6 @@ def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: t
         found["items"] += page.items
         found["links"] += [link.url for link in page.links]
         found["rejected"] += [{"reason": refused.reason, "data": refused.data} for refused in page.refused]
-
-
-def _watched(table: WatchTable, document: Document) -> Iterator[dict[str, Json]]:
-    """The part, what is named after, and the lines in which each pattern finds noise."""
-    for name, rule in (("watch.part", table.part), ("watch.name", table.name)):
-        if rule is not None:
-            yield _report(name, rule, lambda rule=rule: Reader(rule).values(document))
-    part = Reader(table.part.model_copy(update={"type": "html"})) if table.part is not None else None
-    try:
-        if part is not None:
-            lines = page_text("\n".join(map(str, part.values(document)))).splitlines()
-        else:
-            read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text
-            lines = read(document.text).splitlines()
-    except RuleFailedError:  # told above
-        lines = []
-    for place, written in enumerate(table.ignore):
-        yield _report(f"watch.ignore[{place}]", written, lambda written=written: [
-            noise for line in lines if (noise := search(regex.compile(f"(?:{written})"), line)) is not None])
 
 
 def _followed(rules: LinkRules, document: Document) -> list[str]:

@@ -57,10 +57,11 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class TableFormat:
-    """What a format registers. is_text: False where the content cannot be printed to a terminal."""
+    """What a format registers. description: for docs/digests.md. is_text: False where the content cannot be printed to a terminal."""
 
     write: Writer
     content_type: str
+    description: str
     is_text: bool = True
 
 

@@ -40,4 +40,6 @@ def _cell(value: Any) -> Any:
     return guard_formula(field_text(value)) if amount is None else amount
 
 
-CSV = TableFormat(write_csv, "text/csv")
+CSV = TableFormat(write_csv, "text/csv",
+                  "UTF-8, every text quoted (`csv_bom = true` adds the byte order mark that Excel needs); an apostrophe precedes "
+                  "cells that a spreadsheet would run as formulas")

@@ -22,4 +22,4 @@ def write_jsonl(path: Path, columns: Columns, changes: Iterable[Change], *, bom:
     return rows
 
 
-JSONL = TableFormat(write_jsonl, "application/jsonl")
+JSONL = TableFormat(write_jsonl, "application/jsonl", "one change per line, with `before` and `after` complete")

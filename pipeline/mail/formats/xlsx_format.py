@@ -59,4 +59,5 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) ->
     return 0
 
 
-XLSX = TableFormat(write_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", is_text=False)
+XLSX = TableFormat(write_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+                   "numbers and links as such, a frozen header with filters; scraped text never becomes a formula", is_text=False)

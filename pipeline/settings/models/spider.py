@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.registry import BUILT_IN_SPIDERS, DEFAULT_SPIDER
 from pipeline.settings.fields.path_template import item_fields
 from pipeline.settings.fields.scalars import (
     Duration,
@@ -81,8 +82,8 @@ class RetryTable(Table):
 class SpiderTable(Table):
     """A spider: what it fetches, extracts and downloads, when it runs and within which limits."""
 
-    spider: str = "crawl"
-    """A built-in spider ("crawl", "watch", "feed", "sitemap") or a class of yours as "module:Class"."""
+    spider: str = DEFAULT_SPIDER
+    """Name of a built-in spider (spiders.md lists them), or a class of yours as "module:Class"."""
     tags: tuple[str, ...] = ()
     """Words by which digests and their groups choose spiders."""
     schedule: Schedules = ()
@@ -246,7 +247,7 @@ class SpiderTable(Table):
     def _processes_share(self) -> SpiderTable:
         if self.processes == 1:
             return self
-        if self.spider not in BUILT_IN_SPIDERS:
+        if not self.is_built_in:
             raise PydanticCustomError("processes", "processes is for the built-in spiders: a Python spider may keep in its "
                                       "own memory what the other processes would lack")
         if self.concurrency < self.processes:
@@ -260,13 +261,13 @@ class SpiderTable(Table):
 
     @model_validator(mode="after")
     def _has_work(self) -> SpiderTable:
-        if self.spider in BUILT_IN_SPIDERS and not self.start:
+        if self.is_built_in and not self.start:
             raise PydanticCustomError("start", "start is missing: give at least one URL")
         if self.auth is not None and not self.start:
             raise PydanticCustomError("auth", "auth needs start: it is sent to the origins of its URLs, and nowhere else")
-        if self.items is not None and self.spider == "crawl" and not self.items.fields:
+        if self.items is not None and self._declares_items and not self.items.fields:
             raise PydanticCustomError("items", "items.fields is missing: name at least one field")
-        if self.spider == "crawl":
+        if self._declares_items:
             known = self.items.all_fields if self.items is not None else {}
             for name in item_fields(self.downloads.path):
                 if name not in known and name.partition(".")[0] not in known:
@@ -280,5 +281,11 @@ class SpiderTable(Table):
                                       {"where": self.pages.where})
         return self
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether `spider` names a built-in spider, not a class of the user's."""
+        return self.spider in BUILT_IN_SPIDERS
 
-BUILT_IN_SPIDERS = ("crawl", "feed", "sitemap", "watch")
+    @property
+    def _declares_items(self) -> bool:
+        return self.is_built_in and BUILT_IN_SPIDERS[self.spider].declares_items

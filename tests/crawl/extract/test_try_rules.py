@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.crawler import spider_class
 from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.try_rules import try_spider
@@ -22,7 +23,9 @@ def tried(folder: Path, table: str, body: str | bytes, content_type: str = "text
     settings = load(folder / "settings.toml")
     spider, body = settings.spiders["s"], body.encode() if isinstance(body, str) else body
     document = Document(url=url, status=200, text=body.decode("utf-8", "replace"), headers=lambda: {"content-type": content_type})
-    return try_spider(spider, document, body, spider_class(spider.spider, folder))
+    spidercls = spider_class(spider.spider, folder)
+    assert issubclass(spidercls, BuiltInSpider)
+    return try_spider(spider, document, body, spidercls)
 
 
 def rules(found: Any) -> dict[str, tuple[int, list[str]]]:

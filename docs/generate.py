@@ -1,0 +1,44 @@
+"""Writes the parts of docs/ that follow from the code: the settings reference, and tables of what is registered.
+
+`make docs` runs it. tests/test_docs.py fails when a page differs from what it would write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.heartbeat.protocols.commands import COMMANDS
+from pipeline.mail.formats.columns import table_format
+from pipeline.registry import ATTACHMENT_FORMATS, BUILT_IN_SPIDERS, load
+from pipeline.settings.reference import reference
+
+DOCS = Path(__file__).parent
+
+
+def pages() -> dict[Path, str]:
+    """Each page that has a generated part, with the text that it should have."""
+    spiders = [(f"`\"{name}\"`", spider.does, spider.item)
+               for name, spider in ((name, load(found.spider_class)) for name, found in BUILT_IN_SPIDERS.items())]
+    formats = [(f"`{name}`", table_format(name).description) for name in ATTACHMENT_FORMATS]
+    commands = [(f"`{command.name} {command.argument}`".replace(" `", "`"), command.help) for command in COMMANDS.values()]
+    return {DOCS / "settings-reference.md": reference(),
+            DOCS / "spiders.md": _with_table("spiders.md", "built-in spider", spiders),
+            DOCS / "digests.md": _with_table("digests.md", "format", formats),
+            DOCS / "heartbeat.md": _with_table("heartbeat.md", "command", commands)}
+
+
+def _with_table(page: str, first_column: str, rows: Iterable[tuple[str, ...]]) -> str:
+    """The page with these rows in its table that begins with `| first_column |`."""
+    table = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+    text, found = re.subn(rf"^(\| {first_column} \|.*\n\|[-|]+\n)(?:\|.*\n)*", lambda head: head[1] + table,
+                          (DOCS / page).read_text("utf-8"), flags=re.MULTILINE)
+    if found != 1:
+        raise ValueError(f"docs/{page} has {found} tables that begin with {first_column!r}; one is expected")
+    return text
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
