@@ -36,12 +36,13 @@ DEFAULT_SPIDER = "crawl"
 class MailTransport:
     """opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`).
 
-    keys: the keys of [mail] that choose it. A key that [mail] does not declare becomes a table of its own, [mail.KEY], whose
-    values are in `settings.mail.transport_options`.
+    keys: the keys of [mail] that choose it. table: "module:Class", the model (`pipeline.settings.Table`) of the key that [mail]
+    does not declare. That key is a table of its own, [mail.KEY]; what it has is `settings.mail.transport_options[KEY]`.
     """
 
     opener: str
     keys: tuple[str, ...]
+    table: str | None = None
 
 
 MAIL_TRANSPORTS: dict[str, MailTransport] = {

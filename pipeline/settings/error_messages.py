@@ -8,7 +8,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from pipeline.errors import Problem
+from pipeline.registry import load
 from pipeline.settings.fields.scalars import SECRET_WORDS, Table, nearest
+from pipeline.settings.models.mail import MailTable, transport_tables
 from pipeline.settings.models.root import Settings
 
 _TEXTS = {
@@ -93,7 +95,7 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     for step in location:
         fields = [(name, info) for table in tables for name, info in table.model_fields.items()]
         inner = [model for name, info in fields if step in (name, info.alias) for model in models(info.annotation)]
-        tables = inner or tables
-    names = [info.alias or name for table in tables for name, info in table.model_fields.items() if name != "file"
-             or table is not Settings]
-    return list(dict.fromkeys(names))
+        own = transport_tables().get(str(step)) if MailTable in tables else None
+        tables = inner or ([load(own)] if own is not None else tables)
+    names = [info.alias or name for table in tables for name, info in table.model_fields.items() if not info.exclude]
+    return list(dict.fromkeys([*names, *(transport_tables() if MailTable in tables else ())]))

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
+from pipeline.registry import load
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.fields.schedule import ScheduleTable
 from pipeline.settings.models import digest, downloads, extraction, heartbeat, login, mail, request, root, spider
@@ -59,7 +60,8 @@ _UNITS_BYTES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("B
 def reference() -> str:
     """The page as Markdown."""
     parts = [_INTRODUCTION]
-    for heading, table in SECTIONS:
+    transports = [(f"[mail.{key}]", load(table)) for key, table in mail.transport_tables().items()]
+    for heading, table in (*SECTIONS, *transports):
         about = f"{' '.join((table.__doc__ or '').split())}\n\n" if table.__doc__ else ""
         parts.append(f"## {_code(heading) if heading.startswith('[') else heading}\n\n{about}"
                      f"| key | type | default | description |\n|---|---|---|---|\n{''.join(_rows(table))}")
@@ -70,7 +72,7 @@ def _rows(table: type[Table]) -> Iterator[str]:
     described = descriptions(table)
     inherited = _inherited(table)
     for name, field in table.model_fields.items():
-        if name not in inherited:
+        if name not in inherited and not field.exclude:
             annotation, text = described[name]
             words, default = _type(annotation, table), _default(field, annotation)
             yield f"| `{field.alias or name}` | {words}{_range(field, ast.unparse(annotation))} | {default} | {text.replace('|', chr(92) + '|')} |\n"

@@ -19,8 +19,10 @@ def refuse_what_takes_a_restart(old: Settings, new: Settings) -> None:
     pairs: tuple[tuple[str, Table, Table, tuple[str, ...]], ...] = (
         ("pipeline", old.pipeline, new.pipeline, _PIPELINE),
         ("heartbeat", old.heartbeat, new.heartbeat, tuple(name for name in HeartbeatTable.model_fields if name not in _LIVE)),
-        ("mail", old.mail, new.mail, tuple(type(new.mail).model_fields)))
+        ("mail", old.mail, new.mail, tuple(name for name, info in type(new.mail).model_fields.items() if not info.exclude)))
     changed = [key for table, was, now, names in pairs for key in _changed(table, was, now, names)]
+    was, now = old.mail.transport_options, new.mail.transport_options
+    changed += [f"mail.{key}" for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
     if old.demo != new.demo:
         changed.append("demo")
     if changed:

@@ -81,7 +81,7 @@ def test_a_command_that_is_not_there_is_said_before_and_while_sending(body, mess
 
 
 def test_the_settings_choose_the_command(settings_from, tmp_path) -> None:
-    assert isinstance(open_transport(settings_from(mail='command = ["sendmail"]'), tmp_path), SendmailTransport)
+    assert isinstance(open_transport(settings_from(mail='command = ["sendmail"]'), tmp_path).inner, SendmailTransport)
     with pytest.raises(SettingsError, match="give host or command, not both"):
         settings_from(mail='command = ["sendmail"]\nhost = "x"')
     with pytest.raises(SettingsError, match="give password or token_command, not both"):

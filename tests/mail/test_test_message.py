@@ -36,7 +36,7 @@ def test_two_test_messages_are_two(settings_from) -> None:
 
 
 def test_without_a_host_it_is_a_maildir_in_data_dir(settings_from, tmp_path) -> None:
-    assert isinstance(open_transport(settings_from(), tmp_path), MaildirTransport)
+    assert isinstance(open_transport(settings_from(), tmp_path).inner, MaildirTransport)
     send_test(settings_from(), tmp_path, "me@example.com", now=NOW)
     assert len(list((tmp_path / "mail" / "new").iterdir())) == 1
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.mail.transports.base import Transport, TransportOpener
+from pipeline.mail.transports.masked import MaskedTransport
 from pipeline.registry import MAIL_TRANSPORTS, load
 from pipeline.settings import Settings
+from pipeline.settings.masking import Mask
 
 __all__ = ["Transport", "open_transport"]
 
 
-def open_transport(settings: Settings, data_dir: Path, *, dialogue: TextIO | None = None) -> Transport:
-    """Return the transport that [mail] chooses, not connected yet.
+def open_transport(settings: Settings, data_dir: Path, *, dialogue: TextIO | None = None) -> MaskedTransport:
+    """Return the transport that [mail] chooses, not connected yet. Secrets of the settings are masked in what it reports.
 
     dialogue: receives the dialogue with the server, secrets masked.
     """
     opener: TransportOpener = load(MAIL_TRANSPORTS[settings.mail.transport].opener)
-    return opener(settings, data_dir, dialogue=dialogue)
+    return MaskedTransport(opener(settings, data_dir, dialogue=dialogue), lambda: Mask.of(settings))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, GetJsonSchemaHandler, TypeAdapter, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from pipeline.registry import DEFAULT_MAIL_TRANSPORT, MAIL_TRANSPORTS
+from pipeline.registry import DEFAULT_MAIL_TRANSPORT, MAIL_TRANSPORTS, load
 from pipeline.settings.fields.scalars import (
     Address,
     Duration,
@@ -91,6 +92,12 @@ def _transport_keys() -> list[str]:
     return [key for transport in MAIL_TRANSPORTS.values() for key in transport.keys]
 
 
+def transport_tables() -> dict[str, str]:
+    """By key, the model of each table [mail.KEY] that a transport has for itself, as "module:Class"."""
+    return {key: transport.table for transport in MAIL_TRANSPORTS.values() if transport.table is not None
+            for key in transport.keys if key not in MailTable.model_fields}
+
+
 class MailTable(Table):
     """How messages are sent. Without host, provider and command they are written to a Maildir."""
 
@@ -138,21 +145,37 @@ class MailTable(Table):
     dkim: DkimTable | None = None
     """The DKIM signature of messages, for servers that do not sign."""
 
-    _transport_options: dict[str, Any] = PrivateAttr(default_factory=dict)
+    transport_options: SkipJsonSchema[dict[str, Any]] = Field(default_factory=dict, exclude=True)
+    """By key, the tables [mail.KEY] of registered transports. The file has no key of this name."""
 
-    @model_validator(mode="wrap")
+    @model_validator(mode="before")
     @classmethod
-    def _take_transport_options(cls, value: Any, handler: ModelWrapValidatorHandler[MailTable]) -> MailTable:
-        """Set aside the keys that only a registered transport knows."""
-        options = {}
-        if isinstance(value, dict):
-            options = {key: value[key] for key in _transport_keys() if key in value and key not in cls.model_fields}
-            value = {key: found for key, found in value.items() if key not in options}
-        table = handler(value)
-        table._transport_options = options
-        if options:
-            table._check_one_transport()
-        return table
+    def _set_transport_tables_aside(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "transport_options" in value:
+            raise PydanticCustomError("mail", "transport_options is an unknown key")
+        own = {key: value[key] for key in transport_tables() if key in value}
+        return {key: given for key, given in value.items() if key not in own} | ({"transport_options": own} if own else {})
+
+    @field_validator("transport_options", mode="before")
+    @classmethod
+    def _read_transport_tables(cls, value: dict[str, Any]) -> dict[str, Any]:
+        models = transport_tables()
+        read: dict[str, Any] = {}
+        for key, given in value.items():
+            adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, load(models[key])])  # type: ignore[misc, arg-type]
+            read |= adapter.validate_python({key: given})  # a dict, so that errors name the key
+        return read
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = handler(core_schema)
+        for key, table in transport_tables().items():
+            model = load(table)
+            model.model_rebuild()
+            handler.resolve_ref_schema(found)["properties"][key] = handler(model.__pydantic_core_schema__)
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> MailTable:
@@ -179,7 +202,7 @@ class MailTable(Table):
             raise PydanticCustomError("mail", "give {one} or {other}, not both", {"one": given[0], "other": given[1]})
 
     def _is_given(self, key: str) -> bool:
-        return bool(getattr(self, key)) if key in type(self).model_fields else key in self._transport_options
+        return bool(getattr(self, key)) if key in type(self).model_fields else key in self.transport_options
 
     @model_validator(mode="after")
     def _known_token_server(self) -> MailTable:
@@ -198,11 +221,6 @@ class MailTable(Table):
         return next((name for name, transport in MAIL_TRANSPORTS.items()
                      if any(map(self._is_given, transport.keys))),
                     DEFAULT_MAIL_TRANSPORT)
-
-    @property
-    def transport_options(self) -> dict[str, Any]:
-        """The values of the keys that only a registered transport knows, as settings.toml has them."""
-        return self._transport_options
 
     @property
     def envelope_sender(self) -> str:

@@ -1,0 +1,47 @@
+"""A transport in whose results, receipts and errors the secrets of the settings are masked, whatever a server answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import MailError
+from pipeline.mail.transports.base import Transport
+from pipeline.model import Message, RecipientResult
+
+
+class MaskedTransport:
+    """mask: makes the mask for one text; a secret in a file may have changed since the last one."""
+
+    def __init__(self, inner: Transport, mask: Callable[[], Callable[[str], str]]) -> None:
+        self.inner = inner
+        self._mask = mask
+
+    def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
+        with self._masked_errors():
+            results = self.inner.deliver(message, file)
+        mask = self._mask()
+        return [replace(result, text=mask(result.text)) for result in results]
+
+    def connect(self) -> None:
+        with self._masked_errors():
+            self.inner.connect()
+
+    def abort(self) -> None:
+        self.inner.abort()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def receipt(self, address: str) -> str:
+        return self._mask()(self.inner.receipt(address))
+
+    @contextmanager
+    def _masked_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except MailError as error:
+            mask = self._mask()
+            raise MailError(mask(error.what), where=mask(error.where), fix=mask(error.fix), retry=error.retry) from error
