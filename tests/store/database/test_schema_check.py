@@ -20,7 +20,7 @@ from pipeline.store.runs import runs
 from tests.servers.program import Program
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-STORED = Path(__file__).parents[1] / "data" / "stores"
+STORED = Path(__file__).parents[2] / "data" / "stores"
 RELEASED = {
     "0001_the_first_schema.py": "0eaa56e99a3dc4cf40966eef87502419dd792afa00774e5931312f10d5e8ebb5",
     "0002_hosts_left_alone.py": "1cd1cce2a8d001ce38e313266a199f3ca70ef406ee0f5a1f6148844e0e7a7880"}

@@ -22,7 +22,7 @@ from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program
 from tests.servers.proxies import start_http_proxy
 
-PAGE = (Path(__file__).parent.parent / "docs" / "cookbook.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "cookbook.md").read_text("utf-8")
 RECIPES = dict(re.findall(r"^## (.+?)\n.*?```toml\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 PASSWORD = "opens-the-wish-list"
 PDF = b"%PDF-1.4\n%%EOF\n"
