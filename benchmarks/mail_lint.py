@@ -1,5 +1,7 @@
-"""What mail clients make of our HTML (the data of Can I email), and whether it is valid (html-validate): every digest and
-alert that `benchmarks.mail_looks` shows. What some client does not do is listed with the reason why it may stay.
+"""Check the HTML of mails: which clients lack a feature it uses (data of Can I email), and whether it is valid.
+
+The mails are those of `benchmarks.mail_looks`; html-validate checks them. A feature that some client lacks needs a reason in
+tests/mail/html_features.py.
 
     python -m benchmarks.mail_lint          # needs node and npm, which fetches the two packages
 """
@@ -7,65 +9,23 @@ alert that `benchmarks.mail_looks` shows. What some client does not do is listed
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import lxml.html
-
 from benchmarks.mail_looks import html_of_all
+from tests.mail.html_features import JUDGED, REASONS, features_of
 
 PACKAGES = ("caniemail@1.0.5", "html-validate@10.17.0")
-_EXTRA = "only makes better what reads without it"
-REASONS = {
-    "css-at-media": "without it phones see wider margins and everybody the light colours",
-    "css-at-media-prefers-color-scheme": "the light colours are complete, and a client that darkens by itself may",
-    "css-background-color": "some know named colours only: the card is white on white, and reads",
-    "css-border": "Outlook on Windows: unreliable on blocks; the lines between items may be missing",
-    "css-display": "partly: without flex and grid; a chart is a block, and else stands on a line of its own all the same",
-    "css-font-size": "partly: without rem or per cent; ours are px",
-    "css-font-weight": "partly: 600 is bold, or one of the hundreds; ours are hundreds",
-    "css-height": "of charts, which have it as an attribute, too",
-    "css-important": "only in the rules for dark and phones, which these clients leave out whole",
-    "css-line-height": "Outlook on Windows wants mso-line-height-rule: exactly, and gets it",
-    "css-margin": "partly: without negative ones and auto; we have neither",
-    "css-max-width": "Outlook on Windows knows it on tables, and the card is one; phones that do not are narrower than it",
-    "css-overflow": "of a scraped table that is wider than the screen: without it the card gets wider",
-    "css-overflow-wrap": "word-break does the same where it is known; elsewhere a very long word widens the card",
-    "css-padding": "Outlook on Windows: in cells only; the card and the box have theirs in cells, items stand closer",
-    "css-text-align": "partly: without start and end; ours are left",
-    "css-text-decoration": "a removed text is red, an added one green, a link blue in any case; partly: its colour and style",
-    "css-white-space": "of a log's lines and of scraped pre: they are one paragraph",
-    "css-width": "Outlook on Windows: not of blocks and pictures; charts have it as an attribute",
-    "css-word-break": "see overflow-wrap",
-    "html-align": "partly: of pictures, or left and right; ours is the centre of a cell",
-    "html-body": "replaced by an element of the client's own: the table around the card has the colours, too",
-    "html-dir": "auto, " + _EXTRA,
-    "html-lang": _EXTRA,
-    "html-meta-color-scheme": _EXTRA,
-    "html-style": "all but the rules for dark and phones is inline",
-}
-"""By feature that some client does not have: what is seen there, or why it does not matter."""
 RULES = {
     "no-deprecated-attr": "width, cellpadding and border of the layout tables: Outlook on Windows reads no others",
     "no-inline-style": "many clients drop <style>: everything is inline",
     "wcag/h63": "headers of a scraped table are as its page has them",
 }
-"""html-validate's rules that we break on purpose, and why."""
-JUDGED = frozenset(REASONS) | {
-    "css-border-bottom", "css-border-bottom-color", "css-border-left", "css-border-left-color", "css-color",
-    "css-font-family", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-del",
-    "html-div", "html-em", "html-h1", "html-h2", "html-head", "html-html", "html-img", "html-ins", "html-li",
-    "html-meta", "html-p", "html-pre", "html-span", "html-strong", "html-table", "html-tbody", "html-td", "html-th",
-    "html-title", "html-tr", "html-ul",
-}
-"""Every feature our mails use: what is new here has been looked at."""
-_PROPERTY = re.compile(r"(?:^|[;{\s])([a-z-]+)\s*:")
+"""Rules of html-validate that the mails break on purpose, and why."""
 _VALIDATE = """
 import { readFileSync } from 'node:fs';
 import { HtmlValidate } from 'html-validate';
@@ -76,31 +36,6 @@ for (const file of process.argv.slice(2)) {
     console.log(JSON.stringify([file, found.ruleId, found.message, found.line]));
 }
 """
-
-
-def features_of(pages: Iterable[str]) -> set[str]:
-    """Slugs of Can I email for every element, CSS property and at-rule that is used."""
-    found = set()
-    for page in pages:
-        document = lxml.html.document_fromstring(page)
-        found |= {f"html-{element.tag}" for element in document.iter() if isinstance(element.tag, str)}
-        found |= {"html-dir"} if document.xpath("//@dir") else set()
-        found |= {"html-lang"} if document.xpath("//@lang") else set()
-        found |= {"html-aria-role"} if document.xpath("//@role") else set()
-        found |= {"html-align"} if document.xpath("//@align") else set()
-        found |= {"html-meta-color-scheme"} if document.xpath("//meta[@name='color-scheme']") else set()
-        sheets = document.xpath("//style/text()")
-        for style in (*document.xpath("//@style"), *sheets):
-            found |= {f"css-{name}" for name in _PROPERTY.findall(style)}
-        for sheet in sheets:
-            if "@media" in sheet:
-                found |= {"css-at-media", "html-style"}
-            if "prefers-color-scheme" in sheet:
-                found.add("css-at-media-prefers-color-scheme")
-            if "!important" in sheet:
-                found.add("css-important")
-        found |= {"css-unit-px"} if "px" in page else set()
-    return found
 
 
 def unsupported(feature: dict[str, Any]) -> tuple[list[str], list[str]]:

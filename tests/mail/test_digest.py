@@ -15,7 +15,6 @@ from email.policy import SMTP, default
 
 import pytest
 
-from benchmarks.mail_lint import JUDGED, features_of
 from pipeline.errors import LeaseLostError, UsageError
 from pipeline.mail.digest import BuiltDigest, build, preview
 from pipeline.mail.outbox import RetryPolicy, deliver_due
@@ -24,6 +23,7 @@ from pipeline.model import ChangeKind, Outcome, Reject
 from pipeline.store.mail import digests
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, built, claimed, text_of
+from tests.mail.html_features import JUDGED, features_of
 from tests.servers.smtp import SmtpServer
 
 BOOK = {"title": "A Light in the Attic", "price": "£51.77", "url": "https://books.test/1"}
@@ -375,7 +375,7 @@ def test_the_mail_uses_only_what_was_judged_for_every_client(store, site, settin
     built(store, settings)
     site.run({"1": BOOK | {"price": "£1"}, "3": BOOK}, files=[("a.txt", b"a", "text/plain")], rejects=[rejected("no price")])
     html = text_of(mail_of(store, built(store, settings, slot="s2")), "html")
-    assert features_of([html]) <= JUDGED  # what is new: run benchmarks.mail_lint, and say there what clients make of it
+    assert features_of([html]) <= JUDGED  # for a new feature see html_features.py
 
 
 def test_a_preview_shows_the_mail_and_changes_nothing(store, site, settings_from, tmp_path) -> None:

@@ -15,9 +15,9 @@ from pipeline.mail.render.render import HTML_LIMIT
 from pipeline.store.health import status_queries
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import built, text_of
-from tests.service.test_digests_and_alerts import SPIDER, mails
 from tests.servers.pages import Answer, PageSite
 from tests.servers.program import Program, eventually
+from tests.service.test_digests_and_alerts import SPIDER, mails
 
 CHANCE = random.Random(5)
 LARGE: dict[str, Callable[[], object]] = {
