@@ -47,7 +47,8 @@ def plain(source: str) -> str:
 
 def _cleaned(source: str, base: str) -> str:
     def link(tag: str, attribute: str, value: str) -> str | None:
-        return safe_link(joined(value, base)) or None
+        # ammonia also allows `title` and `lang` on every element
+        return (safe_link(joined(value, base)) or None) if attribute == "href" else None
 
     return clean_text(nh3.clean(
         clean_text(source[:MAX_SOURCE]), tags=_TAGS, clean_content_tags=_UNSEEN, attributes={"a": {"href"}},
