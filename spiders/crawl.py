@@ -17,7 +17,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.extract.pagination import Pages
-from pipeline.crawl.interfaces import PART
+from pipeline.crawl.interfaces import VARIANT
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
 from pipeline.session.responses.encodings import decoded, page_encoding
@@ -114,7 +114,7 @@ def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[st
     """Two items may share a page, and one item may be on two listings: what it says is part of what is asked for."""
     said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
     return Request(url, depth=depth, headers=headers,
-                   meta={_ITEM: item, PART: f"item {said}", "handle_httpstatus_list": _ANSWERS})
+                   meta={_ITEM: item, VARIANT: f"item {said}", "handle_httpstatus_list": _ANSWERS})
 
 
 def document_of(response: Response) -> Document | None:

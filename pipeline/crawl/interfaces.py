@@ -16,7 +16,7 @@ FRONTIER_ID = "pipeline_frontier_id"
 START = "pipeline_start"
 """The meta key with the index of the request's `start` in the settings, whose body and secrets stay out of the store."""
 
-PART = "pipeline_part"
+VARIANT = "pipeline_part"
 """The meta key that distinguishes requests with the same URL: a page number in the body, the item of a details page."""
 
 FROM_START = "pipeline_begun"
@@ -31,7 +31,7 @@ SAFE_TO_REPLAY = "safe_to_replay"
 NOT_BEFORE = "pipeline_not_before"
 """The meta key of a request that is delayed: the event loop's time before which it must not be sent."""
 
-WHOLE = "pipeline_whole"
+UNCONDITIONAL = "pipeline_whole"
 """The meta key of a request that must be sent without conditions, so that its page comes whole and not as a 304."""
 
 

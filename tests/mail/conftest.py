@@ -73,7 +73,7 @@ class Site:
             kept = PageArchive(self.store.files, spider)
             own = [Page(url=f"http://site.test/{key}", status=200, fetched_at=self.at, body=body, items=(Item(key, items[key]),))
                    for key, body in (pages or {}).items()]
-            kept.settle(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)
+            kept.keep_only(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)
         for number, (name, content, content_type) in enumerate(files):
             self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
         return end_run(self.store, run, Ending(outcome, error=error, complete=complete and items is not None

@@ -14,7 +14,7 @@ from scrapy.http import Response
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Document, Reader
-from pipeline.crawl.interfaces import PART, START
+from pipeline.crawl.interfaces import START, VARIANT
 from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
 
@@ -34,7 +34,7 @@ class Pages:
         """The next page of a listing; None after the last. Raises RuleFailedError."""
         meta = response.meta
         here: dict[str, Json] = meta.get(PAGE) or {}
-        if not here and (meta.get("depth", 0) or PART in meta):
+        if not here and (meta.get("depth", 0) or VARIANT in meta):
             return None  # neither a start nor a page of one
         number = here.get("number", 0) + 1
         if self._table.limit and number >= self._table.limit:
@@ -55,7 +55,7 @@ class Pages:
         kept = {START: meta[START]} if START in meta else {}
         if self._table.where == "query":
             return Request(with_param(url, self._table.param, str(value)), meta={**kept, PAGE: following})
-        return Request(url, meta={**kept, PAGE: following, PART: f"page {value}"})
+        return Request(url, meta={**kept, PAGE: following, VARIANT: f"page {value}"})
 
 
 class FillPageNumber:

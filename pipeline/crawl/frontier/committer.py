@@ -1,4 +1,4 @@
-"""Commit pages in batches: one transaction for all that came while the last one was written."""
+"""Commit pages in batches: one transaction for all pages that came while the last one was written."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipeline.store.crawl.compare import Comparison
 from pipeline.store.crawl.frontier import Queued, enqueue, forget
 
 MAX_BATCH = 200
-"""Pages in one transaction at the most: what a reader waits for, and what a kill can cost."""
+"""Pages in one transaction at most: readers of the store wait for it, and a kill loses it."""
 
 
 @dataclass
 class Links:
-    """Requests that a page gave before it is committed itself; ids: those that were new to the frontier."""
+    """Links of a page that are queued before the page is committed. ids: the rows of those that were new to the frontier."""
 
     requests: Sequence[Request]
     ids: list[int] = field(default_factory=list)
 
 
 class _Waiting(NamedTuple):
-    """A page on its way to the store. links: what was queued for it before."""
+    """A page that waits for its commit. links: those that were queued for it before."""
 
     page: Page
     done: asyncio.Future[None]
@@ -40,9 +40,10 @@ class _Waiting(NamedTuple):
 
 
 class Committer:
-    """The one writer of a crawl: a thread of its own for the store, a queue in front of it.
+    """Commits the pages of a crawl one batch after another, in a thread of its own.
 
-    on_committed: told of the frontier ids of pages that are in the store; on_forgotten: of those taken out of the frontier.
+    on_queued: called with the new rows of the frontier; on_committed: with the frontier ids of committed pages;
+    on_forgotten: with those of rows taken out of the frontier; on_fatal: with the error of the store.
     """
 
     def __init__(self, context: CrawlContext, on_queued: Callable[[Sequence[Queued]], None],
@@ -55,30 +56,30 @@ class Committer:
         self._on_fatal = on_fatal
         self._pages: list[_Waiting] = []
         self._requests: list[Request] = []
-        self._links: list[tuple[bool, Links]] = []  # whether to forget them
+        self._links: list[tuple[bool, Links]] = []  # True: forget these links
         self._unqueued = 0
         self._wake = asyncio.Event()
         self._closing = False
         items = context.table.items
         self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
         self._seen = SeenRequests()
-        self._kept = PageArchive(context.store.files, context.run.spider)
+        self._archive = PageArchive(context.store.files, context.run.spider)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._task = asyncio.create_task(self._work())
 
     async def commit(self, page: Page) -> None:
-        """Returns once the page is in the store. Raises what kept it out."""
+        """Commit the page. Returns when it is in the store; raises the store's error."""
         await self.post(page)
 
     def post(self, page: Page, links: Links | None = None) -> asyncio.Future[None]:
-        """As commit; the result is done once the page is in the store. links: of queue_links, for this page."""
+        """Like commit(), without waiting: the future is done when the page is in the store. links: its links, by queue_links()."""
         done = asyncio.get_running_loop().create_future()
         self._pages.append(_Waiting(page, done, links))
         self._wake.set()
         return done
 
     def queue_links(self, requests: Sequence[Request]) -> Links:
-        """Queue what a page gave ahead of the page: tentative until that is committed."""
+        """Queue the links of a page before its commit. They are tentative until the page is committed."""
         links = Links(requests)
         self._links.append((False, links))
         self._unqueued += 1
@@ -86,24 +87,24 @@ class Committer:
         return links
 
     def forget(self, links: Links) -> None:
-        """Take tentative requests out of the frontier: their page will be fetched again."""
+        """Take tentative links out of the frontier, because their page is fetched again."""
         self._links.append((True, links))
         self._unqueued += 1
         self._wake.set()
 
     def enqueue(self, request: Request) -> None:
-        """Queue a request that belongs to no page; it comes back through on_queued."""
+        """Queue a request that belongs to no page. on_queued is called with its row."""
         self._requests.append(request)
         self._unqueued += 1
         self._wake.set()
 
     @property
     def idle(self) -> bool:
-        """Whether every request it was given has come back through on_queued."""
+        """Whether on_queued was called for every request that was queued."""
         return not self._unqueued
 
     async def close(self) -> None:
-        """Write what waits, then stop."""
+        """Commit what waits, then stop."""
         self._closing = True
         self._wake.set()
         await self._task
@@ -125,7 +126,7 @@ class Committer:
                 done = await loop.run_in_executor(self._writer, self._write, batch, requests, links)
             except PipelineError as error:
                 self._fail(batch, error)
-            except Exception as error:  # noqa: BLE001  whatever it is, the crawl must not wait for it for ever
+            except Exception as error:  # noqa: BLE001  on any error, the crawl must not wait for this batch for ever
                 self._fail(batch, StoreError(f"a page could not be committed: {error!r}"))
             else:
                 self._unqueued -= len(requests) + len(links)
@@ -134,14 +135,14 @@ class Committer:
     def _write(self, batch: list[_Waiting], requests: list[Request], links: list[tuple[bool, Links]]) -> Committed:
         context = self._context
         pages = [waiting.page for waiting in batch]
-        # The jar first: a page that is committed is never fetched again, so its cookies must not be lost.
+        # The cookie jar is saved first: a committed page is never fetched again, so its cookies must not be lost.
         context.session.jar.save()
         try:
-            pages = self._kept.save(pages) if context.keep_pages else pages
+            pages = self._archive.save(pages) if context.keep_pages else pages
         except OSError as error:
-            raise StoreError(f"a page cannot be kept: {error.strerror}", where=str(context.store.data_dir),
+            raise StoreError(f"a page could not be archived: {error.strerror}", where=str(context.store.data_dir),
                              fix="free some disk space, or take \"pages\" out of the digests' attach") from error
-        done = self._write_links(links)  # first: pages settle theirs
+        done = self._write_links(links)  # before the pages, whose commit makes their links permanent
         if pages:
             settled = [row for waiting in batch if waiting.links is not None for row in waiting.links.ids]
             committed = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
@@ -149,13 +150,13 @@ class Committer:
             committed.queued += done.queued
             committed.forgotten = done.forgotten
             done = committed
-        self._kept.settle(done.news)
+        self._archive.keep_only(done.news)
         if requests:
             done.queued += enqueue(context.store, context.run, requests)
         return done
 
     def _write_links(self, orders: list[tuple[bool, Links]]) -> Committed:
-        """In their order, since what is forgotten may be found again; those in a row in one transaction."""
+        """Queue and forget links in their order, since a forgotten link may be found again; consecutive ones in one transaction."""
         context, done = self._context, Committed()
         for forgotten, group in groupby(orders, itemgetter(0)):
             links = [each for _, each in group]

@@ -1,7 +1,7 @@
-"""Keep pages with changes as they were found, for digests that attach them: one file for each content.
+"""Archive the bodies of pages with changes, for digests that attach them: one file for each distinct body.
 
-A file is written before its page is committed, and taken away when the page turns out to be no news. A kill between
-the two leaves a file that nothing names.
+A file is written before its page is committed, and removed when the page turns out to have no changes. A kill between
+the two leaves a file that no change refers to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLUG = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 class PageArchive:
-    """The pages of one spider. Its methods are called from one thread."""
+    """The archived pages of one spider. Call its methods from one thread."""
 
     def __init__(self, files: FileStore, spider: str) -> None:
         self._files = files
@@ -29,19 +29,19 @@ class PageArchive:
         self._written: set[str] = set()
 
     def save(self, pages: Sequence[Page]) -> list[Page]:
-        """Write the bodies of pages with items; the pages with the keys of their files. Raises OSError."""
+        """Write the bodies of pages with items. Returns the pages with the keys of their files. Raises OSError."""
         return [self._saved(page) if page.body and page.items else page for page in pages]
 
-    def settle(self, news: Collection[str]) -> None:
-        """Take away what was written since the last time, but for the keys in `news`."""
-        for key in self._written.difference(news):
+    def keep_only(self, keys: Collection[str]) -> None:
+        """Remove the files written since the last call, except those with these keys."""
+        for key in self._written.difference(keys):
             self._files.remove(key)
         self._written.clear()
 
     def _saved(self, page: Page) -> Page:
         key = f"{FOLDER}/{self._spider}/{sha256(page.body).hexdigest()[:32]}-{slug(page.url)}"
         try:
-            os.utime(self._files.path(key))  # it is young again: what is old is tidied away
+            os.utime(self._files.path(key))  # retention deletes old files
         except FileNotFoundError:
             self._files.write(key, page.body)
             self._written.add(key)
@@ -49,7 +49,7 @@ class PageArchive:
 
 
 def slug(url: str) -> str:
-    """A file name that tells where a page came from."""
+    """A file name made of the page's host and path."""
     parts = urlsplit(url)
     name = _SLUG.sub("_", f"{parts.hostname or ''}{parts.path}").strip("._-")[:80] or "page"
     return name if name.endswith((".html", ".htm")) else f"{name}.html"

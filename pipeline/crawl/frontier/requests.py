@@ -1,4 +1,4 @@
-"""Rows of the frontier as Scrapy's requests and back, and what the schedulers over them share."""
+"""Convert frontier rows to Scrapy requests and back; the base class of the schedulers; errors of failed requests."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ logger = logging.getLogger(__name__)
 
 
 class NotStorableError(Exception):
-    """A request that cannot be written down."""
+    """Raised for a request that cannot be stored in the frontier."""
 
 
 class RowScheduler(BaseScheduler):
-    """Issues rows; takes back those that go again (retries, redirects, hosts left alone) and those that failed."""
+    """Base of the schedulers: issues rows, sends requests again (retries, redirects, paused hosts), commits failures."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
         self._context = context_of(crawler)
-        self._again: deque[scrapy.Request] = deque()  # retries and redirects of rows under way
-        self._later: list[tuple[float, int, scrapy.Request]] = []  # those of them that may not go yet
-        self._waits = itertools.count()
+        self._resend: deque[scrapy.Request] = deque()  # retries and redirects of issued rows
+        self._delayed: list[tuple[float, int, scrapy.Request]] = []  # a heap of those that have to wait, by time
+        self._sequence = itertools.count()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -68,30 +68,30 @@ class RowScheduler(BaseScheduler):
         not_before = request.meta.pop(NOT_BEFORE, None)
         loop = asyncio.get_running_loop()
         if not_before is None or not_before <= loop.time():
-            self._again.append(request)
+            self._resend.append(request)
         else:
-            heapq.heappush(self._later, (not_before, next(self._waits), request))
+            heapq.heappush(self._delayed, (not_before, next(self._sequence), request))
             loop.call_at(not_before, self.wake_engine)
 
-    def _due(self) -> None:
-        """Move what has waited long enough among what is sent again."""
-        if self._later:
+    def _release_delayed(self) -> None:
+        """Move delayed requests whose time has come to those that are sent again."""
+        if self._delayed:
             now = asyncio.get_running_loop().time()
-            while self._later and self._later[0][0] <= now:
-                self._again.append(heapq.heappop(self._later)[2])
+            while self._delayed and self._delayed[0][0] <= now:
+                self._resend.append(heapq.heappop(self._delayed)[2])
 
     async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
-        """The last stop of every request that gave no page: commit that it failed, then ask the spider's errback.
+        """The errback of every request: commit that the request failed, then call the spider's own errback.
 
-        An error status is a page; it reaches the collector on its own.
+        A response with an error status is a page, which PageCollector commits.
         """
         request = failure.request  # type: ignore[attr-defined]
         reason = failure.value
         assert reason is not None
         if reason is self._context.fatal:
-            return  # it ends the run, and the row waits for the next one
+            return  # the error ends the run, and the row waits for the next run
         if not isinstance(reason, HttpError):
-            error, transient = explain(reason, request, self._context.session.proxy_for(request.url))
+            error, transient = translate_error(reason, request, self._context.session.proxy_for(request.url))
             logger.warning("%s", error)
             await self._context.committer.commit(Page(
                 url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
@@ -105,14 +105,14 @@ class RowScheduler(BaseScheduler):
                 yield entry
 
     def wake_engine(self) -> None:
-        """Let it ask for requests again."""
-        slot = self._crawler.engine._slot  # Scrapy has no public way to say "there is work again"
+        """Make Scrapy's engine ask for requests again."""
+        slot = self._crawler.engine._slot  # Scrapy has no public interface for this
         if slot is not None:
             slot.nextcall.schedule()
 
 
 def to_model(request: scrapy.Request, spider: Spider) -> Request:
-    """A Scrapy request as the frontier keeps it. Raises NotStorableError."""
+    """A Scrapy request as the frontier stores it. Raises NotStorableError."""
     meta = {key: value for key, value in request.meta.items() if key not in _OWN_META}
     if request.meta.get("is_start_request"):
         meta[FROM_START] = True
@@ -127,7 +127,7 @@ def to_model(request: scrapy.Request, spider: Spider) -> Request:
         callback=_method_name(request.callback, spider), errback=_method_name(request.errback, spider),
         meta=meta, cb_kwargs=dict(request.cb_kwargs), cookies=request.cookies or None,
         depth=request.meta.get("depth", 0),
-        # The first requests of a spider are filtered within their pass, or a resumed one would fetch them twice.
+        # Start requests are never exempt from the duplicate filter, so that a resumed pass does not fetch them twice.
         dont_filter=request.dont_filter and not request.meta.get("is_start_request"))
 
 
@@ -143,14 +143,15 @@ def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
         return ""
     name = getattr(function, "__name__", "")
     if getattr(function, "__self__", None) is not spider or getattr(spider, name, None) != function:
-        raise NotStorableError(f"the callback {function!r} is no method of the spider")
+        raise NotStorableError(f"the callback {function!r} is not a method of the spider")
     return name
 
 
 def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
+    """A frontier row as a Scrapy request. failed: called with the spider's own errback and the failure."""
     request = queued.request
     meta = {name: value for name, value in request.meta.items() if name != FROM_START} | {
-        FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy would percent-encode what browsers send as it is
+        FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy percent-encodes characters that browsers do not encode
     if request.depth:
         meta["depth"] = request.depth
     return scrapy.Request(
@@ -165,13 +166,13 @@ def _method(spider: Spider, name: str) -> Callable[..., Any] | None:
         return None
     found = getattr(spider, name, None)
     if found is None:
-        raise SpiderError(f"the frontier asks for its method {name}(), which is gone", where=spider.name,
-                          fix="put it back, or let the next pass start afresh")
+        raise SpiderError(f"the frontier has requests for its method {name}(), which does not exist any more", where=spider.name,
+                          fix="put the method back, or let the next pass start from the beginning")
     return found  # type: ignore[no-any-return]
 
 
-def explain(error: BaseException, request: scrapy.Request, proxy: str | None) -> tuple[PipelineError, bool]:
-    """A fetch that failed, in our words, and whether it might pass."""
+def translate_error(error: BaseException, request: scrapy.Request, proxy: str | None) -> tuple[PipelineError, bool]:
+    """The error of a failed request as a PipelineError, and whether it may pass."""
     url = request.url
     if isinstance(error, PipelineError):
         return error, error.retry
@@ -179,16 +180,16 @@ def explain(error: BaseException, request: scrapy.Request, proxy: str | None) ->
         return FetchError(str(error) or "it was refused", where=url), False
     cause = error.__cause__
     if proxy and (fault := proxy_fault(cause, url, proxy)):
-        return fault, True  # whatever it is, nothing is known of the page
+        return fault, True  # whatever the proxy's error is, it says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
         return TlsError(f"its certificate is not to be trusted: {reason}", where=url,
                         fix="set ca_file for an authority of your own"), True
-    if isinstance(cause, aiohttp.ClientConnectorError):  # its own words have the address of an object in them
+    if isinstance(cause, aiohttp.ClientConnectorError):  # its own message contains the address of an object
         reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"{cause.host}:{cause.port} cannot be connected to: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
-        # What is on it nobody knows, so that none of it can be gone.
+        # The content of the page is unknown, so none of its items may count as gone.
         return FetchError(str(error), where=url, fix="raise max_page_size"), True
     through = f" (through the proxy {shown_proxy(proxy)})" if proxy else ""
     return FetchError(f"{str(error) or type(error).__name__}{through}", where=url, retry=True), True

@@ -1,8 +1,8 @@
-"""Scrapy's scheduler over the frontier in the store: what is fetched next, and what a killed run left to do.
+"""Scrapy's scheduler over the frontier in the store: which page is fetched next, also after a killed run.
 
-A window of requests is held in memory, the rest stays in the store, so that a frontier of any size costs the
-same. Requests that cannot be kept (a callback that is no method of the spider, meta that is not JSON) live in
-memory only; their pass starts over after a kill, which is harmless because items have keys.
+Up to WINDOW requests are in memory, the others stay in the store, so that a frontier of any size takes the same memory.
+Requests that cannot be stored (a callback that is no method of the spider, meta that is not JSON) are kept in memory
+only. A killed pass with such requests starts again from the beginning, which repeats no item because items have keys.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ from scrapy.spiders import Spider
 from pipeline.crawl.frontier.committer import Committer
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.frontier.unproved_pages import UnprovedPages
-from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, WHOLE
+from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, UNCONDITIONAL
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl.frontier import Queued
 
 WINDOW = 1000
-LOW = 100
+"""How many rows are in memory at most."""
+REFILL_BELOW = 100
+"""When fewer rows are in memory, more are read from the store."""
 
 logger = logging.getLogger(__name__)
 
 
 class FrontierScheduler(RowScheduler):
-    """See the module. Some of its rows are fetched by the run's other processes, when it has any (processes/leader.py)."""
+    """Issues the rows of the frontier, to Scrapy and to the run's follower processes, if any (processes/leader.py)."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -49,19 +51,19 @@ class FrontierScheduler(RowScheduler):
         self._issued = 0
         self._resumable = True
         self._opened_s = time.monotonic()
-        self._unproved: UnprovedPages | None = None  # of a session with a login
+        self._unproved: UnprovedPages | None = None  # only for a session with a login
         self._forgotten: set[int] = set()
-        self._whole: set[int] = set()  # what is kept of these pages may be for strangers
+        self._unconditional: set[int] = set()  # rows whose cached page may be one for anonymous visitors
 
     def open(self, spider: Spider) -> None:
         super().open(spider)
         context = self._context
         context.committer = committer = Committer(
-            context, on_queued=self._queued, on_committed=self._under_way.difference_update, on_forgotten=self._forget,
+            context, on_queued=self._on_queued, on_committed=self._under_way.difference_update, on_forgotten=self._on_forgotten,
             on_fatal=self.fatal)
         if context.session.login_state is not None:
             context.committer = self._unproved = UnprovedPages(
-                context, context.session.login_state, committer, on_again=self._refetch, on_fatal=self.fatal,
+                context, context.session.login_state, committer, on_refetch=self._refetch, on_fatal=self.fatal,
                 wake=self._wake)
         if context.followers is not None:
             context.followers.start(self)
@@ -74,24 +76,24 @@ class FrontierScheduler(RowScheduler):
                 context.add_host(str(request.meta.get(stored_frontier.REDIRECTED_HOST, "")))
                 if request.meta.get(FROM_START):
                     context.session.ssrf_guard.allow(request.url)
-            self._queued(stored_frontier.waiting(context.store, context.run.pass_id, limit=WINDOW))
+            self._on_queued(stored_frontier.waiting(context.store, context.run.pass_id, limit=WINDOW))
             self._more_in_store = context.progress.waiting > WINDOW
         for request in context.first:
             context.committer.enqueue(request)
 
     async def finish(self) -> None:
-        """Write what still waits. Not Scrapy's close(), which cannot be awaited without a Deferred."""
+        """Commit what still waits. This is not Scrapy's close(), which cannot be awaited without a Deferred."""
         if self._refilling is not None:
             await self._refilling
         await self._context.committer.close()
 
     def has_pending_requests(self) -> bool:
-        if self._again or self._later or (self._context.followers is not None and self._context.followers.at_work):
+        if self._resend or self._delayed or (self._context.followers is not None and self._context.followers.at_work):
             return True
         if not self._capped() and (self._memory or self._window or self._more_in_store or self._refilling
                                    or not self._context.committer.idle):
             return True
-        return self._unproved is not None and self._unproved.settle()
+        return self._unproved is not None and self._unproved.prove_held()
 
     def enqueue_request(self, request: scrapy.Request) -> bool:
         if FRONTIER_ID in request.meta:
@@ -106,7 +108,7 @@ class FrontierScheduler(RowScheduler):
     def _keep_in_memory(self, request: scrapy.Request, why: NotStorableError) -> None:
         if self._resumable:
             self._resumable = False
-            logger.info("this pass starts over if it is cut short: %s", why)
+            logger.info("if this run is killed, its pass starts again from the beginning: %s", why)
             stored_frontier.mark_not_resumable(self._context.store, self._context.run)
         if request.meta.get("is_start_request"):
             self._context.session.ssrf_guard.allow(request.url)
@@ -119,10 +121,10 @@ class FrontierScheduler(RowScheduler):
             return None
         if self._context.followers is not None:
             self._context.followers.feed()
-        self._due()
-        if self._again:
-            return self._again.popleft()
-        if len(self._later) >= WINDOW:  # else a host that is left alone would empty the store
+        self._release_delayed()
+        if self._resend:
+            return self._resend.popleft()
+        if len(self._delayed) >= WINDOW:  # otherwise all rows of a paused host would move into memory
             return None
         queued = self._next_row()
         if queued is not None:
@@ -134,18 +136,18 @@ class FrontierScheduler(RowScheduler):
 
     @property
     def ready(self) -> int:
-        """Rows that may be issued at once."""
+        """How many rows are in memory and can be issued at once."""
         return len(self._window)
 
     def take(self, count: int) -> list[Queued]:
-        """Up to so many rows to be fetched elsewhere: each is told of with committed(), or given back."""
+        """Take up to `count` rows for another process. Each row is later committed, or comes back by give_back()."""
         slot = self._crawler.engine._slot
         if slot is None or slot.closing:
             return []
         return list(itertools.islice(iter(self._next_row, None), max(0, count)))
 
     def give_back(self, rows: Sequence[Queued]) -> None:
-        """Rows whose process is gone; what it fetched and did not hand over is fetched again."""
+        """Take back the rows of a process that has died, to fetch them again."""
         self._issued -= len(rows)
         self._under_way.difference_update(row.id for row in rows)
         for row in rows:
@@ -158,13 +160,13 @@ class FrontierScheduler(RowScheduler):
     def _next_row(self) -> Queued | None:
         if self._capped() or not self._has_room():
             return None
-        if len(self._window) < LOW and self._more_in_store and self._refilling is None:
+        if len(self._window) < REFILL_BELOW and self._more_in_store and self._refilling is None:
             self._refilling = asyncio.create_task(self._refill())
         if not self._window:
             return None
         queued = heapq.heappop(self._window)[2]
-        if queued.id in self._whole:
-            queued = replace(queued, request=replace(queued.request, meta={**queued.request.meta, WHOLE: True}))
+        if queued.id in self._unconditional:
+            queued = replace(queued, request=replace(queued.request, meta={**queued.request.meta, UNCONDITIONAL: True}))
         self._under_way.add(queued.id)
         self._issued += 1
         return queued
@@ -179,7 +181,7 @@ class FrontierScheduler(RowScheduler):
         return True
 
     def _budget_spent(self) -> str:
-        """Why no further page is begun, "" while some may."""
+        """The limit that ends the crawl, "" when none is reached."""
         table = self._context.table
         if table.max_pages and self._issued >= table.max_pages:
             return f"stopped at max_pages = {table.max_pages}"
@@ -188,24 +190,24 @@ class FrontierScheduler(RowScheduler):
         return ""
 
     def _refetch(self, ids: Sequence[int]) -> None:
-        """Rows whose pages may have been for strangers: they are fetched again, and what is kept of them is not used."""
+        """Fetch rows again whose pages may be ones for anonymous visitors, and do not use the page cache for them."""
         self._issued -= len(ids)
         self._under_way.difference_update(ids)
-        self._whole.update(ids)
+        self._unconditional.update(ids)
         self._more_in_store = True
         self._wake()
 
-    def _forget(self, ids: set[int]) -> None:
-        """Rows that are out of the frontier."""
-        self._forgotten |= ids  # what is being read of the store may have them still
+    def _on_forgotten(self, ids: set[int]) -> None:
+        """Drop rows that were taken out of the frontier."""
+        self._forgotten |= ids  # a read of the store that is under way may still return them
         self._under_way -= ids
         self._window = [entry for entry in self._window if entry[1] not in ids]
         heapq.heapify(self._window)
         if self._unproved is not None:
-            self._unproved.forgotten(ids)
+            self._unproved.on_forgotten(ids)
         self._wake()
 
-    def _queued(self, queued: Sequence[Queued]) -> None:
+    def _on_queued(self, queued: Sequence[Queued]) -> None:
         room = WINDOW - len(self._window)
         for entry in queued[:room]:
             heapq.heappush(self._window, (-entry.request.priority, entry.id, entry))
@@ -226,19 +228,19 @@ class FrontierScheduler(RowScheduler):
         finally:
             self._refilling = None
         held = {entry[1] for entry in self._window} | self._under_way | self._forgotten
-        self._queued([entry for entry in found if entry.id not in held])
+        self._on_queued([entry for entry in found if entry.id not in held])
         if len(found) == WINDOW:
             self._more_in_store = True
         self._wake()
 
     def _wake(self) -> None:
-        """There are rows again: for the other processes first, which are further away."""
+        """Hand out new rows: to the followers first, which take longer to begin with them."""
         if self._context.followers is not None:
             self._context.followers.feed()
         self.wake_engine()
 
     def fatal(self, error: PipelineError) -> None:
-        """The store failed us: nothing more can be committed, so nothing more is fetched."""
+        """Stop the crawl because of an error after which no page can be committed."""
         if self._context.fatal is None:
             self._context.fatal = error
             self._stopping = asyncio.create_task(self._crawler.stop_async())

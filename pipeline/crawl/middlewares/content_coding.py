@@ -10,7 +10,7 @@ from scrapy.http import Request, Response, TextResponse
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import WHOLE
+from pipeline.crawl.interfaces import UNCONDITIONAL
 from pipeline.session.responses.content_coding import ACCEPTED, codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 
@@ -38,9 +38,9 @@ class DecodeBodies:
             try:
                 body = self._decode(request, response, values)
             except (CutShortError, DecodingError):  # kept by a version that did not look, or damaged
-                if request.meta.get(WHOLE):
+                if request.meta.get(UNCONDITIONAL):
                     raise
-                return request.replace(dont_filter=True, meta={**request.meta, WHOLE: True})
+                return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
         del response.headers["Content-Encoding"]
         kind = responsetypes.from_args(headers=response.headers, url=response.url, body=body)
         changed: dict[str, Any] = {"cls": kind, "body": body}

@@ -20,7 +20,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import WHOLE
+from pipeline.crawl.interfaces import UNCONDITIONAL
 from pipeline.crawl.middlewares.page_cache import Kept, PageCache
 from pipeline.text import size_for_people
 
@@ -53,7 +53,7 @@ class Revalidate:
         if request.meta.pop(_OURS, False):
             for name in _CONDITIONS:
                 request.headers.pop(name, None)
-        if not _may_be_kept(request) or request.meta.get(WHOLE) or any(name in request.headers for name in _CONDITIONS):
+        if not _may_be_kept(request) or request.meta.get(UNCONDITIONAL) or any(name in request.headers for name in _CONDITIONS):
             return
         kept = self._cache.head(request.url)
         if kept is None:
@@ -70,7 +70,7 @@ class Revalidate:
         if response.status == 304 and request.meta.get(_OURS):
             kept = self._cache.get(request.url)
             if kept is None:  # damaged, or just pruned
-                return request.replace(dont_filter=True, meta={**request.meta, WHOLE: True})
+                return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
             self._cache.touch(request.url)
             return _rebuilt(kept, response)
         if response.status == 200 and _may_be_kept(request) and _has_validator(response):

@@ -13,7 +13,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.frontier.requests import explain
+from pipeline.crawl.frontier.requests import translate_error
 from pipeline.crawl.scrapy.handler import PROXY
 from pipeline.session.politeness.robots import PARSED_BYTES, RobotsTxt, robots_url
 
@@ -58,7 +58,7 @@ class ObeyRobots:
             assert self._crawler.engine is not None
             answer = await self._crawler.engine.download_async(request)
         except Exception as error:  # noqa: BLE001  whatever a fetch may fail with
-            robots = RobotsTxt.of_error(explain(error, request, request.meta.get(PROXY))[0])
+            robots = RobotsTxt.of_error(translate_error(error, request, request.meta.get(PROXY))[0])
         else:
             robots = RobotsTxt.of_answer(answer.status, answer.body)
         if robots.failure is not None:

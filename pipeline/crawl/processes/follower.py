@@ -114,9 +114,9 @@ class FollowerScheduler(RowScheduler):
         return True
 
     def next_request(self) -> scrapy.Request | None:
-        self._due()
-        if self._again:
-            return self._again.popleft()
+        self._release_delayed()
+        if self._resend:
+            return self._resend.popleft()
         return self._issue(self._leader.rows.popleft()) if self._leader.rows else None
 
 
