@@ -10,10 +10,10 @@ from pathlib import Path
 def main() -> None:
     here = Path(__file__).parent
     failed = 0
-    for path in sorted(here.glob("*/torture.py")):
-        print(f"== {path.parent.name}", flush=True)
-        failed += subprocess.run([sys.executable, "-m", f"tests.{path.parent.name}.torture"], check=False,
-                                 cwd=here.parent).returncode != 0
+    for path in sorted(here.glob("*/**/torture.py")):
+        module = ".".join(path.relative_to(here.parent).with_suffix("").parts)
+        print(f"== {module}", flush=True)
+        failed += subprocess.run([sys.executable, "-m", module], check=False, cwd=here.parent).returncode != 0
     sys.exit(failed)
 
 

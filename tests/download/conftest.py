@@ -1,4 +1,4 @@
-"""A store with a run, a file server, and a way to fetch what a spider asks for."""
+"""Fixtures: a store, a file server, and a bench that runs download pools on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def session() -> requests.Session:
 
 @dataclass
 class Bench:
-    """One spider's store, and the server its files come from."""
+    """One spider's store and the server of its files."""
 
     store: Store
     server: FileServer

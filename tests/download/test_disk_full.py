@@ -1,4 +1,4 @@
-"""A disk that is really full, where we may mount one."""
+"""A full disk during a download, on a small tmpfs (root on Linux only)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_a_full_disk_ends_the_run_and_the_next_one_goes_on_from_the_part(small_disk: Path, server: FileServer) -> None:
+def test_a_full_disk_ends_the_run_and_the_next_one_resumes_the_part(small_disk: Path, server: FileServer) -> None:
     store = open_store(small_disk / "var")
     bench = Bench(store, server)
     filler = small_disk / "filler"

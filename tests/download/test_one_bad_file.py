@@ -1,4 +1,4 @@
-"""A file that cannot be fetched, whatever its server sends, costs itself: the others arrive, and it is set aside in time."""
+"""A file that cannot be fetched fails alone: the others are stored, and after five runs it is set aside."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ BAD = {
 
 
 def contents(program: Program) -> set[bytes]:
-    """What the files that arrived hold."""
+    """The contents of all stored files."""
     return {path.read_bytes() for path in (program.data / "downloads" / "papers").iterdir() if path.is_file() and not path.is_symlink()}
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_hostile_redirect_costs_its_file_in_this_run_and_in_the_next(program: Program, kind: str):
+def test_a_hostile_redirect_fails_only_its_file_in_this_run_and_the_next(program: Program, kind: str):
     links = "<a href=/bad>1</a><a href=/good>2</a>"
     with PageSite({"/": Answer(links), "/bad": BAD[kind], "/good": Answer(b"good", headers={"Content-Type": "text/plain"})}) as site:
         program.write(SPIDER.format(url=site.url))
@@ -44,7 +44,7 @@ def test_a_hostile_redirect_costs_its_file_in_this_run_and_in_the_next(program: 
     assert contents(program) == {b"good"}
 
 
-def test_a_name_in_a_charset_that_is_none_costs_nothing(program: Program):
+def test_a_file_name_in_an_unknown_charset_is_ignored(program: Program):
     named = Answer(b"pdf", headers={"Content-Disposition": "attachment; filename*=undefined''x.pdf"})
     with PageSite({"/": Answer("<a href=/bad>1</a><a href=/good>2</a>"), "/bad": named, "/good": Answer(b"good")}) as site:
         program.write(SPIDER.format(url=site.url))
@@ -52,7 +52,7 @@ def test_a_name_in_a_charset_that_is_none_costs_nothing(program: Program):
     assert contents(program) == {b"pdf", b"good"}
 
 
-def test_a_folder_where_a_file_goes_gives_the_file_another_name(program: Program):
+def test_a_folder_or_link_with_the_files_name_gives_the_file_another_name(program: Program):
     with PageSite({"/": Answer("<a href=/report>1</a><a href=/good>2</a>"), "/report": Answer(b"report"), "/good": Answer(b"good")}) as site:
         program.write(SPIDER.format(url=site.url))
         (program.data / "downloads" / "papers" / "report").mkdir(parents=True)
@@ -61,7 +61,7 @@ def test_a_folder_where_a_file_goes_gives_the_file_another_name(program: Program
     assert contents(program) == {b"good", b"report"}
 
 
-def test_the_line_of_a_run_says_what_is_set_aside(program: Program):
+def test_the_runs_line_says_which_files_are_set_aside(program: Program):
     with PageSite({"/": Answer("<a href=/gone>1</a><a href=/good>2</a>"), "/good": Answer(b"good")}) as site:
         program.write(SPIDER.format(url=site.url))
         lines = [program.run("run", "papers").stdout for _ in range(6)]

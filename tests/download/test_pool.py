@@ -1,4 +1,4 @@
-"""The queue and its workers: bounded, resumable, honest about what is left."""
+"""The download pool: limits on workers and hosts, retries, leases, stops and drains."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ DEADLINE_S = 10.0
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Look again every few milliseconds, for want of an event, until a deadline."""
+    """Wait until the condition is true, testing it every few milliseconds, up to a deadline."""
     looks = threading.Event()
     for _ in range(int(DEADLINE_S / 0.005)):
         if condition():
             return
         looks.wait(0.005)
-    raise AssertionError("it never came true")
+    raise AssertionError("the condition did not become true in time")
 
 
-def test_everything_waiting_is_fetched_by_a_bounded_number_of_workers(bench: Bench) -> None:
+def test_all_waiting_files_are_fetched_by_a_limited_number_of_workers(bench: Bench) -> None:
     lock, now, most = threading.Lock(), 0, 0
 
     def enter() -> None:
@@ -63,7 +63,7 @@ def test_everything_waiting_is_fetched_by_a_bounded_number_of_workers(bench: Ben
     assert {file.run_id for file in bench.files} == {run.id}
 
 
-def test_no_host_gets_more_than_its_share(bench: Bench) -> None:
+def test_no_host_gets_more_requests_than_per_host_allows(bench: Bench) -> None:
     run = bench.new_run()
     bench.ask_for(run, *(f"http://a/{n}" for n in range(5)), *(f"http://B:80/{n}" for n in range(5)), "http://c/")
     now = datetime.now(UTC)
@@ -73,7 +73,7 @@ def test_no_host_gets_more_than_its_share(bench: Bench) -> None:
                       busy_hosts={"a": 2, "b": 2, "c": 2}) == []
 
 
-def test_downloads_found_while_others_run_are_fetched_too(bench: Bench) -> None:
+def test_downloads_requested_during_a_drain_are_fetched_too(bench: Bench) -> None:
     first, second = bench.server.put("/1", b"1"), bench.server.put("/2", b"2")
     run = bench.new_run()
     made = bench.pool(run)
@@ -86,7 +86,7 @@ def test_downloads_found_while_others_run_are_fetched_too(bench: Bench) -> None:
     assert made.figures().done == 2
 
 
-def test_a_stop_keeps_the_part_and_the_next_run_goes_on_from_it(bench: Bench) -> None:
+def test_a_stop_keeps_the_part_and_the_next_run_resumes_it(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"', stall_after=1_500_000)
     run = bench.new_run()
     bench.ask_for(run, url)
@@ -145,7 +145,7 @@ def test_a_stop_over_tls_keeps_only_what_was_decrypted(bench: Bench, tmp_path: P
     assert bench.content(bench.files[0]) == BODY
 
 
-def test_attempts_that_get_nowhere_run_out_and_those_that_get_on_do_not(bench: Bench) -> None:
+def test_attempts_without_progress_are_limited_and_those_with_progress_are_not(bench: Bench) -> None:
     big = bytes(9_000_000)
     getting_on = bench.server.put("/on", big, etag='"1"', gentle=True, cuts=[2_000_000, 2_000_000, 2_000_000, 2_000_000])
     stuck = bench.server.put("/stuck", b"x" * 5000, cuts=[10] * 9)
@@ -157,7 +157,7 @@ def test_attempts_that_get_nowhere_run_out_and_those_that_get_on_do_not(bench: B
 
 @pytest.mark.parametrize(("status", "headers", "asked"), [
     (429, {"Retry-After": "3600"}, [3600.0]), (503, {"Retry-After": "3600"}, [3600.0]), (500, {}, [])])
-def test_a_host_that_wants_no_more_requests_is_told_of(bench: Bench, status: int, headers: dict[str, str],
+def test_a_host_that_asks_for_no_more_requests_is_reported(bench: Bench, status: int, headers: dict[str, str],
                                                        asked: list[float]) -> None:
     url = bench.server.put("/a.bin", BODY, statuses=[status], headers=headers)
     told: list[tuple[str, float]] = []
@@ -165,7 +165,7 @@ def test_a_host_that_wants_no_more_requests_is_told_of(bench: Bench, status: int
     assert told == [(url, seconds) for seconds in asked]
 
 
-def test_one_that_does_not_say_for_how_long_is_left_alone_until_the_next_attempt(bench: Bench) -> None:
+def test_a_host_without_retry_after_is_left_alone_until_the_next_attempt(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, statuses=[429, 429])
     told: list[float] = []
     done = bench.get(url, leave_alone=lambda url, seconds: told.append(seconds))
@@ -173,14 +173,14 @@ def test_one_that_does_not_say_for_how_long_is_left_alone_until_the_next_attempt
     assert [seconds > 0 for seconds in told] == [True, True]
 
 
-def test_a_failed_download_is_tried_anew_by_the_next_pass(bench: Bench) -> None:
+def test_the_next_pass_retries_a_failed_download(bench: Bench) -> None:
     url = bench.server.put("/a", BODY, statuses=[500, 500])
     assert bench.get(url, attempts=2).figures().failed == 1
     bench.server.served["/a"].statuses = [500]
     assert bench.get(url, attempts=2).figures().done == 1
 
 
-def test_too_little_free_disk_is_fatal_and_loses_nothing(bench: Bench) -> None:
+def test_too_little_free_disk_space_is_fatal_and_loses_nothing(bench: Bench) -> None:
     url = bench.server.put("/a", BODY)
     made = bench.get(url, keep_free_bytes=10**18)
     assert isinstance(made.fatal, DiskFullError)
@@ -189,7 +189,7 @@ def test_too_little_free_disk_is_fatal_and_loses_nothing(bench: Bench) -> None:
     assert bench.get(url).figures().done == 1
 
 
-def test_the_cap_of_a_run_counts_all_its_files(bench: Bench) -> None:
+def test_the_size_limit_of_a_run_counts_all_its_files(bench: Bench) -> None:
     urls = [bench.server.put(f"/{number}", BODY) for number in range(3)]
     run = bench.new_run()
     bench.ask_for(run, *urls)
@@ -200,7 +200,7 @@ def test_the_cap_of_a_run_counts_all_its_files(bench: Bench) -> None:
     assert "this run's downloads are more than" in str(bench.row(urls[2])["error"])
 
 
-def test_a_proxy_that_is_down_is_told_and_nothing_goes_around_it(bench: Bench, free_port: int) -> None:
+def test_a_proxy_that_is_down_is_reported_and_never_bypassed(bench: Bench, free_port: int) -> None:
     def through_nowhere() -> requests.Session:
         client = session()
         client.proxies = {"http": f"http://me:secret@127.0.0.1:{free_port}"}
@@ -219,7 +219,7 @@ def test_a_proxy_that_is_down_is_told_and_nothing_goes_around_it(bench: Bench, f
     assert ProxyError.exit_code == 4
 
 
-def test_a_row_taken_up_by_someone_else_is_left_to_him(bench: Bench) -> None:
+def test_a_download_leased_by_another_process_cannot_be_changed(bench: Bench) -> None:
     url = bench.server.put("/a", BODY)
     run = bench.new_run()
     bench.ask_for(run, url)
@@ -238,7 +238,7 @@ def test_a_row_taken_up_by_someone_else_is_left_to_him(bench: Bench) -> None:
     assert bench.files == []
 
 
-def test_a_transfer_whose_lease_was_lost_ends_and_leaves_no_file(bench: Bench) -> None:
+def test_a_transfer_whose_lease_was_lost_stops_and_leaves_no_file(bench: Bench) -> None:
     url = bench.server.put("/a", BODY, stall_after=1_000_000)
     run = bench.new_run()
     bench.ask_for(run, url)
@@ -253,7 +253,7 @@ def test_a_transfer_whose_lease_was_lost_ends_and_leaves_no_file(bench: Bench) -
     assert bench.names == []
 
 
-def test_what_a_dead_process_held_is_fetched_once_its_lease_runs_out(bench: Bench) -> None:
+def test_a_download_of_a_dead_process_is_fetched_once_its_lease_expires(bench: Bench) -> None:
     url = bench.server.put("/a", BODY)
     run = bench.new_run()
     bench.ask_for(run, url)
@@ -264,7 +264,7 @@ def test_what_a_dead_process_held_is_fetched_once_its_lease_runs_out(bench: Benc
     assert made.figures().done == 1
 
 
-def test_a_run_that_lost_its_lease_takes_nothing(bench: Bench) -> None:
+def test_a_run_that_lost_its_lease_fetches_nothing(bench: Bench) -> None:
     run = bench.new_run()
     bench.ask_for(run, bench.server.put("/a", BODY))
     bench.end(run, keep_open=True)
@@ -275,14 +275,14 @@ def test_a_run_that_lost_its_lease_takes_nothing(bench: Bench) -> None:
     assert bench.server.asked == []
 
 
-def test_parts_that_nobody_refers_to_are_swept(bench: Bench) -> None:
+def test_parts_that_the_store_does_not_know_are_removed(bench: Bench) -> None:
     bench.get(bench.server.put("/a", BODY))
     (bench.folder / ".parts" / "9-dead.part").write_bytes(b"left by a kill")
     bench.get(bench.server.put("/b", BODY))
     assert bench.parts == []
 
 
-def test_cookies_set_by_a_download_flow_back(bench: Bench) -> None:
+def test_cookies_set_by_a_download_reach_the_session(bench: Bench) -> None:
     jar = requests.cookies.RequestsCookieJar()
 
     def with_jar() -> requests.Session:
@@ -299,13 +299,13 @@ def test_cookies_set_by_a_download_flow_back(bench: Bench) -> None:
     assert jar.get("seen") == "yes"
 
 
-def test_a_rate_limit_holds(bench: Bench) -> None:
+def test_the_rate_limit_is_kept(bench: Bench) -> None:
     started_s = time.monotonic()
     assert bench.get(bench.server.put("/a", bytes(300_000)), rate_bytes_s=1_000_000).figures().done == 1
     assert time.monotonic() - started_s > 0.25, "300 kB at 1 MB/s take 0.3 s"
 
 
-def test_figures_show_each_file_under_way(bench: Bench) -> None:
+def test_figures_show_each_file_in_transfer(bench: Bench) -> None:
     url = bench.server.put("/report.pdf", BODY, stall_after=1_000_000)
     run = bench.new_run()
     bench.ask_for(run, url)
@@ -318,7 +318,7 @@ def test_figures_show_each_file_under_way(bench: Bench) -> None:
     assert made.figures().active == ()
 
 
-def test_a_server_that_went_away_is_tried_again_when_it_is_back(bench: Bench) -> None:
+def test_a_server_that_restarts_is_tried_again(bench: Bench) -> None:
     gone = FileServer()
     gone.start()
     url = gone.put("/a.bin", BODY, etag='"v1"')
@@ -335,7 +335,7 @@ def test_a_server_that_went_away_is_tried_again_when_it_is_back(bench: Bench) ->
     back[0].stop()
 
 
-def test_a_stop_and_a_drain_at_the_same_time_end_well(bench: Bench) -> None:
+def test_a_stop_during_a_drain_ends_both(bench: Bench) -> None:
     urls = [bench.server.put(f"/{number}", BODY) for number in range(20)]
     run = bench.new_run()
     bench.ask_for(run, *urls)
@@ -355,7 +355,7 @@ def test_a_stop_and_a_drain_at_the_same_time_end_well(bench: Bench) -> None:
     assert made.figures().done == len(bench.files)
 
 
-def test_buffers_are_small_where_there_are_many_workers_or_little_may_come() -> None:
+def test_buffers_are_smaller_with_many_workers_or_a_rate_limit() -> None:
     assert DownloadLimits().buffer_bytes == 1024 * 1024
     assert all(4 * workers * DownloadLimits(workers=workers).buffer_bytes <= 32 * 1024 * 1024 for workers in range(1, 65))
     assert DownloadLimits(rate_bytes_s=1_000_000).buffer_bytes == 125_000

@@ -1,4 +1,4 @@
-"""What a single file survives: cuts, changes, lies, and servers that mean harm."""
+"""One transfer: resumed, verified, and safe against interruptions, changes and hostile servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = random.Random(2).randbytes(3_100_000)
 LONG_AGO = http_date(time.time() - 86400)
 
 
-def test_a_file_arrives_whole_and_is_recorded_with_its_hash(bench: Bench) -> None:
+def test_a_file_is_stored_completely_and_recorded_with_its_hash(bench: Bench) -> None:
     url = bench.server.put("/a.pdf", BODY, content_type="application/pdf; charset=x")
     figures = bench.get(Download(url, referer="http://me:secret@site/list#top", headers=(("X-Token", "t"),))).figures()
     file, = bench.files
@@ -36,7 +36,7 @@ def test_a_file_arrives_whole_and_is_recorded_with_its_hash(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("validator", [{"etag": '"v1"'}, {"last_modified": LONG_AGO}])
-def test_a_cut_transfer_goes_on_where_it_stopped(bench: Bench, validator: dict[str, str]) -> None:
+def test_an_interrupted_transfer_is_resumed_where_it_stopped(bench: Bench, validator: dict[str, str]) -> None:
     url = bench.server.put("/a.bin", BODY, cuts=[1_000_000, 500_000], **validator)
     bench.get(url)
     assert bench.content(bench.files[0]) == BODY
@@ -49,7 +49,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(bench: Bench, validator: dict[s
 
 
 @pytest.mark.parametrize("how", [{}, {"ranges": False}, {"ignore_if_range": True}])
-def test_a_file_that_changed_between_two_attempts_is_never_spliced(bench: Bench, how: dict[str, bool]) -> None:
+def test_a_file_that_changed_between_two_attempts_never_mixes_versions(bench: Bench, how: dict[str, bool]) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"', cuts=[1_500_000])
     served = bench.server.served["/a.bin"]
 
@@ -64,7 +64,7 @@ def test_a_file_that_changed_between_two_attempts_is_never_spliced(bench: Bench,
     assert bench.parts == []
 
 
-def test_a_weak_etag_or_a_date_of_this_second_is_no_reason_to_go_on(bench: Bench) -> None:
+def test_a_weak_etag_or_a_date_of_this_second_does_not_allow_a_resume(bench: Bench) -> None:
     weak = bench.server.put("/weak", BODY, etag='W/"v1"', cuts=[1_000_000])
     fresh = bench.server.put("/fresh", BODY, last_modified=http_date(time.time() + 5), cuts=[1_000_000])
     bench.get(weak, fresh)
@@ -72,20 +72,20 @@ def test_a_weak_etag_or_a_date_of_this_second_is_no_reason_to_go_on(bench: Bench
     assert not [asked for asked in bench.server.asked if "range" in asked.headers]
 
 
-def test_a_206_that_starts_elsewhere_starts_the_file_afresh(bench: Bench) -> None:
+def test_a_206_with_another_offset_restarts_the_file(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"', cuts=[1_000_000], range_shift=-7)
     bench.get(url)
     assert bench.content(bench.files[0]) == BODY
     assert [asked.status for asked in bench.server.asked] == [200, 206, 200]
 
 
-def test_a_416_starts_the_file_afresh(bench: Bench) -> None:
+def test_a_416_restarts_the_file(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"', cuts=[1_500_000])
     served = bench.server.served["/a.bin"]
 
     def shrink() -> None:
         if len(bench.server.asked) == 2:
-            served.body = BODY[:1000]  # under the same ETag: the server lies
+            served.body = BODY[:1000]  # with the same ETag, although the content differs
 
     served.before = shrink
     bench.get(url)
@@ -93,7 +93,7 @@ def test_a_416_starts_the_file_afresh(bench: Bench) -> None:
     assert [asked.status for asked in bench.server.asked] == [200, 416, 200]
 
 
-def test_a_body_shorter_than_announced_is_not_a_file(bench: Bench) -> None:
+def test_a_body_shorter_than_announced_is_not_stored(bench: Bench) -> None:
     url = bench.server.put("/a.bin", b"short", lie=5000)
     done = bench.get(url)
     assert done.figures().failed == 1
@@ -103,18 +103,18 @@ def test_a_body_shorter_than_announced_is_not_a_file(bench: Bench) -> None:
     assert len(bench.server.asked) == 4
 
 
-def test_a_body_longer_than_announced_ends_where_it_was_announced(bench: Bench) -> None:
+def test_a_body_longer_than_announced_ends_at_the_announced_length(bench: Bench) -> None:
     bench.get(bench.server.put("/a.bin", BODY, lie=1000), bench.server.put("/b.bin", b"b"))
     assert sorted(len(bench.content(file)) for file in bench.files) == [1, 1000]
 
 
 @pytest.mark.parametrize("how", [{"chunked": True}, {"close_delimited": True}])
-def test_a_body_without_length_arrives(bench: Bench, how: dict[str, bool]) -> None:
+def test_a_body_without_length_is_stored(bench: Bench, how: dict[str, bool]) -> None:
     bench.get(bench.server.put("/a.bin", BODY, **how))
     assert bench.content(bench.files[0]) == BODY
 
 
-def test_a_chunked_body_that_is_cut_is_not_a_file(bench: Bench) -> None:
+def test_a_chunked_body_that_is_cut_off_is_resumed(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, chunked=True, cuts=[2_000_000], etag='"v1"')
     bench.get(url)
     assert bench.content(bench.files[0]) == BODY
@@ -122,7 +122,7 @@ def test_a_chunked_body_that_is_cut_is_not_a_file(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("how", [{"chunked": True}, {"close_delimited": True}])
-def test_an_endless_body_stops_at_the_cap_and_leaves_nothing(bench: Bench, how: dict[str, bool]) -> None:
+def test_an_endless_body_stops_at_the_size_limit_and_leaves_nothing(bench: Bench, how: dict[str, bool]) -> None:
     url = bench.server.put("/a.bin", endless=True, etag='"v1"', **how)
     done = bench.get(url, max_bytes=5_000_000, sync_bytes=1_000_000)
     assert done.figures().failed == 1
@@ -133,25 +133,25 @@ def test_an_endless_body_stops_at_the_cap_and_leaves_nothing(bench: Bench, how: 
     assert len(bench.server.asked) == 1
 
 
-def test_a_file_announced_above_the_cap_is_not_even_begun(bench: Bench) -> None:
+def test_a_file_announced_above_the_size_limit_is_not_started(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY)
     bench.get(url, max_bytes=1000)
     assert f"is {len(BODY)} bytes" in str(bench.row(url)["error"])
     assert bench.parts == []
 
 
-def test_what_a_server_insists_on_packing_is_unpacked(bench: Bench) -> None:
+def test_a_body_that_the_server_encodes_unasked_is_decoded(bench: Bench) -> None:
     bench.get(bench.server.put("/a.csv", BODY, packed=True, content_type="text/csv"))
     assert bench.content(bench.files[0]) == BODY
 
 
-def test_an_archive_called_gzip_encoded_stays_as_it_is(bench: Bench) -> None:
+def test_an_archive_labelled_as_gzip_encoded_stays_compressed(bench: Bench) -> None:
     bench.get(bench.server.put("/a.tar.gz", b"archive" * 9, packed=True, content_type="application/gzip"))
     assert gzip.decompress(bench.content(bench.files[0])) == b"archive" * 9
     assert bench.names == ["a.tar.gz"]
 
 
-def test_what_nothing_here_unpacks_is_not_taken_for_the_file(bench: Bench) -> None:
+def test_a_body_in_an_unknown_coding_is_not_stored(bench: Bench) -> None:
     url = bench.server.put("/a.csv", BODY, headers={"Content-Encoding": "compress"})
     bench.get(url)
     assert "came as Content-Encoding compress" in str(bench.row(url)["error"])
@@ -160,12 +160,12 @@ def test_what_nothing_here_unpacks_is_not_taken_for_the_file(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "none", "aws-chunked", "identity"])
-def test_an_encoding_that_is_none_leaves_the_body_as_it_is(bench: Bench, encoding: str) -> None:
+def test_a_content_encoding_that_is_no_coding_is_ignored(bench: Bench, encoding: str) -> None:
     bench.get(bench.server.put("/a.csv", BODY, headers={"Content-Encoding": encoding}))
     assert bench.content(bench.files[0]) == BODY
 
 
-def test_a_gzip_bomb_meets_the_cap(bench: Bench) -> None:
+def test_a_gzip_bomb_stops_at_the_size_limit(bench: Bench) -> None:
     url = bench.server.put("/a.csv", bytes(60_000_000), packed=True, content_type="text/csv")
     done = bench.get(url, max_bytes=1_000_000)
     assert done.figures().failed == 1
@@ -174,7 +174,7 @@ def test_a_gzip_bomb_meets_the_cap(bench: Bench) -> None:
     assert bench.parts == []
 
 
-def test_a_silent_server_is_given_up_and_tried_again(bench: Bench) -> None:
+def test_a_stalled_transfer_is_retried(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, stall_after=1_000_000, etag='"v1"')
     served = bench.server.served["/a.bin"]
     served.before = lambda: setattr(served, "stall_after", None if len(bench.server.asked) == 2 else 1_000_000)
@@ -183,7 +183,7 @@ def test_a_silent_server_is_given_up_and_tried_again(bench: Bench) -> None:
     assert bench.server.asked[1].status == 206
 
 
-def test_a_dripping_server_is_a_silent_one(bench: Bench) -> None:
+def test_a_server_that_sends_too_slowly_counts_as_stalled(bench: Bench) -> None:
     url = bench.server.put("/a.bin", b"x" * 70_000 * 4, pause_s=0.12)
     bench.get(url, stall_s=0.25, stall_bytes=10**6, attempts=1)
     assert "was silent for 0.25 s" in str(bench.row(url)["error"])
@@ -211,7 +211,7 @@ def test_an_ftp_url_is_refused_with_the_reason(bench: Bench, url: str) -> None:
     assert "secret" not in error
 
 
-def test_redirects_are_followed_and_bounded(bench: Bench) -> None:
+def test_redirects_are_followed_up_to_a_limit(bench: Bench) -> None:
     there = bench.server.put("/files/report.pdf", BODY)
     bench.get(bench.server.put("/get?id=1", redirect=there).replace("/get?id=1", "/get"),
               bench.server.put("/round", redirect="/round"))
@@ -222,7 +222,7 @@ def test_redirects_are_followed_and_bounded(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_what_cannot_pass_is_not_tried_again(bench: Bench, status: int) -> None:
+def test_a_permanent_error_is_not_retried(bench: Bench, status: int) -> None:
     url = bench.server.put("/a.bin", statuses=[status] * 9)
     bench.get(url)
     assert len(bench.server.asked) == 1
@@ -230,14 +230,14 @@ def test_what_cannot_pass_is_not_tried_again(bench: Bench, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_can_pass_is_tried_again(bench: Bench, status: int) -> None:
+def test_a_temporary_error_is_retried(bench: Bench, status: int) -> None:
     url = bench.server.put("/a.bin", BODY, statuses=[status, status], headers={"Retry-After": "0"})
     bench.get(url)
     assert len(bench.server.asked) == 3
     assert bench.content(bench.files[0]) == BODY
 
 
-def test_a_retry_after_beyond_our_patience_is_left_to_the_next_run(bench: Bench) -> None:
+def test_a_long_retry_after_is_left_to_the_next_run(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, statuses=[503], headers={"Retry-After": "3600"})
     done = bench.get(url)
     assert (done.figures().done, done.figures().failed) == (0, 0)
@@ -260,7 +260,7 @@ def test_the_spiders_checksum_is_verified(bench: Bench) -> None:
     ("Repr-Digest", "sha256", "sha-256=:%s:"), ("Repr-Digest", "sha512", "sha-512=:%s:"),
     ("Digest", "sha256", "SHA-256=%s"), ("Digest", "md5", "md5=%s"), ("Content-MD5", "md5", "%s"),
     ("Content-Digest", "sha256", "sha-256=:%s:")])
-def test_what_the_server_announces_is_verified(bench: Bench, header: str, algorithm: str, form: str) -> None:
+def test_the_servers_checksum_is_verified(bench: Bench, header: str, algorithm: str, form: str) -> None:
     said = form % base64.b64encode(hashlib.new(algorithm, BODY).digest()).decode()
     good = bench.server.put("/good", BODY, headers={header: said})
     bad = bench.server.put("/bad", OTHER, headers={header: said})
@@ -270,7 +270,7 @@ def test_what_the_server_announces_is_verified(bench: Bench, header: str, algori
     assert len(bench.server.asked_for("/bad")) == 1
 
 
-def test_a_part_spoilt_on_disk_is_found_out_and_fetched_afresh(bench: Bench) -> None:
+def test_a_part_damaged_on_disk_is_detected_and_fetched_again(bench: Bench) -> None:
     said = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
     url = bench.server.put("/a.bin", BODY, etag='"v1"', cuts=[1_500_000], gentle=True,
                            headers={"Repr-Digest": f"sha-256=:{said}:"})
@@ -303,7 +303,7 @@ def test_the_same_content_again_makes_no_new_version(bench: Bench) -> None:
     assert bench.parts == []
 
 
-def test_a_changed_file_becomes_a_new_version_beside_the_old(bench: Bench) -> None:
+def test_a_changed_file_becomes_a_new_version_next_to_the_old_one(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"')
     bench.get(url)
     bench.server.put("/a.bin", OTHER, etag='"v2"')
@@ -316,12 +316,12 @@ def test_a_file_that_someone_deleted_is_fetched_again(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"')
     bench.get(url)
     (bench.folder / "a.bin").unlink()
-    # Its key is taken for good: the store's record of the first version stays true to its name.
+    # The store keeps the record of the first version, so that the new file gets another key.
     bench.get(url)
     assert bench.content(bench.files[-1]) == BODY
 
 
-def test_a_foreign_file_is_never_overwritten(bench: Bench) -> None:
+def test_a_file_that_another_program_created_is_never_overwritten(bench: Bench) -> None:
     bench.folder.mkdir(parents=True)
     (bench.folder / "a.bin").write_bytes(b"mine")
     bench.get(bench.server.put("/a.bin", BODY))
@@ -329,7 +329,7 @@ def test_a_foreign_file_is_never_overwritten(bench: Bench) -> None:
     assert bench.names == ["a (2).bin", "a.bin"]
 
 
-def test_a_file_left_by_a_kill_before_it_was_recorded_is_taken_over(bench: Bench) -> None:
+def test_a_file_left_by_a_kill_before_it_was_recorded_is_used(bench: Bench) -> None:
     bench.folder.mkdir(parents=True)
     (bench.folder / "a.bin").write_bytes(BODY)
     bench.get(bench.server.put("/a.bin", BODY))
@@ -349,7 +349,7 @@ def test_no_symbolic_link_is_followed(bench: Bench) -> None:
     assert bench.files[0].name == "a (2).bin"
 
 
-def test_a_linked_folder_is_refused_with_a_clear_word(bench: Bench) -> None:
+def test_a_linked_folder_is_refused_with_a_clear_message(bench: Bench) -> None:
     outside = bench.store.data_dir.parent / "outside"
     outside.mkdir()
     bench.folder.parent.mkdir()

@@ -1,10 +1,9 @@
-"""Cuts at random bytes, again and again: `python -m tests.download.torture --rounds 200`.
+"""Downloads under faults and kills: `python -m tests.download.torture --rounds 200`.
 
-Each round fetches one file through a real downloading process while something goes wrong: the connection is
-reset, the server or the proxy is gone for a moment, the process is killed with -9, the disk is full (a real
-tmpfs where we may mount one), the file changes on the server, or several of these. In the end the file has to
-equal its source, no other file may exist under a final name at any moment, and where nothing changed a new
-attempt may ask again only for bytes that no checkpoint had.
+Each round fetches one file with a real downloading process, with one or more faults: the connection is reset, the server or
+the proxy restarts, the process is killed with -9, the disk is full (a tmpfs where this user may mount one), or the file
+changes on the server. At the end the file must equal its source. At no moment may another file exist under a final name. If
+the file did not change, a new attempt may request only bytes that no checkpoint had.
 """
 
 from __future__ import annotations
@@ -54,8 +53,10 @@ DEADLINE_S = 60.0
 
 
 def download(data_dir: str, run_id: int, attempt: int, proxy: str) -> None:
-    """One child: fetch what is waiting, as a run's process does. Its clock is ahead, so that the leases of the
-    ones that were killed have run out."""
+    """The main function of a child: fetch the waiting files as a run does.
+
+    Its clock is ahead, so that the leases of killed children have expired.
+    """
     store = open_store(Path(data_dir), migrate=False)
     run = runs.get_run(store, run_id)
     assert run is not None
@@ -89,7 +90,7 @@ class Tally:
 
 
 class Torture:
-    """The servers and the children of all rounds."""
+    """Runs the rounds on its servers."""
 
     def __init__(self, seed: int, folder: Path, *, max_bytes: int = 6_000_000) -> None:
         self.seed = seed
@@ -178,7 +179,7 @@ class Round:
             self.child.start()
             self.child.join(max(0.0, end - time.monotonic()))
             code = self.child.exitcode
-            assert code is not None, f"round {self.number} {self.kinds}: still at work after {DEADLINE_S} s"
+            assert code is not None, f"round {self.number} {self.kinds}: not ended after {DEADLINE_S} s"
             self._note_part()
             self.torture.tally.ends[code] += 1
             if code == DONE:
@@ -189,10 +190,10 @@ class Round:
                 assert code == -9, f"round {self.number} {self.kinds}: the child ended with {code}"
         raise AssertionError(f"round {self.number} {self.kinds}: never done")
 
-    # What goes wrong, and when.
+    # Faults
 
     def _somewhere(self) -> int:
-        """A byte of the body; now and then the very last one, so that what follows the body is hit, too."""
+        """An offset in the body; in one of five cases its end, so that faults occur after the body, too."""
         return self.dice.randrange(len(self.body)) + 1 if self.dice.random() < 0.8 else len(self.body)
 
     def _reset(self) -> None:
@@ -217,7 +218,7 @@ class Round:
         self.served.at.append((self._somewhere(), lambda: self._restart("proxy")))
 
     def _restart(self, which: str) -> None:
-        """In another thread: the one that calls is a connection of the server that goes away."""
+        """Restart a server in another thread: the caller is a connection of that server."""
         def restart() -> None:
             old: FileServer = getattr(self.torture, which)
             old.stop()
@@ -249,10 +250,10 @@ class Round:
         # A body is chosen when the answer begins: this changes what the next one gets.
         self.served.at.append((1, change))
 
-    # What has to be true.
+    # Checks
 
     def _watch(self) -> None:
-        """At no moment a wrong file under a final name."""
+        """Check all the time that no wrong file has a final name."""
         folder = self.data_dir / "downloads" / "torture"
         while not self.watching.wait(0.002):
             self._look(folder)
@@ -268,7 +269,7 @@ class Round:
             try:
                 found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             except FileNotFoundError:
-                continue  # taken back by the attempt that goes on with it
+                continue  # the attempt that resumes its part removed it
             if found not in self.sources:
                 self.wrong.append(name)
 
@@ -282,7 +283,7 @@ class Round:
         folder = self.data_dir / "downloads" / "torture"
         files = [path for path in folder.iterdir() if path.is_file()]
         assert len(files) == 1, f"{what}: {[path.name for path in files]}"
-        # A change in the middle of an answer leaves that answer whole: either version is right, a splice is not.
+        # A change during a response does not affect that response: either version is right, a mixture is not.
         assert hashlib.sha256(files[0].read_bytes()).hexdigest() in self.sources, f"{what}: differs from its source"
         assert list((folder / ".parts").iterdir()) == [], f"{what}: parts left over"
         server = self.torture.proxy if "proxy" in self.kinds else self.torture.site
@@ -295,8 +296,10 @@ class Round:
             self._check_fetched_once(asked, what)
 
     def _check_fetched_once(self, asked: list[Asked], what: str) -> None:
-        """By the server's log: a process goes on from what the one before it left on the disk, and after a body that
-        arrived as far as it was sent, from there."""
+        """Check in the server's log that no byte on the disk is requested again.
+
+        A process resumes the bytes that the one before it left on the disk; after a gentle end, all that were sent.
+        """
         before: Asked | None = None
         for each in asked:
             start, process = _start(each), int(each.headers["x-process"])
@@ -310,7 +313,7 @@ class Round:
         wasted = max(0, had - start)
         self.torture.tally.wasted = max(self.torture.tally.wasted, wasted)
         self.torture.tally.checked += 1
-        assert wasted <= UNSYNCED, f"{what}: {had} bytes had come, asked again from {start}"
+        assert wasted <= UNSYNCED, f"{what}: {had} bytes were on the disk, but the request starts at {start}"
 
 
 def _start(asked: Asked) -> int:
@@ -318,7 +321,7 @@ def _start(asked: Asked) -> int:
 
 
 def delete_until(data_dir: str, settings_file: str, line: int, report: str) -> None:
-    """One child: delete what is beyond the limits, and be killed at the n-th line of ours (0: count them)."""
+    """The main function of a child: delete surplus files, and die at the n-th line of our code (0: count the lines)."""
     store = open_store(Path(data_dir), migrate=False)
     settings = load(Path(settings_file))
     seen = 0
@@ -341,7 +344,7 @@ def delete_until(data_dir: str, settings_file: str, line: int, report: str) -> N
 
 
 def retention_torture(folder: Path, *, seed: int, sample: int = 0) -> int:
-    """Kill the deletion of files at every line (or at a sample of them), and look; how many lines there are."""
+    """Kill the deletion of files at every line, or at `sample` lines, and check. Returns the number of lines."""
     settings_file, report = folder / "settings.toml", folder / "report"
     settings_file.write_text('[spiders.torture]\nstart = "http://x.example/"\n[spiders.torture.downloads]\nversions = 1\n'
                              'path = "{host}/{name}"\nquota = "3kB"\n')
@@ -396,7 +399,7 @@ def _some_versions(data_dir: Path, server: FileServer) -> None:
 
 
 def _check_kept(data_dir: Path, what: str, *, whole: bool) -> None:
-    """Every record has its file, but for those marked; every file has its record; whole: the limits are kept, too."""
+    """Check that every unmarked record has its file and every file its record; whole: the limits are kept, too."""
     store = open_store(data_dir, migrate=False)
     doomed = {key for _, _, key, _ in versions.marked_for_deletion(store)}
     kept = {version.key: version for version in versions.versions(store, "torture", waiting={}, now=datetime.now(UTC))}
@@ -419,7 +422,7 @@ def can_mount() -> bool:
 
 
 def mount(folder: Path, size_bytes: int) -> bool:
-    """A file system of its own that is soon full."""
+    """Mount a small file system. Returns whether that was possible."""
     return subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)],
                           check=False, capture_output=True).returncode == 0
 
@@ -438,10 +441,10 @@ def main() -> None:
             torture.close()
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.kinds.items()))
     print(f"{tally.rounds} rounds in {time.monotonic() - started_s:.0f} s, seed {given.seed}: {kinds}")
-    print(f"{tally.attempts} processes, {tally.requests} requests, {tally.resumed} of them went on with a part")
+    print(f"{tally.attempts} processes, {tally.requests} requests, {tally.resumed} of them resumed a part")
     print(f"processes: {tally.ends[-9]} killed, {tally.ends[FULL]} stopped by a full disk, {tally.ends[DONE]} done")
-    print(f"every file equals its source; by the server's log {tally.checked} requests went on from what had come, at most "
-          f"{tally.wasted} bytes before its end (bound {UNSYNCED}); {tally.sent / 1e6:.0f} MB were sent for "
+    print(f"every file equals its source; by the server's log {tally.checked} resumed requests repeated at most "
+          f"{tally.wasted} bytes (limit {UNSYNCED}); {tally.sent / 1e6:.0f} MB were sent for "
           f"{tally.needed / 1e6:.0f} MB of files, those that changed included")
     with tempfile.TemporaryDirectory() as folder:
         lines = retention_torture(Path(folder), seed=given.seed)

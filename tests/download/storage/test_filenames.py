@@ -1,4 +1,4 @@
-"""Whatever a server calls a file, its name is one harmless component."""
+"""File names: every text from a spider, header or URL becomes one safe path component."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_a_content_disposition_becomes_a_safe_name(disposition: str, name: str) 
     ("http://h/v1.0", "text/csv", "v1.0"),
     ("http://h/%E7%9B%AE.tar.gz/", "", "目.tar.gz"),
     ("http://[broken", "", "download")])
-def test_without_one_the_url_and_the_content_type_name_the_file(url: str, kind: str, name: str) -> None:
+def test_without_content_disposition_the_url_and_the_content_type_name_the_file(url: str, kind: str, name: str) -> None:
     assert filenames.choose(preferred="", disposition="", url=url, content_type=kind) == name
 
 
-def test_the_spiders_wish_comes_first_and_is_made_safe_too() -> None:
+def test_the_name_that_the_spider_gives_comes_first_and_is_made_safe_too() -> None:
     assert filenames.choose(preferred="../报告", disposition='attachment; filename="x.doc"', url="http://h/y",
                         content_type="application/pdf") == "报告.pdf"
 
@@ -82,9 +82,9 @@ def test_collisions_are_numbered_and_stay_short() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=400), st.text(st.sampled_from("./\\:*?\"<>|%'\u202e\u200b\x00\x1f CONnul~-é录"), max_size=60))
-def test_no_text_makes_a_dangerous_name(first: str, second: str) -> None:
-    for said in (first, second, first + second):
-        name = filenames.choose(preferred=said, disposition=f'attachment; filename="{second}"', url=f"http://h/{said}",
+def test_no_text_results_in_a_dangerous_name(first: str, second: str) -> None:
+    for text in (first, second, first + second):
+        name = filenames.choose(preferred=text, disposition=f'attachment; filename="{second}"', url=f"http://h/{text}",
                             content_type="text/csv")
         assert 0 < len(name.encode()) <= filenames.MAX_BYTES
         assert not set(name) & set('/\\:*?"<>|\0')
@@ -96,7 +96,7 @@ def test_no_text_makes_a_dangerous_name(first: str, second: str) -> None:
         assert filenames.safe(name) == name, "safe names stay as they are"
 
 
-def test_hostile_names_land_inside_the_folder(bench: Bench) -> None:
+def test_files_with_hostile_names_stay_inside_the_folder(bench: Bench) -> None:
     for number, (disposition, _) in enumerate(HOSTILE):
         # Header bytes as a server sends them; a name in UTF-8 goes out as its bytes.
         raw = disposition if disposition.isascii() or max(disposition) < "\u0100" else \

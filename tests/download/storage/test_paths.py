@@ -1,4 +1,4 @@
-"""Where files land: a template of date, item and name, every part of it made safe."""
+"""Paths of downloaded files: the template of date, item and name, with every component made safe."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_link_in_place_of_a_folder_is_refused(bench: Bench) -> None:
     assert list(outside.iterdir()) == []
 
 
-def test_files_of_one_name_and_content_from_two_addresses_each_get_a_name(bench: Bench) -> None:
+def test_files_with_the_same_name_and_content_each_get_a_name(bench: Bench) -> None:
     run = bench.new_run()
     bench.ask_for(run, *(bench.server.put(f"/{number}/same.pdf", BODY) for number in range(8)))
     made = bench.pool(run, workers=8)
@@ -76,7 +76,7 @@ def test_files_of_one_name_and_content_from_two_addresses_each_get_a_name(bench:
     assert len({file.key for file in bench.files}) == 8
 
 
-def test_a_file_that_someone_deleted_gets_its_name_again(bench: Bench) -> None:
+def test_a_deleted_file_gets_its_name_again(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY, etag='"v1"')
     bench.get(url)
     (bench.folder / "a.bin").unlink()
@@ -86,7 +86,7 @@ def test_a_file_that_someone_deleted_gets_its_name_again(bench: Bench) -> None:
     assert [bench.content(file) for file in bench.files] == [BODY]
 
 
-def test_the_same_content_is_stored_once_if_asked(bench: Bench) -> None:
+def test_the_same_content_is_stored_once_with_link_duplicates(bench: Bench) -> None:
     first, second = bench.server.put("/a.bin", BODY), bench.server.put("/b.bin", BODY)
     other = bench.server.put("/c.bin", BODY[:-1] + b"!")
     bench.get(first, layout=FolderLayout(link_duplicates=True))
@@ -96,7 +96,7 @@ def test_the_same_content_is_stored_once_if_asked(bench: Bench) -> None:
     assert bench.parts == []
 
 
-def test_a_file_that_someone_changed_is_not_taken_for_the_same_content(bench: Bench) -> None:
+def test_a_modified_file_does_not_count_as_the_same_content(bench: Bench) -> None:
     first, second = bench.server.put("/a.bin", BODY), bench.server.put("/b.bin", BODY)
     bench.get(first)
     (bench.folder / "a.bin").write_bytes(BODY[:-1] + b"!")
@@ -111,7 +111,7 @@ def test_a_file_that_someone_changed_is_not_taken_for_the_same_content(bench: Be
     ("{item.title}", "needs {name} or {ext}"), ("{item.}/{name}", "has no placeholder {item.}"),
     ("{name", "not a name that every system takes"), ("a/" * 9 + "{name}", "more than 8 folders"),
     ("{item.titel}/{name}", "{item.titel}, which is not a field of its items (did you mean 'title'?)")])
-def test_a_template_that_cannot_be_is_said_when_the_settings_are_read(tmp_path: Path, path: str, problem: str) -> None:
+def test_an_invalid_template_is_an_error_of_the_settings(tmp_path: Path, path: str, problem: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f"""
 [spiders.books]
@@ -127,8 +127,8 @@ path = "{path}"
     assert "spiders.books" in str(raised.value)
 
 
-def test_a_file_left_by_a_kill_in_a_folder_of_the_template_is_taken_back(bench: Bench) -> None:
-    """Between its final name and its record: the part has both names, and the next attempt goes on with it."""
+def test_the_final_name_of_an_unrecorded_file_is_removed_before_its_part_is_resumed(bench: Bench) -> None:
+    """A kill between link(2) and the record: the part has two names, and the next attempt resumes it."""
     url = bench.server.put("/a.bin", BODY * 60, etag='"v1"', cuts=[2_000_000], gentle=True)
     bench.get(url, attempts=1)
     part, = bench.parts
@@ -140,7 +140,7 @@ def test_a_file_left_by_a_kill_in_a_folder_of_the_template_is_taken_back(bench: 
     assert bench.content(bench.files[0]) == BODY * 60
 
 
-def test_a_failure_names_the_folder_that_cannot_be_written(bench: Bench) -> None:
+def test_the_error_names_the_folder_that_cannot_be_written(bench: Bench) -> None:
     bench.folder.mkdir(parents=True)
     (bench.folder / "127.0.0.1").write_bytes(b"a file in its place")
     url = bench.server.put("/a", BODY)

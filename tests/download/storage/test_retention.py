@@ -1,4 +1,4 @@
-"""What is kept of what was downloaded, what goes first, and what nobody may take away from a digest."""
+"""Retention of downloaded files: what is deleted, in which order, and what a digest still needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def later(days: float = 0) -> datetime:
 
 
 def fill(bench: Bench, name: str, *contents: bytes) -> str:
-    """One file in several versions, one a pass."""
+    """Download one file in several versions, one in each pass."""
     url = ""
     for number, content in enumerate(contents):
         url = bench.server.put(f"/{name}", content, etag=f'"{number}"')
@@ -45,7 +45,7 @@ def fill(bench: Bench, name: str, *contents: bytes) -> str:
     return url
 
 
-def test_of_a_file_that_changes_the_newest_versions_are_kept(bench: Bench, tmp_path: Path) -> None:
+def test_the_newest_versions_of_a_file_are_kept(bench: Bench, tmp_path: Path) -> None:
     fill(bench, "a.bin", b"one", b"two", b"three", b"four")
     fill(bench, "b.bin", b"other")
     deleted = delete_surplus(bench.store, limits(tmp_path, "versions = 2"), now=later())
@@ -55,7 +55,7 @@ def test_of_a_file_that_changes_the_newest_versions_are_kept(bench: Bench, tmp_p
     assert delete_surplus(bench.store, limits(tmp_path, "versions = 2"), now=later()).files == 0
 
 
-def test_what_the_site_has_not_had_for_too_long_expires_and_what_it_still_has_does_not(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_that_the_site_no_longer_has_expires_and_one_that_it_has_does_not(bench: Bench, tmp_path: Path) -> None:
     gone, there = fill(bench, "gone.bin", b"gone"), fill(bench, "there.bin", b"there")
     settings = limits(tmp_path, 'keep_for = "30d"')
     assert delete_surplus(bench.store, settings, now=later(29)).files == 0
@@ -71,7 +71,7 @@ def test_what_the_site_has_not_had_for_too_long_expires_and_what_it_still_has_do
     assert bench.row(gone)["file_key"] == ""
 
 
-def test_a_quota_takes_old_versions_first_and_then_what_was_not_asked_for_the_longest(bench: Bench, tmp_path: Path) -> None:
+def test_a_quota_deletes_old_versions_first_and_then_the_files_requested_least_recently(bench: Bench, tmp_path: Path) -> None:
     fill(bench, "a.bin", b"a" * 1000)
     fill(bench, "b.bin", b"B" * 1000, b"b" * 1000)
     fill(bench, "c.bin", b"c" * 1000)
@@ -81,7 +81,7 @@ def test_a_quota_takes_old_versions_first_and_then_what_was_not_asked_for_the_lo
         assert len(bench.names) == len(left)
 
 
-def test_a_quota_of_all_spiders_counts_those_that_left_the_settings(bench: Bench, tmp_path: Path) -> None:
+def test_the_quota_of_all_spiders_counts_spiders_that_are_no_longer_in_the_settings(bench: Bench, tmp_path: Path) -> None:
     fill(bench, "a.bin", b"a" * 1000)
     run = bench.new_run("retired")
     bench.ask_for(run, bench.server.put("/old.bin", b"o" * 1000))
@@ -94,7 +94,7 @@ def test_a_quota_of_all_spiders_counts_those_that_left_the_settings(bench: Bench
     assert [file.spider for file in bench.files] == ["retired"], "the older one goes"
 
 
-def test_what_was_deleted_is_not_fetched_again_until_it_changes(bench: Bench, tmp_path: Path) -> None:
+def test_a_deleted_file_is_not_fetched_again_until_it_changes(bench: Bench, tmp_path: Path) -> None:
     tagged = fill(bench, "a.bin", b"a" * 1000)
     untagged = bench.server.put("/b.bin", b"b" * 1000)
     bench.get(untagged)
@@ -109,13 +109,13 @@ def test_what_was_deleted_is_not_fetched_again_until_it_changes(bench: Bench, tm
     assert bench.names == ["a.bin"]
 
 
-def test_folders_of_the_template_go_when_they_are_empty(bench: Bench, tmp_path: Path) -> None:
+def test_empty_folders_are_deleted(bench: Bench, tmp_path: Path) -> None:
     bench.get(bench.server.put("/a.bin", b"a"), layout=FolderLayout("{host}/{year}/{name}"))
     delete_surplus(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
     assert [path.name for path in bench.folder.iterdir()] == [".parts"]
 
 
-def test_a_file_that_someone_put_in_its_place_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+def test_another_file_in_its_place_is_not_deleted(bench: Bench, tmp_path: Path) -> None:
     fill(bench, "a.bin", b"a" * 1000)
     (bench.folder / "a.bin").write_bytes(b"mine")
     delete_surplus(bench.store, limits(tmp_path, 'quota = "0B"'), now=later())
@@ -123,7 +123,7 @@ def test_a_file_that_someone_put_in_its_place_is_left_alone(bench: Bench, tmp_pa
     assert bench.files == []
 
 
-def test_a_file_that_a_digest_has_not_sent_stays_until_it_has(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_is_kept_until_a_digest_has_sent_it(bench: Bench, tmp_path: Path) -> None:
     settings = limits(tmp_path, 'quota = "1B"', digest=True)
     fill(bench, "a.bin", b"a" * 1000)
 
@@ -132,25 +132,25 @@ def test_a_file_that_a_digest_has_not_sent_stays_until_it_has(bench: Bench, tmp_
         assert deleted.over_bytes == (999 if bench.names else 0)
         return bench.names == ["a.bin"]
 
-    assert stays(), "nobody has told of it"
+    assert stays(), "no digest has claimed the run"
     now = datetime.now(UTC)
     claim = digests.claim(bench.store, "morning", ["books"], "1", owner="me", now=now)
     assert claim is not None
-    assert stays(), "it is being told"
+    assert stays(), "a digest has claimed the run"
     draft = DraftMessage("<1@x>", "News", "me@x", ("you@x",), "messages/1.eml", 10)
     digests.close(bench.store, claim.id, [draft], owner="me", now=now)
     assert stays(), "the message waits in the outbox"
     message, = outbox.lease(bench.store, owner="me", now=now)
     outbox.record(bench.store, message, [RecipientResult("you@x", accepted=False, retry=True)], owner="me", now=now,
                   next_attempt_at=None)
-    assert stays(), "the message is parked: someone may try it again"
+    assert stays(), "the message is parked: it can be retried"
     outbox.retry(bench.store, message.id, now=now)
     message, = outbox.lease(bench.store, owner="me", now=now)
     outbox.record(bench.store, message, [RecipientResult("you@x", accepted=True)], owner="me", now=now, next_attempt_at=None)
     assert not stays(), "it was sent"
 
 
-def test_a_file_of_a_run_at_work_or_one_that_is_fetched_again_stays(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_of_a_current_run_or_one_being_fetched_again_is_kept(bench: Bench, tmp_path: Path) -> None:
     settings = limits(tmp_path, 'quota = "0B"')
     url = bench.server.put("/a.bin", b"a" * 1000, etag='"1"')
     run = bench.new_run()
@@ -177,7 +177,7 @@ def test_two_names_of_one_content_count_once(bench: Bench, tmp_path: Path) -> No
 
 @examples(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 4), st.integers(0, 4000), st.booleans())
-def test_limits_hold_whatever_there_is(seed: int, versions: int, quota: int, linked: bool) -> None:
+def test_the_limits_hold_for_random_versions(seed: int, versions: int, quota: int, linked: bool) -> None:
     dice = random.Random(seed)
     kept = []
     for number in range(dice.randrange(30)):
@@ -201,5 +201,5 @@ def test_limits_hold_whatever_there_is(seed: int, versions: int, quota: int, lin
         assert each.held or len(newer) < versions
 
 
-def test_killed_at_any_line_it_goes_on_the_next_time(tmp_path: Path) -> None:
+def test_after_a_kill_at_any_line_the_next_deletion_completes_it(tmp_path: Path) -> None:
     assert retention_torture(tmp_path, seed=1, sample=3) > 50

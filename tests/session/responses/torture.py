@@ -1,10 +1,10 @@
-"""Answers cut at any byte: `python -m tests.transfer.torture --cuts 5000`.
+"""Responses cut off at any byte: `python -m tests.session.responses.torture --cuts 5000`.
 
-A site of pages and files, on plain HTTP and TLS, in every content coding and framing, is crawled whole once, by a real
-child process on a real store. Then it is crawled again and again while each answer breaks off at a byte of its own, in
-its headers or its body, by a close or a reset; some come as 404 instead, cut as well. No such page may be taken for
-one, no pass with one of them may be complete, no item may be gone, and no file may be kept. Now and then a pass in
-which nothing is cut shows that nothing was lost, in the cache of pages as well: it finds no change.
+A real child process crawls a site of pages and files, on HTTP and TLS, in every content coding and framing, once completely.
+Then it crawls the site many times while each response is cut off at a random byte of its headers or body, by a close or a
+reset; some are 404 responses. No such page may count as fetched, no pass with one may be complete, no item may be gone, and
+no file may be stored. From time to time a pass without cuts shows that nothing was lost, the page cache included: it finds no
+change.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ FRAMINGS: dict[str, Callable[[str, bytes], bytes]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A content coding and a framing. A body to the connection's end is whole by its end marker, where members are one more."""
+    """A content coding and a framing.
+
+    A body that ends with the connection is complete by its end marker; several gzip members have none for the last one.
+    """
 
     coding: str
     framing: str
@@ -124,7 +127,7 @@ class Kind:
 
     @property
     def ends(self) -> tuple[End, ...]:
-        """How a cut may end so that it can be told from a whole answer; with RAGGED, on TLS only."""
+        """The ends that show that a response is incomplete. RAGGED: on TLS only."""
         if self.framing != "to the end":
             return (End.CLOSED, End.RESET, End.RAGGED)
         return (End.RESET, End.RAGGED) if self.coding in ("as it is", "gzip members") else (End.CLOSED, End.RESET)
@@ -143,7 +146,7 @@ class Tally:
 
 
 class Site:
-    """What is asked for is cut, all of it, one page of it, or nothing."""
+    """The site: cuts off all responses, those of one page, or none."""
 
     def __init__(self, seed: str, copies: int) -> None:
         self._dice = random.Random(seed)
@@ -177,7 +180,7 @@ class Site:
             return self._cut(kind, whole, asked)
 
     def _index(self) -> bytes:
-        # Every other file is a new one in each round; the others go on with their parts.
+        # Half of the files have a new URL in each round; the parts of the others are resumed.
         links = "".join(f"<a class=p href=/p/{name}></a><a class=d href=/{self._file_of(name)}/{name}></a>" for name in self.pages)
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(links) + links.encode()
 
@@ -201,7 +204,7 @@ class Site:
         return kind.answer(content, extra=b"ETag: %b\r\n" % etag)
 
     def _cut(self, kind: Kind, whole: bytes, asked: Asked) -> tuple[bytes, End]:
-        """Anywhere, and more often where something ends: the headers, the body."""
+        """Cut the response off at a random byte, more often near the end of the headers or the body."""
         body = whole.index(b"\r\n\r\n") + 4
         where = self._dice.random()
         at = body if where < 0.08 else self._dice.randrange(len(whole)) if where < 0.5 else \
@@ -215,7 +218,7 @@ class Site:
 
 
 class Torture:
-    """One store, one site on two servers, and the passes over it."""
+    """Crawls one site on two servers into one store."""
 
     def __init__(self, folder: Path, seed: str, copies: int) -> None:
         self._folder = folder
@@ -263,16 +266,16 @@ class Torture:
         had = {key for _, key in self._files(store)}
         run = self._run(store, settings)
         assert self.site.cut
-        assert not run.complete, f"complete although {len(self.site.cut)} answers were cut"
+        assert not run.complete, f"the pass is complete although {len(self.site.cut)} responses were cut off"
         assert {change.kind for change in items.changes(store, "s")} == {ChangeKind.NEW}
         with store.read() as connection:
             taken = {url for url, in connection.execute(select(schema.pages.c.url).where(
                 schema.pages.c.pass_id == run.pass_id, schema.pages.c.status != 0))}
         wrong = [path for path in self.site.cut if self._url(path) in taken]
-        assert not wrong, f"taken for pages: {[self._shown(path) for path in wrong]}"
+        assert not wrong, f"cut off, and counted as pages: {[self._shown(path) for path in wrong]}"
         if only is None:
             new = {key for _, key in self._files(store)} - had
-            assert not new, f"kept although they were cut: {sorted(new)}"
+            assert not new, f"cut off, and stored: {sorted(new)}"
 
     def _url(self, path: str) -> str:
         return self._secured + path[4:] if path.startswith("tls ") else self._plain + path
@@ -311,7 +314,7 @@ def _opened(folder: Path) -> Iterator[Store]:
 
 
 def torture(folder: Path, seed: int, *, cuts: int, copies: int, alone: int) -> Tally:
-    """What was cut. Raises AssertionError, naming the seed, where something cut was taken for whole."""
+    """Run the crawls and count. Raises AssertionError with the seed when a cut response counted as complete."""
     warm_up()
     try:
         return Torture(folder, str(seed), copies).play(cuts, alone)
@@ -328,9 +331,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tally = torture(Path(folder), given.seed, cuts=given.cuts, copies=3, alone=4)
     fewest = min(tally.cuts.values())
-    print(f"{tally.cuts.total()} answers cut, of each of {len(tally.cuts)} kinds at least {fewest}, in {tally.rounds} passes "
+    print(f"{tally.cuts.total()} responses cut off, of each of {len(tally.cuts)} kinds at least {fewest}, in {tally.rounds} passes "
           f"({tally.alone} with a single cut, {tally.whole} without) and {time.monotonic() - began:.0f} s, seed {given.seed}: "
-          f"none taken for whole, no item gone, no file kept; {tally.resumed} answers went on with a part")
+          f"none counted as complete, no item gone, no file stored; {tally.resumed} responses resumed a part")
 
 
 if __name__ == "__main__":
