@@ -28,7 +28,7 @@ from pipeline.crawl.interfaces import FRONTIER_ID
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.http_auth import challenges_in
-from pipeline.text import clean_line
+from pipeline.text import clean_line, shown_url
 
 MAX_PER_PAGE = 100_000
 """How many items, links and downloads, of each, one page may yield, so that no page can fill the store."""
@@ -184,7 +184,7 @@ class PageCollector:
     async def _commit(self, response: Response, page: _PageOutput) -> None:
         for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):
             if len(entries) > MAX_PER_PAGE:
-                self._context.failures.add(f"{response.url} has {len(entries):,} {kind}, and {MAX_PER_PAGE:,} is the limit: the "
+                self._context.failures.add(f"{shown_url(response.url)} has {len(entries):,} {kind}, and {MAX_PER_PAGE:,} is the limit: the "
                                            "others were left out", "SpiderError", transient=False)
                 del entries[MAX_PER_PAGE:]
         error, transient = _page_error(response, page)
@@ -198,8 +198,8 @@ class PageCollector:
         """Commit the page as failed, without any output: a part of its output would look like all of it."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
-        logger.error("the spider failed on %s", response.url, exc_info=error)
-        await self._write(response, error=f"{type(error).__name__}: {error} (on {response.url})", error_kind="SpiderError")
+        logger.error("the spider failed on %s", shown_url(response.url), exc_info=error)
+        await self._write(response, error=f"{type(error).__name__}: {error} (on {shown_url(response.url)})", error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:
         await self._context.committer.commit(Page(
@@ -250,14 +250,14 @@ class _PageOutput:
 def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
     """The error of an error page that yielded nothing, and whether it may pass; ("", False) for any other page."""
     if response.status == 304:  # Revalidate has already replaced each 304 that it asked for by the cached page
-        return f"HTTP 304 from {response.url}, though no page is kept of it", True
+        return f"HTTP 304 from {shown_url(response.url)}, though no page is kept of it", True
     if response.status < 400 or page.items or page.links or page.downloads or page.rejects:
         return "", False
     transient = response.status >= 500 or response.status in (408, 425, 429)
     schemes = {challenge.scheme for value in response.headers.getlist("WWW-Authenticate")
                for challenge in challenges_in(value.decode("latin-1"))} if response.status == 401 else ()
     asked = f", which asks for {clean_line(' or '.join(sorted(schemes)), 60)} authentication (auth)" if schemes else ""
-    return f"HTTP {response.status} from {response.url}{asked}", transient
+    return f"HTTP {response.status} from {shown_url(response.url)}{asked}", transient
 
 
 def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Download]:

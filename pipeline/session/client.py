@@ -23,7 +23,7 @@ from pipeline.session.connections import RequestTarget, pool_classes
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
 from pipeline.session.errors import is_of_proxy, not_whole, translate, was_dropped
-from pipeline.session.login.http_auth import MAX_TRIES, HttpAuth, basic
+from pipeline.session.login.http_auth import MAX_TRIES, HttpAuth, basic, of_user_info
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import credentials_of, refuses_us, shown_proxy
 from pipeline.session.redirects_and_bans import banned as is_banned
@@ -154,9 +154,10 @@ class Client(requests.Session):
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As requests does it, with cookies matched as browsers match them (host-only, values as they came)."""
         own, request.cookies = request.cookies or {}, {}
-        request.url = _fetchable(absolute(str(request.url)))
+        url = _fetchable(absolute(str(request.url)))
+        request.url = bare(url)  # requests knows user info in Latin-1 only: see _send_authorized
         prepared = super().prepare_request(request)
-        prepared.url = request.url  # requests has percent-encoded anew what browsers send as it is
+        prepared.url = url  # requests has percent-encoded anew what browsers send as it is
         named = prepared.headers.pop("Cookie", None)
         prepared.prepare_cookies(RequestCookies(self.jar, dict(own), prepared.url or ""))
         if named is not None:  # a header of the request's own is sent as it is, to the first address only
@@ -245,6 +246,9 @@ class _Adapter(HTTPAdapter):
         """With the spider's HTTP authentication where it belongs. The request itself, which redirects copy, stays as it is."""
         auth, url = self._auth, request.url or ""
         if auth is None or not auth.serves(url) or "Authorization" in request.headers:
+            if "Authorization" not in request.headers and (header := of_user_info(url)):
+                request = request.copy()
+                request.headers["Authorization"] = header
             return self._send(request, *args, **kwargs)
         for tries in range(1, MAX_TRIES + 1):
             attempt = request.copy()

@@ -64,11 +64,11 @@ def test_pages_and_files_kept_out_by_robots_txt_are_counted(crawls: Crawls, site
 
 def test_links_to_no_host_that_browsers_open_are_counted(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer("<p>start</p><a href='http://exa mple/'>1</a><a href='//a<b/x'>2</a><a href=mailto:x@y.example>3</a>"
-                              "<a href='javascript:go()'>4</a><a href='http://[::1'>5</a>")}
+                              "<a href='javascript:go()'>4</a><a href='http://[::1'>5</a><a href='http://127.0.0.1:0/'>6</a>")}
     crawls.write(SETTINGS.format(url=site.url))
     run = crawls.run()
     assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
-    assert "3 links left out: no host that browsers open: " in run.error
+    assert "4 links left out: no host that browsers open: " in run.error
 
 
 SESSIONS = {

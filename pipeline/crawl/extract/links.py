@@ -14,7 +14,7 @@ from pipeline.crawl.extract.link_cleaning import ftp, without_tracking
 from pipeline.crawl.extract.rules import Reader
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
-from pipeline.hosts import HostSet, place_of
+from pipeline.hosts import HostSet, host_and_port, place_of
 from pipeline.settings import SelectorTable, SpiderTable
 from pipeline.text import counted, shown_url
 from pipeline.urls import absolute
@@ -104,9 +104,9 @@ class LinkRules:
 
 def left_out_note(urls: Collection[str]) -> str:
     """ "2 links left out: other hosts: www.site.example; add it to hosts", "" for none."""
-    nowhere = [url for url in urls if not absolute(url)]
+    nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # no browser opens port 0
     return "; ".join(filter(None, (
-        _offsite_note([url for url in urls if absolute(url)]),
+        _offsite_note([url for url in urls if url not in nowhere]),
         f"{counted(len(nowhere), 'link')} left out: no host that browsers open: {shown_url(min(nowhere))}" if nowhere else "")))
 
 

@@ -39,11 +39,13 @@ from pipeline.crawl.scrapy.proxy_errors import refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError, install
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
+from pipeline.session.login.http_auth import of_user_info
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import refuses_us, shown_proxy
 from pipeline.session.responses.content_coding import codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
 from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES, is_redirect, missing_range
+from pipeline.urls import bare
 
 PROXY = "pipeline_proxy"
 """The meta key that says which proxy, shown without credentials, a request went through."""
@@ -99,7 +101,9 @@ class SessionHandler(AiohttpDownloadHandler):
         session.ssrf_guard.check_url(request.url)
         # Read by super() before it first awaits, so that requests do not see each other's.
         self._proxy = proxy = session.proxy_for(request.url)
-        self._session = self._client(proxy, octets=not _is_utf8(request.headers))  # type: ignore[assignment]
+        client = self._client(proxy, octets=not _is_utf8(request.headers))
+        client.url = request.url
+        self._session = client  # type: ignore[assignment]
         self._ssl_context = self._trust(request.url, proxy)
         try:
             async with super()._make_request(request, timeout) as response:
@@ -205,16 +209,25 @@ class SessionHandler(AiohttpDownloadHandler):
 
 class _Client:
     """aiohttp's session, told of no body where there is none: for an empty one it sends `Content-Length: 0` with a GET,
-    which no browser does, and starts a task. URLs go on the wire as they are: yarl would percent-encode them anew."""
+    which no browser does, and starts a task. URLs go on the wire as they are: yarl would percent-encode them anew, and leave
+    out an empty query; aiohttp knows user info in Latin-1 only."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self.close = session.close
+        self.url = ""
+        """Of the next request, as it is."""
 
-    def request(self, method: str, url: str | yarl.URL, *, data: bytes, **options: Any) -> Any:
-        if isinstance(url, str):
-            url = yarl.URL(url, encoded=True)
-        return self._session.request(method, url, data=data or None, **options)
+    def request(self, method: str, url: str | yarl.URL, *, data: bytes, headers: list[tuple[str, str]], **options: Any) -> Any:
+        text = self.url
+        if "@" in text and (authorization := of_user_info(text)):
+            text = bare(text)
+            if all(name.lower() != "authorization" for name, _ in headers):
+                headers = [*headers, ("Authorization", authorization)]
+        parsed = yarl.URL(text, encoded=True)
+        if text.endswith("?") and not parsed.raw_query_string:
+            parsed = parsed.with_path(f"{parsed.raw_path}?", encoded=True)
+        return self._session.request(method, parsed, data=data or None, headers=headers, **options)
 
 
 def _is_utf8(headers: Headers) -> bool:

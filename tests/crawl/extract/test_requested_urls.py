@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.session.login.http_auth import basic
 from pipeline.urls import bare
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
@@ -61,7 +62,40 @@ def test_links_of_the_url_suite_are_requested_as_browsers_request_them(crawls: C
     right = [case for case in CASES if expected(case) is None or expected(case) in asked]
     wrong = [(case["input"], expected(case)) for case in CASES if case not in right]
     assert not asked - {expected(case) for case in CASES}, "nothing else is asked for"
-    assert len(right) >= 199, wrong
+    assert len(right) >= 201, wrong
+
+
+AUTHORIZED = {"u:p": "u:p", "u": "u:", ":p": ":p", "ü:中": "ü:中", "a%40b:c%3Ad": "a@b:c:d", "%FC:x": "\udcfc:x", "": None}
+"""User info in a link, and what of it is sent (Fetch Standard, 4.6; RFC 7617)."""
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["alone", "beside the spider's own"])
+def test_user_info_of_links_and_redirects_is_sent_as_browsers_send_it(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
+    monkeypatch.setenv("SITE_PASSWORD", "geheim")
+    links = [f"//{info}@{site.host}/{kind}{number}" for kind in ("p", "f", "r") for number, info in enumerate(AUTHORIZED)]
+    site.pages = {f"/{kind}{number}": "<p>x</p>" for kind in "pf" for number in range(len(AUTHORIZED))}
+    site.pages |= {f"/{number}": Answer("", 302, {"Location": f"http://{info}@{site.host}/r{number}".encode().decode("latin-1")})
+                   for number, info in enumerate(AUTHORIZED)}
+    site.pages["/"] = "".join(f'<{"a href" if "/p" in link else "i data-src"}="{link}">x</a>' for link in links if "/r" not in link) + "".join(
+        f"<a href=/{number}>x</a><i data-src=/{number}>x</i>" for number in range(len(AUTHORIZED)))
+    auth = 'auth = { user = "me", password = { env = "SITE_PASSWORD" } }\n' if own else ""
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\nretries = 0\n{auth}follow = ["a"]\ndownload = ["i"]\n'
+                 '[spiders.s.items]\nkey = ["t"]\nfields = { t = "p" }')
+    crawls.perform()
+    for number, sent in enumerate(AUTHORIZED.values()):
+        expected = basic("me", "geheim") if own else basic(*sent.split(":", 1)) if sent else None
+        headers = [(asked.path, asked.headers.get("Authorization")) for asked in site.asked if asked.path[1:] in (f"p{number}", f"f{number}", f"r{number}")]
+        assert len(headers) == (4 if f"/r{number}" else 3)
+        assert {header for _, header in headers} == {expected}, headers
+
+
+def test_an_empty_query_is_sent_and_a_fragment_is_not(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": "".join(f'<a href="{link}">x</a>' for link in ("?", "#", "x?", "y?#f", "z", "z?", "z??", "/r")) + "<i data-src='f?'>x</i>",
+                  "/r": Answer("", 302, {"Location": "/t?"})}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\nretries = 0\nfollow = ["a"]\ndownload = ["i"]\n'
+                 '[spiders.s.items]\nkey = ["t"]\nfields = { t = "p" }')
+    crawls.perform()
+    assert sorted(site.paths()) == ["/", "/?", "/f?", "/r", "/t?", "/x?", "/y?", "/z", "/z?", "/z??"]
 
 
 def test_a_redirect_leads_where_browsers_go_or_its_page_fails(crawls: Crawls, site: PageSite) -> None:
