@@ -50,7 +50,7 @@ _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.middlewares.throttling.HostPauses": 555,
     "pipeline.crawl.middlewares.refresh.FollowRefresh": 575,
     "pipeline.crawl.middlewares.throttling.ProxyBans": 580,
-    "pipeline.crawl.middlewares.cookies_and_headers.Encoding": 585,
+    "pipeline.crawl.middlewares.cookies_and_headers.PageEncoding": 585,
     "pipeline.crawl.middlewares.content_coding.DecodeBodies": 590,
     "pipeline.crawl.middlewares.redirects.Redirects": 600,
     "pipeline.crawl.middlewares.http_cache.Revalidate": 660,

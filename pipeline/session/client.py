@@ -181,7 +181,7 @@ class Client(requests.Session):
         source, target = response.url or "", prepared_request.url or ""
         if prepared_request.body and not self._bodies.trust(target, source):
             what, fix = self._bodies.refusal("what was posted", target, source)
-            raise FetchError(f"redirects elsewhere: {what}", where=shown_url(source), fix=fix)
+            raise FetchError(f"redirects to another origin: {what}", where=shown_url(source), fix=fix)
         if source.startswith("https:") and not target.startswith("https:"):
             prepared_request.headers.pop("Authorization", None)
         for name in self._login_headers(response.request.url or ""):

@@ -1,1 +1,1 @@
-"""Scrapy's downloader middlewares of this program."""
+"""Downloader middlewares of this program; crawler.py lists them in their order."""

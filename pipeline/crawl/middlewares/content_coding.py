@@ -1,4 +1,4 @@
-"""Decode gzip, deflate, br and zstd pages; unlike Scrapy's middleware, a stream that was cut is an error."""
+"""Decode gzip, deflate, br and zstd pages; unlike in Scrapy's middleware, a truncated stream is an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.session.responses.errors import CutShortError, DecodingError, Over
 
 
 class DecodeBodies:
-    """The handler has decoded what it fetched; what comes from the page cache is decoded here."""
+    """Replaces a coded body by the decoded one. The handler decodes what it fetches; pages of the page cache are decoded here."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._decoded = context_of(crawler).decoded
@@ -37,7 +37,7 @@ class DecodeBodies:
         if body is None:
             try:
                 body = self._decode(request, response, values)
-            except (CutShortError, DecodingError):  # kept by a version that did not look, or damaged
+            except (CutShortError, DecodingError):  # the cached page is damaged, or an early version cached it truncated
                 if request.meta.get(UNCONDITIONAL):
                     raise
                 return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
@@ -45,7 +45,7 @@ class DecodeBodies:
         kind = responsetypes.from_args(headers=response.headers, url=response.url, body=body)
         changed: dict[str, Any] = {"cls": kind, "body": body}
         if issubclass(kind, TextResponse):
-            changed["encoding"] = None  # found anew: the one so far is of the coded body
+            changed["encoding"] = None  # detect it again: the present value was detected in the coded body
         decoded: Response = response.replace(**changed)
         return decoded
 

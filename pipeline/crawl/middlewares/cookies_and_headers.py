@@ -1,4 +1,4 @@
-"""Downloader middlewares for the cookie jar, headers, Referer, encoding, starts and the SSRF check."""
+"""Downloader middlewares for the cookie jar, headers, Referer, encoding, start requests and the SSRF check."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class _Middleware:
 
 
 class RefusePrivateAddresses(_Middleware):
-    """Refuses private addresses before anything else is asked of their host; names are judged by the handler."""
+    """Refuses URLs with a private IP address before any other middleware; the handler checks the addresses of host names."""
 
     def process_request(self, request: Request) -> None:
         self._context.session.ssrf_guard.check_url(request.url)
 
 
 class SessionCookies(_Middleware):
-    """Cookies to and from the session's jar, the one that login and downloads use, too."""
+    """Sends and stores cookies with the session's jar, which the login and downloads use too."""
 
     def process_request(self, request: Request) -> None:
         if request.meta.get("dont_merge_cookies"):
@@ -50,7 +50,7 @@ class SessionCookies(_Middleware):
     def process_response(self, request: Request, response: Response) -> Response:
         login_state = self._context.session.login_state
         if login_state is not None and login_state.is_stale(request.meta.get(EPOCH, 0)):
-            return response  # sent before the last login: its cookies would put us out again
+            return response  # sent before the last login: its cookies would end the new login
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
             self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
                                             served=response.headers.get("Date") or b"")
@@ -58,14 +58,14 @@ class SessionCookies(_Middleware):
 
 
 def _pairs(cookies: Any) -> dict[str, str]:
-    """A request's own cookies, from either form Scrapy knows."""
+    """A request's own cookies, from either of the forms that Scrapy accepts."""
     if isinstance(cookies, dict):
         return {str(name): str(value) for name, value in cookies.items()}
     return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
 
 
 class FillStartRequest(_Middleware):
-    """Fills in what a declared start sends: body, headers and secrets, which the store never sees."""
+    """Adds the method, body, headers and cookies of a start in the settings, which are never written to the store."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -79,7 +79,7 @@ class FillStartRequest(_Middleware):
         start: PreparedStart = self._context.starts[index]
         if request.meta.get(_FILLED):
             if origin_of(request.url) != origin_of(start.url) and not self._context.session.trusted.trust(request.url, _source(request)):
-                _remove(request, dict(start.headers))  # redirected elsewhere: what was for this site stays here
+                _remove(request, dict(start.headers))  # redirected to another origin, which must not get the start's headers
             return None
         return request.replace(method=start.method, body=start.body, cookies=start.cookies,
                                headers={**request.headers, **dict(start.headers)},
@@ -87,7 +87,7 @@ class FillStartRequest(_Middleware):
 
 
 class SpiderHeaders(_Middleware):
-    """The spider's own headers and the token of its login, sent to the origins the settings name and to no other."""
+    """Sends the spider's own headers and the token of its login to trusted origins, and to no other."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -111,7 +111,7 @@ class SpiderHeaders(_Middleware):
 
 
 class RefererPolicy(_Middleware):
-    """What a request says of the page that led to it: another origin learns no more than ours."""
+    """Limits the Referer of a request to another origin (strict-origin-when-cross-origin)."""
 
     def process_request(self, request: Request) -> None:
         if b"Referer" in request.headers:
@@ -126,7 +126,7 @@ def _source(request: Request) -> str:
 
 
 _FILLED = "pipeline_filled"
-_TOKEN = "pipeline_token_headers"  # noqa: S105  a key of meta
+_TOKEN = "pipeline_token_headers"  # noqa: S105  a meta key, no password
 
 
 def _remove(request: Request, headers: Mapping[str, str]) -> None:
@@ -135,8 +135,8 @@ def _remove(request: Request, headers: Mapping[str, str]) -> None:
             del request.headers[name]
 
 
-class Encoding(_Middleware):
-    """Tells pages' encodings as for logins and `try`; Scrapy takes labels of what is no encoding, and fails on them."""
+class PageEncoding(_Middleware):
+    """Sets the encoding of a page by the same rules as logins and `try`. Scrapy accepts unknown labels and then fails on them."""
 
     def process_response(self, request: Request, response: Response) -> Response:
         if not isinstance(response, TextResponse):
@@ -148,7 +148,7 @@ class Encoding(_Middleware):
         return response if response.encoding == encoding else response.replace(encoding=encoding)
 
     def _override(self, request: Request) -> str | None:
-        """What the settings say of the start, or of the spider."""
+        """The encoding in the settings of the start, or of the spider."""
         index, starts = request.meta.get(START), self._context.table.start
         own = starts[index].encoding if index is not None and index < len(starts) else None
         return own or self._context.table.encoding

@@ -1,4 +1,4 @@
-"""HTTP authentication of pages and robots.txt, by the table `auth` of the spider or of a start."""
+"""HTTP authentication (Basic, Digest) of pages and robots.txt, by the table `auth` of the spider or of a start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.session.login.http_auth import HttpAuth
 
 _SENT = "pipeline_authorization"
-"""The meta key that says that AddAuthorization gave the request its header. Never the header: meta may be stored."""
+"""The meta key of a request whose header AddAuthorization set. It is only a flag, since meta may be stored."""
 _TRIES = "pipeline_authorization_tries"
 
 
@@ -32,7 +32,7 @@ class _HttpAuthMiddleware:
         return cls(crawler)
 
     def _auth_of(self, request: Request) -> HttpAuth | None:
-        """The start's own where it has one, else the spider's; None where neither may be sent."""
+        """The credentials of the start, else of the spider; None when they must not be sent to this URL."""
         index = request.meta.get(START)
         start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None
         auth = start.auth if start is not None and start.auth is not None else self._context.session.auth
@@ -40,11 +40,11 @@ class _HttpAuthMiddleware:
 
 
 class AddAuthorization(_HttpAuthMiddleware):
-    """Ahead of the page cache, for which the header may tell answers apart. A header that is there already stays."""
+    """Adds the Authorization header, before the page cache, since pages may vary by it. A header set by the spider stays."""
 
     def process_request(self, request: Request) -> None:
         if request.meta.pop(_SENT, False) and "Authorization" not in self._context.session.login_headers(request.url):
-            request.headers.pop("Authorization", None)  # of the request before this redirect or retry
+            request.headers.pop("Authorization", None)  # left from the request before this redirect or retry
         if "Authorization" in request.headers:
             return
         auth = self._auth_of(request)
@@ -54,7 +54,7 @@ class AddAuthorization(_HttpAuthMiddleware):
 
 
 class AnswerAuthChallenge(_HttpAuthMiddleware):
-    """Next to the wire: answers a Digest challenge, and ends the run where the credentials were never accepted."""
+    """Answers a Digest challenge, and ends the run when the spider's credentials are refused and never were accepted."""
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         auth = self._auth_of(request)

@@ -1,7 +1,7 @@
-"""Conditional requests (RFC 9110, 13.1; RFC 9111, 4.3): an unchanged page costs a 304, its last answer is used.
+"""Conditional requests (RFC 9110, 13.1; RFC 9111, 4.3): an unchanged page is answered with a 304 and read from the page cache.
 
-The page is extracted anew from what was kept, so that its items, links and downloads are in this pass as well, and
-rules that were changed meanwhile hold for it.
+Its items, links and downloads are extracted again from the cached page, so that they belong to this pass too and follow
+the present rules of the settings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Revalidate:
-    """Next to the wire, where bodies are still packed: asks with conditions, and fills in for a 304."""
+    """Adds conditions to requests, and replaces a 304 by the cached page. It stores bodies as they came, still compressed."""
 
     def __init__(self, crawler: Crawler) -> None:
         context = context_of(crawler)
@@ -69,7 +69,7 @@ class Revalidate:
     def process_response(self, request: Request, response: Response) -> Request | Response:
         if response.status == 304 and request.meta.get(_OURS):
             kept = self._cache.get(request.url)
-            if kept is None:  # damaged, or just pruned
+            if kept is None:  # the cached page is damaged, or was just pruned
                 return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
             self._cache.touch(request.url)
             return _rebuilt(kept, response)
@@ -83,7 +83,7 @@ class Revalidate:
         await asyncio.to_thread(self._cache.prune, MAX_AGE_S, time.time())
         self._cache.close()
         if self._cache.left_out:
-            logger.warning("%d pages were not kept for conditional requests: the page cache has %s; raise page_cache",
+            logger.warning("%d pages were not kept for conditional requests: the page cache is limited to %s; raise page_cache",
                            self._cache.left_out, size_for_people(self._max_bytes))
 
 
@@ -98,7 +98,7 @@ def _has_validator(response: Response) -> bool:
 
 
 def _varied(headers: Headers, request: Request) -> str | None:
-    """A digest of what the answer depended on of the request; "" for nothing, None for what nobody can know."""
+    """A hash of the request headers that the response varies by; "" for none, None when it varies by everything (*)."""
     named = {name.strip().lower() for value in headers.getlist("Vary") for name in value.decode("latin-1").split(",")}
     if "*" in named:
         return None
@@ -112,7 +112,7 @@ def _pairs(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _rebuilt(kept: Kept, fresh: Response) -> Response:
-    """The kept answer with what the 304 says anew (RFC 9111, 3.2)."""
+    """The cached response with the headers of the 304 (RFC 9111, 3.2)."""
     headers = Headers(kept.headers)
     for name, values in fresh.headers.items():
         if name.decode("latin-1").lower() not in _OF_THE_BODY:

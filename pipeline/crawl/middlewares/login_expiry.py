@@ -1,4 +1,4 @@
-"""Log in again when an answer shows that the login has expired, and repeat the request."""
+"""Detect responses that show an expired login, log in again, and repeat their requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.session.client import not_replayed
 from pipeline.session.page import Page
 
 REPLAYED = "pipeline_login_replayed"
-"""The meta key of a request that was sent again after a login: that epoch. A request meets an expired login once."""
+"""The meta key of a request that was sent again after a login: the epoch of that login. Each request is repeated once."""
 
 
 class _LoginExpiry:
@@ -40,7 +40,7 @@ class _LoginExpiry:
         return cls(crawler)
 
     async def _again(self, request: Request, reason: str) -> Request:
-        """The request to send after a new login. Raises what ends the run when there is none to be had."""
+        """Log in again and return the request to send. Raises the error that ends the run when the login fails."""
         login_state = self._relogin.login_state
         try:
             if REPLAYED in request.meta and not login_state.is_stale(request.meta[REPLAYED]):
@@ -54,20 +54,20 @@ class _LoginExpiry:
         return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: login_state.epoch})
 
     def _end_run(self, error: PipelineError) -> None:
-        """Pages behind a login that is gone would all be walls: what is left waits for the next run."""
+        """End the run, since without a login every page would be a login page. What is left waits for the next run."""
         if self._context.fatal is None:
             self._context.fatal = error
             self._stopping = asyncio.create_task(self._crawler.stop_async())
 
 
 class LoginExpiryByStatus(_LoginExpiry):
-    """Next to the jar: it sees redirects before they are followed, and marks what was sent with which login."""
+    """Detects an expired login by status or redirect, before redirects are followed; marks requests with the login's epoch."""
 
     async def process_request(self, request: Request) -> None:
         request.meta[EPOCH] = await self._relogin.settled()
 
     async def process_response(self, request: Request, response: Response) -> Response | Request:
-        if request.callback is NO_CALLBACK:  # robots.txt: what strangers are told is as good
+        if request.callback is NO_CALLBACK:  # robots.txt, which is the same without a login
             return response
         location = (response.headers.get("Location") or b"").decode("latin-1")
         reason = self._expiry.of_status(request.url, response.status, location)
@@ -75,7 +75,7 @@ class LoginExpiryByStatus(_LoginExpiry):
 
 
 class LoginExpiryByContent(_LoginExpiry):
-    """After unpacking: pages that answer 200 to strangers."""
+    """Detects an expired login by the content of a decoded page, such as a login page with status 200."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)

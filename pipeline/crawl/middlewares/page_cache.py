@@ -1,4 +1,4 @@
-"""The last answers of one spider's pages, in one file: nothing in it that could not be fetched again."""
+"""The page cache: the last response of each page of one spider, in an SQLite file that may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import Any
 from backports import zstd
 
 MAX_UNWRITTEN = 16
-"""Pages in one transaction, and what a killed process loses."""
+"""Pages in one transaction, which are lost when the process is killed."""
 MAX_UNWRITTEN_BYTES = 4 * 10**6
 _BUSY_S = 2.0
 _SLACK = 1.25
-"""During a run the file may be so many times max_bytes: which pages go is known at the run's end only."""
+"""How many times max_bytes the file may have during a run. Pages are removed at the end of the run."""
 _MIN_PACKED = 512
 _REMOVE_UNUSED = "DELETE FROM pages WHERE used_at < ?"
 _REMOVE_OLDEST = """DELETE FROM pages WHERE url IN (
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kept:
-    """An answer as it came over the wire. varied: what it depended on of the request (Vary)."""
+    """A response as it was received. varied: a hash of the request headers that it varies by (Vary)."""
 
     headers: list[tuple[str, str]]
     varied: str
@@ -43,11 +43,11 @@ class Kept:
 
 
 class PageCache:
-    """Pages are compressed (zstd) and written some at a time; those of a killed process are fetched whole once more.
-    Without a file that can be written nothing is kept. One thread at a time uses it; several processes may.
+    """Stores pages compressed (zstd), several in one transaction. Without a writable file it stores nothing.
 
-    max_bytes: of all pages as they are stored. When the file is full, pages that are not in it yet stay out, and
-    `left_out` counts them: to remove what this run has not come to yet would cost more than it gains.
+    Several processes may use one file, but only one thread of each. max_bytes: the limit of all pages as they are stored.
+    When the file is full, no new page is added and `left_out` counts those, since removing pages that this run has yet to
+    fetch would cost more than it gains.
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
@@ -58,18 +58,18 @@ class PageCache:
         self._unwritten: dict[str, Kept] = {}
         self._unwritten_bytes = 0
         self._used: set[str] = set()
-        self._lock = threading.Lock()  # the last prune is in a thread
+        self._lock = threading.Lock()  # the last prune runs in another thread
         self._database = self._opened() or self._opened(anew=True)
 
     def head(self, url: str) -> Kept | None:
-        """What is kept of a page, but for its body."""
+        """A cached page without its body; None when it is not in the cache."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
         row = self._first("SELECT head FROM pages WHERE url = ?", url)
         return None if row is None else _kept(row[0])
 
     def get(self, url: str) -> Kept | None:
-        """What is kept of a page; None when there is nothing whole."""
+        """A cached page; None when it is not in the cache or is damaged."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
         row = self._first("SELECT head, crc, body, packed FROM pages WHERE url = ?", url)
@@ -87,13 +87,13 @@ class PageCache:
             self.flush()
 
     def touch(self, url: str) -> None:
-        """It was used: others go first."""
+        """Mark a page as used, so that others are removed first."""
         self._used.add(url)
         if len(self._used) >= 4 * MAX_UNWRITTEN:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was put and touched."""
+        """Write the pages that were put or touched since the last flush."""
         now = time.time()
         pages = [(url, json.dumps([kept.headers, kept.varied]), zlib.crc32(body), now, body, body is not kept.body)
                  for url, kept, body in ((url, kept, _packed(kept.body)) for url, kept in self._unwritten.items())]
@@ -104,7 +104,7 @@ class PageCache:
         self._full = bool(pages) and self._size_bytes() > _SLACK * self._max_bytes
 
     def prune(self, max_age_s: float, now_s: float) -> None:
-        """Remove what was not used for long, and what was used longest ago beyond max_bytes."""
+        """Remove pages not used for max_age_s, and beyond max_bytes those that were used longest ago."""
         self.flush()
         self._write([(_REMOVE_UNUSED, [(now_s - max_age_s,)]), (_REMOVE_OLDEST, [(self._max_bytes,)])])
 
@@ -125,7 +125,7 @@ class PageCache:
             try:
                 found: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
             except sqlite3.Error as error:
-                logger.warning("a kept page cannot be read: %s", error)
+                logger.warning("the page cache could not be read: %s", error)
                 return None
         return found
 
@@ -137,11 +137,11 @@ class PageCache:
                 with self._database:
                     for statement, rows in statements:
                         self._database.executemany(statement, rows)
-            except sqlite3.Error as error:  # no room, or others write for long: then these are not kept
-                logger.warning("pages were not kept: %s", error)
+            except sqlite3.Error as error:  # the disk is full, or another process has the lock for too long
+                logger.warning("the page cache could not be written: %s", error)
 
     def _opened(self, *, anew: bool = False) -> sqlite3.Connection | None:
-        """The database; None where it is damaged, or cannot be had."""
+        """The database; None when it is damaged or cannot be opened. anew: delete the file first."""
         try:
             if anew:
                 for suffix in _SIDE_FILES:
@@ -150,18 +150,18 @@ class PageCache:
             os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o600))
             database = sqlite3.connect(self._file, timeout=_BUSY_S, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
-            logger.warning("no pages are kept: %s", error)
+            logger.warning("the page cache could not be opened: %s; every page is fetched whole", error)
             return None
         try:
             database.execute("PRAGMA auto_vacuum = FULL")
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = OFF")  # after a power cut its checksums tell what is whole
+            database.execute("PRAGMA synchronous = OFF")  # checksums detect what a power failure damaged
             database.execute("CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, head TEXT NOT NULL, "
                              "crc INTEGER NOT NULL, used_at REAL NOT NULL, body BLOB NOT NULL)")
             if "packed" not in [row[1] for row in database.execute("PRAGMA table_info(pages)")]:
                 database.execute("ALTER TABLE pages ADD COLUMN packed INTEGER NOT NULL DEFAULT 0")
         except sqlite3.Error as error:
-            logger.warning("the kept pages are damaged: %s", error)
+            logger.warning("the page cache is damaged: %s", error)
             with suppress(sqlite3.Error):
                 database.close()
             return None
@@ -169,7 +169,7 @@ class PageCache:
 
 
 def _packed(body: bytes) -> bytes:
-    """The body compressed; itself where that saves nothing, as of one that came compressed."""
+    """The body compressed, or the body itself when that saves little, for example because it came compressed."""
     if len(body) < _MIN_PACKED:
         return body
     packed = zstd.compress(body)

@@ -1,4 +1,4 @@
-"""PDFs as pages of their text, for spiders that ask for it. What is read, and how much of it, says pdf_text."""
+"""Convert PDF responses to HTML pages of their text, in a separate process, for spiders with pdf = true."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.errors import FetchError
 from pipeline.text import clean_line, shown_url
 
 LIMIT_S = 30.0
-_HEAD_BYTES = 1024  # where readers look for the mark (ISO 32000-1, Annex H.3.4.1)
+_HEAD_BYTES = 1024  # where readers look for the header of a PDF (ISO 32000-1, Annex H.3.4.1)
 
 
 class PdfToHtml:
-    """After unpacking. A PDF that cannot be read fails its page."""
+    """Replaces a PDF by a page of its text. A PDF that cannot be read fails its page."""
 
     def __init__(self, crawler: Crawler) -> None:
         if not context_of(crawler).table.pdf:
@@ -43,8 +43,8 @@ def is_pdf(data: bytes) -> bool:
 
 
 async def page_of(data: bytes, where: str) -> bytes:
-    """The page of a PDF's text. Raises FetchError: it is none, has a password, or is too much."""
-    # Not -m: where we run, `pipeline` need not be found. -P: nor is our folder a place for modules.
+    """An HTML page of a PDF's text. Raises FetchError when it is no PDF, has a password, or exceeds a limit of pdf_text."""
+    # Not -m, because `pipeline` need not be importable from the working directory. -P: do not import from the script's folder.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", str(Path(pdf_text.__file__)),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
@@ -52,12 +52,12 @@ async def page_of(data: bytes, where: str) -> bytes:
         async with asyncio.timeout(LIMIT_S):
             page, said = await process.communicate(data)
     except TimeoutError as error:
-        raise FetchError(f"its PDF was not read within {LIMIT_S:.0f} s", where=where, fix="leave it out with deny") from error
+        raise FetchError(f"its PDF was not read within {LIMIT_S:.0f} s", where=where, fix="exclude it with deny") from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
         lines = said.decode("utf-8", "replace").strip().splitlines() or [f"its reader ended with {process.returncode}"]
-        raise FetchError(f"its PDF cannot be read: {clean_line(lines[-1], 200)}", where=where, fix="leave it out with deny")
+        raise FetchError(f"its PDF cannot be read: {clean_line(lines[-1], 200)}", where=where, fix="exclude it with deny")
     return page

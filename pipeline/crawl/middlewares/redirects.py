@@ -1,4 +1,4 @@
-"""Follow redirects of pages to where browsers follow them."""
+"""Follow redirects of pages, with the Location read as browsers read it (URL Standard)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 
 
 class Redirects(RedirectMiddleware):
-    """Scrapy's own, told where the Location leads by the URL Standard. A redirect that leads nowhere fails its page."""
+    """Scrapy's middleware with this program's URL parser. A redirect without a valid target fails its page."""
 
     def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
         location = response.headers.get("Location")
@@ -25,12 +25,12 @@ class Redirects(RedirectMiddleware):
         headers = response.headers.copy()
         headers["Location"] = target or request.url
         result = super().process_response(request, response.replace(headers=headers))
-        if not isinstance(result, Request):  # the spider wants to see it
+        if not isinstance(result, Request):  # the spider handles this status itself
             return response
         if not target:
             raise IgnoreRequest(f"redirects to an address that is not fetched: {clean_line(location.decode('latin-1'), 100)}")
         trusted = context_of(self.crawler).session.trusted
         if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
             what, fix = trusted.refusal("what was posted", target, request.url)
-            raise IgnoreRequest(f"redirects elsewhere: {what}; {fix}")
+            raise IgnoreRequest(f"redirects to another origin: {what}; {fix}")
         return result.replace(url=target, meta={**result.meta, "verbatim_url": True})

@@ -18,7 +18,7 @@ from pipeline.documents.refresh import may_refresh, refresh_target
 
 
 class FollowRefresh:
-    """After unpacking. What a page asks for is handed to the redirects, whose limit it counts in."""
+    """Passes the target of a refresh to the redirect middleware, which counts it as a redirect."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._redirects = Redirects.from_crawler(crawler)
@@ -30,7 +30,7 @@ class FollowRefresh:
         return cls(crawler)
 
     def process_response(self, request: Request, response: Response) -> Response | Awaitable[Response | Request]:
-        """Nearly all pages pass without a coroutine."""
+        """Returns an awaitable only for pages that may refresh, since a coroutine for every page costs time."""
         if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or response.status >= 400 or (
                 b"Refresh" not in response.headers and not may_refresh(response.body)):
             return response

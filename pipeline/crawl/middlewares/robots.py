@@ -1,4 +1,4 @@
-"""robots.txt for pages; unlike with Scrapy's middleware, a server error forbids everything for now."""
+"""Obey robots.txt for pages; unlike in Scrapy's middleware, a robots.txt that cannot be read forbids everything for this run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipeline.crawl.frontier.requests import translate_error
 from pipeline.crawl.scrapy.handler import PROXY
 from pipeline.session.politeness.robots import PARSED_BYTES, RobotsTxt, robots_url
 
-_PRIORITY = 1000  # before the pages that wait for it
+_PRIORITY = 1000  # higher than that of the pages that wait for it
 
 logger = logging.getLogger(__name__)
 
 
 class ObeyRobots:
-    """Each origin is asked once a run; requests with the meta key `dont_obey_robotstxt` are not judged."""
+    """Fetches robots.txt once a run for each origin. Requests with the meta key `dont_obey_robotstxt` are not checked."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -38,7 +38,7 @@ class ObeyRobots:
         return cls(crawler)
 
     async def process_request(self, request: Request) -> None:
-        """Raises FetchError for what is forbidden."""
+        """Raises FetchError for a URL that robots.txt forbids."""
         if request.callback is NO_CALLBACK or request.meta.get("dont_obey_robotstxt"):
             return
         place = robots_url(request.url)
@@ -48,7 +48,7 @@ class ObeyRobots:
             try:
                 known.set_result(await self._read(place))
             finally:
-                if not known.done():  # the crawl is ending
+                if not known.done():  # cancelled, because the crawl ends
                     known.cancel()
         (known.result() if known.done() else await asyncio.shield(known)).check(request.url)
 
@@ -57,12 +57,12 @@ class ObeyRobots:
         try:
             assert self._crawler.engine is not None
             answer = await self._crawler.engine.download_async(request)
-        except Exception as error:  # noqa: BLE001  whatever a fetch may fail with
+        except Exception as error:  # noqa: BLE001  any failure of the fetch
             robots = RobotsTxt.of_error(translate_error(error, request, request.meta.get(PROXY))[0])
         else:
             robots = RobotsTxt.of_answer(answer.status, answer.body)
         if robots.failure is not None:
-            logger.warning("%s cannot be read, so that nothing of its host is fetched for now: %s", place, robots.failure.what)
+            logger.warning("%s cannot be read, so this run fetches nothing from its host: %s", place, robots.failure.what)
         if self._context.robots is not None:
             self._context.robots.learn(place, robots)
         if robots.delay_s:
@@ -70,7 +70,7 @@ class ObeyRobots:
         return robots
 
     def _slow_down(self, request: Request, asked_s: float) -> None:
-        """Crawl-delay, as far as our patience goes."""
+        """Apply a Crawl-delay, limited to `patience`."""
         table = self._context.table
         if asked_s <= table.delay:
             return

@@ -1,4 +1,4 @@
-"""Throttling of requests: Retry-After, pauses after a refusal, and bans of a proxy."""
+"""Pause hosts that answer 429 or 503 (Retry-After), and change a proxy that a site has banned."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 
 class HostPauses:
-    """A host that says 429 or 503 is left alone: as long as its Retry-After says, else a while that doubles.
+    """Pauses a host that answers 429 or 503, for its Retry-After or else for a time that doubles.
 
-    Requests to it wait in the frontier, so that other hosts go on.
+    Requests to a paused host wait in the scheduler, so that other hosts are not delayed.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -59,7 +59,7 @@ class HostPauses:
         if wait_s > self._patience_s:
             raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
                              fix="let the next run fetch it, or raise patience", retry=True)
-        if request.callback is NO_CALLBACK:  # robots.txt, which others wait for
+        if request.callback is NO_CALLBACK:  # robots.txt, for which other requests wait
             await asyncio.sleep(wait_s)
             return None
         return self._later(request)
@@ -75,7 +75,7 @@ class HostPauses:
         if self._budget.left_alone_s(request.url) <= self._patience_s and not request.meta.get(_DONT_RETRY):
             again = get_retry_request(request, spider=self._crawler.spider, reason=f"status {response.status}")
         if again is None:
-            request.meta[_DONT_RETRY] = True  # Scrapy's own retry, next in line, would go at once
+            request.meta[_DONT_RETRY] = True  # otherwise Scrapy's retry middleware would send it again at once
             return response
         return self._later(again)
 
@@ -84,7 +84,7 @@ class HostPauses:
         return request.replace(meta={**request.meta, NOT_BEFORE: not_before})
 
     def _downloaded(self, response: Response, request: Request) -> None:
-        """Told before the next request of the host is sent; process_response would come one too late."""
+        """Note the pause. This signal comes before the host's next request is sent; process_response comes too late for that."""
         host = place_of(request.url)
         if response.status not in TRY_LATER:
             self._refusals.pop(host, None)
@@ -94,11 +94,11 @@ class HostPauses:
             failures = self._refusals[host] = self._refusals.get(host, 0) + 1
             wait_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
         self._budget.leave_alone(request.url, wait_s)
-        logger.info("%s answers %d: left alone for %.0f s", host, response.status, wait_s)
+        logger.info("%s answers %d: no request is sent to it for %.0f s", host, response.status, wait_s)
 
 
 class ProxyBans:
-    """A proxy that a site has banned rests, and the request goes through the pool's next one."""
+    """Pauses a proxy that a site has banned, and sends the request through the next proxy of the pool."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._context = context_of(crawler)
@@ -115,7 +115,7 @@ class ProxyBans:
             return response
         proxy = request.meta[PROXY]
         if self._context.session.change_proxy(proxy):
-            logger.warning("%s is banned by %s: it rests", proxy, urlparse_cached(request).netloc)
+            logger.warning("%s has banned the proxy %s: the next proxy is used", urlparse_cached(request).netloc, proxy)
             return request.replace(dont_filter=True)
         raise proxy_banned(response.url, proxy)
 
