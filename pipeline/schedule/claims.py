@@ -1,4 +1,4 @@
-"""Claims slots that are due in the store, each once, however many services read the same schedules."""
+"""Claims slots in the store when they are due, each once, even if several services use the same schedules."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.store import Store
 from pipeline.store.runs import paused_spiders, slots
 
 ON_TIME = timedelta(seconds=60)
-"""A slot claimed later than this after its time was missed, and is caught up."""
+"""Seconds; a slot that is claimed later than this after its due time was missed, so `catch_up` applies."""
 TRY_AGAIN = timedelta(seconds=1)
 BATCH = 100
-"""Slots claimed in one transaction, which nobody else can write beside."""
+"""Maximum of slots claimed in one transaction, because no other process can write during it."""
 
 
 def spider_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:
-    """Each schedule of each spider: the spider, the schedule's name, when it is due."""
+    """Every schedule of every spider: spider name, schedule name, due times."""
     for name, spider in settings.spiders.items():
         for table in spider.schedule:
             yield name, table.name, SlotTimes.of(name, table, settings, settings.zone)
@@ -46,21 +46,21 @@ class Schedules:
 
     @property
     def entries(self) -> list[NextSlot]:
-        """Every schedule that has a slot to come."""
+        """The schedules that have a next slot."""
         return [*self.spiders.entries, *self.digests.entries]
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next slot is to be dealt with; None: never."""
+        """When the next slot has to be processed; None for never."""
         return min((at for at in (self.spiders.next_at, self.digests.next_at) if at is not None), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """When to look again at a slot that was due and could not be dealt with; None: there is none."""
+        """When to retry a due slot that could not be processed; None if there is none."""
         return min((at for at in (self.spiders.put_off_until(now), self.digests.put_off_until(now)) if at is not None), default=None)
 
 
 def open_schedules(store: Store, settings: Settings, *, now: datetime) -> Schedules:
-    """All schedules, from where they were dealt with. Raises StoreError."""
+    """All schedules, each continued after its last processed slot. Raises StoreError."""
     return Schedules(settings, _open(store, "spider", spider_slot_times(settings), now),
                  _open(store, "digest", digest_slot_times(settings), now))
 
@@ -73,14 +73,14 @@ def _open(store: Store, kind: Literal["spider", "digest"], schedules: Iterable[t
              if (name, schedule) not in cursors]
     if fresh:
         slots.begin_cursors(store, kind, fresh)
-        cursors = slots.read_cursors(store, kind)  # another service may have begun them first
+        cursors = slots.read_cursors(store, kind)  # another service may have claimed them first
     return NextSlots(tables, cursors, now=now)
 
 
 def claim_due(store: Store, plans: Schedules, *, now: datetime) -> list[Run]:
-    """Claim what is due of the spiders: waiting runs, and skipped ones with their reason.
+    """Claim the due slots of spiders. Returns waiting runs, and skipped runs with their reason.
 
-    Slots of one spider that are due at once are one: the newest. Raises StoreError; nothing is lost then.
+    Of several due slots of one spider, only the newest is claimed. Raises StoreError; the slots then stay due.
     """
     plan, spiders = plans.spiders, plans.settings.spiders
     due = plan.due(now, paused=paused_spiders.paused_spiders(store))

@@ -11,16 +11,16 @@ WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "S
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")
 _TIMES_NAMED = 6
-"""So many times of day are named one by one; more are told by minutes and hours."""
+"""Maximum of times of day that are listed; more are described by minutes and hours."""
 
 
 def in_words(table: ScheduleTable) -> str:
-    """One schedule with all of its conditions."""
+    """A schedule in words, with its options."""
     parts = [_when(table.when)]
     if table.timezone is not None:
         parts.append(f"in {table.timezone}")
     if table.jitter:
-        parts.append(f"put off by up to {duration(table.jitter)}")
+        parts.append(f"delayed by up to {duration(table.jitter)}")
     if table.from_ is not None:
         parts.append(f"from {table.from_}")
     if table.until is not None:
@@ -35,7 +35,7 @@ def after_in_words(others: Sequence[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "90 minutes", "2 hours", "1 day": in the largest unit that leaves no rest."""
+    """ "90 minutes", "2 hours", "1 day": a duration in the largest unit that divides it."""
     for unit, size in (("week", 604800), ("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size and seconds % size == 0:
             return _counted(round(seconds / size), unit)
@@ -78,7 +78,7 @@ def _minutes_of_every_hour(minutes: Sequence[int]) -> str:
 
 
 def _step(values: Sequence[int], whole: int) -> int:
-    """The distance between them where it is the same all round; else 0."""
+    """The step between the values if it is constant, also from the last to the first; otherwise 0."""
     step = whole // len(values)
     return step if len(values) > 1 and list(values) == list(range(values[0], whole, step)) and step * len(values) == whole else 0
 
@@ -102,7 +102,7 @@ def _clock(hour: int, minute: int) -> str:
 
 
 def _ranges(values: Sequence[int], name: Callable[[int], str]) -> str:
-    """Ascending values; three or more in a row are a span."""
+    """Ascending values in words; three or more consecutive ones as a range."""
     parts: list[str] = []
     rest = list(values)
     while rest:

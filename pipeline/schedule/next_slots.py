@@ -1,4 +1,4 @@
-"""The next slot of every schedule, and whether it is taken, held or put off. APScheduler wakes whoever looks here."""
+"""The next slot of every schedule, and whether it is being processed, held or postponed. In memory only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.schedule.slot_times import DueTime, SlotTimes
 
 @dataclass
 class NextSlot:
-    """The next slot of one schedule. name: of its spider or digest; since: the last slot that was dealt with; wake_at: when to
-    look at it; taken: it is being dealt with; held: its spider is paused."""
+    """The next slot of one schedule. name: its spider or digest; since: the last slot that was processed; wake_at: when it
+    has to be processed; taken: it is being processed; held: its spider is paused."""
 
     number: int
     name: str
@@ -26,11 +26,11 @@ class NextSlot:
 
 
 class NextSlots:
-    """Schedules and their next slots. Not safe for several threads at once."""
+    """All schedules with their next slots. Not thread-safe."""
 
     def __init__(self, schedules: Iterable[tuple[str, str, SlotTimes]], cursors: Mapping[tuple[str, str], datetime],
                  *, now: datetime) -> None:
-        """schedules: name of the spider or digest, of its schedule, and when it is due."""
+        """schedules: name of the spider or digest, name of the schedule, due times."""
         self._entries: dict[int, NextSlot] = {}
         for number, (name, schedule, table) in enumerate(schedules):
             since = cursors.get((name, schedule))
@@ -42,13 +42,13 @@ class NextSlots:
 
     @property
     def entries(self) -> list[NextSlot]:
-        """Every schedule that has a slot to come."""
+        """The schedules that have a next slot."""
         return list(self._entries.values())
 
     def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[NextSlot]:
-        """Take what is due by now, each at its newest time. The caller gives each back by advance() or wait().
+        """Take the schedules that are due, each with its newest slot. The caller returns each with advance() or wait().
 
-        Those of paused ones are kept until they no longer are.
+        Schedules of paused spiders stay until the spider is resumed.
         """
         reached = [entry for entry in self._entries.values() if entry.wake_at <= now and not entry.taken]
         for entry in reached:
@@ -60,7 +60,7 @@ class NextSlots:
         return ready
 
     def advance(self, entry: NextSlot, now: datetime) -> None:
-        """Its slot is dealt with: on to the next one. A schedule that is over is dropped."""
+        """Continue with the next slot, because this one was processed. A schedule without a next slot is removed."""
         entry.since = entry.due.planned
         due = entry.times.after(entry.since, now)
         if due is None:
@@ -70,22 +70,22 @@ class NextSlots:
             self.wait(entry, due.at)
 
     def wait(self, entry: NextSlot, until: datetime) -> None:
-        """Its slot is still to be dealt with, then."""
+        """Process the slot at a later time."""
         entry.wake_at = until
         entry.taken = False
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next slot is to be dealt with; None: never."""
+        """When the next slot has to be processed; None for never."""
         return min((entry.wake_at for entry in self._entries.values() if not (entry.taken or entry.held)), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """When to look again at a slot that was due and could not be dealt with; None: there is none."""
+        """When to retry a due slot that could not be processed; None if there is none."""
         return min((entry.wake_at for entry in self._entries.values()
                     if entry.wake_at > entry.due.at and entry.wake_at > now and not entry.taken), default=None)
 
     def upcoming(self) -> dict[str, datetime]:
-        """By name, when it is next due."""
+        """The next due time of each spider or digest, by name."""
         found: dict[str, datetime] = {}
         for entry in self._entries.values():
             if not entry.taken:
@@ -95,7 +95,7 @@ class NextSlots:
 
 
 def newest_of_each(entries: Iterable[NextSlot]) -> Iterator[tuple[NextSlot, list[NextSlot]]]:
-    """By name, the newest of what is due at once and the others, which are caught up with it."""
+    """Group due slots by name: the newest one, and the others, which are claimed together with it."""
     by_name: dict[str, list[NextSlot]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
         by_name.setdefault(entry.name, []).append(entry)

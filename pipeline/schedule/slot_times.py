@@ -1,8 +1,8 @@
-"""The due times of a schedule: skipped days, clock changes, jitter, and one slot for a repeated hour.
+"""Computes the due times of a schedule: skipped days, clock changes, jitter, one slot for a repeated hour.
 
-Cron with a fixed hour follows wall-clock time: a time that a clock change skips is due at the first minute after the
-gap, a repeated time is due the first time, and its slot is named by wall time and zone. With every hour
-allowed, and for "every …", elapsed time decides: the slot is named by its instant.
+Cron with fixed hours follows wall-clock time: a time that a clock change skips is due at the first minute after the gap, and
+a repeated time is due once, at the first. Its slot is identified by wall time and zone. Cron that allows every hour, and
+"every …", follow elapsed time: their slots are identified by the instant.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, order=True)
 class DueTime:
-    """One due time: `at`, with jitter; planned, without; key names its slot."""
+    """One due time. at: with jitter; planned: without jitter; key: identifies the slot."""
 
     at: datetime
     planned: datetime
@@ -31,7 +31,7 @@ class DueTime:
 class SlotTimes:
     """The due times of one schedule.
 
-    seed: whose they are, so that jitter differs between spiders; skip, first and last are days in `zone`.
+    seed: makes jitter differ between spiders. skip, first and last are days in `zone`.
     """
 
     def __init__(self, schedule: str, zone: ZoneInfo, *, seed: str = "", jitter_s: float = 0.0, skip: Days | None = None,
@@ -50,18 +50,18 @@ class SlotTimes:
 
     @classmethod
     def of(cls, name: str, table: ScheduleTable, settings: Settings, zone: ZoneInfo) -> SlotTimes:
-        """A schedule of settings.toml. name: of its spider or digest; zone: where the schedule names none."""
+        """Make it from a schedule of settings.toml. name: its spider or digest; zone: default time zone."""
         return cls(table.when, table.zone(zone), seed=name, jitter_s=table.jitter, skip=settings.days(table.skip),
                    first=table.from_, last=table.until)
 
     def cursor_before(self, now: datetime) -> datetime:
-        """What to begin with: after it comes now for "every …", and the next time for cron."""
+        """The cursor of a new schedule: the time after it is now for "every …", and the next matching time for cron."""
         return now - timedelta(seconds=self._when.seconds) if isinstance(self._when, Every) else now
 
     def after(self, planned: datetime | None, now: datetime) -> DueTime | None:
-        """The first due time whose planned time is later than that one (None: nothing was planned before).
+        """The first due time planned later than `planned` (None: there was no slot before).
 
-        "every …" without a slot before is due now; cron is due at its next time after now. None: never again.
+        Without a slot before, "every …" is due now, and cron at its next time after now. Returns None for never.
         """
         found = self._planned_after(planned, now)
         if found is None or not self._jitter_s:
@@ -72,11 +72,11 @@ class SlotTimes:
         return DueTime(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
 
     def latest(self, planned: datetime | None, now: datetime) -> DueTime | None:
-        """The newest time after `planned` that is due by now: what was missed is caught up once. None: nothing is."""
+        """The newest due time after `planned` and not after now, so that missed slots are caught up once; None if there is none."""
         due = self.after(planned, now)
         if due is None or due.at > now:
             return None
-        # Looking back from now by less and less finds a late start; every slot between would tell nothing new.
+        # Starting shortly before now avoids computing every slot in between.
         step = now - due.planned
         while step > _MINUTE:
             later = self.after(self._aligned(now - step, due.planned), now)
@@ -88,11 +88,11 @@ class SlotTimes:
         return due
 
     def planned_by(self, at: datetime, known: datetime | None) -> datetime:
-        """The planned time of a slot that is due at `at`, or a later moment before the next one. known: any earlier one."""
+        """The planned time of the newest slot due at `at` or before. known: an earlier planned time."""
         return self._aligned(at, known) if known is not None and known <= at else at
 
     def _aligned(self, moment: datetime, planned: datetime) -> datetime:
-        """For "every …": the last of its times up to that moment, counted from a planned one."""
+        """For "every …": the last planned time not after a moment, counted from a known planned time."""
         if not isinstance(self._when, Every):
             return moment
         every = timedelta(seconds=self._when.seconds)
@@ -117,7 +117,7 @@ class SlotTimes:
         while not self._allows(day := at.astimezone(self.zone).date()):
             if day > self._last or at > end:
                 return None
-            # The first of its times on the next day that may be one.
+            # Continue with the first time on the next day that is not skipped.
             at += -((at - midnight(max(day + _DAY, self._first), self.zone)) // step) * step
         return DueTime(at, at, _instant_key(at))
 

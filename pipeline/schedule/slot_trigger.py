@@ -1,4 +1,4 @@
-"""APScheduler trigger for one schedule of the settings: cron or interval, with jitter, missed slots counted once."""
+"""APScheduler trigger for one schedule of the settings. Missed slots fire once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.schedule.slot_times import SlotTimes
 
 
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Fires when a slot is due, jitter included. since: the last slot that was dealt with.
+    """Fires when a slot is due, including jitter. since: the last slot that was processed.
 
-    Missed slots fire once: APScheduler would ask for every slot of a year in which the machine was off.
+    APScheduler by itself would compute every slot of a year in which the machine was off.
     """
 
     def __init__(self, times: SlotTimes, since: datetime | None) -> None:
@@ -21,8 +21,8 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         self._last: tuple[datetime | None, datetime, datetime | None] | None = None
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """Without a previous time, the first after `since`, which may be over; else the first after it and after now."""
-        if self._last is None or self._last[:2] != (previous_fire_time, now):  # asked twice for each
+        """The first time after `since` (it may be in the past) without a previous time; otherwise the first after both."""
+        if self._last is None or self._last[:2] != (previous_fire_time, now):  # APScheduler asks twice for each time
             self._last = (previous_fire_time, now, self._next(previous_fire_time, now))
         return self._last[2]
 

@@ -1,8 +1,7 @@
 """APScheduler triggers for crontab expressions, composed of its CronTrigger and OrTrigger.
 
-They add what those lack: crontab's day numbers (Sunday is 0) and its rule that a day matches when either day field
-matches; wall-clock times at clock changes (a time in the gap is due at its end, a repeated one the first time only);
-and days to skip.
+They add what those lack: crontab's day numbers (Sunday is 0); crontab's rule that one matching day field is enough;
+wall-clock times at clock changes (a time in the gap is due at its end, a repeated time only once); days to skip.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pipeline.settings.fields.schedule import WEEKDAYS
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 HORIZON = timedelta(days=41 * 366)
-"""29 February on one weekday comes within 40 years, a century without leap day included."""
+"""Years to search: 29 February falls on a given weekday within 40 years, even across a century without leap day."""
 
 Allows = Callable[[date], bool]
 
@@ -40,10 +39,10 @@ class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
 
 
 class WallClockTrigger(_CronTrigger):
-    """Cron with fixed hours: due when the clocks of a zone show the time."""
+    """Cron with fixed hours: due when the wall clock of a zone shows the time."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first instant after the previous one; without one, not before now."""
+        """The first instant after the previous one, or without one the first not before now."""
         start = now - timedelta(microseconds=1) if previous_fire_time is None else previous_fire_time
         wall = start.astimezone(self._zone).replace(tzinfo=UTC, second=0, microsecond=0, fold=0)
         end = wall + HORIZON
@@ -61,10 +60,10 @@ class WallClockTrigger(_CronTrigger):
 
 
 class ElapsedTimeTrigger(_CronTrigger):
-    """Cron with every hour allowed: of an hour that clocks repeat both are due, of one that they skip none."""
+    """Cron that allows every hour: both occurrences of a repeated hour are due, and none of a skipped hour."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first instant after the previous one; without one, not before now."""
+        """The first instant after the previous one, or without one the first not before now."""
         start = now - timedelta(microseconds=1) if previous_fire_time is None else previous_fire_time
         at = (start.astimezone(UTC) + _MINUTE).replace(second=0, microsecond=0)
         end = at + HORIZON
@@ -83,7 +82,7 @@ class ElapsedTimeTrigger(_CronTrigger):
         return None
 
     def _next(self, at: datetime) -> datetime | None:
-        """From `at` on: by the offset from UTC that holds then, until clocks change; then by the next one."""
+        """The first time from `at` on, computed with the UTC offset at `at`, and after a clock change with the next offset."""
         while True:
             offset = at.astimezone(self._zone).utcoffset() or timedelta()
             wall = next_wall_time(self._cron, at + offset)
@@ -96,11 +95,11 @@ class ElapsedTimeTrigger(_CronTrigger):
             at = change
 
     def _change(self, start: datetime, end: datetime) -> datetime | None:
-        """The first instant with another offset from UTC, up to `end`; None: there is none."""
+        """The first instant not after `end` with another UTC offset, or None."""
         offset = start.astimezone(self._zone).utcoffset()
         at = start
         while at < end:
-            later = min(end, at + _DAY)  # clocks change no more than once a day
+            later = min(end, at + _DAY)  # clocks change at most once a day
             if later.astimezone(self._zone).utcoffset() != offset:
                 while later - at > timedelta(seconds=1):
                     middle = at + (later - at) / 2
@@ -115,9 +114,9 @@ class ElapsedTimeTrigger(_CronTrigger):
 
 @lru_cache(maxsize=4096)
 def next_wall_time(cron: Cron, wall: datetime) -> datetime | None:
-    """The first time a cron names from `wall` on; both are wall-clock times that say UTC, which has no changes.
+    """The first wall-clock time from `wall` on that matches. Both are labelled UTC, since UTC has no clock changes.
 
-    Cached: many schedules say the same, and each is asked for more than once.
+    Cached, because many schedules are equal and each is computed more than once.
     """
     found: datetime | None = _of_cron(cron).get_next_fire_time(None, wall)
     return found
@@ -143,12 +142,12 @@ def _midnight_as_utc(day: date) -> datetime:
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a day, whatever the clock then shows."""
+    """The first instant of a day, also if a clock change skips 00:00."""
     return _instant(datetime.combine(day, datetime.min.time()), zone)
 
 
 def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """When the clocks of a zone show a time for the first time; the end of the gap for one they never show."""
+    """The first instant at which the wall clock of a zone shows a time; the end of the gap if it skips that time."""
     at = _instant(wall, zone)
     return at if at.astimezone(zone).replace(tzinfo=None) == wall else _end_of_gap(wall, zone)
 
@@ -158,7 +157,7 @@ def _instant(wall: datetime, zone: ZoneInfo, *, fold: int = 0) -> datetime:
 
 
 def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant after the hour that clocks skip, for a wall time inside of it."""
+    """The first instant after the gap that contains a skipped wall time."""
     after, before = _instant(wall, zone), _instant(wall, zone, fold=1)
     offset = before.astimezone(zone).utcoffset()
     while after - before > timedelta(seconds=1):

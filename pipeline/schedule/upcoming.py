@@ -1,4 +1,4 @@
-"""Every schedule in words with its next due time, as `pipeline next` shows it. Changes nothing."""
+"""Lists every schedule in words with its next due time, for `pipeline next`. It changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.store.runs import host_pauses, paused_spiders, slots
 
 @dataclass(frozen=True)
 class Entry:
-    """kind: spider or digest; schedule: as the settings write it, None without one; next: None when it is not known."""
+    """kind: spider or digest; schedule: as in the settings, or None; next: None if unknown."""
 
     kind: str
     name: str
@@ -24,11 +24,11 @@ class Entry:
     next: datetime | None
     paused: bool = False
     paused_until: datetime | None = None
-    """Its hosts asked for no request before."""
+    """No request is sent before this time, because a host asked for a pause."""
 
 
 def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
-    """One entry for each schedule of each spider and digest, the soonest first."""
+    """An entry for each schedule of each spider and digest, the soonest first."""
     paused = paused_spiders.paused_spiders(store)
     cursors = slots.read_cursors(store, "spider")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
@@ -51,7 +51,7 @@ def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
     for name, digest in settings.digests.items():
         found += [_entry("digest", name, table, times) for table in digest.schedule]
         if not digest.schedule:
-            found.append(Entry("digest", name, None, "after each run with news", None))
+            found.append(Entry("digest", name, None, "after each run with changes", None))
     return sorted(found, key=lambda entry: (entry.paused, entry.next is None, entry.next or now))
 
 
@@ -61,6 +61,6 @@ def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, st
 
 
 def _next(table: SlotTimes, cursor: datetime | None, now: datetime) -> datetime | None:
-    """What is overdue is next now."""
+    """The next due time; an overdue slot is due now."""
     due = table.after(min(cursor, now) if cursor is not None else table.cursor_before(now), now)
     return max(now, due.at) if due is not None else None

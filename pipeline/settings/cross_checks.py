@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Every problem that one table alone does not show. raw: settings.toml as tomllib reads it."""
+    """Find the problems that need more than one table. raw: settings.toml as tomllib reads it."""
     spiders, digests, proxies, calendars = (_table(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
@@ -52,13 +52,13 @@ def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """The texts of a list or of a single value that may have the wrong type. A TOML date counts as its text."""
+    """The texts in a list or a single value, which may have the wrong type. A TOML date counts as text."""
     entries = value if isinstance(value, list) else [value]
     return [str(entry) for entry in entries if isinstance(entry, str) or type(entry) is date]
 
 
 def _list(table: object, name: str) -> list[str]:
-    """The texts of a list in a table, either of which may have the wrong type."""
+    """The texts of a list in a table; table or list may have the wrong type."""
     found = table.get(name) if isinstance(table, dict) else None
     return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
 
@@ -82,8 +82,8 @@ def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) 
     for number, group in enumerate(groups if isinstance(groups, list) else []):
         for name in _list(group, "spiders"):
             if name not in names:
-                yield Problem(f"{key}.groups[{number}].spiders", f"the digest does not have the group's spider {name!r}; "
-                              "add it to the digest, or take it out of the group")
+                yield Problem(f"{key}.groups[{number}].spiders", f"the group's spider {name!r} is not in its digest; "
+                              "add it to the digest, or remove it from the group")
         yield from _tag_problems(f"{key}.groups[{number}].tags", "spider of the digest", _list(group, "tags"), own)
 
 
@@ -128,7 +128,7 @@ def _is_proxy_url(url: str) -> bool:
 
 
 def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Unknown spiders in `after`, and circles: each spider of a circle would wait for itself."""
+    """Find unknown spiders in `after`, and circles, in which each spider would wait for itself."""
     before = {name: _texts(spider.get("after")) for name, spider in spiders.items() if isinstance(spider, dict)}
     for name, others in before.items():
         for other in others:

@@ -19,17 +19,17 @@ _TEXTS = {
     "bool_type": "should be true or false", "bool_parsing": "should be true or false",
     "int_type": "should be a whole number", "int_parsing": "should be a whole number",
     "int_from_float": "should be a whole number", "float_type": "should be a number", "float_parsing": "should be a number"}
-"""Our sentences for pydantic's types of error."""
+"""Our message for each error type of pydantic."""
 _WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_type", "bool_parsing")
-"""Errors that pydantic raises for each type of a union that the value does not have."""
+"""Error types that pydantic reports once for each member of a union."""
 _COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
              "quiet", "schedule", "host", "header", "login", "path", "status"}
-"""Types of our own errors, whose texts name the value already."""
+"""Our own error types, whose messages contain the value already."""
 
 
 def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
-    """A Problem for each error that pydantic found. raw: settings.toml as tomllib reads it."""
+    """Make a Problem of each error that pydantic found. raw: settings.toml as tomllib reads it."""
     found = [(".".join(_path(detail["loc"], raw, missing=detail["type"] == "missing")), detail)
              for detail in error.errors(include_url=False, include_context=True)]
     specific = [key for key, detail in found if detail["type"] not in _WRONG_TYPE]
@@ -69,7 +69,7 @@ def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
 
 
 def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> list[str]:
-    """The key as settings.toml writes it, without pydantic's tags of unions and models. missing: the file lacks the last step."""
+    """The dotted key as in settings.toml, without pydantic's tags. missing: the last part is not in the file."""
     path: list[str] = []
     for position, step in enumerate(location):
         last = position == len(location) - 1
@@ -85,7 +85,7 @@ def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> lis
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that the table at `location` accepts, found by walking the models as the file is walked."""
+    """The keys that the table at `location` accepts, found in the models."""
     def models(annotation: object) -> list[type[Table]]:
         if isinstance(annotation, type) and issubclass(annotation, Table):
             return [annotation]

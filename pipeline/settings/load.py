@@ -17,7 +17,7 @@ from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.root import Settings
 
 _NUL = re.compile(r"\\[uU]0000")
-"""How TOML writes U+0000. A file without it is not searched value by value, which is slow with ten thousand tables."""
+"""The escape of U+0000 in TOML. Only a file with it is searched value by value, which is slow for ten thousand tables."""
 
 
 def load(path: str | Path) -> Settings:
@@ -53,7 +53,7 @@ def load(path: str | Path) -> Settings:
 
 
 def secrets(part: object) -> list[Secret]:
-    """Every secret that the settings, or a part of them, refer to."""
+    """All secrets that the settings, or a part of them, refer to."""
     return list(_secrets(part))
 
 
@@ -61,7 +61,7 @@ def _secrets(value: object) -> Iterator[Secret]:
     if isinstance(value, Secret):
         yield value
     elif isinstance(value, BaseModel):
-        for name in value.model_fields_set:  # no default is a secret, and most fields keep their default
+        for name in value.model_fields_set:  # defaults are never secrets, and most fields have their default
             yield from _secrets(getattr(value, name))
     elif isinstance(value, dict):
         for entry in value.values():
@@ -72,9 +72,9 @@ def _secrets(value: object) -> Iterator[Secret]:
 
 
 def _nul_problems(value: object, key: str) -> Iterator[Problem]:
-    """Values with U+0000: no path, address or selector has it, and system calls cut a text there."""
+    """Find values with U+0000: they are never valid, and system calls truncate texts there."""
     if isinstance(value, str) and "\0" in value:
-        yield Problem(key, "contains the character U+0000; take it out")
+        yield Problem(key, "contains the character U+0000; remove it")
     for name, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from _nul_problems(entry, f"{key}[{name}]" if isinstance(name, int) else f"{key}.{name}".lstrip("."))
 

@@ -1,4 +1,4 @@
-"""The last look at what leaves: no secret of the settings is in it, however a site or a spider put it there."""
+"""Masks the secrets of the settings in all output: logs, pages, mails and answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.settings.models.root import ProxyTable, Settings
 
 MASK = "****"
 _SHORTEST = 4
-"""Masking "a" would mask half of every line."""
+"""Shorter secrets are not masked: masking "a" would mask half of every line."""
 
 
 class Mask:
-    """Replaces every known secret, as it is, percent-encoded, HTML-escaped or as JSON has it. Secrets are read once."""
+    """Replaces every known secret: plain, percent-encoded, HTML-escaped or escaped in JSON. Secrets are read once."""
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
         forms = {form for value in values for form in written_forms(value)}
@@ -35,7 +35,7 @@ class Mask:
 
 
 def written_forms(value: str) -> Iterator[str]:
-    """A secret as it is, percent-encoded, HTML-escaped and as JSON has it."""
+    """A secret in each form: plain, percent-encoded, HTML-escaped, escaped in JSON."""
     yield from (value, quote(value, safe=""), quote_plus(value), escape(value), escape(value, quote=False))
     for ascii_only in (True, False):
         yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
@@ -46,7 +46,7 @@ def _values(settings: Settings) -> Iterator[str]:
         try:
             value = secret.reveal()
         except UsageError:
-            continue  # not there, so it cannot be in an answer either
+            continue  # it does not exist, so it cannot be in the output either
         yield value
         yield from _password_in(value)
     for proxy in settings.proxies.values():
@@ -57,7 +57,7 @@ def _values(settings: Settings) -> Iterator[str]:
 
 
 def _password_in(url: str) -> Iterator[str]:
-    """The password of a URL, as it stands there and as it is meant."""
+    """The password of a URL, as written and percent-decoded."""
     try:
         password = urlsplit(url).password if "://" in url else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a service takes from its settings when it starts, and a reload cannot change."""
+"""The settings that a service reads only at its start, so a reload cannot change them."""
 
 from __future__ import annotations
 

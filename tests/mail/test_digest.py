@@ -170,22 +170,22 @@ def rejected(reason: str, number: int = 1) -> Reject:
     return Reject(reason, {"title": f"Book {number}"}, key=f"key {number}")
 
 
-def test_items_kept_aside_are_counted_with_their_reasons_and_news_only_where_they_are_new(store, site, settings_from) -> None:
+def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_new(store, site, settings_from) -> None:
     settings = settings_from()
     refused = [rejected("no price"), rejected("no price", 2), rejected("<b>no</b> title\r\nBcc: x", 3)]
     site.run({"1": BOOK}, rejects=refused)
     mail = mail_of(store, built(store, settings))
-    assert mail["Subject"] == "[morning] 1 new, 3 kept aside: A Light in the Attic"
-    assert ("books: items kept aside: 3, see `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
+    assert mail["Subject"] == "[morning] 1 new, 3 rejected: A Light in the Attic"
+    assert ("books: items rejected: 3, see `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
             in text_of(mail))
     assert "&lt;b&gt;no&lt;/b&gt; title" in text_of(mail, "html")
     site.run({"1": BOOK}, rejects=refused)
     assert built(store, settings, slot="s2").message_ids == ()  # the same ones again are no news
     site.run({"1": BOOK}, rejects=[*refused, *(rejected(f"reason {n}", n) for n in range(9))])
     mail = mail_of(store, built(store, settings, slot="s3"))
-    assert mail["Subject"] == "[morning] 12 kept aside"
+    assert mail["Subject"] == "[morning] 12 rejected"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
-    assert "! Not everything went well\r\n  books: items kept aside: 12," in text_of(mail)
+    assert "! Not everything went well\r\n  books: items rejected: 12," in text_of(mail)
 
 
 def test_rendered_again_after_a_kill_the_message_is_the_same(store, site, settings_from) -> None:

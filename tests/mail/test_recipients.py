@@ -152,10 +152,10 @@ def test_any_value_has_a_number_or_none(value) -> None:
 
 @pytest.mark.parametrize(("table", "says"), [
     ('where = ["price <"]', r"digests.morning.where\[0\]: 'price <' is not a condition"),
-    ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is none"),
+    ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is not a number"),
     ('quiet = "25:00-1"', "are not quiet hours"),
     ('unsubscribe = "http://example.com/u"', "one-click unsubscribing needs https"),
-    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the digest does not have the group's spider 'news'"),
+    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the group's spider 'news' is not in its digest"),
     ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "needs somebody in to, cc or bcc")])
 def test_what_is_wrong_with_a_filter_is_said_with_its_place(table, says, settings_from) -> None:
     with pytest.raises(SettingsError, match=says):

@@ -1,4 +1,4 @@
-"""A digest that cannot be rendered as its settings ask for is sent with less, and says so; it holds nothing back."""
+"""A digest that cannot be rendered completely is sent with less content and says so; it delays no other digest."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_template_that_fails_costs_itself_not_the_news(store, site, settings_f
     assert why in result.problem
     mail = mail_of(store, result)
     for kind in ("plain", "html"):
-        assert "This digest could not be rendered as its settings ask for, and shows less" in text_of(mail, kind)
+        assert "This digest could not be rendered completely, so it shows less" in text_of(mail, kind)
         assert "Book" in text_of(mail, kind)
     with store.read() as connection:
         problem = status_queries.digest_problem(connection, "morning")
@@ -116,7 +116,7 @@ to = ["ops@example.com"]
         assert "digest.txt: the template failed: 'oh' is undefined" in found["[broken] 1 new: Book"]
         assert "template" not in found["[fine] 1 new: Book"]
         alert, = (text for subject, text in found.items() if subject.startswith("[alert]"))
-        assert "the digest broken cannot be rendered as its settings ask for" in alert
+        assert "the digest broken cannot be rendered completely" in alert
         status_told = program.run("status")
         assert status_told.returncode == 1, status_told.stdout
         assert "digest broken: sent with less than its settings ask for" in status_told.stdout

@@ -181,5 +181,5 @@ def test_the_agenda_tells_every_schedule_in_words(days: Days) -> None:
     paused_spiders.pause(days.store, "c", now=NOW)
     assert [(entry.name, entry.words, entry.next, entry.paused) for entry in upcoming(days.store, settings, now=NOW)] == [
         ("a", "every 2 hours", NOW, False), ("a", "at 13:00 on Monday", NOW + timedelta(days=1, hours=1), False),
-        ("b", "after each pass of a that succeeded", None, False), ("d", "after each run with news", None, False),
+        ("b", "after each pass of a that succeeded", None, False), ("d", "after each run with changes", None, False),
         ("c", "manual runs only", None, True)]

@@ -172,7 +172,7 @@ def test_cron_without_a_slot_before_waits_for_its_time() -> None:
 @pytest.mark.parametrize(("schedule", "word"), [
     ("0 25 * * *", "hour"), ("60 * * * *", "minute"), ("* * 0 * *", "day of month"), ("* * * foo *", "month"),
     ("* * * * 8", "day of week"), ("* * *", "fields"), ("5-1 * * * *", "empty"), ("*/0 * * * *", "empty"),
-    ("*-5 * * * *", "not understood"), ("0 0 30 2 *", "no such month"), ("0 0 31 4,6 *", "no such month"),
+    ("*-5 * * * *", "not a valid value"), ("0 0 30 2 *", "does not exist in its months"), ("0 0 31 4,6 *", "does not exist in its months"),
     ("every now", "duration"), ("every 10ms", "between a second"), ("every 99999w", "between a second"),
     ("daily at noon", "time of day"), ("daily at 24:00", "time of day"), ("dayly at 07:00", "day of week"), ("٣ * * * *", "minute")])
 def test_a_bad_schedule_says_what_is_off(schedule: str, word: str) -> None:
@@ -201,5 +201,5 @@ def test_a_schedule_is_told_in_words(schedule: str, words: str) -> None:
 def test_the_conditions_of_a_schedule_are_told_too() -> None:
     table = ScheduleTable.model_validate({"when": "0 7 * * *", "timezone": "Asia/Tokyo", "jitter": "10m", "skip": ["sun", "12-25"],
                                           "from": "2026-12-01", "until": date(2027, 1, 31)})
-    assert in_words(table) == ("at 07:00 every day, in Asia/Tokyo, put off by up to 10 minutes, from 2026-12-01, "
+    assert in_words(table) == ("at 07:00 every day, in Asia/Tokyo, delayed by up to 10 minutes, from 2026-12-01, "
                                "until 2027-01-31, not on sun or 12-25")

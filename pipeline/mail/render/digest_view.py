@@ -51,7 +51,7 @@ def summary_line(summary: DigestSummary, words: Wording) -> str:
         parts.append(words.files.format(n=len(summary.files)))
     fresh = sum(items.count for items in summary.rejected if items.fresh)
     if fresh:
-        parts.append(words.kept_aside.format(n=fresh))
+        parts.append(words.rejected.format(n=fresh))
     lasting = [problem for problem in summary.problems if not problem.recovered]
     for template, suspect in ((words.failed, False), (words.doubtful, True)):
         spiders = [problem.spider for problem in lasting if problem.suspect is suspect]
@@ -118,7 +118,7 @@ def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
     left = items.count - sum(one.count for one in items.reasons[:_MAX_REASONS])
     if left > 0:
         reasons.append(words.more.format(n=left))
-    return ProblemView(items.spider, _with_reason(words.kept_aside_of.format(n=items.count, spider=items.spider),
+    return ProblemView(items.spider, _with_reason(words.rejected_of.format(n=items.count, spider=items.spider),
                                                   words.comma.join(reasons)))
 
 

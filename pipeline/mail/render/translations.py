@@ -36,8 +36,8 @@ class Wording:
     failed_runs: str
     recovered: str
     suspect: str
-    kept_aside: str
-    kept_aside_of: str
+    rejected: str
+    rejected_of: str
     outcomes: dict[Outcome, str]
     attachments: str
     rows_left_out: str
@@ -59,7 +59,7 @@ ENGLISH = Wording(
     nothing="nothing new",
     more="and {n:,} more",
     unseen="changed, but not where it shows",
-    rendered_with_less="This digest could not be rendered as its settings ask for, and shows less: {why}",
+    rendered_with_less="This digest could not be rendered completely, so it shows less: {why}",
     more_attached="and {n:,} more, all in the attached {name}",
     downloads="Downloads",
     not_attached="not attached",
@@ -71,8 +71,8 @@ ENGLISH = Wording(
     failed_runs="{n} of {total} runs failed",
     recovered="the last one succeeded",
     suspect="suspect, so that nothing is reported gone",
-    kept_aside="{n:,} kept aside",
-    kept_aside_of="items kept aside: {n:,}, see `pipeline items {spider} --rejects`",
+    rejected="{n:,} rejected",
+    rejected_of="items rejected: {n:,}, see `pipeline items {spider} --rejects`",
     outcomes={Outcome.FAILED: "failed", Outcome.TIMED_OUT: "ran out of time", Outcome.KILLED: "was killed",
               Outcome.ABANDONED: "was cut short"},
     attachments="Attachments",
@@ -107,8 +107,8 @@ CHINESE = Wording(
     failed_runs="{total} 次运行中 {n} 次失败",
     recovered="最近一次已成功",
     suspect="结果可疑，因此没有条目被标为消失",
-    kept_aside="{n} 项未通过检查",
-    kept_aside_of="{n} 个条目未通过检查，已另存，可用 `pipeline items {spider} --rejects` 查看",
+    rejected="{n} 项未通过检查",
+    rejected_of="{n} 个条目未通过检查，已另存，可用 `pipeline items {spider} --rejects` 查看",
     outcomes={Outcome.FAILED: "失败", Outcome.TIMED_OUT: "超时", Outcome.KILLED: "被终止", Outcome.ABANDONED: "中断"},
     attachments="附件",
     rows_left_out="工作表行数已满，缺少 {n} 项变化",
@@ -154,23 +154,23 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         lang="en", alert="alert",
         titles={AlertKind.FAILING: "{spider} failed {n} times in a row",
                 AlertKind.SUSPECT: "{spider} is suspect: {reason}",
-                AlertKind.LATE: "{spider} is late: it was due and no run came of it",
-                AlertKind.LOGIN: "the login of {spider} ends soon",
-                AlertKind.DIGEST: "the digest {spider} cannot be rendered as its settings ask for"},
+                AlertKind.LATE: "{spider} is late: it was due, but no run started",
+                AlertKind.LOGIN: "the login of {spider} expires soon",
+                AlertKind.DIGEST: "the digest {spider} cannot be rendered completely"},
         failed_once="{spider} failed",
         over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
               AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login",
-              AlertKind.DIGEST: "the digest {spider} is rendered as its settings ask for again"},
+              AlertKind.DIGEST: "the digest {spider} is rendered completely again"},
         since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
         never="never", message="Message",
         cookie="Cookie", ends="Ends", what_to_do="What to do",
-        bring_in="log in with a browser and bring its cookies in: `pipeline cookies import {spider} FILE`, or renew the "
+        bring_in="log in with a browser and import its cookies: `pipeline cookies import {spider} FILE`, or renew the "
                  "file that cookies.file names",
-        by_itself="nothing, as long as the site lets it in by itself: it logs in again when this one has ended. "
-                  "`pipeline login {spider}` tries it",
+        by_itself="nothing, if the site allows an automatic login: the spider logs in again when this login has expired. "
+                  "`pipeline login {spider}` tests it",
         log="The end of its log", more="and {n:,} more",
-        footer="You receive this because [alerts] lists your address. There is one mail when trouble starts and one "
-               "when it is over.", colon=": ", comma=", "),
+        footer="You receive this because [alerts] lists your address. One mail is sent when a problem starts, "
+               "and one when it ends.", colon=": ", comma=", "),
     "zh": AlertWording(
         lang="zh", alert="告警",
         titles={AlertKind.FAILING: "{spider} 连续失败 {n} 次", AlertKind.SUSPECT: "{spider} 的结果可疑",

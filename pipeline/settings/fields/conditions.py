@@ -1,4 +1,4 @@
-"""Conditions on an item's fields, as a digest's filter has them: `price < 100`, `stock = "In stock"`."""
+"""Conditions on an item's fields for the filters of digests: `price < 100`, `stock = "In stock"`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CONDITION = re.compile(r"\s*(?P<field>[^<>=!~]+?)\s*(?P<op><=|>=|!=|!~|<|>|=|~)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 ORDERED = ("<", "<=", ">", ">=")
 BEFORE = "before"
-"""Stands for what the field was before the change."""
+"""The name that stands for the value of the field before the change."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison. op: < <= > >= = != and ~ (contains), !~; value: text, a number, or None for what was before."""
+    """One comparison. op: < <= > >= = != ~ (contains) !~; value: text, a number, or None for the value before."""
 
     field: str
     op: str
@@ -40,7 +40,7 @@ def _condition(value: object) -> object:
     elif not quoted and _NUMBER.fullmatch(found):
         against = float(found)
     if match["op"] in ORDERED and isinstance(against, str):
-        raise PydanticCustomError("condition", "{found}: {op} compares numbers, and {value} is none", {
+        raise PydanticCustomError("condition", "{found}: {op} compares numbers, and {value} is not a number", {
             "found": repr(value), "op": match["op"], "value": repr(against)})
     return Condition(match["field"], match["op"], against)
 
@@ -51,4 +51,4 @@ def _as_is(value: Any) -> Condition:
 
 
 ConditionText = Annotated[Any, BeforeValidator(_as_is), BeforeValidator(_condition), WithJsonSchema({"type": "string"})]
-"""A Condition once read."""
+"""A condition in settings.toml; validation turns the text into a Condition."""

@@ -1,4 +1,4 @@
-"""Where a downloaded file lands below its spider's folder, as a template: "{date}/{item.category}/{name}"."""
+"""The path template of downloaded files: "{date}/{item.category}/{name}", below the spider's folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.settings.fields.scalars import nearest
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 PLACEHOLDERS = ("name", "stem", "ext", "date", "year", "month", "day", "host")
 ITEM = "item."
-"""What a placeholder for a field of the item begins with: {item.title}."""
+"""Prefix of placeholders for fields of the item, as in {item.title}."""
 MOST_FOLDERS = 8
 _TEXT = re.compile(r"[\w .,()+&@=\[\]-]*")
 _ENDS = re.compile(r"[.\s~-]|.*[.\s]$")
@@ -30,29 +30,29 @@ def _template(value: object) -> object:
         if not text:
             raise _problem("{found} has an empty part; write it as \"{example}\"", found=value)
         if not _TEXT.fullmatch(text) or _ENDS.match(text):
-            raise _problem("{part} in {found} is not a name that every system takes: letters, digits, blanks and "
-                           ".,()+&@=[]-_, without a dot or a blank at its ends", found=value, part=part)
+            raise _problem("{part} in {found} is not a valid name on every system; use letters, digits, spaces "
+                           "and .,()+&@=[]-_, without a dot or a space at the ends", found=value, part=part)
         for name in PLACEHOLDER.findall(part):
             if name not in PLACEHOLDERS and not (name.startswith(ITEM) and len(name) > len(ITEM)):
                 raise _problem("{found} has no placeholder {part}{hint}; known: {known}", found=value,
                                part="{" + name + "}", hint=nearest(name, PLACEHOLDERS),
                                known=", ".join("{" + each + "}" for each in (*PLACEHOLDERS, "item.FIELD")))
     if not {"name", "ext"} & set(PLACEHOLDER.findall(parts[-1])):
-        raise _problem("the last part of {found} needs {needed}, so that the file keeps its ending", found=value,
+        raise _problem("the last part of {found} needs {needed}, so that the file keeps its extension", found=value,
                        needed="{name} or {ext}")
     return value
 
 
 def _problem(text: str, *, found: str, part: str = "", hint: str = "", known: str = "", needed: str = "",
              most: int = 0) -> PydanticCustomError:
-    # Values of the context are put in once: braces in them stay as they are.
+    # Inserted values are not expanded again: braces in them stay unchanged.
     return PydanticCustomError("path", text, {"found": repr(found), "part": repr(part) if part[:1] != "{" else part,
                                               "hint": hint, "known": known, "needed": needed, "most": most,
                                               "example": "{date}/{name}"})
 
 
 def item_fields(template: str) -> list[str]:
-    """The item's fields that a template names."""
+    """The names of item fields in a template."""
     return [name.removeprefix(ITEM) for name in PLACEHOLDER.findall(template) if name.startswith(ITEM)]
 
 

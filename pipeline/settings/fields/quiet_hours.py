@@ -1,4 +1,4 @@
-"""Quiet hours of a spider: spans such as "22:00-06:00", in the zone of the instants asked about."""
+"""Quiet hours such as "22:00-06:00": when they begin and end, in the time zone of a given instant."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _LONGEST = timedelta(days=30)
 
 
 def quiet_until(spans: Sequence[str], now: datetime) -> datetime | None:
-    """When the quiet hours end that `now` is within; None when it is not."""
+    """The end of the quiet hours if `now` is within them, otherwise None."""
     ends = [end for span in spans for begin, end in _around(span, now) if begin <= now < end]
     return max(ends, default=None)
 
 
 def quiet_in_s(spans: Sequence[str], now: datetime) -> float | None:
-    """Seconds until the next quiet hours begin; None without any."""
+    """Seconds until the next quiet hours begin; None if there are none."""
     begins = [begin for span in spans for begin, _ in _around(span, now) if begin > now]
     return min(((begin.astimezone(UTC) - now.astimezone(UTC)).total_seconds() for begin in begins), default=None)
 
 
 def quiet_between(spans: Sequence[str], start: datetime, end: datetime) -> timedelta:
-    """How much of the time from start to end was quiet; of the first month, if it is longer."""
+    """The quiet part of the time from start to end; of a longer time, only the first month is considered."""
     quiet = timedelta()
     at, end = start, min(end, start + _LONGEST)
     while spans and at < end:
@@ -35,12 +35,12 @@ def quiet_between(spans: Sequence[str], start: datetime, end: datetime) -> timed
 
 
 def _elapsed(start: datetime, end: datetime) -> timedelta:
-    """Clocks of one zone that are set in between would make it an hour more or less."""
+    """Elapsed time. Subtracting local times would be an hour off across a clock change."""
     return max(timedelta(), end.astimezone(UTC) - start.astimezone(UTC))
 
 
 def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
-    """The span as it lies around now: yesterday's, today's and tomorrow's."""
+    """The quiet hours of yesterday, today and tomorrow."""
     first, last = (time.fromisoformat(text) for text in span.split("-"))
     found = []
     for offset in (-1, 0, 1):

@@ -1,4 +1,4 @@
-"""What the values of settings.toml are made of: durations, sizes, URLs, zones, addresses."""
+"""Types of single values in settings.toml: durations, sizes, URLs, time zones, addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin
 
 
 def nearest(name: str, known: Any) -> str:
-    """A hint such as " (did you mean 'office'?)", or "" when nothing is near."""
+    """A hint such as " (did you mean 'office'?)", or "" if no known name is similar."""
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -55,7 +55,7 @@ Size = Annotated[int, BeforeValidator(size_bytes),
 class Table(BaseModel):
     """A table of settings.toml: unknown keys are errors, values are frozen, inputs stay out of messages."""
 
-    # Built when first asked to validate: the children's processes are handed settings that are valid.
+    # Built at the first validation, because child processes get validated settings and do not validate.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True, defer_build=True)
 
 
@@ -64,7 +64,7 @@ def _http_url(value: str) -> str:
         parts = urlsplit(value)
         _ = parts.port
     except ValueError as error:
-        raise PydanticCustomError("url", "no URL: {why}", {"why": str(error)}) from error
+        raise PydanticCustomError("url", "not a URL: {why}", {"why": str(error)}) from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PydanticCustomError("url", "{found} is not an http(s) URL", {"found": repr(value)})
     return value
@@ -85,7 +85,7 @@ ZoneName = Annotated[str, BeforeValidator(_zone)]
 
 
 def is_address(text: str) -> bool:
-    """Whether it is an e-mail address, with or without a name before it."""
+    """Whether a text is an e-mail address, with or without a display name."""
     bare = re.fullmatch(r"[^<>\r\n]*<([^<>]+)>|([^<>\r\n]+)", text.strip())
     return bool(bare and _ADDRESS.fullmatch((bare[1] or bare[2]).strip()))
 
@@ -108,11 +108,11 @@ def is_loopback(host: str) -> bool:
 
 
 def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
-    """A URL that may be told secrets: https, or on this machine. A Secret is looked at when it is used."""
+    """Validate a URL that may receive secrets: https, or on this machine. A Secret is checked when it is used."""
     if isinstance(value, str):
         parts = urlsplit(value)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise PydanticCustomError("url", "needs https, since whoever knows this URL can speak for the pipeline")
+            raise PydanticCustomError("url", "needs https, because the URL is a secret: whoever knows it can report in the pipeline's name")
     return value
 
 

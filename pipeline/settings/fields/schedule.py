@@ -1,6 +1,6 @@
-"""When something is due, as settings.toml says it: cron as crontab(5) has it, "every 30m", "daily at 07:00".
+"""Schedules in settings.toml: cron as in crontab(5), "every 30m", "daily at 07:00".
 
-A schedule is one of these texts, or a table with one and its zone, jitter, days to skip, and first and last day.
+A schedule is such a text, or a table with the text and its time zone, jitter, days to skip, first and last day.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ EXAMPLES = '"0 7 * * *", "every 30m" or "daily at 07:00"'
 
 @dataclass(frozen=True)
 class Cron:
-    """The five fields of crontab(5) as the values they allow; Sunday is 0.
+    """The values that the five fields of crontab(5) allow; Sunday is 0.
 
-    either_day: both days are restricted, and then a day that matches one of them will do.
+    either_day: both day fields are restricted, so a day has to match only one of them.
     """
 
     minutes: tuple[int, ...]
@@ -46,7 +46,7 @@ class Cron:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether the clock on the wall decides; with every hour allowed, elapsed time does."""
+        """Whether wall-clock time decides. If every hour is allowed, elapsed time decides."""
         return len(self.hours) < 24
 
     def has_day(self, day: date) -> bool:
@@ -58,17 +58,17 @@ class Cron:
 
 @dataclass(frozen=True)
 class Every:
-    """So many seconds after the time before."""
+    """An interval in seconds."""
 
     seconds: float
 
 
 When = Every | tuple[Cron, ...]
-"""Several crons are due whenever one of them is: "daily at 07:00 and 19:30"."""
+"""Several crons are due when one of them is: "daily at 07:00 and 19:30"."""
 
 
 def parse_when(text: str) -> When:
-    """What a schedule's text says. Raises ValueError saying what is off."""
+    """Parse the text of a schedule. Raises ValueError that says what is wrong."""
     words = " ".join(text.lower().split())
     if words.startswith("every "):
         return Every(_every_s(words.removeprefix("every ")))
@@ -100,7 +100,7 @@ def _at_times(days: str, times: str) -> Iterator[Cron]:
 
 
 def parse_cron(schedule: str) -> Cron:
-    """The five fields of crontab(5). Raises ValueError saying which is off."""
+    """Parse the five fields of crontab(5). Raises ValueError that names the wrong field."""
     fields = schedule.lower().split()
     if len(fields) != len(_FIELDS):
         raise ValueError(f"{schedule!r} is not a schedule ({len(fields)} fields, not five)")
@@ -108,7 +108,7 @@ def parse_cron(schedule: str) -> Cron:
         _allowed(text, *field) for text, field in zip(fields, _FIELDS, strict=True))
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
     if not either and all(min(days) > _LONGEST_MONTHS[month - 1] for month in months):
-        raise ValueError(f"{schedule!r} names a day of month that no such month has")
+        raise ValueError(f"{schedule!r} names a day that does not exist in its months")
     return Cron(tuple(sorted(minutes)), tuple(sorted(hours)), days, months, frozenset(day % 7 for day in weekdays), either)
 
 
@@ -119,7 +119,7 @@ def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...])
     for part in text.split(","):
         match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
         if not match or (match[1] == "*" and match[2]):
-            raise ValueError(f"{label} {text!r} is not understood")
+            raise ValueError(f"{label} {text!r} is not a valid value")
         first, last, step = match.groups()
         if first == "*":
             start, end = low, high
@@ -148,7 +148,7 @@ _YEARLY = re.compile(r"(\d\d)-(\d\d)")
 
 @dataclass(frozen=True)
 class Days:
-    """Days on which nothing is due: weekdays (Sunday is 0), days of every year (month, day), spans of dates."""
+    """Days without slots: weekdays (Sunday is 0), days of every year (month, day), ranges of dates."""
 
     weekdays: frozenset[int] = frozenset()
     yearly: frozenset[tuple[int, int]] = frozenset()
@@ -209,14 +209,14 @@ def _day(value: object) -> object:
         try:
             return date.fromisoformat(value)
         except ValueError:
-            pass  # told below
+            pass  # reported below
     if type(value) is date:
         return value
     raise PydanticCustomError("schedule", "{found} is not a day; write it as 2026-12-24", {"found": repr(str(value))})
 
 
 def _days(value: object) -> object:
-    """Dates may stand bare in TOML."""
+    """Accept dates that TOML has parsed already."""
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
         raise PydanticCustomError("schedule", "{found} are not days", {"found": repr(value)})
@@ -252,7 +252,7 @@ class ScheduleTable(Table):
 
     @property
     def name(self) -> str:
-        """What tells it from the other schedules of its spider: all of its text."""
+        """The name that distinguishes it from other schedules of its spider: its whole text."""
         extra = [f"{label} {value}" for label, value in (("in", self.timezone), ("from", self.from_), ("until", self.until))
                  if value is not None]
         return " ".join([self.when, *extra])
@@ -262,7 +262,7 @@ class ScheduleTable(Table):
 
 
 def _schedules(value: object) -> object:
-    """One schedule or several, each a text or a table."""
+    """Validate one schedule or several, each a text or a table."""
     entries = value if isinstance(value, (list, tuple)) else [value]
     return tuple({"when": entry} if not isinstance(entry, dict) else entry for entry in entries)
 

@@ -45,7 +45,7 @@ class PipelineTable(Table):
     downloads_quota: Size | None = Field(None, validate_default=False)
     """Limit for the downloaded files of all spiders together; the oldest are deleted beyond it."""
     shutdown_grace: Duration = 20.0
-    """How long a service that is told to stop (SIGTERM) waits for its runs to save their progress."""
+    """How long a service waits at a stop (SIGTERM) for its runs to save their progress."""
 
     @field_validator("database")
     @classmethod
@@ -190,7 +190,7 @@ class Settings(Table):
 
     @property
     def database_url(self) -> str | None:
-        """The store's URL, revealed where it is a secret; None for SQLite in data_dir."""
+        """The URL of the database, also if it is a secret; None for SQLite in data_dir."""
         found = self.pipeline.database
         return found.reveal() if isinstance(found, Secret) else found
 
@@ -199,14 +199,14 @@ class Settings(Table):
         return ZoneInfo(self.pipeline.timezone)
 
     def days(self, entries: tuple[str, ...]) -> Days:
-        """The days that a `skip` names, calendars spelled out."""
+        """The days that a `skip` names, with calendars expanded."""
         return parse_days([day for entry in entries for day in self.calendars.get(entry, (entry,))])
 
     def followers(self, name: str) -> list[str]:
-        """The spiders that run after it."""
+        """The spiders that run after a spider."""
         return [other for other, table in self.spiders.items() if name in table.after]
 
     def for_run(self, name: str) -> Settings:
-        """What a run of that spider needs of them: with ten thousand spiders, all of it takes long to hand over."""
+        """The part of the settings that a run of a spider needs. Sending all of ten thousand spiders to a child takes long."""
         wanted = (name, *self.followers(name))
         return self.model_copy(update={"spiders": {each: self.spiders[each] for each in wanted}, "digests": {}})

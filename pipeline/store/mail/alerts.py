@@ -23,7 +23,7 @@ from pipeline.store.runs.slots import run_of
 
 class AlertKind(StrEnum):
     """failing: several failures in a row; suspect: the result of the last run cannot be right; late: a slot passed without a
-    success; login: a cookie of the login expires soon; digest: it could not be rendered as its settings ask for.
+    success; login: a cookie of the login expires soon; digest: it could not be rendered completely.
     """
 
     FAILING = "failing"

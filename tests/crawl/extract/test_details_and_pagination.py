@@ -1,4 +1,4 @@
-"""Details pages, numbered pages, what is followed, budgets, and what is kept aside."""
+"""Details pages, numbered pages, followed links, limits, and rejected items."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_max_time_ends_a_run_well_but_not_complete(crawls: Crawls, site: PageSit
     assert 0 < run.progress.pages < 3000
 
 
-def test_an_item_that_is_refused_is_kept_aside_and_is_not_gone(crawls: Crawls, site: PageSite) -> None:
+def test_an_item_that_is_rejected_is_kept_with_its_reason_and_is_not_gone(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n[spiders.s.items]\neach = "li"\nkey = ["url"]\n'
                  '[spiders.s.items.fields]\nurl = "a::attr(href)"\nprice = { css = "b", type = "number", required = true }')
     site.pages = {"/": "<li><a href=/1></a><b>5</b></li><li><a href=/2></a><b>6</b></li>"}
