@@ -1,4 +1,4 @@
-"""The registry of built-in spiders, mail transports and attachment formats.
+"""The registry of built-in spiders, mail transports, attachment formats and heartbeat commands.
 
 One line registers one; its module is loaded on first use. The registry is below the settings, so that settings, CLI and mail use the same names.
 """
@@ -59,6 +59,26 @@ ATTACHMENT_FORMATS: dict[str, str] = {
     "jsonl": "pipeline.mail.formats.jsonl_format:JSONL",
 }
 """Formats of `attach` in [digests.NAME] and of `pipeline items --format`: "module:object" of each."""
+
+HEARTBEAT_COMMANDS: dict[str, str] = {
+    "ping": "pipeline.heartbeat.protocols.commands.immediate:PING",
+    "time": "pipeline.heartbeat.protocols.commands.immediate:TIME",
+    "status": "pipeline.heartbeat.protocols.commands.status:STATUS",
+    "health": "pipeline.heartbeat.protocols.commands.status:HEALTH",
+    "spiders": "pipeline.heartbeat.protocols.commands.spiders:SPIDERS",
+    "spider": "pipeline.heartbeat.protocols.commands.spiders:SPIDER",
+    "runs": "pipeline.heartbeat.protocols.commands.runs:RUNS",
+    "next": "pipeline.heartbeat.protocols.commands.spiders:NEXT",
+    "outbox": "pipeline.heartbeat.protocols.commands.outbox:OUTBOX",
+    "downloads": "pipeline.heartbeat.protocols.commands.downloads:DOWNLOADS",
+    "proxies": "pipeline.heartbeat.protocols.commands.proxies:PROXIES",
+    "version": "pipeline.heartbeat.protocols.commands.status:VERSION",
+    "watch": "pipeline.heartbeat.protocols.commands.watch:WATCH",
+    "token": "pipeline.heartbeat.protocols.commands.connection:TOKEN",
+    "help": "pipeline.heartbeat.protocols.commands.immediate:HELP",
+    "quit": "pipeline.heartbeat.protocols.commands.connection:QUIT",
+}
+"""What a client can send to the heartbeat: "module:object" of each `Command`, in the order of `help`."""
 
 
 def load(target: str) -> Any:

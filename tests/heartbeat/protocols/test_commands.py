@@ -8,6 +8,7 @@ from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.protocols.commands import COMMANDS, ImmediateCommand, SnapshotCommand, parse
 from pipeline.heartbeat.token import Token
+from pipeline.registry import HEARTBEAT_COMMANDS
 
 TOKEN = Token("t0ken-" * 8)
 
@@ -26,6 +27,10 @@ class RemoteOnly(AccessPolicy):
 def test_a_line_is_a_command_with_its_argument_or_an_echo(text, name, argument):
     command, found = parse(text)
     assert (command.name if command is not None else None, found) == (name, argument)
+
+
+def test_each_command_is_registered_under_its_name():
+    assert [command.name for command in COMMANDS.values()] == [*COMMANDS] == [*HEARTBEAT_COMMANDS]
 
 
 def test_a_registered_command_is_answered_by_line_and_datagram_and_listed_in_help(start, monkeypatch):

@@ -1,26 +1,18 @@
-"""The registry of heartbeat commands: what a client can send, by line or datagram.
+"""The heartbeat commands: what a client can send, by line or datagram.
 
-To add a command, write a module beside this one that makes a Command, and list it in COMMANDS. `help` and the table of
-docs/heartbeat.md follow from the registry.
+A new command is one file here and one line in `pipeline.registry.HEARTBEAT_COMMANDS`. `help` and the table of docs/heartbeat.md
+follow from it.
 """
 
 from __future__ import annotations
 
 from pipeline.heartbeat.protocols.commands.command import Command, ConnectionCommand, ImmediateCommand, SnapshotCommand
-from pipeline.heartbeat.protocols.commands.connection import QUIT, TOKEN
-from pipeline.heartbeat.protocols.commands.downloads import DOWNLOADS
-from pipeline.heartbeat.protocols.commands.immediate import HELP, PING, TIME
-from pipeline.heartbeat.protocols.commands.outbox import OUTBOX
-from pipeline.heartbeat.protocols.commands.proxies import PROXIES
-from pipeline.heartbeat.protocols.commands.runs import RUNS
-from pipeline.heartbeat.protocols.commands.spiders import NEXT, SPIDER, SPIDERS
-from pipeline.heartbeat.protocols.commands.status import HEALTH, STATUS, VERSION
-from pipeline.heartbeat.protocols.commands.watch import WATCH
+from pipeline.heartbeat.protocols.commands.connection import TOKEN
+from pipeline.registry import HEARTBEAT_COMMANDS, load
 
 __all__ = ["COMMANDS", "TOKEN", "Command", "ConnectionCommand", "ImmediateCommand", "SnapshotCommand", "help_line", "parse"]
 
-COMMANDS: dict[str, Command] = {command.name: command for command in (
-    PING, TIME, STATUS, HEALTH, SPIDERS, SPIDER, RUNS, NEXT, OUTBOX, DOWNLOADS, PROXIES, VERSION, WATCH, TOKEN, HELP, QUIT)}
+COMMANDS: dict[str, Command] = {name: load(command) for name, command in HEARTBEAT_COMMANDS.items()}
 """By name, in the order of `help`."""
 
 

@@ -1,0 +1,260 @@
+"""Each recipe of CONTRIBUTING.md, followed in a copy of the repository: it works, and no file is touched that it does not name."""
+
+from __future__ import annotations
+
+import json
+import mailbox
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from email import policy
+from email.parser import BytesParser
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ports
+from tests.servers.pages import PageSite
+from tests.servers.program import Program
+
+ROOT = Path(__file__).parent.parent
+RECIPES = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("\n## Recipes\n")[2]
+GENERATED = ("docs/settings-reference.md", "docs/spiders.md", "docs/digests.md", "docs/heartbeat.md")
+REGISTRY = "pipeline/registry.py"
+
+pytestmark = pytest.mark.needs("git")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the section says to do. new: files by path. registered: (name, path, lines to add to it). diffs: unified, without @@."""
+
+    new: dict[str, str]
+    registered: list[tuple[str, str, str]]
+    diffs: list[str]
+    settings: str
+    commands: list[str]
+
+    @classmethod
+    def titled(cls, title: str) -> Recipe:
+        section = RECIPES.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
+
+        def found(pattern: str) -> list[str]:
+            return re.findall(pattern, section, re.MULTILINE | re.DOTALL)
+
+        settings, = found(r"^```toml recipe\n(.*?)^```$")
+        commands, = found(r"^```sh\n(.*?)^```$")
+        return cls(dict(found(r"^Write `([^`]+)`:\n\n```python\n(.*?)^```$")),  # type: ignore[arg-type]
+                   found(r"^Add to `(\w+)` in `([^`]+)`:\n\n```python\n(.*?)^```$"),  # type: ignore[arg-type]
+                   found(r"^```diff\n(.*?)^```$"), settings, commands.splitlines())
+
+    def edits(self) -> Iterator[tuple[str, str, str]]:
+        """(path, text before, text after) of each file in the diffs."""
+        for diff in self.diffs:
+            for path, body in re.findall(r"^--- a/.*\n\+\+\+ b/(.*)\n((?:(?!--- )[ +-].*\n)+)", diff, re.MULTILINE):
+                lines = body.splitlines(keepends=True)
+                yield (path, "".join(line[1:] for line in lines if line[0] in " -"),
+                       "".join(line[1:] for line in lines if line[0] in " +"))
+
+    @property
+    def files(self) -> set[str]:
+        """Every file that it says to write or to change."""
+        return {*self.new, *(path for _, path, _ in self.registered), *(path for path, _, _ in self.edits())}
+
+
+class Copy(Program):
+    """A copy of the repository, and a folder beside it in which its `pipeline` runs."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        super().__init__(folder, ports.free_port())
+        self.repository = repository
+        self._before = self._contents()
+
+    def variables(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(self.repository)}
+
+    def follow(self, recipe: Recipe) -> None:
+        """Do what the recipe says, and `make docs`."""
+        for path, text in recipe.new.items():
+            assert not (self.repository / path).exists(), path
+            (self.repository / path).write_text(text, "utf-8")
+        for name, path, lines in recipe.registered:
+            self._edit(path, rf"^{name}\b.*? = \{{\n.*?(?=^\}})", lambda table, lines=lines: table[0] + lines)
+        for path, before, after in recipe.edits():
+            self._edit(path, re.escape(before), lambda _, after=after: after)
+        self._python("docs/generate.py")
+
+    def check(self) -> None:
+        """ruff, as `make check` runs it, on what was changed."""
+        self._python("-m", "ruff", "check", "--no-cache", *(path for path in self.changed() if path.endswith(".py")))
+
+    def changed(self) -> set[str]:
+        now = self._contents()
+        return {path for path in {*now, *self._before} if now.get(path) != self._before.get(path)}
+
+    def restore(self) -> None:
+        for path in self.changed():
+            if path in self._before:
+                (self.repository / path).write_bytes(self._before[path])
+            else:
+                (self.repository / path).unlink()
+
+    def done(self, line: str) -> str:
+        """A command line of a recipe, which succeeds; what it printed."""
+        program, *arguments = shlex.split(line)
+        assert program == "pipeline", line
+        found = self.run(*arguments)
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout
+
+    def refused(self) -> str:
+        """What `pipeline check` says of the settings, which are wrong."""
+        found = self.run("check")
+        assert found.returncode == 2, found.stdout + found.stderr
+        return found.stderr
+
+    def _edit(self, path: str, pattern: str, replace: object) -> None:
+        text, count = re.subn(pattern, replace, (self.repository / path).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)  # type: ignore[call-overload]
+        assert count == 1, f"{path}: {count} places to change, where the recipe means one"
+        (self.repository / path).write_text(text, "utf-8")
+
+    def _python(self, *arguments: str) -> None:
+        found = subprocess.run([sys.executable, *arguments], cwd=self.repository, env=self.variables(), capture_output=True,
+                               text=True, timeout=120, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
+
+    def _contents(self) -> dict[str, bytes]:
+        return {str(path.relative_to(self.repository)): path.read_bytes() for path in self.repository.rglob("*")
+                if path.is_file() and "__pycache__" not in path.parts}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copy") / "repository"
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            capture_output=True, check=True).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def copy(repository: Path, tmp_path: Path) -> Iterator[Copy]:
+    copy = Copy(repository, tmp_path)
+    yield copy
+    copy.close()
+    copy.restore()
+
+
+@pytest.fixture
+def shop() -> Iterator[PageSite]:
+    with PageSite({"/": "<ul><li><a href=/a>One</a></li><li><a href=/b>T|wo *</a></li></ul>"}) as site:
+        yield site
+
+
+def at(site: PageSite, text: str) -> str:
+    return text.replace("https://shop.example", site.url)
+
+
+def test_every_recipe_is_followed_here() -> None:
+    titles = re.findall(r"^### (.+)$", RECIPES, re.MULTILINE)
+    assert titles == ["A built-in spider", "A mail transport", "An attachment format", "A heartbeat command", "A settings key",
+                      "A notification channel"]
+    assert "```" not in RECIPES.partition("### A notification channel")[2]
+
+
+def test_the_code_of_the_copy_is_what_runs(copy: Copy) -> None:
+    (copy.repository / "pipeline" / "__init__.py").write_text('__version__ = "0.0.of-the-copy"\n')
+    assert "0.0.of-the-copy" in copy.done("pipeline --version")
+    assert copy.changed() == {"pipeline/__init__.py"}
+
+
+def test_the_built_in_spider_can_be_tried_and_run(copy: Copy, shop: PageSite) -> None:
+    recipe = Recipe.titled("A built-in spider")
+    copy.write(at(shop, recipe.settings))
+    assert "no spider named 'links'" in copy.refused()
+    copy.follow(recipe)
+    tried, ran, items = (copy.done(at(shop, line)) for line in recipe.commands)
+    assert "items: 2" in tried
+    assert "2 items, 2 new" in ran
+    assert [json.loads(line) for line in items.splitlines()] == [
+        {"url": f"{shop.url}/a", "text": "One"}, {"url": f"{shop.url}/b", "text": "T|wo *"}]
+    assert '| `"links"` | lists the links of pages |' in (copy.repository / "docs" / "spiders.md").read_text("utf-8")
+    copy.check()
+    assert copy.changed() == recipe.files | {"docs/spiders.md"} == {"spiders/links.py", REGISTRY, "docs/spiders.md"}
+
+
+def test_the_mail_transport_gets_a_message_once(copy: Copy) -> None:
+    recipe = Recipe.titled("A mail transport")
+    copy.write(recipe.settings)
+    assert "mail.mbox: unknown key" in copy.refused()
+    copy.follow(recipe)
+    checked, sent = map(copy.done, recipe.commands)
+    assert "no problems" in checked
+    assert sent == "delivered to me@example.com, in sent.mbox\n"
+    with closing(mailbox.mbox(copy.data / "sent.mbox")) as box:
+        assert [message["To"] for message in box] == ["me@example.com"]
+    assert "## `[mail.mbox]`" in (copy.repository / "docs" / "settings-reference.md").read_text("utf-8")
+    copy.check()
+    assert copy.changed() == recipe.files | {"docs/settings-reference.md"} == {
+        "pipeline/mail/transports/mbox.py", REGISTRY, "docs/settings-reference.md"}
+
+
+def test_the_attachment_format_is_exported_and_attached(copy: Copy, shop: PageSite) -> None:
+    recipe = Recipe.titled("An attachment format")
+    copy.write(at(shop, recipe.settings))
+    assert "digests.changes.attach" in copy.refused()
+    copy.follow(recipe)
+    _, exported, previewed = (copy.done(at(shop, line)) for line in recipe.commands)
+    assert exported.splitlines()[-1].endswith(r"| T\|wo \* |")
+    eml, = (line for line in previewed.splitlines() if line.endswith(".eml"))
+    message = BytesParser(policy=policy.default).parsebytes((copy.folder / eml).read_bytes())
+    assert [Path(part.get_filename()).suffix for part in message.iter_attachments()] == [".md"]
+    assert "| `md` | one table" in (copy.repository / "docs" / "digests.md").read_text("utf-8")
+    copy.check()
+    assert copy.changed() == recipe.files | {"docs/digests.md", "docs/settings-reference.md"}
+    assert recipe.files == {"pipeline/mail/formats/markdown_format.py", REGISTRY}
+
+
+def test_the_heartbeat_command_is_answered(copy: Copy, shop: PageSite) -> None:
+    recipe = Recipe.titled("A heartbeat command")
+    copy.write(at(shop, recipe.settings))
+    run, serve, ping = recipe.commands
+    assert serve == "pipeline serve &"
+    copy.serve()
+    assert copy.done(ping).endswith("] failing\n"), "an echo, since there is no such command yet"
+    copy.kill()
+    copy.follow(recipe)
+    assert copy.run(*shlex.split(run)[1:]).returncode == 5, "its page is missing"
+    copy.serve()
+    assert copy.done(ping) == "shop\n"
+    assert "| `failing` | the spiders whose last run failed |" in (copy.repository / "docs" / "heartbeat.md").read_text("utf-8")
+    copy.check()
+    assert copy.changed() == recipe.files | {"docs/heartbeat.md"}
+    assert recipe.files == {"pipeline/heartbeat/protocols/commands/failing.py", REGISTRY}
+
+
+def test_the_settings_key_is_checked_and_used(copy: Copy) -> None:
+    recipe = Recipe.titled("A settings key")
+    copy.write(recipe.settings)
+    assert "mail.test_subject: unknown key" in copy.refused()
+    copy.follow(recipe)
+    for line in recipe.commands:
+        copy.done(line)
+    message, = mailbox.Maildir(copy.data / "mail")
+    assert message["Subject"] == "Can you read this?"
+    copy.write('[mail]\ntest_subject = ""\n')
+    assert "mail.test_subject" in copy.refused()
+    assert '| `test_subject` | text | `"Test message of the pipeline"` | Subject of the message' in (
+        copy.repository / "docs" / "settings-reference.md").read_text("utf-8")
+    copy.check()
+    assert copy.changed() == recipe.files | {"docs/settings-reference.md"}
+    assert recipe.files == {"pipeline/settings/models/mail.py", "pipeline/mail/test_message.py"}
