@@ -76,6 +76,7 @@ def joined(link: str, base: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=1000)  # all links of a page have one base
 def _normal_origin(url: str) -> str:
     """Scheme, host and port of a URL if the URL parser would not change them; otherwise ""."""
     origin = _ORIGIN.match(url)

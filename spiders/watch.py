@@ -58,10 +58,10 @@ class WatchSpider(BuiltInSpider):
         url = response.meta.get("redirect_urls", [response.url])[0]
         document = document_of(response)
         if document is None:
-            kind = (response.headers.get("Content-Type") or b"").decode("latin-1") or "no type"
+            kind = _content_type(response) or "no type"
             yield Found(refused=[Refused({"url": url}, f"it is no text, but {kind}")])
             return
-        html = is_html(document.text, document.headers.get("content-type", ""))
+        html = is_html(document.text, _content_type(response))
         if not html and is_binary(document.text):
             yield Found(refused=[Refused({"url": url}, "it is no text, but binary data")])
             return
@@ -103,3 +103,7 @@ def _lines(part: SelectorTable | None, document: Document) -> list[str]:
     except RuleFailedError:
         return []
     return page_text("\n".join(map(str, values))).splitlines()
+
+
+def _content_type(response: Response) -> str:
+    return (response.headers.get("Content-Type") or b"").decode("latin-1")

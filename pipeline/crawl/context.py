@@ -24,6 +24,7 @@ from pipeline.store import Store
 from pipeline.store.crawl import items
 
 if TYPE_CHECKING:
+    from scrapy import Request as ScrapyRequest
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
@@ -75,6 +76,7 @@ class CrawlContext:
     failures: Failures = field(default_factory=Failures)
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
+    on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # called by the handler
     robots: Robots | None = None  # the rules that downloads use; ObeyRobots adds what it reads
     relogin: Relogin | None = None
     followers: Followers | None = None  # in the leader of several processes

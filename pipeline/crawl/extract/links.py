@@ -82,7 +82,14 @@ class LinkRules:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
                     found[url] = None
-        return [url for url in found if self.is_here(url)]
+        own = self._own_prefix(document.url)
+        return [url for url in found if url.startswith(own) or self.is_here(url)]
+
+    def _own_prefix(self, url: str) -> str | tuple[()]:
+        """How URLs of a page's own origin begin, if that is one of the hosts. Nearly all links of a page do."""
+        if self.hosts is None or url not in self.hosts:
+            return ()
+        return "/".join(url.split("/", 3)[:3]) + "/"
 
     def is_here(self, url: str) -> bool:
         """Whether a URL leads to one of the hosts; one that does not is told of by left_out."""

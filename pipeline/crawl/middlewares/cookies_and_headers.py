@@ -114,10 +114,14 @@ class RefererPolicy(_Middleware):
     """Limits the Referer of a request to another origin (strict-origin-when-cross-origin)."""
 
     def process_request(self, request: Request) -> None:
-        if b"Referer" in request.headers:
-            referer = referer_for((request.headers.pop(b"Referer")[0]).decode("latin-1"), request.url)
-            if referer:
-                request.headers[b"Referer"] = referer
+        sources = request.headers.getlist(b"Referer")
+        if not sources:
+            return
+        referer = referer_for(sources[0].decode("latin-1"), request.url).encode("latin-1")
+        if not referer:
+            del request.headers[b"Referer"]
+        elif sources != [referer]:
+            request.headers[b"Referer"] = referer
 
 
 def _source(request: Request) -> str:

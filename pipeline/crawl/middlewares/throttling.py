@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Self
 
-from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.retry import get_retry_request
 from scrapy.exceptions import NotConfigured
@@ -46,16 +46,18 @@ class HostPauses:
         self._patience_s = self._context.table.patience
         self._budget = self._context.budget
         self._refusals: dict[str, int] = {}
-        crawler.signals.connect(self._downloaded, signal=signals.response_downloaded)
+        self._context.on_response = self._responded
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         return cls(crawler)
 
-    async def process_request(self, request: Request) -> Request | None:
+    def process_request(self, request: Request) -> Awaitable[Request | None] | None:
+        """Nearly all requests pass without a coroutine."""
         wait_s = self._budget.left_alone_s(request.url)
-        if not wait_s:
-            return None
+        return self._paused(request, wait_s) if wait_s else None
+
+    async def _paused(self, request: Request, wait_s: float) -> Request | None:
         if wait_s > self._patience_s:
             raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
                              fix="let the next run fetch it, or raise patience", retry=True)
@@ -83,10 +85,13 @@ class HostPauses:
         not_before = asyncio.get_running_loop().time() + self._budget.left_alone_s(request.url)
         return request.replace(meta={**request.meta, NOT_BEFORE: not_before})
 
-    def _downloaded(self, response: Response, request: Request) -> None:
-        """Note the pause. This signal comes before the host's next request is sent; process_response comes too late for that."""
+    def _responded(self, request: Request, response: Response) -> None:
+        """Note the pause. The handler calls this before the host's next request is sent; process_response comes too late for that."""
+        refused = response.status in TRY_LATER
+        if not refused and not self._refusals:
+            return
         host = place_of(request.url)
-        if response.status not in TRY_LATER:
+        if not refused:
             self._refusals.pop(host, None)
             return
         wait_s = retry_after_s(header_map(response.headers), datetime.now(UTC))

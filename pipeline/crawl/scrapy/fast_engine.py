@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from functools import cached_property, partial, wraps
 from typing import Any
 
 from pydispatch import dispatcher  # type: ignore[import-untyped]
@@ -157,10 +157,23 @@ class DirectDownloader(Downloader):
 class DirectMiddlewares(DownloaderMiddlewareManager):
     """Awaits what of a middleware is to be awaited, and wraps nothing else in a coroutine."""
 
+    @cached_property
+    def _request_methods(self) -> list[Callable[..., Any]]:
+        return [self._callable(method) for method in self.methods["process_request"]]
+
+    @cached_property
+    def _response_methods(self) -> list[Callable[..., Any]]:
+        return [self._callable(method) for method in self.methods["process_response"]]
+
+    def _callable(self, method: Any) -> Callable[..., Any]:
+        """What to call: the method itself, unless it takes the spider as an argument. Scrapy checks that for each page."""
+        if method not in self._mw_methods_requiring_spider:
+            return method  # type: ignore[no-any-return]
+        return wraps(method)(partial(self._handle_mw_method, method))
+
     async def _process_request(self, request: Request, download_func: Callable[[Request], Awaitable[Response]]) -> Any:
-        for method in self.methods["process_request"]:
-            assert method is not None
-            found = self._handle_mw_method(method, request=request)
+        for method in self._request_methods:
+            found = method(request=request)
             if found is not None:
                 found = await ensure_awaitable(found)
                 if found is not None:
@@ -168,9 +181,8 @@ class DirectMiddlewares(DownloaderMiddlewareManager):
         return await download_func(request)
 
     async def _process_response(self, response: Any, request: Request) -> Any:
-        for method in self.methods["process_response"] if isinstance(response, Response) else ():
-            assert method is not None
-            found = self._handle_mw_method(method, request=request, response=response)
+        for method in self._response_methods if isinstance(response, Response) else ():
+            found = method(request=request, response=response)
             if found is not response:
                 found = await ensure_awaitable(found)
                 if isinstance(_checked(method, found), Request):

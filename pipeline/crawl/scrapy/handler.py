@@ -34,7 +34,7 @@ from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
-from pipeline.crawl.scrapy.octet_headers import OctetsRequest
+from pipeline.crawl.scrapy.octet_headers import OctetsRequest, received_headers
 from pipeline.crawl.scrapy.proxy_errors import refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError, install
 from pipeline.errors import FetchError
@@ -65,7 +65,7 @@ class SessionHandler(AiohttpDownloadHandler):
         context = context_of(crawler)
         self._pipeline_session = context.session
         self._budget = context.budget
-        self._decoded = context.decoded
+        self._context = context
         self._semaphores: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
         self._clients: dict[tuple[str | None, bool], _Client] = {}
@@ -93,6 +93,7 @@ class SessionHandler(AiohttpDownloadHandler):
                         self._working_proxy = proxy
                         session.proxy_worked()
                     self._check_whole(request, response)
+                    self._context.on_response(request, response)
                     return response
 
     @asynccontextmanager
@@ -154,7 +155,7 @@ class SessionHandler(AiohttpDownloadHandler):
         max_bytes = request.meta.get("download_maxsize", self._default_maxsize)
         try:
             codings = codings_of(value.decode("latin-1") for value in values)
-            self._decoded[response] = decode(response.body, codings, max_bytes or None, empty=framed)
+            self._context.decoded[response] = decode(response.body, codings, max_bytes or None, empty=framed)
         except (CutShortError, DecodingError) as error:
             raise ResponseDataLossError(str(error)) from error
         except OversizeError as error:
@@ -189,7 +190,7 @@ class SessionHandler(AiohttpDownloadHandler):
     @staticmethod
     def _extract_headers(response: _ClientResponse) -> Headers:
         """As octets: aiohttp's text of those that are not UTF-8 could not be encoded again."""
-        return Headers(list(response.raw_headers))
+        return received_headers(response.raw_headers)
 
     @staticmethod
     def _request_headers(request: Request) -> Headers:
@@ -232,11 +233,10 @@ class _Client:
 
 def _is_utf8(headers: Headers) -> bool:
     """Whether they are text to aiohttp. Of what is sent only a cookie, whose octets are its site's, may not be."""
-    cookie = headers.get(b"Cookie")
-    if cookie is None or cookie.isascii():
+    if b"Cookie" not in headers:
         return True
     try:
-        cookie.decode("utf-8")
+        (headers.get(b"Cookie") or b"").decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True

@@ -72,6 +72,7 @@ _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape
 # UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_ALL_MARKS = tuple(mark for mark, _ in _MARKS)
 _SCANNED_BYTES = 4096  # the HTML Standard asks for 1024 at least
 _PARAMETER = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,]*)')
 _DECLARATION = re.compile(
@@ -165,6 +166,8 @@ def decoded(body: bytes, encoding: str) -> str:
 
 def _marked_encoding(body: bytes) -> str | None:
     """What a byte order mark tells."""
+    if not body.startswith(_ALL_MARKS):  # nearly all pages
+        return None
     return next((name for mark, name in _MARKS if body.startswith(mark)), None)
 
 
