@@ -18,7 +18,7 @@ from pipeline.session.proxies.selection import ProxySelection
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.requests import reveal, with_params
 from pipeline.session.session import Session
-from pipeline.session.tls import TlsContexts
+from pipeline.session.transport.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import Settings, SpiderTable
 from pipeline.store.health.proxy_health import pool_file
@@ -47,9 +47,10 @@ def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> Reques
     contact = settings.pipeline.contact.strip()
     auth = None if spider.auth is None else HttpAuth(
         spider.auth, TrustedOrigins([start.url for start in spider.start], "auth"), f"spiders.{name}.auth")
+    trusted = _trusted_origins(spider)
     return RequestRules(
         user_agent=spider.user_agent or f"crawl-to-inbox/{pipeline.__version__}" + (f" (+{contact})" if contact else ""),
-        headers={key: reveal(value) for key, value in spider.headers.items()}, trusted=_trusted_origins(spider),
+        headers={key: reveal(value) for key, value in spider.headers.items()}, trusted=trusted, body_origins=trusted,
         auth=auth, banned=spider.banned, hosts=_named_hosts(spider), encoding=spider.encoding, timeout_s=spider.timeout,
         max_page_bytes=spider.max_page_size)
 

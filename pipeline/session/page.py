@@ -1,14 +1,14 @@
-"""A fetched page as text and as a document, and whether a selector of the settings matches on it."""
+"""A fetched page: the response as bytes, text and document, and whether a selector of the settings matches it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 from pipeline.documents import Document, Proof, RuleFailedError
 from pipeline.errors import SpiderError
-from pipeline.session.answer import Answer
 from pipeline.session.responses.encodings import decoded, page_encoding
 from pipeline.settings import SelectorTable
 from pipeline.text import clean_line
@@ -16,8 +16,19 @@ from pipeline.text import clean_line
 Read = TypeVar("Read")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A complete response. url: after redirects; hops: the number of redirects."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    hops: int = 0
+
+
 class Page:
-    """One answer, decoded and parsed when first asked for. encoding: overrides what the page says of itself."""
+    """A response, decoded and parsed when first needed. encoding: overrides the encoding that the page declares."""
 
     def __init__(self, answer: Answer, encoding: str | None = None) -> None:
         self.answer = answer
@@ -25,7 +36,7 @@ class Page:
 
     @cached_property
     def encoding(self) -> str:
-        """Python's codec for the page."""
+        """The Python codec of the page."""
         return page_encoding(self.answer.body, self.answer.headers.get("Content-Type", ""), self._override)
 
     @cached_property
@@ -34,19 +45,16 @@ class Page:
 
     @cached_property
     def document(self) -> Document:
-        """The page as the rules of items see it, too."""
+        """The page as a document, as item rules read it."""
         return Document(url=self.answer.url, status=self.answer.status, text=lambda: self.text,
                         headers=lambda: self.answer.headers, encoding=self.encoding, body=self.answer.body)
 
     def matches(self, selector: SelectorTable) -> bool:
-        """Whether the selector finds anything here (and its regex, when it has one, is in what it found).
-
-        Raises SpiderError for a selector that cannot be applied.
-        """
+        """Whether the selector, and its regex if it has one, matches the page. Raises SpiderError for an invalid selector."""
         return self._read(lambda: Proof(selector).matches(self.document))
 
     def value(self, selector: SelectorTable) -> str:
-        """The first thing the selector finds (of its regex the first group, or all of it), "" for none."""
+        """The first match of the selector: of its regex the first group or the whole match; "" for no match."""
         return self._read(lambda: Proof(selector).first(self.document))
 
     def _read(self, read: Callable[[], Read]) -> Read:

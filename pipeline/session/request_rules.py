@@ -1,4 +1,4 @@
-"""What every request of a session has: user agent, headers and the origins that get them, authentication, limits."""
+"""The rules for all requests of a session: user agent, headers, trusted origins, authentication, limits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from pipeline.settings import BannedTable
 
 @dataclass(frozen=True)
 class RequestRules:
-    """headers: the spider's own. trusted: the origins that get them, and bodies. hosts: those that the settings name.
+    """What the settings of a spider say about all its requests.
 
-    auth: HTTP authentication, None for none. banned: how an answer shows that the proxy is banned. encoding: overrides
-    what pages say of themselves.
+    headers: the spider's own; trusted: the origins that get them; body_origins: those to which a redirect may send a body.
+    auth: HTTP authentication, None for none; banned: how a response shows that the proxy is banned; hosts: those that the
+    settings name; encoding: overrides the encoding that pages declare.
     """
 
     user_agent: str
     headers: Mapping[str, str]
     trusted: TrustedOrigins
+    body_origins: TrustedOrigins
     auth: HttpAuth | None
     banned: BannedTable | None
     hosts: frozenset[str]

@@ -7,23 +7,22 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import CookieError
 from pipeline.model import LoginCookie
-from pipeline.session.answer import Answer
-from pipeline.session.client import Client, fetch
+from pipeline.session.client import Client, ClientLogin, fetch
 from pipeline.session.cookies.importers import bring_in, read_import
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.login.expiry import LoginState
 from pipeline.session.login.http_auth import HttpAuth
 from pipeline.session.login.session_login import LoginFiles, LoginRules, SessionLogin
+from pipeline.session.page import Answer
 from pipeline.session.politeness.robots import PARSED_BYTES
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import shown_proxy
-from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.proxies.selection import ProxyRoute, ProxySelection
 from pipeline.session.request_rules import RequestRules
-from pipeline.session.tls import TlsContexts
+from pipeline.session.transport.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
 
 
@@ -118,16 +117,13 @@ class Session:
 
         It stays logged in, and goes on with the pool's next proxy when one fails. before: called ahead of each request.
         """
-        return self._client(change_proxy=self.change_proxy, login_state=self.login_state, before=before)
+        return self._client(self._proxies.route(), login=ClientLogin(self.login_state, self.login_headers), before=before)
 
-    def _client(self, **options: Any) -> Client:
-        """options: of Client, in place of the session's."""
-        requests = self._requests
-        return Client(**{
-            "jar": self.jar, "route": self.proxy_for, "headers": {"User-Agent": self.user_agent}, "timeout_s": self.timeout_s,
-            "context_for": self.ssl_context, "ssrf_guard": self.ssrf_guard, "own_headers": requests.headers,
-            "trusted": requests.trusted, "bodies": requests.trusted, "insecure_hosts": self._tls.insecure_hosts,
-            "banned": requests.banned, "auth": requests.auth, "login_headers": self.login_headers, **options})
+    def _client(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
+                login: ClientLogin | None = None, before: Callable[[str], None] = lambda url: None) -> Client:
+        """A client with other parts than the session's. Without `login` it sends an API's token, but never logs in again."""
+        return Client(self.jar if jar is None else jar, rules or self._requests, tls=self._tls, ssrf_guard=self.ssrf_guard,
+                      proxies=proxies, login=login or ClientLogin(headers=self.login_headers), before=before)
 
     def login_headers(self, url: str) -> dict[str, str]:
         """The header with an API's token, for URLs of its own origins; {} for all others."""
@@ -162,10 +158,10 @@ class Session:
 
     def try_proxy(self, proxy: str, url: str) -> int:
         """The status of a page fetched through one proxy. Raises ProxyError when the proxy fails, else FetchError."""
-        with self._client(route=lambda _: proxy) as client:
+        with self._client(ProxyRoute(lambda _: proxy)) as client:
             return fetch(client, "GET", url, max_bytes=self._requests.max_page_bytes, timeout_s=self.timeout_s).status
 
     def look(self, url: str) -> Answer:
         """Fetch a robots.txt. Raises ProxyError, TlsError or FetchError."""
-        with self._client(change_proxy=self.change_proxy) as client:
+        with self._client(self._proxies.route()) as client:
             return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._requests.max_page_bytes), timeout_s=self.timeout_s)

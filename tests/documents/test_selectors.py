@@ -7,8 +7,7 @@ import pytest
 from pipeline.crawl.extract import ItemRules
 from pipeline.documents import Document, Proof
 from pipeline.errors import SpiderError
-from pipeline.session.answer import Answer
-from pipeline.session.page import Page
+from pipeline.session.page import Answer, Page
 from pipeline.settings import FieldTable, SelectorTable
 
 URL = "https://site.example/in"

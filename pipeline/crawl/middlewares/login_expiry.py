@@ -16,9 +16,8 @@ from pipeline.crawl.extract import header_map
 from pipeline.crawl.interfaces import EPOCH, FRONTIER_ID, SAFE_TO_REPLAY
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
-from pipeline.session.answer import Answer
 from pipeline.session.client import not_replayed
-from pipeline.session.page import Page
+from pipeline.session.page import Answer, Page
 
 REPLAYED = "pipeline_login_replayed"
 """The meta key of a request that was sent again after a login: the epoch of that login. Each request is repeated once."""

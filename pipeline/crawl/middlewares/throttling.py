@@ -21,9 +21,8 @@ from pipeline.crawl.interfaces import FRONTIER_ID, NOT_BEFORE, HostPausedError
 from pipeline.crawl.scrapy.handler import PROXY
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
-from pipeline.session.answer import Answer
 from pipeline.session.client import proxy_banned
-from pipeline.session.page import Page
+from pipeline.session.page import Answer, Page
 from pipeline.session.politeness.retry_after import TRY_LATER, retry_after_s
 from pipeline.text import shown_url
 

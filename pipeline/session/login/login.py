@@ -23,8 +23,8 @@ from pipeline.session.login.submission import Submission
 from pipeline.session.login.totp import totp_code
 from pipeline.session.page import Page
 from pipeline.session.refreshes import follow_refreshes
+from pipeline.session.request_rules import RequestRules
 from pipeline.session.requests import reveal
-from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
 from pipeline.settings.masking import written_forms
 from pipeline.text import clean_line, masked, shown_url
@@ -40,20 +40,21 @@ IsWanted = Callable[[Page], bool]
 
 
 class Login:
-    """The login of one spider through one client. where: the settings table that errors name; origins: where passwords may go."""
+    """The login of one spider through one client.
 
-    def __init__(self, table: LoginTable, client: Client, *, where: str, encoding: str | None, max_bytes: int,
-                 timeout_s: float, keep_page: KeepPage, take_token: Callable[[str], None], origins: TrustedOrigins,
-                 clock: Callable[[], float] = time.time) -> None:
+    rules: those of the login's requests; its body_origins are the origins that get the password. where: the settings table
+    that errors name; keep_page: saves the page of a failed login; take_token: receives an API's token.
+    """
+
+    def __init__(self, table: LoginTable, client: Client, rules: RequestRules, *, where: str, keep_page: KeepPage,
+                 take_token: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
         self._table = table
         self._client = client
+        self._rules = rules
         self._where = where
-        self._encoding = encoding
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
         self._keep_page = keep_page
         self._take_token = take_token
-        self._origins = origins
+        self._origins = rules.body_origins
         self._clock = clock
 
     def holds_at(self, url: str, *, by_access: bool = False, surely: bool = False) -> bool:
@@ -181,9 +182,9 @@ class Login:
 
     def _fetch(self, method: str, url: str, is_wanted: IsWanted, **request: Any) -> Page:
         """A page, or the one that it sends a browser on to, unless it is wanted itself."""
-        answer = fetch(self._client, method, url, max_bytes=self._max_bytes, timeout_s=self._timeout_s, **request)
-        return follow_refreshes(self._client, Page(answer, self._encoding), method=method, is_wanted=is_wanted,
-                                encoding=self._encoding, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
+        answer = fetch(self._client, method, url, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s, **request)
+        return follow_refreshes(self._client, Page(answer, self._rules.encoding), method=method, is_wanted=is_wanted,
+                                encoding=self._rules.encoding, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s)
 
     def _is_let_in(self, page: Page) -> bool:
         login_page = self._table.url is not None and same_page(page.answer.url, self._table.url)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from pipeline.errors import FetchError, LoginError, ProxyError, SessionError
 from pipeline.hosts import host_of
 from pipeline.model import LoginCookie
-from pipeline.session.client import Client
+from pipeline.session.client import Client, ClientLogin
 from pipeline.session.cookies import last_login
 from pipeline.session.cookies.cookie import Cookie
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.login.expiry import Expiry, LoginState
 from pipeline.session.login.login import Login
 from pipeline.session.private_file import write_private
-from pipeline.session.proxies.selection import ProxySelection
+from pipeline.session.proxies.selection import ProxyRoute, ProxySelection
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginTable
@@ -70,9 +70,10 @@ class LoginRules:
 
 
 class OpenClient(Protocol):
-    """Opens a client of the session; options replace those of Client."""
+    """Opens a client of the session; jar, rules and login replace those of the session."""
 
-    def __call__(self, **options: Any) -> Client: ...
+    def __call__(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
+                 login: ClientLogin | None = None) -> Client: ...
 
 
 class SessionLogin:
@@ -93,6 +94,7 @@ class SessionLogin:
         self._open_client = open_client
         self._where = f"spiders.{files.spider}.login"
         self._origins = TrustedOrigins(login_urls(table), "login.origins")
+        self._login_rules = replace(requests, body_origins=self._origins)
         self._lock = threading.Lock()
         self.token = read_line(files.token) if table is not None and table.token is not None else ""
         self.checkable = True
@@ -154,7 +156,7 @@ class SessionLogin:
 
     def _client(self) -> Client:
         """A client that stays with its proxy: a login begun at one address and ended at another looks like theft."""
-        return self._open_client(route=self._proxies.pinned(), bodies=self._origins)
+        return self._open_client(self._proxies.pinned(), rules=self._login_rules)
 
     def _log_in_again(self) -> None:
         """Log in after a request has shown that the login is over."""
@@ -190,9 +192,7 @@ class SessionLogin:
         return made
 
     def _login_through(self, table: LoginTable, client: Client) -> Login:
-        return Login(table, client, where=self._where, encoding=self._requests.encoding, origins=self._origins,
-                     max_bytes=self._requests.max_page_bytes, timeout_s=self._requests.timeout_s, keep_page=self._keep_page,
-                     take_token=self._take_token)
+        return Login(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
         """Fetches check_url, or the page where the last login was seen. Without cookies and token nothing is fetched."""
@@ -233,7 +233,8 @@ class SessionLogin:
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):
             return led_to
         start = self._rules.start
-        with self._open_client(route=self._proxies.pinned(), jar=Jar(), login_headers=lambda url: {}, auth=None) as client:
+        with self._open_client(self._proxies.pinned(), jar=Jar(), rules=replace(self._requests, auth=None),
+                               login=ClientLogin()) as client:
             stranger = self._login_through(table, client)
             for by_access in (False, True) if start else ():
                 if login.holds_at(start, by_access=by_access) and not stranger.holds_at(start, by_access=by_access):

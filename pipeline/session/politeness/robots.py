@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import FetchError, PipelineError, ProxyError, SessionError, TlsError
-from pipeline.session.answer import Answer
+from pipeline.session.page import Answer
 from pipeline.session.politeness.robots_rules import RobotsRules
 from pipeline.text import shown_url
 from pipeline.urls import absolute, bare

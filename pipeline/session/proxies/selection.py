@@ -5,10 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.session.proxies.config import EnvironmentProxies, shown_proxy
 from pipeline.session.proxies.pool import ProxyPool
+
+
+@dataclass(frozen=True)
+class ProxyRoute:
+    """Which proxy a client uses. url_for: the proxy for a URL, None for none.
+
+    change: called with a proxy that failed; returns whether there is another one.
+    """
+
+    url_for: Callable[[str], str | None]
+    change: Callable[[str | None], bool] = lambda failed: False
 
 
 class ProxySelection:
@@ -29,10 +41,14 @@ class ProxySelection:
         """The proxy for a URL, None for none."""
         return self._environment.url_for(url) if self._environment is not None else self.current
 
-    def pinned(self) -> Callable[[str], str | None]:
-        """As url_for, but it stays with the proxy that is current now."""
+    def route(self) -> ProxyRoute:
+        """A route that changes to the pool's next proxy when one fails."""
+        return ProxyRoute(self.url_for, self.change)
+
+    def pinned(self) -> ProxyRoute:
+        """A route that stays with the proxy that is current now."""
         current = self.current
-        return self.url_for if self._environment is not None else lambda url: current
+        return ProxyRoute(self.url_for if self._environment is not None else lambda url: current)
 
     def change(self, failed: str | None) -> bool:
         """The proxy `failed` is down or banned: it rests, and another becomes current. False when there is no other.

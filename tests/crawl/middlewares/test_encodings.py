@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from pipeline.session.answer import Answer as Fetched
+from pipeline.session.page import Answer as Fetched
 from pipeline.session.page import Page
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite

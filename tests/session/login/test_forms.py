@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.session.answer import Answer
 from pipeline.session.login.forms import choose_form, forms_of
 from pipeline.session.login.submission import Submission
-from pipeline.session.page import Page
+from pipeline.session.page import Answer, Page
 
 URL = "https://site.example/members/login?next=1"
 VALUES = {"user": "me", "pass": "pw"}

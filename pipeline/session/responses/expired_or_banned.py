@@ -8,9 +8,8 @@ import requests
 from urllib3 import HTTPResponse
 
 from pipeline.documents.refresh import refresh_target
-from pipeline.session.answer import Answer
 from pipeline.session.login.expiry import Expiry
-from pipeline.session.page import Page
+from pipeline.session.page import Answer, Page
 from pipeline.settings import BannedTable
 
 _HEAD_BYTES = 256 * 1024  # of a page where a file was expected: enough to see that it is the login form
