@@ -12,7 +12,7 @@ from pipeline.cli.main import main
 from pipeline.settings import load
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def completed(example: str) -> str:
     """An example with what it refers to and does not show: spiders, proxies, starts."""
@@ -59,7 +59,9 @@ def test_a_settings_example_loads(page: Path, example: str, tmp_path: Path) -> N
 
 def test_every_command_named_in_the_pages_exists() -> None:
     for page in PAGES:
-        for line in re.findall(r"`pipeline ([^`]+)`", page.read_text("utf-8")):
+        text = page.read_text("utf-8")
+        shell = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        for line in re.findall(r"`pipeline ([^`]+)`", text) + re.findall(r"^pipeline ([^#|&\n]+)", shell, re.MULTILINE):
             words = line.split()
             command = main.commands.get(words[0])
             assert command is not None or words[0].isupper() or words[0].startswith("-"), f"{page.name}: pipeline {line}"
