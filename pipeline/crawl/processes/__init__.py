@@ -1,1 +1,1 @@
-"""Several processes that share one pass: the leader, its followers, and what they say to each other."""
+"""Several processes that share one pass: the leader, its followers, and the messages between them."""

@@ -1,4 +1,4 @@
-"""A follower: a further process of a run. It fetches the rows that the leader sends, and sends their pages back."""
+"""A follower process of a run: it fetches the rows that the leader sends, and sends their pages back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LeaderClient:
         self._expired: int | None = None
         self.rows: deque[Queued] = deque()
         self.heard = asyncio.Event()
-        """Set at each message of the leader."""
+        """Set by each message of the leader."""
         self.on_rows: Callable[[], None] = lambda: None
 
     async def listen(self) -> None:
@@ -77,7 +77,7 @@ class LeaderClient:
         return done
 
     def enqueue(self, request: Request) -> None:
-        raise AssertionError("a follower starts no request of its own")
+        raise AssertionError("a follower adds no request to the frontier")
 
     def ask_login(self, epoch: int) -> None:
         """Tell the leader that the login of `epoch` has expired."""
@@ -107,7 +107,7 @@ class FollowerScheduler(RowScheduler):
         self._leader.on_rows = self.wake_engine
 
     def has_pending_requests(self) -> bool:
-        return True  # until the leader ends this process
+        return True  # until the leader closes the connection
 
     def enqueue_request(self, request: scrapy.Request) -> bool:
         self._send_again(request)
@@ -121,7 +121,7 @@ class FollowerScheduler(RowScheduler):
 
 
 class FollowerRelogin(Relogin):
-    """Relogin of a follower: the leader logs in, and this process waits for it."""
+    """The Relogin of a follower: the leader logs in, and this process waits for it."""
 
     def __init__(self, login_state: LoginState, leader_client: LeaderClient) -> None:
         super().__init__(login_state)
@@ -145,18 +145,18 @@ class FollowerRelogin(Relogin):
         await self._leader.heard.wait()
 
 
-async def join(leader: socket.socket, context_of: Callable[[], CrawlContext], spidercls: type[Spider]) -> None:
+async def join(leader: socket.socket, make_context: Callable[[], CrawlContext], spidercls: type[Spider]) -> None:
     """Fetch the rows that the leader sends, until it closes the connection.
 
-    context_of: called once the leader has logged in; its table's concurrency is this process's share.
+    make_context: called when the leader has logged in; the concurrency in the context's table is this process's share.
     """
     reader, writer = await asyncio.open_connection(sock=leader)
     first = await received(reader)
     if first is None:
         return
-    context = context_of()
+    context = make_context()
     context.is_follower = True
-    context.session.jar.path = None  # the leader keeps it
+    context.session.jar.path = None  # only the leader saves the cookie jar
     context.session.jar.clear()
     leader_client = LeaderClient(context, reader, writer)
     context.committer = leader_client

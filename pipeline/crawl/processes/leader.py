@@ -1,4 +1,4 @@
-"""The leader of several processes that share one pass: it holds the run's lease and hands rows of the frontier to followers.
+"""The leader of a run's processes: it has the lease, hands rows of the frontier to followers, and commits their pages.
 
 Only the leader reads and writes the store. It keeps in memory which rows each follower has. When a follower dies, its
 rows are fetched again; when the leader dies, its followers end too. Nothing is lost: a page that was not committed
@@ -23,18 +23,18 @@ from pipeline.store.crawl.frontier import Queued
 
 FINISH_S = 5.0
 """How long a stopped run waits for pages that followers are fetching."""
-ROOM = 64
-"""Rows a follower holds at most. It works on them while the leader is busy; they are fetched again when it dies."""
+MAX_ROWS = 64
+"""How many rows a follower has at most. It fetches them while the leader is busy; if it dies, they are fetched again."""
 BACKLOG_BYTES = 20 * 10**6
-"""Bytes of followers' pages that may wait for their commit. Above that, followers get no more rows."""
-LEAST_BYTES = 50_000
-"""A page counts at least as many bytes towards BACKLOG_BYTES."""
+"""How many bytes of followers' pages may wait for their commit. Above that, followers get no more rows."""
+MIN_PAGE_BYTES = 50_000
+"""The least number of bytes that a page counts towards BACKLOG_BYTES."""
 
 logger = logging.getLogger(__name__)
 
 
 def shares(concurrency: int, processes: int) -> tuple[int, int]:
-    """Concurrent requests to one host: of the leader, and of each follower."""
+    """How many requests to one host the leader, and each follower, may have in flight."""
     each = concurrency // processes
     return concurrency - each * (processes - 1), each
 
@@ -73,12 +73,12 @@ class FollowerGroup:
         return bool(self._uncommitted_bytes) or any(follower.rows for follower in self._followers)
 
     def feed(self) -> None:
-        """Send rows to followers with room: few rows are divided evenly; a message is sent only for half of ROOM or more."""
+        """Send rows to the followers that have at most half of MAX_ROWS. When there are few rows, each process gets a share."""
         if self._uncommitted_bytes >= BACKLOG_BYTES:
             return
         for follower in self._followers:
-            if len(follower.rows) <= ROOM // 2:
-                rows = self._frontier.take(min(ROOM, -(-self._frontier.ready // (len(self._followers) + 1))) - len(follower.rows))
+            if len(follower.rows) <= MAX_ROWS // 2:
+                rows = self._frontier.take(min(MAX_ROWS, -(-self._frontier.ready // (len(self._followers) + 1))) - len(follower.rows))
                 if rows:
                     follower.send(rows)
 
@@ -113,7 +113,7 @@ class FollowerGroup:
                 assert page.frontier_id is not None
                 self._context.add_host(page.redirected_host)
                 follower.rows.pop(page.frontier_id, None)
-                size_bytes = max(page.size_bytes, LEAST_BYTES)
+                size_bytes = max(page.size_bytes, MIN_PAGE_BYTES)
                 self._uncommitted_bytes += size_bytes
                 self._context.committer.post(page).add_done_callback(partial(self._taken, size_bytes))
             self.feed()
@@ -124,7 +124,7 @@ class FollowerGroup:
 
     def _taken(self, size_bytes: int, page: asyncio.Future[None]) -> None:
         self._uncommitted_bytes -= size_bytes
-        page.exception()  # retrieved: the committer reports it and ends the run
+        page.exception()  # marks it as retrieved: the committer reports it and ends the run
         if not self._uncommitted_bytes:
             self._frontier.wake_engine()
             self._heard.set()
@@ -148,12 +148,12 @@ class FollowerGroup:
         self._followers.remove(follower)
         follower.writer.close()
         if self._context.fatal is None:
-            logger.error("a process of this run is gone; the others fetch its %d pages", len(follower.rows))
+            logger.error("a process of this run has ended unexpectedly; the others fetch its %d pages", len(follower.rows))
             self._frontier.give_back(list(follower.rows.values()))
 
 
 class _Follower:
-    """The connection to one follower. rows: those it is fetching."""
+    """The connection to one follower. rows: the rows that it is fetching."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sync: SessionSync) -> None:
         self.reader = reader

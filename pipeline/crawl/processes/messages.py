@@ -1,4 +1,4 @@
-"""Messages between the processes of one run: rows, pages, and changes of the session they share."""
+"""Messages between the processes of one run: rows, pages, and changes of the session that they share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LENGTH_BYTES = 4
 
 @dataclass
 class SessionUpdate:
-    """Changes of the session in one process. epoch, token: of its login; paused: as in HostBudget."""
+    """Changes of the session in one process. epoch, token: those of its login; paused: as in HostBudget."""
 
     epoch: int = 0
     token: str = ""
@@ -87,7 +87,7 @@ class SessionSync:
 
 
 def packed(message: Message) -> bytes:
-    """A message as bytes: a pickle, for the socket between two processes of this program only."""
+    """A message as bytes. It is a pickle, and so only for the socket between two processes of this program."""
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
@@ -96,7 +96,7 @@ async def received(reader: asyncio.StreamReader) -> Message | None:
     """The next message; None when the other process has closed the connection."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
-        message = pickle.loads(await reader.readexactly(length))  # noqa: S301  from our own process
+        message = pickle.loads(await reader.readexactly(length))  # noqa: S301  sent by a process of this program
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     assert isinstance(message, Message)

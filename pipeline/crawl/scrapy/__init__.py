@@ -1,1 +1,1 @@
-"""Everything that touches Scrapy's internals, one file a reason."""
+"""Everything that depends on internals of Scrapy or aiohttp: download handler, fast engine, response protocol."""

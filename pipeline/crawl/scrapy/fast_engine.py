@@ -1,6 +1,6 @@
-"""Shorter versions of the parts of Scrapy's engine that every page passes, and a start that can be stopped.
+"""Faster versions of the parts of Scrapy's engine that handle every page, and an engine start that can be stopped.
 
-They know private names of a Scrapy we are pinned to; without the short ones all works the same, a fifth slower.
+They use private names of the Scrapy version that is pinned. With Scrapy's own parts a crawl works the same, a fifth slower.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger("scrapy.core.engine")
 
 
 class FastCrawler(Crawler):
-    """A crawler with the parts below."""
+    """A crawler with the faster parts of this module."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -41,21 +41,21 @@ class FastCrawler(Crawler):
 
     def _create_engine(self) -> ExecutionEngine:
         engine = FastEngine(self, lambda _: self.stop_async())
-        # The engine makes its own, and none may be made twice.
+        # The engine has made these two objects, and may not make them twice; so their class is changed.
         engine.scraper.__class__ = SequentialScraper
         engine.downloader.middleware.__class__ = DirectMiddlewares
         return engine
 
 
 class FastEngine(ExecutionEngine):
-    """One task takes a request from the scheduler to the end of its page, where Scrapy has three and seven Deferreds."""
+    """Handles each request in one task, from the scheduler to the end of its page; Scrapy uses three tasks and seven Deferreds."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._pages: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
+        self._pages: set[asyncio.Task[None]] = set()  # the event loop has only weak references to tasks
 
     async def _start_request_processing(self) -> None:
-        """Ends at once when it was told to stop while it was still starting; Scrapy forgets that, and goes on."""
+        """End at once if a stop was requested while the engine was starting. Scrapy ignores such a stop."""
         if self.crawler.crawling:
             await super()._start_request_processing()
         else:
@@ -79,24 +79,24 @@ class FastEngine(ExecutionEngine):
         slot = self._slot
         assert slot is not None
         try:
-            result = await self._answer(request)
+            result = await self._result(request)
             slot.nextcall.schedule()
             if isinstance(result, Request):
                 self.crawl(result)
             else:
                 await self.scraper.scrape_in_sequence(result, request)  # type: ignore[attr-defined]
         except Exception:
-            logger.exception("a page was not dealt with")
+            logger.exception("the engine failed on %s", request.url)
         finally:
             slot.remove_request(request)
             slot.nextcall.schedule()
 
-    async def _answer(self, request: Request) -> Response | Request | Failure:
-        """What the downloader and its middlewares make of a request. It is one of its active ones."""
+    async def _result(self, request: Request) -> Response | Request | Failure:
+        """The result of the downloader and its middlewares for a request that is in downloader.active."""
         downloader = self.downloader
         try:
             result = await downloader.middleware.download_async(downloader._enqueue_request, request)
-        except Exception:  # noqa: BLE001  the errback's, or told in the log
+        except Exception:  # noqa: BLE001  the errback handles the failure, or the scraper logs it
             return Failure()  # type: ignore[no-untyped-call]
         finally:
             downloader.active.remove(request)
@@ -112,12 +112,12 @@ class FastEngine(ExecutionEngine):
 
     @cached_property
     def _logs_pages(self) -> bool:
-        """Scrapy's own line about each page is for debugging; to make it takes longer than to leave it out of the log."""
+        """Whether to make Scrapy's log line about each page, which has level DEBUG unless the log formatter is another."""
         return type(self.logformatter) is not LogFormatter or logger.isEnabledFor(logging.DEBUG)
 
 
 class ConnectedSignals(SignalManager):
-    """Sends only signals that somebody has connected to: of the six a page gives, most have no listener."""
+    """Sends only signals that have a receiver. Most of the six signals of each page have none."""
 
     def __init__(self, sender: Any) -> None:
         super().__init__(sender)
@@ -133,10 +133,10 @@ class ConnectedSignals(SignalManager):
 
 
 class DirectDownloader(Downloader):
-    """A request that need not wait is downloaded at once, not by way of a queue, a Deferred and a further coroutine."""
+    """Downloads a request that need not wait at once, without Scrapy's queue, Deferred and additional coroutine."""
 
     def needs_backout(self) -> bool:
-        """Also while there is but one host, and it is busy: what would wait in its queue waits in the frontier instead."""
+        """True also when the only host is busy, so that its requests wait in the frontier and not in Scrapy's queue."""
         if len(self.slots) == 1 and len(self.active) >= next(iter(self.slots.values())).concurrency:
             return True
         return super().needs_backout()
@@ -155,7 +155,7 @@ class DirectDownloader(Downloader):
 
 
 class DirectMiddlewares(DownloaderMiddlewareManager):
-    """Awaits what of a middleware is to be awaited, and wraps nothing else in a coroutine."""
+    """Calls the middlewares directly, and awaits only those that return an awaitable."""
 
     @cached_property
     def _request_methods(self) -> list[Callable[..., Any]]:
@@ -193,16 +193,16 @@ class DirectMiddlewares(DownloaderMiddlewareManager):
 
 def _checked(method: Any, found: Any) -> Any:
     if not isinstance(found, (Response, Request)):
-        raise TypeError(f"{method.__qualname__} gave {type(found).__name__}, not a Response or Request")
+        raise TypeError(f"{method.__qualname__} returned a {type(found).__name__} instead of a Response or Request")
     return found
 
 
 class SequentialScraper(Scraper):
-    """What a page gives is dealt with in turn: the collector lets next to nothing through, for which Scrapy starts two
-    tasks and a queue."""
+    """Handles the output of a page in the task of its request. Scrapy uses two more tasks and a queue, although
+    PageCollector leaves them almost nothing to do."""
 
     async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:
-        """As enqueue_scrape(), in the task of the request."""
+        """Like enqueue_scrape(), in the task of the request."""
         slot = self.slot
         assert slot is not None
         slot.add_response_request(result, request)
@@ -214,7 +214,7 @@ class SequentialScraper(Scraper):
             self._check_if_closing()
 
     async def _scrape(self, result: Response | Failure, request: Request) -> None:
-        """A page goes from its callback straight to the collector where no other middleware takes anything of it."""
+        """Pass a page's output from its callback directly to PageCollector, when no other spider middleware handles it."""
         collector = self._collector
         if collector is None or not isinstance(result, Response) or not 200 <= result.status < 300:
             await super()._scrape(result, request)
@@ -229,7 +229,7 @@ class SequentialScraper(Scraper):
 
     @cached_property
     def _collector(self) -> PageCollector | None:
-        """Of the built-in spiders, whose pages are kept from their callbacks by their status alone."""
+        """The PageCollector, when it is the only spider middleware for output, as it is for the built-in spiders."""
         methods = self.spidermw.methods
         takers = [method.__self__ for method in methods["process_spider_output"] if method is not None]  # type: ignore[attr-defined]
         alone = len(takers) == 1 and len(methods["process_spider_input"]) == 1
@@ -241,7 +241,7 @@ class SequentialScraper(Scraper):
 
 
 class RefererOnRedirects(RefererMiddleware):
-    """Looks after the Referer of redirects only: it need not see what a callback yields."""
+    """Sets the Referer of redirects only, and so need not see the output of callbacks."""
 
     process_spider_output = None  # type: ignore[assignment]
     process_spider_output_async = None  # type: ignore[assignment]

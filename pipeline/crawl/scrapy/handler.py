@@ -1,6 +1,6 @@
 """Download handler for pages: Scrapy's aiohttp handler with the session's proxy, TLS trust and SSRF guard.
 
-The only module that touches the private module of that handler.
+This is the only module that imports the private module of Scrapy's handler.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.octet_headers import OctetsRequest, received_headers
 from pipeline.crawl.scrapy.proxy_errors import refuses_password
-from pipeline.crawl.scrapy.response_protocol import UnusableResponseError, install
+from pipeline.crawl.scrapy.response_protocol import UnusableResponseError, use_lenient_protocol
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
 from pipeline.session.login.http_auth import of_user_info
@@ -48,19 +48,19 @@ from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES, is_redire
 from pipeline.urls import bare
 
 PROXY = "pipeline_proxy"
-"""The meta key that says which proxy, shown without credentials, a request went through."""
+"""The meta key with the proxy of a request, without its credentials."""
 
 _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class SessionHandler(AiohttpDownloadHandler):
-    """Every request goes through the session's proxy, if it has one; a dead proxy never leaks a direct request."""
+    """Sends every request through the session's proxy, if it has one. A proxy that fails never leads to a direct request."""
 
-    experimental = False  # pinned to a Scrapy we tested it with
+    experimental = False  # the Scrapy version it was tested with is pinned
     lazy = True
 
     def __init__(self, crawler: Crawler) -> None:
-        # Not the parent's: it makes a connector and a TLS context (20 ms) that would not be used.
+        # Not the parent's __init__, which makes a connector and a TLS context (20 ms) that would not be used.
         BaseStreamingDownloadHandler.__init__(self, crawler)
         context = context_of(crawler)
         self._pipeline_session = context.session
@@ -73,12 +73,12 @@ class SessionHandler(AiohttpDownloadHandler):
         self._working_proxy: str | None = None
 
     async def download_request(self, request: Request) -> Response:
-        """One request, when its host's budget lets it; through the pool's next proxy when one fails."""
+        """Send a request when the limits of its host allow it; try the next proxy of the pool when one fails."""
         session = self._pipeline_session
-        # Without a reactor, Scrapy's own count of what is under way lags behind: this one is exact.
+        # Without a reactor, Scrapy's count of requests in flight is late; this semaphore is exact.
         async with self._semaphores[place_of(request.url)], self._budget.turn(request.url):
             if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
-                raise HostPausedError  # while it waited for its turn
+                raise HostPausedError  # the pause began while this request waited for its turn
             while True:
                 proxy = session.proxy_for(request.url)
                 if proxy is not None:
@@ -86,7 +86,7 @@ class SessionHandler(AiohttpDownloadHandler):
                 try:
                     response = await super().download_request(request)
                 except (DownloadConnectionRefusedError, DownloadFailedError) as error:
-                    if proxy is None or not is_of_proxy(error) or not session.change_proxy(proxy):
+                    if proxy is None or not is_proxy_error(error) or not session.change_proxy(proxy):
                         raise
                 else:
                     if proxy is not None and proxy != self._working_proxy:
@@ -100,27 +100,27 @@ class SessionHandler(AiohttpDownloadHandler):
     async def _make_request(self, request: Request, timeout: float) -> AsyncIterator[_ClientResponse]:  # noqa: ASYNC109  Scrapy's own signature
         session = self._pipeline_session
         session.ssrf_guard.check_url(request.url)
-        # Read by super() before it first awaits, so that requests do not see each other's.
+        # super() reads these attributes before its first await, so that no request sees those of another.
         self._proxy = proxy = session.proxy_for(request.url)
         client = self._client(proxy, octets=not _is_utf8(request.headers))
         client.url = request.url
         self._session = client  # type: ignore[assignment]
-        self._ssl_context = self._trust(request.url, proxy)
+        self._ssl_context = self._tls_context(request.url, proxy)
         try:
             async with super()._make_request(request, timeout) as response:
                 if proxy is not None and not proxy.startswith("socks") and refuses_us(response.status, response.headers):
-                    raise DownloadConnectionRefusedError("the proxy wants a user and password") from _refused(response)
+                    raise DownloadConnectionRefusedError("the proxy asks for a user and password") from _refused(response)
                 yield response
         except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
             raise DownloadConnectionRefusedError(str(error)) from error
         except aiohttp.ClientHttpProxyError as error:
             raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
-        except asyncio.IncompleteReadError as error:  # of a SOCKS proxy's answer: aiohttp reads otherwise
-            raise DownloadConnectionRefusedError("the proxy hung up") from error
+        except asyncio.IncompleteReadError as error:  # from the SOCKS handshake: aiohttp itself does not raise it
+            raise DownloadConnectionRefusedError("the proxy closed the connection") from error
 
     @staticmethod
     async def _iter_body_chunks(response: _ClientResponse) -> AsyncIterator[bytes]:
-        """The body's bytes. Raises ResponseDataLossError with what was missing, whatever a spider says of data loss."""
+        """Yield the body. Raises ResponseDataLossError with what is missing, also for spiders that tolerate data loss."""
         redirect = is_redirect(response.status, location="Location" in response.headers)
         received = 0
         try:
@@ -139,9 +139,9 @@ class SessionHandler(AiohttpDownloadHandler):
                                         f"{cut_short(received, None)}: {missing}") from error
 
     def _check_whole(self, request: Request, response: Response) -> None:
-        """Decode a coded body, which shows whether it came to its end, and hand it to the middleware that puts it in place.
+        """Raise ResponseDataLossError for a truncated body, so that it is fetched again and not cached.
 
-        Next to the wire: a body that was cut is asked for again, and is not kept for later passes.
+        Only decoding shows whether a coded body is complete. The decoded body is kept for DecodeBodies.
         """
         headers, status = response.headers, response.status
         if status == 206 and "Range" not in request.headers and (
@@ -162,10 +162,10 @@ class SessionHandler(AiohttpDownloadHandler):
             raise DownloadCancelledError(f"is larger than {max_bytes} bytes once it is decoded") from error
 
     def _client(self, proxy: str | None, *, octets: bool) -> _Client:
-        """octets: for requests whose headers are not UTF-8."""
+        """The client for a proxy. octets: for requests whose headers are not UTF-8."""
         if (proxy, octets) not in self._clients:
             self._clients[proxy, octets] = _Client(aiohttp.ClientSession(
-                connector=install(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+                connector=use_lenient_protocol(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
                 response_class=_ClientResponse, request_class=OctetsRequest if octets else aiohttp.ClientRequest,
                 skip_auto_headers=_SKIPPED_AUTO_HEADERS,
                 max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES, max_headers=MAX_LINES + 3))
@@ -180,8 +180,8 @@ class SessionHandler(AiohttpDownloadHandler):
         scheme, _, rest = proxy.partition("://")
         return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **limits)
 
-    def _trust(self, url: str, proxy: str | None) -> Any:
-        """The TLS context for a URL; making one takes a while, so that plain HTTP goes without."""
+    def _tls_context(self, url: str, proxy: str | None) -> Any:
+        """The TLS context for a URL; none for plain HTTP, since making one takes time."""
         parts = urlsplit(url)
         if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
             return self._pipeline_session.ssl_context(parts.hostname)
@@ -189,12 +189,12 @@ class SessionHandler(AiohttpDownloadHandler):
 
     @staticmethod
     def _extract_headers(response: _ClientResponse) -> Headers:
-        """As octets: aiohttp's text of those that are not UTF-8 could not be encoded again."""
+        """The response headers as octets, since aiohttp's text of headers that are not UTF-8 cannot be encoded again."""
         return received_headers(response.raw_headers)
 
     @staticmethod
     def _request_headers(request: Request) -> Headers:
-        """A copy only where something is left out of it, or where it is no text."""
+        """The headers to send, without Proxy-Authorization; a copy only when something changes."""
         headers = request.headers
         if b"Proxy-Authorization" in headers:
             headers = AiohttpDownloadHandler._request_headers(request)
@@ -209,15 +209,18 @@ class SessionHandler(AiohttpDownloadHandler):
 
 
 class _Client:
-    """aiohttp's session, told of no body where there is none: for an empty one it sends `Content-Length: 0` with a GET,
-    which no browser does, and starts a task. URLs go on the wire as they are: yarl would percent-encode them anew, and leave
-    out an empty query; aiohttp knows user info in Latin-1 only."""
+    """aiohttp's client session, with its requests changed to those of browsers.
+
+    An empty body is passed as none: for b"" aiohttp sends `Content-Length: 0` with a GET, and starts a task. URLs are sent as
+    they are: yarl would percent-encode them again and drop an empty query. User info becomes an Authorization header here,
+    since aiohttp supports it in Latin-1 only.
+    """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self.close = session.close
         self.url = ""
-        """Of the next request, as it is."""
+        """The URL of the next request, exactly as it is sent."""
 
     def request(self, method: str, url: str | yarl.URL, *, data: bytes, headers: list[tuple[str, str]], **options: Any) -> Any:
         text = self.url
@@ -232,7 +235,7 @@ class _Client:
 
 
 def _is_utf8(headers: Headers) -> bool:
-    """Whether they are text to aiohttp. Of what is sent only a cookie, whose octets are its site's, may not be."""
+    """Whether the headers are UTF-8. Only a cookie, whose octets its site chose, may not be."""
     if b"Cookie" not in headers:
         return True
     try:
@@ -242,13 +245,13 @@ def _is_utf8(headers: Headers) -> bool:
     return True
 
 
-def is_of_proxy(error: BaseException) -> bool:
-    """Whether the proxy itself failed or refused us, before anything was sent to a site: another one may serve."""
+def is_proxy_error(error: BaseException) -> bool:
+    """Whether the proxy failed or refused the request before anything was sent to the site, so that another proxy may work."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
-            return cause.status in (401, 407)  # to a CONNECT, so that it is the proxy's own
-        if isinstance(cause, ProxyError):  # else it is the proxy's word on the site
+            return cause.status in (401, 407)  # the answer to a CONNECT, so it comes from the proxy
+        if isinstance(cause, ProxyError):  # other SOCKS errors are about the site
             return refuses_password(cause)
         if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError,
                               asyncio.IncompleteReadError)):
@@ -262,7 +265,7 @@ def _refused(response: _ClientResponse) -> aiohttp.ClientHttpProxyError:
 
 
 class _Resolver(AbstractResolver):
-    """Gives the connector only addresses that may be connected to, so that a name cannot lead elsewhere."""
+    """Resolves names to addresses that the SSRF guard allows, and to no others."""
 
     def __init__(self, ssrf_guard: SsrfGuard) -> None:
         self._ssrf_guard = ssrf_guard

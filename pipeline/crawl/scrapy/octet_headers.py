@@ -1,4 +1,4 @@
-"""Headers as octets: sent with aiohttp, so that a Latin-1 cookie goes back as it came (RFC 6265, 5.4), and received."""
+"""Request and response headers as octets with aiohttp, so that a Latin-1 cookie is returned as it came (RFC 6265, 5.4)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scrapy.http import Headers
 
 
 class OctetsRequest(aiohttp.ClientRequest):
-    """Its headers are given as Latin-1 text, one character an octet; aiohttp itself only sends UTF-8."""
+    """A request whose headers are Latin-1 text, one character for each octet; aiohttp itself sends only UTF-8."""
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        return await super().send(_Connection(conn))  # type: ignore[arg-type]  # it has all that one has
+        return await super().send(_Connection(conn))  # type: ignore[arg-type]  # it has all attributes of a Connection
 
 
 class _Connection:
-    """A connection whose first write is the head of a request, perhaps with a body after it."""
+    """A connection that converts its first write, which is the head of a request, perhaps followed by the body."""
 
     def __init__(self, conn: Any) -> None:
         self._conn = conn
@@ -37,7 +37,7 @@ class _Protocol:
 
     @property
     def transport(self) -> Any:
-        """The connection's own, but for the head."""
+        """The connection's transport; until the head is written, this object in its place."""
         return self if not self._head_written and self._protocol.transport is not None else self._protocol.transport
 
     def is_closing(self) -> bool:

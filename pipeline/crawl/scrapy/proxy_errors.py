@@ -1,4 +1,4 @@
-"""Translate aiohttp's errors of proxies into ProxyError, in the words of pipeline.session.errors."""
+"""Translate aiohttp's errors of proxies into ProxyError, with the messages of pipeline.session.errors."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _DOWN = (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutE
 
 
 def proxy_fault(cause: BaseException | None, url: str, proxy: str) -> ProxyError | None:
-    """The proxy's own failure; None where it did its part."""
+    """The error of the proxy as a ProxyError; None when the proxy did not fail."""
     found = _fault(cause, shown_url(url), proxy)
     return ProxyError(found[0], where=shown_proxy(proxy), fix=found[1], retry=found[0] != _REFUSED[0]) if found else None
 
 
 def refuses_password(error: BaseException) -> bool:
-    """Whether a SOCKS proxy's answer is about the user and password, and not about the site."""
+    """Whether a SOCKS proxy refused the user and password, and not the connection to the site."""
     return isinstance(error, SocksError) and any(word in str(error).lower() for word in _SOCKS_AUTH)
 
 
 def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, str] | None:
-    """What, and the fix."""
+    """The message and the fix; None when the proxy did not fail."""
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return _REFUSED if cause.status in (401, 407) else (
             f"the proxy answered {cause.status} to a tunnel to {where}", _ALLOWS)
@@ -59,7 +59,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
 
 
 def _is_hung_up(cause: BaseException | None) -> bool:
-    """Whether the connection ended before there was an answer: the proxy's to itself, to CONNECT, or the site's through it."""
+    """Whether the connection was closed before a response came, from the proxy or from the site behind it."""
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return False
     error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
@@ -73,7 +73,7 @@ def _is_at(cause: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnec
 
 
 def _reason(cause: BaseException) -> str:
-    """What the operating system said ("Connection refused"), free of addresses."""
+    """The reason of the operating system ("Connection refused"), without addresses."""
     error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
     if isinstance(error, socket.gaierror):
         return "its name is not known"

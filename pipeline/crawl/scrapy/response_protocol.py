@@ -1,8 +1,8 @@
-"""aiohttp's client protocol with answers' heads read by this program's own rules.
+"""aiohttp's client protocol with response heads parsed by this program, as browsers parse them.
 
-Bytes come in by asyncio's documented `data_received`; a head that strict parsers would refuse, or read otherwise than
-browsers do, is handed on in its canonical form, and bodies go on as they are. Two names of aiohttp's are private:
-ResponseHandler, and the connector's `_factory`. Where they are missing, aiohttp's own protocol serves; a test fails then.
+Bytes come in by asyncio's documented `data_received`. A head that aiohttp's strict parser would refuse, or read otherwise
+than browsers do, is passed on in a canonical form; bodies are passed on unchanged. Two names of aiohttp are private:
+ResponseHandler, and the connector's `_factory`. Where `_factory` is missing, aiohttp's own protocol is used; a test fails then.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _MAX_INTERIM = 100
 
 
 class UnusableResponseError(aiohttp.ClientPayloadError):
-    """An answer that cannot be used, in our words."""
+    """A response that cannot be used, with this program's message."""
 
 
-def install(connector: aiohttp.BaseConnector) -> aiohttp.BaseConnector:
-    """The connector, whose connections from now on read heads as this module does."""
+def use_lenient_protocol(connector: aiohttp.BaseConnector) -> aiohttp.BaseConnector:
+    """Make the connector use LenientProtocol for its new connections. Returns the connector."""
     if hasattr(connector, "_factory"):
         connector._factory = partial(LenientProtocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
     return connector
 
 
 class LenientProtocol(ResponseHandler):
-    """One connection. Bytes behind the end of an answer are dropped, as browsers do, and it is not used again."""
+    """One connection. Bytes after the end of a response are dropped, as browsers do, and the connection is then closed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -61,7 +61,7 @@ class LenientProtocol(ResponseHandler):
             super().data_received(data)
 
     def _from_head(self, data: bytes) -> bytes:
-        """What is handed on: nothing until the head is whole."""
+        """The bytes to pass on; none until the head is complete."""
         if not self._head and (plain := plain_head(data)) is not None:
             return self._begin(data, plain.end, plain.status, plain.length, chunked=plain.chunked)
         self._head += data
@@ -73,7 +73,7 @@ class LenientProtocol(ResponseHandler):
                 return self._begin(canonical + rest, len(canonical), head.status, head.length, chunked=head.chunked)
             self._head, self._interim = rest, self._interim + 1
             if self._interim > _MAX_INTERIM:
-                raise HeadError("it sent interim answers only")
+                raise HeadError("it sent interim responses only")
         if len(self._head) > 16 and b"HTTP" not in self._head.lstrip(b"\r\n")[:8].upper():
             raise HeadError("it did not answer with HTTP")
         return b""
@@ -86,7 +86,7 @@ class LenientProtocol(ResponseHandler):
         return self._within_body(data, end)
 
     def _within_body(self, data: bytes, at: int) -> bytes:
-        """The data up to the body's end. at: where in it the body begins or goes on."""
+        """The data up to the end of the body. at: where the body begins or continues in the data."""
         if self._chunks is not None:
             body = self._chunks.canonical(data, at)
             if self._chunks.over:
@@ -115,9 +115,10 @@ class LenientProtocol(ResponseHandler):
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """A body without a length ends with its connection: only when that was closed, not when it broke.
+        """Fail a body whose connection was lost too early.
 
-        TLS tells of both ends (RFC 8446, 6.1): without close_notify anybody on the way may have cut it.
+        A body without a length ends with its connection, but only when the connection was closed and not broken. With TLS
+        this needs a close_notify (RFC 8446, 6.1): without it, anybody on the path may have truncated the body.
         """
         payload = self._payload
         if payload is not None and not payload.is_eof():

@@ -57,7 +57,7 @@ class Response(http.client.HTTPResponse):
             head = parse_head(self._raw_head())
             if not head.interim:
                 return head
-        raise HeadError("it sent interim answers only")
+        raise HeadError("it sent interim responses only")
 
     def _raw_head(self) -> bytes:
         raw = bytearray()
