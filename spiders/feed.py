@@ -20,7 +20,8 @@ from scrapy.http import Response, TextResponse
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.collector import Found
 from pipeline.crawl.context import CrawlContext, context_of
-from pipeline.crawl.extract.page_text import marked_encoding, page_text, plain_text, with_bare_ampersands_escaped
+from pipeline.crawl.extract.page_text import page_text, plain_text
+from pipeline.crawl.extract.xml_repair import marked_encoding, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
 from pipeline.session.responses.encodings import header_encoding, label_codec

@@ -12,7 +12,7 @@ from scrapy.http import Response
 
 from pipeline.crawl.collector import Found
 from pipeline.crawl.extract.links import Allowed
-from pipeline.crawl.extract.page_text import marked_encoding, with_bare_ampersands_escaped
+from pipeline.crawl.extract.xml_repair import marked_encoding, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
 from pipeline.session.responses.content_coding import decode

@@ -1,4 +1,4 @@
-"""What a site sent, as rules see it: one stack of trees and selectors for logins, walls, bans and items."""
+"""A response as rules see it: the trees and selectors that logins, expiry checks, bans and items share."""
 
 from pipeline.documents.checks import Proof
 from pipeline.documents.document import Document, header_map

@@ -18,18 +18,18 @@ _NOTHING: tuple[Json, ...] = (None, False, [], {}, "")
 
 
 class Proof:
-    """One rule, by the same selectors as `items`. Its methods raise RuleFailedError."""
+    """One rule, applied with the same selectors as `items`. Its methods raise RuleFailedError."""
 
     def __init__(self, rule: SelectorTable) -> None:
         self._find = _finder(rule)
         self._pattern = regex.compile(rule.regex) if rule.regex is not None else None
 
     def matches(self, document: Document) -> bool:
-        """Whether the rule finds anything (and its regex, when it has one, is in what it found)."""
+        """Whether the rule matches. If it has a regex, the regex must match too."""
         return any(True for _ in self._found(document))
 
     def first(self, document: Document) -> str:
-        """What the rule finds first (of its regex the first group, or all of it), "" for nothing."""
+        """The rule's first match (the first group of its regex, if it has one), "" for none."""
         return next(self._found(document), "").strip()
 
     def _found(self, document: Document) -> Any:
@@ -42,7 +42,7 @@ class Proof:
 
 
 def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
-    """All that a rule matches on a whole document; of JSON nothing empty, null or false."""
+    """A function that finds all matches of a rule in a document. Empty, null and false values of JSON are no matches."""
     if rule.xpath is not None:
         return lambda document: parsel_texts(
             (match for match in select(document.parsel, rule) if not _is_false(match.root)), rule)
@@ -54,5 +54,5 @@ def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
 
 
 def _is_false(found: object) -> bool:
-    """What boolean() of XPath 1.0 (4.3) makes false of a number, a string or a boolean."""
+    """Whether boolean() of XPath 1.0 (4.3) converts a number, string or boolean to false."""
     return found is False or found == "" or (isinstance(found, float) and (found == 0 or math.isnan(found)))

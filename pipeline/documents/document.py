@@ -1,4 +1,4 @@
-"""One response as rules see it: each tree, and each kind of data in it, is built when first asked for."""
+"""One response as rules see it: its trees and its embedded data, each built on first use."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ _PIECE_BYTES = 65_536
 
 
 class Document:
-    """url: what relative links start from unless the page says otherwise; text: its body, decoded from `encoding`, in
-    which the queries of its links are sent; a function when it is not decoded yet. headers: looked at when a rule asks
-    for one. body: as it was received; the HTML5 tree is built from it where decoding would change nothing."""
+    """A response and everything that rules read from it.
+
+    url: the base of relative links, unless the page has a <base>. text: the body, decoded from `encoding`, or a function that
+    decodes it; the queries of its links are sent in this encoding. headers: called when a rule reads a header. body: the body
+    as it was received; the HTML5 tree is built from it when decoding would not change it.
+    """
 
     def __init__(self, *, url: str, status: int, text: str | Callable[[], str], headers: Callable[[], Mapping[str, str]],
                  encoding: str = "utf-8", body: bytes | None = None) -> None:
@@ -42,7 +45,7 @@ class Document:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """By their names in small letters."""
+        """The headers by their names in lower case."""
         return {name.lower(): value for name, value in self._headers().items()}
 
     @cached_property
@@ -55,21 +58,21 @@ class Document:
     def parsel(self) -> parsel.Selector:
         found = parsel.Selector(text=self.text or "<html></html>", type="html", base_url=self.url)
         if "<template" in self.text or "<TEMPLATE" in self.text:
-            for template in found.root.iter("template"):  # inert, as it is for lexbor
+            for template in found.root.iter("template"):  # a template's content is not part of the page, as in lexbor
                 template.text = None
                 template[:] = []
         return found
 
     @cached_property
     def json(self) -> Json:
-        """The body as JSON; None where it is none."""
+        """The body as JSON; None when it is not JSON."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError):
             return None
 
     def data(self, kind: str) -> Json:
-        """What the page says of itself: "json-ld", "opengraph", "microdata" or "csv"."""
+        """The data of one kind in the page: "json-ld", "opengraph", "microdata" or "csv"."""
         if kind not in self._data:
             if kind == "csv":
                 self._data[kind] = embedded_data.rows(self.text)
@@ -81,7 +84,7 @@ class Document:
 
     @cached_property
     def problems(self) -> dict[str, list[str]]:
-        """By kind of data, what of it could not be read."""
+        """By kind of data, the problems met while reading it."""
         return {}
 
     @cached_property
@@ -90,8 +93,8 @@ class Document:
 
     @cached_property
     def base(self) -> str:
-        """What relative links start from: <base href>, else the URL."""
-        if not self._may_have_base:  # spares most pages, and all JSON, the search
+        """The base of relative links: <base href>, else the URL."""
+        if not self._may_have_base:  # saves the search in most pages, and in all JSON
             return self.url
         found = self.lexbor.css_first("base[href]")
         return base_of(found.attributes.get("href") or "", self.url) if found is not None else self.url
@@ -103,15 +106,15 @@ class Document:
         return any(tag in self.text for tag in _BASE_TAGS)
 
     def absolute(self, link: str) -> str:
-        """The URL that a link of this page requests, "" for none."""
+        """The absolute http(s) URL of a link of this page, "" for none."""
         return absolute(link, self.base, self.encoding)
 
 
 def is_utf8(body: bytes, encoding: str) -> bool:
-    """Whether a body in this encoding is, as it stands, its own text in UTF-8, and that is found out at little cost.
+    """Whether the bytes of a body in this encoding are its text in UTF-8, as far as this can be found out cheaply.
 
-    A large page is then not held as a str (of up to four bytes a character) and as a second copy of its bytes, beside its
-    tree. For a smaller page that is not ASCII the check would cost as much as decoding it, so the answer is False.
+    If so, a large page needs no str (of up to four bytes a character) beside its tree. For a smaller page that is not ASCII the
+    check would cost as much as decoding, so the result is False.
     """
     if encoding not in _LIKE_ASCII:
         return False
@@ -129,6 +132,6 @@ def is_utf8(body: bytes, encoding: str) -> bool:
 
 
 def header_map(headers: Mapping[bytes, list[bytes]]) -> dict[str, str]:
-    """Response headers as text, repeated ones joined."""
+    """Response headers as text. Repeated headers are joined with a comma."""
     return {name.decode("latin-1"): ", ".join(cast("Any", entry).decode("latin-1") for entry in values)
             for name, values in headers.items()}

@@ -1,4 +1,4 @@
-"""Data inside pages: JSON in script elements, JSON-LD, OpenGraph, microdata; and CSV."""
+"""Read data inside pages: JSON in script elements, JSON-LD, OpenGraph, microdata; and read CSV."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.urls import absolute
 
 _SAMPLE = 8192
 MAX_NESTING = 50
-"""Of records in records."""
+"""How deep microdata items may be nested."""
 MAX_ELEMENTS = 200_000
-"""Of one page's microdata; itemref may name the same part for many items."""
+"""How many elements of one page's microdata are read. A part that several items name by itemref counts for each."""
 _NAMED = ("og:", "twitter:", "product:", "article:", "book:", "profile:", "music:", "video:", "fb:", "al:")
 _LINKED = {"a": "href", "area": "href", "link": "href", "object": "data"} | dict.fromkeys(
     ("audio", "embed", "iframe", "img", "source", "track", "video"), "src")
@@ -26,7 +26,7 @@ _VALUED = {"meta": "content", "data": "value", "meter": "value", "time": "dateti
 
 @dataclass
 class Source:
-    """A page as its readers see it. base: what relative links start from; problems: what of it could not be read."""
+    """The page that the functions of this module read. base: the base of relative links; problems: what could not be read."""
 
     root: LexborNode
     base: str
@@ -34,7 +34,7 @@ class Source:
 
 
 def json_ld(page: Source) -> Json:
-    """Every JSON-LD record of a page (W3C JSON-LD 1.1, section 7), those of an @graph one by one."""
+    """Every JSON-LD record of a page (W3C JSON-LD 1.1, section 7). The records of an @graph are returned one by one."""
     found: list[Json] = []
     for script in page.root.css("script[type*='ld+json' i]"):
         values, problem = read_script(script.text(deep=True), kind="application/ld+json")
@@ -47,8 +47,10 @@ def json_ld(page: Source) -> Json:
 
 
 def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
-    """The values in a script element, and what is wrong with it, or "". kind: its type; one of JSON must hold some, and
-    nothing else: beside the data in other scripts there is code."""
+    """The values in a script element, and a problem, or "".
+
+    kind: the type of the script. A script of a JSON type must contain JSON and nothing else; other scripts contain code too.
+    """
     found, unread = scan(text)
     is_json = "json" in kind.lower()
     if unread is not None and (is_json or not found):
@@ -59,15 +61,15 @@ def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
 
 
 def beginning(text: str) -> str:
-    """The start of a script, on one line, for messages."""
+    """The beginning of a script, on one line, for messages."""
     line = " ".join(text[:200].split())
     return repr(line if len(line) <= 60 else line[:59] + "…")
 
 
 def opengraph(page: Source) -> Json:
-    """The og:… and other property metas of a page (ogp.me), also those that write `name` for `property`.
+    """The properties of a page's meta elements (ogp.me), also of those with `name` in place of `property`.
 
-    A name that is there several times has a list.
+    A property that occurs several times has a list.
     """
     found: dict[str, Json] = {}
     for meta in page.root.css("meta[property][content], meta[name][content]"):
@@ -130,7 +132,7 @@ class _Microdata:
         return [self._by_id[name] for name in ids if self._by_id and name in self._by_id]
 
     def _value(self, node: LexborNode) -> str:
-        """`content` goes before all: shops write it on any element, and search engines read it there."""
+        """The value of a property. `content` comes first: shops write it on any element, and search engines read it there."""
         attributes, tag = node.attributes, node.tag or ""
         if (content := attributes.get("content")) is not None:
             return content
@@ -155,7 +157,7 @@ def _add(found: dict[str, Json], name: str, value: Json) -> None:
 
 
 def rows(text: str) -> list[dict[str, str]]:
-    """The rows of a CSV by the names in its first line (RFC 4180; also ; tab and | between columns)."""
+    """The rows of a CSV text (RFC 4180), with the names in its first line. The separator is the most frequent of , ; tab |"""
     text = text.removeprefix("\ufeff")
     head = text[:_SAMPLE].partition("\n")[0]
     mark = max(",;\t|", key=head.count)

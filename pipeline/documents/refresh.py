@@ -9,7 +9,7 @@ from selectolax.lexbor import LexborNode
 from pipeline.documents.document import Document
 
 MAX_DELAY_S = 10
-"""A page that goes on later than this is meant to be read."""
+"""A page with a longer delay is meant to be read, and is not a redirect."""
 
 _TOP_BYTES = 16 * 1024
 _EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # its first byte is rare, which makes the search fast
@@ -21,14 +21,15 @@ _URL = re.compile(r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:'(?P<single>[^']*)|\"(?P
 
 
 def may_refresh(body: bytes) -> bool:
-    """Whether a page in an encoding like ASCII is worth the search: pages that only lead elsewhere say so at their top."""
+    """Whether a body may contain a meta refresh, a cheap test for encodings that extend ASCII. Redirecting pages have it at
+    their beginning."""
     return _EQUIV.search(body, 0, _TOP_BYTES) is not None and _HINT.search(body) is not None
 
 
 def refresh_target(document: Document) -> str:
-    """The http(s) URL, without fragment, that the page sends a browser on to within MAX_DELAY_S; "" for none.
+    """The http(s) URL, without fragment, to which the page refreshes within MAX_DELAY_S; "" for none.
 
-    From https never to http. What is in <noscript> is not looked at: it is for browsers that cannot run the page.
+    A refresh from https to http is ignored, and so is one in <noscript>, which is for browsers without scripts.
     """
     header = document.headers.get("refresh", "")
     values = [header] if header else []

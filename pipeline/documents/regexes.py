@@ -1,4 +1,4 @@
-"""Regular expressions of the settings, bounded in time, and the error of a rule that cannot be applied."""
+"""Search with regular expressions of the settings, within a time limit; the error of a rule that cannot be applied."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import regex
 from pipeline.model import Json
 
 REGEX_LIMIT_S = 0.1
-"""What a regular expression may take on one text: longer is catastrophic back-tracking."""
+"""How long a regular expression may take on one text. One that takes longer backtracks catastrophically."""
 
 
 class RuleFailedError(Exception):
-    """A rule that could not be applied, or a value that is not of its type; says which text, and why."""
+    """Raised for a rule that could not be applied, or a value that is not of the rule's type; the message has the text and why."""
 
 
 def search(pattern: regex.Pattern[str], text: str) -> str | None:
-    """The first group of the first match, or all of it. Raises RuleFailedError when it takes too long."""
+    """The first group of the first match, or the match if there is no group. Raises RuleFailedError when it takes too long."""
     try:
         match = pattern.search(text, timeout=REGEX_LIMIT_S)
     except TimeoutError as error:
@@ -33,5 +33,5 @@ def as_text(found: Json) -> str:
 
 
 def short(text: str) -> str:
-    """A text as messages quote it."""
+    """A text, shortened and quoted, for messages."""
     return repr(text if len(text) <= 60 else text[:57] + "…")

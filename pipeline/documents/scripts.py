@@ -1,4 +1,4 @@
-"""Data in script elements: JSON, and JavaScript objects as pages write them."""
+"""Read data in script elements: JSON, and JavaScript objects as pages write them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import chompjs
 from pipeline.model import Json
 
 MAX_CHARACTERS = 20_000_000
-"""Of a script that is not strict JSON."""
+"""How long a value may be that is not strict JSON."""
 MAX_VALUES = 1000
-"""Of one script, one after the other."""
+"""How many values of one script are read."""
 
 # Every pattern here takes time in proportion to the text: a script may be 20 MB of anything.
 _BLANKS = r"[\s\ufeff;]|//[^\n]*(?:\n|$)|/\*.*?\*/|<!--(?:(?!-->)[^\n{]){0,200}+-->|<!--|-->|<!\[CDATA\["
@@ -43,11 +43,11 @@ _DECODER = json.JSONDecoder(strict=False)  # raw line ends and tabs in strings
 
 
 class UnreadableError(ValueError):
-    """A script that looks like data and cannot be read; says where it breaks."""
+    """Raised for a script that looks like data but cannot be read; the message says where it fails."""
 
 
 def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
-    """As `scan`. Raises UnreadableError when nothing can be read of what looks like data."""
+    """The values that scan() finds. Raises UnreadableError when there are none and something looks like data."""
     found, error = scan(text, limit=limit)
     if error is not None and not found:
         raise error
@@ -55,8 +55,7 @@ def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
 
 
 def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableError | None]:
-    """All values of a script, those that stand one after the other and those that its statements assign; and what of it
-    cannot be read."""
+    """All values of a script, written one after another or assigned by statements, and the error of the first unreadable one."""
     at = _end_of(_FRONT, text, 0)
     if text[at:at + 200].lstrip("{[ \r\n\t").startswith("&quot;"):
         return scan(html.unescape(text[at:]).replace("&quot;", "'"), limit=limit)
@@ -75,13 +74,14 @@ def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableE
         at = _end_of(_BETWEEN, text, at)
     if unread is None and found and limit > 1 and (opened := _OPEN.search(text, at)):
         unread = UnreadableError(f"it has more than {limit} values" if len(found) == limit else
-                                 f"what follows its first {len(found)} values is no other: {text[at:opened.end()]!r}"[:200])
+                                 f"after its {'first value' if len(found) == 1 else f'first {len(found)} values'} there is something else: "
+                                 f"{text[at:opened.end()]!r}"[:200])
     return found, unread
 
 
 def _scalar(body: str) -> list[Json]:
-    """The number, string or null that a script is as a whole."""
-    if body[:1] in "{[":  # an empty one, too
+    """The value of a script that consists of one number, string, true, false or null; [] for another script."""
+    if body[:1] in "{[":  # true for an empty script too
         return []
     try:
         found, end = _DECODER.raw_decode(body)
@@ -91,7 +91,7 @@ def _scalar(body: str) -> list[Json]:
 
 
 def _next(text: str, at: int) -> tuple[int, int] | None:
-    """Where the next object begins, and 0; or where the text of the next JSON.parse begins and ends."""
+    """Where the next object begins, and 0; or where the string in the next JSON.parse begins and ends. None for no more."""
     if text[at] in "{[":
         return at, 0
     match = _ASSIGNMENT.match(text, at) or _LATER_ASSIGNMENT.search(text, at)
@@ -104,13 +104,13 @@ def _parsed(literal: str) -> Json:
     try:
         return json.loads(json.loads(_as_json_string(literal), strict=False), strict=False)
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"the text of its JSON.parse: {error}") from error
+        raise UnreadableError(f"the string in its JSON.parse is not JSON: {error}") from error
 
 
 def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
-    """The object at `start`, and where it ends: as JSON, else as JavaScript: comments, trailing commas, quotes of any kind or none.
+    """The object at `start`, and where it ends: read as JSON, else as JavaScript with comments, trailing commas and any quotes.
 
-    first: no other was read, so one whose end cannot be told may take all the rest.
+    first: no value was read before, so that an object whose end cannot be found may extend to the end of the text.
     """
     try:
         return _DECODER.raw_decode(text, start)
@@ -126,7 +126,7 @@ def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
 
 
 def _end_of_object(text: str, start: int) -> int:
-    """Where the brackets that open at `start` are closed; the end of the text where they are not."""
+    """Where the bracket that opens at `start` is closed, else the end of the text."""
     depth = 0
     for match in _BRACKET.finditer(text, start):
         if match["open"]:
@@ -150,7 +150,7 @@ def _lenient(body: str) -> Json:
 
 
 def _as_json_token(match: re.Match[str]) -> str:
-    """What chompjs reads wrongly, as JSON: escapes, comments between words, literals before a comma."""
+    """Convert a token that chompjs reads wrongly to JSON: escapes, comments between words, literals before a comma."""
     if match["string"]:
         return _as_json_string(match["string"])
     if match["comment"]:

@@ -1,8 +1,8 @@
-"""Rules applied to a part of a document: a lexbor node, a parsel selector, or a JSON value.
+"""Apply rules (CSS, XPath, JMESPath) to a part of a document: a lexbor node, a parsel selector or a JSON value.
 
-CSS runs on lexbor, which is several times as fast as lxml; a group of rules with XPath in it, or with CSS that
-lexbor does not know, runs on parsel as a whole, so that all its rules see the same tree. Rules on JSON look
-into the value they are given, into the page, or into what `json` and `data` name.
+CSS runs on lexbor, which is several times as fast as lxml. A group of rules with an XPath, or with CSS that lexbor does
+not support, runs on parsel as a whole, so that all its rules see the same tree. Rules for JSON are applied to the JSON value
+they are given, to the page, or to what `json` or `data` names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.settings import SelectorTable
 
 Kind = Literal["lexbor", "parsel", "json"]
 Scope = Any
-"""LexborNode, parsel.Selector or Json, as the Kind says."""
+"""A LexborNode, parsel.Selector or Json, depending on the Kind."""
 Find = Callable[[Scope, Document], list[Any]]
 
 _BREAK_FIRST = re.compile(r"<(?:pre|textarea|listing)(?: [^>]*)?>(?=\n)")
@@ -32,7 +32,7 @@ _PSEUDO = re.compile(r"^(?P<css>[^:]*(?::(?!:)[^:]*)*?)(?:::(?:(?P<text>text)|at
 
 
 def kind_for(rules: Iterable[SelectorTable]) -> Kind:
-    """What a group of rules runs on. json: none of them looks into HTML."""
+    """What a group of rules runs on: "json" when none of them reads HTML."""
     group = [rule for rule in rules if rule.css is not None or rule.xpath is not None or rule.json_ is not None]
     if not group:
         return "json"
@@ -66,12 +66,12 @@ def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
         return "lexbor", lambda scope, document: scope.css(css)
     if kind == "parsel":
         return "parsel", lambda scope, document: list(select(scope, rule))
-    # HTML inside of JSON: the page as a whole is not HTML, so nothing is meant but its markup.
+    # A CSS rule among rules for JSON: the only HTML it can mean is the page itself.
     return "lexbor", lambda scope, document: document.lexbor.css(split_css(rule.css or "")[0])
 
 
 def finder(rule: SelectorTable, kind: Kind) -> Find:
-    """All that a rule matches, as text or JSON. The result raises RuleFailedError."""
+    """A function that finds all matches of a rule, as text or JSON. It raises RuleFailedError."""
     if rule.page is not None or rule.header is not None:
         return lambda scope, document: _of_page(rule, document)
     if rule.is_json:
@@ -88,7 +88,7 @@ def finder(rule: SelectorTable, kind: Kind) -> Find:
 
 
 def split_css(css: str) -> tuple[str, bool, str]:
-    """The CSS of elements, whether ::text follows it, and the attribute of ::attr(), "" for none."""
+    """The CSS without its pseudo-element, whether that was ::text, and the attribute of ::attr(), "" for none."""
     match = _PSEUDO.match(css)
     assert match is not None  # such rules run on parsel
     return match["css"].strip() or "*", bool(match["text"]), match["attr"] or ""
@@ -109,21 +109,21 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
 
 
 def _markup(node: LexborNode) -> str:
-    """An element as HTML that means the same when it is read again: a line break right after <pre> is left out then."""
+    """An element as HTML that is parsed to the same element again: parsers drop a line break right after <pre>."""
     html = node.html or ""
     return _BREAK_FIRST.sub(r"\g<0>\n", html) if "<pre" in html or "<textarea" in html or "<listing" in html else html
 
 
 def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
-    """The matches of a rule of XPath, or of CSS that lexbor does not know. Raises RuleFailedError."""
+    """The matches of an XPath, or of CSS that lexbor does not support. Raises RuleFailedError."""
     try:
         return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
-    except (ValueError, TypeError, re.error) as error:  # an XPath whose functions do not fit what they are given
+    except (ValueError, TypeError, re.error) as error:  # an XPath with functions that fail for their arguments
         raise RuleFailedError(str(error)) from error
 
 
 def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> list[str]:
-    """What a rule's matches say: attributes and text nodes as they stand, elements with all their text."""
+    """The text of a rule's matches: attributes and text nodes unchanged, elements with all their text."""
     found: list[str] = []
     for match in matches:
         if not hasattr(match.root, "tag"):
@@ -138,7 +138,7 @@ def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> lis
 
 
 def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Find:
-    """Lists are spread out: a rule that finds a list has found its entries. whole: they are values as they are."""
+    """A function that finds the values of a rule for JSON. The entries of a list are separate values, unless `whole`."""
     expression = jmespath.compile(rule.jmes or "@")
     where = _json_source(rule, kind)
 
@@ -152,7 +152,7 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
                 raise RuleFailedError(f"{rule.jmes!r}: {str(error).partition(chr(10))[0]}") from error
             found += match if isinstance(match, list) and not whole else [] if match is None else [match]
         found = [entry for entry in found if entry is not None]
-        if problems and not found:  # what is looked for may be in what could not be read
+        if problems and not found:  # the value may be in the part that could not be read
             raise RuleFailedError("; ".join(problems[:3]))
         return found
 
@@ -160,7 +160,7 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
 
 
 def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, list[str]], list[Any]]:
-    """What a jmes looks into; what of it cannot be read is added to the list."""
+    """A function that returns the JSON values to which a jmes is applied, and appends what cannot be read to its last argument."""
     if rule.data is not None:
         name = rule.data
 
@@ -186,7 +186,7 @@ def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, 
 
 
 def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[Any]:
-    """The data of script elements. Of several, those that are no JSON by their type are code that needs no reading."""
+    """The data of script elements. A problem with a script of several is reported only when its type says that it is JSON."""
     values: list[Any] = []
     for text, kind in found:
         read, problem = embedded_data.read_script(text, kind=kind or "")

@@ -1,4 +1,4 @@
-"""`items` of a spider: what is one item on a page, what its fields are, and which items are refused and why."""
+"""Extract items from a page by [spiders.NAME.items]: its items, their fields, and the items that are rejected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 @dataclass(frozen=True)
 class Refused:
-    """An item that is not as the settings want it. data: its fields as far as they could be read."""
+    """An item that does not meet the settings. data: the fields that could be read."""
 
     data: dict[str, Json]
     reason: str
@@ -28,7 +28,7 @@ class Refused:
 
 @dataclass
 class Extracted:
-    """The items of one page, and those that were refused. links: the details page of each item, "" for none."""
+    """The items of one page and the rejected ones. links: the URL of each item's details page, "" for none."""
 
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
@@ -36,17 +36,17 @@ class Extracted:
 
 
 class ItemRules:
-    """Fields applied to every match of `each`, or to the page as a whole."""
+    """Applies the fields to each match of `each`, or to the whole page."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None = None,
                  link: SelectorTable | None = None) -> None:
-        """link: to the details page of an item, looked for where its fields are."""
+        """link: the rule for the link to an item's details page, applied where the fields are."""
         outer = kind_for([*all_rules(fields, each), *([link] if link is not None else [])])
         self._record = _FieldGroup(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
 
     def extract(self, document: Document) -> Extracted:
-        """The items of a page. One whose fields are all empty is none; without `each` the page is the item."""
+        """The items of a page. A match whose fields are all empty is no item. Without `each` the page is the item."""
         extracted = Extracted()
         try:
             scopes = self._record.scopes(root(document, self._record.outer), document)
@@ -56,7 +56,7 @@ class ItemRules:
             problems: list[str] = []
             data = self._record.read(scope, document, problems)
             if self._record.is_empty(data):
-                # Such a match of `each` is no item, even where a field is required: a heading among the rows.
+                # A match of `each` without any field is no item, even when a field is required: a heading among the rows.
                 if problems and not self._record.many:
                     extracted.refused.append(Refused(data, "; ".join(problems)))
                 continue
@@ -78,7 +78,7 @@ class ItemRules:
             return ""
 
     def extract_onto(self, listed: dict[str, Json], document: Document) -> Extracted:
-        """An item of a listing with the fields of its details page; what is empty there does not hide what was listed."""
+        """An item of a listing with the fields of its details page added. An empty field there does not replace a listed one."""
         problems: list[str] = []
         data = self._record.read(root(document, self._record.outer), document, problems)
         whole = listed | {name: value for name, value in data.items() if value not in _EMPTY or name not in listed}
@@ -86,7 +86,7 @@ class ItemRules:
 
 
 def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:
-    """Every rule of a group of fields, those of nested records too."""
+    """Every rule of a group of fields, including those of nested records."""
     if each is not None:
         yield each
     for rule in fields.values():
@@ -97,7 +97,7 @@ def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> I
 
 
 class _FieldGroup:
-    """A group of fields, with the scopes they are read in."""
+    """A group of fields, and the scopes that they are applied to."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None, kind: Kind) -> None:
         self.outer = kind
@@ -111,11 +111,11 @@ class _FieldGroup:
         return self._each(scope, document) if self.many else [scope]
 
     def read(self, scope: Scope, document: Document, problems: list[str]) -> dict[str, Json]:
-        """The fields in one scope; what is wrong with them is added to problems."""
+        """The fields in one scope. Their problems are appended to `problems`."""
         return {name: entry.read(scope, document, problems) for name, entry in self._fields}
 
     def is_empty(self, data: dict[str, Json]) -> bool:
-        """Whether nothing was found: defaults alone make no record."""
+        """Whether no field was found. Defaults do not count."""
         return all(data[name] in _EMPTY or data[name] == entry.rule.default for name, entry in self._fields)
 
 

@@ -1,4 +1,4 @@
-"""Links that a crawl treats in its own way: tracking parameters left out, ftp: told why it is not fetched."""
+"""Clean links: remove tracking parameters; recognise ftp: links."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 
 
 def ftp(link: str) -> str:
-    """An ftp: or ftps: link as it stands, "" for any other: as a download it is told why it is not fetched."""
+    """An ftp: or ftps: link, "" for any other. Downloads report such a link as failed, with the reason."""
     return link.strip() if _FTP.fullmatch(link.strip()[:MAX_LENGTH]) else ""
 
 
 def without_tracking(url: str, drop: frozenset[str] = frozenset()) -> str:
-    """A URL without the parameters that only say where a visitor came from, and those that `drop` names: of the query,
-    and of the path (`;jsessionid=…`). The rest stays in its order."""
+    """The URL without tracking parameters in its query, and without the parameters named in `drop`, in its query and in its
+    path (`;jsessionid=…`). The others keep their order."""
     head, mark, query = url.partition("?")
     if drop and ";" in head:
         head = _without_path_parameters(head, drop)
@@ -30,7 +30,7 @@ def without_tracking(url: str, drop: frozenset[str] = frozenset()) -> str:
 
 
 def _without_path_parameters(head: str, drop: frozenset[str]) -> str:
-    """RFC 3986, 3.3: parameters of a path segment follow it, each after a semicolon."""
+    """Remove parameters of path segments, which follow a segment after a semicolon (RFC 3986, 3.3)."""
     scheme, slashes, rest = head.partition("://")
     host, *segments = rest.split("/")
     kept = [";".join([name, *(each for each in parameters if each.partition("=")[0] not in drop)])

@@ -1,4 +1,4 @@
-"""`follow` and `download`: rules whose matches are links, allowed or denied."""
+"""Apply `follow` and `download`: find links, filter them by allow, deny and hosts, and count those left out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pipeline.urls import absolute
 
 _MAX_OFFSITE = 10_000
 _ADDRESS = re.compile(r"\s*(https?:|[/\\]{2})", re.IGNORECASE)
-"""The beginning of a link that names a host, where `mailto:` and `javascript:` do not."""
+"""Matches the beginning of a link with a host; `mailto:` and `javascript:` have none."""
 
 
 class Allowed:
-    """Whether a URL may be followed: one of `allow` matches (where there are any) and none of `deny`.
+    """Tests whether a URL is allowed: a pattern of `allow` matches (if there are any) and none of `deny`.
 
-    A pattern with characters beyond ASCII, of which a URL has none, is for the URL as it is read: percent-decoded.
+    A pattern with characters beyond ASCII, which no URL contains, is applied to the percent-decoded URL.
     """
 
     def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
@@ -46,14 +46,16 @@ def _matches(pattern: regex.Pattern[str], url: str) -> bool:
 
 
 def hosts_of(table: SpiderTable) -> HostSet:
-    """The hosts a spider may go to: those of its starts, and those it names."""
+    """The hosts that a spider may follow links to: those of its starts and of `hosts`."""
     return HostSet([*(start.url for start in table.start), *table.hosts])
 
 
 class LinkRules:
-    """`follow` or `download`: rules whose matches are links. allow, deny: regular expressions on the whole URL.
+    """The rules of `follow` or `download`. allow, deny: regular expressions for the whole URL.
 
-    hosts: where links may lead; None: anywhere. for_files: of downloads, whose URLs keep all their parameters."""
+    hosts: the hosts that links may lead to; None: any. for_files: the rules are those of downloads, whose URLs keep all their
+    parameters.
+    """
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
                  drop: Iterable[str] = (), hosts: HostSet | None = None, for_files: bool = False) -> None:
@@ -67,11 +69,14 @@ class LinkRules:
 
     @classmethod
     def to_follow(cls, table: SpiderTable) -> Self:
-        """`follow` of a spider, with all that limits it."""
+        """The rules of a spider's `follow`, with its allow, deny, drop_params and hosts."""
         return cls(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params, hosts=hosts_of(table))
 
     def links(self, document: Document) -> list[str]:
-        """Absolute http(s) URLs (of files also ftp, to be refused with a reason) without fragments, each once, in the order of the page. Raises RuleFailedError."""
+        """Absolute http(s) URLs without fragments, each once, in the order of the page. Raises RuleFailedError.
+
+        For files also ftp: URLs, which the download pool refuses with a reason.
+        """
         found: dict[str, None] = {}
         for reader in self._readers:
             for link in dict.fromkeys(reader.links(document)):
@@ -92,7 +97,7 @@ class LinkRules:
         return "/".join(url.split("/", 3)[:3]) + "/"
 
     def is_here(self, url: str) -> bool:
-        """Whether a URL leads to one of the hosts; one that does not is told of by left_out."""
+        """Whether a URL leads to one of the hosts. Others are added to left_out()."""
         if self.hosts is None or url in self.hosts:
             return True
         self._leave_out(url)
@@ -104,7 +109,8 @@ class LinkRules:
             self._offsite.append(url)
 
     def left_out(self) -> list[str]:
-        """Links to other hosts, or to none that browsers open, left out since the last call, each once as far as memory goes."""
+        """Links left out since the last call: to other hosts, or to hosts that no browser opens. Each is returned once, as long
+        as there are no more than _MAX_OFFSITE."""
         found, self._offsite = self._offsite, []
         return found
 

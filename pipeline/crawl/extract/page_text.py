@@ -1,10 +1,9 @@
-"""A page as the lines a reader sees, and what in them is noise."""
+"""Convert a page to lines of text, as a reader sees them, and remove noise from them, for watched pages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import AnyStr
 
 import regex
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -19,130 +18,122 @@ _BLOCKS = frozenset([
     "ul"])
 _CELLS = frozenset(("td", "th"))
 _CELL = " | "
-_UNSEEN = frozenset(["head", "script", "style", "template", "noscript", "svg", "iframe", "object", "math", "canvas"])
-_KEPT = frozenset(["pre", "textarea", "listing", "xmp", "plaintext"])
-"""Elements whose lines are lines."""
+_INVISIBLE = frozenset(["head", "script", "style", "template", "noscript", "svg", "iframe", "object", "math", "canvas"])
+_PREFORMATTED = frozenset(["pre", "textarea", "listing", "xmp", "plaintext"])
+"""Elements whose line breaks and blanks are kept."""
 _BLANKS = re.compile(r"\s+")
 # Bytes that no text has (WHATWG MIME Sniffing, 3): not tab, line feed, form feed, carriage return or escape.
 _BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
-_UNTOLD = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown", "*/*")
+_UNSPECIFIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown", "*/*")
 # What begins an HTML document where no type says so (WHATWG MIME Sniffing, 7.1).
 _HTML_START = re.compile(r"\ufeff?\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|"
                          r"title|b|body|br|p)[\s>]", re.IGNORECASE | re.DOTALL)
 _XHTML_START = re.compile(r"[^<]{0,100}<\?xml.{0,500}?<html[\s>]", re.IGNORECASE | re.DOTALL)
 
 
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
-          (b"\xfe\xff", "utf-16"),
-          (b"<\x00", "utf-16-le"), (b"\x00<", "utf-16-be"), (b"{\x00", "utf-16-le"), (b"\x00{", "utf-16-be"))
-"""How a text begins, and what it is in (XML 1.0, appendix F)."""
-
-
-_AMPERSAND = r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&(?!#\d+;|#[xX][\da-fA-F]+;|[a-zA-Z][a-zA-Z\d.]*;)"
-_BARE_AMPERSAND = re.compile(_AMPERSAND, re.DOTALL)
-_BARE_AMPERSAND_BYTES = re.compile(_AMPERSAND.encode(), re.DOTALL)
-
-
-def marked_encoding(body: bytes) -> str | None:
-    """The encoding that the first bytes of XML or JSON tell: a byte order mark, or the zeros of UTF-16."""
-    return next((name for mark, name in _MARKS if body.startswith(mark)), None)
-
-
-def with_bare_ampersands_escaped(xml: AnyStr) -> AnyStr:
-    """XML whose "AT&T" and "?a=1&b=2" are made what they mean; CDATA and comments stay as they are."""
-    if isinstance(xml, bytes):
-        return _BARE_AMPERSAND_BYTES.sub(lambda match: b"&amp;" if match[0] == b"&" else match[0], xml)
-    return _BARE_AMPERSAND.sub(lambda match: "&amp;" if match[0] == "&" else match[0], xml)
-
-
 def is_html(text: str, content_type: str) -> bool:
-    """Whether a browser shows a response as a page, and not as the text it is; where its type does not say, by its start."""
+    """Whether a browser shows a response as a page and not as plain text: by its type, or by its start when that is unspecific."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind in _HTML_TYPES:
         return True
     if kind in ("application/xml", "text/xml"):
         return bool(_XHTML_START.match(text[:3000]))
-    return kind in _UNTOLD and bool(_HTML_START.match(text[:3000]) or _XHTML_START.match(text[:3000]))
+    return kind in _UNSPECIFIC_TYPES and bool(_HTML_START.match(text[:3000]) or _XHTML_START.match(text[:3000]))
 
 
 def is_binary(text: str) -> bool:
-    """Whether it has characters that no text has."""
+    """Whether the text has control characters that no text contains."""
     return bool(_BINARY.search(text))
 
 
 def plain_text(text: str) -> str:
-    """A text that is no HTML, line by line as it is: one kind of line end, no blanks at the ends of lines."""
+    """A text that is not HTML, with its line ends unified and the blanks at the ends of lines removed."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def page_text(html: str) -> str:  # noqa: C901  one walk through a tree
-    """The text of a page or of a part of it: a line for each block, blanks made one, table cells apart by a bar.
+def page_text(html: str) -> str:
+    """The text of a page, or of a part of it: a line for each block, blanks joined to one, a bar between table cells.
 
-    <pre> and <textarea> keep their lines, blank ones too, and the blanks they begin with.
+    <pre> and <textarea> keep their lines, their blank lines and the blanks at the beginning of lines.
     """
     root = LexborHTMLParser(html or "<html></html>").root
     assert root is not None
-    lines: list[str] = []
-    line: list[str] = []
-    kept = 0  # how many elements around keep their lines
-
-    def end_line(*, broken: bool = False) -> None:
-        """broken: by a line break that is kept, which makes a blank line one, too."""
-        if not line and not broken:
-            return
-        whole = "".join(line)
-        text = whole.rstrip() if kept else " ".join(whole.split()).strip(" |")
-        line.clear()
-        if text or broken:
-            lines.append(text)
-
-    # Iterative: a broken page may nest tens of thousands of elements.
+    lines = _Lines()
+    # Iterative, since a broken page may nest tens of thousands of elements. None with a text: the end of an element.
     waiting: list[tuple[LexborNode | None, str]] = [(root, "")]
     while waiting:
         node, closing = waiting.pop()
         if node is None:
-            if closing == _CELL:
-                line.append(closing)
-            else:
-                end_line()
-                kept -= closing == "kept"
+            lines.close(closing)
             continue
         tag = node.tag
         if tag == "-text":
-            parts = (node.text_content or "").split("\n") if kept else [node.text_content or ""]
-            for part in parts[:-1]:
-                line.append(part)
-                end_line(broken=True)
-            line.append(parts[-1])
+            lines.add(node.text_content or "")
             continue
-        if tag is None or tag in _UNSEEN or tag.startswith("-"):
+        if tag is None or tag in _INVISIBLE or tag.startswith("-"):
             continue
         if tag in _CELLS:
             waiting.append((None, _CELL))
-        elif tag in _KEPT:
-            end_line()
-            kept += 1
-            waiting.append((None, "kept"))
+        elif tag in _PREFORMATTED:
+            lines.end()
+            lines.preformatted += 1
+            waiting.append((None, "preformatted"))
         elif tag == "br":
-            end_line(broken=kept > 0)
+            lines.end(line_break=lines.preformatted > 0)
         elif tag in _BLOCKS:
-            end_line()
-            waiting.append((None, "line"))
+            lines.end()
+            waiting.append((None, "block"))
         waiting += [(child, "") for child in reversed(list(node.iter(include_text=True)))]
-    end_line()
-    return "\n".join(lines)
+    lines.end()
+    return "\n".join(lines.done)
+
+
+class _Lines:
+    """The lines of a text while it is read. preformatted: how many open elements keep their lines."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.preformatted = 0
+        self._line: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Add the text of a text node."""
+        if self.preformatted:
+            *before, text = text.split("\n")
+            for part in before:
+                self._line.append(part)
+                self.end(line_break=True)
+        self._line.append(text)
+
+    def end(self, *, line_break: bool = False) -> None:
+        """End the present line. line_break: at a line break that is kept, so that a blank line is a line too."""
+        if not self._line and not line_break:
+            return
+        whole = "".join(self._line)
+        text = whole.rstrip() if self.preformatted else " ".join(whole.split()).strip(" |")
+        self._line.clear()
+        if text or line_break:
+            self.done.append(text)
+
+    def close(self, closing: str) -> None:
+        """End an element: a table cell, a block, or one that keeps its lines."""
+        if closing == _CELL:
+            self._line.append(closing)
+        else:
+            self.end()
+            self.preformatted -= closing == "preformatted"
 
 
 class Noise:
-    """Regular expressions whose matches are not worth a change: dates, counters, advertisements."""
+    """Regular expressions whose matches are no change of a page: dates, counters, advertisements."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [regex.compile(pattern) for pattern in patterns]
 
     def without(self, text: str) -> str:
-        """The lines with all noise cut out; a line that was nothing else is left out. Raises RuleFailedError."""
+        """The text without its noise. A line that consists of noise is removed. Raises RuleFailedError."""
         if not self._patterns:
             return text
         kept = ((line, self._cut(line)) for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""Numbered pages: the next page of a listing by number, offset or cursor, in its URL, its form or its JSON."""
+"""Pagination: request the next page of a listing by number, offset or cursor, in the query, a form or JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
 
 PAGE = "pipeline_page"
-"""The meta key of a page that is not the first of its start: its number, its value, and what the one before had."""
+"""The meta key of a page that is not the first one: its number and value, and a hash of the items of the page before."""
 _FILLED = "pipeline_page_filled"
 
 
 class Pages:
-    """Says which page comes after one. Everything it needs to know travels with the request."""
+    """Makes the request of the next page. All state is in the meta of the requests."""
 
     def __init__(self, table: PagesTable) -> None:
         self._table = table
@@ -35,7 +35,7 @@ class Pages:
         meta = response.meta
         here: dict[str, Json] = meta.get(PAGE) or {}
         if not here and (meta.get("depth", 0) or VARIANT in meta):
-            return None  # neither a start nor a page of one
+            return None  # neither a start nor one of its further pages
         number = here.get("number", 0) + 1
         if self._table.limit and number >= self._table.limit:
             return None
@@ -44,7 +44,7 @@ class Pages:
             value = next((found for found in self._cursor.values(document) if found not in ("", False)), None)
             if value is None:
                 return None
-        elif not items or had == here.get("had"):  # many sites answer with their last page for ever
+        elif not items or had == here.get("had"):  # many sites answer with their last page for all higher numbers
             return None
         else:
             value = self._table.first + number * self._table.step
@@ -59,7 +59,7 @@ class Pages:
 
 
 class FillPageNumber:
-    """Puts the page's number into the form or JSON that its start sends; after FillStartRequest has filled that in."""
+    """Adds the number of a page to the form or JSON of its start, after FillStartRequest has added that body."""
 
     def __init__(self, crawler: Crawler) -> None:
         pages = context_of(crawler).table.pages
@@ -83,19 +83,19 @@ class FillPageNumber:
             body = with_field(body, name, value)
         if request.method == "POST":
             return request.replace(body=body, meta=meta)
-        # The start itself was no form: its page has one.
+        # The start was a GET: its page contains the form.
         headers = {**request.headers, "Content-Type": "application/x-www-form-urlencoded"}
         return request.replace(method="POST", body=body, headers=headers, meta=meta)
 
 
 def _hidden_fields(document: Document, form: str) -> list[list[str]]:
-    """Names and values of the hidden fields of the first form that CSS matches; none where there is no such form."""
+    """Names and values of the hidden fields of the first form that the CSS selector matches; none when there is no such form."""
     found = document.parsel.css(form)[:1].css("input[type=hidden][name]")
     return [[field.attrib["name"], field.attrib.get("value", "")] for field in found]
 
 
 def with_param(url: str, name: str, value: str) -> str:
-    """A URL with one query parameter set, in its place or at the end."""
+    """A URL with one query parameter set, where it was or at the end."""
     head, _, query = url.partition("#")[0].partition("?")
     return f"{head}?{_set_pair(query, quote_plus(name), quote_plus(value))}"
 
@@ -116,7 +116,7 @@ def _set_pair(pairs: str, name: str, value: str) -> str:
 
 
 def with_member(body: bytes, path: str, value: Json) -> bytes:
-    """A JSON body with one member set; path: names with points between them."""
+    """A JSON body with one member set. path: names separated by dots."""
     document: Any = json.loads(body) if body else {}
     *outer, name = path.split(".")
     inside = document

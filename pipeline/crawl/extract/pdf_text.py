@@ -1,7 +1,7 @@
 """Convert a PDF to an HTML page of its text, in a process of its own (`python -m pipeline.crawl.extract.pdf_text`).
 
-A PDF is somebody else's program for a large parser in C: what it makes of it must not be able to hold up a crawl, fill
-its memory or end it.
+A PDF is untrusted input for a large parser written in C. In a process of its own the parser can neither delay the crawl,
+nor fill its memory, nor crash it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CPU_S = 20
 
 
 def page_of(data: bytes) -> str:
-    """`section#page-1` and so on, with a `p` for each line. Raises ValueError for what is no PDF, or has a password."""
+    """HTML with a `section#page-1` and so on, and a `p` for each line. Raises ValueError for no PDF, or one with a password."""
     import pypdfium2  # noqa: PLC0415  an extra
 
     try:
@@ -36,7 +36,7 @@ def page_of(data: bytes) -> str:
 
 
 def main() -> None:
-    """From stdin to stdout; what is wrong goes to stderr in one line, and makes the exit code 1."""
+    """Convert stdin to stdout. An error is one line on stderr, with exit code 1."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     try:

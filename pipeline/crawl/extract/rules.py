@@ -1,4 +1,4 @@
-"""One rule on whole documents: the values it gives, and the links it matches."""
+"""Apply one rule to whole documents: its values, or the links that it matches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SRCSET = re.compile(r"::attr\(\s*(?:data-)?srcset\s*\)|@(?:data-)?srcset\b")
 _CANDIDATE = re.compile(r"[\s,]*(\S+)")
 _DESCRIPTORS = re.compile(r"[^,(]*(?:\([^)]*\)?[^,(]*)*,?")
 _LINKS = ("href", "src", "data-src", "srcset", "data-srcset", "data", "poster", "action", "content")
-"""What links, of an element that has several the first; what srcset names are all one's."""
+"""Attributes with a link. Of an element with several of them the first one counts; a srcset may contain several links."""
 _OF_ONE_ELEMENT = {"data": "object", "poster": "video"}
 
 
 class Reader:
-    """One rule on whole documents."""
+    """One rule, compiled, applied to whole documents."""
 
     def __init__(self, rule: SelectorTable) -> None:
         self.rule = rule
@@ -35,12 +35,12 @@ class Reader:
         return [entry for entry in found if entry is not None]
 
     def links(self, document: Document) -> list[str]:
-        """What its matches link to, as it is written there. Raises RuleFailedError."""
+        """The links of the rule's matches, as they are written in the document. Raises RuleFailedError."""
         return self._find_links(root(document, self._kind), document)
 
 
 def link_finder(rule: SelectorTable, kind: Kind) -> Find:
-    """The links a rule matches: their text where the rule asks for text, else the first link attribute."""
+    """A function that finds the links of a rule: the values of a rule for text, JSON or an attribute, else a link attribute."""
     if _SRCSET.search(rule.css or rule.xpath or ""):
         find, convert = finder(rule, kind), converter(rule)
         return lambda scope, document: [

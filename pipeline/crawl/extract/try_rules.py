@@ -1,4 +1,4 @@
-"""One page and each rule of a spider with what it matched, for fitting selectors."""
+"""The report of `pipeline try`: one page, and what each rule of a spider matches on it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LENGTH = 120
 
 
 def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider]) -> dict[str, Json]:
-    """Each rule's matches on one page (the first few), and the items the page gives.
+    """The first matches of each rule on one page, and the items of the page.
 
-    body: as it came, which is what feeds and sitemaps are read from. Raises SpiderError for a page that is none.
+    body: the undecoded body, from which feeds and sitemaps are read. Raises SpiderError when the page is not a feed or sitemap.
     """
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
                               "rules": [], "links": [], "items": [], "rejected": []}
@@ -56,7 +56,7 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
 
 
 def session_note(session: Session, page: Page) -> str:
-    """What a page says of a session that was proved just before it was fetched; "" for nothing amiss, or without a login."""
+    """A warning when a page looks as if the session had expired, although it was valid before; "" for none, or without a login."""
     login_state = session.login_state
     if login_state is None:
         return ""
@@ -78,7 +78,7 @@ def session_note(session: Session, page: Page) -> str:
 
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], found: dict[str, Json]) -> None:
-    """What a spider without item rules makes of the page, by letting it."""
+    """Add what a spider without item rules yields for the page, by calling its parse()."""
     made: type[Response] = responsetypes.from_args(
         headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
     options: dict[str, Any] = {"headers": dict(document.headers)}
@@ -92,7 +92,7 @@ def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: t
 
 
 def _followed(rules: LinkRules, document: Document) -> list[str]:
-    """What is left of the links after allow, deny and hosts."""
+    """The links that remain after allow, deny and hosts."""
     try:
         return rules.links(document)
     except RuleFailedError:  # told with its rule
@@ -121,7 +121,7 @@ def _fields(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | N
 
 def _group(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None, *, scopes: Sequence[Scope],
            kind: Kind, document: Document) -> Iterator[dict[str, Json]]:
-    """Fields in the scopes of their record, and records within it in theirs."""
+    """The fields of a record, applied to its scopes, and the nested records, applied to theirs."""
     if each is not None:
         inner: list[Scope] = []
         kind, find = parts(each, kind)

@@ -1,4 +1,4 @@
-"""From what a rule matched to the value of a field: regular expression, strip, type."""
+"""Convert the match of a rule to the value of a field: regular expression, strip, type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.settings import SelectorTable
 
 _MACHINE = re.compile(r"::attr\((?:content|value|data-[\w-]+)\)|@(?:content|value|data-[\w-]+)\b")
 _LINK = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
-_LONGEST_DATE = 100  # characters; a guess takes longer the more there are
+_LONGEST_DATE = 100  # characters; the time of a guess grows with them
 
 __all__ = ["Convert", "RuleFailedError", "as_text", "converter", "number", "search"]
 
@@ -25,7 +25,7 @@ Convert = Callable[[Json, Document], Json]
 
 
 def converter(rule: SelectorTable) -> Convert:
-    """What makes one match of a rule its value; None for no value. The result raises RuleFailedError."""
+    """A function that converts one match of a rule to its value, None for no value. It raises RuleFailedError."""
     typed = _typed(rule)
     if rule.regex is None and rule.strip is None:
         return typed
@@ -62,7 +62,7 @@ def _typed(rule: SelectorTable) -> Convert:
 
 
 def _as_line(found: Json, document: Document) -> Json:
-    return " ".join((found if isinstance(found, str) else as_text(found)).split())  # nearly all are, and there are many
+    return " ".join((found if isinstance(found, str) else as_text(found)).split())  # most values are str: saves a call
 
 
 def _as_url(found: Json, document: Document) -> Json:
@@ -86,7 +86,7 @@ def _as_number(found: Json, decimal: str | None) -> Json:
 
 
 def _price_converter(rule: SelectorTable) -> Convert:
-    from pipeline.crawl.extract import prices  # noqa: PLC0415  its patterns take 0.1 s to load, and few rules need them
+    from pipeline.crawl.extract import prices  # noqa: PLC0415  compiling its patterns takes 0.1 s, and few rules need them
 
     is_data = rule.data in ("json-ld", "microdata", "opengraph") or _MACHINE.search(rule.css or rule.xpath or "") is not None
 
@@ -120,14 +120,14 @@ def _as_date(found: Json, form: str | None) -> Json:
     moment = _read_date(" ".join(text.split()), form)
     if moment is None:
         raise RuleFailedError(f"{short(text)} is no date" + (f" as in {form!r}" if form else ""))
-    # A date without a time of day stays one.
+    # A date without a time of day gets none.
     day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
     return moment.date().isoformat() if day_only else moment.isoformat()
 
 
 def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
-    """Only whole dates: "3 days ago" and "in May" would be another day with every run."""
-    import dateparser  # noqa: PLC0415  an extra; settings that name it were refused without it
+    """Guess a complete date only: "3 days ago" and "in May" would be another day with each run."""
+    import dateparser  # noqa: PLC0415  an extra; without it, settings with `guess` are refused
 
     text = " ".join(as_text(found).split())
     if not text:
