@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
@@ -14,7 +15,14 @@ from urllib3.exceptions import DecodeError, IncompleteRead, NameResolutionError,
 
 from pipeline.errors import FetchError, PipelineError, ProxyError, TlsError
 from pipeline.session.proxies.config import shown_proxy
-from pipeline.session.responses.errors import CutShortError, DecodingError, HeadError, cut_short
+from pipeline.session.responses.errors import (
+    CutShortError,
+    DecodingError,
+    HeadError,
+    NotHttpError,
+    cut_short,
+    shown_bytes,
+)
 from pipeline.text import clean_line, shown_url
 
 _CERTIFICATE_FIXES = {
@@ -25,6 +33,8 @@ _CERTIFICATE_FIXES = {
 _OWN_AUTHORITY = "if the site has its own authority, name its certificate in ca_file"
 HUNG_UP = "the proxy hung up before there was an answer from {where}"
 HUNG_UP_FIX = "check that the proxy works and allows that address, and that the site answers without it"
+NO_HTTP = "the proxy did not answer with HTTP but {said}"
+NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # an answer to CONNECT is the proxy's own
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
               requests.exceptions.InvalidHeader)
@@ -53,7 +63,7 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
 def is_of_proxy(error: requests.RequestException) -> bool:
     """Whether the proxy itself failed or refused us, before anything was sent to a site: another one may serve."""
     chain = list(_chain(error))
-    if any(isinstance(cause, (socks.ProxyConnectionError, socks.SOCKS5AuthError)) for cause in chain):
+    if any(isinstance(cause, (socks.ProxyConnectionError, socks.SOCKS5AuthError)) for cause in chain) or _said_to_connect(chain):
         return True
     if not isinstance(error, requests.exceptions.ProxyError):
         return False
@@ -112,10 +122,8 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
             "authentication" in text.lower() and ("407" in text or "SOCKS5" in text)) or _TUNNEL_REFUSED.search(text):
         return ProxyError("the proxy refused the user name or password", where=shown,
                           fix="correct this proxy's user and password in [proxies]")
-    if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
-           for cause in chain):
-        return ProxyError("does not speak SOCKS5 on that port", where=shown, retry=True,
-                          fix="correct the proxy's scheme or port in [proxies]")
+    if what := _other_protocol(chain, where, proxy):
+        return ProxyError(what, where=shown, fix=NO_HTTP_FIX, retry=True)
     if any(isinstance(cause, socks.SOCKS5Error) for cause in chain):
         said = next(str(cause) for cause in chain if isinstance(cause, socks.SOCKS5Error))
         return ProxyError(f"the proxy could not reach {where}: {clean_line(said, 80)}", where=shown,
@@ -123,9 +131,8 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
     if not isinstance(error, requests.exceptions.ProxyError) and not any(
             isinstance(cause, socks.ProxyError) for cause in chain):
         before_answer = isinstance(error, requests.exceptions.ConnectionError) and getattr(error, "request", None) is not None
-        if before_answer and not not_whole(error) and (was_dropped(error) or any(isinstance(cause, ssl.SSLEOFError) for cause in chain)):
-            return ProxyError(HUNG_UP.format(where=where), where=shown, fix=HUNG_UP_FIX, retry=True)
-        return None
+        hung_up = before_answer and not not_whole(error) and (was_dropped(error) or any(isinstance(cause, ssl.SSLEOFError) for cause in chain))
+        return _hung_up(where, shown) if hung_up else None
     tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
     if tunnel:
         status = tunnel.removeprefix("Tunnel connection failed:").strip()
@@ -133,12 +140,36 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
                           fix="check the address, or what the proxy allows", retry=status[:1] == "5")
     if tls := _tls_fault(error, chain):
         return ProxyError(tls[0], where=shown, fix=tls[1], retry=tls[2])
+    if was_dropped(error):
+        return _hung_up(where, shown)
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
         reason = "its name is not known"
     else:
-        reason = _system_reason(chain) or ("it hung up" if was_dropped(error) else "no answer in time")
+        reason = _system_reason(chain) or "no answer in time"
     return ProxyError(f"the proxy is down: {reason}; nothing was sent around it", where=shown,
                       fix="start it, or change this spider's proxy", retry=True)
+
+
+def _hung_up(where: str, shown: str) -> ProxyError:
+    return ProxyError(HUNG_UP.format(where=where), where=shown, fix=HUNG_UP_FIX, retry=True)
+
+
+def _other_protocol(chain: list[BaseException], where: str, proxy: str) -> str:
+    """That the proxy does not speak the protocol of its scheme, "" where it does."""
+    if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
+           for cause in chain):
+        return "does not speak SOCKS5 on that port"
+    said = _said_to_connect(chain)
+    if not said and where.startswith("http:") and proxy.startswith("http"):
+        said = next((str(cause).partition(" but ")[2] for cause in chain if isinstance(cause, NotHttpError)), "")
+    return NO_HTTP.format(said=said) if said else ""
+
+
+def _said_to_connect(chain: list[BaseException]) -> str:
+    """What a proxy answered to CONNECT, where that is no HTTP; the answers of sites are read by this program's own rules."""
+    line = next((str(cause) for cause in chain if isinstance(cause, http.client.BadStatusLine)
+                 and not isinstance(cause, http.client.RemoteDisconnected)), "")
+    return f"with {shown_bytes(line.encode('latin-1', 'replace'))}" if line else ""
 
 
 def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> tuple[str, str, bool] | None:

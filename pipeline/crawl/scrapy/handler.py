@@ -35,7 +35,7 @@ from scrapy.http.request import NO_CALLBACK
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.octet_headers import OctetsRequest, received_headers
-from pipeline.crawl.scrapy.proxy_errors import refuses_password
+from pipeline.crawl.scrapy.proxy_errors import is_of_tunnel, refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError, use_lenient_protocol
 from pipeline.errors import FetchError
 from pipeline.hosts import place_of
@@ -86,7 +86,7 @@ class SessionHandler(AiohttpDownloadHandler):
                 try:
                     response = await super().download_request(request)
                 except (DownloadConnectionRefusedError, DownloadFailedError) as error:
-                    if proxy is None or not is_proxy_error(error) or not session.change_proxy(proxy):
+                    if proxy is None or not is_proxy_error(error, proxy) or not session.change_proxy(proxy):
                         raise
                 else:
                     if proxy is not None and proxy != self._working_proxy:
@@ -245,7 +245,7 @@ def _is_utf8(headers: Headers) -> bool:
     return True
 
 
-def is_proxy_error(error: BaseException) -> bool:
+def is_proxy_error(error: BaseException, proxy: str) -> bool:
     """Whether the proxy failed or refused the request before anything was sent to the site, so that another proxy may work."""
     cause: BaseException | None = error
     while cause is not None:
@@ -254,7 +254,7 @@ def is_proxy_error(error: BaseException) -> bool:
         if isinstance(cause, ProxyError):  # other SOCKS errors are about the site
             return refuses_password(cause)
         if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError,
-                              asyncio.IncompleteReadError)):
+                              asyncio.IncompleteReadError)) or is_of_tunnel(cause, proxy):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -13,8 +13,9 @@ import aiohttp
 from aiohttp_socks import ProxyConnectionError, ProxyTimeoutError
 from aiohttp_socks import ProxyError as SocksError
 
+from pipeline.crawl.scrapy.response_protocol import NotHttpResponseError
 from pipeline.errors import ProxyError
-from pipeline.session.errors import HUNG_UP, HUNG_UP_FIX
+from pipeline.session.errors import HUNG_UP, HUNG_UP_FIX, NO_HTTP, NO_HTTP_FIX
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.text import clean_line, shown_url
 
@@ -45,7 +46,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
     if isinstance(cause, SocksError):
         return _REFUSED if refuses_password(cause) else (
             f"the proxy could not reach {where}: {clean_line(str(cause), 80)}", _ALLOWS)
-    if isinstance(cause, _DOWN):
+    if isinstance(cause, _DOWN) and not _is_hung_up(cause):
         return f"the proxy is down: {_reason(cause)}; nothing was sent around it", "start it, or change this spider's proxy"
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)) and _is_at(cause, proxy):
         if isinstance(cause, aiohttp.ClientConnectorCertificateError):
@@ -53,9 +54,14 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
             return (f"its certificate is not to be trusted: {clean_line(reason, 200).rstrip('.')}",
                     "if the proxy has its own authority, name its certificate in ca_file")
         return "does not speak TLS on that port", "write http:// if it is meant, or correct the port"
-    if _is_hung_up(cause):
-        return HUNG_UP.format(where=where), HUNG_UP_FIX
-    return None
+    if is_of_tunnel(cause, proxy):
+        return NO_HTTP.format(said=str(cause).partition(" but ")[2]), NO_HTTP_FIX
+    return (HUNG_UP.format(where=where), HUNG_UP_FIX) if _is_hung_up(cause) else None
+
+
+def is_of_tunnel(error: BaseException | None, proxy: str) -> bool:
+    """Whether an HTTP proxy itself gave an answer that is no HTTP: inside of a tunnel's TLS it is the site's."""
+    return isinstance(error, NotHttpResponseError) and not error.secured and not proxy.startswith("socks")
 
 
 def _is_hung_up(cause: BaseException | None) -> bool:

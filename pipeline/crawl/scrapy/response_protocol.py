@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from pipeline.session.responses.chunks import ChunkedBody
-from pipeline.session.responses.errors import TLS_NOT_CLOSED, CutShortError, HeadError
+from pipeline.session.responses.errors import TLS_NOT_CLOSED, CutShortError, HeadError, NotHttpError, may_be_http
 from pipeline.session.responses.head import end_of_head, parse_head, plain_head
 
 _MAX_INTERIM = 100
@@ -30,6 +30,12 @@ def use_lenient_protocol(connector: aiohttp.BaseConnector) -> aiohttp.BaseConnec
     if hasattr(connector, "_factory"):
         connector._factory = partial(LenientProtocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
     return connector
+
+
+class NotHttpResponseError(UnusableResponseError):
+    """The other end does not speak HTTP. secured: whether it was asked in TLS, which a proxy's tunnel is not."""
+
+    secured = False
 
 
 class LenientProtocol(ResponseHandler):
@@ -54,6 +60,8 @@ class LenientProtocol(ResponseHandler):
             return
         try:
             data = self._from_head(data) if self._in_head else self._within_body(data, 0)
+        except NotHttpError as error:
+            self._fail(self._not_http(error))
         except (HeadError, CutShortError) as error:
             self._fail(UnusableResponseError(str(error)))
             return
@@ -74,8 +82,9 @@ class LenientProtocol(ResponseHandler):
             self._head, self._interim = rest, self._interim + 1
             if self._interim > _MAX_INTERIM:
                 raise HeadError("it sent interim responses only")
-        if len(self._head) > 16 and b"HTTP" not in self._head.lstrip(b"\r\n")[:8].upper():
-            raise HeadError("it did not answer with HTTP")
+        began = self._head.lstrip(b"\r\n")
+        if (len(began) > 16 or b"\n" in began) and not may_be_http(began):
+            raise NotHttpError(began)
         return b""
 
     def _begin(self, data: bytes, end: int, status: int, length: int | None, *, chunked: bool) -> bytes:
@@ -110,6 +119,11 @@ class LenientProtocol(ResponseHandler):
             self._payload.set_exception(error)
         self.set_exception(error)
 
+    def _not_http(self, error: NotHttpError) -> NotHttpResponseError:
+        unusable = NotHttpResponseError(str(error))
+        unusable.secured = self._secured
+        return unusable
+
     def eof_received(self) -> None:
         self._ended = True
         super().eof_received()
@@ -126,8 +140,8 @@ class LenientProtocol(ResponseHandler):
                 payload.set_exception(aiohttp.ClientPayloadError(f"the connection broke: {exc}"))
             elif self._left is None and self._chunks is None and not self._ended and self._secured:
                 payload.set_exception(UnusableResponseError(TLS_NOT_CLOSED))
-        elif self._head:
-            self.set_exception(UnusableResponseError("headers cut short"))
+        elif began := self._head.lstrip(b"\r\n"):
+            self.set_exception(UnusableResponseError("headers cut short") if may_be_http(began) else self._not_http(NotHttpError(began)))
         super().connection_lost(exc)
 
     @property

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import http.client
 
+from pipeline.text import clean_line
+
 TLS_NOT_CLOSED = "body cut short: its length is not announced, and the TLS connection ended without close_notify"
 
 
 class HeadError(http.client.HTTPException):
     """The head of an answer makes no sense, or is larger than what browsers read."""
+
+
+class NotHttpError(HeadError):
+    """The other end does not speak HTTP. data: the beginning of what it sent."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(f"it did not answer with HTTP but with {shown_bytes(data)}")
 
 
 class CutShortError(OSError):
@@ -21,6 +30,19 @@ class DecodingError(ValueError):
 
 class OversizeError(ValueError):
     """The decoded body is larger than the caller allows."""
+
+
+def may_be_http(beginning: bytes) -> bool:
+    """Whether an answer that begins so is HTTP, perhaps cut inside of that word; some servers write a few bytes before it."""
+    return b"HTTP" in beginning[:8].upper() or (len(beginning) < 4 and b"HTTP".startswith(beginning.upper()))
+
+
+def shown_bytes(data: bytes) -> str:
+    """The first line of what is no HTTP, for people."""
+    if data[:2] in (b"\x15\x03", b"\x16\x03"):
+        return "TLS"
+    line = clean_line(data.lstrip(b"\r\n").partition(b"\n")[0].decode("latin-1"), 60)
+    return f"“{line}”" if line else "bytes that are no text"
 
 
 def cut_short(received: int, announced: int | None) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipeline.session.responses.errors import HeadError
+from pipeline.session.responses.errors import HeadError, NotHttpError
 
 MAX_HEAD_BYTES = 256 * 1024
 MAX_LINE_BYTES = 64 * 1024
@@ -104,7 +104,7 @@ def parse_head(raw: bytes) -> Head:
     lines = [line.strip(b"\r").replace(b"\r", b" ") for line in lines]
     status_line = _STATUS_LINE.fullmatch(lines[0].rstrip())
     if status_line is None:
-        raise HeadError("it did not answer with HTTP")
+        raise NotHttpError(lines[0])
     major, minor, status = int(status_line[1]), int(status_line[2] or 0), int(status_line[3])
     if status < 100 or status == 101:
         raise HeadError(f"it answered with the status {status}, which is no answer to a request for a page")

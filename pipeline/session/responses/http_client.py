@@ -11,7 +11,14 @@ import ssl
 from typing import Any
 
 from pipeline.session.responses.chunks import size_of
-from pipeline.session.responses.errors import TLS_NOT_CLOSED, CutShortError, HeadError, cut_short
+from pipeline.session.responses.errors import (
+    TLS_NOT_CLOSED,
+    CutShortError,
+    HeadError,
+    NotHttpError,
+    cut_short,
+    may_be_http,
+)
 from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINE_BYTES, MAX_LINES, Head, parse_head
 
 _MAX_INTERIM = 100
@@ -61,7 +68,7 @@ class Response(http.client.HTTPResponse):
 
     def _raw_head(self) -> bytes:
         raw = bytearray()
-        for count in range(MAX_LINES + 3):
+        for _ in range(MAX_LINES + 3):
             line = self._line(began=bool(raw))
             if len(line) > MAX_LINE_BYTES:
                 raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
@@ -69,8 +76,6 @@ class Response(http.client.HTTPResponse):
                 if raw:
                     return bytes(raw)
                 continue  # some servers send an empty line first
-            if not count and b"HTTP" not in line[:8].upper():
-                raise HeadError("it did not answer with HTTP")
             raw += line
             if len(raw) > MAX_HEAD_BYTES:
                 raise HeadError(f"its headers are larger than {MAX_HEAD_BYTES:,} bytes")
@@ -80,6 +85,8 @@ class Response(http.client.HTTPResponse):
         line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
         if not line and not began:  # as http.client says it
             raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        if not began and line.strip() and not may_be_http(line):
+            raise NotHttpError(line)
         if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
             raise CutShortError("headers cut short")
         return line

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -295,31 +297,52 @@ def test_a_check_that_can_be_looked_at_nowhere_is_said(tmp_path: Path, monkeypat
         assert ("nothing is called gone: login.check matches on no page" in " ".join(result.output.split())) is (not check_url), result.output
 
 
-class HangsUp(socketserver.BaseRequestHandler):
-    """A proxy that ends a connection after what it was told to say."""
+class BadProxy(socketserver.BaseRequestHandler):
+    """A proxy that ends a connection after what it was told to say; b"reset": without reading what it was asked."""
 
     said: bytes | None
 
     def handle(self) -> None:
-        if self.said is not None:
+        if self.said == b"reset":
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif self.said is not None:
             self.request.recv(65536)
             self.request.sendall(self.said)
 
 
+HUNG_UP = "the proxy hung up before there was an answer from https://site.example/"
+BAD_PROXIES = {
+    "hangs up at once": (None, HUNG_UP, "https"), "hangs up before its answer": (b"", HUNG_UP, "https"),
+    "hangs up in the site's handshake": (b"HTTP/1.1 200 OK\r\n\r\n", HUNG_UP, "https"),
+    "resets the connection": (b"reset", HUNG_UP, "https"),
+    "502": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "the proxy answered 502", "https"),
+    "403": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "the proxy answered 403", "https"),
+    "a redirect to a portal": (b"HTTP/1.1 302 Found\r\nLocation: http://portal.lan/\r\n\r\n", "the proxy answered 302", "https"),
+    "ssh": (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy did not answer with HTTP but with “SSH-2.0-OpenSSH_9.2”; correct the proxy's scheme or port", "https"),
+    "ssh, to a page without TLS": (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy did not answer with HTTP but with “SSH-2.0-OpenSSH_9.2”", "http"),
+    "ftp": (b"220 ready\r\n", "the proxy did not answer with HTTP but with “220 ready”", "https"),
+    "ftp, to a page without TLS": (b"220 ready\r\n", "the proxy did not answer with HTTP but with “220 ready”", "http"),
+    "TLS": (b"\x15\x03\x01\0\x02\x02\x46", "the proxy did not answer with HTTP but with TLS", "https"),
+    "TLS, to a page without it": (b"\x15\x03\x01\0\x02\x02\x46", "the proxy did not answer with HTTP but with TLS", "http"),
+    "a page without a head": (b"<p>no</p>", "the proxy did not answer with HTTP but with “<p>no</p>”", "http"),
+}
+
+
 @pytest.mark.parametrize("command", [["login", "s"], ["run", "s"], ["run", "open"], ["check", "--connect"]], ids=" ".join)
-@pytest.mark.parametrize("said", [None, b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["at once", "before its answer", "in the site's handshake"])
-def test_a_proxy_that_hangs_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes | None, command: list[str]) -> None:
+@pytest.mark.parametrize("case", BAD_PROXIES)
+def test_a_proxy_that_hangs_up_or_does_not_connect_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, command: list[str]) -> None:
+    said, told_of_it, scheme = BAD_PROXIES[case]
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
-    handler = type("Handler", (HangsUp,), {"said": said})
+    handler = type("Handler", (BadProxy,), {"said": said})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         proxy = f"http://127.0.0.1:{server.server_address[1]}"
-        common = 'start = "https://site.example/"\nproxy = "p"\nrobots = false\nretries = 0\n[spiders.%s.items.fields]\ntext = "p"\n'
+        common = f'start = "{scheme}://site.example/"\nproxy = "p"\nrobots = false\nretries = 0\n[spiders.%s.items.fields]\ntext = "p"\n'
         file = tmp_path / "settings.toml"
         file.write_text(f"""[pipeline]\ndata_dir = "data"\n[proxies]\np = {{ url = "{proxy}" }}\n[spiders.open]\n{common % "open"}
-            [spiders.s]\n{common % "s"}[spiders.s.login]\nurl = "https://site.example/login"\ncheck = "a"\nfields = {{ user = "me" }}\n""")
+            [spiders.s]\n{common % "s"}[spiders.s.login]\nurl = "{scheme}://site.example/login"\ncheck = "a"\nfields = {{ user = "me" }}\n""")
         result = CliRunner().invoke(main, [command[0], "--settings", str(file), *command[1:]])
         server.shutdown()
     told = result.output + str(result.exception)
     assert result.exit_code != 0
-    assert f"{proxy}: the proxy hung up before there was an answer from https://site.example/" in " ".join(told.split())
+    assert f"{proxy}: {told_of_it}" in " ".join(told.split())
