@@ -16,9 +16,11 @@ from pipeline.model import DRY_RUN, Run
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import items as stored_items
+from pipeline.workers.prepared_process import PreparedProcess
 
 
-def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], None], show: TextIO) -> list[Run]:
+def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], None], show: TextIO,
+            prepared: PreparedProcess | None = None) -> list[Run]:
     """Run spiders on an empty store that is deleted afterwards. Items go to `out` as JSON lines, all else to `show`.
 
     Jars are copied, so that existing logins are used. No file is downloaded and no slot is claimed.
@@ -26,7 +28,7 @@ def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
     with _temporary_settings(settings) as temporary:
         store = open_store(temporary.data_dir, None)
         try:
-            return asyncio.run(_perform(store, settings, temporary, names, show=show))
+            return asyncio.run(_perform(store, settings, temporary, names, show=show, prepared=prepared))
         finally:
             for name in names:
                 _print(store, name, out=out, show=show)
@@ -34,9 +36,9 @@ def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
 
 
 async def _perform(store: Store, settings: Settings, temporary: Settings, names: Sequence[str], *,
-                   show: TextIO) -> list[Run]:
+                   show: TextIO, prepared: PreparedProcess | None) -> list[Run]:
     async with demo_site(settings, names):
-        return await run_now(store, temporary, names, show=show, reason=DRY_RUN)
+        return await run_now(store, temporary, names, show=show, reason=DRY_RUN, prepared=prepared)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -20,16 +21,25 @@ from pipeline.store import Store
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.runs import runs
 from pipeline.workers.forkserver import warm_up
+from pipeline.workers.prepared_process import PreparedProcess
 from pipeline.workers.runner import Runner
 
 
+def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractContextManager[PreparedProcess | None]:
+    """Start the process that performs a single run, or else the forkserver. Call it before the store is opened."""
+    if len(names) == 1 and settings.spiders[names[0]].processes == 1 and sys.platform == "linux":
+        return PreparedProcess()
+    warm_up()
+    return contextlib.nullcontext()
+
+
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
-                  reason: str = "manual") -> list[Run]:
+                  reason: str = "manual", prepared: PreparedProcess | None = None) -> list[Run]:
     """Claim a slot for each name and perform its run as the service does. Returns the ended runs in the order of the names.
 
-    If a service on the same store starts a run first, this waits for its end instead.
+    prepared: the process for the run of an only name. If a service on the same store starts a run first, this waits for its end instead.
     """
-    runner = Runner(store, settings)
+    runner = Runner(store, settings, prepared)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, runner.stop)
@@ -42,7 +52,8 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
                               now=now, overlap=settings.spiders[name].overlap)
         assert waiting is not None  # no other process claims a slot with this key
         claimed.append(waiting)
-    warm_up()
+    if prepared is None:
+        warm_up()
     watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
     async with demo_site(settings, names):
         try:

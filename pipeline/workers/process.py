@@ -12,13 +12,16 @@ import importlib
 import multiprocessing
 import os
 import signal
+from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.settings import Settings
 from pipeline.workers.forkserver import ENTRY
+from pipeline.workers.prepared_process import PreparedProcess
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -28,14 +31,27 @@ def _begin(work: str, settings: Settings, log_file: str, pipe: Connection, argum
     importlib.import_module(ENTRY).enter(work, settings, log_file, pipe, *arguments)
 
 
+def _fork(process: BaseProcess, far_end: Connection) -> None:
+    process.start()
+    far_end.close()
+
+
 class Child:
     """One child process. start() returns at once; wait() returns when the process has ended."""
 
-    def __init__(self, work: str, settings: Settings, log_file: Path, *arguments: Any) -> None:
-        context = multiprocessing.get_context("forkserver")
-        self._pipe, self._far_end = context.Pipe()
-        self._process = context.Process(
-            target=_begin, args=(work, settings, str(log_file), self._far_end, arguments), daemon=False)
+    def __init__(self, work: str, settings: Settings, log_file: Path, *arguments: Any,
+                 prepared: PreparedProcess | None = None) -> None:
+        """prepared: the process to use; without it, one is forked from the forkserver."""
+        if prepared is not None:
+            self._process: BaseProcess = prepared.process
+            self._pipe = prepared.pipe
+            self._begin = partial(prepared.begin, work, settings, str(log_file), *arguments)
+        else:
+            context = multiprocessing.get_context("forkserver")
+            self._pipe, far_end = context.Pipe()
+            self._process = context.Process(
+                target=_begin, args=(work, settings, str(log_file), far_end, arguments), daemon=False)
+            self._begin = partial(_fork, self._process, far_end)
 
     def start(self) -> None:
         """Start the process. Blocks for some milliseconds, longer while the forkserver is still loading.
@@ -43,11 +59,10 @@ class Child:
         Raises SpiderError when the forkserver does not answer, for example because it was killed.
         """
         try:
-            self._process.start()
+            self._begin()
         except (EOFError, OSError) as error:
             raise SpiderError(f"its process could not be started ({type(error).__name__})", fix="it is tried again",
                               retry=True) from error
-        self._far_end.close()
 
     @property
     def pid(self) -> int | None:
@@ -65,6 +80,7 @@ class Child:
             return None
         finally:
             loop.remove_reader(self._process.sentinel)
+        self._process.join()  # the sentinel of a forked process is ready an instant before its exit code
         return self._process.exitcode
 
     def stop(self) -> None:

@@ -23,6 +23,8 @@ from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.prepared_process import PreparedProcess
 from pipeline.workers.process import Child
 
 WATCH_EVERY_S = 1.0
@@ -57,8 +59,11 @@ def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socke
 class Runner:
     """Starts child processes and waits for their end. A service or command has one Runner."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, prepared: PreparedProcess | None = None) -> None:
+        """prepared: the process for the first run that starts; all others are forked from the forkserver."""
         self._store = store
+        self._prepared = prepared
+        self._has_forkserver = prepared is None
         self.settings = settings
         self._children: set[Child] = set()
         self._stopping = False
@@ -130,7 +135,11 @@ class Runner:
         spider = self.settings.spiders[run.spider]
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
         settings = self.settings.for_run(run.spider)
-        child = Child("run", settings, log_file, run, *(near for near, _ in pairs))
+        prepared, self._prepared = self._prepared, None
+        if prepared is None and not self._has_forkserver:  # a page ended the prepared process
+            await asyncio.to_thread(warm_up)
+            self._has_forkserver = True
+        child = Child("run", settings, log_file, run, *(near for near, _ in pairs), prepared=prepared)
         followers = [Child("follow", settings, log_file, run, far) for _, far in pairs]
         try:
             self._children.add(child)

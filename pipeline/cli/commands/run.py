@@ -33,23 +33,25 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
     """Run spiders now, in the foreground, with live progress."""
     if bool(spiders) == every:
         raise UsageError("name the spiders to run, or give --all (not both)", where="run")
-    from pipeline.workers.forkserver import warm_up
-    warm_up()  # first, because the run has to wait for it; if the settings are invalid, it ends with this process
+    if every or len(set(spiders)) > 1:
+        from pipeline.workers.forkserver import warm_up
+        warm_up()  # first, because the runs have to wait for it; if the settings are invalid, it ends with this process
     with without_collection():
         import asyncio
 
-        from pipeline.cli.foreground_run import run_now
+        from pipeline.cli.foreground_run import prepare, run_now
         from pipeline.run_summary import ended_line
         settings = load_settings(settings_file)
     names = list(settings.spiders) if every else [spider_name(settings, name) for name in dict.fromkeys(spiders)]
-    if dry_run:
-        from pipeline.cli.dry_run import run_dry
-        ended = run_dry(settings, names, out=click.echo, show=sys.stderr)
-        for entry in ended:
-            click.echo(ended_line(entry), err=True)
-        raise SystemExit(exit_code(ended))
-    store = open_stored(settings)
-    ended = asyncio.run(run_now(store, settings, names, show=sys.stderr))
+    with prepare(settings, names) as prepared:
+        if dry_run:
+            from pipeline.cli.dry_run import run_dry
+            ended = run_dry(settings, names, out=click.echo, show=sys.stderr, prepared=prepared)
+            for entry in ended:
+                click.echo(ended_line(entry), err=True)
+            raise SystemExit(exit_code(ended))
+        store = open_stored(settings)
+        ended = asyncio.run(run_now(store, settings, names, show=sys.stderr, prepared=prepared))
     if as_json:
         click.echo(to_json([run_fields(entry) for entry in ended]))
     else:
