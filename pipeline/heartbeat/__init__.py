@@ -1,4 +1,4 @@
 """The heartbeat server: it reports status over text lines, HTTP and UDP on one port.
 
-Import from the modules themselves: `pipeline ping` must not pay for the HTTP server.
+This package imports nothing, so that `pipeline ping` does not load the HTTP server.
 """

@@ -19,8 +19,8 @@ from pipeline.settings.fields.scalars import is_loopback
 
 DATAGRAM_BYTES = 1232
 _LONGEST_ANSWER = 64 * 2**20
-_RETRY_FIX = "try again in a moment; [heartbeat] max_connections and `pipeline status` tell more"
-_FIX = "is `pipeline serve` running? [heartbeat] in settings.toml says where"
+_RETRY_FIX = "try again in a moment, or raise [heartbeat] max_connections"
+_FIX = "start `pipeline serve`, or correct [heartbeat] in settings.toml"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class HeartbeatClient:
         """The answer to one line. Raises HeartbeatError, with retry, when none comes in time."""
         for answer in self.ask_lines([line], timeout_s=timeout_s):
             return answer
-        raise AssertionError("one line in, one line out")
+        raise AssertionError("a question must be one line")
 
     def ask_lines(self, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
         """The answers to lines sent over one connection; a line is taken after the answer to the one before.
@@ -49,9 +49,9 @@ class HeartbeatClient:
         """
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                self._exchange(sock, answers, f"token {self.token}".encode())  # the next answers tell a wrong one
+                self._exchange(sock, answers, f"token {self.token}".encode())  # the answers to the next lines show whether the token was wrong
             for line in lines:
-                # A newline inside the line would be a second question whose answer nobody reads.
+                # A newline inside the line would be a second question, whose answer would not be read.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")
                 yield self._exchange(sock, answers, text.encode("utf-8", "surrogateescape"))
 
@@ -61,12 +61,12 @@ class HeartbeatClient:
             sock.sendall(line + b"\n")
             answer = answers.readline(_LONGEST_ANSWER)
         except ConnectionError as error:  # the service closed the connection before the line was sent
-            raise self._busy("the connection was accepted, and closed without an answer") from error
+            raise self._busy("the service closed the connection without an answer") from error
         text = answer.removesuffix(b"\n").decode("utf-8", "backslashreplace")
         if text.startswith("error: ") and text.endswith(BUSY):
             raise self._busy(text.removeprefix("error: ").removesuffix(BUSY).rstrip("; "))
         if not answer.endswith(b"\n"):
-            raise self._busy("the connection was accepted, and closed without an answer")
+            raise self._busy("the service closed the connection without an answer")
         return text
 
     def _busy(self, reason: str) -> HeartbeatBusyError:

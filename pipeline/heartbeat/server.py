@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class ServiceInfo:
-    """What the server says of its service. zone: of the timestamps. clock: now, aware."""
+    """Facts about the service for the answers. zone: of the timestamps. clock: returns now, aware."""
 
     version: str = ""
     zone: tzinfo = UTC
@@ -57,7 +57,7 @@ class HeartbeatServer:
     """Answers many clients at once from the snapshots of `source`.
 
     access: who may connect and ask. actions: what the pages behind the token show and do; None: there are no such pages.
-    checks: whether the event loop and the database are well.
+    checks: the health of the event loop and of the database.
     """
 
     def __init__(self, source: SnapshotSource, listen: ListenOptions, *, limits: ServerLimits | None = None,
@@ -106,7 +106,7 @@ class HeartbeatServer:
     # Start and stop
 
     async def start(self) -> None:
-        """Return once the port answers. Raises HeartbeatError when it cannot be bound."""
+        """Start the server and return when the port answers. Raises HeartbeatError when it cannot be bound."""
         loop = asyncio.get_running_loop()
         self.slices = TimeSlice()
         await self.http_app.start()

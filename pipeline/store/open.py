@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def _warn_of_orphaned_files(store: Store) -> None:
-    """Warn when the database was deleted and its files were not: what was sent is unknown, and would be sent again."""
+    """Warn if the database was deleted but its files were not: sent messages are then unknown and would be sent again."""
     file = store.engine.url.database
     if file is None or file == ":memory:" or Path(file).exists():
         return
@@ -40,7 +40,7 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
     """
     store = prepare_store(data_dir, url)
     if (data_dir / UNFINISHED_RESTORE).exists():
-        raise StoreError("a restore was cut short: the data is incomplete", where=str(data_dir),
+        raise StoreError("a restore was interrupted: the data is incomplete", where=str(data_dir),
                          fix="start `pipeline restore` again")
     if store.kind == "sqlite" and store.engine.url.database:
         _warn_of_orphaned_files(store)

@@ -119,9 +119,9 @@ def test_a_script_gets_one_document_and_an_exit_code(tmp_path: Path) -> None:
 def test_too_few_open_files_are_told_and_a_service_that_cannot_work_with_them_does_not_start(program: Program) -> None:
     program.write("")
     few = program.run("doctor", "--offline", open_files=300)
-    assert "heartbeat takes 44 of 512 connections" in few.stdout, few.stdout
+    assert "heartbeat accepts only 44 of 512 connections" in few.stdout, few.stdout
     assert "LimitNOFILE=" in few.stdout
     too_few = program.run("serve", open_files=60)
     assert (too_few.returncode, too_few.stdout) == (2, "")
-    assert "the limit of open files is 60, and the service needs 128 at least" in too_few.stderr
+    assert "the limit of open files is 60, but the service needs at least 128" in too_few.stderr
     assert "Traceback" not in too_few.stderr

@@ -72,7 +72,7 @@ def test_other_machines_get_only_echoes_and_liveness_without_the_token(start):
     assert answers[0].endswith(b"] hi")
     assert answers[1] == b"pong"
     assert all(b"needs the token" in answers[position] for position in (2, 3, 4, 6))
-    assert answers[5].startswith(b"error: that is not the token")
+    assert answers[5].startswith(b"error: wrong token")
     assert b"needs the token" in raw(heartbeat, b"", half_close=True)
     base = f"http://127.0.0.1:{heartbeat.address[1]}"
     assert requests.get(f"{base}/livez", timeout=10).status_code == 200

@@ -66,7 +66,7 @@ def test_half_open_connections_take_no_more_than_their_share(start):
     for sock in silent:  # each is in once it is answered
         sock.sendall(b"ping\n")
         assert sock.recv(100) == b"pong\n"
-    assert b"20 connections are all this port has" in raw(heartbeat, b"")
+    assert b"the limit of 20 connections is reached" in raw(heartbeat, b"")
     silent.pop().close()
     deadline = time.monotonic() + 10
     while honest_or_none(heartbeat.address) != b"pong\n":
@@ -84,7 +84,7 @@ def test_who_comes_to_a_full_house_is_let_in_as_soon_as_a_place_is_free(start):
     with socket.create_connection(heartbeat.address, 10) as third, socket.create_connection(heartbeat.address, 10) as fourth:
         for sock in (third, fourth):
             sock.sendall(b"ping\n")
-        assert b"2 connections are all this port has" in raw(heartbeat, b"")  # as many wait in the queue
+        assert b"the limit of 2 connections is reached" in raw(heartbeat, b"")  # as many wait in the queue
         first.close()
         assert third.recv(100) == b"pong\n"
         third.close()

@@ -44,7 +44,7 @@ def test_an_unreachable_service_is_one_clear_message():
     with pytest.raises(HeartbeatError) as caught:
         HeartbeatClient("127.0.0.1", port).ask("ping")
     assert str(caught.value) == (f"127.0.0.1:{port}: cannot be reached: Connection refused; "
-                                 "is `pipeline serve` running? [heartbeat] in settings.toml says where")
+                                 "start `pipeline serve`, or correct [heartbeat] in settings.toml")
     assert caught.value.retry
 
 
@@ -62,7 +62,7 @@ def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with pytest.raises(HeartbeatError, match="closed without an answer"):
+        with pytest.raises(HeartbeatError, match="closed the connection without an answer"):
             HeartbeatClient("127.0.0.1", port).ask("ping")
         thread.join(5)
 

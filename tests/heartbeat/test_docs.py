@@ -40,7 +40,7 @@ def test_the_page_and_help_list_the_commands_of_the_registry():
     table = PAGE.partition("| command | answer |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(.+?)` \| (.+) \|$", table, re.MULTILINE) == [
         (usage, command.help) for usage, command in zip(usages, COMMANDS.values(), strict=True)]
-    assert help_line() == f"one word a line: {', '.join(usages)}; any other text comes back as [timestamp] text"
+    assert help_line() == f"commands, one per line: {', '.join(usages)}; any other text is echoed as [timestamp] text"
 
 
 def test_the_page_names_every_setting():

@@ -119,5 +119,5 @@ to = ["ops@example.com"]
         assert "the digest broken cannot be rendered completely" in alert
         status_told = program.run("status")
         assert status_told.returncode == 1, status_told.stdout
-        assert "digest broken: sent with less than its settings ask for" in status_told.stdout
+        assert "digest broken: sent, but not completely rendered" in status_told.stdout
         assert program.stop() == 0

@@ -19,13 +19,13 @@ from pipeline.heartbeat.connections.admission import AdmissionControl
 from pipeline.heartbeat.protocols.responder import Responder
 
 AT_ONCE = 128
-"""Connections accepted, and read, in one turn of the loop; between turns, closed ones are noticed."""
+"""Maximum of connections accepted, and of connections read, in one turn of the loop. Between turns it notices closed ones."""
 HANDED_OVER_AT_ONCE = 32
-"""Connections that get a transport in one turn: that takes ten times as long as an answer here."""
+"""Maximum of connections that get a transport in one turn, which takes ten times as long as an answer here."""
 SILENT_S = 1.0
-"""A connection that has been silent for so long is closed where there is no room for a new one."""
+"""Seconds of silence after which a connection may be closed to make room for a new one."""
 _LONGEST_LINE = 512
-"""Bytes of a line that is answered here."""
+"""Maximum length of a line that is answered here."""
 _READ_BYTES = 16 * 1024
 _RETRY_S = 1.0
 """Wait before the next accept when the process has no file descriptor left."""
@@ -132,7 +132,7 @@ class Acceptor:
                 continue
             accepted = AcceptedSocket(sock, address[0], origin, now)
             if not read and not self._owner.admission.has_room(origin):
-                self._read_ready()  # some clients may have left
+                self._read_ready()  # some clients may have disconnected
                 read = True
             if self._owner.admission.has_room(origin):
                 self._owner.admission.add(origin)
@@ -206,7 +206,7 @@ class Acceptor:
 
 
 def send_and_close(sock: socket.socket, data: bytes) -> None:
-    """Send what the socket's buffer takes, and no more."""
+    """Send what fits into the socket's buffer, then close."""
     with contextlib.suppress(OSError):
         sock.send(data, socket.MSG_DONTWAIT)
         sock.shutdown(socket.SHUT_WR)
@@ -214,7 +214,7 @@ def send_and_close(sock: socket.socket, data: bytes) -> None:
 
 
 def received_so_far(sock: socket.socket) -> bytes:
-    """What has arrived already, without waiting for more."""
+    """Read what has arrived, without waiting."""
     try:
         return sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
     except OSError:

@@ -58,7 +58,7 @@ class ConnectionCounts:
             del self._of[origin]
 
     def limit_reached(self, origin: str) -> str:
-        """Which limit leaves an origin no room, for people."""
+        """The limit that an origin has reached, as text."""
         if origin not in (UNIX, LOCAL) and self._of[origin] >= self._per_address:
-            return f"{self._per_address} connections are all an address has"
-        return f"{self.most} connections are all this port has"
+            return f"the limit of {self._per_address} connections per address is reached"
+        return f"the limit of {self.most} connections is reached"

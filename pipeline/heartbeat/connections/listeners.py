@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.errors import HeartbeatError
 from pipeline.settings import Settings
 
-BACKLOG = 4096  # a client that finds the queue full has its kernel try again after one second, then three
+BACKLOG = 4096  # if the queue is full, the client's kernel tries again after one second, then after three
 _UNIX_BACKLOG = 1024
 
 
@@ -138,7 +138,7 @@ def bind_unix_socket(path: Path) -> socket.socket:
 def _remove_stale(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise HeartbeatError("this file exists and is no socket", where=str(path),
+            raise HeartbeatError("this file exists and is not a socket", where=str(path),
                                  fix="set [heartbeat] socket = … to another path")
     except FileNotFoundError:
         return

@@ -35,7 +35,7 @@ def possible_open_files(wanted: int) -> int:
 def raise_open_files(connections: int) -> str:
     """Raise the soft limit of open files to what `connections` need, or to the hard limit.
 
-    Returns what is missing nevertheless, "" for nothing. Raises UsageError when the limit is too low for any service.
+    Returns a message if the limit is still too low for them, otherwise "". Raises UsageError when the limit is too low for any service.
     """
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)
@@ -43,16 +43,16 @@ def raise_open_files(connections: int) -> str:
     if soft != resource.RLIM_INFINITY and soft < possible:
         resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
     if possible < LEAST_OPEN_FILES:
-        raise UsageError(f"the limit of open files is {possible}, and the service needs {LEAST_OPEN_FILES} at least",
+        raise UsageError(f"the limit of open files is {possible}, but the service needs at least {LEAST_OPEN_FILES}",
                          where="ulimit -n", fix=OPEN_FILES_FIX.format(wanted))
     return short_of_files(connections)
 
 
 def short_of_files(connections: int) -> str:
-    """What a limit of open files too low for `connections` costs; "" for nothing."""
+    """A message if the limit of open files is too low for `connections`, otherwise ""."""
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)
     if possible >= wanted:
         return ""
-    return (f"the limit of open files is {possible}, and {wanted} are wanted: the heartbeat takes "
+    return (f"the limit of open files is {possible}, but {wanted} are needed: the heartbeat accepts only "
             f"{max(1, min(connections, possible - _OTHER_FILES))} of {connections} connections")

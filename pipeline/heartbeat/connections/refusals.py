@@ -1,4 +1,4 @@
-"""What a connection that is not admitted gets: a line, or an HTTP 503. `/livez` is answered nevertheless."""
+"""The answer to a connection that is not admitted: a line, or an HTTP 503; `/livez` is answered normally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEAD = ("HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Leng
 
 
 def refusal_for(received: bytes, reason: str) -> bytes:
-    """The whole answer to a refused connection that sent `received`. reason: "512 connections are all …"."""
+    """The whole answer to a refused connection that sent `received`. reason: the limit that was reached."""
     if requests_livez(received):
         return _http("200 OK", "ok\n", head_only=received.lstrip().startswith(b"HEAD"))
     text = f"error: {reason}; {BUSY}\n"
@@ -26,7 +26,7 @@ def refusal_for(received: bytes, reason: str) -> bytes:
 
 
 def requests_livez(received: bytes) -> bool:
-    """Whether it is a whole request for `/livez`, which tells only that the event loop runs."""
+    """Whether it is a complete request for `/livez`, which shows only that the event loop runs."""
     return _LIVEZ.match(received) is not None and (b"\r\n\r\n" in received or b"\n\n" in received)
 
 

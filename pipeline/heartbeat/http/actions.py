@@ -1,4 +1,4 @@
-"""What the pages behind the token read from the store, and the actions of their buttons. Blocks on the store."""
+"""Reads the store for the pages that need the token, and performs the actions of their buttons. It blocks."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class MessagePage:
 
 
 class AdminActions:
-    """settings: asked for each time, since a reload changes them. on_run, on_plan, on_mail: called after a run was
-    requested, a spider was paused or resumed, a message is to be retried, so that the service looks at once."""
+    """settings: called each time, since a reload changes them. on_run, on_plan, on_mail: called after a run was requested, a
+    spider was paused or resumed, or a message is to be retried, so that the service reacts at once."""
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
@@ -155,7 +155,7 @@ class AdminActions:
         paused_spiders.resume(self._store, name)
 
     def retry(self, number: int) -> None:
-        """Raises UsageError when no such message waits."""
+        """Raises UsageError when no such message is waiting or parked."""
         if not outbox.retry(self._store, number, now=self._clock()):
             raise UsageError(f"message {number} is not waiting: it was sent or dropped, or does not exist", where="outbox")
 

@@ -121,8 +121,8 @@ class HttpApp:
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The handler's response, or an error response. The body is not read before the request is found valid."""
         if not self._is_our_host(request.headers.get("Host", "")):
-            return web.Response(status=421, text="error: this port does not answer to that name; use its address, or "
-                                                 "[heartbeat] names in settings.toml\n")
+            return web.Response(status=421, text="error: the Host header is not allowed; use the address, or add the "
+                                                 "name to [heartbeat] names in settings.toml\n")
         try:
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
@@ -135,7 +135,7 @@ class HttpApp:
                 _log.exception("a request could not be answered")
             else:
                 self.log_error(error)
-            return web.Response(status=500, text="error: no answer, this is a bug in the pipeline; its log has the details\n")
+            return web.Response(status=500, text="error: no answer because of a bug in the pipeline; its log has the details\n")
 
     def log_error(self, error: Exception) -> None:
         """Log an error that a request without the token caused: one line, at most once a minute."""
@@ -159,7 +159,7 @@ class HttpApp:
         return web.Response(status=200 if found["health"] == "ok" else 503, text=f"{health(found)}\n")
 
     async def _livez(self, request: web.Request) -> web.Response:
-        """Tells only that the event loop runs: nothing else could be mended by a restart."""
+        """Answers if the event loop runs: a restart could fix nothing else."""
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
@@ -175,7 +175,7 @@ class HttpApp:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _overview(self, request: web.Request) -> web.Response:
-        """The status for people. The URL of `pipeline url` leads here, too, with the token."""
+        """The overview page. The URL of `pipeline url` leads here too, with the token."""
         if "token" in request.query:
             return self._authorizer.log_in(request, request.query["token"])
         authorized = self._authorizer.is_authorized(request)

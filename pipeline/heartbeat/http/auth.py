@@ -72,7 +72,7 @@ class Authorizer:
             if self.may_read_status(request) or self.is_authorized(request):
                 return await handler(request)
             return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer realm="pipeline"'},
-                                text="error: from another machine this needs the token (`pipeline url` shows it): "
+                                text="error: from another machine this needs the token (`pipeline url` prints it): "
                                      "Authorization: Bearer …\n")
         return answer
 
@@ -88,7 +88,7 @@ class Authorizer:
             token = self._access.token
             if self.is_authorized(request) or (token is not None and token.matches_feed_key(request.query.get("key", ""))):
                 return await handler(request)
-            return web.Response(status=403, text="error: a feed needs its key; its address is on the pages\n")
+            return web.Response(status=403, text="error: this feed needs its key; copy its URL from the pages\n")
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:
@@ -97,7 +97,7 @@ class Authorizer:
             if not self.is_authorized(request):
                 return self.locked(request)
             if not self._has_bearer_token(request) and not await self._is_our_form(request):
-                return web.Response(status=403, text="error: this did not come from a page of this service; "
+                return web.Response(status=403, text="error: the request did not come from a page of this service; "
                                                      "go back, reload the page and press the button again\n")
             return await handler(request)
         return answer

@@ -46,19 +46,19 @@ def _service(snapshot: Snapshot) -> Iterator[Metric]:
     info = InfoMetricFamily("pipeline", "Version of the program")
     info.add_metric([], {"version": snapshot["version"], "schema": str(snapshot["schema"])})
     yield info
-    health = GaugeMetricFamily("pipeline_health", "1 for the state the pipeline is in", labels=["state"])
+    health = GaugeMetricFamily("pipeline_health", "1 for the current health of the pipeline, 0 for the others", labels=["state"])
     for state in Health:
         health.add_metric([state.value], float(snapshot["health"] == state.value))
     yield health
-    yield GaugeMetricFamily("pipeline_store_readable", "Whether the database can be read",
+    yield GaugeMetricFamily("pipeline_store_readable", "1 if the database can be read",
                             value=float(snapshot["store"]["readable"]))
-    yield GaugeMetricFamily("pipeline_store_writable", "Whether the database takes a write",
+    yield GaugeMetricFamily("pipeline_store_writable", "1 if the database can be written",
                             value=float(snapshot["store"]["writable"]))
     if snapshot["store"]["size_bytes"] is not None:
         yield GaugeMetricFamily("pipeline_store_size_bytes", "Size of the database",
                                 value=float(snapshot["store"]["size_bytes"]))
-    yield GaugeMetricFamily("pipeline_uptime_seconds", "Since the service started", value=snapshot["uptime_s"])
-    yield GaugeMetricFamily("pipeline_loop_lag_seconds", "Longest hold-up of the service's loop in the last minute",
+    yield GaugeMetricFamily("pipeline_uptime_seconds", "Time since the service started", value=snapshot["uptime_s"])
+    yield GaugeMetricFamily("pipeline_loop_lag_seconds", "Longest lag of the service's event loop in the last minute",
                             value=snapshot["loop"]["lag_s"])
 
 
@@ -66,14 +66,14 @@ def _spiders(snapshot: Snapshot) -> Iterator[Metric]:
     def gauge(name: str, text: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"pipeline_spider_{name}", text, labels=["spider"])
 
-    ok = gauge("ok", "1 when nothing is wrong with the spider")
-    late = gauge("late", "1 when its slot passed without a success")
-    paused = gauge("paused", "1 while its slots are not claimed")
-    failures = gauge("failures_in_a_row", "Failed runs since the last success")
-    success = gauge("last_success_timestamp_seconds", "When a run last succeeded; absent when none ever did")
-    due = gauge("next_due_timestamp_seconds", "Its next slot; absent without a schedule")
-    running = gauge("runs_at_work", "Runs at work now")
-    duration = gauge("last_run_duration_seconds", "How long the last run took")
+    ok = gauge("ok", "1 if the spider's health is ok")
+    late = gauge("late", "1 if the spider is late: its slot and grace passed without a success")
+    paused = gauge("paused", "1 if the spider is paused")
+    failures = gauge("failures_in_a_row", "Number of failed runs since the last success")
+    success = gauge("last_success_timestamp_seconds", "Time of the last success; absent if there is none")
+    due = gauge("next_due_timestamp_seconds", "Time of the next slot; absent without a schedule")
+    running = gauge("runs_at_work", "Number of runs that are running")
+    duration = gauge("last_run_duration_seconds", "Duration of the last run")
     for name, spider in snapshot["spiders"].items():
         ok.add_metric([name], float(spider["health"] == "ok"))
         late.add_metric([name], float(spider["late"]))
@@ -114,14 +114,14 @@ def _queues(snapshot: Snapshot) -> Iterator[Metric]:
         return GaugeMetricFamily(f"pipeline_{name}", text, value=value)
 
     outbox, disk = snapshot["outbox"], snapshot["disk"]
-    yield gauge("outbox_waiting", "Messages not yet accepted", outbox["waiting"])
-    yield gauge("outbox_parked", "Messages given up until someone looks", outbox["parked"])
+    yield gauge("outbox_waiting", "Messages waiting in the outbox", outbox["waiting"])
+    yield gauge("outbox_parked", "Messages parked in the outbox", outbox["parked"])
     yield gauge("outbox_oldest_age_seconds", "Age of the oldest waiting message, 0 when none waits",
                 outbox["oldest_age_s"] or 0.0)
     yield gauge("downloads_waiting", "Downloads waiting", snapshot["downloads"]["waiting"])
-    yield gauge("downloads_failed", "Downloads given up", snapshot["downloads"]["failed"])
+    yield gauge("downloads_failed", "Failed downloads", snapshot["downloads"]["failed"])
     active = snapshot["downloads"]["active"]
-    yield gauge("downloads_active", "Files under way", len(active))
-    yield gauge("downloads_rate_bytes", "Bytes a second of the files under way", sum(each["rate_bytes_s"] for each in active))
+    yield gauge("downloads_active", "Files that are being downloaded", len(active))
+    yield gauge("downloads_rate_bytes", "Bytes per second of the files that are being downloaded", sum(each["rate_bytes_s"] for each in active))
     if disk["free_bytes"] is not None:
-        yield gauge("disk_free_bytes", "Free where data_dir is", disk["free_bytes"])
+        yield gauge("disk_free_bytes", "Free space of the file system of data_dir", disk["free_bytes"])

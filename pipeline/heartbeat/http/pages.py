@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
 _CHARTS = 500
-"""Cached charts: those of 250 spiders."""
+"""Maximum of cached charts, enough for 250 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
            "waiting")
 
@@ -74,7 +74,7 @@ def state_of(run: Run) -> str:
     """The state of a run in words."""
     if run.outcome is not None:
         return run.outcome.value.replace("_", " ")
-    return "at work" if run.started_at is not None else "waiting to start"
+    return "running" if run.started_at is not None else "waiting to start"
 
 
 def took(run: Run) -> str:

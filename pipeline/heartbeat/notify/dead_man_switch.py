@@ -78,7 +78,7 @@ def send_beat(url: str | Secret, event: Event, body: str) -> None:
 
     parts = urlsplit(url.reveal().strip() if isinstance(url, Secret) else url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise UsageError("the URL needs https, since anybody who reads it can send beats in our name")
+        raise UsageError("the URL needs https, because anyone who reads it could send beats for this service")
     target = urlunsplit(parts._replace(path=parts.path.rstrip("/") + _PATHS[event]))
     try:
         with requests.post(target, data=body.encode(), timeout=TIMEOUT_S, allow_redirects=False, stream=True,

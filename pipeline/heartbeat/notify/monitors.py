@@ -16,9 +16,9 @@ from pipeline.settings.masking import Mask
 
 
 class MonitorNotifier:
-    """Each spider may have a dead-man's switch of its own; the service has one for all, and systemd.
+    """Notifies the dead-man's switch of each spider, that of the service, and systemd.
 
-    settings: asked for each time, since a reload changes them. status: makes the snapshot.
+    settings: called each time, since a reload changes them. status: builds the snapshot.
     """
 
     def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],

@@ -18,7 +18,7 @@ class SystemdNotifier:
         """Seconds between two WATCHDOG=1: half of what systemd asks for (sd_watchdog_enabled(3)). None: no watchdog."""
 
     def notify(self, **assignments: str | int) -> None:
-        """Send READY=1, STOPPING=1, WATCHDOG=1 or STATUS=…. A systemd that has gone is no error."""
+        """Send READY=1, STOPPING=1, WATCHDOG=1 or STATUS=…. Does nothing if systemd does not listen any more."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
             found = transport.get_extra_info("peername")
             self._peer = str(found[0]) if isinstance(found, tuple) and found else None
         origin = server.admission.origin_of(self._peer) if self._peer is not None else None
-        if origin is None:  # the client may not connect, or has left
+        if origin is None:  # the client may not connect, or has disconnected
             transport.abort()
             return
         self.origin = origin
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
             self.eof_received()
 
     def refuse(self) -> None:
-        """Say that there is no room, in the protocol of the question, and close."""
+        """Answer that the server is busy, in the client's protocol, and close."""
         assert self._transport is not None
         if self._timer is not None:
             self._timer.cancel()
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _answer_livez(self) -> None:
-        """A queued connection, too, learns whether the event loop runs."""
+        """Answer `/livez` to a queued connection too."""
         if requests_livez(self._received):
             self.refuse()
 
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is HTTP and no request is being served: between two, or while one has not arrived whole."""
+        """Whether it is HTTP and no request is being served: between requests, or while one is incomplete."""
         return self._is_http and not self._serving and not self._paused
 
     @property

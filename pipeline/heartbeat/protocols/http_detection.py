@@ -17,7 +17,7 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 
 
 class FirstBytes(Enum):
-    """What the first bytes of a connection belong to."""
+    """The protocol that the first bytes of a connection belong to."""
 
     HTTP = auto()
     LINES = auto()
@@ -46,8 +46,8 @@ def classify(data: bytes | bytearray) -> FirstBytes:
 class LineFeedNormalizer:
     """Rewrites the head of a request whose lines end in a bare LF to CRLF, which aiohttp's parser requires.
 
-    It is used only when the request line itself ends in a bare LF, and then for one request per connection. So this
-    server never reads a request otherwise than a proxy in front of it that ends lines in CRLF.
+    It is used only when the request line itself ends in a bare LF, and then for one request per connection. So a
+    proxy in front that ends lines in CRLF never reads a request differently from this server.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class LineFeedNormalizer:
         return bool(newline) and not line.endswith(b"\r")
 
     def feed(self, data: bytes) -> bytes:
-        """What the parser gets: nothing until the head is whole, then the head, then the body if there is one."""
+        """The data for the parser: nothing until the head is complete, then the head, then the body if there is one."""
         if self._whole:
             return data if self._has_body else b""
         self._head += data

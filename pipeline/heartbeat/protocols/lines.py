@@ -1,7 +1,7 @@
-"""The text protocol of a connection: a line in, a line out, until an HTTP request line hands it over to HTTP.
+"""The text protocol: one line of answer for each line, until an HTTP request line switches to HTTP.
 
-Text that is no command comes back as `[timestamp] text`. Lines are UTF-8 and end in LF or CRLF; they are answered in
-order, as many as a client likes. The server never speaks first.
+Text that is not a command is echoed as `[timestamp] text`. Lines are UTF-8 and end in LF or CRLF; they are answered in
+order, any number per connection. The server never speaks first.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pipeline.text import decode_line, escape_line
 
 _log = logging.getLogger(__name__)
 _LINES_PER_TURN = 128
-"""Lines answered before other clients have their turn."""
-TOKEN_NEEDED = "error: from another machine this needs the token; say `token …` first (`pipeline url` shows it)"  # noqa: S105
-_BUG = "error: no answer, this is a bug in the pipeline; its log has the details"
+"""Maximum of lines answered before other clients get their turn."""
+TOKEN_NEEDED = "error: from another machine this needs the token; send `token …` first (`pipeline url` prints it)"  # noqa: S105
+_BUG = "error: no answer because of a bug in the pipeline; its log has the details"
 
 
 class LineProtocol:
     """Reads lines from one connection and answers them one after the other.
 
-    While one answer is worked out, and while the client does not read, nothing more is read from the socket. An HTTP
+    While an answer is being computed, or the client does not read its answers, nothing more is read from the socket. An HTTP
     request line before any text goes, with all that came after it, to `as_http`. trusted: the client needs no token.
     first: the client has sent nothing before.
     """
@@ -143,7 +143,7 @@ class LineProtocol:
             self._skip_newline = not _drop_late_newline(self._buffer)
         end = self._buffer.find(b"\n")
         if (end if end >= 0 else len(self._buffer)) > self._limits.line_bytes:
-            self.close(f"error: a line is {self._limits.line_bytes} bytes at most; closing")
+            self.close(f"error: a line may have at most {self._limits.line_bytes} bytes; closing")
             return None
         if self._first and self._may_be_http():
             return None
@@ -227,7 +227,7 @@ class LineProtocol:
         self._watch.add_done_callback(self._watch_ended)
 
     async def _write_changes(self) -> None:
-        """Write a line now and on every change, until the client sends something or leaves."""
+        """Write a line now and on every change, until the client sends something or disconnects."""
         before = await self._responder.snapshot()
         self._answers.append(f"watching, {escape_line(health(before))}")
         self._send()

@@ -1,4 +1,4 @@
-"""Answers commands and echoes, the same for lines and datagrams."""
+"""Answers commands and echoes other text, the same for lines and datagrams."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ class Responder:
         return command.answer(self, argument) if isinstance(command, ImmediateCommand) else None
 
     async def answer_from_snapshot(self, command: SnapshotCommand, argument: str) -> str:
-        """One line, whatever scraped text it quotes."""
+        """The answer as one line, with control characters of scraped text escaped."""
         return escape_line(command.answer(await self.snapshot(), argument))

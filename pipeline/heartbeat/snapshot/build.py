@@ -1,7 +1,7 @@
 """Builds the status snapshot: reads the store at one moment and decides the health of the pipeline.
 
-Health is about success. A spider whose last run failed, or whose slot passed without a success, is not ok, however well
-the service itself runs.
+Health means success: a spider whose last run failed, or whose slot passed without a success, is not ok, even if the
+service itself runs well.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def worst(words: list[HealthWord]) -> HealthWord:
 
 def _empty(health: HealthWord, reasons: list[str], *, started_at: datetime, now: datetime, version: str,
            zone: tzinfo | None) -> Snapshot:
-    """A snapshot without spiders, runs and figures, to be filled."""
+    """A snapshot without spiders, runs and figures."""
     return {
         "schema": SCHEMA, "at": iso(now, zone), "version": version, "started_at": iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
@@ -157,20 +157,20 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
     reasons = []
     if outbox["oldest_age_s"] is not None and outbox["oldest_age_s"] > after_s:
         why = f" ({outbox['last_error']})" if outbox["last_error"] else ""
-        reasons.append(f"outbox: the oldest message waits for {span_for_people(outbox['oldest_age_s'])}{why}")
+        reasons.append(f"outbox: the oldest message has waited for {span_for_people(outbox['oldest_age_s'])}{why}")
     if outbox["parked"]:
         reasons.append(f"outbox: {outbox['parked']} parked; see `pipeline outbox`")
     return reasons
 
 
 def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], zone: tzinfo) -> str:
-    what = "sent with less than its settings ask for" if problem.next_at is None else \
-        f"not rendered, tried again {iso(problem.next_at, zone)}"
+    what = "sent, but not completely rendered" if problem.next_at is None else \
+        f"not rendered, retry at {iso(problem.next_at, zone)}"
     return f"digest {problem.name}: {what} ({quoted(mask(problem.error))})"
 
 
 def _is_writable(folder: Path) -> bool:
-    """Asks the file system without writing: a write could make a full or broken disk worse."""
+    """Whether data_dir can be written. It does not write, which could make a full or broken disk worse."""
     try:
         return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
     except OSError:

@@ -16,7 +16,7 @@ from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 
 
 class SnapshotSource(Protocol):
-    """The service, which makes the snapshot that every answer comes from."""
+    """What builds the snapshot for the answers: the service."""
 
     async def status(self) -> Snapshot:
         """`pipeline.heartbeat.snapshot.build.build_snapshot`, run in a thread. May raise PipelineError."""
@@ -24,7 +24,7 @@ class SnapshotSource(Protocol):
 
 @dataclass(frozen=True)
 class HealthChecks:
-    """How the server checks its own service. write_probe: None where nothing is written."""
+    """How the server checks the service itself. write_probe: None if the database is not tested."""
 
     write_probe: WriteProbe | None = None
     thresholds: HealthThresholds = field(default_factory=HealthThresholds)

@@ -17,7 +17,7 @@ from pipeline.store.health import status_queries as queries
 from pipeline.text import iso, quoted
 
 MOST_RUNS = 5000
-"""Runs that are kept: some megabytes. The rest is read for each snapshot."""
+"""Maximum of cached runs, which need some megabytes. Older ones are read for each snapshot."""
 
 
 class EndedRun(NamedTuple):

@@ -56,11 +56,11 @@ class LoopHealth:
 def with_service_health(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: float = LAG_S, unwritable: str = "") -> Snapshot:
     """The snapshot with the health of the event loop and the database added; it never becomes better.
 
-    unwritable: why the database takes no write, "" when it does.
+    unwritable: why the database cannot be written, or "".
     """
     reasons = []
     if loop["lag_s"] > lag_after_s:
-        reasons.append(f"service: its loop was held up for {span_for_people(loop['lag_s'])}")
+        reasons.append(f"service: its event loop was blocked for {span_for_people(loop['lag_s'])}")
     if loop["clock_jump_s"]:
         direction = "forward" if loop["clock_jump_s"] > 0 else "back"
         reasons.append(f"service: the clock jumped {direction} by {span_for_people(abs(loop['clock_jump_s']))}")

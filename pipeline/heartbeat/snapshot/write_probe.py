@@ -1,4 +1,4 @@
-"""Finds out whether the database takes a write, by writing a small row every ten seconds."""
+"""Tests whether the database can be written, by writing a small row every ten seconds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WriteProbe:
     def problem(self, monotonic_s: float, *, after_s: float) -> str:
         """Why the database cannot be written: an error, or a write that has hung for `after_s` seconds. "" when it can."""
         if self._began is not None and monotonic_s - self._began > after_s:
-            return f"a write has been waiting for {monotonic_s - self._began:.0f} s"
+            return f"a write has not finished after {monotonic_s - self._began:.0f} s"
         return self._error
 
     async def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Pages of a pass that a site refused, or sent empty: what was on them would look as if it were gone."""
+"""Find pages of a pass that the site refused or sent empty: items on them must not be reported as gone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import pages, passes
 
 NO_REFUSALS = (404, 408, 410, 425, 429)
-"""Client errors that say that there is no such page, or not now."""
+"""Client errors (4xx) that are no refusal: the page does not exist, or not now."""
 _LOOKED_BACK = 20
 """Earlier passes."""
 _AT_ONCE = 5000
-# What differs from one session to the next in a URL: "PHPSESSID=…", ";jsessionid=…", "/(S(…))/", and long random words that
+# The parts of a URL that identify a session: "PHPSESSID=…", ";jsessionid=…", "/(S(…))/", and long random words that
 # are no key of a record.
 _OF_SESSION = re.compile(r".*sess(?:ion)?(?:[-_]?(?:id|key|token|hash)\w*)?|(?:osc|xtc|mod)?sid|zenid|cfid|cftoken|.*token|ticket|nonce|csrf.*|_",
                          re.IGNORECASE)
@@ -33,9 +33,9 @@ _EMPTY = and_(pages.c.status < 400, pages.c.size_bytes == 0)
 
 
 def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """How many pages of the pass were refused, by status and host; whether an earlier pass may have been given some of them.
+    """Count the refused pages of the pass by status and host. Also returns whether an earlier pass may have got some of them.
 
-    A refusal is any 4xx that neither passes nor says that there is no such page: 401, 403, also a firewall's 405 or 418.
+    A refusal is a 4xx that is neither temporary nor says that the page does not exist: 401, 403, also a firewall's 405 or 418.
     """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url, pages.c.status).where(
@@ -45,7 +45,7 @@ def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
 
 
 def newly_empty(store: Store, run: Run) -> list[str]:
-    """The pages of the pass that had no body, and may have had items in an earlier pass: a script that failed looks like that."""
+    """Pages of the pass without a body that may have had items in an earlier pass, as when a script of the site failed."""
     with store.read() as connection:
         found = connection.execute(select(pages.c.url).where(pages.c.pass_id == run.pass_id, _EMPTY).distinct()).scalars()
         return sorted(_given_before(connection, run, set(found), pages.c["items"] > 0, known=_EMPTY))
@@ -53,10 +53,10 @@ def newly_empty(store: Store, run: Run) -> list[str]:
 
 def _given_before(connection: Connection, run: Run, urls: set[str], given: ColumnElement[bool], *,
                   known: ColumnElement[bool]) -> set[str]:
-    """Those of the pass's URLs that may stand for a page that an earlier pass was given, and this one was not.
+    """Those URLs that may be a page that an earlier pass got and this one did not.
 
-    It is that page under its own URL, or under one of another session; or, where no earlier pass `known` it as it is
-    now, any page of that path whose query is another.
+    Such a page has the same URL, also with another session id in it. If no earlier pass `known` this URL, it may be any
+    page with the same path and another query.
     """
     if not urls:
         return set()
@@ -74,7 +74,7 @@ def _given_before(connection: Connection, run: Run, urls: set[str], given: Colum
 
 
 def _looked_back(connection: Connection, earlier: ColumnElement[bool]) -> list[int]:
-    """The last complete pass and those since: what is present was seen in them."""
+    """The last complete pass and all later ones, which saw every present item."""
     found: list[int] = []
     for row in connection.execute(select(passes.c.id, passes.c.complete).where(earlier).order_by(passes.c.id.desc()).limit(_LOOKED_BACK)):
         found.append(row.id)
@@ -89,7 +89,7 @@ def _urls(connection: Connection, pass_ids: Collection[int], which: ColumnElemen
 
 
 def _path(url: str) -> str:
-    """Host and path, without what names a session."""
+    """Host and path without session ids."""
     path = _COOKIELESS.sub("", urlsplit(url).path)
     return place_of(url) + "/".join(segment.partition(";")[0] for segment in path.split("/"))
 

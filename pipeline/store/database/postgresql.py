@@ -127,7 +127,7 @@ def damage(connection: Connection) -> Iterator[str]:
 
 
 _BY_STATE = {
-    "55P03": (f"another writer held the database for {LOCK_TIMEOUT_S} s", "look in pg_stat_activity for the process that holds it", True),
+    "55P03": (f"another transaction held the write lock for {LOCK_TIMEOUT_S} s", "find it in pg_stat_activity", True),
     "57014": (f"a statement took longer than {STATEMENT_TIMEOUT_S} s", "see the server's log and load", True),
     "25P03": ("the server ended a transaction that was idle", "the pipeline tries again", True),
     "57P01": ("the server is shutting down", "the pipeline tries again", True),

@@ -135,7 +135,7 @@ passes = Table(
     Column("spider", String(64), nullable=False, index=True),
     Column("slot_id", ForeignKey("slots.id"), nullable=False, unique=True),  # one slot, one pass
     Column("opened_at", Instant, nullable=False),
-    Column("closed_at", Instant),  # NULL: open, the next run goes on with it
+    Column("closed_at", Instant),  # NULL: open, the next run resumes it
     Column("complete", Boolean, nullable=False, default=False),
     Column("resumable", Boolean, nullable=False, default=True),
     Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
@@ -177,7 +177,7 @@ frontier = Table(
     Column("pass_id", ForeignKey("passes.id"), nullable=False),
     Column("fingerprint", LargeBinary(20), nullable=False),
     Column("url", AnyText, nullable=False),
-    Column("request", JSON, nullable=False),  # what differs from a plain GET
+    Column("request", JSON, nullable=False),  # the differences from a plain GET
     Column("priority", Integer, nullable=False, default=0),
     Column("depth", Integer, nullable=False, default=0),
     Column("state", String(10), nullable=False, default="waiting"),
@@ -256,8 +256,8 @@ downloads = Table(
     Column("not_before", Instant),
     Column("requested_at", Instant, nullable=False),
     Column("done_at", Instant),
-    Column("failures", Integer, nullable=False, default=0, server_default="0"),  # in a row; leases count apart
-    Column("failed_passes", Integer, nullable=False, default=0, server_default="0"),  # in a row, for good
+    Column("failures", Integer, nullable=False, default=0, server_default="0"),  # failures in a row; leases are counted separately
+    Column("failed_passes", Integer, nullable=False, default=0, server_default="0"),  # permanent failures in a row
     _text("error"),
     _text("part_key"), _text("part_etag"), _text("part_last_modified"), Column("part_length", Id),
     # Of the last whole version. file_key "" beside a file_sha256: it was deleted to keep within the limits.
@@ -349,7 +349,7 @@ host_pauses = Table(  # hosts with a Retry-After longer than a run waits
     "host_pauses", metadata,
     Column("host", String(320), primary_key=True),  # "name:port"
     Column("until", Instant, nullable=False),
-    Column("spider", String(64), nullable=False),  # whose run was told
+    Column("spider", String(64), nullable=False),  # whose run was reported
 )
 
 login_cookies = Table(  # cookies with an expiry that carry a spider's login, as its jar last had them

@@ -86,7 +86,7 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
                              fix="free some disk space; committed data is kept", retry=True)
     if "locked" in reason:
         return StoreError(f"the database stayed locked for {BUSY_TIMEOUT_S:.0f} s", where=where,
-                          fix="find the process that holds it", retry=True)
+                          fix="find the process that locks it", retry=True)
     if "malformed" in reason or "not a database" in reason:
         return StoreError(f"the database is damaged: {reason}", where=where,
                           fix="restore a backup (`pipeline restore FILE --replace`)")

@@ -23,7 +23,7 @@ _CHUNK = 500
 @dataclass(frozen=True)
 class Version:
     """One version of one file. current: it is the file's newest version; seen_at: when the server last had it; held: it cannot be
-    deleted now, since a digest needs it or it is being fetched again.
+    deleted now, because a digest needs it or it is being fetched again.
     """
 
     id: int

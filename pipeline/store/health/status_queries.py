@@ -98,8 +98,8 @@ def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals
 
 @dataclass(frozen=True)
 class DigestProblem:
-    """A digest that could not be rendered, or only without a part that its settings ask for. next_at: when it is tried again; None
-    when it was sent without that part.
+    """A digest that could not be rendered, or not completely. next_at: when it is tried again; None if it was sent
+    incompletely.
     """
 
     name: str

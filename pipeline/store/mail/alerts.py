@@ -22,7 +22,7 @@ from pipeline.store.runs.slots import run_of
 
 
 class AlertKind(StrEnum):
-    """failing: several failures in a row; suspect: the result of the last run cannot be right; late: a slot passed without a
+    """failing: several failures in a row; suspect: the result of the last run is implausible; late: a slot passed without a
     success; login: a cookie of the login expires soon; digest: it could not be rendered completely.
     """
 
@@ -120,7 +120,7 @@ def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Ale
 
 
 def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
-    """Digests that could not be rendered, or only without a part that their settings ask for."""
+    """Digests that could not be rendered, or not completely."""
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
     return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]

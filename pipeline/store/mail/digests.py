@@ -90,7 +90,7 @@ def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> 
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
-    """Ids of the ended runs that this digest would report now."""
+    """Ids of the ended runs that this digest has not reported."""
     with store.read() as connection:
         return list(connection.execute(_untold(name, spiders)).scalars())
 
@@ -114,9 +114,9 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
 
 
 def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
-    """Write down why a claim could not be closed, and leave it alone for a while: longer each time, up to leases.LONGEST.
+    """Record why a claim could not be closed, and postpone it: longer each time, up to leases.LONGEST.
 
-    What its spiders find meanwhile is claimed by a digest of its own. Nothing happens when somebody else took it up.
+    Runs that end meanwhile get another claim. Nothing happens if another process has taken the claim.
     """
     with store.write(durable=True) as connection:
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
@@ -128,8 +128,8 @@ def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner
           error: str = "") -> list[int]:
     """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
 
-    Without drafts there was nothing to report, and the runs count as reported. error: why the messages lack a part that
-    the settings ask for.
+    Without drafts there was nothing to report, and the runs count as reported. error: why the messages are not
+    completely rendered.
     """
     with store.write(durable=True) as connection:
         leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error[:2000])

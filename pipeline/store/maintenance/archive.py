@@ -95,7 +95,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
     manifest = _manifest(content, source)
     wrong = [name for name in manifest.files if found.get(name) != manifest.files[name]]
     if wrong or set(found) != set(manifest.files):
-        raise StoreError(f"is damaged: {(wrong or ['more files than it says'])[0]} is not what was backed up",
+        raise StoreError(f"is damaged: {(wrong or ['the list of files'])[0]} differs from what was backed up",
                          where=str(source), fix="use another backup")
     if manifest.kind != store.kind:
         raise StoreError(f"is a backup of {manifest.kind}; this store is on {store.kind}", where=str(source),
@@ -124,7 +124,7 @@ class _LimitedReader:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MOST_AT_ONCE:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+            raise tarfile.ReadError(f"it has a header of {size} bytes")
         return self._file.read(size)
 
 
@@ -166,7 +166,7 @@ def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: P
     parts = Path(head.name).parts
     if head.name != DATABASE and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
                                   or parts[1] in NOT_BACKED_UP):
-        raise StoreError(f"contains {head.name!r}, which does not belong into data_dir", where=str(source), fix="it is not a backup of this program")
+        raise StoreError(f"contains {head.name!r}, which does not belong in data_dir", where=str(source), fix="it is not a backup of this program")
     target = staging.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading = HashingReader(file)

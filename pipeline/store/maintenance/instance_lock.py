@@ -35,7 +35,7 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
         except BlockingIOError as error:
             found = _status(descriptor) or _holder(descriptor) or "another process"
             raise StoreError(f"another `pipeline serve` holds this data_dir ({found})",
-                             where=str(data_dir), fix="stop it, or give this one a data_dir of its own") from error
+                             where=str(data_dir), fix="stop it, or use another data_dir") from error
         unclean = not first and not _status(descriptor).startswith(_ENDED)
         _write(descriptor, f"pid {os.getpid()}, since {_now()}")
         try:

@@ -3,8 +3,8 @@
 A row belongs to `lease_owner` until `lease_until`. The lease of a dead process expires, and the next process takes the row.
 Each write of a result verifies the lease in the same transaction, so that a process that lost its lease changes nothing.
 
-Clocks are set. When one is set forward, all leases seem expired: living processes of this machine keep theirs. When one is
-set back, leases would last too long: one that ends later than any lease can has expired.
+When a clock is set forward, all leases seem expired, but living processes of this machine keep theirs. When it is set back,
+leases would last too long: a lease that ends later than any lease can end counts as expired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, upda
 from pipeline.errors import LeaseLostError
 
 TTL = timedelta(seconds=15)
-"""Long enough to miss some renewals on a busy machine, short enough to resume work soon after a crash."""
+"""Duration of a lease: long enough to miss some renewals on a busy machine, short enough to resume work soon after a crash."""
 LONGEST = timedelta(minutes=10)
 """No lease lasts longer."""
 
@@ -33,7 +33,7 @@ def new_owner() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """Start time of a process in ticks since boot (proc(5)), as ".TICKS"; "" where the system does not tell."""
+    """Start time of a process in ticks since boot (proc(5)), as ".TICKS"; "" if the system does not provide it."""
     fields = _stat_of(pid)
     return f".{fields[19]}" if len(fields) > 19 else ""
 
@@ -92,7 +92,7 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
 
 
 def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
-    """End the leases of dead processes of this machine, so that nobody waits for their expiry."""
+    """End the leases of dead processes of this machine, so that no process waits for their expiry."""
     released = 0
     for table in tables:
         held = connection.execute(select(table.c.lease_owner).where(table.c.lease_until > now).distinct()).scalars()

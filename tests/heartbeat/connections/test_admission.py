@@ -71,8 +71,8 @@ def test_each_origin_has_its_share_and_this_machine_its_reserve():
             counts.add(origin)
             taken[origin] += 1
     assert taken == {"a": 4, "b": 4, "c": 4, "d": 2, LOCAL: 2, UNIX: 16}
-    assert "4 connections are all an address has" in counts.limit_reached("a")
-    assert "16 connections are all this port has" in counts.limit_reached(LOCAL)
+    assert "the limit of 4 connections per address is reached" in counts.limit_reached("a")
+    assert "the limit of 16 connections is reached" in counts.limit_reached(LOCAL)
     counts.remove("a")
     assert counts.has_room("a")
     assert ConnectionCounts(10**6).has_room(UNIX)
@@ -90,7 +90,7 @@ def test_one_address_cannot_take_the_connections_of_others(start, opened):
     heartbeat = start(limits=ServerLimits(connections=16, queue_s=0.1), access=Machines())
     held = [opened(heartbeat.address, "127.0.0.2") for _ in range(4)]
     assert all(pinged(sock) for sock in held)
-    assert b"4 connections are all an address has; try again later" in said(opened(heartbeat.address, "127.0.0.2"), b"ping\n")
+    assert b"the limit of 4 connections per address is reached; try again later" in said(opened(heartbeat.address, "127.0.0.2"), b"ping\n")
     assert pinged(opened(heartbeat.address, "127.0.0.3"))
     assert pinged(opened(heartbeat.address))
 
@@ -102,7 +102,7 @@ def test_this_machine_and_the_unix_socket_have_room_when_others_took_theirs(star
     assert not pinged(opened(heartbeat.address, "127.0.0.9"))
     local = [opened(heartbeat.address) for _ in range(2)]
     assert all(pinged(sock) for sock in local)
-    with pytest.raises(HeartbeatBusyError, match="busy: 16 connections are all this port has"):
+    with pytest.raises(HeartbeatBusyError, match="busy: the limit of 16 connections is reached"):
         HeartbeatClient(*heartbeat.address).ask("ping")
     assert HeartbeatClient("", 0, path=tmp_path / "s").ask("ping") == "pong"
 
@@ -116,8 +116,8 @@ def test_a_full_port_answers_livez_and_refuses_http_with_503(start, opened):
                                                                                     b"Connection: close\r\n\r\n")
     answer = requests.get(f"http://127.0.0.1:{heartbeat.address[1]}/status.json", timeout=10)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert "4 connections are all this port has" in answer.text
-    assert said(opened(heartbeat.address), b"ping\n") == b"error: 4 connections are all this port has; try again later\n"
+    assert "the limit of 4 connections is reached" in answer.text
+    assert said(opened(heartbeat.address), b"ping\n") == b"error: the limit of 4 connections is reached; try again later\n"
 
 
 def test_a_full_port_answers_livez_that_comes_in_two_packets(start, opened):
@@ -152,7 +152,7 @@ def test_ping_distinguishes_a_full_port_from_a_missing_one(program):
 
         def refuse():
             sock, _ = full.accept()
-            sock.sendall(b"error: 512 connections are all this port has; try again later\n")
+            sock.sendall(b"error: the limit of 512 connections is reached; try again later\n")
             sock.close()
 
         busy = asyncio.run(_both(program, refuse))

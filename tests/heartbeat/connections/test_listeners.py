@@ -99,7 +99,7 @@ def test_a_stale_socket_is_replaced_and_a_file_is_not(tmp_path):
         gone.bind(str(path))
     bind_unix_socket(path).close()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(HeartbeatError, match="is no socket"):
+    with pytest.raises(HeartbeatError, match="is not a socket"):
         bind_unix_socket(tmp_path / "file")
     with pytest.raises(HeartbeatError, match="shorter"):
         bind_unix_socket(tmp_path / ("x" * 200))

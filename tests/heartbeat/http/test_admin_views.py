@@ -280,7 +280,7 @@ def test_a_run_at_work_is_followed_live_and_without_scripts(browser, world):
         lines = (line for line in events.iter_lines(decode_unicode=True) if line)
         assert next(lines) == "event: progress"
         told = json.loads(next(lines).removeprefix("data: "))
-        assert (told["state"], told["figures"]["pages"]) == ("at work", 3)
+        assert (told["state"], told["figures"]["pages"]) == ("running", 3)
         runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED), Progress(pages=8), now=NOW)
         rest = list(lines)
         assert json.loads(rest[-3].removeprefix("data: "))["figures"]["pages"] == 8

@@ -84,7 +84,7 @@ def test_control_characters_and_invalid_utf8_come_back_escaped(connect):
 @pytest.mark.parametrize(("word", "answer"), [
     ("ping", "pong"), ("time", "2026-11-22 23:16:41"), ("version", "pipeline 1.2.3, status schema 1"),
     ("health", "ok"), ("spiders", "no spiders in the settings"), ("spider", "spider NAME; known: none"),
-    ("runs", "no run at work"), ("next", "no slot is scheduled"), ("outbox", "0 waiting, 0 parked"),
+    ("runs", "no run is running"), ("next", "no slot is scheduled"), ("outbox", "0 waiting, 0 parked"),
     ("downloads", "0 waiting, 0 failed"), ("proxies", "no proxies"), ("quit", "bye"),
     ("status please", f"{STAMP} status please"), ("Status", f"{STAMP} Status"),
 ])
@@ -130,7 +130,7 @@ def test_words_tell_what_the_snapshot_says(connect, service):
         "books run 7: 3 pages, 0 items, 0 downloads in 12 s, 9 waiting",
         "news 2026-11-23T06:00:00+08:00; books 2026-11-23T07:00:00+08:00",
         "2 waiting, 1 parked, oldest 1 h 1 min; last error: 550 no such user",
-        ("4 waiting, 1 failed; 2 under way at 1.5 MB/s: books a.pdf 2.1 MB of 5.2 MB at 1.5 MB/s, 2 s left; "
+        ("4 waiting, 1 failed; 2 active at 1.5 MB/s: books a.pdf 2.1 MB of 5.2 MB at 1.5 MB/s, 2 s left; "
         "books b\\x1b[2J.pdf 10 B at 0 B/s"), "office http://127.0.0.1:8118",
     ]
 
@@ -276,7 +276,7 @@ def test_a_line_that_comes_byte_by_byte_is_one_line(start, connect):
 def test_an_endless_line_is_refused_and_read_no_further(connect, heartbeat):
     sock, answers = connect()
     sock.sendall(b"x" * 20_000)
-    assert lines(answers, 1) == ["error: a line is 8192 bytes at most; closing"]
+    assert lines(answers, 1) == ["error: a line may have at most 8192 bytes; closing"]
     assert answers.read() == b""
     other, answers = connect()
     other.sendall(b"y" * 8192 + b"\n")
@@ -347,7 +347,7 @@ def test_a_client_too_many_gets_an_error(start, connect):
         sock.sendall(b"ping\n")
         assert lines(answers, 1) == ["pong"]
     _, answers = connect(heartbeat.address)
-    assert answers.read() == b"error: 3 connections are all this port has; try again later\n"
+    assert answers.read() == b"error: the limit of 3 connections is reached; try again later\n"
     inside[0][0].sendall(b"quit\n")
     assert inside[0][1].readline() == b"bye\n"
     inside[0][1].close()

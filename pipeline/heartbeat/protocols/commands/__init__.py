@@ -28,4 +28,4 @@ def parse(text: str) -> tuple[Command | None, str]:
 def help_line() -> str:
     """All commands on one line."""
     usages = ", ".join(f"{command.name} {command.argument}".rstrip() for command in COMMANDS.values())
-    return f"one word a line: {usages}; any other text comes back as [timestamp] text"
+    return f"commands, one per line: {usages}; any other text is echoed as [timestamp] text"

@@ -7,7 +7,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot, TransferStatus
 from pipeline.text import size_for_people, span_for_people
 
 _MOST_FILES = 8
-"""Transfers that one answer names."""
+"""Maximum of transfers in one answer."""
 
 
 def _downloads(snapshot: Snapshot, argument: str) -> str:
@@ -18,7 +18,7 @@ def _downloads(snapshot: Snapshot, argument: str) -> str:
     files = [f"{each['spider']} {_transfer(each)}" for each in active[:_MOST_FILES]]
     if len(active) > _MOST_FILES:
         files.append(f"and {len(active) - _MOST_FILES} more")
-    return f"{download_counts(snapshot)}; {len(active)} under way at {rate}/s: {'; '.join(files)}"
+    return f"{download_counts(snapshot)}; {len(active)} active at {rate}/s: {'; '.join(files)}"
 
 
 def download_counts(snapshot: Snapshot) -> str:
@@ -35,4 +35,4 @@ def _transfer(file: TransferStatus) -> str:
 
 DOWNLOADS = SnapshotCommand(
     name="downloads", answer=_downloads,
-    help="downloads waiting and failed; of each file under way how much has come, its rate and the time left")
+    help="downloads waiting and failed; for each active download its progress, rate and time left")

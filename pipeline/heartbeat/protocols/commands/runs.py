@@ -22,7 +22,7 @@ def past_run_figures(run: PastRun) -> str:
 
 def _runs(snapshot: Snapshot, argument: str) -> str:
     return "; ".join(f"{run['spider']} run {run['id']}: {run_figures(run)}, {run['progress']['waiting']} waiting"
-                     for run in snapshot["runs"]) or "no run at work"
+                     for run in snapshot["runs"]) or "no run is running"
 
 
-RUNS = SnapshotCommand(name="runs", answer=_runs, help="runs at work and what they have done")
+RUNS = SnapshotCommand(name="runs", answer=_runs, help="running runs and their progress")

@@ -9,7 +9,7 @@ from pipeline.store.database.schema import metadata
 
 
 def plain_type(kind: str, value: Any, autogenerate: Any) -> str | Literal[False]:
-    """A migration names what the database has, not our own types: those may change, it may not."""
+    """Migrations name the types of the database, not our own types: those may change, but a migration must not."""
     return f"sa.{type(value.impl_instance).__name__}()" if kind == "type" and isinstance(value, TypeDecorator) else False
 
 
