@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RenderLevel:
-    """How much of what the settings ask for is rendered.
+    """How completely a digest is rendered.
 
     as_configured: the user's templates, charts, HTML fields and attachments; else our template without them. attach_csv: a
     CSV of all changes is attached.
@@ -63,7 +63,7 @@ class RenderLevel:
 RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=True, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=False, details=COUNTS_ONLY))
-"""From what the settings ask for to counts only. A digest that cannot be rendered at one level is rendered at the next."""
+"""From complete to counts only. A digest that cannot be rendered at one level is rendered at the next."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class BuiltDigest:
     """The result of a build. message_ids: rows of the outbox, none when there was nothing to report.
 
     html_keys: the mails as HTML files, to view without a mail client. subject, counts: of the first mail. problem: why it was
-    not rendered as the settings ask for, "" when it was.
+    not rendered completely, or "".
     """
 
     digest_id: int

@@ -23,7 +23,7 @@ def refuse_other_tables(store: Store, revision: str) -> None:
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise StoreError(f"its schema has the number {revision}, but differs from that of this version: {found[0]}{more}", where=store.where,
-                         fix="it was written by an unreleased version: use that one, or restore a backup, or begin with another "
+                         fix="it was written by an unreleased version: use that version, restore a backup, or use another "
                              "[pipeline] database or data_dir")
 
 

@@ -30,7 +30,7 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
     """Claim every ended run of the spiders that this digest has not reported yet; None when there is nothing to report.
 
     An unfinished claim comes first, with the same id and runs; one of this owner at once. A postponed claim waits, and
-    runs that ended since get a claim of their own. scheduled: record the due time once, even when there is nothing to
+    runs that ended since get another claim. scheduled: record the due time once, even when there is nothing to
     report. even_empty: also claim without any run. repeats: also claim runs that only repeat the failure that was last
     reported of their spider; without it they wait for other news.
     """

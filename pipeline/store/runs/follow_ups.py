@@ -37,7 +37,7 @@ class FollowUps:
 
     @classmethod
     def of(cls, settings: Settings, spider: str) -> FollowUps:
-        """The follow-ups that the settings ask for."""
+        """The follow-ups of a spider, from its settings."""
         retry = settings.spiders[spider].retry
         return cls(retry.times, retry.wait, retry.max_wait, frozenset(map(Outcome, retry.outcomes)),
                    {name: settings.spiders[name].overlap for name in settings.followers(spider)})
