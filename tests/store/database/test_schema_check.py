@@ -76,7 +76,7 @@ def test_a_new_store_is_what_the_code_was_written_for(store: Store) -> None:
     ("DROP TABLE host_pauses", "table host_pauses is missing"),
     ("ALTER TABLE pulse DROP COLUMN at", "table pulse lacks the column at")])
 def test_another_schema_with_the_same_number_is_refused_by_name(tmp_path: Path, statement: str, said: str) -> None:
-    with pytest.raises(StoreError, match="has the number of ours") as caught:
+    with pytest.raises(StoreError, match="differs from that of this version") as caught:
         open_store(changed(tmp_path, statement))
     assert said in str(caught.value)
     assert "restore a backup" in caught.value.fix

@@ -184,7 +184,7 @@ def test_a_restore_that_was_cut_short_is_said_and_started_again(tmp_path: Path, 
     with pytest.raises(KeyboardInterrupt):
         restore_backup(store.data_dir, None, tmp_path / "b", replace=True, resend=False, now=NOW)
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="restore was cut short"):
+    with pytest.raises(StoreError, match="restore was interrupted"):
         open_store(store.data_dir)
     restore_backup(store.data_dir, None, tmp_path / "b", replace=False, resend=False, now=NOW + timedelta(seconds=9))
     again = open_store(store.data_dir)
