@@ -1,3 +1,5 @@
+"""Fixtures for crawls: runs of the spiders of a settings file in this process, and a site for them."""
+
 from __future__ import annotations
 
 import asyncio
@@ -26,12 +28,12 @@ from pipeline.workers.stop_request import StopRequest
 from tests.servers.pages import PageSite
 
 AWAY = "another-machine:1:boot:x"
-"""An owner of whom only its lease says whether it is alive."""
+"""The owner of a run on another machine, so that only the lease shows whether it is alive."""
 
 
 @dataclass
 class Crawls:
-    """Runs spiders of a settings file one after the other on one store, in this process."""
+    """Runs the spiders of a settings file one after another on one store, in this process."""
 
     folder: Path
     store: Store
@@ -44,7 +46,7 @@ class Crawls:
 
     def run(self, name: str = "s", *, while_running: Callable[[asyncio.Event], Any] | None = None,
             die: bool = False) -> Run:
-        """One run to its end. die: leave it as a killed process would, without an ending."""
+        """Crawl once. die: leave the run without an ending, as a killed process would."""
         run = self._claimed(name, AWAY if die else self.store.owner)
         spider = self.settings.spiders[name]
         session = open_session(name, spider, self.settings)
@@ -55,10 +57,10 @@ class Crawls:
 
         async def work() -> runs.Ending:
             stop = asyncio.Event()
-            helper = asyncio.create_task(while_running(stop)) if while_running else None
+            meanwhile = asyncio.create_task(while_running(stop)) if while_running else None
             ending = await crawl(context, spider_class(spider.spider, self.settings.folder), stop=stop)
-            if helper is not None:
-                helper.cancel()
+            if meanwhile is not None:
+                meanwhile.cancel()
             return ending
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -69,7 +71,7 @@ class Crawls:
 
     def perform(self, name: str = "s", *, clock: Callable[[], datetime] = lambda: datetime.now(UTC),
                 on_stop: Callable[[], object] = lambda: None) -> Run:
-        """One run as a child performs it: login, crawl and downloads. on_stop: called when it is asked to stop."""
+        """Perform one run as a child does: login, crawl and downloads. on_stop: called when a stop is requested."""
         run = self._claimed(name, self.store.owner)
         ours, theirs = multiprocessing.Pipe()
         with ours, theirs:

@@ -1,4 +1,4 @@
-"""Logins to APIs: nested JSON with numbers and booleans, and the token login of docs/sessions.md, run as it stands there."""
+"""Logins to APIs: nested JSON with numbers and booleans, and the token login of docs/sessions.md, copied from there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def answer_json(data: object, status: int = 200) -> Answer:
 
 
 def graphql(asked: Asked) -> Answer:
-    """As GraphQL over HTTP has it: a mutation that gives a token, and queries that want it, by POST or GET."""
+    """GraphQL over HTTP: a mutation that returns a token, and queries that need it, by POST or GET."""
     known = asked.headers.get("Authorization") == "Bearer t0k3n"
     if asked.method == "GET":
         me = answer_json({"data": {"me": {"name": "me"}}})
@@ -38,7 +38,7 @@ def graphql(asked: Asked) -> Answer:
 
 
 def example() -> str:
-    """The one block of the page that logs in to a GraphQL API."""
+    """The only example on the page that logs in to a GraphQL API."""
     blocks = re.findall(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
     found, = (block for block in blocks if "mutation" in block)
     return str(found)
@@ -53,7 +53,7 @@ def test_the_token_login_of_the_docs_works(crawls: Crawls, site: PageSite, monke
     assert sorted(item["total"] for item in crawls.items("orders").values()) == ["20", "9.5"]
 
 
-def test_its_refusal_is_told_without_the_password(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_token_login_is_reported_without_the_password(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "wr0ng")
     site.pages = {"/graphql": lambda asked: answer_json({"message": f"no {json.loads(asked.body)['variables']}"}, 401)}
     crawls.write(example().replace("https://shop.example", site.url))
@@ -68,7 +68,7 @@ def test_its_refusal_is_told_without_the_password(crawls: Crawls, site: PageSite
     ('list = ["a", 1, { deep = { env = "SHOP_PASSWORD" } }]', {"list": ["a", 1, {"deep": "geheim"}]}),
     ('a.b.c = { env = "SHOP_PASSWORD" }', {"a": {"b": {"c": "geheim"}}}), ('name = "José"', {"name": "José"}),
     ('empty = {}\nnone = []\ntext = ""', {"empty": {}, "none": [], "text": ""})])
-def test_fields_are_sent_as_they_are(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch, fields: str,
+def test_login_fields_are_sent_with_their_json_types(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch, fields: str,
                                      body: object) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "geheim")
     site.pages = {"/": "<p>x</p>", "/login": answer_json({"ok": True})}
@@ -96,7 +96,7 @@ check = {{ jmes = "ok" }}
     ('json = true\nfields = { a = { b = [ { password = "plain" } ] } }', "password is a secret and is never written here"),
     ("json = true\nfields = { when = 2026-01-01 }", "the value of when has no form in JSON"),
     ("json = true\nfields = { n = nan }", "the value of n has no form in JSON")])
-def test_fields_that_cannot_be_sent_are_refused(tmp_path: Path, lines: str, words: str) -> None:
+def test_login_fields_that_cannot_be_sent_are_settings_errors(tmp_path: Path, lines: str, words: str) -> None:
     (tmp_path / "settings.toml").write_text(
         f'[spiders.s]\nstart = "https://a.example/"\n[spiders.s.login]\nurl = "https://a.example/in"\ncheck = "a"\n{lines}\n')
     with pytest.raises(SettingsError) as caught:

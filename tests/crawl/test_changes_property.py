@@ -1,4 +1,4 @@
-"""Change tracking tells the truth: whatever happens to runs, what is stored and told equals the site's history."""
+"""Stored items and reported changes equal the site's history, whatever happens to runs (hypothesis)."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ def a_store() -> Iterator[Store]:
 
 
 class World:
-    """One spider on one store, and what it ought to have told."""
+    """One spider on one store, and the changes that it should have reported."""
 
     def __init__(self, store: Store, comparison: Comparison) -> None:
         self.store = store
         self.comparison = comparison
         self.now = START
         self.slots = itertools.count()
-        self.told: dict[str, dict[str, Any]] = {}  # what a reader of all changes believes is there
+        self.told: dict[str, dict[str, Any]] = {}  # the items, by the changes reported so far
         self.stored: dict[str, dict[str, Any]] = {}
 
-    def run(self, state: dict[str, dict[str, Any]], fate: str, reach: int, page_size: int) -> None:
+    def run(self, state: dict[str, dict[str, Any]], fate: str, fetched: int, page_size: int) -> None:
         seen: set[str] = set()  # by this pass
         run = self._begin()
         for _ in range({"killed": 1, "killed twice": 2}.get(fate, 0)):
-            self._commit(run, dict(list(state.items())[:reach]), page_size, seen)
+            self._commit(run, dict(list(state.items())[:fetched]), page_size, seen)
             self.now += 2 * TTL
             assert [lost.id for lost in runs.abandon_expired(self.store, now=self.now)] == [run.id]
             run = self._take_up()
         if fate in ("fails", "capped", "stopped"):
-            self._commit(run, dict(list(state.items())[:reach]), page_size, seen)
+            self._commit(run, dict(list(state.items())[:fetched]), page_size, seen)
             outcome = Outcome.SUCCEEDED if fate == "capped" else Outcome.STOPPED if fate == "stopped" else Outcome.FAILED
             runs.end_run(self.store, run, Ending(outcome, "cut short", keep_open=fate == "stopped"), Progress(),
                          now=self.now)
@@ -107,7 +107,7 @@ class World:
         self.stored |= state
 
     def read_changes(self) -> None:
-        """Believe every change, and check that each follows from what was believed before."""
+        """Apply every reported change, and check that each follows from the state before it."""
         for change in items.changes(self.store, "s"):
             known = self.told.get(change.key)
             if change.kind in (ChangeKind.NEW, ChangeKind.BACK):
@@ -134,10 +134,10 @@ def _telling(data: dict[str, Any] | None, comparison: Comparison) -> dict[str, A
 def _check(history: list[Any], comparison: Comparison) -> None:
     with a_store() as store:
         world = World(store, comparison)
-        for state, fate, reach, page_size in history:
-            world.run(state, fate, reach, page_size)
+        for state, fate, fetched, page_size in history:
+            world.run(state, fate, fetched, page_size)
         stored = {item.key: item.data for item in items.present(store, "s")}
-        assert stored == world.stored  # to the last field, also those nobody is told of
+        assert stored == world.stored  # every field, including the ignored ones
         world.read_changes()
         assert set(world.told) == set(stored)
         for key, told in world.told.items():
@@ -156,12 +156,12 @@ def test_stored_items_and_all_changes_together_equal_the_history_of_the_site(his
 
 @_quick
 @given(st.lists(steps, max_size=5))
-def test_so_they_do_with_ignored_fields_and_a_minimum_change(history: list[Any]) -> None:
+def test_they_equal_the_history_with_ignored_fields_and_a_minimum_change(history: list[Any]) -> None:
     _check(history, Comparison(frozenset({"views"}), {"price": (5, True)}))
 
 
-def test_so_they_do_through_processes_that_are_really_killed(tmp_path: Path) -> None:
-    """A sample; hundreds of them by `make torture`."""
+def test_they_equal_the_history_with_real_processes_that_are_killed(tmp_path: Path) -> None:
+    """A few histories; `make torture` runs hundreds."""
     ends = torture(tmp_path, histories=1, seed=6, steps=2)
     assert ends.total() >= 5
 
@@ -191,7 +191,7 @@ def test_a_field_that_all_items_had_and_none_has_now_makes_the_run_suspect_once(
         assert {item.key for item in items.present(store, "s")} == {"a"}
 
 
-def test_a_pass_that_found_nothing_does_not_make_the_lack_of_a_field_usual() -> None:
+def test_a_pass_without_items_does_not_make_a_missing_field_normal() -> None:
     with a_store() as store:
         world = World(store, Comparison())
         world.run({key: {"price": 1, "title": "x", "views": 0} for key in "ab"}, "complete", 0, 1)

@@ -1,4 +1,4 @@
-"""What a hostile or broken site cannot do: reach our own machines, fill the memory, or hold us for ever."""
+"""A hostile or broken site cannot make the program fetch private addresses, fill the memory, or wait for ever."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_only_http_and_https_are_fetched(url: str) -> None:
         SsrfGuard(["a.example"]).check_url(url)
 
 
-def test_a_place_is_allowed_with_its_port_only() -> None:
+def test_a_private_host_is_allowed_only_with_its_port() -> None:
     ssrf_guard = SsrfGuard(["http://127.0.0.1:8080/x", "192.168.1.5", "router.example:81"])
     ssrf_guard.check_url("http://127.0.0.1:8080/other")
     ssrf_guard.check_url("https://192.168.1.5/")
@@ -82,7 +82,7 @@ class Wide(scrapy.Spider):
 
 @pytest.mark.parametrize("way", ["redirect", "link"])
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "localhost", "NAME"])
-def test_a_site_cannot_send_a_crawl_to_this_machines_services(crawls: Crawls, site: PageSite, way: str, name: str) -> None:
+def test_a_site_cannot_send_a_crawl_to_services_of_this_machine(crawls: Crawls, site: PageSite, way: str, name: str) -> None:
     if name == "NAME":  # one that says nothing of the address it leads to
         name = socket.gethostname()
         if is_public(socket.gethostbyname(name)):
@@ -105,7 +105,7 @@ def test_a_site_cannot_send_a_crawl_to_this_machines_services(crawls: Crawls, si
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "localhost", "intranet.example"])
-def test_downloads_and_logins_keep_to_the_same_reach(crawls: Crawls, site: PageSite, name: str,
+def test_downloads_and_logins_refuse_private_addresses_too(crawls: Crawls, site: PageSite, name: str,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
 
@@ -160,7 +160,7 @@ with PageSite({"/robots.txt": "", "/small": Answer("<p>small</p>")}) as site:
 
 @pytest.fixture(scope="module")
 def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """400 MB of nothing, packed in each way that we ask for."""
+    """400 MB of zeros, compressed with each content coding that the program accepts."""
     import zlib
 
     import brotli  # type: ignore[import-untyped]
@@ -177,7 +177,7 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("way", ["crawl", "client"])
-def test_a_bomb_of_each_kind_stops_within_the_cap_and_fifty_megabytes(bombs: Path, way: str) -> None:
+def test_a_decompression_bomb_of_each_coding_takes_less_than_50_mb(bombs: Path, way: str) -> None:
     kinds = ("gzip", "deflate", "br", "zstd")
     done = subprocess.run([sys.executable, "-c", BOMB, way, str(bombs), str(Path(__file__).parents[2]), *kinds],
                           capture_output=True, text=True, timeout=120, check=False)
@@ -221,7 +221,7 @@ ENDLESS = [drip_body, drip_header, endless_headers, endless_line, many_interim_a
 
 
 @pytest.mark.parametrize("say", ENDLESS, ids=lambda say: say.__name__)
-def test_a_page_without_end_is_given_up(crawls: Crawls, say: Callable[[socket.socket, threading.Event], None]) -> None:
+def test_a_page_without_end_fails_in_time(crawls: Crawls, say: Callable[[socket.socket, threading.Event], None]) -> None:
     with start_raw(say) as url:
         crawls.write(f'[spiders.s]\nstart = "{url}/"\nrobots = false\nretries = 0\ntimeout = "700ms"{ITEM}')
         began = time.monotonic()
@@ -230,7 +230,7 @@ def test_a_page_without_end_is_given_up(crawls: Crawls, say: Callable[[socket.so
 
 
 @pytest.mark.parametrize("say", ENDLESS, ids=lambda say: say.__name__)
-def test_a_login_page_or_file_without_end_is_given_up(crawls: Crawls, say: Callable[[socket.socket, threading.Event], None],
+def test_a_login_page_or_file_without_end_fails_in_time(crawls: Crawls, say: Callable[[socket.socket, threading.Event], None],
                                                       ) -> None:
     with start_raw(say) as url:
         crawls.write(f'[spiders.s]\nstart = "{url}/"\ntimeout = "700ms"')

@@ -1,4 +1,4 @@
-"""A page that takes its process down costs itself: it is set aside, said, and the rest of the site is crawled."""
+"""A page that kills its process is set aside and reported, and the rest of the site is crawled."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_page_that_takes_too_much_cpu_is_set_aside_and_the_rest_is_crawled(pro
     assert not list((program.data / "logs" / "runs").glob("*.page"))
 
 
-def test_the_same_with_several_processes(program: Program):
+def test_a_page_that_takes_too_much_cpu_in_one_of_several_processes_is_set_aside(program: Program):
     with PageSite(site_with(Answer("<div>" * 60_000))) as site:
         program.write(SPIDER.format(url=site.url, more="processes = 2"))
         done = program.run("run", "shop", timeout_s=120)
@@ -64,7 +64,7 @@ def test_the_same_with_several_processes(program: Program):
     assert names(program) == {"Listed", "One", "Two"}
 
 
-def test_a_page_at_work_in_two_kills_for_memory_is_set_aside(program: Program):
+def test_a_page_that_is_parsed_at_two_kills_for_memory_is_set_aside(program: Program):
     (program.folder / "eats.py").write_text("""
 import scrapy
 
@@ -99,7 +99,7 @@ page_cpu_limit = "10m"
     assert names(program) == {"Listed", "One", "Two"}
 
 
-def test_the_service_goes_on_with_the_run(program: Program):
+def test_the_service_continues_the_run_without_the_page(program: Program):
     with PageSite(site_with(Answer("<div>" * 100_000))) as site:
         program.write(SPIDER.format(url=site.url, more='schedule = "every 1h"'))
         program.serve()
@@ -112,7 +112,7 @@ def test_the_service_goes_on_with_the_run(program: Program):
         assert program.stop() == 0
 
 
-def test_a_page_with_too_many_links_gives_the_first_of_them_and_says_so(program: Program):
+def test_of_a_page_with_too_many_links_the_first_are_followed_and_the_run_says_so(program: Program):
     links = "".join(f"<a href=/p/{n}>x</a>" for n in range(150_000))
     with PageSite({"/": Answer(LISTING.partition("<a")[0] + links)}) as site:
         program.write(SPIDER.format(url=site.url, more="max_pages = 3").replace("500ms", "1m"))
@@ -121,7 +121,7 @@ def test_a_page_with_too_many_links_gives_the_first_of_them_and_says_so(program:
     assert names(program) == {"Listed"}
 
 
-def test_the_same_behind_a_login_where_pages_wait_for_their_proof(program: Program):
+def test_a_page_that_takes_too_much_cpu_behind_a_login_is_set_aside(program: Program):
     def post(asked: Asked) -> Answer:
         if asked.method == "POST":
             return Answer("<a href=/logout>out</a>", headers={"Set-Cookie": "in=1; Path=/"})

@@ -1,4 +1,4 @@
-"""Applications nobody here wrote, whose logins expire in mid-run: Django's admin, the issue tracker Roundup, and copyparty."""
+"""Real applications whose logins expire during a run: Django's admin, the issue tracker Roundup, and copyparty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers.wsgi import start_wsgi
 
 
 class Counted:
-    """A WSGI application of which a test knows the log; after `expire_after` pages every login is forgotten, once."""
+    """A WSGI application with a log for the test. After `expire_after` pages it forgets every login, once."""
 
     def __init__(self, application: Callable[..., Any], forget: Callable[[], None], expire_after: int) -> None:
         self._application = application
@@ -48,7 +48,7 @@ def forget_django() -> None:
 
 @dataclass(frozen=True)
 class Known:
-    """What a user knows of an application. count: pages behind its login; wall: what its pages for strangers say."""
+    """The settings for an application. count: pages behind its login; wall: a text of its pages for anonymous visitors."""
 
     application: Counted
     password: str
@@ -59,7 +59,7 @@ class Known:
 
 @contextmanager
 def django(folder: Path) -> Iterator[Known]:
-    """A form with CSRF, strangers are redirected to it."""
+    """A form with a CSRF token; anonymous visitors are redirected to it."""
     application = Counted(django_admin.django_admin(folder), forget_django, 8)
     add_people()
     yield Known(application, django_admin.PASSWORD, f"""
@@ -75,7 +75,7 @@ def django(folder: Path) -> Iterator[Known]:
 
 @contextmanager
 def roundup(folder: Path) -> Iterator[Known]:
-    """A form on every page, and strangers get pages of 200."""
+    """A form on every page; anonymous visitors get pages with status 200."""
     found, forget = roundup_tracker.roundup_tracker(folder)
     yield Known(Counted(found, forget, 10), roundup_tracker.PASSWORD, f"""
         [spiders.s]
@@ -91,7 +91,7 @@ def roundup(folder: Path) -> Iterator[Known]:
 
 @contextmanager
 def party(folder: Path) -> Iterator[Known]:
-    """A password alone, sent as multipart, answered without a redirect; strangers get 401."""
+    """Only a password, sent as multipart and answered without a redirect; anonymous visitors get 401."""
     with copyparty.start_copyparty(folder) as (found, forget):
         yield Known(Counted(found, forget, 10), copyparty.PASSWORD, """
             [spiders.s]
@@ -110,7 +110,7 @@ def party(folder: Path) -> Iterator[Known]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning",
                             "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("known", [django, roundup, party], ids=lambda known: known.__name__)
-def test_a_login_that_expires_in_mid_run_is_made_again(crawls: Crawls, known: Callable[[Path], AbstractContextManager[Known]],
+def test_a_crawl_logs_in_again_when_the_login_expires(crawls: Crawls, known: Callable[[Path], AbstractContextManager[Known]],
                                                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with known(tmp_path) as app, start_wsgi(app.application) as url:

@@ -1,4 +1,4 @@
-"""Pages that answer 401 or 403: how many there were is said, and what was on them is not called gone."""
+"""Pages that answer 401 or 403 are counted and reported, and the items that were on them are not gone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = """
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refused_pages_are_counted_and_their_items_stay(crawls: Crawls, site: PageSite, status: int) -> None:
+def test_refused_pages_are_counted_and_their_items_are_not_gone(crawls: Crawls, site: PageSite, status: int) -> None:
     site.pages = {"/": Answer("<p>start</p><a href=/1>1</a><a href=/2>2</a><a href=/never>n</a>"),
                   "/1": Answer("<p>1</p>"), "/2": Answer("<p>2</p>"), "/never": Answer("no", 403)}
     place = site.url.partition("://")[2]
@@ -51,7 +51,7 @@ def test_refused_files_are_counted_by_host(crawls: Crawls, site: PageSite) -> No
                              f"1 file failed; the first: {site.url}/gone: the server answered 404 Not Found")
 
 
-def test_pages_and_files_kept_out_by_robots_txt_are_counted(crawls: Crawls, site: PageSite) -> None:
+def test_pages_and_files_that_robots_txt_forbids_are_counted(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/robots.txt": Answer("User-agent: *\nDisallow: /no\n", headers={"Content-Type": "text/plain"}),
                   "/": Answer("<p>start</p><a href=/no/1>1</a><a href=/no/2>2</a><a href=/3>3</a><b data-f=/no/f></b>"),
                   "/3": Answer("oops", 500)}
@@ -62,7 +62,7 @@ def test_pages_and_files_kept_out_by_robots_txt_are_counted(crawls: Crawls, site
     assert "1 file kept out by robots.txt" in run.error
 
 
-def test_links_to_no_host_that_browsers_open_are_counted(crawls: Crawls, site: PageSite) -> None:
+def test_links_to_hosts_that_no_browser_opens_are_counted(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer("<p>start</p><a href='http://exa mple/'>1</a><a href='//a<b/x'>2</a><a href=mailto:x@y.example>3</a>"
                               "<a href='javascript:go()'>4</a><a href='http://[::1'>5</a><a href='http://127.0.0.1:0/'>6</a>")}
     crawls.write(SETTINGS.format(url=site.url))
@@ -79,7 +79,7 @@ SESSIONS = {
 
 @pytest.mark.parametrize("status", [401, 403, 418])
 @pytest.mark.parametrize(("link", "told"), SESSIONS.values(), ids=SESSIONS.keys())
-def test_a_page_refused_under_another_sessions_url_is_the_one_given_before(crawls: Crawls, site: PageSite, link: str, told: bool,
+def test_a_refused_page_is_recognised_under_the_url_of_another_session(crawls: Crawls, site: PageSite, link: str, told: bool,
                                                                           status: int) -> None:
     def pages(session: str, refused: str = "") -> dict[str, Answer]:
         links = {number: link.format(n=number, session=session) for number in "123"}
@@ -104,8 +104,8 @@ def test_a_page_refused_under_another_sessions_url_is_the_one_given_before(crawl
     assert (crawls.run().complete, len(crawls.items())) == (True, 4)
 
 
-def test_a_new_page_that_is_refused_keeps_no_pass_incomplete(crawls: Crawls, site: PageSite) -> None:
-    """The pages that its path gave before are all there."""
+def test_a_new_page_that_is_refused_does_not_make_the_pass_incomplete(crawls: Crawls, site: PageSite) -> None:
+    """All pages that had this path before are there."""
     links = ["/p?id=1", "/p?id=2"]
     site.pages = {"/": Answer("<p>start</p>" + "".join(f"<a href='{url}'>n</a>" for url in [*links, "/p?id=3", "/q?id=9"]))} | {
         url: Answer(f"<p>{url}</p>") for url in links} | dict.fromkeys(["/p?id=3", "/q?id=9"], Answer("no such page", 404))
@@ -116,7 +116,7 @@ def test_a_new_page_that_is_refused_keeps_no_pass_incomplete(crawls: Crawls, sit
     assert (run.complete, "2 pages refused" in run.error) == (True, True)
 
 
-def test_a_page_that_comes_empty_under_another_sessions_url_is_no_page_without_items(crawls: Crawls, site: PageSite) -> None:
+def test_a_page_that_comes_empty_under_the_url_of_another_session_makes_the_pass_incomplete(crawls: Crawls, site: PageSite) -> None:
     for session, body in (("a", "<p>1</p>"), ("b", "")):
         site.pages = {"/": Answer(f"<p>start</p><a href='/p?sid={session}'>n</a>"), f"/p?sid={session}": Answer(body)}
         crawls.write(SETTINGS.format(url=site.url))

@@ -1,4 +1,4 @@
-"""Data inside pages, as pages write it: JavaScript objects, JSON-LD, microdata, OpenGraph."""
+"""Data inside pages: JavaScript objects, JSON-LD, microdata, OpenGraph."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def values(rule: dict[str, Any], text: str) -> list[Any]:
     ("{a:undefined,c:!0,d:void 0,n:NaN}", {"a": None, "c": True, "d": None, "n": None}),
     ('{"a":"\\x41\\\nb\\q",}', {"a": "Abq"}), ("{p:.5,x:0x10}", {"p": 0.5, "x": 16}), ("{&quot;a&quot;:1}", {"a": 1}),
     ("3", 3), ("alert(1)", None), ("if (a[1]) { b() }", None), ('a == {"b":1}', None), ("/* {a:1} */", None), ("", None)])
-def test_an_object_is_read_as_pages_write_it(text: str, expected: Any) -> None:
+def test_javascript_objects_are_read_as_pages_write_them(text: str, expected: Any) -> None:
     assert next(iter(script_values(text, limit=1)), None) == expected
 
 
@@ -54,7 +54,7 @@ def test_all_objects_and_statements_of_one_script_are_read(text: str, expected: 
     assert script_values(text) == expected
 
 
-def test_rules_look_into_all_that_one_script_holds() -> None:
+def test_rules_are_applied_to_every_value_of_a_script() -> None:
     page = """<script type="application/ld+json">{"@type":"WebPage"}\n{"@type":"Product","name":"P",}\n[{"@graph":[{"name":"Q"}]}]</script>
         <script id=s>window.A = {"x": 1};\nwindow.B = {"x": 2, "y": [3,],};</script>"""
     assert values({"data": "json-ld", "jmes": "[].name"}, page) == ["P", "Q"]
@@ -64,7 +64,7 @@ def test_rules_look_into_all_that_one_script_holds() -> None:
 
 
 @pytest.mark.parametrize("second", ['{"name": "a "b" c"}', 'and [{"name": 1}]'])
-def test_a_second_object_that_cannot_be_read_is_said_where_a_script_is_json(second: str) -> None:
+def test_a_second_object_that_cannot_be_read_is_reported_in_a_script_of_type_json(second: str) -> None:
     page = f'<script type="application/ld+json">{{"a":1}}\n{second}</script>'
     assert values({"data": "json-ld", "jmes": "[].a"}, page) == ["1"]
     with pytest.raises(RuleFailedError, match=r"cannot be read: (Expecting ',' delimiter|after its first value there is something else)"):
@@ -74,7 +74,7 @@ def test_a_second_object_that_cannot_be_read_is_said_where_a_script_is_json(seco
 
 @pytest.mark.parametrize("text", ['{"a":"He said "hi" now"}', '{"a" "b"}', '{"a":"b', "[" * 100_000, "[" * 50_000 + "]" * 50_000,
                                   '{"' + '\\"' * 300_000, "{" + "/*" * 300_000, ";x=JSON.parse(`{`)"])
-def test_an_object_that_cannot_be_read_is_said(text: str) -> None:
+def test_an_object_that_cannot_be_read_is_reported(text: str) -> None:
     with pytest.raises(UnreadableError):
         script_values(text, limit=1)
 
@@ -88,15 +88,15 @@ for text in ("/*" * 300_000, "\\n" * 300_000 + "x", "a\\n" * 300_000, ";" * 1_00
 """
 
 
-def test_no_script_takes_time_with_the_square_of_its_length() -> None:
-    """In proportion to it these take a second of CPU time, else many minutes; the kernel ends the process then."""
+def test_reading_a_script_takes_time_proportional_to_its_length() -> None:
+    """In linear time these take a second of CPU time, in quadratic time minutes, and the kernel kills the process before."""
     subprocess.run([sys.executable, "-c", AWKWARD], check=True)
 
 
 BROKEN = '<script type="application/ld+json">{"name": "a "b" c"}</script>'
 
 
-def test_a_script_that_cannot_be_read_fails_the_rule_that_finds_nothing_beside_it() -> None:
+def test_a_script_that_cannot_be_read_fails_a_rule_without_other_matches() -> None:
     rule = {"data": "json-ld", "jmes": "[].name"}
     with pytest.raises(RuleFailedError, match=r"ld\+json cannot be read: Expecting ',' delimiter.*'\{\"name\"") as raised:
         values(rule, BROKEN)
@@ -107,7 +107,7 @@ def test_a_script_that_cannot_be_read_fails_the_rule_that_finds_nothing_beside_i
     assert values({"json": "script", "jmes": "a"}, "<script>x = [function f() {]</script><script>g()</script>") == []
 
 
-def test_microdata_is_read_as_the_html_standard_says() -> None:
+def test_microdata_is_read_by_the_html_standard() -> None:
     page = """<base href="/b/"><div itemscope itemtype="x:Product" itemid="/p1" itemref="more">
         <data itemprop=sku value=123>one two three</data><meter itemprop=rating value=4.5>4,5</meter>
         <time itemprop=since datetime=2024-01-01>last year</time><time itemprop=until>2 May</time>
@@ -124,13 +124,13 @@ def test_microdata_is_read_as_the_html_standard_says() -> None:
         "offers": [{"@type": "x:Offer", "price": "5", "seller": {"name": "S"}}, {"price": "6"}], "color": "red ish"}]
 
 
-def test_microdata_that_names_itself_or_is_nested_without_end_is_bounded() -> None:
+def test_microdata_that_refers_to_itself_or_is_nested_too_deeply_is_limited() -> None:
     rule = {"data": "microdata", "jmes": "[0]", "type": "json"}
     assert values(rule, "<div itemscope itemref='a b' id=a><p id=b itemprop=x itemscope itemref=b>y</p></div>") == [{"x": {}}]
     assert str(values(rule, "<div itemscope>" + "<div itemscope itemprop=a>" * 20_000)).count("{'a'") == 50
 
 
-def test_metas_with_name_for_property_are_opengraph_too() -> None:
+def test_metas_with_name_in_place_of_property_are_opengraph_too() -> None:
     assert values({"data": "opengraph", "jmes": "@", "type": "json"},
                   '<meta name="og:title" content="T"><meta name=description content=d>'
                   '<meta property="og:image twitter:image" content=i><meta property="product:price:amount" content=5>') == [

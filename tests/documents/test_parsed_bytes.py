@@ -1,4 +1,4 @@
-"""A tree is built from a page's bytes only where that gives the tree of its text."""
+"""The tree of a page is built from its bytes only when that gives the tree of its text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BODIES = {
 
 
 def both(body: bytes, encoding: str) -> tuple[Document, Document]:
-    """The document with its bytes, and of the text alone."""
+    """The document with its bytes, and the document of the text alone."""
     text = decoded(body, encoding)
     page = {"url": "http://site.example/page", "status": 200, "headers": dict, "encoding": encoding}
     return Document(text=lambda: text, body=body, **page), Document(text=text, **page)  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ def both(body: bytes, encoding: str) -> tuple[Document, Document]:
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "cp1251", "gb18030", "iso2022_jp", "utf-16-le"])
 @pytest.mark.parametrize("name", BODIES)
-def test_the_tree_of_a_page_is_that_of_its_text(name: str, encoding: str, large: bool) -> None:
+def test_the_tree_of_the_bytes_equals_the_tree_of_the_text(name: str, encoding: str, large: bool) -> None:
     from_bytes, from_text = both(BODIES[name] + (LARGE if large else b""), encoding)
     assert from_bytes.lexbor.html == from_text.lexbor.html
     assert (from_bytes.base, from_bytes.text) == (from_text.base, from_text.text)
@@ -44,7 +44,7 @@ def test_the_tree_of_a_page_is_that_of_its_text(name: str, encoding: str, large:
 
 @settings(max_examples=50, deadline=None)
 @given(st.text() | st.binary(), st.integers(0, 70_000), st.sampled_from(["utf-8", "cp1252"]))
-def test_it_is_wherever_in_a_large_page_something_stands(what: str | bytes, at: int, encoding: str) -> None:
+def test_they_are_equal_wherever_a_character_is_in_a_large_page(what: str | bytes, at: int, encoding: str) -> None:
     inserted = what.encode("utf-8", "surrogatepass") if isinstance(what, str) else what
     from_bytes, from_text = both(LARGE[:at] + inserted + LARGE[at:], encoding)
     assert from_bytes.lexbor.html == from_text.lexbor.html
@@ -53,7 +53,7 @@ def test_it_is_wherever_in_a_large_page_something_stands(what: str | bytes, at: 
 @pytest.mark.parametrize(("body", "decodes"), [
     (b"<a href=b>c</a>", False), ("<a href=b>\u00e9</a>".encode(), True), ("<a href=b>\u00e9</a>".encode() + LARGE, False),
     (b"\xe9<a>" + LARGE, True)])
-def test_the_links_of_an_ascii_page_and_of_a_large_one_are_read_without_its_text(body: bytes, decodes: bool) -> None:
+def test_the_links_of_an_ascii_page_and_of_a_large_one_are_read_without_decoding(body: bytes, decodes: bool) -> None:
     asked: list[str] = []
 
     def text() -> str:

@@ -1,4 +1,4 @@
-"""login.check, login.expired, login.token and banned read a page as `items` do: one table of pages and rules for both."""
+"""login.check, login.expired, login.token and banned match a page exactly as `items` do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RULES: dict[str, tuple[str, dict[str, str], str | None]] = {
 
 
 @pytest.mark.parametrize(("text", "rule", "found"), RULES.values(), ids=RULES)
-def test_a_proof_and_a_field_find_the_same(text: str, rule: dict[str, str], found: str | None) -> None:
+def test_a_login_check_and_a_field_find_the_same(text: str, rule: dict[str, str], found: str | None) -> None:
     page = page_of(text)
     selector = SelectorTable.model_validate(rule)
     assert page.matches(selector) is (found is not None)
@@ -57,12 +57,12 @@ def test_a_proof_and_a_field_find_the_same(text: str, rule: dict[str, str], foun
     (JSON, {"jmes": "zero"}, False), (JSON, {"jmes": "empty"}, False), (JSON, {"jmes": "list"}, False),
     (HTML, {"xpath": "count(//p) = 2"}, True), (HTML, {"xpath": "count(//p) = 3"}, False), (HTML, {"xpath": "count(//zz)"}, False),
     (HTML, {"xpath": "count(//p)"}, True), (HTML, {"xpath": "string(//zz)"}, False), (HTML, {"css": "#e"}, True)])
-def test_what_is_false_or_empty_proves_nothing(text: str, rule: dict[str, str], holds: bool) -> None:
+def test_false_and_empty_values_are_no_match(text: str, rule: dict[str, str], holds: bool) -> None:
     assert page_of(text).matches(SelectorTable.model_validate(rule)) is holds
 
 
 @pytest.mark.parametrize("rule", [{"xpath": "//p[re:test(., 'a', '', 3, 4)]"}, {"xpath": "//p[re:test(., '(')]"}, {"css": "p", "regex": "(a|aa)+$"}])
-def test_a_rule_that_cannot_be_applied_is_told(rule: dict[str, str]) -> None:
+def test_a_rule_that_cannot_be_applied_raises_an_error(rule: dict[str, str]) -> None:
     with pytest.raises(SpiderError, match="no valid selector"):
         page_of("<p>" + "a" * 60 + "b</p>").matches(SelectorTable.model_validate(rule))
 

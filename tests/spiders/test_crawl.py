@@ -1,4 +1,4 @@
-"""The declared spider: what settings.toml says is what is fetched, followed, extracted and sent."""
+"""The built-in spider `crawl`: it fetches, follows, extracts and downloads what settings.toml says."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_items_are_extracted_and_links_followed_on_the_same_host(crawls: Crawls,
     ('title = "h1::text"\nkey = { css = "h1", regex = "(\\\\w+) you" }', {"title": "Hi there", "key": "there"}),
     ('title = { css = "h2", default = "none" }\nkey = { css = "b", many = true }', {"title": "none", "key": ["you", "me"]}),
     ('title = { page = "title" }\nkey = { page = "status" }', {"title": "T", "key": 200}),
-    ('title = { header = "X-Made" }\nkey = { page = "url" }', {"title": "by hand", "key": "URL"}),
+    ('title = { header = "X-Made" }\nkey = { page = "url" }', {"title": "by me", "key": "URL"}),
     ('title = { css = "b", type = "html" }\nkey = "(//b)[last()]"', {"title": "<b>you</b>", "key": "me"}),
 ])
-def test_rules(crawls: Crawls, site: PageSite, rules: str, expected: dict[str, object]) -> None:
+def test_rules_of_each_kind_are_extracted(crawls: Crawls, site: PageSite, rules: str, expected: dict[str, object]) -> None:
     site.pages = {"/": Answer("<title>T</title><h1 data-id=7> Hi\n there <b>you</b></h1><b>me</b>",
-                              headers={"X-Made": "by hand"})}
+                              headers={"X-Made": "by me"})}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n[spiders.s.items.fields]\n{rules}')
     crawls.run()
     ((item,),) = [list(crawls.items().values())]
@@ -81,7 +81,7 @@ def test_json_is_read_with_jmespath(crawls: Crawls, site: PageSite) -> None:
     assert site.paths() == ["/", "/2"]
 
 
-def test_requests_are_sent_as_the_course_sends_them(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_requests_are_sent_with_their_method_body_headers_and_cookies(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret-token")
     site.pages = dict.fromkeys(("/get", "/form", "/json", "/empty", "/auth"), "<p>ok</p>")
     crawls.write(f"""
@@ -111,7 +111,7 @@ def test_requests_are_sent_as_the_course_sends_them(crawls: Crawls, site: PageSi
     assert b"s3cret-token" not in database
 
 
-def test_cookies_are_carried_and_kept_for_the_next_run(crawls: Crawls, site: PageSite) -> None:
+def test_cookies_are_sent_back_and_saved_for_the_next_run(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer("<a href=/2>2</a>", headers={"Set-Cookie": "seen=1; Path=/; Max-Age=600"}), "/2": "<p>x</p>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nrobots = false\n[spiders.s.items.fields]\nx = "p"')
     crawls.run()
@@ -122,7 +122,7 @@ def test_cookies_are_carried_and_kept_for_the_next_run(crawls: Crawls, site: Pag
 
 
 @pytest.mark.parametrize(("encoding", "text"), [("gbk", "价格 5元"), ("gb18030", "价格 ¥5 \U0001f4b0"), ("shift_jis", "価格 5円")])
-def test_encodings_are_right_by_header_by_meta_and_by_hand(crawls: Crawls, site: PageSite, encoding: str, text: str) -> None:
+def test_pages_are_decoded_by_header_by_meta_and_by_setting(crawls: Crawls, site: PageSite, encoding: str, text: str) -> None:
     page = f"<meta charset={{}}><p>{text}</p>"
     site.pages = {
         "/header": Answer(f"<p>{text}</p>".encode(encoding), headers={"Content-Type": f"text/html; charset={encoding}"}),
@@ -148,7 +148,7 @@ def test_encodings_are_right_by_header_by_meta_and_by_hand(crawls: Crawls, site:
     ("cp1252", "São João não é irmão"), ("cp1251", "Магазин: цена 100 руб"), ("gb18030", "商店，价格 100 元"),
     ("shift_jis", "価格は100円です"), ("euc_jp", "価格は100円です"), ("euc_kr", "가게 가격 100원"), ("big5", "商店，價格 100 元"),
     ("utf-8", "Köln – März"), ("utf-8", None)])
-def test_a_page_that_names_no_encoding_is_read_as_browsers_read_it(
+def test_a_page_without_a_declared_encoding_is_read_as_browsers_read_it(
         crawls: Crawls, site: PageSite, encoding: str, text: str | None) -> None:
     if text is None:  # UTF-8 with one wrong byte
         body, text = "Köln – März".encode() + b"\xe9", "Köln – März\ufffd"
@@ -168,7 +168,7 @@ def test_a_page_that_names_no_encoding_is_read_as_browsers_read_it(
     assert [item["text"] for item in crawls.items().values()] == [text] * 3
 
 
-def test_redirects_are_followed_and_bounded(crawls: Crawls, site: PageSite) -> None:
+def test_redirects_are_followed_up_to_a_limit(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer(status=302, headers={"Location": "/there"}), "/there": "<p>here</p>",
                   "/loop": Answer(status=302, headers={"Location": "/loop"})}
     crawls.write(f'[spiders.s]\nstart = ["{site.url}/", "{site.url}/loop"]\n[spiders.s.items.fields]\nx = "p"')
@@ -178,7 +178,7 @@ def test_redirects_are_followed_and_bounded(crawls: Crawls, site: PageSite) -> N
     assert site.paths().count("/loop") <= 21
 
 
-def test_max_pages_ends_a_run_that_is_then_not_complete(crawls: Crawls, site: PageSite) -> None:
+def test_a_run_that_reaches_max_pages_is_not_complete(crawls: Crawls, site: PageSite) -> None:
     def page(asked: Asked) -> Answer:
         number = int(asked.path[1:])
         return Answer(f"<p>{number}</p>" + "".join(f"<a href=/{number * 3 + n}>n</a>" for n in range(3)))
@@ -190,13 +190,13 @@ def test_max_pages_ends_a_run_that_is_then_not_complete(crawls: Crawls, site: Pa
     assert "max_pages = 7" in run.error
 
 
-def test_max_depth_bounds_how_far_links_are_followed(crawls: Crawls, site: PageSite) -> None:
+def test_links_are_followed_up_to_max_depth(crawls: Crawls, site: PageSite) -> None:
     site.pages = {f"/{number}": f"<p>{number}</p><a href=/{number + 1}>n</a>" for number in range(9)}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nmax_depth = 2\n[spiders.s.items.fields]\nx = "p"')
     assert crawls.run().progress.pages == 3
 
 
-def test_a_stop_as_early_as_it_can_come_fetches_nothing(crawls: Crawls, site: PageSite) -> None:
+def test_a_run_that_is_stopped_at_its_start_fetches_nothing(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": SHOP}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS)
 
@@ -209,7 +209,7 @@ def test_a_stop_as_early_as_it_can_come_fetches_nothing(crawls: Crawls, site: Pa
     assert crawls.run().complete
 
 
-def test_a_store_that_fails_at_the_first_write_fails_the_run_and_does_not_hang_it(crawls: Crawls, site: PageSite) -> None:
+def test_a_store_that_fails_at_the_first_write_fails_the_run_and_does_not_block_it(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": SHOP}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n' + ITEMS)
     broken = sqlite3.connect(crawls.store.data_dir / "pipeline.sqlite3", isolation_level=None)
@@ -222,7 +222,7 @@ def test_a_store_that_fails_at_the_first_write_fails_the_run_and_does_not_hang_i
     assert crawls.run().complete
 
 
-def test_robots_txt_is_obeyed_and_said(crawls: Crawls, site: PageSite) -> None:
+def test_robots_txt_is_obeyed_and_reported(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/robots.txt": Answer("User-agent: *\nDisallow: /private\n", headers={"Content-Type": "text/plain"}),
                   "/": "<p>x</p><a href=/private>p</a>", "/private": "<p>y</p>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\n[spiders.s.items.fields]\nx = "p"')
@@ -242,7 +242,7 @@ def test_an_error_status_of_the_only_page_fails_the_run(crawls: Crawls, site: Pa
     assert crawls.run().outcome is Outcome.SUCCEEDED
 
 
-def test_a_site_that_is_down_fails_the_run_and_the_next_one_recovers(crawls: Crawls, free_port: int) -> None:
+def test_a_site_that_is_down_fails_the_run_and_the_next_run_succeeds(crawls: Crawls, free_port: int) -> None:
     crawls.write(f'[spiders.s]\nstart = "http://127.0.0.1:{free_port}/"\nretries = 0\n[spiders.s.items.fields]\nx = "p"')
     run = crawls.run()
     assert (run.outcome, run.error_kind) == (Outcome.FAILED, "FetchError")
@@ -264,7 +264,7 @@ def test_some_failed_pages_make_a_run_incomplete_and_mark_nothing_gone(crawls: C
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 405, 406, 407, 418, 421, 451, 304])
-def test_nothing_is_gone_where_a_page_that_was_given_before_is_refused(crawls: Crawls, site: PageSite, status: int) -> None:
+def test_nothing_is_gone_when_a_page_is_refused_that_was_fetched_before(crawls: Crawls, site: PageSite, status: int) -> None:
     site.pages = {"/": "<a href=/1></a><a href=/2></a>", "/1": "<p>one</p>", "/2": "<p>two</p>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nretries = 0\n[spiders.s.items]\neach = "p"\n'
                  'key = ["x"]\nfields = { x = "::text" }')
@@ -277,7 +277,7 @@ def test_nothing_is_gone_where_a_page_that_was_given_before_is_refused(crawls: C
 
 
 @pytest.mark.parametrize("status", [200, 204, 205, 300])
-def test_nothing_is_gone_where_a_page_that_had_items_comes_empty(crawls: Crawls, site: PageSite, status: int) -> None:
+def test_nothing_is_gone_when_a_page_comes_empty_that_had_items(crawls: Crawls, site: PageSite, status: int) -> None:
     site.pages = {"/": "<a href=/1></a><a href=/2></a>", "/1": "<p>one</p>", "/2": "<p>two</p>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\nretries = 0\n[spiders.s.items]\neach = "p"\n'
                  'key = ["x"]\nfields = { x = "::text" }')
@@ -298,7 +298,7 @@ def test_an_item_without_its_key_is_rejected_and_counted(crawls: Crawls, site: P
     assert (run.progress.items, run.progress.rejected) == (1, 1)
 
 
-def test_a_page_larger_than_the_cap_is_refused(crawls: Crawls, site: PageSite) -> None:
+def test_a_page_larger_than_max_page_size_fails(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer(gzip.compress(b"<p>" + b"x" * 5_000_000), headers={"Content-Encoding": "gzip"})}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nmax_page_size = "1MB"\nretries = 0\n[spiders.s.items.fields]\nx = "p"')
     assert crawls.run().outcome is Outcome.FAILED
@@ -314,7 +314,7 @@ def test_downloads_are_queued_with_the_page(crawls: Crawls, site: PageSite) -> N
     assert site.paths() == ["/"]
 
 
-def test_a_download_belongs_to_the_item_that_has_its_address_or_is_alone_on_its_page(crawls: Crawls, site: PageSite) -> None:
+def test_a_download_belongs_to_the_item_with_its_url_or_to_the_only_item_of_its_page(crawls: Crawls, site: PageSite) -> None:
     rows = "".join(f"<li><b>{name}</b><a href='/f/{name}.pdf'>x</a></li>" for name in ("one", "two"))
     site.pages = {"/": f"<ul>{rows}</ul><a href='/f/terms.pdf'>x</a><p><a href=/only>x</a></p>",
                   "/only": "<ul><li><b>alone</b></li></ul><a href='/f/three.pdf'>x</a>"}

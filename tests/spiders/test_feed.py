@@ -1,4 +1,4 @@
-"""Feeds of every kind become items; what leaves a feed is not gone."""
+"""The built-in spider `feed`: feeds of every kind become items, and an entry that leaves its feed is not gone."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_every_kind_of_feed_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><p>no feed</p>", b"{}", b"{", b"\x00\x01", b"/etc/passwd", b"[1]"])
-def test_what_is_no_feed_is_said(body: bytes) -> None:
+def test_a_page_that_is_no_feed_is_an_error(body: bytes) -> None:
     with pytest.raises(SpiderError, match=URL):
         read_feed(body, URL)
 
 
-def test_the_encoding_of_the_xml_declaration_and_of_the_header_are_obeyed() -> None:
+def test_a_feed_is_decoded_by_its_xml_declaration_and_by_the_header() -> None:
     text = RSS.replace("A &amp; B", "价格").replace('"1.0"', '"1.0" encoding="gb18030"')
     assert read_feed(text.encode("gb18030"), URL)[0].item["title"] == "价格"
     plain = RSS.replace("A &amp; B", "価格")
@@ -73,7 +73,7 @@ FEEDS = [path for root in ("/usr/share/doc", "/usr/share/xml") for suffix in ("r
 
 @pytest.mark.skipif(not FEEDS, reason="no feeds among this machine's documents: install libxml-rss-perl")
 def test_real_feeds_are_read() -> None:
-    """Of Slashdot, Freshmeat, Linux Today, Flickr and others: RSS 0.9, 0.91, 1.0 and 2.0."""
+    """Feeds of Slashdot, Freshmeat, Linux Today, Flickr and others: RSS 0.9, 0.91, 1.0 and 2.0."""
     for path in FEEDS:
         entries = read_feed(path.read_bytes(), URL)
         assert entries, path
@@ -89,7 +89,7 @@ def titles(text: str | bytes, kind: str = "") -> list[str]:
     return [entry.item["title"] for entry in read_feed(body, URL, kind)]
 
 
-def test_titles_and_summaries_that_are_text_keep_their_angle_brackets() -> None:
+def test_titles_and_summaries_of_type_text_keep_their_angle_brackets() -> None:
     rss = "".join(f"<item><title>{title}</title><guid>{n}</guid></item>" for n, title in enumerate([
         "without &lt;blink&gt;", "<![CDATA[<a> as <area>]]>", "RSS &lt;&lt;&lt;T&gt;&gt;&gt;", "Really &lt;b&gt;bold&lt;/b&gt; &amp;amp; more"]))
     assert titles(f'<rss version="2.0"><channel><title>t</title>{rss}</channel></rss>') == [
@@ -106,24 +106,24 @@ def test_titles_and_summaries_that_are_text_keep_their_angle_brackets() -> None:
 @pytest.mark.parametrize(("written", "read"), [
     ("AT&T & co", "AT&T & co"), ("AT&amp;T &#38; &eacute; &unknown;", "AT&T & é &unknown;"), ("&lt;b> &", "<b> &"),
     ("<![CDATA[R&D <T>]]>", "R&D <T>"), ("a?b=1&c=2", "a?b=1&c=2")])
-def test_a_bare_ampersand_stays_one(written: str, read: str) -> None:
+def test_a_bare_ampersand_is_read_as_an_ampersand(written: str, read: str) -> None:
     assert titles(RSS.replace("A &amp; B", written)) == [read]
 
 
 @pytest.mark.parametrize(("text", "kind"), [
     ('<?xml version="1.0" encoding="utf-8"?>' + RSS[21:], "application/rss+xml; charset=utf-8"), (RSS, ""), (JSON_FEED, "")])
-def test_one_bad_byte_costs_one_character(text: str, kind: str) -> None:
+def test_an_invalid_byte_replaces_one_character_only(text: str, kind: str) -> None:
     body = text.replace("A &amp; B", "Köln @").replace("A & B", "Köln @").encode().replace(b"@", b"\xd0")
     assert titles(body, kind) == ["Köln \ufffd"]
 
 
-def test_a_feed_that_is_no_utf_8_at_all_is_read_as_browsers_guess() -> None:
+def test_a_feed_that_is_not_utf_8_is_read_as_windows_1252() -> None:
     assert titles(RSS.replace("A &amp; B", "Köln – Größe").encode("cp1252"), "text/xml; charset=utf-8") == ["Köln – Größe"]
     assert titles(RSS.replace("A &amp; B", "Köln").encode("cp1252"), "text/xml; charset=no-such") == ["Köln"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32"])
-def test_utf_16_is_read_with_and_without_its_mark(encoding: str) -> None:
+def test_utf_16_is_read_with_and_without_a_byte_order_mark(encoding: str) -> None:
     for said in ("", ' encoding="UTF-16"', ' encoding="utf-8"'):
         assert titles(RSS.replace('"1.0"?', f'"1.0"{said}?').replace("A &amp; B", "价格").encode(encoding)) == ["价格"]
 
@@ -133,14 +133,14 @@ def entries(*items: str) -> list[dict[str, object]]:
     return [entry.item for entry in read_feed(body.encode(), URL)]
 
 
-def test_ids_are_as_they_are_written_wherever_the_feed_is_read() -> None:
+def test_ids_are_not_changed_by_the_url_of_the_feed() -> None:
     feed = '<rss version="2.0"><channel><item><title>a</title><link>/a</link></item><item><guid>/b</guid></item></channel></rss>'
     found = [[entry.item["id"] for entry in read_feed(feed.encode(), url)] for url in (URL, "https://mirror.example/x/feed")]
     assert found == [["/a", "/b"]] * 2
     assert read_feed(feed.encode(), URL)[0].item["url"] == "http://site.example/a"
 
 
-def test_entries_with_one_link_or_one_id_are_told_apart_and_those_without_link_have_an_id() -> None:
+def test_entries_with_the_same_link_or_id_are_distinguished_and_each_entry_has_an_id() -> None:
     one, two = entries("<title>a</title><link>/p</link>", "<title>b</title><link>/p</link>")
     assert one["id"] != two["id"]
     one, two = entries("<title>a</title><guid>1</guid>", "<title>b</title><guid>1</guid>")
@@ -150,7 +150,7 @@ def test_entries_with_one_link_or_one_id_are_told_apart_and_those_without_link_h
     assert alone["url"] is None
 
 
-def test_ids_that_change_with_each_fetch_can_be_passed_over(crawls: Crawls, site: PageSite) -> None:
+def test_ids_that_change_with_each_fetch_can_be_ignored(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"\nargs = {{ ids = "link" }}')
     for fetch in ("x1", "x2"):
         site.pages = {"/feed": Answer(RSS.replace("id-a", fetch), headers={"Content-Type": "text/xml"})}
@@ -164,14 +164,14 @@ def rss(*items: str) -> Answer:
 
 
 def made_up(fetch: object, *names: str, text: str = "text", dated: bool = False) -> Answer:
-    """A feed that makes up its ids, and perhaps its dates, at each fetch."""
+    """A feed with new ids, and perhaps new dates, at each fetch."""
     date = f"<pubDate>Sat, 03 Feb 2001 04:05:{fetch:02} GMT</pubDate>" if dated else ""
     return rss(*(f"<title>{name}</title><link>/{name}</link><guid>{name}-{fetch}</guid><description>{text} {name}</description>{date}"
                  for name in names))
 
 
 @pytest.mark.parametrize("dated", [False, True])
-def test_entries_of_a_feed_that_makes_up_its_ids_are_told_once(crawls: Crawls, site: PageSite, dated: bool) -> None:
+def test_entries_of_a_feed_with_new_ids_at_each_fetch_are_new_once(crawls: Crawls, site: PageSite, dated: bool) -> None:
     crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"\nargs = {{ files = true }}')
     told = []
     for fetch, names in enumerate(("ab", "ab", "cab", "dcb", "dcb")):
@@ -183,7 +183,7 @@ def test_entries_of_a_feed_that_makes_up_its_ids_are_told_once(crawls: Crawls, s
     assert sorted(crawls.items()) == ["a-0", "b-0", "c-2", "d-3"]
 
 
-def test_an_edited_entry_with_a_made_up_id_has_changed(crawls: Crawls, site: PageSite) -> None:
+def test_an_edited_entry_with_a_new_id_is_changed(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
     for fetch, text in enumerate(("one", "two")):
         site.pages = {"/feed": made_up(fetch, "a", "b", text=text)}
@@ -194,7 +194,7 @@ def test_an_edited_entry_with_a_made_up_id_has_changed(crawls: Crawls, site: Pag
 @pytest.mark.parametrize("text", ["All well", "All well on day {}"])
 @pytest.mark.parametrize("step", [1, 3])
 def test_new_entries_with_one_link_and_title_are_new(crawls: Crawls, site: PageSite, text: str, step: int) -> None:
-    """A status page: each entry has an id of its own, and all have the link and title of those that left the feed."""
+    """A status page: each entry has its own id, and the link and title of entries that left the feed."""
     crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
     for last in range(3, 10, step):
         site.pages = {"/feed": rss(*(f"<title>Status</title><link>/status</link><guid>{number}</guid><description>{text.format(number)}"
@@ -204,8 +204,8 @@ def test_new_entries_with_one_link_and_title_are_new(crawls: Crawls, site: PageS
         assert (run.progress.new, run.error) == (3 if last == 3 else step, "")
 
 
-def test_ids_that_a_site_changed_once_do_not_tell_its_feed_again(crawls: Crawls, site: PageSite) -> None:
-    """Copies that an earlier version stored at each fetch are no obstacle."""
+def test_entries_are_not_new_again_when_a_site_changes_all_ids_once(crawls: Crawls, site: PageSite) -> None:
+    """This works also with the copies that an earlier version stored at each fetch."""
     crawls.write(f'[spiders.s]\nspider = "feed"\nstart = "{site.url}/feed"')
     site.pages = {"/feed": rss(*(f"<title>a</title><link>/a</link><guid>{copy}</guid><description>x</description>" for copy in range(3)))}
     assert crawls.run().progress.new == 3
@@ -218,7 +218,7 @@ def test_ids_that_a_site_changed_once_do_not_tell_its_feed_again(crawls: Crawls,
     ("<![CDATA[<p>List&lt;T&gt;</p><p>two</p>]]>", "List<T>\ntwo"), ("a &lt; b and c &gt; d", "a < b and c > d"),
     ("vector&lt;int&gt; &amp;lt;p&amp;gt;", "vector<int> <p>"), ("&lt;T&gt;x&lt;/T&gt;", "<T>x</T>"), ("&lt;my-tag&gt;x&lt;/my-tag&gt;", "x"),
     ("&lt;o:p&gt;x&lt;/o:p&gt;", "x"), ("&lt;script&gt;List&lt;T&gt;&lt;/script&gt;x", "x"), ("one&lt;BR&gt;two", "one\ntwo")])
-def test_in_rss_a_tag_that_html_does_not_know_is_text(written: str, read: str) -> None:
+def test_in_rss_a_tag_unknown_to_html_is_text(written: str, read: str) -> None:
     (item,) = entries(f"<guid>1</guid><description>{written}</description>")
     assert item["summary"] == read
 

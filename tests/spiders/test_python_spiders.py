@@ -1,4 +1,4 @@
-"""Python spiders get the same session, commits and resumption, with all that Scrapy lets them do."""
+"""Python spiders: session, commits and resumption work with everything that Scrapy allows a spider."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERS = itertools.count()
 
 
 def spider(crawls: Crawls, site: PageSite, code: str, *, more: str = "") -> None:
-    """A user's spiders/ folder with one module, under a name no other test has imported."""
+    """A user's spiders/ folder with one module, with a name that no other test has imported."""
     module = f"own{next(NUMBERS)}"
     folder = crawls.folder / "spiders"
     folder.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def spider(crawls: Crawls, site: PageSite, code: str, *, more: str = "") -> None
     crawls.write(f'[spiders.s]\nspider = "spiders.{module}:Own"\nretries = 0\nrobots = false\n' + textwrap.dedent(more))
 
 
-def test_callbacks_are_methods_and_meta_survives_the_frontier(crawls: Crawls, site: PageSite) -> None:
+def test_callbacks_and_meta_are_stored_in_the_frontier(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<a href=/1>1</a>", "/1": "<p>one</p>"}
     spider(crawls, site, """
         class Own(scrapy.Spider):
@@ -48,7 +48,7 @@ def test_callbacks_are_methods_and_meta_survives_the_frontier(crawls: Crawls, si
     assert runs.work_left(crawls.store, run.pass_id) == (0, 1)
 
 
-def test_settings_give_a_spider_its_starts_and_arguments(crawls: Crawls, site: PageSite) -> None:
+def test_a_spider_gets_its_starts_and_arguments_from_the_settings(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/a": "<p>a</p>"}
     spider(crawls, site, """
         class Own(scrapy.Spider):
@@ -61,7 +61,7 @@ def test_settings_give_a_spider_its_starts_and_arguments(crawls: Crawls, site: P
     assert list(crawls.items()) == ["x-a"]
 
 
-def test_a_page_on_which_the_spider_fails_keeps_nothing(crawls: Crawls, site: PageSite) -> None:
+def test_nothing_is_stored_of_a_page_on_which_the_spider_fails(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<a href=/bad></a><a href=/good></a>", "/bad": "<p>b</p>", "/good": "<p>g</p>"}
     spider(crawls, site, """
         class Own(scrapy.Spider):
@@ -97,7 +97,7 @@ def test_a_callback_that_fails_before_it_yields_fails_the_run_of_one_page(crawls
     assert "ZeroDivisionError" in run.error
 
 
-def test_a_start_that_fails_fails_the_run(crawls: Crawls, site: PageSite) -> None:
+def test_an_exception_in_start_fails_the_run(crawls: Crawls, site: PageSite) -> None:
     spider(crawls, site, """
         class Own(scrapy.Spider):
             async def start(self):
@@ -109,7 +109,7 @@ def test_a_start_that_fails_fails_the_run(crawls: Crawls, site: PageSite) -> Non
     assert "nothing to start with" in run.error
 
 
-def test_items_of_start_and_of_errbacks_are_kept(crawls: Crawls, site: PageSite, free_port: int) -> None:
+def test_items_of_start_and_of_errbacks_are_stored(crawls: Crawls, site: PageSite, free_port: int) -> None:
     site.pages = {"/": "<p>x</p>"}
     spider(crawls, site, """
         class Own(scrapy.Spider):
@@ -131,7 +131,7 @@ def test_items_of_start_and_of_errbacks_are_kept(crawls: Crawls, site: PageSite,
     assert run.progress.pages_failed == 1
 
 
-def test_a_spider_may_close_itself_and_its_last_page_is_kept(crawls: Crawls, site: PageSite) -> None:
+def test_a_spider_may_close_itself_and_its_last_page_is_stored(crawls: Crawls, site: PageSite) -> None:
     site.pages = {f"/{n}": f"<a href=/{n + 1}></a>" for n in range(50)}
     spider(crawls, site, """
         from scrapy.exceptions import CloseSpider
@@ -151,7 +151,7 @@ def test_a_spider_may_close_itself_and_its_last_page_is_kept(crawls: Crawls, sit
     assert len(crawls.items()) == 4
 
 
-def test_item_pipelines_of_a_spider_still_run(crawls: Crawls, site: PageSite) -> None:
+def test_item_pipelines_of_a_spider_are_run(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     spider(crawls, site, """
         from scrapy.exceptions import DropItem
@@ -175,7 +175,7 @@ def test_item_pipelines_of_a_spider_still_run(crawls: Crawls, site: PageSite) ->
     assert run.progress.rejected == 2
 
 
-def test_custom_settings_cannot_switch_safety_off(crawls: Crawls, site: PageSite) -> None:
+def test_custom_settings_cannot_turn_safety_off(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>", "/robots.txt": Answer("User-agent: *\nDisallow: /", headers={
         "Content-Type": "text/plain"})}
     spider(crawls, site, """
@@ -192,7 +192,7 @@ def test_custom_settings_cannot_switch_safety_off(crawls: Crawls, site: PageSite
     assert site.paths() == []
 
 
-def test_a_killed_pass_goes_on_where_it_was(crawls: Crawls, site: PageSite) -> None:
+def test_the_next_run_continues_a_killed_pass(crawls: Crawls, site: PageSite) -> None:
     site.pages = {f"/{n}": f"<p>{n}</p><a href=/{n + 1}></a>" for n in range(20)}
     code = """
         class Own(scrapy.Spider):
@@ -224,7 +224,7 @@ def test_a_killed_pass_goes_on_where_it_was(crawls: Crawls, site: PageSite) -> N
     assert again_fetched <= 1  # the page that was under way
 
 
-def test_requests_that_cannot_be_kept_make_the_next_run_start_over(crawls: Crawls, site: PageSite) -> None:
+def test_with_requests_that_cannot_be_stored_the_next_run_starts_from_the_beginning(crawls: Crawls, site: PageSite) -> None:
     site.pages = {f"/{n}": f"<p>/{n}</p>" for n in range(20)}
     spider(crawls, site, """
         class Own(scrapy.Spider):
@@ -252,7 +252,7 @@ def test_requests_that_cannot_be_kept_make_the_next_run_start_over(crawls: Crawl
     ("spiders.missing_one:Own", "there is no module spiders.missing_one"),
     ("spiders.broken:Own", "its module could not be imported: SyntaxError"),
     ("spiders.empty:Own", "has no spider class Own")])
-def test_a_spider_that_cannot_be_loaded_says_why(crawls: Crawls, name: str, words: str) -> None:
+def test_a_spider_that_cannot_be_imported_is_an_error_with_the_reason(crawls: Crawls, name: str, words: str) -> None:
     folder = crawls.folder / "spiders"
     folder.mkdir()
     (folder / "broken.py").write_text("def f(:\n")

@@ -1,4 +1,4 @@
-"""Sitemaps: indexes, gzip and plain text; their URLs as items, or as pages to crawl."""
+"""The built-in spider `sitemap`: indexes, gzip and plain text; URLs as items, or as pages to crawl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def urlset(*urls: str) -> str:
         f"<url><loc> {url} </loc><lastmod>2001-02-03</lastmod></url>" for url in urls) + "</urlset>"
 
 
-def test_an_index_of_packed_sitemaps_gives_the_urls_of_the_site_as_items(crawls: Crawls, site: PageSite) -> None:
+def test_an_index_of_compressed_sitemaps_gives_the_urls_of_the_site_as_items(crawls: Crawls, site: PageSite) -> None:
     site.pages = {
         "/robots.txt": Answer(f"User-agent: *\nAllow: /\nSitemap: {site.url}/index.xml\n", headers={"Content-Type": "text/plain"}),
         "/index.xml": Answer(f"<sitemapindex {NS}><sitemap><loc>{site.url}/1.xml.gz</loc></sitemap>"
@@ -47,18 +47,18 @@ def test_with_items_the_pages_are_fetched(crawls: Crawls, site: PageSite) -> Non
 
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b"<urlset", b"just words", b"\x00" * 10,
                                   urlset("http://site.example/a", "http://site.example/b").encode()[:-30]])
-def test_what_is_no_whole_sitemap_is_said(body: bytes) -> None:
+def test_a_page_that_is_no_complete_sitemap_is_an_error(body: bytes) -> None:
     with pytest.raises(SpiderError, match="is no sitemap"):
         read_sitemap(body, URL)
 
 
-def test_a_bare_ampersand_of_an_address_stays_one() -> None:
+def test_a_bare_ampersand_in_a_url_is_read_as_an_ampersand() -> None:
     found = read_sitemap(urlset("/p?a=1&b=2", "/p?a=1&amp;b=3", "<![CDATA[/p?a=1&b=4]]>", "/p?a&copy=5").encode(), URL)
     assert [page["url"] for page in found.pages] == [
         f"http://site.example/p?a{query}" for query in ("=1&b=2", "=1&b=3", "=1&b=4", "&copy=5")]
 
 
-def test_entities_bombs_and_bad_links_do_no_harm() -> None:
+def test_external_entities_decompression_bombs_and_invalid_links_are_refused() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>' + urlset("javascript:x", "/rel", "&b;&a;")
     assert [page["url"] for page in read_sitemap(bomb.partition("?>")[2].encode() or bomb.encode(), URL).pages] in (
         ["http://site.example/rel"], ["http://site.example/rel", "http://site.example/aaaa"])
@@ -70,7 +70,7 @@ def test_entities_bombs_and_bad_links_do_no_harm() -> None:
         unpacked(b"\x1f\x8bnonsense nonsense", 10**5, URL)
 
 
-def test_a_sitemap_that_is_broken_off_fails_no_other(crawls: Crawls, site: PageSite) -> None:
+def test_a_truncated_sitemap_does_not_fail_the_others(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/1.xml": Answer(urlset(f"{site.url}/a"), headers={"Content-Type": "text/xml"}), "/2.xml": "<p>no</p>"}
     crawls.write(f'[spiders.s]\nspider = "sitemap"\nstart = ["{site.url}/1.xml", "{site.url}/2.xml"]')
     run = crawls.run()
@@ -85,12 +85,12 @@ URLS = b'<?xml version="1.0"?><urlset><url><loc>http://site.example/a</loc></url
     URLS, b"\xef\xbb\xbf" + URLS, URLS.decode().encode("utf-16"), URLS.decode().encode("utf-16-be"),
     URLS.decode().replace('"1.0"', '"1.0" encoding="UTF-16"').encode("utf-16"),
     b"\xef\xbb\xbfhttp://site.example/a\r\n  http://site.example/b  \n", "http://site.example/a\nhttp://site.example/b".encode("utf-16")])
-def test_a_sitemap_is_read_in_every_packing_and_encoding(body: bytes) -> None:
+def test_a_sitemap_is_read_with_every_compression_and_encoding(body: bytes) -> None:
     url = "http://site.example/sitemap.xml.gz"
     assert [page["url"] for page in read_sitemap(unpacked(body, 10_000, url), url).pages] == [
         "http://site.example/a", "http://site.example/b"]
 
 
-def test_members_of_a_gzip_are_bounded_together() -> None:
+def test_the_size_limit_applies_to_all_members_of_a_gzip_together() -> None:
     with pytest.raises(SpiderError, match="more than 1000 bytes"):
         unpacked(gzip.compress(b"x" * 600) * 2, 1000, "http://site.example/s.gz")

@@ -1,4 +1,4 @@
-"""A watched page: its text line by line, without its noise."""
+"""The built-in spider `watch`: the text of a page line by line, without noise."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def page(body: str) -> str:
     return f"<title>The  page</title><nav>menu</nav><div id=a>{body}</div><script>x = 1</script>"
 
 
-def test_text_is_what_a_reader_sees_line_by_line() -> None:
+def test_the_text_of_a_page_has_the_lines_that_a_reader_sees() -> None:
     html = """<h1>A <b>bold</b>
         title</h1><p>one<br>two<style>p {}</style><ul><li>x<li>y</ul><table><tr><td>1<td>2</tr><tr><th>3</table><!-- no -->"""
     assert page_text(html).splitlines() == ["A bold title", "one", "two", "x", "y", "1 | 2", "3"]
 
 
-def test_a_part_is_watched_and_its_noise_ignored(crawls: Crawls, site: PageSite) -> None:
+def test_a_part_of_a_page_is_watched_and_its_noise_is_ignored(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f"""
         [spiders.s]
         spider = "watch"
@@ -39,7 +39,7 @@ def test_a_part_is_watched_and_its_noise_ignored(crawls: Crawls, site: PageSite)
     assert (change.before["text"], change.after["text"]) == ("first", "first\nsecond")
 
 
-def test_a_page_without_its_part_is_no_change(crawls: Crawls, site: PageSite) -> None:
+def test_a_page_without_the_watched_part_is_no_change(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nspider = "watch"\nstart = ["{site.url}/1", "{site.url}/2"]\nwatch = {{ part = "#a" }}')
     site.pages = {"/1": page("x"), "/2": page("y")}
     crawls.run()
@@ -48,7 +48,7 @@ def test_a_page_without_its_part_is_no_change(crawls: Crawls, site: PageSite) ->
     assert (run.progress.rejected, run.progress.changed, run.progress.gone) == (1, 0, 0)
 
 
-def test_text_and_json_are_watched_as_they_are(crawls: Crawls, site: PageSite) -> None:
+def test_text_and_json_are_watched_unchanged(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f"""
         [spiders.s]
         spider = "watch"
@@ -69,11 +69,11 @@ def test_text_and_json_are_watched_as_they_are(crawls: Crawls, site: PageSite) -
     ("<pre><div>a</div><div></div><div>b</div></pre>", ["a", "b"]), ("<textarea>\n\na\n\nb</textarea>", ["", "a", "", "b"]),
     ("<listing>\na\n\nb</listing>", ["a", "", "b"]), ("<xmp>a\n\n<b></xmp>", ["a", "", "<b>"]), ("a<plaintext>b\n\n<c>", ["a", "b", "", "<c>"]),
     ("<table><tr><td><pre>a\n\nb</pre><td>c</table>", ["a", "", "b", "c"]), ("<p>a\n\n\nb</p>\n\n<p>c", ["a b", "c"])])
-def test_pre_and_textarea_keep_their_lines_blank_ones_too(html: str, lines: list[str]) -> None:
+def test_pre_and_textarea_keep_their_lines_and_blank_lines(html: str, lines: list[str]) -> None:
     assert page_text(html).split("\n") == lines
 
 
-def test_blank_lines_of_code_are_watched_in_a_part_and_beside_noise(crawls: Crawls, site: PageSite) -> None:
+def test_blank_lines_of_code_are_kept_in_a_part_and_with_ignored_noise(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f"""
         [spiders.s]
         spider = "watch"
@@ -95,18 +95,18 @@ def test_blank_lines_of_code_are_watched_in_a_part_and_beside_noise(crawls: Craw
     ('<?xml version="1.0"?><rss/>', "text/xml", False), ('<?xml version="1.0"?><rss/>', "", False),
     ('<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml">', "application/xml", True),
     ("<p>x", "application/xhtml+xml", True), ("<p>x", "application/json", False), ("# T", "text/markdown", False)])
-def test_a_page_is_what_browsers_show_as_one(text: str, kind: str, expected: bool) -> None:
+def test_a_response_is_a_page_when_browsers_show_it_as_one(text: str, kind: str, expected: bool) -> None:
     assert is_html(text, kind) is expected
 
 
-def test_a_text_is_kept_line_by_line_whatever_ends_its_lines() -> None:
+def test_a_text_keeps_its_lines_with_any_kind_of_line_end() -> None:
     assert plain_text("\ufeffa \r\n\r\n  b\rc\n\n") == "a\n\n  b\nc"
 
 
 TEXT = "Changes\n\n2.1  Vec<T> is iterable\n    indented & kept"
 
 
-def test_what_is_no_html_is_watched_line_by_line_as_it_is(crawls: Crawls, site: PageSite) -> None:
+def test_a_text_that_is_not_html_is_watched_line_by_line(crawls: Crawls, site: PageSite) -> None:
     kinds = {"/CHANGES.txt": "text/plain; charset=utf-8", "/a%20b.yml": "application/octet-stream", "/x.yaml": "application/yaml",
              "/notes.md": "text/markdown", "/data.json": "application/json", "/x.xml": "text/plain", "/y.xml": "application/xml",
              "/t.csv": "text/csv", "/run.sh": "application/x-sh"}
@@ -123,7 +123,7 @@ def test_what_is_no_html_is_watched_line_by_line_as_it_is(crawls: Crawls, site: 
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "image/png", "application/zip"])
-def test_binary_content_is_said_and_not_stored(crawls: Crawls, site: PageSite, kind: str) -> None:
+def test_binary_content_is_reported_and_not_stored(crawls: Crawls, site: PageSite, kind: str) -> None:
     crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{site.url}/x"')
     site.pages = {"/x": Answer(b"PK\x03\x04\x00\x00\xff\xfe\x00", headers={"Content-Type": kind})}
     assert (crawls.run().progress.rejected, crawls.items()) == (1, {})

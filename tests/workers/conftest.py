@@ -1,4 +1,4 @@
-"""The fixtures of tests/crawl: spiders of a settings file, run one after the other, and a site for them."""
+"""The fixtures of tests/crawl: runs of the spiders of a settings file, and a site for them."""
 
 from tests.crawl.conftest import crawls, site
 

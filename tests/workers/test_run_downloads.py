@@ -1,4 +1,4 @@
-"""Files of a session that ends without a word: what strangers are given is neither kept nor counted as refused."""
+"""Files of a session that expires without a sign: files for anonymous visitors are neither kept nor counted as refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def behind(walled: Walled, name: str) -> Callable[[Asked], Answer]:
-    """A file for those logged in."""
+    """A file that needs the login."""
     page = walled.behind("")
 
     def file(asked: Asked) -> Answer:
@@ -71,7 +71,7 @@ def states(crawls: Crawls) -> set[str]:
 
 @pytest.mark.parametrize("wall", [each[1] for each in WAYS], ids=[each[0] for each in WAYS])
 @pytest.mark.parametrize("where", ["/f/0.pdf", "/f/5.pdf", f"/f/{FILES - 1}.pdf"])
-def test_what_came_from_a_wall_is_fetched_again(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
+def test_files_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
     walled = site_of_files(site, wall)
     expire_once_at(walled, where)
     crawls.write(settings(site, DOWNLOADS))
@@ -82,7 +82,7 @@ def test_what_came_from_a_wall_is_fetched_again(crawls: Crawls, site: PageSite, 
 
 
 @pytest.mark.parametrize("wall", [each[1] for each in WAYS], ids=[each[0] for each in WAYS])
-def test_where_no_login_is_to_be_had_the_files_wait_for_the_next_run(crawls: Crawls, site: PageSite, wall: Answer) -> None:
+def test_the_files_wait_for_the_next_run_when_the_new_login_fails(crawls: Crawls, site: PageSite, wall: Answer) -> None:
     walled = site_of_files(site, wall)
     expire_once_at(walled, "/f/5.pdf")
     walled.closed = True
@@ -104,7 +104,7 @@ def test_where_no_login_is_to_be_had_the_files_wait_for_the_next_run(crawls: Cra
     assert files(crawls) == WHOLE
 
 
-def test_cookies_alone_that_are_over_leave_the_files_waiting(crawls: Crawls, site: PageSite) -> None:
+def test_the_files_wait_for_the_next_run_when_imported_cookies_expired(crawls: Crawls, site: PageSite) -> None:
     walled = site_of_files(site, WALLS["404, as if there were nothing"])
     walled.valid = "sid=brought"
     (crawls.folder / "cookies.txt").write_text("sid=brought")
@@ -116,7 +116,7 @@ def test_cookies_alone_that_are_over_leave_the_files_waiting(crawls: Crawls, sit
     assert files(crawls).items() <= WHOLE.items()
 
 
-def test_a_file_that_is_missing_or_a_page_for_members_too_is_taken_as_it_is(crawls: Crawls, site: PageSite) -> None:
+def test_a_file_that_is_missing_or_a_page_for_members_too_counts_as_it_is(crawls: Crawls, site: PageSite) -> None:
     walled = site_of_files(site, Answer("<p>log in</p>"))
     site.pages["/f/3.pdf"] = Answer("no such file", 404)
     site.pages["/f/4.pdf"] = walled.behind("<p>a page</p>")
@@ -128,7 +128,7 @@ def test_a_file_that_is_missing_or_a_page_for_members_too_is_taken_as_it_is(craw
     assert [asked.path for asked in site.asked].count("/in") <= 5  # few looks at the check page, whatever came
 
 
-def test_a_file_whose_link_logs_out_is_named(crawls: Crawls, site: PageSite) -> None:
+def test_a_file_whose_link_logs_out_is_named_in_the_error(crawls: Crawls, site: PageSite) -> None:
     walled = site_of_files(site, Answer("<p>log in</p>"))
 
     def logout(asked: Asked) -> Answer:
@@ -143,7 +143,7 @@ def test_a_file_whose_link_logs_out_is_named(crawls: Crawls, site: PageSite) -> 
 
 
 def test_a_killed_run_leaves_no_file_that_was_not_proved(crawls: Crawls, site: PageSite) -> None:
-    """The run is killed while it looks at the check page, after all files came."""
+    """The run is killed while it fetches the check page, after all files came."""
     walled = site_of_files(site, Answer("<p>log in</p>"))
     expire_once_at(walled, "/f/5.pdf")
     crawls.write(settings(site, DOWNLOADS))

@@ -1,4 +1,4 @@
-"""Details pages, numbered pages, followed links, limits, and rejected items."""
+"""Details pages, pagination, duplicate links, time limits, and rejected items."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_item_is_committed_once_with_its_details_page(crawls: Crawls, site: P
     ('param = "page"', ["/?page=2&q=x", "/?page=3&q=x", "/?q=x"]),
     ('param = "page"\nlimit = 2', ["/?page=2&q=x", "/?q=x"]),
     ('param = "from"\nfirst = 0\nstep = 20', ["/?from=20&q=x", "/?from=40&q=x", "/?q=x"])])
-def test_pages_by_number_and_offset_end_with_the_first_without_items(
+def test_pagination_by_number_or_offset_ends_with_the_first_page_without_items(
         crawls: Crawls, site: PageSite, param: str, asked: list[str]) -> None:
     def page(ask: Asked) -> Answer:
         number = parse_qs(ask.path.partition("?")[2])
@@ -60,14 +60,14 @@ def test_pages_by_number_and_offset_end_with_the_first_without_items(
     assert len(crawls.items()) == 2
 
 
-def test_a_last_page_that_is_given_for_ever_ends_the_pages(crawls: Crawls, site: PageSite) -> None:
+def test_pagination_ends_when_a_site_repeats_its_last_page_for_ever(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<li><a href=/1>1</a></li>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n[spiders.s.pages]\nparam = "page"\n' + LISTING)
     crawls.run()
     assert site.paths() == ["/", "/?page=2"]
 
 
-def test_pages_by_cursor_in_posted_json_keep_the_secret_out_of_the_store(
+def test_pagination_by_cursor_in_json_keeps_the_secret_out_of_the_store(
         crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "s3cret-key")
 
@@ -99,8 +99,8 @@ def test_pages_by_cursor_in_posted_json_keep_the_secret_out_of_the_store(
     assert b"s3cret-key" not in database
 
 
-def test_pages_whose_form_hands_on_a_state(crawls: Crawls, site: PageSite) -> None:
-    """As ASP.NET does it: the first page is asked for plainly, the others post what the one before gave."""
+def test_pagination_by_a_form_sends_the_state_of_the_page_before(crawls: Crawls, site: PageSite) -> None:
+    """As in ASP.NET: the first page is a GET, each other page is a POST with the hidden fields of the page before."""
     def grid(asked: Asked) -> Answer:
         sent = dict(parse_qsl(asked.body.decode()))
         number = int(sent.get("page", 1))
@@ -126,7 +126,7 @@ def test_pages_whose_form_hands_on_a_state(crawls: Crawls, site: PageSite) -> No
     assert [asked.method for asked in site.asked if asked.path == "/"] == ["GET", "POST", "POST", "POST"]
 
 
-def test_pages_in_a_form(crawls: Crawls, site: PageSite) -> None:
+def test_pagination_by_a_field_of_a_form(crawls: Crawls, site: PageSite) -> None:
     def page(ask: Asked) -> Answer:
         at = parse_qs(ask.body.decode())["p"][0]
         return Answer(f"<li><a href=/{at}>{at}</a></li>" if at < "3" else "")
@@ -138,7 +138,7 @@ def test_pages_in_a_form(crawls: Crawls, site: PageSite) -> None:
     assert [asked.body for asked in site.asked if asked.path == "/"] == [b"q=%C3%BC&p=1", b"q=%C3%BC&p=2", b"q=%C3%BC&p=3"]
 
 
-def test_a_page_is_fetched_once_whatever_the_order_and_tracking_of_its_query(crawls: Crawls, site: PageSite) -> None:
+def test_urls_that_differ_in_order_or_tracking_parameters_are_fetched_once(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<a href='/p?b=1&a=2&utm_source=x'></a><a href='/p?a=2&b=1#x'></a><a href='/p?a=2&b=1&gclid=1'></a>"
                        "<a href=/no/1></a>", "/p": "<p>x</p>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\ndeny = ["/no/"]\n[spiders.s.items.fields]\nx = "p"')
@@ -146,7 +146,7 @@ def test_a_page_is_fetched_once_whatever_the_order_and_tracking_of_its_query(cra
     assert site.paths() == ["/", "/p?b=1&a=2"]
 
 
-def test_max_time_ends_a_run_well_but_not_complete(crawls: Crawls, site: PageSite) -> None:
+def test_a_run_that_reaches_max_time_succeeds_and_is_not_complete(crawls: Crawls, site: PageSite) -> None:
     site.pages = {f"/{n}": f"<p>{n}</p><a href=/{n + 1}>n</a>" for n in range(3000)}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nmax_time = "300ms"\n[spiders.s.items.fields]\nx = "p"')
     run = crawls.run()
@@ -167,7 +167,7 @@ def test_an_item_that_is_rejected_is_kept_with_its_reason_and_is_not_gone(crawls
     assert [change.kind for change in items.changes(crawls.store, "s", key=f"{site.url}/2")] == ["new", "changed"]
 
 
-def test_ignored_fields_and_small_steps_are_stored_and_not_told(crawls: Crawls, site: PageSite) -> None:
+def test_ignored_fields_and_small_steps_are_stored_without_a_change(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n[spiders.s.items]\neach = "li"\nkey = ["url"]\nignore = ["views"]\n'
                  'min_change = { price = "5%" }\n[spiders.s.items.fields]\nurl = "a::attr(href)"\nviews = "i"\n'
                  'price = { css = "b", type = "number" }')
@@ -179,7 +179,7 @@ def test_ignored_fields_and_small_steps_are_stored_and_not_told(crawls: Crawls, 
         ("changed", ["price"], 100)]
 
 
-def test_odd_text_in_an_item_is_stored(crawls: Crawls, site: PageSite) -> None:
+def test_text_with_nul_and_lone_surrogates_is_stored(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer('{"id": "a\\ud800b\\u0000", "n": 1e999}', headers={"Content-Type": "application/json"})}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\n[spiders.s.items]\nkey = ["id"]\n[spiders.s.items.fields]\n'
                  'id = { jmes = "id" }\nn = { jmes = "n", type = "json" }')

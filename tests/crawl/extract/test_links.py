@@ -1,4 +1,4 @@
-"""Links to other hosts are left out, counted and said; the host that a start redirects to is the site's own.
+"""Links to other hosts are left out, counted and reported; a host that a start redirects to belongs to the site.
 
 The sites have names of their own: the server is asked as a proxy is, by whole URLs.
 """
@@ -30,7 +30,7 @@ def serve(site: PageSite, pages: dict[str, str], redirects: dict[str, str]) -> N
         url: Answer(status=301, headers={"Location": where}) for url, where in redirects.items()}
 
 
-def test_what_is_left_out_is_counted_and_said(crawls: Crawls, site: PageSite) -> None:
+def test_links_to_other_hosts_are_counted_in_the_run(crawls: Crawls, site: PageSite) -> None:
     links = ("<p>start</p><a href=http://SITE.example:80/1>1</a><a href=http://site.example./2>2</a>"
              "<a href=http://u:p@site.example/3>3</a>")
     out = "<a href=http://www.site.example/x>x</a><a href=http://www.site.example/y>y</a>"
@@ -44,7 +44,7 @@ def test_what_is_left_out_is_counted_and_said(crawls: Crawls, site: PageSite) ->
 
 
 @pytest.mark.parametrize("more", ["", "processes = 2"])
-def test_the_host_that_a_start_redirects_to_counts_in(crawls: Crawls, site: PageSite, more: str) -> None:
+def test_links_to_the_host_that_a_start_redirects_to_are_followed(crawls: Crawls, site: PageSite, more: str) -> None:
     from tests.crawl.processes.test_leader_and_followers import perform
     links = "".join(f"<a href=/{number}>n</a>" for number in range(6))
     serve(site, {"http://www.site.example/": f"<p>start</p>{links}",
@@ -57,7 +57,7 @@ def test_the_host_that_a_start_redirects_to_counts_in(crawls: Crawls, site: Page
     assert len(crawls.items()) == 13
 
 
-def test_it_counts_in_for_the_next_run_of_the_pass_too(crawls: Crawls, site: PageSite) -> None:
+def test_they_are_followed_in_the_next_run_of_the_pass_too(crawls: Crawls, site: PageSite) -> None:
     serve(site, {"http://www.site.example/": "<p>start</p><a href=/1>1</a>", "http://www.site.example/1": "<p>1</p><a href=/2>2</a>",
                  "http://www.site.example/2": "<p>2</p>"}, {"http://site.example/": "http://www.site.example/"})
     page = site.pages["http://www.site.example/1"]

@@ -1,4 +1,4 @@
-"""Links are requested as browsers request them, as pages and as files: the URL suite of the web platform's tests, end to end."""
+"""Links are requested as browsers request them, as pages and as files: the URL suite of the web platform tests, end to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = "http://suite.test/"
 
 
 def expected(case: dict[str, str]) -> str | None:
-    """The URL in the request line to a proxy; a CONNECT's host for https. None where nothing is requested."""
+    """The URL in the request line to a proxy, or for https the host in the CONNECT. None when nothing is requested."""
     if case["base"] == "http://[0:0:0:0:0:0:0:0":
         return authority(case["input"])  # HTML ignores a <base> that is no URL
     if case["failure"] or not case["href"].startswith("http"):
@@ -98,7 +98,7 @@ def test_an_empty_query_is_sent_and_a_fragment_is_not(crawls: Crawls, site: Page
     assert sorted(site.paths()) == ["/", "/?", "/f?", "/r", "/t?", "/x?", "/y?", "/z", "/z?", "/z??"]
 
 
-def test_a_redirect_leads_where_browsers_go_or_its_page_fails(crawls: Crawls, site: PageSite) -> None:
+def test_a_redirect_is_followed_as_browsers_follow_it_or_its_page_fails(crawls: Crawls, site: PageSite) -> None:
     utf8, latin1 = "/é?é".encode().decode("latin-1"), "/é?é"
     locations = {"/1": utf8, "/2": latin1, "/3": "\\back?x='%7e|", "/4": "?q=1#f", "/5": "//[", "/6": "http://256.256.256.256/",
                  "/7": "mailto:x@y.example", "/8": "http:/rel", "/9": "http://h:99x90/", "/10": f"{site.url.replace('http:', 'HTTP:')}/A/../b"}
@@ -116,12 +116,12 @@ def test_a_redirect_leads_where_browsers_go_or_its_page_fails(crawls: Crawls, si
 
 
 def test_queries_are_sent_in_the_encoding_of_their_page_as_page_and_file(crawls: Crawls, site: PageSite) -> None:
-    """scrapy/scrapy#1913: what is percent-encoded already stays as it is written."""
+    """scrapy/scrapy#1913: what is percent-encoded already is not changed."""
     _crawl_in_windows_1251(crawls, site)
 
 
 @pytest.mark.needs("microsocks")
-def test_queries_are_sent_so_through_socks_too(crawls: Crawls, site: PageSite) -> None:
+def test_queries_are_sent_in_the_encoding_of_their_page_through_socks_too(crawls: Crawls, site: PageSite) -> None:
     with start_socks_proxy() as place:
         _crawl_in_windows_1251(crawls, site, f'[proxies]\np = "socks5h://{place}"\n', 'proxy = "p"\n')
 

@@ -1,4 +1,4 @@
-"""Rules on documents: what they give, what they refuse, and that no page is too odd for them."""
+"""Rules on documents: their values and links, rejected items, and broken or very large pages."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def extract(table: dict[str, Any], text: str) -> Any:
     ({"regex": "("}, "", "not a regular expression"),
     ({"css": "p", "type": "date", "format": "%"}, "", "not a date format"),
 ])
-def test_rules_give_values(rule: dict[str, Any], text: str, expected: Any) -> None:
+def test_rules_convert_their_matches_to_values(rule: dict[str, Any], text: str, expected: Any) -> None:
     if isinstance(expected, str):
         with pytest.raises(ValidationError, match=expected):
             SelectorTable(**rule)
@@ -97,14 +97,14 @@ def test_fields_may_be_records_and_lists_of_records() -> None:
         {"name": "B", "seller": None, "offers": [], "tags": None}]
 
 
-def test_json_rows_give_items_and_html_rules_beside_them_see_the_page() -> None:
+def test_items_come_from_json_while_rules_for_html_read_the_page() -> None:
     page = '<h1>Shop</h1><script id=d type=json>{"rows": [{"id": 1, "of": {"n": "a"}}, {"id": 2}]}</script>'
     found = extract({"each": {"json": "script#d", "jmes": "rows"}, "fields": {
         "id": {"jmes": "id", "type": "number"}, "n": {"jmes": "of.n"}, "shop": "h1"}}, page)
     assert found.items == [{"id": 1, "n": "a", "shop": "Shop"}, {"id": 2, "n": None, "shop": "Shop"}]
 
 
-def test_what_is_not_as_it_should_be_is_refused_with_its_reason() -> None:
+def test_an_item_that_breaks_a_rule_is_rejected_with_the_reason() -> None:
     found = extract({"each": "li", "fields": {
         "name": {"css": "b", "required": True}, "price": {"css": "i", "type": "number"},
         "kind": {"css": "u", "type": "number", "default": 0}}},
@@ -115,7 +115,7 @@ def test_what_is_not_as_it_should_be_is_refused_with_its_reason() -> None:
         ("name: is required and was not found", 2), ("price: 'ask us' is no number", None)]
 
 
-def test_a_regular_expression_that_runs_away_is_a_bounded_failure_of_its_rule() -> None:
+def test_a_regular_expression_that_backtracks_catastrophically_fails_its_rule_in_time() -> None:
     begun = time.monotonic()
     found = extract({"fields": {"x": {"css": "p", "regex": "(a|aa)+$"}, "y": "b"}}, f"<p>{'a' * 60}b</p><b>y</b>")
     assert time.monotonic() - begun < 2
@@ -124,7 +124,7 @@ def test_a_regular_expression_that_runs_away_is_a_bounded_failure_of_its_rule() 
     assert found.refused[0].data["y"] == "y"
 
 
-def test_tracking_parameters_are_dropped_and_the_rest_keeps_its_order() -> None:
+def test_tracking_parameters_are_removed_and_the_others_keep_their_order() -> None:
     url = "http://h/p?b=2&utm_source=x&a=1&fbclid=z&GCLID=q&session=9"
     assert without_tracking(url, frozenset({"session"})) == "http://h/p?b=2&a=1"
     assert without_tracking("http://h/p?utm_campaign=x") == "http://h/p"
@@ -134,13 +134,13 @@ def test_tracking_parameters_are_dropped_and_the_rest_keeps_its_order() -> None:
     ("http://h/a;jsessionid=1F/b;v=2?x=1", "http://h/a/b;v=2?x=1"), ("http://h/a;v=1;jsessionid=2", "http://h/a;v=1"),
     ("http://h/a?b;jsessionid=1", "http://h/a?b;jsessionid=1"), ("http://h/;jsessionid=1", "http://h/"),
     ("http://u;jsessionid=1@h/x;y", "http://u;jsessionid=1@h/x;y")])
-def test_dropped_parameters_may_be_in_the_path(url: str, expected: str) -> None:
+def test_parameters_of_drop_params_are_removed_from_the_path_too(url: str, expected: str) -> None:
     assert without_tracking(url, frozenset({"jsessionid"})) == expected
     assert without_tracking(url) == url
 
 
 @pytest.mark.parametrize("rule", [{"css": "main > *"}, {"xpath": "//main//*"}])
-def test_every_kind_of_element_links_by_its_own_attributes(rule: dict[str, str]) -> None:
+def test_each_kind_of_element_has_its_own_link_attributes(rule: dict[str, str]) -> None:
     page = document('<main><a href=a>1</a><area href=b><link href=c><iframe src=d></iframe><object data=e></object>'
                     '<video poster=f></video><source srcset="g 1x, h,i 2x"><img src=j srcset=k><img srcset="l"><embed src=m>'
                     '<span data=no poster=no>2</span><audio src=n></audio><track src=o></main>')
@@ -153,18 +153,18 @@ def test_every_kind_of_element_links_by_its_own_attributes(rule: dict[str, str])
     ("a.jpg 1x, b.jpg 2x", ["a.jpg", "b.jpg"]), ("a.jpg, b.jpg", ["a.jpg", "b.jpg"]), ("a,b 2x,c", ["a,b", "c"]),
     (" , a.jpg 100w ,b.jpg 200w,", ["a.jpg", "b.jpg"]), ("/w_2,h_3/a 2x", ["/w_2,h_3/a"]), ("a (1, 2), b", ["a", "b"]),
     ("", []), (",,", [])])
-def test_srcset_names_one_link_for_each_candidate(rule: dict[str, str], srcset: str, links: list[str]) -> None:
+def test_a_srcset_has_one_link_for_each_candidate(rule: dict[str, str], srcset: str, links: list[str]) -> None:
     page = document(f'<img src=x srcset="{srcset}">')
     assert Reader(SelectorTable(**rule)).links(page) == links
 
 
-def test_follow_rules_allow_and_deny() -> None:
+def test_allow_and_deny_filter_the_links_of_follow() -> None:
     page = document("<a href=/a/1>1</a><a href=/a/2?utm_id=3>2</a><a href=/b/1>3</a><a href=/a/print>4</a><a href=/a/1#x>5</a>")
     rules = LinkRules([SelectorTable(css="a")], allow=["/a/"], deny=["print$"])
     assert rules.links(page) == ["http://site.example/a/1", "http://site.example/a/2"]
 
 
-def test_patterns_beyond_ascii_are_for_the_url_as_it_is_read() -> None:
+def test_patterns_beyond_ascii_match_the_percent_decoded_url() -> None:
     page = document("<a href=/книги/1>1</a><a href=/%D0%BA%D0%BD%D0%B8%D0%B3%D0%B8/2>2</a><a href=/книги/нет>3</a><a href=/x>4</a>")
     rules = LinkRules([SelectorTable(css="a")], allow=["/книги/"], deny=["нет$"])
     assert [url.rpartition("/")[2] for url in rules.links(page)] == ["1", "2"]
@@ -174,7 +174,7 @@ def test_patterns_beyond_ascii_are_for_the_url_as_it_is_read() -> None:
     "", " ", "\0\0\0", "<", "<html", "<p>a<p>b<table><tr><p>x</table></div></div>", "<a href='x", "\ufffd" * 1000,
     "<div>" * 20_000, "<svg><p></svg><p>", "{", "[" * 100_000, '{"a": NaN}', "<script>{</script>",
     "<!--" + "x" * 100_000, "<p " + "a=b " * 10_000 + ">", "&" * 10_000 + "&#x110000;&#0;"])
-def test_no_page_is_too_broken(text: str) -> None:
+def test_broken_pages_fail_no_rule(text: str) -> None:
     page = document(text)
     for rule in (SelectorTable(css="p"), SelectorTable(xpath="//p"), SelectorTable(jmes="a"), SelectorTable(page="title"),
                  SelectorTable(json="script", jmes="a"), SelectorTable(data="json-ld"), SelectorTable(data="microdata"),
@@ -185,7 +185,7 @@ def test_no_page_is_too_broken(text: str) -> None:
     page_text(text)
 
 
-def test_a_page_of_20_mb_and_one_of_100_000_links() -> None:
+def test_a_page_of_20_mb_and_a_page_with_100_000_links_are_extracted() -> None:
     big = document("<ul>" + "<li><a href='/i?n=1'>item</a> text</li>" * 500_000 + "</ul><h1>end</h1>")
     assert len(big.text) > 19e6
     begun = time.monotonic()
@@ -196,12 +196,12 @@ def test_a_page_of_20_mb_and_one_of_100_000_links() -> None:
 
 
 @pytest.mark.parametrize("text", ["vor 3 Tagen", "Mai 2024", "gestern", "1" * 5000])
-def test_only_whole_dates_are_guessed(text: str) -> None:
+def test_only_complete_dates_are_guessed(text: str) -> None:
     with pytest.raises(RuleFailedError, match="no date that can be guessed"):
         values({"css": "p", "type": "date", "guess": ["de"]}, f"<p>{text}</p>")
 
 
-def test_rules_that_do_not_fit_what_they_find_fail_with_a_reason() -> None:
+def test_rules_that_cannot_be_applied_fail_with_a_reason() -> None:
     with pytest.raises(RuleFailedError, match="sort_by"):
         values({"jmes": "sort_by(@, &a)"}, '[{"a": 1}, {"a": "x"}]')
 
@@ -210,8 +210,8 @@ DOCS = sorted(path for path in Path("/usr/share/doc").rglob("*.html") if path.is
 
 
 @pytest.mark.skipif(not DOCS, reason="no HTML documentation on this machine")
-def test_real_documentation_reads_the_same_with_both_parsers() -> None:
-    """Pages nobody here wrote: lexbor and libxml2 build the same titles and links from them."""
+def test_real_documentation_gives_the_same_links_with_both_parsers() -> None:
+    """lexbor and libxml2 find the same titles and links in pages of other projects."""
     agreeing = 0
     for path in DOCS:
         page = document(path.read_bytes().decode("utf-8", "replace"), url=path.as_uri().replace("file://", "http://docs.example"))

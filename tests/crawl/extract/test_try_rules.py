@@ -1,4 +1,4 @@
-"""`pipeline try`: what each kind of spider shows of one page, for fitting its rules."""
+"""The report of `pipeline try` for each kind of spider."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def test_a_feed_shows_its_entries(tmp_path: Path, feed: str, content_type: str) 
     assert item["title"] == "A & B"
 
 
-def test_what_is_no_feed_says_so(tmp_path: Path) -> None:
+def test_a_page_that_is_no_feed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpiderError, match="is no feed"):
         tried(tmp_path, 'spider = "feed"\n', "<h1>not found</h1>")
 
 
-def test_a_sitemap_shows_its_urls_and_a_robots_file_the_sitemaps(tmp_path: Path) -> None:
+def test_a_sitemap_shows_its_urls_and_a_robots_txt_its_sitemaps(tmp_path: Path) -> None:
     table = 'spider = "sitemap"\ndeny = ["/private"]\n'
     body = f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><url><loc>{URL}a</loc></url><url><loc>{URL}private</loc></url></urlset>'
     assert [item["url"] for item in tried(tmp_path, table, body, "application/xml")["items"]] == [f"{URL}a"]
     assert tried(tmp_path, table, f"User-agent: *\nSitemap: {URL}map.xml\n", "text/plain")["links"] == [f"{URL}map.xml"]
 
 
-def test_nested_fields_show_their_matches_and_links_what_is_left_of_them(tmp_path: Path) -> None:
+def test_nested_fields_show_their_matches_and_follow_the_links_that_remain(tmp_path: Path) -> None:
     table = """follow = ["a"]
 deny = ["/print"]
 [spiders.s.items]

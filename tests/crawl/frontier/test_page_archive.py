@@ -1,4 +1,4 @@
-"""Pages kept as they were found, for the digests that attach them."""
+"""Archived pages, for digests that attach them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 
 
-def test_pages_that_brought_news_are_kept_byte_for_byte_and_no_others(crawls: Crawls, site: PageSite) -> None:
+def test_only_pages_with_changes_are_archived_byte_for_byte(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f"""
         [spiders.s]
         start = ["{site.url}/a/1?x=../y", "{site.url}/2", "{site.url}/none"]
@@ -32,7 +32,7 @@ def test_pages_that_brought_news_are_kept_byte_for_byte_and_no_others(crawls: Cr
     assert len(list(folder.iterdir())) == 3
 
 
-def test_without_a_digest_that_attaches_them_no_page_is_kept(crawls: Crawls, site: PageSite) -> None:
+def test_no_page_is_archived_unless_a_digest_attaches_it(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nitems.fields = {{ title = "h1" }}\n')
     site.pages = {"/": "<h1>one</h1>"}
     change, = crawls.changes(crawls.run())

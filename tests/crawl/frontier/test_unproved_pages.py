@@ -1,4 +1,4 @@
-"""A session that ends without a word tells no item gone, new or changed: check is looked at before a pass is complete."""
+"""A session that expires without a sign makes no item new, changed or gone: pages are committed after login.check proved it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WHOLE = {"start", *(str(number) for number in range(PAGES))}
 
 @pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
 @pytest.mark.parametrize("where", ["/", "/p/0", "/p/11", f"/p/{PAGES - 1}"])
-def test_what_came_from_a_wall_is_fetched_again(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
+def test_pages_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
     walled = walled_site(site, wall)
     crawls.write(settings(site))
     assert crawls.run().complete
@@ -62,7 +62,7 @@ def test_what_came_from_a_wall_is_fetched_again(crawls: Crawls, site: PageSite, 
 
 
 @pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
-def test_so_it_is_with_several_processes(crawls: Crawls, site: PageSite, wall: Answer) -> None:
+def test_with_several_processes_they_are_fetched_again_too(crawls: Crawls, site: PageSite, wall: Answer) -> None:
     from tests.crawl.processes.test_leader_and_followers import perform
     walled = walled_site(site, wall)
     crawls.write(settings(site, "processes = 3"))
@@ -74,7 +74,7 @@ def test_so_it_is_with_several_processes(crawls: Crawls, site: PageSite, wall: A
     assert texts(crawls) == WHOLE
 
 
-def test_a_first_pass_takes_nothing_from_a_wall(crawls: Crawls, site: PageSite) -> None:
+def test_a_first_pass_has_no_items_of_pages_for_anonymous_visitors(crawls: Crawls, site: PageSite) -> None:
     walled = walled_site(site, WALLS["a page for all with status 200"])
     expire_once_at(walled, "/p/3")
     crawls.write(settings(site))
@@ -83,7 +83,7 @@ def test_a_first_pass_takes_nothing_from_a_wall(crawls: Crawls, site: PageSite) 
     assert texts(crawls) == WHOLE
 
 
-def test_a_watched_page_that_turns_into_a_wall_has_not_changed(crawls: Crawls, site: PageSite) -> None:
+def test_a_watched_page_that_becomes_a_login_page_has_not_changed(crawls: Crawls, site: PageSite) -> None:
     walled = walled_site(site, WALLS["a page for all with status 200"], pages=1)
     crawls.write(settings(site).replace("[spiders.s.items.fields]\n        text = \"p\"", "").replace(
         'follow = ["a.n"]', 'spider = "watch"'))
@@ -98,7 +98,7 @@ def test_a_watched_page_that_turns_into_a_wall_has_not_changed(crawls: Crawls, s
     assert "Please log in" not in str(list(items.changes(crawls.store, "s")))
 
 
-def test_a_page_that_ends_the_session_is_named(crawls: Crawls, site: PageSite) -> None:
+def test_a_page_that_ends_the_session_is_named_in_the_error(crawls: Crawls, site: PageSite) -> None:
     walled = walled_site(site, WALLS["a page for all with status 200"], pages=6)
 
     def logout(asked: Asked) -> Answer:
@@ -131,7 +131,7 @@ def test_a_killed_run_leaves_no_page_that_was_not_proved(crawls: Crawls, site: P
     assert texts(crawls) == WHOLE
 
 
-def test_a_stopped_run_keeps_what_is_proved(crawls: Crawls, site: PageSite) -> None:
+def test_a_stopped_run_commits_the_pages_that_are_proved(crawls: Crawls, site: PageSite) -> None:
     walled_site(site, WALLS["403"])
     crawls.write(settings(site, "delay = \"20ms\""))
 
@@ -170,7 +170,7 @@ def with_cookies(crawls: Crawls, site: PageSite, expired: str = "") -> Walled:
 
 @pytest.mark.parametrize("expired", ["", "expired = { status = [401] }"])
 @pytest.mark.parametrize("where", ["/p/7", f"/p/{PAGES - 1}"])
-def test_imported_cookies_that_are_over_end_the_run_and_tell_nothing(crawls: Crawls, site: PageSite, expired: str,
+def test_expired_imported_cookies_end_the_run_without_changes(crawls: Crawls, site: PageSite, expired: str,
                                                                     where: str) -> None:
     walled = with_cookies(crawls, site, expired)
     run = crawls.perform()
@@ -187,7 +187,7 @@ def test_imported_cookies_that_are_over_end_the_run_and_tell_nothing(crawls: Cra
 @pytest.mark.parametrize(("status", "rule"), [
     (403, "expired = { present = 'input[type=password]' }"), (404, "expired = { missing = 'a[href*=logout]' }"),
     (401, "expired = { present = 'input[type=password]' }")])
-def test_rules_of_what_is_on_a_page_hold_for_refusals_too(crawls: Crawls, site: PageSite, status: int, rule: str) -> None:
+def test_rules_of_login_expired_for_content_apply_to_error_pages_too(crawls: Crawls, site: PageSite, status: int, rule: str) -> None:
     walled = walled_site(site, Answer("<form><input type=password></form>", status))
     expire_once_at(walled, "/p/11")
     site.pages["/p/5"] = Answer("<h1>404</h1>", 404)  # without the site's frame, for everyone

@@ -1,4 +1,4 @@
-"""Cookies come back as browsers send them, with pages and with files: the suite of the IETF's working group, end to end."""
+"""Cookies are returned as browsers return them, with pages and files: the suite of the IETF working group, end to end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMELESS = {
 
 
 def own(text: str, number: int) -> str:
-    """The case on hosts of its own, so that one jar holds them all: home.example.org becomes home.c7.example."""
+    """The case with hosts of its own, so that one jar serves all cases: home.example.org becomes home.c7.example."""
     text = re.sub(r"example\.org", lambda match: f"{'c' if match[0].islower() else 'C'}{number}.example", text, flags=re.IGNORECASE)
     return re.sub(r"\.org\b", ".example", text)
 
@@ -38,7 +38,7 @@ def hosts() -> Iterator[CookieHosts]:
 
 
 def crawl(crawls: Crawls, hosts: CookieHosts, urls: list[str], rule: str) -> None:
-    """One run whose start links to `urls`, by way of the proxy that has all hosts; what they lead to is followed, too."""
+    """One run whose start links to `urls`, through a proxy that serves all hosts. Links of those pages are followed too."""
     names = sorted({url.split("/")[2] for url in [*hosts.replies, *urls, *(urljoin(url, reply.location) for url, reply in hosts.replies.items())]})
     hosts.replies[PAGE] = Reply("".join(f'<a class=d href="{url}">x</a>' for url in urls))
     crawls.write(f'[proxies]\np = "{hosts.url}"\n[spiders.s]\nstart = "{PAGE}"\nproxy = "p"\nrobots = false\nretries = 0\n'
@@ -48,7 +48,7 @@ def crawl(crawls: Crawls, hosts: CookieHosts, urls: list[str], rule: str) -> Non
 
 
 @pytest.mark.parametrize("rule", ['follow = ["a"]', 'download = ["a"]'], ids=["pages", "files"])
-def test_each_case_of_the_suite_is_sent_what_it_should_be(crawls: Crawls, hosts: CookieHosts, rule: str) -> None:
+def test_each_case_of_the_suite_gets_the_cookies_it_expects(crawls: Crawls, hosts: CookieHosts, rule: str) -> None:
     asked, expected = {}, {}
     for number, case in enumerate(CASES):
         name = case["test"]
@@ -69,7 +69,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("rule", ['follow = ["a"]', 'download = ["a"]'], ids=["pages", "files"])
-def test_octets_of_a_cookie_come_back_as_they_came_now_and_in_the_next_run(crawls: Crawls, hosts: CookieHosts, rule: str) -> None:
+def test_the_octets_of_a_cookie_are_returned_unchanged_in_this_and_the_next_run(crawls: Crawls, hosts: CookieHosts, rule: str) -> None:
     names = [f"http://v{number}.test/" for number in range(len(VALUES))]
     for name, value in zip(names, VALUES.values(), strict=True):
         hosts.replies[name] = Reply(cookies=[b"v=" + value + b"; Path=/", "名é=1".encode("latin-1", "replace")], location=f"{name}back")
@@ -84,7 +84,7 @@ def test_octets_of_a_cookie_come_back_as_they_came_now_and_in_the_next_run(crawl
 
 
 @pytest.mark.parametrize("size", [0, 10, 300_000])
-def test_a_body_goes_with_a_cookie_that_is_not_utf_8(crawls: Crawls, site: PageSite, size: int) -> None:
+def test_a_request_with_a_cookie_that_is_not_utf_8_still_has_its_body(crawls: Crawls, site: PageSite, size: int) -> None:
     body = "ä" * size
     site.pages["/"] = Answer("<p>x</p>", headers={"Set-Cookie": "v=José; Path=/"})
     crawls.write(f'[spiders.s]\nstart = {{ url = "{site.url}/", method = "POST", body = "{body}", headers = {{ X-Town = "Köln" }} }}\n'

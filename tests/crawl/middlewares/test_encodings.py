@@ -1,4 +1,4 @@
-"""Pages of a crawl are read in the same encoding as pages of a login, and none fails for the label that it names."""
+"""A crawl reads pages in the same encoding as a login does, and no unknown label fails a page."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("guard", [None, DigestGuard(), DigestGuard("SHA-256"), DigestGuard(uses=1),
                                    DigestGuard(uses=2, says_stale=False)],
                          ids=["basic", "digest", "SHA-256", "one nonce a request", "no word of stale"])
-def test_pages_files_and_robots_are_fetched_with_it(crawls: Crawls, site: PageSite, guard: DigestGuard | None) -> None:
+def test_pages_files_and_robots_txt_are_fetched_with_http_authentication(crawls: Crawls, site: PageSite, guard: DigestGuard | None) -> None:
     fill(site, guard)
     crawls.write(settings(site, "digest" if guard else "basic", "concurrency = 1"))
     run = crawls.perform()
@@ -105,7 +105,7 @@ def test_pages_files_and_robots_are_fetched_with_it(crawls: Crawls, site: PageSi
     assert not any(asked.path == "/secret" for asked in site.asked)
 
 
-def test_a_nonce_serves_many_requests(crawls: Crawls, site: PageSite) -> None:
+def test_one_digest_nonce_is_used_for_many_requests(crawls: Crawls, site: PageSite) -> None:
     guard = DigestGuard()
     links = "".join(f'<a class=n href="/p?n={number}">{number}</a>' for number in range(40))
     site.pages = {"/": behind(guard, f"<p>start</p>{links}"), "/p": behind(guard, "<p>page</p>")}  # type: ignore[dict-item]
@@ -116,7 +116,7 @@ def test_a_nonce_serves_many_requests(crawls: Crawls, site: PageSite) -> None:
 
 
 @pytest.mark.parametrize("kind", ["basic", "digest"])
-def test_it_goes_to_no_other_host(crawls: Crawls, site: PageSite, kind: str) -> None:
+def test_the_credentials_are_sent_to_no_other_host(crawls: Crawls, site: PageSite, kind: str) -> None:
     with PageSite() as other:
         refusal = Answer("<p>x</p>", 401, {"WWW-Authenticate": 'Digest realm="club", nonce="n", qop="auth", Basic realm="x"'})
         other.pages = {"/a": refusal, "/b": refusal, "/c.csv": refusal, "/robots.txt": refusal}
@@ -135,7 +135,7 @@ def test_it_goes_to_no_other_host(crawls: Crawls, site: PageSite, kind: str) -> 
 @pytest.mark.parametrize(("kind", "words"), [
     ("basic", "the user name or password of auth was not accepted by {url}/ (realm “club”); correct auth.user or auth.password"),
     ("digest", "asks for basic authentication, not digest; correct auth.type")])
-def test_a_wrong_password_ends_the_run_with_its_reason(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch,
+def test_a_wrong_password_ends_the_run_with_the_reason(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch,
                                                        kind: str, words: str) -> None:
     monkeypatch.setenv("CLUB", "wrong")
     fill(site, None)
@@ -156,7 +156,7 @@ def test_a_wrong_digest_password_is_tried_once(crawls: Crawls, site: PageSite, m
     assert [asked.path for asked in site.asked] == ["/", "/"]
 
 
-def test_a_page_that_is_refused_later_fails_alone(crawls: Crawls, site: PageSite) -> None:
+def test_a_page_refused_after_others_were_accepted_fails_alone(crawls: Crawls, site: PageSite) -> None:
     fill(site, None)
     site.pages["/p/1?a=b%20c"] = Answer("not you", 401, {"WWW-Authenticate": 'Basic realm="staff"'})
     crawls.write(settings(site, "basic", "robots = false"))
@@ -165,7 +165,7 @@ def test_a_page_that_is_refused_later_fails_alone(crawls: Crawls, site: PageSite
     assert "HTTP 401" in run.error
 
 
-def test_a_login_form_behind_it_is_reached(crawls: Crawls, site: PageSite) -> None:
+def test_a_login_form_that_needs_http_authentication_is_fetched(crawls: Crawls, site: PageSite) -> None:
     guard = DigestGuard()
     inside = behind(guard, "<p>in</p><a href=/logout>out</a>")
     form = behind(guard, "<form method=post><input name=user><input type=password name=pass></form>")
@@ -183,7 +183,7 @@ def test_a_login_form_behind_it_is_reached(crawls: Crawls, site: PageSite) -> No
     assert "sid=1" in site.asked[-1].headers["Cookie"]
 
 
-def test_no_secret_of_it_is_stored(crawls: Crawls, site: PageSite) -> None:
+def test_no_credentials_are_stored(crawls: Crawls, site: PageSite) -> None:
     fill(site, None)
     crawls.write(settings(site, "basic"))
     crawls.perform()

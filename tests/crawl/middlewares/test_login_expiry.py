@@ -1,4 +1,4 @@
-"""A login that expires in mid-run: one new login, every request sent again, or an end with its reason."""
+"""A login that expires during a run: one new login, then every request is sent again, or the run ends with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.pages import Answer, Asked, PageSite
 
 
 class Walled:
-    """A site behind a login, kept by a counter: the cookie of an earlier login is worth nothing."""
+    """A site with a login. The cookie of an earlier login is not valid."""
 
     def __init__(self, site: PageSite, pages: int, *, wall: Answer | None = None) -> None:
         self.site = site
@@ -94,7 +94,7 @@ def expire_once_at(walled: Walled, path: str) -> None:
     (Answer("who are you?", 401), "expired = { status = [401] }"),
     (Answer("<form id=f><input type=password></form>"), "expired = { present = 'input[type=password]' }"),
     (Answer("<p>Please log in</p>"), "expired = { missing = 'a[href*=logout]' }")])
-def test_an_expired_login_is_made_again_and_nothing_is_lost(crawls: Crawls, site: PageSite, wall: Answer,
+def test_a_crawl_logs_in_again_and_loses_nothing(crawls: Crawls, site: PageSite, wall: Answer,
                                                             rule: str) -> None:
     walled = Walled(site, 30, wall=wall)
     expire_once_at(walled, "/p/11")
@@ -151,7 +151,7 @@ def test_a_thousand_threads_that_find_the_session_expired_make_one_login() -> No
     assert (logins, login_state.epoch) == ([1], 1)
 
 
-def test_a_login_that_fails_again_ends_the_run_and_stores_no_wall(crawls: Crawls, site: PageSite) -> None:
+def test_a_new_login_that_fails_ends_the_run_and_no_login_page_is_stored(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 40)
     expire_once_at(walled, "/p/5")
     crawls.write(settings(site))
@@ -176,7 +176,7 @@ def test_a_login_that_fails_again_ends_the_run_and_stores_no_wall(crawls: Crawls
     assert len(crawls.items()) == 41
 
 
-def test_a_page_that_leads_to_the_login_even_after_it_ends_the_run(crawls: Crawls, site: PageSite) -> None:
+def test_a_page_that_redirects_to_the_login_even_after_a_new_login_ends_the_run(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 5)
     site.pages["/p/3"] = Answer(status=302, headers={"Location": f"{site.url}/login"})
     crawls.write(settings(site))
@@ -186,7 +186,7 @@ def test_a_page_that_leads_to_the_login_even_after_it_ends_the_run(crawls: Crawl
     assert walled.logins == 2
 
 
-def test_a_post_is_sent_again_only_when_the_spider_says_so(crawls: Crawls, site: PageSite) -> None:
+def test_a_post_is_sent_again_only_when_the_spider_allows_it(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 0)
 
     def post(asked: Asked) -> Answer:
@@ -205,7 +205,7 @@ def test_a_post_is_sent_again_only_when_the_spider_says_so(crawls: Crawls, site:
         assert all(asked.body == b"a=1" for asked in sent)
 
 
-def test_cookies_of_answers_to_the_old_login_do_not_put_out_the_new_one(crawls: Crawls, site: PageSite) -> None:
+def test_cookies_of_responses_to_the_old_login_do_not_end_the_new_one(crawls: Crawls, site: PageSite) -> None:
     gone = Answer(status=302, headers={"Location": "/login", "Set-Cookie": "sid=gone; Path=/"})
     walled = Walled(site, 60, wall=gone)
     expire_once_at(walled, "/p/20")
@@ -215,7 +215,7 @@ def test_cookies_of_answers_to_the_old_login_do_not_put_out_the_new_one(crawls: 
     assert len(crawls.items()) == 61
 
 
-def test_robots_txt_behind_the_login_is_no_expiry(crawls: Crawls, site: PageSite) -> None:
+def test_a_robots_txt_that_needs_the_login_does_not_count_as_expiry(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 2)
     site.pages["/robots.txt"] = Answer(status=302, headers={"Location": "/login"})
     crawls.write(settings(site).replace("robots = false", ""))
@@ -227,7 +227,7 @@ def test_robots_txt_behind_the_login_is_no_expiry(crawls: Crawls, site: PageSite
     (Answer(status=302, headers={"Location": "/login?next=x"}), ""),
     (Answer("no", 401), "expired = { status = [401] }"),
     (Answer("<form id=f><input type=password></form>"), "expired = { present = 'input[type=password]' }")])
-def test_files_behind_an_expired_login_are_asked_for_again(crawls: Crawls, site: PageSite, wall: Answer, rule: str) -> None:
+def test_files_that_meet_the_expired_login_are_fetched_again(crawls: Crawls, site: PageSite, wall: Answer, rule: str) -> None:
     walled = Walled(site, 0, wall=wall)
     site.pages["/"] = walled.behind("<a href=/logout>out</a>" + "".join(
         f"<a class=d href=/f/{number}.html>f</a>" for number in range(6)))
@@ -243,7 +243,7 @@ def test_files_behind_an_expired_login_are_asked_for_again(crawls: Crawls, site:
     assert [path.read_text() == whole for path in files] == [True] * 6
 
 
-def test_files_that_stay_behind_a_wall_end_the_run(crawls: Crawls, site: PageSite) -> None:
+def test_files_that_are_refused_after_a_new_login_end_the_run(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 0)
     site.pages["/"] = walled.behind("<a href=/logout>out</a><a class=d href=/f/1>f</a><a class=d href=/f/2>f</a>")
     site.pages |= dict.fromkeys(["/f/1", "/f/2"], Answer(status=302, headers={"Location": "/login"}))

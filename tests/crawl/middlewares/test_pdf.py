@@ -1,4 +1,4 @@
-"""PDFs as pages: those of others, broken ones, and what a reader that runs away may cost."""
+"""PDFs as pages: real ones, broken ones, and the time limit of their conversion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def a_pdf(*pages: str, title: str = "A title") -> bytes:
     return ("%PDF-1.4\n" + "\n".join(objects) + "\ntrailer <</Root 1 0 R/Info 4 0 R>>\n%%EOF\n").encode()
 
 
-def test_a_pdf_gives_items_and_is_watched_page_by_page(crawls: Crawls, site: PageSite) -> None:
+def test_items_are_extracted_from_a_pdf_and_its_pages_can_be_watched(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<a href=/r>report</a>", "/r": Answer(a_pdf("Price: 12.50 EUR", "<b>Stock</b>: 3"), headers=PDF.headers)}
     crawls.write(f"""
         [spiders.s]
@@ -56,7 +56,7 @@ def test_a_pdf_gives_items_and_is_watched_page_by_page(crawls: Crawls, site: Pag
     assert [item["text"] for item in crawls.items("w").values()] == ["<b>Stock</b>: 3"]
 
 
-def test_its_rules_can_be_tried(program: Program, site: PageSite) -> None:
+def test_rules_can_be_tried_on_a_pdf(program: Program, site: PageSite) -> None:
     site.pages = {"/r": Answer(a_pdf("Price: 12.50 EUR"), headers=PDF.headers)}
     program.write(f"""
         [spiders.s]
@@ -68,7 +68,7 @@ def test_its_rules_can_be_tried(program: Program, site: PageSite) -> None:
     assert "12.5" in tried.stdout, tried.stderr
 
 
-def test_one_that_cannot_be_read_fails_its_page_alone(crawls: Crawls, site: PageSite) -> None:
+def test_a_pdf_that_cannot_be_read_fails_its_page_alone(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<a href=/bad>1</a><a href=/good>2</a>", "/bad": Answer(b"%PDF-1.4 broken", headers=PDF.headers),
                   "/good": Answer(a_pdf("Hello"), headers=PDF.headers)}
     crawls.write(f"""
@@ -83,7 +83,7 @@ def test_one_that_cannot_be_read_fails_its_page_alone(crawls: Crawls, site: Page
     assert "/bad: its PDF cannot be read: Failed to load document" in run.error
 
 
-def test_its_reader_is_ended_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversion_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf, "LIMIT_S", 0.0)
     with pytest.raises(FetchError, match="not read within 0 s"):
         asyncio.run(pdf.page_of(a_pdf("x"), "http://site.example/"))
@@ -100,7 +100,7 @@ def test_real_pdfs_are_read() -> None:
 @pytest.mark.parametrize(("line", "words"), [
     ("pdf = true", r"needs the package pypdfium2.*pip install 'crawl-to-inbox\[pdf\]'"),
     ('items.fields = { d = { css = "p", type = "date", guess = true } }', r"dateparser.*crawl-to-inbox\[dates\]")])
-def test_without_the_extra_it_is_said_what_to_install(
+def test_without_the_extra_the_error_says_what_to_install(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: str) -> None:
     monkeypatch.setattr(extraction, "find_spec", lambda name: None if name in ("pypdfium2", "dateparser") else util.find_spec(name))
     (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "http://site.example/"\n{line}\n')

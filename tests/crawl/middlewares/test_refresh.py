@@ -1,4 +1,4 @@
-"""Pages that send a browser on with <meta http-equiv=refresh> or a Refresh header: followed as redirects are, and bounded."""
+"""<meta http-equiv=refresh> and the Refresh header are followed like redirects, and limited like them."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def test_a_refresh_is_read_as_browsers_read_it(value: str, found: str) -> None:
     '<noscript><meta http-equiv=refresh content="0;url=/x"></noscript>', '<!--<meta http-equiv=refresh content="0;url=/x">-->',
     '<template><meta http-equiv=refresh content="0;url=/x"></template>', '<meta name=refresh content="0;url=/x">',
     '<script>"<meta http-equiv=refresh content=\'0;url=/x\'>"</script>', "<p>refresh"])
-def test_what_is_no_refresh_is_not_followed(text: str) -> None:
+def test_a_value_that_is_no_refresh_is_not_followed(text: str) -> None:
     assert target(text) == ""
 
 
-def test_a_refresh_starts_from_the_base_of_its_page() -> None:
+def test_the_target_of_a_refresh_is_relative_to_the_base_of_its_page() -> None:
     assert target('<base href="/app/"><body><meta http-equiv="refresh" content="1;url=in">') == "https://site.example/app/in"
 
 
-def test_a_login_that_answers_with_a_refresh_lets_us_in(crawls: Crawls, site: PageSite) -> None:
+def test_a_login_that_is_answered_with_a_refresh_succeeds(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 3)
     site.pages["/start"] = '<meta http-equiv="refresh" content="0; url=/login">'
 
@@ -69,7 +69,7 @@ def test_a_login_that_answers_with_a_refresh_lets_us_in(crawls: Crawls, site: Pa
     assert [asked.path for asked in site.asked][:5] == ["/start", "/login", "/login", "/hop", "/in"]
 
 
-def test_a_login_page_that_reloads_itself_is_taken_as_it_is(crawls: Crawls, site: PageSite) -> None:
+def test_a_login_page_that_refreshes_to_itself_is_used_as_it_is(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 1)
 
     def login(asked: Asked) -> Answer:
@@ -80,7 +80,7 @@ def test_a_login_page_that_reloads_itself_is_taken_as_it_is(crawls: Crawls, site
     assert crawls.run().outcome is Outcome.SUCCEEDED
 
 
-def test_a_login_that_refreshes_in_circles_ends(crawls: Crawls, site: PageSite) -> None:
+def test_a_login_that_refreshes_in_a_loop_fails(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/login": '<meta http-equiv=refresh content="0;url=/other">',
                   "/other": '<meta http-equiv=refresh content="0;url=/login">'}
     crawls.write(settings(site))
@@ -116,7 +116,7 @@ def test_a_crawl_follows_a_refresh_and_counts_it_as_a_redirect(crawls: Crawls, s
 @pytest.mark.parametrize("answer", [
     Answer('<p>wall</p><meta http-equiv="refresh" content="0; url=/login?next=x">'),
     Answer("<p>wall</p>", headers={"Refresh": "0; url=/login"})])
-def test_a_wall_that_refreshes_to_the_login_shows_that_it_expired(crawls: Crawls, site: PageSite, answer: Answer) -> None:
+def test_a_page_that_refreshes_to_the_login_shows_an_expired_login(crawls: Crawls, site: PageSite, answer: Answer) -> None:
     walled = Walled(site, 20, wall=answer)
     expire_once_at(walled, "/p/7")
     crawls.write(settings(site))
@@ -125,7 +125,7 @@ def test_a_wall_that_refreshes_to_the_login_shows_that_it_expired(crawls: Crawls
     assert {item["text"] for item in crawls.items().values()} == {"start", *(str(number) for number in range(20))}
 
 
-def test_a_file_that_comes_as_a_refresh_to_the_login_is_fetched_again(crawls: Crawls, site: PageSite) -> None:
+def test_a_file_answered_with_a_refresh_to_the_login_is_fetched_again(crawls: Crawls, site: PageSite) -> None:
     walled = Walled(site, 1, wall=Answer('<meta http-equiv="refresh" content="0; url=/login">'))
     site.pages["/file.csv"] = walled.behind("a,b")
     site.pages["/"] = walled.behind("<a href=/logout>out</a><p>start</p><a class=f href=/file.csv>f</a>")

@@ -1,4 +1,4 @@
-"""Several processes fetch one pass: each page once, budgets and login shared, and any of them may be killed."""
+"""Several processes share one pass: each page is fetched once, limits and login are shared, any process may be killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WAIT_S = 60.0
 
 
 def page(number: int) -> str:
-    """The first one links to all: there are always more rows than one process takes."""
+    """The first page links to all others, so that there are always more rows than one process takes."""
     return f"<p>{number}</p>" + "".join(f"<a href=/{link}>" for link in range(1, PAGES) if not number)
 
 
@@ -56,7 +56,7 @@ Children = Callable[[], set[int]]
 
 
 def started_here() -> Children:
-    """The processes that crawl and that were started after this call, as long as they live."""
+    """A function that returns the crawling processes that were started after this call and still run."""
     here = Program(Path(), 0)
     here.watch(os.getpid())
 
@@ -114,12 +114,12 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> R
 
 
 @pytest.mark.needs("postgres")
-def test_processes_of_a_database_server_are_not_counted_as_the_crawl_s(postgres: Postgres, children: Children) -> None:
+def test_processes_of_a_database_server_do_not_count_as_processes_of_the_crawl(postgres: Postgres, children: Children) -> None:
     with closing(psycopg.connect(postgres.url("postgres"))):  # the server starts a process for it, which leads a session
         assert not children()
 
 
-def test_a_process_that_cannot_be_started_is_told_in_a_line(crawls: Crawls, site: PageSite) -> None:
+def test_a_process_that_cannot_be_started_is_an_error_without_traceback(crawls: Crawls, site: PageSite) -> None:
     crawls.write(settings(site))
     warm_up()
     (socket,) = Path(get_temp_dir()).glob("listener-*")
@@ -133,7 +133,7 @@ def test_a_process_that_cannot_be_started_is_told_in_a_line(crawls: Crawls, site
 
 
 class HeldSite(PageSite):
-    """Answers the first requests at once, the others when `go` is set. in_hand: those; most: there ever were."""
+    """Answers the first requests at once, the others when `go` is set. in_hand: requests in flight; most: the most so far."""
 
     def __init__(self, free: int) -> None:
         super().__init__({f"/{number}": self._page for number in range(PAGES)})
@@ -155,7 +155,7 @@ class HeldSite(PageSite):
         return Answer(page(int(asked.path[1:])))
 
 
-def test_two_processes_fetch_each_page_once_and_no_more_at_a_time_than_one_would(crawls: Crawls, children: Children) -> None:
+def test_two_processes_fetch_each_page_once_and_keep_to_the_concurrency(crawls: Crawls, children: Children) -> None:
     with HeldSite(free=5) as site:
         crawls.write(settings(site))
 
@@ -199,7 +199,7 @@ MANY = 200
 
 
 @pytest.mark.parametrize("seed", [6])
-def test_killed_at_random_moments_every_page_is_told_once(crawls: Crawls, children: Children, seed: int) -> None:
+def test_with_kills_at_random_moments_every_item_is_new_once(crawls: Crawls, children: Children, seed: int) -> None:
     chance = random.Random(seed)
     pages = {f"/{number}": f"<p>{number}</p>" + "".join(
         f"<a href=/{link}>" for link in range(4 * number + 1, 4 * number + 5) if link < MANY) for number in range(MANY)}
@@ -226,7 +226,7 @@ def test_killed_at_random_moments_every_page_is_told_once(crawls: Crawls, childr
         assert {change.kind for change in told} == {ChangeKind.NEW}
 
 
-def test_max_pages_is_of_all_processes_together(crawls: Crawls, site: PageSite) -> None:
+def test_max_pages_limits_all_processes_together(crawls: Crawls, site: PageSite) -> None:
     site.pages = {f"/{number}": page(number) for number in range(PAGES)}
     crawls.write(settings(site, "max_pages = 15"))
     run = perform(crawls)
@@ -235,7 +235,7 @@ def test_max_pages_is_of_all_processes_together(crawls: Crawls, site: PageSite) 
 
 
 class LoginSite(PageSite):
-    """Pages for the one login that counts; it ends after a while, and each page counts in a cookie."""
+    """Pages behind a login that expires after some pages. Each page increments a cookie."""
 
     def __init__(self) -> None:
         super().__init__({f"/{number}": self._page for number in range(PAGES)} | {"/login": self._login})
@@ -262,7 +262,7 @@ class LoginSite(PageSite):
         return Answer(page(int(asked.path[1:])), headers={"Set-Cookie": f"seen{asked.path[1:]}=1; Path=/"})
 
 
-def test_a_login_that_expires_is_made_once_for_all_and_cookies_end_in_one_jar(crawls: Crawls) -> None:
+def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) -> None:
     with LoginSite() as site:
         crawls.write(settings(site) + f"""
         [spiders.s.login]
@@ -284,7 +284,7 @@ def test_a_login_that_expires_is_made_once_for_all_and_cookies_end_in_one_jar(cr
     ("processes = 2\nthrottle = true", "give throttle or processes"),
     ('processes = 2\nspider = "spiders.x:Own"', "is for the built-in spiders"),
     ("processes = 0", "greater than or equal to 1")])
-def test_what_does_not_go_with_processes_is_said(tmp_path: Path, more: str, words: str) -> None:
+def test_settings_that_conflict_with_processes_are_errors(tmp_path: Path, more: str, words: str) -> None:
     (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "http://site.example/"\n{more}\n')
     with pytest.raises(SettingsError, match=words):
         load(tmp_path / "settings.toml")

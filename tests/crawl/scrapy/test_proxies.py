@@ -1,4 +1,4 @@
-"""Whole runs through real proxies; the sites' own logs say that every request of theirs came by them."""
+"""Whole runs through real proxies. The logs of the sites show that every request came through them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OUT = "<a href=/logout>out</a>"
 
 
 def behind(body: bytes | str) -> Callable[[Asked], Answer]:
-    """A page for those logged in."""
+    """A page that needs the login."""
     return lambda asked: Answer(body if asked.headers.get("Cookie") == "sid=1" else "wall")
 
 
@@ -72,7 +72,7 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.needs("squid", "tinyproxy", "microsocks")
 @pytest.mark.parametrize("kind", ["squid", "tinyproxy", "socks5", "socks5h"])
-def test_login_pages_and_files_of_plain_and_tls_sites_all_come_by_the_proxy(crawls: Crawls, authority: Authority,
+def test_logins_pages_and_files_of_plain_and_tls_sites_all_come_through_the_proxy(crawls: Crawls, authority: Authority,
                                                                             kind: str) -> None:
     with PageSite() as plain, PageSite(tls=authority.context()) as tls, proxy_of(kind) as proxy:
         for site in (plain, tls):
@@ -96,7 +96,7 @@ def test_login_pages_and_files_of_plain_and_tls_sites_all_come_by_the_proxy(craw
 @pytest.mark.needs("microsocks", "tinyproxy")
 @pytest.mark.parametrize("kind", ["tinyproxy", "socks5h"])
 @pytest.mark.parametrize("dies_at", ["", "/", "/f"])
-def test_a_proxy_that_dies_at_any_moment_is_not_gone_around(crawls: Crawls, kind: str, dies_at: str) -> None:
+def test_no_request_bypasses_a_proxy_that_dies_at_any_moment(crawls: Crawls, kind: str, dies_at: str) -> None:
     with PageSite() as site, ExitStack() as proxies:
         proxy = proxies.enter_context(proxy_of(kind))
         pages = {"/": "<p>start</p><a href=/1>1</a><a class=d href=/f>f</a><a class=d href=/g>g</a>", "/1": "<p>1</p>",

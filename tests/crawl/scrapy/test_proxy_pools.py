@@ -1,4 +1,4 @@
-"""Crawls with what a session brings: pools of proxies, bans, digest auth, httpbin's endpoints."""
+"""Crawls through pools of proxies, with bans; and httpbin's endpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = {"/": "<p>start</p><a href=/1>1</a><a href=/2>2</a>", "/1": "<p>one</p>"
 
 @pytest.mark.needs("tinyproxy")
 @pytest.mark.parametrize("kind", ["http", "socks5h"])
-def test_a_crawl_goes_on_with_the_pools_next_proxy(crawls: Crawls, site: PageSite, kind: str) -> None:
+def test_a_crawl_continues_with_the_next_proxy_of_the_pool(crawls: Crawls, site: PageSite, kind: str) -> None:
     site.pages = dict(PAGES)
     dead = [f"{kind}://me:geheim@127.0.0.1:{free_port()}" for _ in range(4)]
     with start_tinyproxy("me", "geheim") as place:
@@ -36,7 +36,7 @@ def test_a_crawl_goes_on_with_the_pools_next_proxy(crawls: Crawls, site: PageSit
 
 
 @pytest.mark.needs("tinyproxy")
-def test_a_proxy_that_refuses_us_gives_way_to_the_next(crawls: Crawls, site: PageSite) -> None:
+def test_the_next_proxy_is_used_when_one_refuses_the_password(crawls: Crawls, site: PageSite) -> None:
     site.pages = dict(PAGES)
     with start_tinyproxy("me", "other") as strict, start_tinyproxy("me", "geheim") as place:
         pool = json.dumps([f"http://me:geheim@{strict}", f"http://me:geheim@{place}"])
@@ -45,7 +45,7 @@ def test_a_proxy_that_refuses_us_gives_way_to_the_next(crawls: Crawls, site: Pag
     assert json.loads((crawls.folder / "data/jars/s.proxy").read_text())["current"] == f"http://{place}"
 
 
-def test_a_pool_that_is_down_leaks_nothing(crawls: Crawls, site: PageSite) -> None:
+def test_no_request_is_sent_without_a_proxy_when_the_whole_pool_is_down(crawls: Crawls, site: PageSite) -> None:
     site.pages = dict(PAGES)
     pool = json.dumps([f"http://127.0.0.1:{free_port()}", f"socks5://127.0.0.1:{free_port()}"])
     crawls.write(f'[proxies]\np = {pool}\n[spiders.s]\nstart = "{site.url}/"\nproxy = "p"\nretries = 0\nrobots = false{ITEM}')
@@ -67,7 +67,7 @@ def two_proxies() -> Iterator[tuple[str, str]]:
 @pytest.mark.needs("tinyproxy")
 @pytest.mark.parametrize("rule", ["status = [403]", 'present = "#banned"'])
 @pytest.mark.parametrize("where", ["/", "/login", "/file"])
-def test_a_banned_proxy_rests_and_pages_logins_and_files_come_through_another(
+def test_pages_logins_and_files_come_through_another_proxy_when_one_is_banned(
         crawls: Crawls, site: PageSite, two_proxies: tuple[str, str], where: str, rule: str) -> None:
     first, second = two_proxies
     met = False
@@ -110,7 +110,7 @@ def test_a_banned_proxy_rests_and_pages_logins_and_files_come_through_another(
 
 
 @pytest.mark.needs("tinyproxy")
-def test_a_banned_proxy_without_another_fails_the_file_and_says_so(crawls: Crawls, site: PageSite,
+def test_a_file_fails_with_the_reason_when_the_only_proxy_is_banned(crawls: Crawls, site: PageSite,
                                                                    two_proxies: tuple[str, str]) -> None:
     site.pages = {"/": "<p>x</p><a class=d href=/file>f</a>", "/file": Answer("no", 403)}
     crawls.write(f'[proxies]\np = "http://one:geheim@{two_proxies[0]}"\n[spiders.s]\nstart = "{site.url}/"\nproxy = "p"\n'
@@ -121,7 +121,7 @@ def test_a_banned_proxy_without_another_fails_the_file_and_says_so(crawls: Crawl
     assert f"the proxy is banned by {site.url}/file" in row.error
 
 
-def test_the_environments_proxies_are_used_when_told(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxies_of_the_environment_are_used_when_set(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pages = dict(PAGES)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     spider = f'[spiders.s]\nstart = "{site.url}/"\nretries = 0\nrobots = false{ITEM}'
@@ -135,7 +135,7 @@ def test_the_environments_proxies_are_used_when_told(crawls: Crawls, site: PageS
     assert crawls.run().outcome is Outcome.SUCCEEDED
 
 
-def test_httpbin_as_declared_in_settings(crawls: Crawls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_httpbin_endpoint_is_crawled_as_the_settings_say(crawls: Crawls, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpbin
     monkeypatch.setenv("BIN_PASSWORD", "pa:ss w")
     monkeypatch.setenv("BIN_DIGEST", "secret")

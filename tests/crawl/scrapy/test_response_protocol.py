@@ -1,4 +1,4 @@
-"""Odd answers, read as browsers read them, or refused in words: alike as a page, as a file and by the session itself."""
+"""Malformed responses are read as browsers read them, or refused with a reason: alike as page, as file and by the session."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def coded(name: str, data: bytes) -> bytes:
-    """With its Content-Encoding, in one chunk, so that only the coding tells whether it is whole."""
+    """With its Content-Encoding, in one chunk, so that only the coding shows whether the body is complete."""
     return OK + b"Content-Encoding: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % name.encode() + chunked(data, 1000)
 
 
@@ -166,7 +166,7 @@ FAILS = [name for name, (_, expected) in ANSWERS.items() if expected not in (WHO
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_tls_tells_whether_a_body_without_a_length_is_whole(crawls: Crawls, authority: Authority, ragged: bool) -> None:
+def test_a_body_without_a_length_needs_the_close_notify_of_tls(crawls: Crawls, authority: Authority, ragged: bool) -> None:
     home = b"<p>1</p><a class=p href=/p></a><a class=d href=/d></a>"
     answers = {"/": OK + b"Content-Length: %d\r\n\r\n" % len(home) + home}
     with ScriptedServer(lambda asked: answers.get(asked.path, OK + b"\r\n" + BODY), authority.context(),
@@ -197,7 +197,7 @@ def test_tls_tells_whether_a_body_without_a_length_is_whole(crawls: Crawls, auth
     assert ("ended without close_notify" in run.error) is ragged
 
 
-def test_redirects_are_followed_though_their_bodies_break_off(crawls: Crawls) -> None:
+def test_redirects_are_followed_although_their_bodies_are_truncated(crawls: Crawls) -> None:
     def script(asked: Asked) -> bytes:
         if asked.path == "/":
             return OK + b"\r\n<a class=p href=/p/1></a><a class=p href=/p/2></a><a class=d href=/d/1></a><a class=d href=/d/2></a>"
@@ -226,7 +226,7 @@ def test_redirects_are_followed_though_their_bodies_break_off(crawls: Crawls) ->
     assert set(crawls.items()) == {WHOLE[:-1] + "1", WHOLE[:-1] + "2"}
 
 
-def test_a_page_that_has_grown_too_large_takes_no_item_with_it(crawls: Crawls) -> None:
+def test_no_item_is_gone_when_its_page_becomes_too_large(crawls: Crawls) -> None:
     size = 10
     def page(asked: Asked) -> bytes:
         body = b"<a href=/2></a><p>1</p>" if asked.path == "/" else b"<p>2</p>" + b"<br>" * size
@@ -251,7 +251,7 @@ def test_a_page_that_has_grown_too_large_takes_no_item_with_it(crawls: Crawls) -
     assert set(crawls.items()) == {"1", "2"}
 
 
-def test_a_kept_page_that_cannot_be_decoded_is_fetched_again(crawls: Crawls) -> None:
+def test_a_cached_page_that_cannot_be_decoded_is_fetched_again(crawls: Crawls) -> None:
     body, etag = gzip.compress(b"<p>1</p><p>2</p>"), '"1"'
     coded_head = OK + b'ETag: "1"\r\nContent-Encoding: gzip\r\n\r\n'
     with ScriptedServer(lambda asked: b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'
@@ -276,7 +276,7 @@ def test_a_kept_page_that_cannot_be_decoded_is_fetched_again(crawls: Crawls) -> 
 
 @contextmanager
 def site() -> Iterator[ScriptedServer]:
-    """/p/N is a page, /d/N a file, each the Nth answer of the table."""
+    """A site where /p/N is a page and /d/N a file, each with the Nth response of the table."""
     links = "".join(f"<a class=p href=/p/{n}></a><a class=d href=/d/{n}></a>" for n in range(len(NAMES))).encode()
     home = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(links), links)
 
@@ -291,7 +291,7 @@ def text_of(page: bytes) -> str:
     return page.decode().removeprefix("<p>")
 
 
-def test_odd_answers_are_read_alike_as_page_and_as_file_and_by_the_session(crawls: Crawls) -> None:
+def test_each_malformed_response_is_read_alike_as_page_as_file_and_by_the_session(crawls: Crawls) -> None:
     with site() as started:
         crawls.write(f"""
             [spiders.s]
