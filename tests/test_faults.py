@@ -50,7 +50,7 @@ def one_line(text: str) -> str:
     return lines[0]
 
 
-def test_a_wrong_password_is_said_in_the_site_s_own_words(program: Program, login_site: Site) -> None:
+def test_a_wrong_password_is_reported_in_the_site_s_own_words(program: Program, login_site: Site) -> None:
     program.write(f"""
         [spiders.s]
         start = "{login_site.url}/home"
@@ -91,7 +91,7 @@ def test_a_certificate_of_an_authority_in_ca_file_is_trusted(program: Program, a
         assert "ca_file" in refused.stdout
 
 
-def test_a_proxy_that_is_down_is_named_and_nothing_goes_direct(program: Program, site: PageSite, free_port: int) -> None:
+def test_a_proxy_that_is_down_is_named_and_not_bypassed(program: Program, site: PageSite, free_port: int) -> None:
     site.pages = {"/": "<p>x</p>"}
     program.write(f"""
         [proxies]
@@ -160,7 +160,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_fails_the_run_and_the_next_one_goes_on(program: Program, site: PageSite, small_disk: Path) -> None:
+def test_a_full_disk_fails_the_run_and_the_next_one_resumes_the_pass(program: Program, site: PageSite, small_disk: Path) -> None:
     body = os.urandom(9_000_000)
     site.pages = {"/": "<p>x</p><a href=/big.bin>big</a>", "/big.bin": Answer(body, headers={
         "Content-Type": "application/octet-stream"})}
@@ -186,7 +186,7 @@ def test_a_full_disk_fails_the_run_and_the_next_one_goes_on(program: Program, si
     assert site.paths().count("/") == 1
 
 
-def test_settings_with_ten_mistakes_say_all_ten(program: Program) -> None:
+def test_settings_with_ten_mistakes_report_all_ten(program: Program) -> None:
     program.write("""
         [mail]
         from = "nobody"
@@ -221,7 +221,7 @@ def test_settings_with_ten_mistakes_say_all_ten(program: Program) -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("[pipeline\n", r"line 1"), ("a = 1\na = 2\n", r"line 2"), ("\xff", r"not UTF-8|Invalid|not valid")])
-def test_what_is_no_toml_is_said_with_its_place(program: Program, text: str, words: str) -> None:
+def test_invalid_toml_is_reported_with_its_position(program: Program, text: str, words: str) -> None:
     (program.folder / "settings.toml").write_text(text, "latin-1")
     done = program.run("check")
     assert done.returncode == 2
@@ -249,7 +249,7 @@ def test_a_command_with_bad_input_says_so_and_exits_2(program: Program, command:
     assert "Traceback" not in done.stderr
 
 
-def test_a_damaged_database_after_a_kill_is_found_before_anything_is_done_on_it(program: Program) -> None:
+def test_a_damaged_database_after_a_kill_is_found_before_it_is_used(program: Program) -> None:
     program.write("")
     program.serve()
     program.kill()

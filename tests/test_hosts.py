@@ -53,7 +53,7 @@ def test_a_host_alone_has_the_same_form(host: str, normal: str) -> None:
     ("http://Site.example:80/x", "site.example"), ("https://site.example:80/", "site.example:80"),
     ("https://u@site.example:443/", "site.example"), ("http://[::1]:81/", "[::1]:81"), ("http://müller.lan/", "xn--mller-kva.lan"),
     ("nonsense", "")])
-def test_a_place_is_what_the_settings_would_name(url: str, place: str) -> None:
+def test_a_host_is_written_as_in_the_settings(url: str, place: str) -> None:
     assert place_of(url) == place
 
 
@@ -67,7 +67,7 @@ def test_a_place_is_what_the_settings_would_name(url: str, place: str) -> None:
     ("[::1]:8090", ["http://[0:0::1]:8090/"], ["http://[::1]/"]),
     ("not a host", [], ["http:///", "http://not/"]),
 ])
-def test_a_url_is_told_to_lead_to_a_place_or_not(place: str, inside: list[str], outside: list[str]) -> None:
+def test_a_host_set_decides_whether_a_url_is_in_it(place: str, inside: list[str], outside: list[str]) -> None:
     places = HostSet([place])
     assert [url for url in inside if url not in places] == []
     assert [url for url in outside if url in places] == []

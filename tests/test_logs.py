@@ -70,7 +70,7 @@ def test_no_site_drives_a_terminal_or_forges_a_line(*, terminal: bool) -> None:
     assert len([line for line in text.splitlines() if not line.startswith("  ")]) == 1
 
 
-def test_people_see_the_time_what_is_bad_and_which_run() -> None:
+def test_a_terminal_line_has_time_level_message_and_run() -> None:
     stream = written(terminal=True)
     with logs.about(run=7):
         logging.getLogger("pipeline.service").info("books run 7: started")
@@ -147,7 +147,7 @@ def test_a_running_service_writes_json_and_each_line_of_a_run_says_which(program
         assert all(json.loads(line)["run"] == int(path.stem) for line in text.splitlines())
 
 
-def test_on_a_terminal_the_lines_are_for_people(program: Program) -> None:
+def test_on_a_terminal_lines_are_plain_text(program: Program) -> None:
     program.write("")
     ours, theirs = pty.openpty()
     import subprocess

@@ -11,7 +11,7 @@ from pipeline.run_log import RunLog
 from tests.servers.program import Program
 
 
-def test_a_log_that_is_full_begins_anew_and_keeps_the_one_before(tmp_path: Path) -> None:
+def test_a_full_log_is_renamed_and_a_new_one_is_started(tmp_path: Path) -> None:
     log = RunLog(tmp_path / "1.log", 1000)
     for number in range(100):
         log.write(f"{number:049}\n")

@@ -88,7 +88,7 @@ def unit(tmp_path: Path) -> Path:
 
 
 @pytest.mark.needs("systemd-analyze")
-def test_systemd_finds_nothing_to_say_about_the_unit(tmp_path: Path) -> None:
+def test_systemd_analyze_verifies_the_unit(tmp_path: Path) -> None:
     found = subprocess.run(["systemd-analyze", "verify", unit(tmp_path)], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
@@ -109,7 +109,7 @@ def test_the_unit_gives_a_stop_the_time_it_needs(tmp_path: Path) -> None:
         2 * grace + 10
 
 
-def test_the_image_copies_what_is_there_and_installs_what_exists() -> None:
+def test_the_image_copies_existing_files_and_installs_existing_extras() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text("utf-8")
     let_in = set(re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8"), re.MULTILINE))
     copied = {name for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE) for name in line.split()[:-1]}

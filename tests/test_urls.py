@@ -14,7 +14,7 @@ URL = "http://site.example/dir/page"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case["input"])[:60])
-def test_the_suite_of_the_web_platform(case: dict[str, str]) -> None:
+def test_the_url_tests_of_the_web_platform_pass(case: dict[str, str]) -> None:
     leads_nowhere = case["failure"] or not case["href"].startswith("http")
     assert absolute(case["input"], case["base"] or "") == ("" if leads_nowhere else case["href"].partition("#")[0])
 
@@ -66,11 +66,11 @@ def test_links_start_from_the_base_that_a_page_names(href: str, link: str, expec
     ("/ü", "http://site.example/%FC"), ("/a b", "http://site.example/a%20b"), ("//other.example", "http://other.example/"),
     ("http://bücher.example/".encode(), "http://xn--bcher-kva.example/"), ("?a#b", f"{URL}?a"), ("http://h:99x90/", ""), ("about:blank", ""),
     ("x" * 9000, "")])
-def test_a_location_leads_where_browsers_follow_it(location: bytes | str, expected: str) -> None:
+def test_a_location_header_is_resolved_as_browsers_do(location: bytes | str, expected: str) -> None:
     assert redirect_target(location, URL) == expected
 
 
-def test_the_parts_that_requests_are_made_of() -> None:
+def test_request_targets_and_bare_urls_are_computed() -> None:
     assert target_of("http://u:p@h:1/a/b?c=/d#e") == "/a/b?c=/d"
     assert target_of("http://h/?") == "/?"
     assert bare("http://u:p@h:1/a@b?c#d") == "http://h:1/a@b?c"

@@ -40,7 +40,7 @@ class HeartbeatClient:
         """The answer to one line. Raises HeartbeatError, with retry, when none comes in time."""
         for answer in self.ask_lines([line], timeout_s=timeout_s):
             return answer
-        raise AssertionError("a question must be one line")
+        raise AssertionError("ask_lines gave no answer to the only line")
 
     def ask_lines(self, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
         """The answers to lines sent over one connection; a line is taken after the answer to the one before.
@@ -49,7 +49,7 @@ class HeartbeatClient:
         """
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                self._exchange(sock, answers, f"token {self.token}".encode())  # the answers to the next lines show whether the token was wrong
+                self._exchange(sock, answers, f"token {self.token}".encode())  # a wrong token shows in the next answer
             for line in lines:
                 # A newline inside the line would be a second question, whose answer would not be read.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")

@@ -45,7 +45,7 @@ def crawled(program: Program, site: PageSite) -> Program:
     return program
 
 
-def test_items_come_as_lines_as_a_table_and_as_a_sheet(crawled: Program, site: PageSite) -> None:
+def test_items_are_printed_as_json_lines_csv_and_xlsx(crawled: Program, site: PageSite) -> None:
     items = [json.loads(line) for line in crawled.run("items", "s").stdout.splitlines()]
     assert [item["price"] for item in items] == [1.5, 2]
     rows = list(csv.DictReader(io.StringIO(crawled.run("items", "s", "--format", "csv").stdout.removeprefix("\ufeff"))))
@@ -57,7 +57,7 @@ def test_items_come_as_lines_as_a_table_and_as_a_sheet(crawled: Program, site: P
     assert {change["change"] for change in changes} == {"new"}
 
 
-def test_history_and_next_are_for_people_and_for_scripts(crawled: Program) -> None:
+def test_history_and_next_print_text_or_json(crawled: Program) -> None:
     assert "s run 1: succeeded" in crawled.run("history").stdout
     (run,) = json.loads(crawled.run("history", "s", "--json").stdout)
     assert (run["outcome"], run["progress"]["new"]) == ("succeeded", 2)
@@ -67,7 +67,7 @@ def test_history_and_next_are_for_people_and_for_scripts(crawled: Program) -> No
     assert found["d"] is None
 
 
-def test_a_preview_changes_nothing_and_sending_tells_once(crawled: Program) -> None:
+def test_a_preview_changes_nothing_and_sending_reports_once(crawled: Program) -> None:
     for _ in range(2):
         done = crawled.run("digest", "d", "--preview", "out")
         assert [line.rpartition(".")[2] for line in done.stdout.splitlines()] == ["eml", "html", "txt"]
@@ -91,7 +91,7 @@ def test_a_test_mail_lands_in_the_maildir(crawled: Program) -> None:
     assert len(mailbox.Maildir(crawled.data / "mail")) == 1
 
 
-def test_a_browser_s_cookies_are_brought_in_and_shown_masked(crawled: Program, site: PageSite) -> None:
+def test_cookies_of_a_browser_are_imported_and_shown_masked(crawled: Program, site: PageSite) -> None:
     (crawled.folder / "cookie.txt").write_text("Cookie: session=s3cret-value; b[x]=2; theme=dark")
     assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 3 cookies imported\n"
     shown = crawled.run("cookies", "show", "s").stdout
@@ -103,7 +103,7 @@ def test_a_browser_s_cookies_are_brought_in_and_shown_masked(crawled: Program, s
 
 
 @pytest.mark.parametrize("octets", ["José-名-Å".encode(), "José".encode("latin-1")], ids=["UTF-8", "Latin-1"])
-def test_octets_of_a_cookie_that_is_brought_in_are_sent_as_they_are(crawled: Program, site: PageSite, octets: bytes) -> None:
+def test_octets_of_an_imported_cookie_are_sent_unchanged(crawled: Program, site: PageSite, octets: bytes) -> None:
     (crawled.folder / "cookie.txt").write_bytes(b"Cookie: user=" + octets + b'; quoted="a, b"')
     assert crawled.run("cookies", "import", "s", "cookie.txt").stdout == "s: 2 cookies imported\n"
     assert "user = •••" in crawled.run("cookies", "show", "s").stdout
@@ -127,7 +127,7 @@ def test_all_spiders_run_and_report_as_json(crawled: Program, site: PageSite) ->
     assert done.returncode == 5
 
 
-def test_check_connects_where_it_is_told_to(crawled: Program) -> None:
+def test_check_connects_only_with_the_option(crawled: Program) -> None:
     done = crawled.run("check", "--connect")
     assert done.returncode == 0
     assert "database: ok" in done.stdout

@@ -33,7 +33,7 @@ def wrong(settings_file: str, *, connect: bool = False) -> list[Finding]:
             and finding.found != "the service does not answer"]
 
 
-def test_where_nothing_is_wrong_it_finds_nothing(program: Program, site: PageSite) -> None:
+def test_doctor_finds_nothing_when_nothing_is_wrong(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     program.write(f'[spiders.s]\nstart = "{site.url}/"\n')
     program.serve()
@@ -46,13 +46,13 @@ def test_where_nothing_is_wrong_it_finds_nothing(program: Program, site: PageSit
     assert "0 problems" in done.stdout
 
 
-def test_settings_are_told_problem_by_problem(tmp_path: Path) -> None:
+def test_every_problem_of_the_settings_is_reported(tmp_path: Path) -> None:
     found = wrong(write(tmp_path, '[spiders.s]\nstart = "ftp://x"\nproxy = "none"\n'))
     assert {finding.check for finding in found} == {"settings"}
     assert len(found) == 2
 
 
-def test_what_others_can_read_is_told(tmp_path: Path) -> None:
+def test_files_that_other_users_can_read_are_reported(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s")
     (tmp_path / "secret").chmod(0o644)
     open_store(tmp_path / "var").close()
@@ -63,7 +63,7 @@ def test_what_others_can_read_is_told(tmp_path: Path) -> None:
     assert {finding.fix for finding in wrong(settings)} == {f"chmod 600 {tmp_path / 'secret'}", f"chmod go= {jar}"}
 
 
-def test_a_missing_secret_a_full_disk_and_a_dead_proxy_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_secret_a_full_disk_and_a_dead_proxy_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
     settings = write(tmp_path, '[proxies]\nlost = { url = "http://127.0.0.1:1", user = "u", password = { env = "NOT_SET" } }\n'
                      'dead = "http://127.0.0.1:1"\n[spiders.s]\nstart = "http://127.0.0.1:1/"\nproxy = "dead"\n'
@@ -75,7 +75,7 @@ def test_a_missing_secret_a_full_disk_and_a_dead_proxy_are_told(tmp_path: Path, 
     assert all(finding.state is State.PROBLEM and finding.fix for finding in found.values())
 
 
-def test_a_damaged_database_is_told_with_the_way_back(tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported_with_the_command_to_restore_it(tmp_path: Path) -> None:
     settings = write(tmp_path)
     open_store(tmp_path / "var").close()
     database = tmp_path / "var" / "pipeline.sqlite3"
@@ -90,7 +90,7 @@ def test_a_damaged_database_is_told_with_the_way_back(tmp_path: Path) -> None:
     assert "pipeline restore" in found[0].fix
 
 
-def test_a_clock_behind_the_store_is_told(tmp_path: Path) -> None:
+def test_a_clock_behind_the_store_is_reported(tmp_path: Path) -> None:
     store = open_store(tmp_path / "var")
     write_probe.write_pulse(store, now=datetime.now(UTC) + timedelta(hours=1))
     store.close()
@@ -98,7 +98,7 @@ def test_a_clock_behind_the_store_is_told(tmp_path: Path) -> None:
     assert (finding.check, finding.state) == ("clock", State.PROBLEM)
 
 
-def test_a_library_that_is_too_old_or_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_too_old_or_missing_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.requires
     monkeypatch.setattr(metadata, "requires", lambda name: [*(real(name) or ()), "click>=999", "no-such-thing>=1",
                                                             "not-this-either ; extra == 'x'"])
@@ -116,7 +116,7 @@ def test_a_script_gets_one_document_and_an_exit_code(tmp_path: Path) -> None:
     assert found["findings"][-1]["check"] == "settings"
 
 
-def test_too_few_open_files_are_told_and_a_service_that_cannot_work_with_them_does_not_start(program: Program) -> None:
+def test_too_few_open_files_are_reported_and_with_far_too_few_the_service_does_not_start(program: Program) -> None:
     program.write("")
     few = program.run("doctor", "--offline", open_files=300)
     assert "heartbeat accepts only 44 of 512 connections" in few.stdout, few.stdout

@@ -52,7 +52,7 @@ def test_try_shows_each_rule_with_what_it_matched(program: Program, site: PageSi
     assert (down.returncode, len(down.stderr.splitlines())) == (5, 1)
 
 
-def test_new_spider_writes_one_that_runs(program: Program, site: PageSite) -> None:
+def test_new_spider_writes_a_spider_that_runs(program: Program, site: PageSite) -> None:
     site.pages = {"/": SHOP}
     program.write(settings_for(site))
     made = program.run("new", "spider", "my-shop")

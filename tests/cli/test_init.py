@@ -32,7 +32,7 @@ def offered(program: Program) -> list[str]:
 
 
 @pytest.mark.parametrize(("user", "address"), [("me@gmail.com\n", "me@gmail.com"), ("me", "me@gmail.com")])
-def test_a_user_of_yagmail_is_offered_with_the_password_of_the_keyring(program: Program, home: Path, tmp_path: Path,
+def test_init_offers_a_yagmail_account_with_its_keyring_password(program: Program, home: Path, tmp_path: Path,
                                                                       user: str, address: str) -> None:
     (home / ".yagmail").write_text(user)
     toml, = offered(program)
@@ -41,7 +41,7 @@ def test_a_user_of_yagmail_is_offered_with_the_password_of_the_keyring(program: 
     assert (mail.provider, mail.user, repr(mail.password)) == ("gmail", address, f"Secret(keyring='yagmail/{address}')")
 
 
-def test_an_oauth2_file_of_yagmail_is_offered_and_its_secrets_stay_in_it(program: Program, home: Path, tmp_path: Path,
+def test_init_offers_a_yagmail_oauth2_file_whose_secrets_stay_in_it(program: Program, home: Path, tmp_path: Path,
                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "oauth2_creds.json").write_text(json.dumps(OAUTH2))
     toml, = offered(program)

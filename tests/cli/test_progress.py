@@ -25,7 +25,7 @@ def shown(*current: Run) -> list[str]:
     return [" ".join(line.split()) for line in file.getvalue().splitlines()]
 
 
-def test_each_file_under_way_has_a_bar_with_its_rate_and_the_time_left() -> None:
+def test_each_active_download_has_a_bar_with_its_rate_and_the_time_left() -> None:
     lines = shown(run(Transfer("report.pdf", 2_500_000, 10_000_000, 1_500_000.0), Transfer("no length [b].pdf", 1000, None, 10.0),
                       pages=4, downloads=10, download_bytes=22_501_000))
     assert lines[1].startswith("books 3 running 4")
@@ -38,13 +38,13 @@ def test_each_file_under_way_has_a_bar_with_its_rate_and_the_time_left() -> None
     assert "11 of 17" in lines[4]
 
 
-def test_many_files_are_told_by_their_number() -> None:
+def test_many_files_are_shown_as_their_number() -> None:
     lines = shown(run(*(Transfer(f"{number}.pdf", 1, 2, 1.0) for number in range(20))))
     assert lines[14] == "and 8 more"
     assert len(lines) == 16
 
 
-def test_what_is_left_is_reckoned_from_the_files_that_came() -> None:
+def test_the_time_left_is_estimated_from_finished_files() -> None:
     under_way = Transfer("a", 500, 1000, 100.0)
     # Ten files of 1000 bytes came; five wait beside the one under way.
     assert left_s(run(under_way, downloads=10, download_bytes=10_500), COUNTS) == (500 + 5 * 1000) / 100
@@ -52,7 +52,7 @@ def test_what_is_left_is_reckoned_from_the_files_that_came() -> None:
     assert left_s(run(under_way), {DownloadState.WAITING: 1}) == 5.0
 
 
-def test_a_plain_line_tells_the_same() -> None:
+def test_a_plain_line_has_the_same_figures() -> None:
     line = progress_line(run(Transfer("a", 2_000_000, 4_000_000, 1e6), Transfer("b", 0, 1_000_000, 0.0), pages=2, downloads=1,
                              download_bytes=5_000_000))
     assert line == "2 pages, 0 items, 1 files (5.0 MB), 2 downloading (2.0 MB of 5.0 MB) 1.0 MB/s 3 s left"

@@ -70,11 +70,11 @@ def feed(*titles: str) -> Answer:
                   headers={"Content-Type": "application/rss+xml"})
 
 
-def test_every_recipe_is_cooked_here() -> None:
+def test_every_recipe_has_a_test_here() -> None:
     assert set(RECIPES) == {"A news digest", "A price watch behind a login", "A PDF collector", "A pool of proxies"}
 
 
-def test_the_news_digest_tells_what_is_new_about_its_subjects(cook, site: PageSite) -> None:
+def test_the_news_digest_reports_new_entries_about_its_subjects(cook, site: PageSite) -> None:
     site.pages = {"/feed.xml": feed("Solar roofs pay off", "Parliament adjourns"), "/science.atom": feed("More wind at sea")}
     program = cook("A news digest")
     done(program, "run", "news")
@@ -87,7 +87,7 @@ def test_the_news_digest_tells_what_is_new_about_its_subjects(cook, site: PageSi
     assert mail["Subject"].startswith("News, ")
 
 
-def test_the_price_watch_logs_in_and_tells_what_got_cheaper(cook, site: PageSite) -> None:
+def test_the_price_watch_logs_in_and_reports_lower_prices(cook, site: PageSite) -> None:
     prices = {"lamp": 100.0, "chair": 50.0}
 
     def wishlist(asked: Asked) -> Answer:
@@ -119,7 +119,7 @@ def test_the_price_watch_logs_in_and_tells_what_got_cheaper(cook, site: PageSite
     assert "chair" not in text
 
 
-def test_the_collector_keeps_each_pdf_and_attaches_the_new_ones(cook, site: PageSite) -> None:
+def test_the_collector_stores_each_pdf_and_attaches_new_ones(cook, site: PageSite) -> None:
     pdf = Answer(PDF, headers={"Content-Type": "application/pdf"})
     site.pages = {"/archive/": "<a class=year href=/archive/2025>2025</a><a href=/minutes.pdf>m</a>",
                   "/archive/2025": "<a href=/old.pdf>o</a><a href=/other.html>x</a>", "/minutes.pdf": pdf,
@@ -134,7 +134,7 @@ def test_the_collector_keeps_each_pdf_and_attaches_the_new_ones(cook, site: Page
     assert {part.get_filename() for part in mail.iter_attachments()} == {"minutes.pdf", "old.pdf"}
 
 
-def test_the_pool_goes_on_by_another_proxy_and_never_without_one(cook, site: PageSite) -> None:
+def test_the_pool_continues_with_another_proxy_and_never_without_one(cook, site: PageSite) -> None:
     site.pages = {"/": "<article><h2>Lamp</h2><a href=/lamp>see</a></article>"}
     with socket.socket() as down, start_http_proxy() as up:
         down.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers there

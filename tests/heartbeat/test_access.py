@@ -123,7 +123,7 @@ def test_a_client_outside_the_allowed_networks_is_closed_without_an_answer(start
 # From settings
 
 
-def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, caplog):
+def test_the_settings_configure_the_server_and_its_client(settings, tmp_path, caplog):
     found = settings('[heartbeat]\nsocket = "var/s"\n')
     store = open_store(found.data_dir)
     actions = AdminActions(store, lambda: found, lambda: NOW)
@@ -144,7 +144,7 @@ def test_the_settings_make_the_heartbeat_and_the_way_to_it(settings, tmp_path, c
     store.close()
 
 
-def test_remote_access_is_warned_of_in_the_log(settings, caplog, tmp_path):
+def test_remote_access_is_logged_as_a_warning(settings, caplog, tmp_path):
     found = settings('[heartbeat]\nhost = "0.0.0.0"\nport = 0\nallow_remote = true\nallow_plain = true\nopen_status = true\n')
     log_addresses(found, HeartbeatServer(Service(), ListenOptions("0.0.0.0", 0)), on_terminal=False)
     assert "open_status = true" in caplog.text

@@ -16,7 +16,7 @@ GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("seed", [7, 2026])
-def test_random_bytes_and_broken_requests_leave_it_up_and_the_log_empty(start, caplog, seed):
+def test_random_bytes_and_broken_requests_neither_stop_the_server_nor_fill_the_log(start, caplog, seed):
     heartbeat = start(limits=ServerLimits(quiet_s=0.01, drain_s=0.1))
     report = assault(heartbeat.address, seed=seed, number=3000)
     assert report.inputs == 3000
@@ -60,7 +60,7 @@ def test_slow_clients_are_cut_off_and_others_are_served_meanwhile(start):
         sock.close()
 
 
-def test_half_open_connections_take_no_more_than_their_share(start):
+def test_half_open_connections_stay_within_their_limit(start):
     heartbeat = start(limits=ServerLimits(connections=20))
     silent = [socket.create_connection(heartbeat.address, 10) for _ in range(20)]
     for sock in silent:  # each is in once it is answered
@@ -75,7 +75,7 @@ def test_half_open_connections_take_no_more_than_their_share(start):
         sock.close()
 
 
-def test_who_comes_to_a_full_house_is_let_in_as_soon_as_a_place_is_free(start):
+def test_a_client_of_a_full_server_is_admitted_when_a_connection_ends(start):
     heartbeat = start(limits=ServerLimits(connections=2, queue_s=30))
     first, second = (socket.create_connection(heartbeat.address, 10) for _ in range(2))
     for sock in (first, second):
@@ -97,7 +97,7 @@ def honest_or_none(address):
         return honest(address)
 
 
-def test_thousands_of_connections_a_second_are_survived(heartbeat):
+def test_thousands_of_connections_a_second_do_not_stop_the_server(heartbeat):
     report = flood(heartbeat.address, connects=3000)
     assert report.honest > report.turned_away
     assert honest(heartbeat.address) == b"pong\n"

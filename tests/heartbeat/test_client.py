@@ -21,7 +21,7 @@ def test_one_question_gets_one_answer(heartbeat):
     assert HeartbeatClient(*heartbeat.address).ask("") == f"{STAMP} "
 
 
-def test_a_newline_inside_a_question_makes_no_second_one(heartbeat):
+def test_a_newline_inside_a_question_becomes_a_space(heartbeat):
     assert HeartbeatClient(*heartbeat.address).ask("one\ntwo\r\n") == f"{STAMP} one two"
 
 

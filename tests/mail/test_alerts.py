@@ -53,7 +53,7 @@ def fail(site, times: int = 1, **options) -> None:
         site.run(None, outcome=Outcome.FAILED, error="books.test: the login was not proved", **options)
 
 
-def test_a_spider_that_fails_three_times_in_a_row_is_told_once_and_again_when_it_is_over(store, site, look, clock, tmp_path) -> None:
+def test_three_failures_in_a_row_are_reported_once_and_their_end_once(store, site, look, clock, tmp_path) -> None:
     good = site.run({"1": BOOK})
     fail(site, 2)
     assert look() is None
@@ -86,7 +86,7 @@ def test_a_spider_that_fails_three_times_in_a_row_is_told_once_and_again_when_it
     assert look() is None
 
 
-def test_a_suspect_run_is_told_until_there_are_items_again(store, site, look, clock) -> None:
+def test_a_suspect_run_is_a_problem_until_items_are_found_again(store, site, look, clock) -> None:
     site.run({"1": BOOK})
     site.run({})
     assert look() is not None
@@ -99,7 +99,7 @@ def test_a_suspect_run_is_told_until_there_are_items_again(store, site, look, cl
     assert mails(store)[1]["Subject"] == "[alert] books is no longer suspect"
 
 
-def test_lateness_is_told_with_its_due_time_and_not_beside_failing(store, site, look, clock) -> None:
+def test_lateness_is_reported_with_its_due_time_and_not_in_addition_to_failing(store, site, look, clock) -> None:
     due = NOW - timedelta(hours=2)
     assert look(late=[AlertCondition("news", AlertKind.LATE, due)]) is not None
     mail, = mails(store)
@@ -115,7 +115,7 @@ def test_lateness_is_told_with_its_due_time_and_not_beside_failing(store, site, 
     assert mails(store)[2]["Subject"] == "[alert] news is no longer late"
 
 
-def test_many_troubles_share_one_mail_and_the_next_waits_its_time(store, site, look, clock, settings_from) -> None:
+def test_many_problems_share_one_mail_and_the_next_mail_waits(store, site, look, clock, settings_from) -> None:
     names = [f"s{number}" for number in range(30)]
     many = settings_from(digest=ALERTS, spiders=names)
     for name in names[:25]:
@@ -134,7 +134,7 @@ def test_many_troubles_share_one_mail_and_the_next_waits_its_time(store, site, l
     assert "s25 failed 3 times in a row" in mails(store)[1]["Subject"]
 
 
-def test_a_spider_that_flaps_is_told_at_most_once_an_hour(store, site, look, clock) -> None:
+def test_a_flapping_spider_is_reported_at_most_once_an_hour(store, site, look, clock) -> None:
     started = 0
     for _ in range(24 * 6):
         clock.forward(minutes=5)
@@ -150,7 +150,7 @@ def test_a_spider_that_flaps_is_told_at_most_once_an_hour(store, site, look, clo
     assert len(mails(store)) == 2 * started
 
 
-def test_nobody_to_tell_means_no_alert_and_a_spider_taken_out_is_over(store, site, look, clock, settings_from) -> None:
+def test_without_recipients_there_is_no_alert_and_a_removed_spider_ends_its_alert(store, site, look, clock, settings_from) -> None:
     fail(site, 3)
     assert look(with_settings=settings_from()) is None
     assert mails(store) == []
@@ -160,7 +160,7 @@ def test_nobody_to_tell_means_no_alert_and_a_spider_taken_out_is_over(store, sit
     assert "books succeeds again" in mails(store)[1]["Subject"]
 
 
-def test_two_services_at_the_same_moment_tell_it_once(store, site, settings, tmp_path) -> None:
+def test_two_services_at_the_same_moment_send_one_alert(store, site, settings, tmp_path) -> None:
     fail(site, 3)
     together = Barrier(4)
 
@@ -176,7 +176,7 @@ def test_two_services_at_the_same_moment_tell_it_once(store, site, settings, tmp
     assert len(mails(store)) == 1
 
 
-def test_a_kill_between_rendering_and_telling_loses_nothing(store, site, look, monkeypatch) -> None:
+def test_a_kill_between_rendering_and_recording_loses_no_alert(store, site, look, monkeypatch) -> None:
     fail(site, 3)
 
     class KilledError(Exception):

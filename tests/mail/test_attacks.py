@@ -77,7 +77,7 @@ def elements(html: str) -> set[str]:
 
 
 @pytest.mark.parametrize("text", ATTACKS.values(), ids=ATTACKS.keys())
-def test_it_has_no_effect_anywhere_in_a_mail(text, mails_about, tmp_path) -> None:
+def test_hostile_text_has_no_effect_anywhere_in_a_mail(text, mails_about, tmp_path) -> None:
     for mail, number in zip(mails_about(text), (1, 2), strict=True):
         assert shape(mail) == SHAPES[number - 1]
         assert mail["To"] == "me@example.com"
@@ -122,5 +122,5 @@ _PARTS = [
 SHAPES = [[_HEADERS, *_PARTS]] * 2
 
 
-def test_harmless_words_have_that_shape_too(mails_about) -> None:
+def test_harmless_text_gives_the_same_structure(mails_about) -> None:
     assert [shape(mail) for mail in mails_about(HARMLESS)] == SHAPES

@@ -36,7 +36,7 @@ def mail_of(store, result: BuiltDigest) -> EmailMessage:
     return email.message_from_bytes(store.files.path(message.file_key).read_bytes(), policy=default)
 
 
-def test_what_arrives_is_what_was_rendered_attachments_and_names_included(store, site, settings_from, clock) -> None:
+def test_the_delivered_mail_is_the_rendered_one_with_attachments_and_names(store, site, settings_from, clock) -> None:
     settings = settings_from(digest='attach = ["csv", "downloads"]\nlanguage = "zh"', to='["收件人 <me@example.com>", "b@example.com"]')
     site.run({"1": {"title": "三体", "价格": "¥93.00"}}, files=[("价目表 2026.png", PNG, "image/png"),
                                                               ("empty.txt", b"", "text/plain; charset=utf-8"),
@@ -65,7 +65,7 @@ def test_what_arrives_is_what_was_rendered_attachments_and_names_included(store,
     assert parts["价目表 2026.png"].get_content_type() == "image/png"
 
 
-def test_the_headers_are_those_of_an_automatic_message_from_somebody(store, site, settings_from) -> None:
+def test_the_headers_mark_an_automatic_message(store, site, settings_from) -> None:
     settings = settings_from(mail='reply_to = "Me <me@example.com>"')
     site.run({"1": BOOK})
     mail = mail_of(store, built(store, settings))
@@ -81,13 +81,13 @@ def test_the_headers_are_those_of_an_automatic_message_from_somebody(store, site
         "multipart/related", "multipart/alternative", "text/plain", "text/html"]
 
 
-def test_a_sender_nobody_can_answer_offers_no_unsubscribing(store, site, settings_from) -> None:
+def test_a_sender_that_cannot_get_replies_offers_no_unsubscription(store, site, settings_from) -> None:
     settings = settings_from(mail='from = "Pipeline <pipeline@localhost>"')
     site.run({"1": BOOK})
     assert mail_of(store, built(store, settings))["List-Unsubscribe"] is None
 
 
-def test_new_changed_gone_and_back_are_told_with_old_and_new(store, site, settings_from) -> None:
+def test_new_changed_gone_and_back_are_shown_with_old_and_new_values(store, site, settings_from) -> None:
     settings = settings_from()
     long = "A collection of poetry and drawings that celebrates its 10th anniversary"
     site.run({"1": BOOK | {"about": long}, "2": {"title": "Gone soon"}})
@@ -107,7 +107,7 @@ def test_new_changed_gone_and_back_are_told_with_old_and_new(store, site, settin
     assert "1 back" in mail_of(store, built(store, settings, slot="s3"))["Subject"]
 
 
-def test_an_item_that_changed_in_several_runs_is_told_once_with_its_net_change(store, site, settings_from) -> None:
+def test_an_item_that_changed_in_several_runs_is_reported_once_with_its_net_change(store, site, settings_from) -> None:
     settings = settings_from()
     site.run({"1": BOOK, "2": {"title": "There and back", "price": "1"}})
     built(store, settings)
@@ -129,7 +129,7 @@ def test_nothing_new_closes_the_claim_without_a_mail(store, site, settings_from)
     assert digests.unfinished(store) == []
 
 
-def test_a_failed_run_is_told_even_where_nothing_is_new(store, site, settings_from) -> None:
+def test_a_failed_run_is_reported_even_if_nothing_is_new(store, site, settings_from) -> None:
     settings = settings_from()
     site.run(None, outcome=Outcome.FAILED, error="books.test: the login was not proved\x1b[31m")
     mail = mail_of(store, built(store, settings))
@@ -156,7 +156,7 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from) -> N
     assert "books: suspect, so that nothing is reported gone — it found none of the 1 items there were" in text_of(mail)
 
 
-def test_a_run_that_lacks_a_field_says_which(store, site, settings_from) -> None:
+def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> None:
     settings = settings_from(digest='language = "zh"')
     site.run({"1": BOOK})
     built(store, settings)
@@ -188,7 +188,7 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     assert "! Not everything went well\r\n  books: items rejected: 12," in text_of(mail)
 
 
-def test_rendered_again_after_a_kill_the_message_is_the_same(store, site, settings_from) -> None:
+def test_rendering_again_after_a_kill_gives_the_same_message(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv", "jsonl"]')
     site.run({str(n): BOOK | {"title": f"Book {n}"} for n in range(30)})
     claim = claimed(store, settings)
@@ -252,7 +252,7 @@ def attachments_of(store, result: BuiltDigest) -> dict[str, bytes]:
             for part in mail_of(store, result).iter_attachments()}
 
 
-def test_tables_hold_every_change_with_types_and_no_live_formula(store, site, settings_from) -> None:
+def test_tables_contain_every_change_with_types_and_no_formulas(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv", "xlsx", "jsonl"]')
     site.run({"1": BOOK | {"stock": 3}})
     built(store, settings)
@@ -294,7 +294,7 @@ def test_what_does_not_fit_is_listed_with_its_path_and_a_table_is_zipped_first(s
     assert store.files.exists(kept[1])
 
 
-def test_the_pages_on_which_something_was_found_go_along_as_they_were_found(store, site, settings_from) -> None:
+def test_pages_with_changes_are_attached_byte_for_byte(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv", "pages"]\nattach_limit = "9kB"\nchanges = ["new", "changed"]')
     import random
 
@@ -323,7 +323,7 @@ def test_many_pages_go_into_one_archive(store, site, settings_from) -> None:
         assert sorted(pages.read(name) for name in pages.namelist()) == sorted(b"<p>%d</p>" % n for n in range(30))
 
 
-def test_names_and_types_of_downloads_cannot_reach_outside_their_part(store, site, settings_from) -> None:
+def test_names_and_types_of_downloads_cannot_break_their_mime_part(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["downloads"]')
     run = site.run({"1": BOOK}, files=[("x", b"1", "message/rfc822"), ("y", b"2", "text/html\r\nX-Evil: 1"),
                                        ("z", b"3", "text/plain")])
@@ -369,7 +369,7 @@ def test_html_stays_under_the_clip_limit_whatever_the_items_hold(store, site, se
     assert "100 changed" in mail["Subject"]
 
 
-def test_the_mail_uses_only_what_was_judged_for_every_client(store, site, settings_from) -> None:
+def test_the_mail_uses_only_html_features_that_were_examined(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv", "downloads"]')
     site.run({"1": BOOK, "2": {"title": "Gone"}})
     built(store, settings)
@@ -399,7 +399,7 @@ def test_a_preview_of_an_unknown_digest_says_which_is_meant(store, settings_from
         preview(store, settings_from(), "mornin", tmp_path, now=NOW)
 
 
-def test_a_subject_of_ones_own_is_filled_in_and_nothing_else(store, site, settings_from) -> None:
+def test_a_custom_subject_expands_only_its_placeholders(store, site, settings_from) -> None:
     settings = settings_from(digest='subject = "Books {date}: {summary} {0.__class__} {evil}"')
     site.run({"1": BOOK})
     assert mail_of(store, built(store, settings))["Subject"] == \
@@ -425,7 +425,7 @@ def test_names_longer_than_a_line_stay_readable_in_their_headers(store, site, se
     assert f"\r\nMessage-ID: {mail_of(store, result)['Message-ID']}\r\n" in head
 
 
-def test_a_digest_taken_out_of_the_settings_is_closed_quietly(store, site, settings_from) -> None:
+def test_a_digest_removed_from_the_settings_closes_its_claim(store, site, settings_from) -> None:
     site.run({"1": BOOK})
     claim = digests.claim(store, "evening", ["books"], "s1", owner="me", now=NOW)
     assert build(store, settings_from(), claim, owner="me", now=NOW).message_ids == ()

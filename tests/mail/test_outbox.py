@@ -37,7 +37,7 @@ def deliver(store, transport, clock, *, max_age_s: float = 5 * DAY_S) -> list[De
     return attempts
 
 
-def test_what_is_due_is_delivered_once_and_marked(store, enqueue, clock) -> None:
+def test_a_due_message_is_delivered_once_and_marked(store, enqueue, clock) -> None:
     for number in range(5):
         enqueue(name=str(number))
     with SmtpServer() as server:
@@ -50,7 +50,7 @@ def test_what_is_due_is_delivered_once_and_marked(store, enqueue, clock) -> None
     assert stored.list_messages(store) == []
 
 
-def test_a_server_that_is_down_loses_nothing_and_is_tried_once_a_round(store, enqueue, clock) -> None:
+def test_a_server_that_is_down_is_tried_once_per_round_and_loses_nothing(store, enqueue, clock) -> None:
     ids = [enqueue(name=str(number)) for number in range(3)]
     with SmtpServer() as server:
         pass
@@ -65,7 +65,7 @@ def test_a_server_that_is_down_loses_nothing_and_is_tried_once_a_round(store, en
         assert len(up.wait_for(3)) == 3
 
 
-def test_only_the_recipient_that_was_put_off_is_tried_again(store, enqueue, clock) -> None:
+def test_only_the_deferred_recipient_is_tried_again(store, enqueue, clock) -> None:
     message_id = enqueue(to=("me@example.com", "grey@example.com", "gone@example.com"))
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.1 greylisted", address="grey@example.com", times=1),
@@ -84,7 +84,7 @@ def test_only_the_recipient_that_was_put_off_is_tried_again(store, enqueue, cloc
     assert len(tries) == 2
 
 
-def test_a_message_nobody_takes_is_parked_with_the_reason_and_retry_takes_it_up(store, enqueue, clock) -> None:
+def test_a_message_refused_for_all_is_parked_with_the_reason_until_retry(store, enqueue, clock) -> None:
     message_id = enqueue()
     with SmtpServer() as server:
         server.faults.append(Fault("RCPT", "550 5.1.1 no such user", times=1))
@@ -108,7 +108,7 @@ def test_a_message_older_than_max_age_is_parked(store, enqueue, clock) -> None:
         f"given up after 24 hours and 1 attempts: 127.0.0.1:{server.port}: connection refused")
 
 
-def test_a_message_tried_too_often_is_parked_and_a_retry_begins_to_count_anew(store, enqueue, clock) -> None:
+def test_a_message_tried_too_often_is_parked_and_retry_resets_the_count(store, enqueue, clock) -> None:
     message_id = enqueue()
     with SmtpServer() as server:
         server.faults.append(Fault("RCPT", "450 4.2.1 later", times=6))
@@ -124,7 +124,7 @@ def test_a_message_tried_too_often_is_parked_and_a_retry_begins_to_count_anew(st
         transport.close()
 
 
-def test_a_message_whose_file_is_gone_is_parked_and_holds_up_nobody(store, enqueue, clock) -> None:
+def test_a_message_without_its_file_is_parked_and_delays_no_other(store, enqueue, clock) -> None:
     enqueue(name="lost")
     store.files.remove("messages/lost.eml")
     enqueue(name="good")
@@ -179,7 +179,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize(("stage", "times_seen"), [("CONNECT", 1), ("MAIL", 1), ("DATA", 1), ("END", 2)])
-def test_killed_while_delivering_the_next_one_takes_it_up_after_the_lease(stage, times_seen, store, enqueue, clock) -> None:
+def test_after_a_kill_during_delivery_the_message_is_delivered_when_its_lease_expires(stage, times_seen, store, enqueue, clock) -> None:
     enqueue()
     reached = threading.Event()
 
@@ -206,7 +206,7 @@ def test_killed_while_delivering_the_next_one_takes_it_up_after_the_lease(stage,
         assert len(server.received) == times_seen
 
 
-def test_killed_at_random_moments_nothing_is_lost_and_a_maildir_has_each_once(store, enqueue, clock) -> None:
+def test_kills_at_random_moments_lose_nothing_and_a_maildir_has_each_message_once(store, enqueue, clock) -> None:
     for number in range(60):
         enqueue(name=str(number), content=PLAIN + f"number {number}\r\n".encode())
     rng = random.Random(6)
@@ -223,7 +223,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_a_maildir_has_each_once(st
     assert stored.list_messages(store) == []
 
 
-def test_a_maildir_delivers_once_even_after_its_reader_moved_the_message(tmp_path, message_to) -> None:
+def test_a_maildir_delivers_once_even_after_a_client_moved_the_message(tmp_path, message_to) -> None:
     file = tmp_path / "m.eml"
     file.write_bytes(PLAIN)
     transport = MaildirTransport(tmp_path / "mail")
@@ -290,7 +290,7 @@ def test_abort_ends_a_delivery_that_hangs_and_the_message_waits(store, enqueue, 
 
 
 @given(st.integers(0, 10_000), st.integers())
-def test_waiting_doubles_from_a_minute_to_an_hour(attempt, seed) -> None:
+def test_the_retry_delay_doubles_from_a_minute_to_an_hour(attempt, seed) -> None:
     wait_s = backoff_s(attempt, random.Random(seed))
     base = min(3600, 60 * 2 ** min(max(attempt, 1) - 1, 10))
     assert 0.8 * base <= wait_s <= 1.2 * base

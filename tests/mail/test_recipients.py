@@ -40,7 +40,7 @@ def mails(store, result: BuiltDigest) -> list[tuple[EmailMessage, tuple[str, ...
     return found
 
 
-def test_groups_get_mails_of_their_own_with_what_passes_their_filter(store, site, settings_from) -> None:
+def test_each_group_gets_a_mail_with_the_changes_that_pass_its_filter(store, site, settings_from) -> None:
     settings = settings_from(spiders=("books", "news"), digest="""
 [[digests.morning.groups]]
 to = ["cheap@example.com"]
@@ -66,7 +66,7 @@ keywords = ["no such word"]
     assert len({mail["Message-ID"] for mail in (all_, cheap, news)}) == 3
 
 
-def test_tags_stand_for_the_spiders_that_carry_them(store, site, settings_from) -> None:
+def test_tags_select_the_spiders_that_have_them(store, site, settings_from) -> None:
     settings = settings_from(spiders=("books",), to='["me@example.com"]', digest="""
 tags = ["shop"]
 [[digests.morning.groups]]
@@ -93,7 +93,7 @@ tags = ["none of ours", "elsewhere"]
     ('tags = ["shpo"]', r"digests.morning.tags: no spider has the tag 'shpo'.*known: shop"),
     ('[[digests.morning.groups]]\nto = ["a@b.c"]\ntags = ["shop"]',
      r"digests.morning.groups\[0\].tags: no spider of the digest has the tag 'shop'; known: none")])
-def test_a_tag_nobody_carries_is_said(table, says, settings_from) -> None:
+def test_a_tag_without_a_spider_is_an_error(table, says, settings_from) -> None:
     with pytest.raises(SettingsError, match=says):
         settings_from(digest=table + '\n[spiders.shop]\nstart = "http://shop.test/"\ntags = ["shop"]\n')
 
@@ -107,7 +107,7 @@ def test_only_hidden_recipients_show_as_undisclosed(store, site, settings_from) 
     assert "a@example.com" not in mail.as_string()
 
 
-def test_problems_can_be_left_out_of_what_customers_get(store, site, settings_from) -> None:
+def test_problems_can_be_excluded_for_a_group(store, site, settings_from) -> None:
     settings = settings_from(to="[]", digest='[[digests.morning.groups]]\nto = ["a@example.com"]\nproblems = false\n'
                              '[[digests.morning.groups]]\nto = ["ops@example.com"]\n')
     site.run(None, outcome=Outcome.FAILED, error="no login")
@@ -127,18 +127,18 @@ def change(kind: ChangeKind = ChangeKind.NEW, *, before=None, **after) -> Change
     ("stock = 'In stock'", {"stock": " in stock "}, True), ("stock != sold out", {}, True),
     ("title ~ python", {"title": "Learning Python"}, True), ("title !~ python", {"title": "Learning Python"}, False),
     ("价格 >= 50", {"价格": "¥93.00"}, True), ("year ~ 7", {"year": "2017"}, True)])
-def test_conditions_read_numbers_out_of_prices_and_compare_texts_whatever_their_case(where, after, expected) -> None:
+def test_conditions_read_numbers_from_prices_and_ignore_the_case_of_texts(where, after, expected) -> None:
     assert passes(change(**after), GroupTable(to=("a@b.c",), where=(where,))) is expected
 
 
-def test_a_price_that_fell_is_told_from_one_that_rose() -> None:
+def test_a_condition_distinguishes_a_price_that_fell_from_one_that_rose() -> None:
     fell = GroupTable(to=("a@b.c",), where=("price < before",))
     assert passes(change(ChangeKind.CHANGED, before={"price": "£50"}, price="£45"), fell)
     assert not passes(change(ChangeKind.CHANGED, before={"price": "£50"}, price="£55"), fell)
     assert not passes(change(price="£55"), fell)
 
 
-def test_kinds_keywords_and_gone_items_are_judged_by_what_there_is() -> None:
+def test_kinds_and_keywords_filter_gone_items_by_their_last_values() -> None:
     gone = change(ChangeKind.GONE, before={"title": "Python"})
     assert passes(gone, GroupTable(to=("a@b.c",), keywords=("java", "PYTHON")))
     assert not passes(gone, GroupTable(to=("a@b.c",), changes=("new", "back")))
@@ -157,12 +157,12 @@ def test_any_value_has_a_number_or_none(value) -> None:
     ('unsubscribe = "http://example.com/u"', "one-click unsubscribing needs https"),
     ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the group's spider 'news' is not in its digest"),
     ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "needs somebody in to, cc or bcc")])
-def test_what_is_wrong_with_a_filter_is_said_with_its_place(table, says, settings_from) -> None:
+def test_an_error_in_a_filter_names_its_key(table, says, settings_from) -> None:
     with pytest.raises(SettingsError, match=says):
         settings_from(digest=table)
 
 
-def test_nothing_new_is_said_where_that_is_wanted_even_without_any_run(store, site, settings_from) -> None:
+def test_with_empty_send_a_mail_says_nothing_new_even_without_a_run(store, site, settings_from) -> None:
     settings = settings_from(digest='empty = "send"')
     site.run(BOOKS)
     built(store, settings)
@@ -180,7 +180,7 @@ def test_nothing_new_is_said_where_that_is_wanted_even_without_any_run(store, si
 @pytest.mark.parametrize(("at", "ends"), [
     ("2026-11-22T13:59", None), ("2026-11-22T14:00", "2026-11-22T23:00"), ("2026-11-22T22:59", "2026-11-22T23:00"),
     ("2026-11-22T23:00", None)])
-def test_quiet_hours_are_those_of_the_digests_own_zone(at, ends, settings_from) -> None:
+def test_quiet_hours_use_the_time_zone_of_the_digest(at, ends, settings_from) -> None:
     table = settings_from(digest='quiet = "22:00-07:00"\ntimezone = "Asia/Shanghai"').digests["morning"]
     found = table.quiet_until(datetime.fromisoformat(at).replace(tzinfo=UTC), ZoneInfo("America/New_York"))
     assert found == (datetime.fromisoformat(ends).replace(tzinfo=UTC) if ends else None)
@@ -197,7 +197,7 @@ def test_quiet_hours_within_a_day_and_over_a_change_of_clocks_end_in_the_future(
         moment += timedelta(minutes=7)
 
 
-def test_times_in_a_mail_are_those_of_the_digests_zone(store, site, settings_from) -> None:
+def test_times_in_a_mail_use_the_time_zone_of_the_digest(store, site, settings_from) -> None:
     settings = settings_from(digest='timezone = "Asia/Shanghai"')
     site.run(BOOKS)
     (mail, _), = mails(store, built(store, settings))
@@ -205,7 +205,7 @@ def test_times_in_a_mail_are_those_of_the_digests_zone(store, site, settings_fro
     assert "Sun 22 Nov 2026 15:01" in text_of(mail)
 
 
-def test_what_does_not_fit_goes_into_further_mails_where_that_is_chosen(store, site, settings_from) -> None:
+def test_with_oversize_split_what_does_not_fit_is_sent_in_further_mails(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["downloads"]\nattach_limit = "10kB"\noversize = "split"\nthread = true')
     site.run(BOOKS, files=[("a.bin", b"a" * 7000, "application/x-a"), ("b.bin", b"b" * 7000, "application/x-b"),
                            ("c.bin", b"c" * 2000, "application/x-c"), ("d.bin", b"d" * 20_000, "application/x-d")])
@@ -222,7 +222,7 @@ def test_what_does_not_fit_goes_into_further_mails_where_that_is_chosen(store, s
     assert first["References"] == second["References"] == "<morning.thread@example.com>"
 
 
-def test_what_does_not_fit_is_zipped_where_that_is_chosen(store, site, settings_from) -> None:
+def test_with_oversize_zip_what_does_not_fit_is_zipped(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["downloads"]\nattach_limit = "10kB"\noversize = "zip"')
     site.run(BOOKS, files=[("a.txt", b"a" * 70_000, "text/plain")])
     (mail, _), = mails(store, built(store, settings))
@@ -231,14 +231,14 @@ def test_what_does_not_fit_is_zipped_where_that_is_chosen(store, site, settings_
     assert "a.txt (70.0 kB · text/plain · attached)" in text_of(mail)
 
 
-def test_a_csv_begins_with_a_byte_order_mark_where_that_is_chosen(store, site, settings_from) -> None:
+def test_with_csv_bom_a_csv_begins_with_a_byte_order_mark(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv"]\ncsv_bom = true')
     site.run(BOOKS)
     (mail, _), = mails(store, built(store, settings))
     assert next(mail.iter_attachments()).get_payload(decode=True).startswith(b'\xef\xbb\xbf"change"')
 
 
-def test_a_price_is_drawn_over_time_inside_the_mail_with_its_story_in_words(store, site, settings_from) -> None:
+def test_a_chart_shows_a_price_over_time_and_says_the_same_in_words(store, site, settings_from) -> None:
     pytest.importorskip("resvg_py")
     settings = settings_from(digest='charts = ["price"]\nattach = ["csv"]')
     for text in ("£51.77", "£45.00", "£60.00"):
@@ -265,7 +265,7 @@ def priced(amount: float, currency: str, text: str) -> dict[str, object]:
     return {"title": "Kettle", "price": price(amount, currency, text), "url": "https://books.test/kettle"}
 
 
-def test_a_price_is_told_as_the_site_writes_it_in_text_in_html_and_beside_its_chart(store, site, settings_from) -> None:
+def test_a_price_is_shown_as_the_site_writes_it_in_text_html_and_chart(store, site, settings_from) -> None:
     pytest.importorskip("resvg_py")
     settings = settings_from(digest='charts = ["price"]')
     for at in ((1299, "EUR", "1.299,-- €"), (1349.5, "EUR", "1.349,50 €"), (1500, "USD", "$1,500")):
@@ -278,7 +278,7 @@ def test_a_price_is_told_as_the_site_writes_it_in_text_in_html_and_beside_its_ch
     assert re.search(r"line-through[^>]*>\$1,500<.*?>999,-- €<", text_of(mail, "html"), re.DOTALL)
 
 
-def test_a_price_is_a_number_and_a_currency_in_tables_and_a_group_may_ask_for_cheap_ones(store, site, settings_from) -> None:
+def test_tables_have_a_price_as_number_and_currency_and_groups_can_filter_it(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv", "xlsx"]\n[[digests.morning.groups]]\nto = ["cheap@example.com"]\n'
                                     'where = ["price < 20"]\n')
     dear, cheap = priced(1299, "EUR", "1.299,-- €"), priced(12.99, "GBP", "£12.99") | {"title": "Pencil"}
@@ -300,7 +300,7 @@ def test_a_price_is_a_number_and_a_currency_in_tables_and_a_group_may_ask_for_ch
         r"<t[^>]*>([^<]*)</t>", sheet))
 
 
-def test_a_folder_of_templates_goes_before_ours_and_cannot_reach_out(store, site, settings_from, tmp_path) -> None:
+def test_custom_templates_replace_the_built_in_ones_and_are_sandboxed(store, site, settings_from, tmp_path) -> None:
     settings = settings_from(digest='templates = "mine"')
     site.run(BOOKS)
     with pytest.raises(UsageError, match="no such folder of templates"):

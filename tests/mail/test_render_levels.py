@@ -45,7 +45,7 @@ def changed(store, site, settings, value: Callable[[], object], *, items: int = 
 
 
 @pytest.mark.parametrize("kind", LARGE)
-def test_whatever_changed_the_mail_stays_below_what_clients_show(store, site, settings_from, kind) -> None:
+def test_any_change_stays_below_the_size_that_clients_clip(store, site, settings_from, kind) -> None:
     result = changed(store, site, settings_from(), LARGE[kind])
     assert not result.problem
     html = text_of(mail_of(store, result), "html")
@@ -53,7 +53,7 @@ def test_whatever_changed_the_mail_stays_below_what_clients_show(store, site, se
     assert "Item 0" in html
 
 
-def test_where_no_item_fits_the_mail_has_counts_and_a_table(store, site, settings_from, tmp_path) -> None:
+def test_if_no_item_fits_the_mail_has_counts_and_a_table(store, site, settings_from, tmp_path) -> None:
     settings = settings_from(digest='templates = "mine"')
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "digest.html").write_text(
@@ -70,7 +70,7 @@ def test_where_no_item_fits_the_mail_has_counts_and_a_table(store, site, setting
     ("digest.html", "{% for %}", "digest.html: the template failed"),
     ("digest.html", "{{ 'x' * 120000 }}", "bytes without any item; 100000 is the limit"),
 ])
-def test_a_template_that_fails_costs_itself_not_the_news(store, site, settings_from, broken) -> None:
+def test_if_a_template_fails_the_built_in_one_is_used(store, site, settings_from, broken) -> None:
     name, template, why = broken
     settings = settings_from(digest='templates = "mine"')
     tmp_path = settings.folder
@@ -94,7 +94,7 @@ def test_a_template_that_fails_costs_itself_not_the_news(store, site, settings_f
         assert status_queries.digest_problem(connection, "morning") is None
 
 
-def test_the_service_sends_it_says_so_and_tells_an_alert(program: Program) -> None:
+def test_the_service_sends_a_reduced_digest_and_an_alert_about_it(program: Program) -> None:
     pages = {"/": Answer("<p><b>Book</b></p>")}
     with PageSite(pages) as site:
         program.write(SPIDER.format(url=site.url).replace("every 1s", "every 1h") + """

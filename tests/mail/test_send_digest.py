@@ -9,7 +9,7 @@ from pipeline.store import Store
 from tests.mail.conftest import NOW, SettingsFrom, Site, claimed
 
 
-def test_runs_that_ended_after_a_claim_was_left_unfinished_are_sent_too(store: Store, site: Site, settings_from: SettingsFrom) -> None:
+def test_runs_that_ended_after_an_unfinished_claim_are_sent_too(store: Store, site: Site, settings_from: SettingsFrom) -> None:
     settings = settings_from()
     site.run({"a": {"title": "First"}})
     claimed(store, settings, now=NOW - timedelta(days=1))  # its process is killed here, and its lease has expired

@@ -29,7 +29,7 @@ def test_a_test_message_goes_through_the_server_of_the_settings(settings_from, a
     assert "s3cret" not in heard.getvalue()
 
 
-def test_two_test_messages_are_two(settings_from) -> None:
+def test_two_test_messages_have_different_message_ids(settings_from) -> None:
     settings = settings_from()
     assert compose_test(settings, "a@example.com", NOW)["Message-ID"] != \
         compose_test(settings, "a@example.com", NOW)["Message-ID"]
@@ -41,6 +41,6 @@ def test_without_a_host_it_is_a_maildir_in_data_dir(settings_from, tmp_path) -> 
     assert len(list((tmp_path / "mail" / "new").iterdir())) == 1
 
 
-def test_an_unknown_provider_is_said_with_the_known_ones(settings_from) -> None:
+def test_an_unknown_provider_is_an_error_that_lists_the_known_ones(settings_from) -> None:
     with pytest.raises(SettingsError, match=r"no provider named 'gmial' \(did you mean 'gmail'\?\); known: 126, 163"):
         settings_from(mail='provider = "gmial"')

@@ -63,7 +63,7 @@ def test_a_slot_is_claimed_when_it_is_due_and_once(days: Days) -> None:
     assert days.claimed(days.service('schedule = "0 13 * * *"\n', NOW + HOUR), NOW + HOUR) == []
 
 
-def test_what_was_missed_while_nothing_ran_is_caught_up_once(days: Days) -> None:
+def test_a_slot_missed_while_no_service_ran_is_caught_up_once(days: Days) -> None:
     days.service('schedule = "0 13 * * *"\n')
     later = NOW + timedelta(days=3, hours=5)
     assert days.claimed(days.service('schedule = "0 13 * * *"\n', later), later) == ["25 13:00"]
@@ -73,7 +73,7 @@ def test_what_was_missed_while_nothing_ran_is_caught_up_once(days: Days) -> None
 
 @pytest.mark.parametrize(("catch_up", "found"), [
     ("true", ["22 13:00"]), ("false", ["22 13:00 skipped"]), ('"5h"', ["22 13:00"]), ('"3h"', ["22 13:00 skipped"])])
-def test_what_was_missed_is_caught_up_as_the_settings_say(days: Days, catch_up: str, found: list[str]) -> None:
+def test_missed_slots_are_caught_up_as_catch_up_says(days: Days, catch_up: str, found: list[str]) -> None:
     text = f'schedule = "0 13 * * *"\ncatch_up = {catch_up}\n'
     days.service(text)
     assert days.claimed(days.service(text, NOW + 5 * HOUR), NOW + 5 * HOUR) == found
@@ -87,7 +87,7 @@ def test_a_slot_a_moment_late_was_not_missed(days: Days) -> None:
     assert days.claimed(plans, NOW + HOUR + timedelta(seconds=30)) == ["22 13:00"]
 
 
-def test_every_so_often_goes_on_where_it_was(days: Days) -> None:
+def test_an_interval_continues_after_a_restart(days: Days) -> None:
     plans = days.service('schedule = "every 40m"\n')
     assert days.claimed(plans, NOW) == ["22 12:00"]
     assert plans.next_at == NOW + 40 * MINUTE
@@ -111,7 +111,7 @@ def test_a_spider_has_several_schedules_in_zones_of_their_own(days: Days) -> Non
     assert [days.claimed(plans, NOW + number * HOUR) for number in range(1, 3)] == [["22 13:00"], ["22 14:00"]]
 
 
-def test_schedules_of_one_spider_that_fall_together_make_one_slot(days: Days) -> None:
+def test_simultaneous_schedules_of_one_spider_make_one_slot(days: Days) -> None:
     plans = days.service('schedule = ["0 13 * * *", { when = "0 22 * * *", timezone = "Asia/Tokyo" }, "every 30m"]\n')
     days.claimed(plans, NOW)
     days.claimed(plans, NOW + HOUR / 2)
@@ -139,7 +139,7 @@ def test_a_clock_that_was_years_ahead_stops_no_schedule(days: Days, text: str) -
     assert len(days.claimed(again, NOW + HOUR)) == 1
 
 
-def test_a_paused_spider_is_caught_up_once_when_it_goes_on(days: Days) -> None:
+def test_a_paused_spider_is_caught_up_once_when_it_is_resumed(days: Days) -> None:
     plans = days.service('schedule = "0 * * * *"\n')
     paused_spiders.pause(days.store, "s", now=NOW)
     assert [days.claimed(plans, NOW + number * HOUR) for number in range(1, 4)] == [[], [], []]
@@ -175,7 +175,7 @@ def test_a_calendar_is_shared_by_name(days: Days) -> None:
         "23 13:00", "26 13:00", "27 13:00"]
 
 
-def test_the_agenda_tells_every_schedule_in_words(days: Days) -> None:
+def test_upcoming_lists_every_schedule_in_words(days: Days) -> None:
     settings = days.settings('[spiders.a]\nschedule = ["0 13 * * mon", "every 2h"]\n[spiders.b]\nstart = "http://x/"\nafter = "a"\n'
                              '[spiders.c]\nstart = "http://x/"\n[digests.d]\nspiders = ["a"]\nto = ["a@b"]\n')
     paused_spiders.pause(days.store, "c", now=NOW)

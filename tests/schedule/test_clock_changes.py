@@ -123,7 +123,7 @@ def test_a_daily_time_is_due_once_on_each_day_of_five_years(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_an_hour_that_is_elapsed_is_due_each_hour(name: str) -> None:
+def test_an_interval_of_an_hour_is_due_each_elapsed_hour(name: str) -> None:
     zone = ZoneInfo(name)
     odd = {abs(by) for _, by in changes(name)} - {HOUR, 2 * HOUR}
     around = [at for at, _ in changes(name)] or [datetime(2028, 2, 29, tzinfo=UTC)]
@@ -169,7 +169,7 @@ def test_no_schedule_is_due_twice_or_never(schedule: str, name: str, which: int,
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(seconds=st.integers(60, 200_000), name=st.sampled_from(list(ZONES)), skip=st.sets(st.integers(0, 6), max_size=5),
        jitter=st.integers(0, 300_000), looks=st.lists(st.integers(1, 500_000), min_size=1, max_size=12))
-def test_every_so_often_with_jitter_and_days_to_skip_is_claimed_once_however_often_it_is_looked_at(
+def test_an_interval_with_jitter_and_skipped_days_is_claimed_once_however_often_it_is_checked(
         seconds: int, name: str, skip: set[int], jitter: int, looks: list[int]) -> None:
     zone = ZoneInfo(name)
     table = SlotTimes(f"every {seconds}s", zone, seed="x", jitter_s=jitter, skip=Days(weekdays=frozenset(skip)))

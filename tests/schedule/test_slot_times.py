@@ -37,7 +37,7 @@ def days(schedule: str, start: str, count: int, **options: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("sunday", ["0", "7", "sun", "SUN"])
-def test_sunday_is_sunday(sunday: str) -> None:
+def test_sunday_is_0_and_7_in_cron_fields(sunday: str) -> None:
     assert times(f"0 9 * * {sunday}", "2026-11-18T12:00", 1) == ["2026-11-22T09:00+01:00"]
 
 
@@ -54,12 +54,12 @@ def test_months_have_names_and_steps_count_from_the_first() -> None:
     assert times("5/20 9 * * *", "2026-11-19T12:00", 3) == [f"2026-11-20T09:{minute}+01:00" for minute in ("05", "25", "45")]
 
 
-def test_of_two_restricted_days_either_will_do() -> None:
+def test_one_of_two_restricted_day_fields_is_enough() -> None:
     assert days("0 0 13 * fri", "2026-11-01T00:00", 4) == ["2026-11-06", "2026-11-13", "2026-11-20", "2026-11-27"]
     assert days("0 0 13 * fri", "2026-12-05T00:00", 2) == ["2026-12-11", "2026-12-13"]
 
 
-def test_a_day_with_a_star_leaves_it_to_the_other() -> None:
+def test_a_day_field_with_a_star_is_not_restricted() -> None:
     assert days("0 0 */2 * fri", "2026-11-01T00:00", 2) == ["2026-11-13", "2026-11-27"]
 
 
@@ -85,7 +85,7 @@ def test_a_wildcard_hour_goes_by_elapsed_time() -> None:
     assert times("30 * * * *", "2026-03-29T00:45", 2) == ["2026-03-29T01:30+01:00", "2026-03-29T03:30+02:00"]
 
 
-def test_every_so_often_is_due_at_once_and_then_by_elapsed_time() -> None:
+def test_an_interval_is_due_at_once_and_then_by_elapsed_time() -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     table = SlotTimes("every 30m", BERLIN)
     due = table.latest(None, now)
@@ -124,7 +124,7 @@ def test_a_schedule_has_a_first_and_a_last_day() -> None:
     assert len(days("0 * * * *", "2026-11-19T07:00", 99, first=date(2026, 12, 1), last=date(2026, 12, 3))) == 72
 
 
-def test_jitter_puts_a_slot_off_by_the_same_for_everybody_and_never_beyond_the_next() -> None:
+def test_jitter_delays_a_slot_equally_on_every_machine_and_never_beyond_the_next() -> None:
     now = local("2026-11-22T12:00")
 
     def offsets(seed: str) -> list[timedelta]:
@@ -157,7 +157,7 @@ def test_jitter_does_not_change_which_slot_it_is() -> None:
     ("every 30m", timedelta(minutes=100), "2026-11-22T12:50"), ("every 10s", timedelta(days=365, seconds=5), "2026-11-22T12:59"),
     ("every 7d", timedelta(days=20), "2026-11-16T13:00"), ("5/7 * * * *", timedelta(days=30), "2026-11-22T12:54")])
 @pytest.mark.parametrize("jitter_s", [0, 0.001])
-def test_what_was_missed_is_caught_up_once_for_its_newest_time(schedule: str, away: timedelta, found: str,
+def test_missed_times_are_caught_up_once_at_the_newest(schedule: str, away: timedelta, found: str,
                                                                 jitter_s: float) -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     due = SlotTimes(schedule, BERLIN, jitter_s=jitter_s).latest(now - away, now)
@@ -175,7 +175,7 @@ def test_cron_without_a_slot_before_waits_for_its_time() -> None:
     ("*-5 * * * *", "not a valid value"), ("0 0 30 2 *", "does not exist in its months"), ("0 0 31 4,6 *", "does not exist in its months"),
     ("every now", "duration"), ("every 10ms", "between a second"), ("every 99999w", "between a second"),
     ("daily at noon", "time of day"), ("daily at 24:00", "time of day"), ("dayly at 07:00", "day of week"), ("٣ * * * *", "minute")])
-def test_a_bad_schedule_says_what_is_off(schedule: str, word: str) -> None:
+def test_an_invalid_schedule_says_what_is_wrong(schedule: str, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         parse_when(schedule)
 
@@ -194,11 +194,11 @@ def test_a_bad_day_to_skip_is_refused(entry: str) -> None:
     ("0 0 1 jan-mar,jul *", "at 00:00 on day 1 of the month in January to March and July"),
     ("every 90m", "every 90 minutes"), ("every 1h", "every hour"), ("every 7d", "every week"),
     ("daily at 19:30, 07:00", "at 07:00 and 19:30 every day"), ("sun, sat at 8:15", "at 08:15 on Saturday and Sunday")])
-def test_a_schedule_is_told_in_words(schedule: str, words: str) -> None:
+def test_a_schedule_is_described_in_words(schedule: str, words: str) -> None:
     assert in_words(ScheduleTable(when=schedule)) == words
 
 
-def test_the_conditions_of_a_schedule_are_told_too() -> None:
+def test_the_options_of_a_schedule_are_described_too() -> None:
     table = ScheduleTable.model_validate({"when": "0 7 * * *", "timezone": "Asia/Tokyo", "jitter": "10m", "skip": ["sun", "12-25"],
                                           "from": "2026-12-01", "until": date(2027, 1, 31)})
     assert in_words(table) == ("at 07:00 every day, in Asia/Tokyo, delayed by up to 10 minutes, from 2026-12-01, "

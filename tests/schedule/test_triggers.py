@@ -35,7 +35,7 @@ def test_sunday_is_0_and_7() -> None:
     assert fires(wall("0 9 * * 0"), start, 1) == fires(wall("0 9 * * 7"), start, 1) == ["Sun 29 Nov 09:00 +0100"]
 
 
-def test_either_of_two_restricted_days_will_do() -> None:
+def test_either_of_two_restricted_day_fields_is_enough() -> None:
     assert fires(wall("0 9 13 * fri"), datetime(2026, 11, 9, tzinfo=UTC), 3) == [
         "Fri 13 Nov 09:00 +0100", "Fri 20 Nov 09:00 +0100", "Fri 27 Nov 09:00 +0100"]
     assert fires(wall("0 9 1 * mon"), datetime(2026, 11, 28, tzinfo=UTC), 3) == [
@@ -70,7 +70,7 @@ def test_a_time_that_never_comes_ends_the_search() -> None:
 
 @pytest.mark.parametrize("schedule", ["every 1s", "* * * * *", "0 9 * * *", "every 90m"])
 @pytest.mark.parametrize("jitter_s", [0.0, 45.0])
-def test_what_was_missed_in_a_year_counts_once(schedule: str, jitter_s: float) -> None:
+def test_a_year_of_missed_slots_fires_once(schedule: str, jitter_s: float) -> None:
     table = SlotTimes(schedule, BERLIN, seed="s", jitter_s=jitter_s)
     since = datetime(2025, 11, 29, 7, 30, 30, tzinfo=UTC)
     now = since + timedelta(days=365)

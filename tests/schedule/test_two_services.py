@@ -17,5 +17,5 @@ def test_two_services_that_start_at_once_never_have_two_passes_of_one_slot(tmp_p
 
 
 @pytest.mark.needs("postgres")
-def test_nor_do_they_on_postgresql(tmp_path: Path, postgres: Postgres) -> None:
+def test_two_services_that_start_at_once_on_postgresql_never_have_two_passes_of_one_slot(tmp_path: Path, postgres: Postgres) -> None:
     assert torture(tmp_path, rounds=2, url=postgres.new_database())["slots"] >= 20

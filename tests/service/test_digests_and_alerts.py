@@ -73,7 +73,7 @@ quiet = "{quiet}"
         assert program.stop() == 0
 
 
-def test_a_server_that_hangs_does_not_hold_up_a_stop_and_the_message_waits(program: Program) -> None:
+def test_a_hanging_mail_server_does_not_delay_a_stop_and_the_message_waits(program: Program) -> None:
     with PageSite({"/": Answer("<p><b>Book</b></p>")}) as site, SmtpServer() as server:
         server.faults.append(Fault("DATA", times=1))
         mail = f'[mail]\nhost = "127.0.0.1"\nport = {server.port}\nsecurity = "none"\ntimeout = "10m"\n'

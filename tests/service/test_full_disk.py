@@ -10,5 +10,5 @@ from tests.service.full_disk import fill_at
 
 
 @pytest.mark.skipif(not can_mount(), reason="a tmpfs can be mounted by root on Linux only")
-def test_a_disk_that_is_full_for_a_while_costs_nothing_and_nothing_is_told_twice(program: Program) -> None:
+def test_a_temporarily_full_disk_loses_nothing_and_nothing_is_reported_twice(program: Program) -> None:
     fill_at(program, ["a run begins", "a mail is accepted"])

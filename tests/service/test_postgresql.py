@@ -54,7 +54,7 @@ def succeeded(url: str) -> int:
         return int(count)
 
 
-def test_from_the_page_to_the_inbox_by_way_of_postgresql(postgres: Postgres, program: Program, site: PageSite) -> None:
+def test_a_crawl_on_postgresql_reaches_the_inbox(postgres: Postgres, program: Program, site: PageSite) -> None:
     program.environment["DATABASE"] = postgres.new_database()
     site.pages = {"/s": "<p>one</p><a href=/file.pdf>f</a>", "/file.pdf": b"%PDF-1.4 file"}
     (program.folder / "settings.toml").write_text(
@@ -69,7 +69,7 @@ def test_from_the_page_to_the_inbox_by_way_of_postgresql(postgres: Postgres, pro
     assert "database: ok" in program.run("check", "--connect").stdout
 
 
-def test_two_services_share_the_slots_and_tell_each_run_once(postgres: Postgres, tmp_path: Path, site: PageSite,
+def test_two_services_share_the_slots_and_report_each_run_once(postgres: Postgres, tmp_path: Path, site: PageSite,
                                                              free_port: int) -> None:
     url = postgres.new_database()
     names = ["a", "b", "c"]
@@ -106,7 +106,7 @@ def test_two_services_share_the_slots_and_tell_each_run_once(postgres: Postgres,
     assert len(told(tmp_path / "var" / "mail")) == len(names)
 
 
-def test_a_service_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(
+def test_a_service_without_its_database_says_so_and_continues_when_it_is_back(
         tmp_path: Path, site: PageSite, free_port: int) -> None:
     own = Postgres()
     service = Program(tmp_path, free_port)

@@ -37,7 +37,7 @@ def within_deadline(work: Callable[[Watched], Coroutine[Any, Any, None]]) -> Non
     asyncio.run(main())
 
 
-def test_a_schedule_that_is_due_says_so_and_is_planned_anew_after_a_reload(tmp_path: Path) -> None:
+def test_a_due_schedule_calls_back_and_is_planned_again_after_a_reload(tmp_path: Path) -> None:
     store = open_store(tmp_path / "data")
 
     async def work(watched: Watched) -> None:
@@ -53,7 +53,7 @@ def test_a_schedule_that_is_due_says_so_and_is_planned_anew_after_a_reload(tmp_p
     store.close()
 
 
-def test_a_slot_that_was_put_off_is_looked_at_again() -> None:
+def test_a_postponed_slot_is_checked_again() -> None:
     async def work(watched: Watched) -> None:
         watched.scheduling.look_again(datetime.now(UTC) + timedelta(hours=1))
         watched.scheduling.look_again(datetime.now(UTC) + timedelta(seconds=0.1))
@@ -61,7 +61,7 @@ def test_a_slot_that_was_put_off_is_looked_at_again() -> None:
     within_deadline(work)
 
 
-def test_work_at_an_interval_is_never_done_twice_at_a_time_and_outlives_a_failure() -> None:
+def test_interval_work_never_overlaps_and_continues_after_a_failure() -> None:
     async def work(watched: Watched) -> None:
         at_work, most, done = 0, 0, 0
         enough = asyncio.Event()
@@ -111,7 +111,7 @@ def test_its_jobs_and_their_late_and_skipped_starts_are_counted(tmp_path: Path) 
     store.close()
 
 
-def test_a_clock_that_is_set_back_does_not_hold_up_what_is_done_at_intervals() -> None:
+def test_a_clock_that_is_set_back_does_not_delay_interval_work() -> None:
     async def work(watched: Watched) -> None:
         again = asyncio.Event()
 

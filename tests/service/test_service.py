@@ -70,7 +70,7 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_killed_service_leaves_no_child_and_the_next_one_goes_on_with_the_pass(
+def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
         program: Program, site: PageSite, temporary: Path) -> None:
     program.environment["TMPDIR"] = str(temporary)
     gate = threading.Event()
@@ -99,7 +99,7 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_goes_on_with_the_pass
     assert list(temporary.iterdir()) == []
 
 
-def test_sigterm_checkpoints_a_run_and_the_next_start_goes_on_at_once(program: Program, site: PageSite) -> None:
+def test_sigterm_checkpoints_a_run_and_the_next_start_resumes_it_at_once(program: Program, site: PageSite) -> None:
     gate = threading.Event()
     chain(site, 8, gate)
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}')
@@ -136,7 +136,7 @@ def test_a_run_past_its_memory_limit_is_killed_and_says_so(program: Program, sit
     assert "memory_limit is 300 MB" in done.stdout
 
 
-def test_a_spider_that_ends_its_process_harms_nobody_else(program: Program, site: PageSite) -> None:
+def test_a_spider_that_ends_its_process_does_not_affect_others(program: Program, site: PageSite) -> None:
     (program.folder / "spiders").mkdir()
     (program.folder / "spiders" / "rude.py").write_text(
         "import os, scrapy\nclass Rude(scrapy.Spider):\n    async def start(self):\n        os._exit(3)\n        yield {}\n")
@@ -148,7 +148,7 @@ def test_a_spider_that_ends_its_process_harms_nobody_else(program: Program, site
     assert "s run 2: succeeded" in done.stdout
 
 
-def test_a_port_in_use_is_said_with_the_setting_to_change(program: Program) -> None:
+def test_a_port_in_use_is_reported_with_the_setting_to_change(program: Program) -> None:
     program.write("")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", program.port))
@@ -205,7 +205,7 @@ def test_two_runs_of_one_spider_do_not_overlap(program: Program, site: PageSite)
 
 
 @pytest.mark.needs("nc")
-def test_the_course_s_own_client_gets_its_timestamp(program: Program) -> None:
+def test_the_timestamp_client_of_the_course_gets_its_timestamp(program: Program) -> None:
     program.write("")
     program.serve()
     done = subprocess.run(["nc", "-q", "1", "127.0.0.1", str(program.port)], input="hello without a newline", text=True,
@@ -217,14 +217,14 @@ def test_the_course_s_own_client_gets_its_timestamp(program: Program) -> None:
     assert program.run("status").returncode == 0
 
 
-def test_status_of_no_service_is_failing(program: Program) -> None:
+def test_status_without_a_service_is_failing(program: Program) -> None:
     program.write("")
     done = program.run("status")
     assert done.returncode == 2
     assert str(program.port) in done.stderr
 
 
-def test_a_busy_port_of_the_demo_site_is_said_with_the_setting_to_change(program: Program) -> None:
+def test_a_demo_port_in_use_is_reported_with_the_setting_to_change(program: Program) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -235,7 +235,7 @@ def test_a_busy_port_of_the_demo_site_is_said_with_the_setting_to_change(program
     assert "Traceback" not in done.stderr
 
 
-def test_serving_once_ends_with_the_truth(program: Program, site: PageSite) -> None:
+def test_serve_once_exits_with_the_result(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}')
     assert program.run("serve", "--once").returncode == 0
@@ -244,7 +244,7 @@ def test_serving_once_ends_with_the_truth(program: Program, site: PageSite) -> N
     assert program.run("serve", "--once").returncode == 1
 
 
-def test_after_a_kill_the_next_start_looks_for_damage_and_half_written_files(program: Program) -> None:
+def test_after_a_kill_the_next_start_checks_for_damage_and_incomplete_files(program: Program) -> None:
     program.write("")
     program.serve()
     program.kill()
@@ -260,7 +260,7 @@ def test_after_a_kill_the_next_start_looks_for_damage_and_half_written_files(pro
     assert program.log().count("last stop was unclean") == before == 1
 
 
-def test_what_is_due_in_quiet_hours_waits_and_begins_by_itself_when_they_are_over(program: Program, site: PageSite) -> None:
+def test_a_run_due_in_quiet_hours_starts_by_itself_when_they_end(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\nrobots = false\n'
     program.write(f'{spider}quiet = ["00:00-12:00", "12:00-00:00"]\n{ITEMS}')

@@ -113,7 +113,7 @@ def test_settings_that_are_missing_a_folder_or_broken_are_named(words: tuple[str
 
 
 @pytest.mark.parametrize("words", [words for words in WITH_SETTINGS if filled(ALL[words]) and words != ("backup",)], ids=" ".join)
-def test_what_is_not_there_is_named(words: tuple[str, ...], good: Path) -> None:
+def test_an_unknown_name_is_reported(words: tuple[str, ...], good: Path) -> None:
     said(tried(*settings_of(ALL[words], words, good), *filled(ALL[words])))
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_there_is_named(words: tuple[str, ...], good: Path) -> None:
     ("init", "."), ("init", "missing/x"), ("run", HOSTILE), ("items", HOSTILE), ("outbox", "show", HOSTILE), ("no-such-command",),
     ("try", "s", "not a url"), ("try", "s", "ftp://x/"), ("items", "s", "--key", "\udcff"), ("login", "\udcff"),
 ], ids=lambda words: " ".join(words).encode("unicode_escape").decode())
-def test_what_makes_no_sense_is_said(words: tuple[str, ...], good: Path) -> None:
+def test_invalid_arguments_are_explained(words: tuple[str, ...], good: Path) -> None:
     if words[:2] == ("items", "s") and "--key" in words:
         assert tried(*words).exit_code == 0
     else:
@@ -143,7 +143,7 @@ def test_a_data_dir_that_cannot_be_written_is_named(good: Path) -> None:
 
 
 @pytest.mark.parametrize("data_dir", ["settings.toml", "settings.toml/x", "/proc/x"])
-def test_a_data_dir_that_is_none_is_named(good: Path, data_dir: str) -> None:
+def test_an_unusable_data_dir_is_named(good: Path, data_dir: str) -> None:
     good.write_text(GOOD.replace('"var"', f'"{data_dir}"'))
     for words in (("history",), ("serve",), ("url",), ("items", "s")):
         said(tried(*words))
@@ -151,7 +151,7 @@ def test_a_data_dir_that_is_none_is_named(good: Path, data_dir: str) -> None:
 
 
 @pytest.mark.parametrize("database", ["postgresql:/x", "mysql://x/y", "postgresql://127.0.0.1:1/x", "sqlite:////proc/x/y", "x"])
-def test_a_database_that_is_none_is_named(good: Path, database: str) -> None:
+def test_an_unusable_database_url_is_named(good: Path, database: str) -> None:
     good.write_text(GOOD.replace("[heartbeat]", f'database = "{database}"\n[heartbeat]'))
     for words in (("history",), ("backup", "b"), ("restore", "missing")):
         said(tried(*words))

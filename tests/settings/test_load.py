@@ -23,7 +23,7 @@ def problem(tmp_path: Path, text: str) -> str:
     return str(caught.value)
 
 
-def test_durations_and_sizes_are_numbers_once_read(tmp_path: Path) -> None:
+def test_durations_and_sizes_become_numbers(tmp_path: Path) -> None:
     settings = loaded(tmp_path, '[spiders.s]\nstart = "http://x/"\ndelay = "1h30m"\nmax_page_size = "1.5MiB"\n')
     assert settings.spiders["s"].delay == 5400
     assert settings.spiders["s"].max_page_size == 1_572_864
@@ -41,7 +41,7 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
     assert settings.data_dir == tmp_path / "data"
 
 
-def test_a_secret_is_read_when_used_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_read_when_it_is_used_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("f1le-secret\n")
     monkeypatch.setenv("KEY", "env-secret")
     settings = loaded(tmp_path, '[spiders.s]\nstart = "http://x/"\nheaders = { a = { env = "KEY" }, b = { file = "key" } }\n')
@@ -51,7 +51,7 @@ def test_a_secret_is_read_when_used_and_never_shown(tmp_path: Path, monkeypatch:
     assert "f1le-secret" not in shown
 
 
-def test_settings_travel_to_a_child(tmp_path: Path) -> None:
+def test_settings_can_be_pickled_for_a_child(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("f1le-secret")
     settings = loaded(tmp_path, '[spiders.s]\nstart = "http://x/"\nheaders = { a = { file = "key" } }\n')
     again = pickle.loads(pickle.dumps(settings))
@@ -62,7 +62,7 @@ def test_settings_travel_to_a_child(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("secret", "words"), [
     (Secret("env", "NOT_SET_ANYWHERE"), "NOT_SET_ANYWHERE is not set"), (Secret("file", "/no/such/file"), "cannot be read")])
-def test_a_secret_that_is_not_there_says_what_to_do(secret: Secret, words: str) -> None:
+def test_a_missing_secret_says_what_to_do(secret: Secret, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         secret.reveal()
 
@@ -81,7 +81,7 @@ def test_a_password_written_in_the_file_is_refused_and_not_repeated(tmp_path: Pa
 
 @pytest.mark.parametrize("url", ["postgresql://me@db/x", "postgresql://db:5432/x", "postgresql:///x?host=/run/postgresql",
                                  "sqlite:////srv/a:b@c.sqlite3"])
-def test_a_database_without_a_password_may_stand_in_the_file(tmp_path: Path, url: str) -> None:
+def test_a_database_url_without_a_password_may_be_in_the_file(tmp_path: Path, url: str) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(f'[pipeline]\ndatabase = "{url}"\n')
     assert load(path).database_url == url
@@ -108,7 +108,7 @@ def test_a_database_without_a_password_may_stand_in_the_file(tmp_path: Path, url
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n', "no spider named 't'"),
     ('[spiders.s]\nstart = "http://x/"\ncatch_up = 3\n', "3 is not a duration"),
 ])
-def test_a_mistake_gets_its_fix(tmp_path: Path, text: str, words: str) -> None:
+def test_each_mistake_is_reported_with_its_fix(tmp_path: Path, text: str, words: str) -> None:
     assert words in problem(tmp_path, text)
 
 
@@ -116,7 +116,7 @@ def test_a_mistake_gets_its_fix(tmp_path: Path, text: str, words: str) -> None:
     ('"a["', "not a CSS selector"), ('"//a["', "not an XPath expression"), ('{ jmes = "a..b" }', "not a JMESPath expression"),
     ('{ css = "a", regex = "(" }', "not a regular expression"), ('{ css = "a", xpath = "//a" }', "found css, xpath"),
     ('""', "matches nothing")])
-def test_a_bad_selector_is_said_at_check(tmp_path: Path, rule: str, words: str) -> None:
+def test_check_reports_an_invalid_selector(tmp_path: Path, rule: str, words: str) -> None:
     assert words in problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\nfollow = [{rule}]\n')
 
 

@@ -49,7 +49,7 @@ def test_mail_is_sent_with_the_password_that_yagmail_keeps_in_the_keyring(progra
 @pytest.mark.parametrize(("account", "locked", "words"), [
     ("you@example.com", False, "the keyring has no password for 'you@example.com' of 'yagmail'; store it with `keyring set yagmail you@example.com`"),
     ("me@example.com", True, "the keyring cannot be read: KeyringLocked; unlock it")])
-def test_a_keyring_that_gives_no_password_is_told_with_the_fix(program: Program, keyring: dict[str, str], account: str, *, locked: bool, words: str) -> None:
+def test_a_keyring_without_the_password_is_reported_with_the_fix(program: Program, keyring: dict[str, str], account: str, *, locked: bool, words: str) -> None:
     program.environment |= {name: value for name, value in keyring.items() if not (locked and name == FILE)}
     with SmtpServer(users={"me@example.com": PASSWORD}) as server:
         program.write(mail(server.port, account))

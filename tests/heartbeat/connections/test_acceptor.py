@@ -17,7 +17,7 @@ STAMP = b"[2026-11-22 23:16:41] "
 @pytest.mark.parametrize("pieces", [
     (b"hello\n", b"ping\n", b"health\n", b"ping\nquit\n"), (b"hello\n", b"pi", b"ng\n", b"health\n", b"ping\nquit\n"),
     (b"hello\nping\nhealth\nping\nquit\n",), (b"hello\n", b"ping\nhealth\nping\n", b"quit\n")])
-def test_answers_are_the_same_however_the_lines_are_cut(heartbeat, connect, pieces):
+def test_answers_do_not_depend_on_how_lines_are_split_into_packets(heartbeat, connect, pieces):
     sock, answers = connect()
     for piece in pieces:
         sock.sendall(piece)
@@ -30,7 +30,7 @@ def test_answers_are_the_same_however_the_lines_are_cut(heartbeat, connect, piec
     assert rest.endswith(b"bye\n")
 
 
-def test_http_after_a_line_is_text_and_before_one_is_http(heartbeat, connect):
+def test_http_is_recognised_only_at_the_start_of_a_connection(heartbeat, connect):
     sock, answers = connect()
     sock.sendall(b"ping\n")
     assert answers.readline() == b"pong\n"

@@ -63,7 +63,7 @@ def test_an_address_is_counted_with_its_origin(peer, origin):
     assert origin_of(peer, AccessPolicy().is_local) == origin
 
 
-def test_each_origin_has_its_share_and_this_machine_its_reserve():
+def test_each_origin_has_a_limit_and_this_machine_has_reserved_connections():
     counts = ConnectionCounts(16)
     taken = dict.fromkeys(("a", "b", "c", "d", LOCAL, UNIX), 0)
     for origin in taken:
@@ -79,7 +79,7 @@ def test_each_origin_has_its_share_and_this_machine_its_reserve():
     assert UNIX_CONNECTIONS < 512
 
 
-def test_a_port_with_one_connection_gives_it_to_any_origin():
+def test_a_port_with_one_connection_accepts_it_from_any_origin():
     assert all(ConnectionCounts(1).has_room(origin) for origin in ("192.0.2.1", LOCAL, UNIX))
 
 
@@ -95,7 +95,7 @@ def test_one_address_cannot_take_the_connections_of_others(start, opened):
     assert pinged(opened(heartbeat.address))
 
 
-def test_this_machine_and_the_unix_socket_have_room_when_others_took_theirs(start, opened, tmp_path):
+def test_this_machine_and_the_unix_socket_can_connect_when_others_use_all_their_connections(start, opened, tmp_path):
     heartbeat = start(limits=ServerLimits(connections=16, queue_s=0.1), access=Machines(), socket_path=tmp_path / "s")
     held = [opened(heartbeat.address, f"127.0.0.{2 + number % 5}") for number in range(14)]
     assert all(pinged(sock) for sock in held)
@@ -135,7 +135,7 @@ def test_a_silent_client_is_closed_for_a_new_one(start, opened):
     assert silent[0].recv(1) == b""
 
 
-def test_a_request_that_does_not_arrive_makes_room(start, opened):
+def test_a_connection_whose_request_does_not_arrive_is_closed_for_a_new_one(start, opened):
     heartbeat = start(limits=ServerLimits(connections=4, queue_s=30, http_idle_s=600))
     for _ in range(4):
         opened(heartbeat.address).sendall(STATUS[:40])
@@ -197,7 +197,7 @@ def test_a_client_that_may_not_connect_gets_no_handshake(start, opened, tls):
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-def test_silent_sockets_take_no_handshake_from_others(start, opened, tls):
+def test_silent_sockets_do_not_delay_handshakes_of_others(start, opened, tls):
     heartbeat = start(tls=tls, access=Machines(), limits=ServerLimits(connections=200, handshake_s=600))
     silent = [opened(heartbeat.address, "127.0.0.2") for _ in range(50)]
     began = [opened(heartbeat.address, "127.0.0.3") for _ in range(40)]

@@ -5,7 +5,7 @@ import asyncio
 from pipeline.heartbeat.connections.time_slice import TimeSlice
 
 
-def test_work_that_fills_a_slice_leaves_the_rest_to_later_turns_in_order():
+def test_work_beyond_a_slice_runs_in_later_turns_in_order():
     async def worked():
         now = [0.0]
         slices = TimeSlice(slice_s=1.0, clock=lambda: now[0])

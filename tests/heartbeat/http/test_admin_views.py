@@ -174,7 +174,7 @@ def press(browser, path, action, origin=None):
 # The token
 
 
-def test_the_token_is_made_once_and_only_its_owner_reads_it(tmp_path):
+def test_the_token_is_created_once_and_readable_by_its_owner_only(tmp_path):
     first = load_or_create_token(tmp_path)
     assert len(first.reveal()) >= 40
     assert load_or_create_token(tmp_path).reveal() == first.reveal()
@@ -200,7 +200,7 @@ def test_the_link_sets_a_cookie_that_scripts_and_other_sites_cannot_use_and_leav
 
 @pytest.mark.parametrize("path", ["/spiders/books", "/runs/1", "/runs/1/events", "/digests", "/outbox", "/messages/1",
                                   "/messages/1/body"])
-def test_pages_with_scraped_content_are_locked_without_the_token(port, world, path):
+def test_pages_with_scraped_content_need_the_token(port, world, path):
     world.fill()
     for options in ({}, {"headers": {"Authorization": "Bearer wrong"}}, {"cookies": {world.token.cookie_name: "wrong"}}):
         answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, **options)
@@ -212,7 +212,7 @@ def test_pages_with_scraped_content_are_locked_without_the_token(port, world, pa
     opened.close()
 
 
-def test_a_wrong_token_is_refused_and_the_right_one_can_be_typed(port, world):
+def test_a_wrong_token_is_refused_and_the_right_one_can_be_entered(port, world):
     assert requests.get(f"http://127.0.0.1:{port}/?token=wrong", timeout=10).status_code == 403
     answer = requests.post(f"http://127.0.0.1:{port}/enter", data={"token": world.token.reveal()}, timeout=10,
                            allow_redirects=False)
@@ -247,7 +247,7 @@ def test_log_lines_are_shown_as_time_and_message(world):
     assert world.actions.log(2) == ""
 
 
-def test_scraped_text_is_text(browser, world):
+def test_scraped_text_is_never_markup(browser, world):
     first, failed = world.fill()
     for path in ("/", "/spiders/books", f"/runs/{first.id}", f"/runs/{failed.id}", "/digests", "/outbox",
                  f"/messages/{world.parked}"):
@@ -270,7 +270,7 @@ def test_a_digest_is_shown_as_it_was_sent_in_a_sandbox(browser, world):
     assert body.headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
-def test_a_run_at_work_is_followed_live_and_without_scripts(browser, world):
+def test_a_running_run_is_shown_live_also_without_scripts(browser, world):
     run = world.run("live", 5, None, pages=3, items=9, waiting=4)
     found = page(browser, f"/runs/{run.id}")
     assert found.cssselect("noscript meta[http-equiv=refresh]")
@@ -304,7 +304,7 @@ def test_missing_pages_are_404(browser):
         assert browser.get(browser.base + path, timeout=10).status_code == 404, path
 
 
-def test_a_spider_that_left_the_settings_still_shows_what_it_did(browser, world):
+def test_a_spider_removed_from_the_settings_still_has_its_page(browser, world):
     world.fill()
     world.settings = world.settings.model_copy(update={"spiders": {}})
     assert "no longer in the settings" in page(browser, "/spiders/books").text_content()
@@ -313,7 +313,7 @@ def test_a_spider_that_left_the_settings_still_shows_what_it_did(browser, world)
 # The buttons
 
 
-def test_run_now_makes_a_waiting_run_once_and_wakes_the_service(browser, world):
+def test_run_now_creates_one_waiting_run_and_wakes_the_service(browser, world):
     answer = press(browser, "/spiders/books", "/spiders/books/run")
     waiting, = runs.waiting_runs(world.store)
     assert (waiting.spider, waiting.reason) == ("books", "manual")
@@ -337,7 +337,7 @@ def test_pause_and_resume_are_kept_in_the_store(browser, world):
     assert world.woken == ["plan", "plan"]
 
 
-def test_the_scheduler_leaves_a_paused_spider_alone_until_it_is_resumed(program):
+def test_a_paused_spider_is_not_scheduled_until_it_is_resumed(program):
     program.write("""
         [spiders.books]
         schedule = "every 1h"
@@ -366,7 +366,7 @@ def test_a_parked_message_is_retried(browser, world):
     assert again.status_code == 409
 
 
-def test_no_other_page_can_press_a_button(browser, world, port):
+def test_another_site_cannot_press_a_button(browser, world, port):
     action = f"{browser.base}/spiders/books/pause"
     proof = {"proof": world.token.csrf_token}
     for data, headers in (({}, {}), ({"proof": "0"}, {}), (proof, {"Origin": "http://evil.example"}),
@@ -424,12 +424,12 @@ def test_no_configured_secret_is_in_any_answer(start, world):
             assert quote(secret, safe="") not in answer
 
 
-def test_the_files_of_the_store_are_not_on_the_web(browser, world):
+def test_files_of_data_dir_are_not_served(browser, world):
     world.fill()
     for path in ("/var/heartbeat-token", "/heartbeat-token", "/logs/runs/1.log", "/templates/base.html",
                  "/messages/../heartbeat-token", "/downloads/books/0.pdf"):
         assert browser.get(browser.base + path, timeout=10).status_code == 404
 
 
-def test_two_services_of_one_host_do_not_take_each_others_cookies():
+def test_two_services_on_one_host_do_not_accept_each_others_cookies():
     assert Token("a" * 40).cookie_name != Token("b" * 40).cookie_name

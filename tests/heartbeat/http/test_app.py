@@ -54,7 +54,7 @@ def test_healthz_is_200_only_when_health_is_ok(get, service):
     assert get("/healthz").headers["Content-Type"].startswith("text/plain")
 
 
-def test_livez_and_readyz_tell_the_process_from_its_store(get, service):
+def test_livez_reports_the_process_and_readyz_the_store(get, service):
     service.says = StoreError("the database is damaged")
     assert get("/livez").status_code == 200
     ready = get("/readyz")
@@ -62,13 +62,13 @@ def test_livez_and_readyz_tell_the_process_from_its_store(get, service):
     assert get("/healthz").status_code == 503
 
 
-def test_status_json_equals_the_answer_to_status(get, heartbeat):
+def test_status_json_equals_the_answer_to_the_status_command(get, heartbeat):
     response = get("/status.json")
     assert response.headers["Content-Type"].startswith("application/json")
     assert response.text.encode() == raw(heartbeat, b"status\n", half_close=True)
 
 
-def test_metrics_are_prometheus_or_openmetrics_as_asked(get, service):
+def test_metrics_are_prometheus_or_openmetrics_as_the_scraper_accepts(get, service):
     service.says = BUSY
     plain = get("/metrics")
     assert plain.headers["Content-Type"].startswith("text/plain; version=")
@@ -90,7 +90,7 @@ def test_metrics_are_prometheus_or_openmetrics_as_asked(get, service):
     assert {family.name for family in open_metrics(asked.text)} >= {"pipeline_health", "pipeline_day_runs"}
 
 
-def test_metrics_of_a_store_that_cannot_be_read_say_that_and_no_zeros(get, service):
+def test_metrics_of_an_unreadable_store_say_so_and_contain_no_zeros(get, service):
     service.says = StoreError("damaged")
     text = get("/metrics").text
     assert "pipeline_store_readable 0.0" in text
@@ -112,7 +112,7 @@ def test_the_overview_shows_every_spider_and_what_is_wrong(get, service):
     assert get("/style.css").headers["Content-Type"].startswith("text/css")
 
 
-def test_the_overview_of_an_empty_or_broken_service_is_a_page_too(get, service):
+def test_the_overview_works_for_an_empty_or_broken_service(get, service):
     assert "No spiders" in get("/").text
     service.says = StoreError("damaged")
     assert "cannot be read" in get("/").text
@@ -143,7 +143,7 @@ def test_head_answers_like_get_without_the_body(get):
     assert (response.status_code, response.content, response.headers["Content-Length"]) == (200, b"", "3")
 
 
-def test_nothing_can_be_changed(get):
+def test_other_methods_than_get_and_head_are_refused(get):
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         response = get("/status.json", method=method, data=b"x")
         assert response.status_code == 405

@@ -42,7 +42,7 @@ def test_a_feed_reader_reads_how_runs_ended(feed, port):
     assert found.entries[0].updated_parsed > found.entries[1].updated_parsed
 
 
-def test_scraped_text_is_text_in_a_feed_and_no_secret_is_in_it(feed):
+def test_a_feed_escapes_scraped_text_and_contains_no_secret(feed):
     for path in ("/feed.atom", "/spiders/books/feed.atom"):
         found, answer = feed(path)
         assert answer.headers["Content-Type"].startswith("application/atom+xml")

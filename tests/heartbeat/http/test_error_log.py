@@ -14,7 +14,7 @@ def record_of(error):
         return logging.makeLogRecord({"msg": "x", "exc_info": (type(caught), caught, caught.__traceback__)})
 
 
-def test_what_a_client_sent_wrong_is_left_out_and_the_rest_is_one_line_now_and_then():
+def test_client_errors_are_not_logged_and_others_are_one_line_at_most_once_a_minute():
     now = [0.0]
     log = ErrorLogFilter(every_s=60, clock=lambda: now[0])
     assert not log.filter(record_of(BadStatusLine("rubbish")))

@@ -100,7 +100,7 @@ async def running_loop():
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-def test_requests_of_many_that_wait_for_their_turn_are_kept_once(start, run):
+def test_a_request_that_waits_for_its_turn_is_in_memory_once(start, run):
     heartbeat = start(limits=ServerLimits(connections=CROWD))
     request = b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + ZEROS[:40_000]
     go = threading.Event()
@@ -120,7 +120,7 @@ def test_requests_of_many_that_wait_for_their_turn_are_kept_once(start, run):
     assert kept < ServerLimits().unanswered_bytes
 
 
-def test_a_body_without_end_is_cut_off_before_it_takes_memory(port):
+def test_an_endless_body_is_cut_off_before_it_fills_memory(port):
     head = b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     sent = 0
     with socket.create_connection(port.address, 10) as sock, contextlib.suppress(ConnectionError):
@@ -145,14 +145,14 @@ def test_a_form_is_urlencoded_utf8_without_a_coding(port, caplog, headers, statu
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_a_form_that_is_too_long_or_too_rich_is_refused(port):
+def test_a_form_that_is_too_long_or_has_too_many_fields_is_refused(port):
     url = f"http://127.0.0.1:{port.address[1]}/enter"
     assert requests.post(url, data={"token": "x" * 20_000}, timeout=10).status_code == 413
     assert requests.post(url, data=iter([b"token=" + b"x" * 20_000]), headers={"Content-Type": FORM}, timeout=10).status_code == 413
     assert requests.post(url, data="&".join(f"f{n}=1" for n in range(50)), headers={"Content-Type": FORM}, timeout=10).status_code == 400
 
 
-def test_a_refused_body_is_no_second_request(port):
+def test_a_refused_body_is_not_read_as_a_second_request(port):
     smuggled = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answer = exchange(port.address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled)
     assert answer.count(b"HTTP/1.1 ") == 1

@@ -141,7 +141,7 @@ def test_a_beat_url_without_https_is_refused(settings, monkeypatch):
         send_beat(Secret("env", "BEAT"), "success", "")
 
 
-def test_too_many_beats_are_dropped_not_kept(settings, caplog):
+def test_too_many_beats_are_dropped(settings, caplog):
     async def story():
         async with fake_switch() as switch:
             beats = notifier(settings(spider=f'beat = "{switch.url}"'))
@@ -154,7 +154,7 @@ def test_too_many_beats_are_dropped_not_kept(settings, caplog):
     assert "too many beats are pending" in caplog.text
 
 
-def test_the_service_sends_beats_and_failing_is_a_failure(settings):
+def test_the_service_sends_beats_and_reports_failing_as_a_failure(settings):
     async def story():
         async with fake_switch() as switch:
             says = [empty(), empty() | {"health": "degraded", "reasons": ["late"]},

@@ -72,7 +72,7 @@ def test_a_bare_line_feed_inside_a_head_with_carriage_returns_is_refused(heartbe
     assert answers.readline().startswith(b"HTTP/1.0 400")
 
 
-def test_the_body_after_a_head_with_bare_line_feeds_is_left_as_it_is():
+def test_the_body_after_a_head_with_bare_line_feeds_is_not_changed():
     normalizer = LineFeedNormalizer()
     assert normalizer.feed(b"POST / HTTP/1.1\nContent-Length: 5\r\n") == b""
     assert normalizer.feed(b"\na\nb") == b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb"
@@ -89,7 +89,7 @@ def test_text_that_might_have_become_http_is_answered_as_text(start, sent, lines
             assert answers.readline() == (b"pong\n" if line is None else STAMP + line + b"\n")
 
 
-def test_blank_lines_without_end_are_lines(heartbeat, connect):
+def test_endless_blank_lines_are_answered_as_lines(heartbeat, connect):
     sock, answers = connect()
     sock.sendall(b"\n" * 1000)
     assert [answers.readline() for _ in range(1000)] == [STAMP + b"\n"] * 1000

@@ -23,7 +23,7 @@ def lines(answers, number):
     return [answers.readline().decode().removesuffix("\n") for _ in range(number)]
 
 
-def test_any_text_comes_back_with_the_date_and_time_of_the_settings_zone(connect):
+def test_any_text_is_echoed_with_the_date_and_time_in_the_settings_zone(connect):
     sock, answers = connect()
     sock.sendall("hello\n你好, Welt\r\n  spaced  \n\n".encode())
     assert lines(answers, 4) == [f"{STAMP} hello", f"{STAMP} 你好, Welt", f"{STAMP}   spaced  ", f"{STAMP} "]
@@ -36,7 +36,7 @@ def test_the_server_never_speaks_first(connect):
         sock.recv(1)
 
 
-def test_a_line_without_its_newline_is_answered_after_some_quiet(connect):
+def test_a_line_without_its_newline_is_answered_after_some_silence(connect):
     sock, answers = connect()
     sock.sendall(b"hi")
     assert lines(answers, 1) == [f"{STAMP} hi"]
@@ -74,7 +74,7 @@ def test_a_half_closed_connection_gets_every_answer_in_order(connect):
     assert json.loads(got[0])["schema"] == 1
 
 
-def test_control_characters_and_invalid_utf8_come_back_escaped(connect):
+def test_control_characters_and_invalid_utf8_are_echoed_escaped(connect):
     sock, answers = connect()
     sock.sendall(b"\x1b[2J\x00\tx\x7f\xff\xc2\x9b\xe2\x82\n" + "ok \u202eko\u2066 \u0639 e\u0301\n".encode())
     assert lines(answers, 2) == [f"{STAMP} \\x1b[2J\\x00\tx\\x7f\\xff\\x9b\\xe2\\x82",
@@ -104,7 +104,7 @@ def test_help_names_every_command_in_one_line(connect):
     assert after == "pong"
 
 
-def test_words_tell_what_the_snapshot_says(connect, service):
+def test_each_command_answers_from_the_snapshot(connect, service):
     service.says = empty() | {
         "health": "degraded", "reasons": ["books: late", "outbox: 1 parked"],
         "spiders": {"books": spider_status(health="degraded", reasons=["late"], proxy="office"),
@@ -135,7 +135,7 @@ def test_words_tell_what_the_snapshot_says(connect, service):
     ]
 
 
-def test_no_scraped_text_can_make_a_second_line(connect, service):
+def test_scraped_text_cannot_add_a_second_line(connect, service):
     nasty = "a\nb\r\x1b]0;x\x07\u2028\x85c"
     service.says = empty() | {
         "health": "degraded", "reasons": [nasty],
@@ -150,7 +150,7 @@ def test_no_scraped_text_can_make_a_second_line(connect, service):
     assert not any(re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]", line) for line in got)
 
 
-def test_watch_tells_each_change_until_the_client_says_something(connect, service):
+def test_watch_reports_each_change_until_the_client_sends_something(connect, service):
     sock, answers = connect()
     sock.sendall(b"watch\n")
     assert lines(answers, 1) == ["watching, ok"]
@@ -230,7 +230,7 @@ def test_many_questions_at_once_read_the_store_once(run, connect, service):
     assert service.asked <= 2
 
 
-def test_a_store_that_does_not_answer_is_failing_and_nobody_waits_for_ever(run, start, connect, service):
+def test_a_store_that_does_not_answer_is_reported_as_failing_in_time(run, start, connect, service):
     async def block():
         service.blocked_until = asyncio.Event()
 
@@ -294,7 +294,7 @@ def test_a_client_that_never_stops_sending_is_cut_off(connect):
         flood()
 
 
-def test_a_client_that_never_reads_is_held_back_then_cut_off(start, connect):
+def test_a_client_that_never_reads_is_paused_then_cut_off(start, connect):
     heartbeat = start(limits=ServerLimits(stalled_s=0.3, idle_s=0.5))
     sock, _ = connect(heartbeat.address)
     sock.settimeout(20)

@@ -37,7 +37,7 @@ def silent(address, *datagrams):
         return sock.recv(65535) == b"pong\n"
 
 
-def test_the_same_words_are_answered(ask):
+def test_datagrams_get_the_same_answers_as_lines(ask):
     assert ask("ping") == "pong"
     assert ask("health") == "ok"
     assert ask("hello\n") == f"{STAMP} hello"
@@ -84,7 +84,7 @@ def test_a_token_bucket_fills_again_up_to_twice_its_rate():
     assert [bucket.take(1000.0) for _ in range(5)].count(True) == 4
 
 
-def test_datagrams_are_off_unless_asked_for(heartbeat):
+def test_datagrams_are_off_by_default(heartbeat):
     with pytest.raises(HeartbeatError) as caught:
         HeartbeatClient(*heartbeat.address).ask_datagram("ping", timeout_s=0.3)
     assert caught.value.retry

@@ -108,7 +108,7 @@ def test_a_spider_whose_last_run_succeeded_in_time_is_ok(tell, ran):
     assert books["last_run"]["progress"]["items"] == 40
 
 
-def test_one_failed_run_degrades_and_says_why_on_one_line(tell, ran):
+def test_one_failed_run_degrades_the_status_with_a_one_line_reason(tell, ran):
     ran(1.2)
     ran(0.2, Outcome.FAILED, "login refused\nsaw: \x1b[31mcaptcha")
     found = tell()
@@ -117,7 +117,7 @@ def test_one_failed_run_degrades_and_says_why_on_one_line(tell, ran):
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED])
-def test_as_many_failures_in_a_row_as_alerts_count_are_failing(tell, ran, outcome):
+def test_as_many_failures_in_a_row_as_alerts_after_are_failing(tell, ran, outcome):
     ran(1.4)
     for hours in (0.9, 0.6, 0.3):
         ran(hours, outcome, "no")
@@ -136,7 +136,7 @@ def test_more_failures_than_a_snapshot_shows_are_counted_all_the_same(tell, ran)
     assert books["last_success"] == "2026-11-21T07:18:41+08:00"
 
 
-def test_a_success_ends_the_row_of_failures(tell, ran):
+def test_a_success_resets_the_failures_in_a_row(tell, ran):
     ran(0.9, Outcome.FAILED, "no")
     ran(0.4)
     assert health(tell()) == "ok"
@@ -175,7 +175,7 @@ def test_a_spider_that_never_succeeded_is_late_once_the_service_missed_its_slot(
         "degraded: books: late: due 2026-11-22T16:00:00+08:00, last success never")
 
 
-def test_a_run_at_work_is_late_only_beyond_its_time_limit(tell, ran, store):
+def test_a_running_run_is_late_only_beyond_its_time_limit(tell, ran, store):
     ran(3)
     claimed = claim_slot(store, "books", "now", due_at=NOW, reason="schedule", now=NOW)
     start_run(store, claimed.id, owner="me", now=NOW, limit=9)
@@ -189,7 +189,7 @@ def test_the_grace_can_be_set(tell, ran, settings):
     assert "late" in health(tell())
 
 
-def test_a_schedulers_overdue_slot_is_late_without_a_timetable(tell):
+def test_an_overdue_slot_is_late_without_due_times(tell):
     assert health(tell(next_slots={"books": NOW - timedelta(minutes=59)}, due_after=None)) == "ok"
     assert "late" in health(tell(next_slots={"books": NOW - timedelta(minutes=61)}, due_after=None))
     assert health(tell(due_after=None)) == "ok"
@@ -208,7 +208,7 @@ def test_a_suspect_run_is_a_reason(tell, ran, store):
     assert health(tell()).startswith("degraded: books: run 1 is suspect")
 
 
-def test_a_run_at_work_shows_with_what_it_has_done(tell, store):
+def test_a_running_run_is_shown_with_its_progress(tell, store):
     claimed = claim_slot(store, "gone", "now", due_at=NOW, reason="manual", now=NOW)
     run = start_run(store, claimed.id, owner="me", now=NOW, limit=9)
     report_progress(store, run, Progress(pages=3, waiting=8), now=NOW)
@@ -249,7 +249,7 @@ def test_downloads_that_wait_or_failed_are_counted(tell, store):
     assert tell()["downloads"] == {"waiting": 2, "failed": 1, "active": []}
 
 
-def test_files_under_way_are_told_as_their_run_last_reported_them(tell, store):
+def test_active_downloads_are_shown_as_their_run_last_reported_them(tell, store):
     claimed = claim_slot(store, "books", "now", due_at=NOW, reason="schedule", now=NOW)
     run = start_run(store, claimed.id, owner="me", now=NOW, limit=9)
     report_progress(store, run, Progress(), [Transfer("a.pdf", 30, 100, 10.04), Transfer("b.pdf", 5, None, 0.0)], now=NOW)
@@ -307,7 +307,7 @@ def test_the_worst_state_wins():
     assert worst(["ok", "failing", "degraded"]) == "failing"
 
 
-def test_the_schema_file_is_the_shape():
+def test_the_schema_file_matches_the_types():
     file = Path(schema.__file__).with_name("status.schema.json")
     wanted = json.dumps(json_schema(), indent=2) + "\n"
     if os.environ.get("WRITE_SCHEMA"):
@@ -328,7 +328,7 @@ def test_a_snapshot_with_history_equals_one_without_and_misses_no_new_run(tell, 
     assert tell(now=NOW + timedelta(days=2), history=history)["spiders"]["books"]["day"]["runs"] == {}
 
 
-def test_new_settings_mask_what_was_read_before_them(store, settings, ran):
+def test_new_settings_mask_runs_that_were_read_before(store, settings, ran):
     ran(1, Outcome.FAILED, "it said hush")
     history = RunHistory()
 

@@ -11,7 +11,7 @@ from pipeline.store.health import write_probe
 from tests.heartbeat.conftest import NOW, empty
 
 
-def test_a_database_that_takes_no_write_is_failing(tmp_path):
+def test_a_database_that_cannot_be_written_is_failing(tmp_path):
     store = open_store(tmp_path / "var")
     write_probe.write_pulse(store, now=NOW)
     write_probe.write_pulse(store, now=NOW)

@@ -76,7 +76,7 @@ def test_a_digest_with_attachments_carries_a_signature_that_others_verify(store,
 
 
 @pytest.mark.parametrize("body", [b"", b"\r\n\r\n", b"a\r\n\r\n\r\n", b"a", b"a\r\n\r\nb \r\n", b"x" * 70_000 + b"\r\n" * 40_000 + b"y\r\n\r\n"])
-def test_every_kind_of_body_end_is_hashed_as_the_standard_says(body) -> None:
+def test_every_kind_of_body_end_is_hashed_as_rfc_6376_says(body) -> None:
     content = b"From: a@example.com\r\nSubject:  two\r\n  lines\t x \r\n\r\n" + body
     assert verified(Signer("example.com", "mail", pem(RSA)).header(io.BytesIO(content), at=NOW) + content)
 
@@ -103,12 +103,12 @@ def test_a_large_message_is_signed_in_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "no key", pem(rsa.generate_private_key(public_exponent=65537, key_size=1024))[:300]])
-def test_a_key_that_cannot_sign_is_said(key) -> None:
+def test_a_key_that_cannot_sign_is_reported(key) -> None:
     with pytest.raises(MailError, match=r"mail.dkim.key: not a private key"):
         Signer("example.com", "mail", key)
 
 
-def test_a_key_that_is_not_there_is_said_when_a_digest_is_made(store, site, signed, tmp_path) -> None:
+def test_a_missing_key_is_reported_when_a_digest_is_built(store, site, signed, tmp_path) -> None:
     site.run({"1": {"title": "x"}})
     settings = signed()
     (tmp_path / "dkim.pem").unlink()

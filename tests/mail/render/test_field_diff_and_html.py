@@ -55,7 +55,7 @@ def text_of(mail: EmailMessage, kind: str = "plain") -> str:
     return part.get_content().replace("\r\n", "\n")
 
 
-def test_a_field_of_html_is_shown_as_html_and_told_as_text(site, mail_of) -> None:
+def test_an_html_field_is_shown_as_html_and_as_plain_text(site, mail_of) -> None:
     site.run({"1": {"title": "Tides", "url": "https://tides.test/today/", "body": BODY}})
     mail = mail_of()
     html = re.sub(r' (style|rel)="[^"]*"', "", text_of(mail, "html"))
@@ -68,7 +68,7 @@ def test_a_field_of_html_is_shown_as_html_and_told_as_text(site, mail_of) -> Non
     assert BODY.replace('"', '""') in attached  # the table has the field as it is
 
 
-def test_html_that_tries_anything_keeps_its_words_only(site, mail_of) -> None:
+def test_hostile_html_keeps_its_text_only(site, mail_of) -> None:
     site.run({"1": {"title": "Evil", "url": "https://good.test/", "body": HOSTILE}})
     mail = mail_of()
     html = text_of(mail, "html")
@@ -81,7 +81,7 @@ def test_html_that_tries_anything_keeps_its_words_only(site, mail_of) -> None:
     assert "  body: \n    jsbankgo\n    in\n    styled evil\n    {{ 7 * 7 }}\n" in text_of(mail)
 
 
-def test_a_change_of_html_is_told_by_its_words_and_one_of_its_markup_as_such(site, mail_of) -> None:
+def test_a_change_of_html_is_shown_by_its_text_and_a_change_of_markup_is_named(site, mail_of) -> None:
     site.run({"1": {"title": "Tides", "body": BODY}, "2": {"title": "Same", "body": "<p>one <b>two</b></p>"}})
     mail_of()
     site.run({"1": {"title": "Tides", "body": BODY.replace("42", "57")}, "2": {"title": "Same", "body": "<p>one <i>two</i></p>"}})
@@ -102,7 +102,7 @@ def test_a_title_of_html_is_its_text(site, mail_of) -> None:
     "<textarea>", "</title>", "text ", "<h1>", "<x-y>", "<![CDATA[", "]]>", "<mglyph>", "<annotation-xml encoding='text/html'>"]),
     max_size=30).map("".join), st.integers(1, 40))
 @example(source="<A/TITLE>", limit=1)
-def test_whatever_comes_in_only_harmless_elements_come_out(source, limit) -> None:
+def test_only_harmless_elements_remain_of_any_html(source, limit) -> None:
     out = str(sanitised(source, base="https://site.test/", limit=limit))
     document = lxml.html.document_fromstring(f"<div>{out}</div>")
     elements = [element for element in document.iter() if element.tag not in ("html", "body")]
@@ -122,7 +122,7 @@ def test_a_megabyte_of_nested_elements_costs_little() -> None:
 LINES = [f"Clause {number}: the tenant pays the rent on day {number} of the month." for number in range(60)]
 
 
-def test_a_watched_page_tells_each_place_that_changed_word_by_word(site, store, settings, mail_of) -> None:
+def test_a_watched_page_shows_each_changed_place_word_by_word(site, store, settings, mail_of) -> None:
     url = "https://terms.test/"
     site.run({url: {"url": url, "name": "Terms", "text": "\n".join(LINES)}})
     mail_of()
@@ -152,7 +152,7 @@ def test_very_many_places_are_cut_and_counted(site, mail_of) -> None:
 
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=12), st.lists(st.sampled_from("abcdef"), max_size=12))
-def test_the_places_of_two_texts_tell_of_every_line_that_differs(old, new) -> None:
+def test_the_places_of_two_texts_cover_every_line_that_differs(old, new) -> None:
     found, _ = places("\n".join(["same", *old, "end"]), "\n".join(["same", *new, "end"]))
     assert (found == []) == (old == new)
     gone = [span.text for place in found for span in place.spans if span.kind == "old"]

@@ -57,7 +57,7 @@ TEMPORARY, FOR_GOOD = "451 4.3.0 come back later", "554 5.7.0 never"
 
 @pytest.mark.parametrize("stage", BEFORE)
 @pytest.mark.parametrize("reply", [TEMPORARY, FOR_GOOD])
-def test_refused_before_the_message_it_waits_and_comes_once(  # noqa: PLR0917  pytest hands them in by name
+def test_a_refusal_before_the_message_makes_it_wait_and_arrive_once(  # noqa: PLR0917  pytest hands them in by name
         stage, reply, server, deliver, enqueue, store) -> None:
     """A login or a server can be corrected: not even a 5xx gives a message up here."""
     message_id = enqueue(to=TO)
@@ -75,7 +75,7 @@ def test_refused_before_the_message_it_waits_and_comes_once(  # noqa: PLR0917  p
 
 @pytest.mark.parametrize("stage", [*BEFORE, "MAIL", "RCPT", "DATA", "END"])
 @pytest.mark.parametrize("silent", [False, True])
-def test_cut_off_or_left_in_silence_it_waits_and_comes_once(  # noqa: PLR0917  pytest hands them in by name
+def test_a_broken_or_silent_connection_makes_it_wait_and_arrive_once(  # noqa: PLR0917  pytest hands them in by name
         stage, silent, server, deliver, enqueue, store) -> None:
     message_id = enqueue(to=TO)
     fault = Fault(stage, hang_up=not silent, times=1)
@@ -92,7 +92,7 @@ def test_cut_off_or_left_in_silence_it_waits_and_comes_once(  # noqa: PLR0917  p
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_taken_and_its_answer_lost_it_comes_twice_and_that_is_said(silent, server, deliver, enqueue, store) -> None:
+def test_a_lost_reply_makes_it_arrive_twice_and_the_outbox_says_so(silent, server, deliver, enqueue, store) -> None:
     message_id = enqueue(to=TO)
     fault = Fault("END", hang_up=not silent, times=1, keep=True)
     server.faults.append(fault)
@@ -106,7 +106,7 @@ def test_taken_and_its_answer_lost_it_comes_twice_and_that_is_said(silent, serve
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "DATA", "END"])
-def test_put_off_as_a_whole_it_comes_once_later(stage, server, deliver, enqueue, store) -> None:
+def test_a_deferred_message_arrives_once_later(stage, server, deliver, enqueue, store) -> None:
     message_id = enqueue(to=TO)
     server.faults.append(Fault(stage, TEMPORARY, times=1))
     first = deliver()
@@ -118,7 +118,7 @@ def test_put_off_as_a_whole_it_comes_once_later(stage, server, deliver, enqueue,
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "DATA", "END"])
-def test_refused_for_good_as_a_whole_it_is_parked_until_somebody_retries(  # noqa: PLR0917  pytest hands them in by name
+def test_a_permanently_refused_message_is_parked_until_retry(  # noqa: PLR0917  pytest hands them in by name
         stage, server, deliver, enqueue, store, clock) -> None:
     message_id = enqueue(to=TO)
     server.faults.append(Fault(stage, FOR_GOOD, times=1))
@@ -135,7 +135,7 @@ def test_refused_for_good_as_a_whole_it_is_parked_until_somebody_retries(  # noq
 
 @pytest.mark.parametrize("address", TO)
 @pytest.mark.parametrize("reply", [TEMPORARY, FOR_GOOD])
-def test_one_recipient_refused_is_nobody_elses_trouble(  # noqa: PLR0917  pytest hands them in by name
+def test_one_refused_recipient_does_not_affect_the_others(  # noqa: PLR0917  pytest hands them in by name
         address, reply, server, deliver, enqueue, store) -> None:
     message_id = enqueue(to=TO)
     server.faults.append(Fault("RCPT", reply, address=address, times=1))
@@ -151,7 +151,7 @@ def test_one_recipient_refused_is_nobody_elses_trouble(  # noqa: PLR0917  pytest
     assert answers == {to: (put_off or to != address, 554 if not put_off and to == address else 250) for to in TO}
 
 
-def test_greylisted_for_hours_it_comes_once_and_gives_up_after_max_age(server, deliver, enqueue, store, clock: Clock) -> None:
+def test_a_greylisted_message_arrives_once_or_is_parked_after_max_age(server, deliver, enqueue, store, clock: Clock) -> None:
     message_id = enqueue(to=TO[:1])
     server.faults.append(Fault("RCPT", "450 4.2.0 Greylisted", times=4))
     for _ in range(4):
@@ -166,7 +166,7 @@ def test_greylisted_for_hours_it_comes_once_and_gives_up_after_max_age(server, d
     assert "parked: a@example.com: 450 4.2.0 Greylisted" in str(last)
 
 
-def test_a_server_that_takes_seven_bits_only_gets_chinese_all_the_same(store, site, settings_from, clock) -> None:
+def test_a_seven_bit_server_gets_chinese_text_correctly(store, site, settings_from, clock) -> None:
     from pipeline.mail.digest import build
     from pipeline.store.mail import digests
 
@@ -182,7 +182,7 @@ def test_a_server_that_takes_seven_bits_only_gets_chinese_all_the_same(store, si
         assert not {"BODY=8BITMIME", "SMTPUTF8"}.intersection(old.received[0].options)
 
 
-def test_too_large_for_the_server_it_is_parked_before_anything_is_sent(store, enqueue, clock) -> None:
+def test_a_message_too_large_for_the_server_is_parked_before_it_is_sent(store, enqueue, clock) -> None:
     message_id = enqueue(content=b"Subject: big\r\n\r\n" + b"x" * 5000 + b"\r\n")
     with SmtpServer(max_bytes=2000) as small:
         transport = SmtpTransport("127.0.0.1", small.port, security="none", timeout_s=10)

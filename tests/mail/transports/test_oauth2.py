@@ -61,7 +61,7 @@ def test_a_refresh_token_becomes_an_access_token_that_logs_in(settings, tokens, 
     assert asked == {"grant_type": "refresh_token", "refresh_token": tokens.refresh, "client_id": "app-1", "client_secret": "app s3cret"}
 
 
-def test_a_consent_that_was_taken_back_is_said_without_any_secret(settings, tokens) -> None:
+def test_a_revoked_consent_is_reported_without_any_secret(settings, tokens) -> None:
     with pytest.raises(MailError, match=r"mail\.oauth2: the token server answered 400: invalid_grant about \*\*\*\*; .*mail login") as caught:
         access_token(settings(refresh="1//stale-tok3n").mail.oauth2)
     assert caught.value.retry  # messages wait for the new login
@@ -75,14 +75,14 @@ def test_a_consent_that_was_taken_back_is_said_without_any_secret(settings, toke
     ((200, b"<html>login</html>"), "answered 200 without JSON"), ((502, b"[]"), "answered 502: no token"),
     ((200, b'{"access_token": "two words"}'), "no token"), ((200, b'{"access_token": "' + b"x" * 100_000 + b'"}'), "without JSON"),
     ((302, b"{}"), "answered 302")])
-def test_whatever_else_a_token_server_says_is_an_error_that_can_pass(answer, says, settings, tokens) -> None:
+def test_any_other_error_of_a_token_server_is_temporary(answer, says, settings, tokens) -> None:
     tokens.answer = answer
     with pytest.raises(MailError, match=says) as caught:
         access_token(settings(refresh=tokens.refresh).mail.oauth2)
     assert caught.value.retry
 
 
-def test_a_token_server_that_is_down_and_a_login_that_was_never_made_are_said(settings, tokens) -> None:
+def test_a_token_server_that_is_down_and_a_missing_login_are_reported(settings, tokens) -> None:
     with pytest.raises(MailError, match=r"cannot be reached: ConnectionError; check the network"):
         access_token(settings(refresh="x", url="http://127.0.0.1:1/").mail.oauth2)
     (Path(settings().folder) / "mail-token").unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def test_a_refresh_token_that_changes_is_kept_for_its_owner_only(settings, token
 @pytest.mark.parametrize(("mail", "says"), [
     ('provider = "qq"', r'oauth2 needs token_url, authorize_url and scope, or provider = "gmail"'),
     ('provider = "gmail"\npassword = { env = "X" }', "give password or oauth2, not both")])
-def test_settings_that_do_not_fit_together_are_said(mail, says, settings_from) -> None:
+def test_contradictory_oauth2_settings_are_reported(mail, says, settings_from) -> None:
     table = '\nuser = "me"\n[mail.oauth2]\nclient_id = "x"\nrefresh_token = { file = "t" }\n'
     with pytest.raises(SettingsError, match=says):
         settings_from(mail=mail + table)
@@ -131,7 +131,7 @@ def consenting(settings: Settings, visit: Callable[[dict[str, str]], None], *, w
     return said, ended
 
 
-def test_a_login_in_the_browser_brings_the_refresh_token_home(settings, tokens, tmp_path) -> None:
+def test_a_login_in_the_browser_saves_the_refresh_token(settings, tokens, tmp_path) -> None:
     def visit(query: dict[str, str]) -> None:
         tokens.challenge = query["code_challenge"]
         assert (query["response_type"], query["code_challenge_method"], query["access_type"]) == ("code", "S256", "offline")
@@ -149,7 +149,7 @@ def test_a_login_in_the_browser_brings_the_refresh_token_home(settings, tokens, 
     assert access_token(settings().mail.oauth2) == tokens.access
 
 
-def test_a_refused_consent_and_none_at_all_are_said(settings, tokens) -> None:
+def test_a_refused_and_a_missing_consent_are_reported(settings, tokens) -> None:
     def refuse(query: dict[str, str]) -> None:
         urlopen(f"{query['redirect_uri']}?error=access_denied&state={query['state']}", timeout=10).close()
 
@@ -160,6 +160,6 @@ def test_a_refused_consent_and_none_at_all_are_said(settings, tokens) -> None:
     assert tokens.asked == []
 
 
-def test_there_is_nothing_to_log_in_with_where_no_oauth2_is_set(settings_from) -> None:
+def test_mail_login_without_oauth2_settings_is_an_error(settings_from) -> None:
     with pytest.raises(UsageError, match=r"there is no \[mail.oauth2\]"):
         log_in(settings_from().mail, say=lambda _line: None)

@@ -55,7 +55,7 @@ def test_a_command_gets_sender_recipients_and_the_message_with_unix_line_ends(se
     assert (tmp_path / "body").read_bytes() == PLAIN.replace(b"\r\n", b"\n")
 
 
-def test_what_a_command_says_by_its_exit_code_decides_whether_it_is_tried_again(sendmail, body, message_to) -> None:
+def test_the_exit_code_of_a_command_decides_about_a_retry(sendmail, body, message_to) -> None:
     refused, = sendmail(67).deliver(message_to("a@example.com"), body)
     assert (refused.accepted, refused.retry) == (False, False)
     assert refused.text == "no such user (exit code 67: said \ufffd[31m something)"
@@ -73,7 +73,7 @@ def test_a_command_that_hangs_without_reading_is_ended(message_to, tmp_path) -> 
         transport.deliver(message_to("a@example.com"), large)
 
 
-def test_a_command_that_is_not_there_is_said_before_and_while_sending(body, message_to) -> None:
+def test_a_missing_command_is_reported_by_check_and_while_sending(body, message_to) -> None:
     transport = SendmailTransport(["/nowhere/sendmail"])
     for ask in (transport.connect, lambda: transport.deliver(message_to("a@example.com"), body)):
         with pytest.raises(MailError, match="sendmail: there is no such program"):
@@ -98,7 +98,7 @@ def test_a_token_is_the_first_line_a_command_prints(tmp_path) -> None:
 @pytest.mark.parametrize(("command", "says"), [
     (["false"], "ended with code 1"), (["true"], "printed no token"), (["echo", "two words"], "printed no token"),
     (["sleep", "1000"], r"printed no token within 0\.2 s"), (["/nowhere"], "no such program")])
-def test_what_is_wrong_with_a_token_command_is_said_without_what_it_printed(command, says) -> None:
+def test_a_failing_token_command_is_reported_without_its_output(command, says) -> None:
     with pytest.raises(MailError, match=says) as caught:
         token_from_command(command, timeout_s=0.2 if command[0] == "sleep" else 10)
     assert "two words" not in str(caught.value)
@@ -128,7 +128,7 @@ def test_a_token_logs_in_and_is_never_shown(authority, body, message_to) -> None
         assert base64.b64encode(secret.encode()).decode() not in said
 
 
-def test_a_server_without_xoauth2_is_said(authority, body, message_to) -> None:
+def test_a_server_without_xoauth2_is_reported(authority, body, message_to) -> None:
     with SmtpServer(users={"me": "x"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", token=lambda: "t"),
                                   ca_file=str(authority.ca_file), timeout_s=5)
@@ -136,7 +136,7 @@ def test_a_server_without_xoauth2_is_said(authority, body, message_to) -> None:
             transport.deliver(message_to("a@example.com"), body)
 
 
-def test_no_more_messages_than_wanted_leave_in_any_hour(store, enqueue, clock) -> None:
+def test_at_most_per_hour_messages_are_sent_in_any_hour(store, enqueue, clock) -> None:
     for number in range(5):
         enqueue(name=str(number))
     transport = MaildirTransport(store.data_dir / "mail")
@@ -155,7 +155,7 @@ def test_no_more_messages_than_wanted_leave_in_any_hour(store, enqueue, clock) -
     assert stored.list_messages(store) == []
 
 
-def test_greylisting_puts_off_and_then_accepts(store, enqueue, clock) -> None:
+def test_greylisting_defers_and_then_accepts(store, enqueue, clock) -> None:
     enqueue(to=("a@example.com", "b@example.com"))
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.0 Greylisted, see http://postgrey.schweikert.ch/", times=2)]

@@ -76,7 +76,7 @@ def test_tls_with_a_login_and_a_verified_certificate(security, implicit, authori
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
 @pytest.mark.parametrize(("how", "why"), [
     ({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch"), (None, "self-signed|unable to get")])
-def test_a_certificate_that_is_not_to_be_trusted_stops_everything(  # noqa: PLR0917  pytest hands them in by name
+def test_an_untrusted_certificate_stops_the_delivery(  # noqa: PLR0917  pytest hands them in by name
         security, implicit, how, why, authority, body, message_to) -> None:
     with SmtpServer(tls=authority.context(**(how or {})), implicit=implicit) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security=security, timeout_s=5,
@@ -87,7 +87,7 @@ def test_a_certificate_that_is_not_to_be_trusted_stops_everything(  # noqa: PLR0
     assert not server.received
 
 
-def test_a_wrong_password_is_said_and_not_shown(authority, body, message_to) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(authority, body, message_to) -> None:
     with SmtpServer(users={"me": "right"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", password=lambda: "wr0ng!"),
                                   ca_file=str(authority.ca_file), timeout_s=5)
@@ -97,7 +97,7 @@ def test_a_wrong_password_is_said_and_not_shown(authority, body, message_to) -> 
     assert "wr0ng!" not in str(caught.value)
 
 
-def test_a_login_that_is_wanted_and_not_set_is_said(body, message_to) -> None:
+def test_a_required_login_that_is_not_set_is_reported(body, message_to) -> None:
     with SmtpServer(users={"me": "right"}) as server, pytest.raises(MailError, match=r"requires a login.*user and password"):
         plain(server).deliver(message_to("a@example.com"), body)
 
@@ -111,19 +111,19 @@ def test_a_missing_password_variable_keeps_the_message_waiting(body, message_to)
     assert caught.value.retry
 
 
-def test_starttls_that_is_not_offered_is_never_gone_without(body, message_to) -> None:
+def test_without_an_offer_of_starttls_delivery_fails(body, message_to) -> None:
     with SmtpServer() as server, pytest.raises(MailError, match=r"does not offer STARTTLS"):
         SmtpTransport("127.0.0.1", server.port, security="starttls", timeout_s=5).deliver(
             message_to("a@example.com"), body)
     assert not server.received
 
 
-def test_tls_where_the_server_speaks_plainly_says_that_port_and_security_do_not_fit(body, message_to) -> None:
+def test_tls_to_a_plain_port_says_that_port_and_security_do_not_match(body, message_to) -> None:
     with SmtpServer() as server, pytest.raises(MailError, match=r"TLS failed.*port and security"):
         SmtpTransport("127.0.0.1", server.port, security="tls", timeout_s=5).deliver(message_to("a@example.com"), body)
 
 
-def test_a_server_that_is_down_is_said_with_its_address(body, message_to) -> None:
+def test_a_server_that_is_down_is_reported_with_its_address(body, message_to) -> None:
     with SmtpServer() as server:
         pass
     with pytest.raises(MailError, match=rf"^127\.0\.0\.1:{server.port}: connection refused; check") as caught:
@@ -131,7 +131,7 @@ def test_a_server_that_is_down_is_said_with_its_address(body, message_to) -> Non
     assert caught.value.retry
 
 
-def test_each_recipient_gets_a_word_of_its_own(body, message_to) -> None:
+def test_each_recipient_has_its_own_result(body, message_to) -> None:
     with SmtpServer() as server:
         server.faults += [Fault("RCPT", "450 4.2.1 greylisted", address="grey@example.com"),
                           Fault("RCPT", "550 5.1.1 no such user", address="gone@example.com")]
@@ -155,7 +155,7 @@ def test_after_refusals_of_all_recipients_the_connection_serves_the_next_message
     assert server.connections == 1
 
 
-def test_a_lost_answer_to_the_whole_message_is_told_as_what_it_is(body, message_to) -> None:
+def test_a_lost_reply_to_the_whole_message_is_reported_as_such(body, message_to) -> None:
     with SmtpServer() as server:
         server.faults.append(Fault("END", hang_up=True, keep=True))
         with pytest.raises(MailError, match=r"received the whole message, but its reply was lost.*same Message-ID") as caught:
@@ -164,7 +164,7 @@ def test_a_lost_answer_to_the_whole_message_is_told_as_what_it_is(body, message_
     assert len(server.received) == 1
 
 
-def test_a_message_larger_than_the_server_takes_is_not_even_begun(tmp_path, message_to) -> None:
+def test_a_message_larger_than_the_server_accepts_is_not_sent(tmp_path, message_to) -> None:
     big = tmp_path / "big.eml"
     big.write_bytes(b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" * 3000)
     with SmtpServer(max_bytes=2000) as server:
@@ -200,7 +200,7 @@ def test_an_address_with_a_line_end_reaches_nobody(address, body, message_to) ->
     assert not server.received
 
 
-def test_a_message_whose_file_is_gone_is_not_tried_again(tmp_path, message_to) -> None:
+def test_a_message_without_its_file_is_not_tried_again(tmp_path, message_to) -> None:
     with SmtpServer() as server, pytest.raises(MailError, match=r"cannot read the message: No such file") as caught:
         plain(server).deliver(message_to("a@example.com"), tmp_path / "none.eml")
     assert not caught.value.retry
@@ -228,7 +228,7 @@ def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, bo
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"\r\n.\r\n"]), max_size=8))
-def test_the_wire_form_is_what_smtplib_makes_of_the_whole_however_it_is_cut(chunks) -> None:
+def test_dot_stuffing_in_chunks_equals_that_of_smtplib(chunks) -> None:
     whole = b"".join(chunks)
     text = smtplib._fix_eols(whole.decode("latin-1")).encode("latin-1")
     expected = smtplib._quote_periods(text)
@@ -247,5 +247,5 @@ def test_the_wire_form_is_what_smtplib_makes_of_the_whole_however_it_is_cut(chun
     ({"host": "m", "security": "starttls"}, ("m", 587, "starttls")),
     ({"host": "m", "port": 2465}, ("m", 2465, "tls")),
 ])
-def test_port_and_security_follow_from_each_other_and_are_never_plain_unasked(table, expected) -> None:
+def test_port_and_security_follow_from_each_other_and_plain_text_must_be_set(table, expected) -> None:
     assert server_of(MailTable.model_validate({"from": "a@b.c", **table})) == expected

@@ -39,7 +39,7 @@ def test_any_text_is_a_key_a_value_an_address_and_an_error(store: Store, text: s
     assert len(recent_rows.downloads_of(store, "shop")) == 1
 
 
-def test_figures_past_two_thousand_million_are_added_up(store: Store) -> None:
+def test_sums_beyond_32_bits_are_correct(store: Store) -> None:
     for number in range(2):
         runs.claim_slot(store, "shop", str(number), due_at=NOW, reason="schedule", now=NOW)
         run = runs.start_run(store, None, owner="me", now=NOW, limit=9)

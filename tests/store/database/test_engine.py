@@ -37,12 +37,12 @@ def test_a_new_store_has_the_tables_that_the_migrations_make(store: Store, make:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == migrate.HEAD
 
 
-def test_a_second_opening_finds_it_made(tmp_path: Path) -> None:
+def test_a_second_opening_finds_the_tables(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     open_store(tmp_path, migrate=False).close()
 
 
-def test_many_who_open_it_first_at_once_make_it_once(tmp_path: Path) -> None:
+def test_several_first_openings_at_once_create_the_tables_once(tmp_path: Path) -> None:
     assert failures_of_four_at_once(lambda: open_store(tmp_path).close()) == []
 
 
@@ -55,19 +55,19 @@ def test_a_newer_schema_is_refused_with_the_fix(tmp_path: Path) -> None:
         open_store(tmp_path)
 
 
-def test_what_is_no_database_is_said_to_be_damaged(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "pipeline.sqlite3").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
     with pytest.raises(StoreError, match=r"damaged.*restore a backup"):
         open_store(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="data_dir"):
         open_store(tmp_path / "file" / "data")
 
 
-def test_four_writers_at_once_all_get_through(store: Store) -> None:
+def test_four_writers_at_once_all_succeed(store: Store) -> None:
     def claim(name: str) -> None:
         for number in range(25):
             runs.claim_slot(store, name, str(number), due_at=NOW, reason="schedule", now=NOW)
@@ -101,7 +101,7 @@ def test_a_file_is_written_whole_or_not_at_all(store: Store) -> None:
     assert store.files.path("a/b.txt").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_a_killed_writer_left_half_written_is_swept_where_it_was_at_work(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_writer_are_deleted(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     files = FileStore(tmp_path)

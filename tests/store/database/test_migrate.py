@@ -43,7 +43,7 @@ def has_mood(store: Store) -> bool:
         return "mood" in {column["name"] for column in inspect(connection).get_columns("runs")}
 
 
-def test_the_tables_go_forward_and_a_copy_of_before_stays(store: Store, scripts: Path) -> None:
+def test_a_migration_keeps_a_copy_of_the_old_database(store: Store, scripts: Path) -> None:
     runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
     add(scripts)
     migrate.upgrade(store, to="9999", scripts=scripts)
@@ -64,12 +64,12 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(store: Store, script
     assert [run.spider for run in runs.waiting_runs(store)] == ["shop"]
 
 
-def test_a_store_that_is_there_already_is_not_copied(store: Store) -> None:
+def test_a_store_with_the_current_schema_is_not_copied(store: Store) -> None:
     migrate.upgrade(store)
     assert not store.files.path("backups").exists()
 
 
-def test_a_store_of_the_first_version_goes_on_with_its_items(store: Store, tmp_path: Path) -> None:
+def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Path) -> None:
     """The rows are as that version wrote them: JSON as text."""
     url = store.engine.url.render_as_string(hide_password=False) if store.shared else None
     with store.write() as connection:

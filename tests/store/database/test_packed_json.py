@@ -29,7 +29,7 @@ def committed(store: Store, number: int, data: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("data", [
     {}, {"x": None}, {"x": 1}, {"links": LINKS}, {"text": "é漢\u2028" * 3000}, {"x": "a" * 399}, {"x": [[], {}, "", 0, 1.5, True] * 300}])
-def test_items_and_changes_come_back_as_they_were(store: Store, data: dict[str, Any]) -> None:
+def test_items_and_changes_are_read_as_they_were_written(store: Store, data: dict[str, Any]) -> None:
     first = committed(store, 1, {"links": LINKS[:100]})
     second = committed(store, 2, data)
     third = committed(store, 3, data)
@@ -38,7 +38,7 @@ def test_items_and_changes_come_back_as_they_were(store: Store, data: dict[str, 
     assert (new.after, changed.before, changed.after) == ({"links": LINKS[:100]}, {"links": LINKS[:100]}, data)
 
 
-def test_an_item_that_is_gone_tells_what_it_was(store: Store) -> None:
+def test_a_gone_item_keeps_its_last_values(store: Store) -> None:
     committed(store, 1, {"links": LINKS})
     runs.claim_slot(store, "docs", "2", due_at=NOW, reason="schedule", now=NOW)
     run = runs.start_run(store, None, owner="me", now=NOW, limit=1)

@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 pytestmark = pytest.mark.needs("postgres")
 
 
-def test_many_who_open_it_first_at_once_make_it_once(postgres: Postgres, tmp_path: Path) -> None:
+def test_several_first_openings_at_once_create_the_tables_once(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.new_database()
     assert failures_of_four_at_once(lambda: open_store(tmp_path, url).close()) == []
 
@@ -33,7 +33,7 @@ def test_many_who_open_it_first_at_once_make_it_once(postgres: Postgres, tmp_pat
     (("postgresql", "mysql"), "unknown kind of database 'mysql'; known: sqlite, postgresql"),
     (("postgresql://", "postgresql:/"), "is not a database URL"),
 ])
-def test_what_is_wrong_is_said_with_the_fix(postgres: Postgres, tmp_path: Path, change: tuple[str, str],
+def test_an_error_of_the_server_is_reported_with_the_fix(postgres: Postgres, tmp_path: Path, change: tuple[str, str],
                                             said: str) -> None:
     with pytest.raises(StoreError, match=said):
         open_store(tmp_path, postgres.new_database().replace(*change, 1))
@@ -46,13 +46,13 @@ def test_a_password_stays_out_of_the_message(postgres: Postgres, tmp_path: Path)
     assert "hunter2" not in str(failed.value)
 
 
-def test_a_missing_driver_is_named_with_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named_with_the_command_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StoreError, match=r"psycopg.*pip install 'crawl-to-inbox\[postgres\]'"):
         open_store(tmp_path, "postgresql://127.0.0.1/x")
 
 
-def test_an_item_of_a_run_is_there_after_the_server_crashed_and_came_back(tmp_path: Path) -> None:
+def test_a_committed_item_survives_a_crash_of_the_server(tmp_path: Path) -> None:
     own = Postgres()
     try:
         store = open_store(tmp_path, own.new_database())
@@ -68,7 +68,7 @@ def test_an_item_of_a_run_is_there_after_the_server_crashed_and_came_back(tmp_pa
         own.close()
 
 
-def test_who_only_reads_cannot_write_and_sees_one_moment(postgres: Postgres, tmp_path: Path) -> None:
+def test_a_reader_cannot_write_and_sees_one_snapshot(postgres: Postgres, tmp_path: Path) -> None:
     store = open_store(tmp_path, postgres.new_database())
     with store.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM slots").scalar() == 0
@@ -98,7 +98,7 @@ def test_a_slot_is_claimed_once_by_many_at_once(postgres: Postgres, migrated: st
         store.close()
 
 
-def test_what_the_server_knows_to_be_damaged_is_told(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+def test_damage_that_the_server_knows_of_is_reported(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
     url = postgres.new_database(migrated)
     store = open_store(tmp_path, url)
     assert store.check() == []

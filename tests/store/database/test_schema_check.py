@@ -44,14 +44,14 @@ def changed(folder: Path, statement: str) -> Path:
     return folder
 
 
-def test_no_migration_that_another_followed_was_edited_and_each_has_its_stored_store() -> None:
+def test_no_released_migration_was_edited_and_each_has_a_stored_store() -> None:
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (migrate.MIGRATIONS / "versions").glob("0*.py")}
     assert {name: digest for name, digest in found.items() if name[:4] < migrate.HEAD} == RELEASED
     assert {name[:4] for name in RELEASED} <= {path.stem for path in STORED.glob("*.sql")}
 
 
 @pytest.mark.parametrize("revision", sorted(path.stem for path in STORED.glob("*.sql")))
-def test_a_store_of_every_earlier_migration_is_brought_forward_with_what_it_holds(tmp_path: Path, revision: str) -> None:
+def test_a_store_of_every_earlier_migration_is_migrated_with_its_data(tmp_path: Path, revision: str) -> None:
     store = open_store(stored(tmp_path, revision))
     with store.read() as connection:
         assert differences(connection) == []
@@ -65,7 +65,7 @@ def test_a_store_of_every_earlier_migration_is_brought_forward_with_what_it_hold
     store.close()
 
 
-def test_a_new_store_is_what_the_code_was_written_for(store: Store) -> None:
+def test_a_new_store_has_no_difference_from_the_schema(store: Store) -> None:
     with store.read() as connection:
         assert differences(connection) == []
 
@@ -82,7 +82,7 @@ def test_another_schema_with_the_same_number_is_refused_by_name(tmp_path: Path, 
     assert "restore a backup" in caught.value.fix
 
 
-def test_an_index_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_missing_index_is_reported(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     connection = sqlite3.connect(tmp_path / "pipeline.sqlite3")
     (index,) = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL LIMIT 1").fetchone()
@@ -93,11 +93,11 @@ def test_an_index_that_is_missing_is_told(tmp_path: Path) -> None:
         open_store(tmp_path)
 
 
-def test_tables_of_others_are_theirs(tmp_path: Path) -> None:
+def test_tables_of_other_programs_are_ignored(tmp_path: Path) -> None:
     open_store(changed(tmp_path, "CREATE TABLE theirs (x)")).close()
 
 
-def test_a_database_that_was_deleted_is_not_begun_anew_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_database_is_not_created_again_silently(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     open_store(tmp_path).close()
     assert caplog.records == []
     (tmp_path / "downloads" / "s").mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_a_database_that_was_deleted_is_not_begun_anew_in_silence(tmp_path: Path
     assert caplog.records == []
 
 
-def test_the_commands_say_so_too(program: Program) -> None:
+def test_the_commands_report_it_too(program: Program) -> None:
     program.write("")
     assert program.run("outbox").returncode == 0
     (program.data / "messages").mkdir()
@@ -121,7 +121,7 @@ def test_the_commands_say_so_too(program: Program) -> None:
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "277", "777"])
-def test_folders_are_the_users_alone_whatever_the_umask(program: Program, umask: str) -> None:
+def test_folders_are_private_whatever_the_umask(program: Program, umask: str) -> None:
     program.write("")
     done = program.run("outbox", umask=umask)
     assert done.returncode == 0, done.stderr

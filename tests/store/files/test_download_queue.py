@@ -23,7 +23,7 @@ def passed(store: Store, slot: int, now: datetime) -> Run:
     return run
 
 
-def test_a_file_that_fails_in_five_passes_is_left_alone_for_an_hour_then_longer(store: Store):
+def test_a_file_that_fails_in_five_passes_is_set_aside_for_an_hour_then_longer(store: Store):
     now, rests = NOW, []
     for slot in range(12):
         run = passed(store, slot, now)
@@ -53,7 +53,7 @@ def test_a_file_that_fails_in_five_passes_is_left_alone_for_an_hour_then_longer(
     assert queue.take(store, passed(store, 101, now + timedelta(days=3)), owner="me", now=now, limit=9)
 
 
-def test_trouble_that_may_pass_never_sets_a_file_aside(store: Store):
+def test_temporary_failures_never_set_a_file_aside(store: Store):
     for slot in range(8):
         run = passed(store, slot, NOW)
         wanted, = queue.take(store, run, owner="me", now=NOW, limit=9)

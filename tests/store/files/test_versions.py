@@ -39,7 +39,7 @@ def fetched(store: Store, key: str, now: datetime, *, content: str = "") -> Stor
     return next(iter(digests.files_of(store, [run.id])), None)
 
 
-def test_versions_are_listed_doomed_and_forgotten(store: Store) -> None:
+def test_versions_are_listed_marked_and_deleted(store: Store) -> None:
     old = fetched(store, "1", NOW, content="version1")
     new = fetched(store, "2", NOW + timedelta(days=5), content="version2")
     assert fetched(store, "3", NOW + timedelta(days=9)) is None
@@ -66,7 +66,7 @@ def test_versions_are_listed_doomed_and_forgotten(store: Store) -> None:
     assert (wanted.file_key, wanted.etag, wanted.file_sha256) == ("", '"version2"', new.sha256)
 
 
-def test_a_file_deleted_while_it_was_asked_for_again_stays_deleted(store: Store) -> None:
+def test_a_file_deleted_during_a_conditional_request_stays_deleted(store: Store) -> None:
     file = fetched(store, "1", NOW, content="version1")
     assert file is not None
     run = new_run(store, "2", NOW)
@@ -82,7 +82,7 @@ def test_a_file_deleted_while_it_was_asked_for_again_stays_deleted(store: Store)
     assert wanted.file_key == ""
 
 
-def test_what_is_under_way_is_in_the_row_of_its_run_until_it_ends(store: Store) -> None:
+def test_active_transfers_are_in_the_row_of_their_run_until_it_ends(store: Store) -> None:
     run = new_run(store, "1", NOW)
     transfer = Transfer("a.pdf", 10, 100, 5.0)
     assert runs.report_progress(store, run, run.progress, [transfer], now=NOW)

@@ -24,7 +24,7 @@ def ended_run(store: Store, key: str, spider: str = "shop") -> int:
     return runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW).id
 
 
-def test_a_digest_tells_each_run_once(store: Store) -> None:
+def test_a_digest_reports_each_run_once(store: Store) -> None:
     first = ended_run(store, "1")
     claim = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
     assert claim is not None
@@ -37,7 +37,7 @@ def test_a_digest_tells_each_run_once(store: Store) -> None:
     assert claim.run_ids == (second,)
 
 
-def test_two_digests_tell_the_same_run_each(store: Store) -> None:
+def test_two_digests_each_report_the_same_run(store: Store) -> None:
     run_id = ended_run(store, "1")
     for name in ("d", "e"):
         claim = digests.claim(store, name, ["shop"], "k", owner="me", now=NOW)
@@ -45,7 +45,7 @@ def test_two_digests_tell_the_same_run_each(store: Store) -> None:
         assert claim.run_ids == (run_id,)
 
 
-def test_an_unfinished_claim_is_taken_up_with_the_same_runs(store: Store) -> None:
+def test_an_unfinished_claim_is_resumed_with_the_same_runs(store: Store) -> None:
     ended_run(store, "1")
     killed = digests.claim(store, "d", ["shop"], "k", owner="killed", now=NOW)
     assert killed is not None
@@ -60,7 +60,7 @@ def test_an_unfinished_claim_is_taken_up_with_the_same_runs(store: Store) -> Non
     assert len(outbox.list_messages(store)) == 1
 
 
-def test_a_claim_that_its_owner_could_not_finish_comes_before_what_happened_since(store: Store) -> None:
+def test_an_unfinished_claim_is_built_before_newer_runs(store: Store) -> None:
     ended_run(store, "1")
     failed = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
     second = ended_run(store, "2")
@@ -73,7 +73,7 @@ def test_a_claim_that_its_owner_could_not_finish_comes_before_what_happened_sinc
     assert following.run_ids == (second,)
 
 
-def test_a_claim_that_was_put_off_waits_longer_each_time_and_holds_back_nothing_else(store: Store) -> None:
+def test_a_postponed_claim_waits_longer_each_time_and_delays_nothing_else(store: Store) -> None:
     ended_run(store, "1")
     failed = digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW)
     assert failed is not None
@@ -98,7 +98,7 @@ def test_a_claim_that_was_put_off_waits_longer_each_time_and_holds_back_nothing_
     assert (problem.error, problem.next_at) == ("it broke again", now + timedelta(minutes=10))
 
 
-def test_who_lost_a_claim_puts_nothing_off(store: Store) -> None:
+def test_a_process_that_lost_a_claim_cannot_postpone_it(store: Store) -> None:
     ended_run(store, "1")
     lost = digests.claim(store, "d", ["shop"], "k", owner="gone", now=NOW)
     assert lost is not None
@@ -111,7 +111,7 @@ def test_who_lost_a_claim_puts_nothing_off(store: Store) -> None:
         assert status_queries.digest_problem(connection, "d") is None
 
 
-def test_a_scheduled_digest_with_nothing_to_tell_is_on_record(store: Store) -> None:
+def test_a_scheduled_digest_with_nothing_to_report_is_recorded(store: Store) -> None:
     assert digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW, scheduled=True) is None
     ended_run(store, "1")
     assert digests.claim(store, "d", ["shop"], "k", owner="me", now=NOW, scheduled=True) is None
@@ -125,7 +125,7 @@ def test_a_message_is_leased_by_one_at_a_time(store: Store) -> None:
     assert len(outbox.lease(store, owner="two", now=NOW + outbox.LEASE_TTL)) == 1
 
 
-def test_only_those_not_accepted_are_tried_again(store: Store) -> None:
+def test_only_recipients_that_were_not_accepted_are_tried_again(store: Store) -> None:
     outbox.enqueue(store, DRAFT, now=NOW)
     (message,) = outbox.lease(store, owner="me", now=NOW)
     results = [RecipientResult("a@there", accepted=True), RecipientResult("b@there", False, 450, "later", retry=True)]
@@ -140,7 +140,7 @@ def test_only_those_not_accepted_are_tried_again(store: Store) -> None:
     assert (done.state, done.accepted, done.refused) == (MessageState.SENT, 1, 1)
 
 
-def test_a_message_that_nobody_accepts_is_parked_until_a_person_says_retry(store: Store) -> None:
+def test_a_message_refused_for_all_recipients_is_parked_until_retry(store: Store) -> None:
     number = outbox.enqueue(store, DRAFT, now=NOW)
     (message,) = outbox.lease(store, owner="me", now=NOW)
     refused = [RecipientResult(address, False, 550, "no") for address in DRAFT.recipients]
@@ -151,7 +151,7 @@ def test_a_message_that_nobody_accepts_is_parked_until_a_person_says_retry(store
     assert message.recipients == DRAFT.recipients
 
 
-def test_whoever_lost_the_lease_records_nothing(store: Store) -> None:
+def test_a_process_that_lost_the_lease_records_nothing(store: Store) -> None:
     outbox.enqueue(store, DRAFT, now=NOW)
     (message,) = outbox.lease(store, owner="slow", now=NOW)
     outbox.lease(store, owner="next", now=NOW + outbox.LEASE_TTL)
@@ -166,7 +166,7 @@ def test_a_dropped_message_is_not_delivered(store: Store) -> None:
     assert outbox.lease(store, owner="me", now=NOW) == []
 
 
-def test_a_failure_told_is_not_told_again_until_there_is_other_news(store: Store) -> None:
+def test_a_reported_failure_is_not_repeated_until_there_are_changes(store: Store) -> None:
     def ended(key: str, outcome: Outcome, kind: str = "") -> int:
         runs.claim_slot(store, "repeats", key, due_at=NOW, reason="schedule", now=NOW)
         run = runs.start_run(store, None, owner="me", now=NOW, limit=9)

@@ -64,7 +64,7 @@ def names_in(archive: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["b.tar", "b.tar.gz"])
-def test_what_was_backed_up_comes_back(store: Store, request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+def test_a_restore_brings_back_the_backed_up_data(store: Store, request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
     filled(store)
     archive = tmp_path / name
     done = backup.back_up(store, archive, now=NOW, version="1")
@@ -86,7 +86,7 @@ def test_what_was_backed_up_comes_back(store: Store, request: pytest.FixtureRequ
     again.close()
 
 
-def test_what_waited_is_parked_unless_told_to_be_sent(store: Store, request: pytest.FixtureRequest,
+def test_waiting_messages_are_parked_unless_resend_is_given(store: Store, request: pytest.FixtureRequest,
                                                        tmp_path: Path) -> None:
     filled(store)
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
@@ -104,7 +104,7 @@ def test_what_waited_is_parked_unless_told_to_be_sent(store: Store, request: pyt
     again.close()
 
 
-def test_data_that_is_there_is_kept_beside_and_only_when_asked(store: Store, tmp_path: Path) -> None:
+def test_existing_data_is_replaced_only_with_replace_and_kept(store: Store, tmp_path: Path) -> None:
     filled(store)
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
     crawled(store, "2", "later")
@@ -166,7 +166,7 @@ def test_a_damaged_backup_changes_nothing(tmp_path: Path, damage: Callable[[Path
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_restore_that_was_cut_short_is_said_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_restore_is_reported_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path / "data")
     filled(store)
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
@@ -192,7 +192,7 @@ def test_a_restore_that_was_cut_short_is_said_and_started_again(tmp_path: Path, 
     again.close()
 
 
-def test_a_backup_while_four_write_holds_whole_transactions(store: Store, request: pytest.FixtureRequest,
+def test_a_backup_during_four_writers_has_whole_transactions(store: Store, request: pytest.FixtureRequest,
                                                            tmp_path: Path) -> None:
     stop = threading.Event()
 
@@ -242,7 +242,7 @@ def test_a_backup_of_a_newer_version_or_another_database_is_refused(tmp_path: Pa
         restore_backup(tmp_path / "new", None, tmp_path / "b", replace=False, resend=False, now=NOW)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path / "data")
     with pytest.raises(DiskFullError, match="cannot be"):
         backup.back_up(store, tmp_path / "missing" / "b", now=NOW, version="1")
@@ -277,7 +277,7 @@ GOOD: dict[str, object] = {"format": 1, "version": "1", "kind": "sqlite", "revis
     (GOOD | {"kind": ["sqlite"]}, "has no manifest"), (GOOD | {"more": 1}, "has no manifest"), (b"[]", "has no manifest"), (b"{}", "has no manifest"),
     (b"[" * 4000, "has no manifest"), (b"\xff", "has no manifest"), (b"{" + b" " * 100_000_000 + b"}", "manifest that is too long"),
     (GOOD | {"revision": "9999"}, "upgrade")])
-def test_a_manifest_that_cannot_be_believed_restores_nothing(tmp_path: Path, manifest: dict[str, object] | bytes, said: str) -> None:
+def test_an_invalid_manifest_restores_nothing(tmp_path: Path, manifest: dict[str, object] | bytes, said: str) -> None:
     source = hostile(tmp_path / "b.tar.gz", manifest)
     with pytest.raises(StoreError, match=said):
         restore_backup(tmp_path / "data", None, source, replace=False, resend=False, now=NOW)

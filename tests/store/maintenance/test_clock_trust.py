@@ -49,7 +49,7 @@ def machine(store: Store) -> Machine:
     return Machine(store)
 
 
-def test_a_clock_that_agrees_is_believed_at_once(machine: Machine) -> None:
+def test_a_clock_that_agrees_is_trusted_at_once(machine: Machine) -> None:
     assert machine.doubts() == ""
     machine.passes(timedelta(days=30))  # nothing ran meanwhile
     assert machine.doubts() == ""
@@ -70,7 +70,7 @@ def test_a_clock_that_jumps_is_trusted_once_it_has_run_steadily(machine: Machine
     assert machine.doubts() == ""
 
 
-def test_a_clock_that_jumps_for_a_minute_is_doubted_until_it_has_gone_steadily_since_it_came_back(machine: Machine) -> None:
+def test_a_clock_that_jumps_for_a_minute_is_not_trusted_until_it_has_run_steadily_again(machine: Machine) -> None:
     machine.doubts()
     machine.off = DAYS
     machine.passes(MINUTE)
@@ -83,14 +83,14 @@ def test_a_clock_that_jumps_for_a_minute_is_doubted_until_it_has_gone_steadily_s
 
 
 @pytest.mark.parametrize("slack", [timedelta(minutes=59), -timedelta(minutes=59)])
-def test_an_hour_is_no_reason(machine: Machine, slack: timedelta) -> None:
+def test_a_difference_of_an_hour_is_allowed(machine: Machine, slack: timedelta) -> None:
     machine.doubts()
     machine.off = slack
     assert machine.doubts() == ""
 
 
 @pytest.mark.parametrize("off", [DAYS, -DAYS])
-def test_a_machine_that_starts_with_a_wrong_clock_is_doubted_though_it_goes_steadily_from_the_start(
+def test_a_machine_that_starts_with_a_wrong_clock_is_not_trusted(
         machine: Machine, off: timedelta) -> None:
     machine.doubts()
     machine.starts_again("second", timedelta(minutes=5))
@@ -102,7 +102,7 @@ def test_a_machine_that_starts_with_a_wrong_clock_is_doubted_though_it_goes_stea
     assert machine.doubts() == ""
 
 
-def test_a_machine_that_was_off_for_a_weekend_is_believed_after_a_quarter_of_an_hour(machine: Machine) -> None:
+def test_a_machine_that_was_off_for_a_weekend_is_trusted_after_a_quarter_of_an_hour(machine: Machine) -> None:
     machine.doubts()
     machine.starts_again("second", timedelta(days=3))
     assert machine.doubts()
@@ -110,19 +110,19 @@ def test_a_machine_that_was_off_for_a_weekend_is_believed_after_a_quarter_of_an_
     assert machine.doubts() == ""
 
 
-def test_one_that_was_off_for_minutes_is_believed_at_once(machine: Machine) -> None:
+def test_a_machine_that_was_off_for_minutes_is_trusted_at_once(machine: Machine) -> None:
     machine.doubts()
     machine.starts_again("second", timedelta(minutes=5))
     assert machine.doubts() == ""
 
 
-def test_a_note_that_is_damaged_is_made_anew(machine: Machine) -> None:
+def test_a_damaged_observation_file_is_replaced(machine: Machine) -> None:
     (machine.store.data_dir / "clock").write_text('{"boot": 1')
     assert machine.doubts() == ""
     assert (machine.store.data_dir / "clock").stat().st_mode & 0o777 == 0o600
 
 
-def test_counts_are_kept_to_while_ages_mean_nothing(store: Store) -> None:
+def test_counts_still_apply_while_the_clock_is_not_trusted(store: Store) -> None:
     rules = retention.RetentionRules(messages=retention.RetentionRule(timedelta(days=1), 5)).without_ages()
     assert rules.messages == retention.RetentionRule(None, 5)
 

@@ -12,7 +12,7 @@ from pipeline.store.maintenance.instance_lock import LOCK, hold_instance_lock
 
 
 @pytest.mark.parametrize("word", ["kept", "lost to a full disk"])
-def test_the_second_is_told_who_holds_it(tmp_path: Path, word: str) -> None:
+def test_a_second_service_is_told_which_process_holds_the_lock(tmp_path: Path, word: str) -> None:
     with hold_instance_lock(tmp_path):
         if word != "kept":
             os.truncate(tmp_path / LOCK, 0)
@@ -20,14 +20,14 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path, word: str) -> None:
             pass
 
 
-def test_the_first_and_who_comes_after_an_orderly_end_have_nothing_to_look_for(tmp_path: Path) -> None:
+def test_after_a_clean_stop_the_next_start_checks_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         with hold_instance_lock(tmp_path) as unclean:
             assert not unclean
 
 
 @pytest.mark.parametrize("word", ["pid 1, since 2026-11-22 12:00:00 UTC", ""])
-def test_after_a_kill_each_start_looks_until_one_has_seen_that_all_is_well(tmp_path: Path, word: str) -> None:
+def test_after_a_kill_each_start_checks_until_a_check_succeeds(tmp_path: Path, word: str) -> None:
     (tmp_path / LOCK).write_text(word)
     def look(found: str) -> None:
         with hold_instance_lock(tmp_path) as unclean:

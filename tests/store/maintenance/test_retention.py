@@ -81,7 +81,7 @@ def waiting(rules: RetentionRules = ALL) -> RetentionRules:
     return RetentionRules(rules.runs, rules.pages, rules.messages, rules.logs, {"d": ["shop"]})
 
 
-def test_what_is_old_and_told_goes_with_all_that_came_of_it(store: Store) -> None:
+def test_old_reported_runs_are_deleted_with_everything_that_belongs_to_them(store: Store) -> None:
     for age in range(100, 40, -10):
         run_at(store, NOW - age * DAY, age)
         tell(store, NOW - age * DAY)
@@ -102,7 +102,7 @@ def test_what_is_old_and_told_goes_with_all_that_came_of_it(store: Store) -> Non
     assert not prune(store, waiting())
 
 
-def test_what_a_digest_has_yet_to_tell_stays_however_old(store: Store) -> None:
+def test_what_a_digest_has_yet_to_report_stays_however_old(store: Store) -> None:
     for age in range(100, 50, -10):
         run_at(store, NOW - age * DAY, age)
     prune(store, waiting())
@@ -127,7 +127,7 @@ def test_what_the_outbox_has_yet_to_send_stays_however_old(store: Store) -> None
     assert [message.state for message in outbox.list_messages(store)] == [MessageState.WAITING]
 
 
-def test_a_digest_is_not_told_again_what_was_pruned(store: Store) -> None:
+def test_a_digest_does_not_report_pruned_runs_again(store: Store) -> None:
     for age in (100, 90, 80, 70):
         run_at(store, NOW - age * DAY, age)
         tell(store, NOW - age * DAY)
@@ -171,7 +171,7 @@ def test_counts_keep_the_newest(store: Store) -> None:
     assert files(store, "logs/runs") == {"3.log", "4.log", "5.log", "6.log"}
 
 
-def test_it_ends_when_it_is_told_to_and_goes_on_next_time(store: Store) -> None:
+def test_pruning_can_be_stopped_and_continues_the_next_time(store: Store) -> None:
     for age in range(100, 40, -10):
         run_at(store, NOW - age * DAY, age)
     prune(store, go_on=lambda: False)
@@ -188,7 +188,7 @@ def test_without_rules_everything_stays(store: Store) -> None:
     assert len(runs.history(store)) == 6
 
 
-def test_pruning_by_hand_goes_by_the_settings_and_says_what_it_did(tmp_path: Path) -> None:
+def test_the_prune_command_follows_the_settings_and_says_what_it_deleted(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[retention]\nlogs = "30d"\n')
     settings = load(tmp_path / "settings.toml")
     logs = settings.data_dir / "logs" / "runs"

@@ -15,7 +15,7 @@ def remember(store: Store, host: str, until: datetime, now: datetime = NOW) -> d
     return host_pauses.pause_host(store, host, until=until, spider="s", now=now)
 
 
-def test_the_latest_time_holds_until_it_is_over(store: Store) -> None:
+def test_the_latest_pause_of_a_host_applies_until_it_ends(store: Store) -> None:
     remember(store, "a.example:443", NOW + 2 * HOUR)
     assert remember(store, "a.example:443", NOW + HOUR) == NOW + 2 * HOUR
     remember(store, "b.example:80", NOW + HOUR)
@@ -24,11 +24,11 @@ def test_the_latest_time_holds_until_it_is_over(store: Store) -> None:
     assert host_pauses.paused_hosts(store, now=NOW + 2 * HOUR) == {}
 
 
-def test_no_host_is_left_alone_for_longer_than_a_week(store: Store) -> None:
+def test_no_host_is_paused_for_longer_than_a_week(store: Store) -> None:
     assert remember(store, "a.example:443", NOW + timedelta(days=9000)) == NOW + host_pauses.LONGEST
 
 
-def test_a_time_of_a_clock_that_was_set_back_since_does_not_hold(store: Store) -> None:
+def test_a_pause_from_before_the_clock_was_set_back_is_ignored(store: Store) -> None:
     future = NOW + timedelta(days=3650)
     remember(store, "a.example:443", future + HOUR, now=future)
     assert host_pauses.paused_hosts(store, now=NOW) == {}

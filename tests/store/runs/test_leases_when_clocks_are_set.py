@@ -35,20 +35,20 @@ def a_run(store: Store, owner: str, now: datetime = NOW) -> int:
 
 
 @pytest.mark.parametrize("moved", [DAYS, -HOURS])
-def test_a_message_that_a_living_process_delivers_is_left_to_it_when_the_clock_is_set(store: Store, moved: timedelta) -> None:
+def test_a_message_of_a_living_process_keeps_its_lease_when_the_clock_is_set(store: Store, moved: timedelta) -> None:
     outbox.enqueue(store, DRAFT, now=NOW)
     assert outbox.lease(store, owner=f"{neighbour()}:outbox", now=NOW)
     assert outbox.lease(store, owner=f"{store.owner}:outbox", now=NOW + moved) == []
 
 
 @pytest.mark.parametrize("moved", [DAYS, -HOURS])
-def test_a_message_of_a_process_that_is_gone_is_taken_up_when_the_clock_is_set(store: Store, moved: timedelta) -> None:
+def test_a_message_of_a_dead_process_is_leased_again_when_the_clock_is_set(store: Store, moved: timedelta) -> None:
     outbox.enqueue(store, DRAFT, now=NOW)
     assert outbox.lease(store, owner=neighbour(began=".1"), now=NOW)
     assert outbox.lease(store, owner=store.owner, now=NOW + moved)
 
 
-def test_a_process_that_was_killed_and_not_asked_after_holds_nothing(store: Store) -> None:
+def test_a_zombie_process_holds_no_lease(store: Store) -> None:
     """Whoever started it, such as a shell script, may wait for it later: until then its id is taken."""
     machine, _, opening = leases.new_owner().split(":")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
@@ -62,7 +62,7 @@ def test_a_process_that_was_killed_and_not_asked_after_holds_nothing(store: Stor
 
 @pytest.mark.parametrize("machine", [
     "{host}/0123456789abcdef/{namespace}", "{host}/{boot}/1", "another/{boot}/{namespace}", "{host}/{namespace}", "{host}"])
-def test_nothing_is_concluded_about_a_process_elsewhere(store: Store, machine: str) -> None:
+def test_a_process_on_another_machine_is_neither_alive_nor_dead(store: Store, machine: str) -> None:
     """On PostgreSQL the owner may be on another host of the same name, with a process id that nobody has here."""
     host, boot, namespace = leases.new_owner().partition(":")[0].split("/")
     owner = f"{machine.format(host=host, boot=boot, namespace=namespace)}:4194303.1:x"
@@ -72,7 +72,7 @@ def test_nothing_is_concluded_about_a_process_elsewhere(store: Store, machine: s
     assert runs.abandon_expired(store, now=NOW + leases.TTL + timedelta(seconds=1))
 
 
-def test_a_claim_given_up_on_another_machine_is_taken_up_when_the_clock_was_set_back(store: Store) -> None:
+def test_an_expired_claim_of_another_machine_is_leased_again_after_the_clock_was_set_back(store: Store) -> None:
     run_id = a_run(store, "me")
     run = runs.get_run(store, run_id)
     assert run is not None
@@ -84,20 +84,20 @@ def test_a_claim_given_up_on_another_machine_is_taken_up_when_the_clock_was_set_
     assert again.id == killed.id
 
 
-def test_a_process_id_that_came_back_holds_nothing(store: Store) -> None:
+def test_a_reused_process_id_holds_no_lease(store: Store) -> None:
     """After a restart of the machine a daemon may have the id that a run's process had: its pass must go on."""
     number = a_run(store, neighbour(began=".1"))
     later = NOW + leases.TTL + timedelta(seconds=1)
     assert [lost.id for lost in runs.abandon_expired(store, now=later)] == [number]
 
 
-def test_a_message_put_off_before_the_clock_was_set_back_is_due(store: Store) -> None:
+def test_a_message_postponed_before_the_clock_was_set_back_is_due(store: Store) -> None:
     outbox.enqueue(store, DRAFT, now=NOW)
     assert outbox.lease(store, owner="me", now=NOW - timedelta(minutes=1)) == []
     assert outbox.lease(store, owner="me", now=NOW - HOURS)
 
 
-def test_what_was_sent_before_the_clock_was_set_back_does_not_count_as_sent_within_the_hour(store: Store) -> None:
+def test_messages_sent_before_the_clock_was_set_back_do_not_count_for_per_hour(store: Store) -> None:
     outbox.enqueue(store, DRAFT, now=NOW)
     (message,) = outbox.lease(store, owner="me", now=NOW)
     outbox.record(store, message, [outbox.RecipientResult("a@there", accepted=True)], owner="me", now=NOW, next_attempt_at=None)
@@ -106,7 +106,7 @@ def test_what_was_sent_before_the_clock_was_set_back_does_not_count_as_sent_with
     assert outbox.accepted_between(store, NOW - HOURS - hour, NOW - HOURS) == []
 
 
-def test_a_retry_put_off_before_the_clock_was_set_back_begins(store: Store) -> None:
+def test_a_retry_postponed_before_the_clock_was_set_back_starts(store: Store) -> None:
     run = runs.get_run(store, a_run(store, "me"))
     assert run is not None
     follow_ups = FollowUps(times=1, wait_s=600.0, outcomes=frozenset({Outcome.FAILED}))

@@ -65,7 +65,7 @@ def test_no_more_runs_start_than_the_limit(store: Store) -> None:
     assert runs.start_run(store, None, owner="me", now=NOW, limit=1) is None
 
 
-def test_a_run_whose_lease_expired_is_abandoned_and_its_pass_taken_up(store: Store) -> None:
+def test_a_run_whose_lease_expired_is_abandoned_and_its_pass_is_resumed(store: Store) -> None:
     due(store, "k")
     lost = started(store)
     queued = frontier.enqueue(store, lost, [Request("http://shop/1"), Request("http://shop/2")])
@@ -81,7 +81,7 @@ def test_a_run_whose_lease_expired_is_abandoned_and_its_pass_taken_up(store: Sto
     assert [entry.request.url for entry in frontier.waiting(store, again.pass_id, limit=9)] == ["http://shop/2"]
 
 
-def test_one_given_up_for_dead_changes_nothing_when_it_wakes_up(store: Store) -> None:
+def test_an_abandoned_run_that_wakes_up_changes_nothing(store: Store) -> None:
     due(store, "k")
     lost = started(store)
     later = NOW + TTL + timedelta(seconds=1)
@@ -117,7 +117,7 @@ def test_a_pass_is_given_up_after_so_many_runs(store: Store) -> None:
     assert fresh.pass_id == 2
 
 
-def test_a_stopped_run_goes_on_at_the_next_start(store: Store) -> None:
+def test_a_stopped_run_is_resumed_at_the_next_start(store: Store) -> None:
     due(store, "k")
     run = started(store)
     runs.end_run(store, run, runs.Ending(Outcome.STOPPED, keep_open=True), Progress(), now=NOW)
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_at_the_next_start(store: Store) -> None:
     assert runs.resume_stopped(store, now=NOW) == []
 
 
-def test_a_pass_goes_on_however_often_its_runs_were_told_to_stop(store: Store) -> None:
+def test_a_pass_is_resumed_however_often_its_runs_were_stopped(store: Store) -> None:
     due(store, "k")
     for _ in range(slots.PASS_MAX_RUNS + 1):
         run = started(store)
@@ -136,7 +136,7 @@ def test_a_pass_goes_on_however_often_its_runs_were_told_to_stop(store: Store) -
         assert again.pass_id == run.pass_id
 
 
-def test_an_old_open_pass_is_not_gone_on_with(store: Store) -> None:
+def test_an_old_open_pass_is_not_resumed(store: Store) -> None:
     due(store, "k")
     run = started(store)
     runs.end_run(store, run, runs.Ending(Outcome.FAILED, keep_open=True), Progress(), now=NOW)
@@ -175,7 +175,7 @@ def test_a_pass_that_suddenly_finds_nothing_is_suspect_and_marks_nothing_gone(st
     assert told(store, [empty.id]) == []
 
 
-def test_what_a_cut_run_found_before_is_not_gone_when_its_pass_completes(store: Store) -> None:
+def test_items_of_an_interrupted_run_are_not_gone_when_its_pass_completes(store: Store) -> None:
     crawled(store, "1", {"a": 1, "b": 2})
     due(store, "2")
     cut = started(store)
@@ -198,7 +198,7 @@ def test_of_items_with_one_key_in_one_pass_the_first_counts(store: Store) -> Non
     assert [change.after for change in digests.changes_of(store, [run.id])] == [{"price": 1}]
 
 
-def test_a_page_is_queued_once_a_pass_and_keeps_its_request(store: Store) -> None:
+def test_a_page_is_queued_once_per_pass_with_its_request(store: Store) -> None:
     due(store, "k")
     run = started(store)
     request = Request("http://shop/", method="POST", body=b"\x00\xff", headers=(("X-A", "1"), ("X-A", "2")),
@@ -209,7 +209,7 @@ def test_a_page_is_queued_once_a_pass_and_keeps_its_request(store: Store) -> Non
     assert frontier.waiting(store, run.pass_id, limit=9) == [queued]
 
 
-def test_what_was_seen_is_queued_once_and_what_only_looks_like_it_too(store: Store) -> None:
+def test_equal_requests_are_queued_once_and_similar_ones_are_distinguished(store: Store) -> None:
     due(store, "k")
     run = started(store)
     seen = commit.SeenRequests()
@@ -222,7 +222,7 @@ def test_what_was_seen_is_queued_once_and_what_only_looks_like_it_too(store: Sto
     assert len(frontier.waiting(store, run.pass_id, limit=9)) == 3
 
 
-def test_the_most_urgent_page_comes_first(store: Store) -> None:
+def test_pages_are_ordered_by_priority(store: Store) -> None:
     due(store, "k")
     run = started(store)
     frontier.enqueue(store, run, [Request("http://shop/1"), Request("http://shop/2", priority=5), Request("http://shop/3")])
@@ -230,7 +230,7 @@ def test_the_most_urgent_page_comes_first(store: Store) -> None:
     assert order == ["2", "1"]
 
 
-def test_a_download_is_asked_for_once_a_pass(store: Store) -> None:
+def test_a_download_is_queued_once_per_pass(store: Store) -> None:
     for key in ("1", "2"):
         due(store, key)
         run = started(store)
@@ -252,7 +252,7 @@ def gone() -> int:
     return ended.pid
 
 
-def test_a_run_whose_owner_is_there_after_all_is_not_abandoned(store: Store) -> None:
+def test_a_run_of_a_living_process_is_not_abandoned(store: Store) -> None:
     due(store, "k")
     run = started(store, owner=process(os.getppid()))
     later = NOW + TTL + timedelta(hours=1)
@@ -260,7 +260,7 @@ def test_a_run_whose_owner_is_there_after_all_is_not_abandoned(store: Store) -> 
     assert runs.renew_run(store, run, now=later)
 
 
-def test_a_run_of_ours_that_nobody_sees_to_any_more_is_abandoned_all_the_same(store: Store) -> None:
+def test_an_own_run_that_is_no_longer_performed_is_abandoned(store: Store) -> None:
     due(store, "k")
     run = started(store, owner=store.owner)
     later = NOW + TTL + timedelta(seconds=1)
@@ -275,7 +275,7 @@ def test_nobody_waits_for_the_lease_of_a_process_that_is_gone(store: Store, gone
     assert [lost.id for lost in runs.abandon_expired(store, now=NOW)] == [run.id]
 
 
-def test_only_a_process_that_can_be_seen_is_said_to_be_alive_or_gone(gone: int) -> None:
+def test_only_a_visible_process_is_reported_as_alive_or_dead(gone: int) -> None:
     own = leases.new_owner()
     assert leases.owner_is_alive(own, own)
     assert leases.owner_is_alive(f"{own}:outbox", own)

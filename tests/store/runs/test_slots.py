@@ -48,7 +48,7 @@ def waiting(store: Store) -> list[tuple[str, str]]:
 # Overlap
 
 
-def test_a_queued_slot_runs_when_the_spider_is_done_as_a_pass_of_its_own(store: Store) -> None:
+def test_a_queued_slot_runs_as_a_new_pass_when_the_spider_is_done(store: Store) -> None:
     first, second = due(store, "1"), due(store, "2", "skip")
     assert second.outcome is Outcome.SKIPPED
     run = started(store)
@@ -62,7 +62,7 @@ def test_a_queued_slot_runs_when_the_spider_is_done_as_a_pass_of_its_own(store: 
     assert again.pass_id != first.pass_id
 
 
-def test_a_queued_slot_goes_on_with_a_pass_that_was_cut_short(store: Store) -> None:
+def test_a_queued_slot_resumes_an_interrupted_pass(store: Store) -> None:
     due(store, "1")
     run = started(store)
     due(store, "2", "queue")
@@ -72,7 +72,7 @@ def test_a_queued_slot_goes_on_with_a_pass_that_was_cut_short(store: Store) -> N
     assert started(store, later).pass_id == run.pass_id
 
 
-def test_a_slot_may_kill_the_run_that_is_at_work(store: Store) -> None:
+def test_a_slot_with_overlap_kill_replaces_the_running_run(store: Store) -> None:
     due(store, "1")
     old = started(store)
     new = due(store, "2", "kill")
@@ -105,7 +105,7 @@ def test_a_spider_that_is_always_due_does_not_starve_another(store: Store) -> No
 # Retries
 
 
-def test_a_failed_run_is_tried_again_after_a_while_that_doubles_up_to_a_limit(store: Store) -> None:
+def test_a_failed_run_is_retried_after_a_wait_that_doubles_up_to_a_limit(store: Store) -> None:
     due(store, "1")
     now, waits = NOW, []
     while (run := start(store, now)) is not None:
@@ -125,14 +125,14 @@ def test_a_failed_run_is_tried_again_after_a_while_that_doubles_up_to_a_limit(st
     (Outcome.FAILED, {"retry": True}, True), (Outcome.FAILED, {"retry": False}, False),
     (Outcome.TIMED_OUT, {"retry": True, "keep_open": True}, True), (Outcome.STOPPED, {"retry": True, "keep_open": True}, False),
     (Outcome.SUCCEEDED, {"retry": True}, False)])
-def test_only_what_trying_again_can_help_is_tried_again(store: Store, outcome: Outcome, ending: dict[str, bool],
+def test_only_temporary_failures_are_retried(store: Store, outcome: Outcome, ending: dict[str, bool],
                                                         again: bool) -> None:
     due(store, "1")
     end(store, started(store), outcome, RETRY, **ending)
     assert waiting(store) == ([("shop", "retry")] if again else [])
 
 
-def test_a_run_that_is_tried_again_is_told_when_that_is_over(store: Store) -> None:
+def test_a_run_is_reported_after_its_last_retry(store: Store) -> None:
     due(store, "1")
     first = end(store, started(store), Outcome.FAILED, RETRY, retry=True)
     assert is_tried_again(store, first)
@@ -140,13 +140,13 @@ def test_a_run_that_is_tried_again_is_told_when_that_is_over(store: Store) -> No
     assert not is_tried_again(store, last)
 
 
-def test_a_run_by_hand_is_tried_again_by_hand(store: Store) -> None:
+def test_a_manual_run_is_not_retried(store: Store) -> None:
     due(store, "1", reason="manual")
     end(store, started(store), Outcome.FAILED, RETRY, retry=True)
     assert waiting(store) == []
 
 
-def test_a_slot_does_not_wait_for_a_retry_but_takes_its_place(store: Store) -> None:
+def test_a_due_slot_replaces_a_waiting_retry(store: Store) -> None:
     due(store, "1")
     failed = end(store, started(store), Outcome.FAILED, RETRY, retry=True, keep_open=True)
     new = due(store, "2")
@@ -155,7 +155,7 @@ def test_a_slot_does_not_wait_for_a_retry_but_takes_its_place(store: Store) -> N
     assert waiting(store) == [("shop", "schedule")]
 
 
-def test_a_pass_that_failed_as_a_whole_is_begun_again(store: Store) -> None:
+def test_a_pass_that_cannot_be_resumed_is_started_again(store: Store) -> None:
     due(store, "1")
     end(store, started(store), Outcome.FAILED, RETRY, retry=True)
     again = started(store, NOW + MINUTE)
@@ -179,7 +179,7 @@ def test_a_spider_runs_once_after_each_pass_of_another_that_succeeded(store: Sto
     assert [run.spider for run in reversed(runs.history(store))] == ["list", "list", "details", "list", "list", "details"]
 
 
-def test_one_that_follows_and_is_at_work_does_as_its_overlap_says(store: Store) -> None:
+def test_a_running_follower_obeys_its_overlap_setting(store: Store) -> None:
     due(store, "1", spider="details")
     started(store)
     due(store, "1", spider="list")
@@ -190,7 +190,7 @@ def test_one_that_follows_and_is_at_work_does_as_its_overlap_says(store: Store) 
         ("details", None), ("details", Outcome.SKIPPED)]
 
 
-def test_a_paused_spider_follows_nobody_and_the_history_says_why(store: Store) -> None:
+def test_a_paused_follower_is_skipped_with_the_reason(store: Store) -> None:
     paused_spiders.pause(store, "details", now=NOW)
     due(store, "1", spider="list")
     end(store, started(store), follow_ups=FollowUps(followers={"details": "skip"}))
