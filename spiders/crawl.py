@@ -1,4 +1,4 @@
-"""The declared spider: start, follow, items, details, pages and downloads as settings.toml says."""
+"""The built-in spider `crawl`: follows links, extracts items and downloads files as settings.toml says."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from pipeline.settings import SpiderTable
 from pipeline.urls import bare
 
 _ITEM = "pipeline_item"
-"""The meta key of a details page: what its listing said of the item."""
+"""The meta key of a details page: the item as its listing has it."""
 _GONE = (404, 410)
 _SNIFFED = 8192
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _ANSWERS = [status for status in range(400, 500) if status not in (408, 425, 429)]
-"""Refusals of a details page that will not pass: the item is dealt with, instead of looking as if it were gone."""
+"""Permanent error statuses of a details page. The spider handles them, so that the item does not count as gone."""
 
 
 class CrawlSpider(BuiltInSpider):
-    """Follows links on the hosts it was started at, and yields what each page gave in one piece."""
+    """Follows links on the hosts of its starts, and yields the output of each page in one `Found`."""
 
     name = "crawl"
     does = "follows links and extracts items as the settings say"
@@ -69,7 +69,7 @@ class CrawlSpider(BuiltInSpider):
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         document = document_of(response)
         if document is None:
-            self.logger.info("%s is no text: nothing to extract", response.url)
+            self.logger.info("%s is not text: nothing is extracted from it", response.url)
             yield Found()
         elif _ITEM in response.meta:
             yield self._whole(response.meta[_ITEM], document)
@@ -101,7 +101,7 @@ class CrawlSpider(BuiltInSpider):
         return [Download(url, referer=bare(document.url)) for url in self._download.links(document)]
 
     def _whole(self, listed: dict[str, Json], document: Document) -> Found:
-        """The item with what its details page adds; as it was listed where that page is gone."""
+        """The item with the fields of its details page, or as it was listed when that page is gone."""
         if self._details is None or document.status in _GONE:
             return Found(items=[listed])
         if document.status >= 400:
@@ -111,14 +111,15 @@ class CrawlSpider(BuiltInSpider):
 
 
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:
-    """Two items may share a page, and one item may be on two listings: what it says is part of what is asked for."""
+    """The request of a details page. Two items may share a page, and one item may be on two listings, so its fields are part of
+    the request's identity."""
     said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
     return Request(url, depth=depth, headers=headers,
                    meta={_ITEM: item, VARIANT: f"item {said}", "handle_httpstatus_list": _ANSWERS})
 
 
 def document_of(response: Response) -> Document | None:
-    """A response as rules see it; None for one that is no text, whatever its type says."""
+    """A response as rules see it; None for a response that is not text, whatever its type says."""
     def headers() -> dict[str, str]:
         return header_map(response.headers)
     if isinstance(response, TextResponse):
@@ -130,7 +131,7 @@ def document_of(response: Response) -> Document | None:
 
 
 def _sniffed(response: Response) -> tuple[str, str] | None:
-    """Encoding and text of a response whose type names no text, such as a YAML file as application/octet-stream."""
+    """The encoding and text of a response whose type is not a text type, such as a YAML file with application/octet-stream."""
     body = response.body
     if body[:2] not in _BYTE_ORDER_MARKS and _NO_TEXT.search(body[:_SNIFFED]):
         return None

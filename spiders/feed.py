@@ -1,4 +1,4 @@
-"""Reads feeds: RSS 0.9 to 2.0, Atom (RFC 4287) and JSON Feed 1.1; one item an entry."""
+"""The built-in spider `feed`: reads RSS 0.9 to 2.0, Atom (RFC 4287) and JSON Feed 1.1; each entry is an item."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DECLARED = re.compile(rb"\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.:-]+)")
 _XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
 _IN_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOOKED_AT = 10_000
-"""Stored entries among which those with new ids are looked for."""
+"""How many stored entries are searched for entries whose id is new."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
@@ -48,12 +48,12 @@ _ELEMENTS = frozenset([
     "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt",
     "u", "ul", "var", "video", "wbr", "xmp"])
 _MOSTLY = 0.5
-""" "UTF-8" of whose foreign characters more than this are wrong is something else."""
+"""When more than this share of the characters beyond ASCII is invalid as UTF-8, the text has another encoding."""
 
 
 @dataclass
 class Entry:
-    """An entry as an item, and the files it encloses. link: as it is written."""
+    """An entry as an item, and the URLs of its enclosures. link: the link as it is written in the feed."""
 
     item: dict[str, Json]
     files: list[str] = field(default_factory=list)
@@ -63,9 +63,9 @@ class Entry:
 class FeedSpider(BuiltInSpider):
     """Items have id, url, title, author, published, summary, tags and feed; summary is text.
 
-    With `args = { files = true }` enclosures are downloaded. An entry with a new id, but the link and title of one that has
-    left its feed, keeps that one's id: some feeds make up ids at each fetch. With `args = { ids = "link" }` ids are not looked at.
-    An entry leaves its feed when newer ones come, so entries are never gone.
+    With `args = { files = true }` enclosures are downloaded. Some feeds have new ids at each fetch; so an entry with a new id, but
+    the link and title of one that has left its feed, gets that entry's id. With `args = { ids = "link" }` ids are ignored.
+    Entries are never gone, since an entry leaves its feed when newer ones come.
     """
 
     name = "feed"
@@ -110,16 +110,17 @@ class FeedSpider(BuiltInSpider):
             return
         before = [item for item in context.latest_items(_LOOKED_AT) if item.get("feed") == feed]
         if renamed := keep_ids(entries, known, before):
-            context.note(f"{feed} gave {renamed} {'entries' if renamed > 1 else 'entry'} it had before new ids: they are told apart by "
+            context.note(f"{feed} has new ids for {renamed} {'entries' if renamed > 1 else 'entry'} it had before: they are recognised by "
                          "link and title")
 
 
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
-    """Give entries with new ids the ids that they had, and say how many. known: which of their ids are; before: stored entries.
+    """Give entries with new ids the ids that they had before. Returns their number.
 
-    The same entry: one that is no longer in the feed, with the same link and title, and with the same text or the same date. A feed
-    of which some ids are known, or with entries that are alike, is believed where the date differs; else the date stays as it was,
-    since feeds that make up ids make up dates.
+    known: the ids of the entries that are in the store; before: the stored entries. An entry is the same as a stored one that is
+    no longer in the feed, with the same link and title, and with the same text or date. When some ids of the feed are known, or
+    several entries have that link and title, the date must be the same. Otherwise the entry keeps its stored date, since feeds
+    with new ids at each fetch have new dates too.
     """
     here = {entry.item["id"] for entry in entries}
     gone: defaultdict[Json, list[dict[str, Json]]] = defaultdict(list)
@@ -153,30 +154,30 @@ def _alike(item: Mapping[str, Json]) -> tuple[Json, ...]:
 
 
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False) -> list[Entry]:
-    """The entries of a feed, in its order. Raises SpiderError when it is none.
+    """The entries of a feed, in its order. Raises SpiderError when the body is no feed.
 
-    Ids are as the feed writes them, so that they are the same wherever it is read. by_link: pass its ids over.
+    Ids are used as the feed has them, so that they do not depend on its URL. by_link: use links in place of ids.
     """
     text = decoded(body, content_type)
     if text.lstrip().startswith("{"):
         entries = _read_json_feed(text, url)
     else:
-        # A stream, never the bytes: feedparser opens files and URLs that look like names. No address: it would resolve ids.
+        # A stream, never the bytes, which feedparser may take for the name of a file or URL. No base URL: feedparser would resolve ids.
         text = with_bare_ampersands_escaped(_XML_ENCODING.sub(r"\1", text, count=1))
         found = feedparser.parse(io.BytesIO(text.encode("utf-8", "replace")),
                                  response_headers={"content-type": "application/xml; charset=utf-8"},
                                  resolve_relative_uris=False, sanitize_html=False)
         if not found.get("version") and not found.get("entries"):
-            raise SpiderError("is no feed that can be read", where=url, fix="give the address of an RSS, Atom or JSON feed")
+            raise SpiderError("is no feed that can be read", where=url, fix="set start to the URL of an RSS, Atom or JSON feed")
         untyped = not str(found.get("version")).startswith("atom")
         entries = [_entry(entry, url, untyped=untyped) for entry in found.entries]
     for entry in entries if by_link else ():
         entry.item["id"] = entry.link or entry.item["title"]
-    return _told_apart(entries)
+    return _with_unique_ids(entries)
 
 
 def decoded(body: bytes, content_type: str) -> str:
-    """A feed as text (RFC 7303: byte order mark, header, declaration); a byte that is wrong costs one character."""
+    """A feed as text (RFC 7303: byte order mark, header, declaration). An invalid byte becomes one replacement character."""
     label = marked_encoding(body)
     declared = _DECLARED.match(body[:200])
     labels = [label] if label else [header_encoding(content_type),
@@ -194,8 +195,8 @@ def decoded(body: bytes, content_type: str) -> str:
     return _IN_NO_XML.sub("\ufffd", text.removeprefix("\ufeff"))
 
 
-def _told_apart(entries: list[Entry]) -> list[Entry]:
-    """Entries that share an id, such as the notes of one page, by their titles and links, too."""
+def _with_unique_ids(entries: list[Entry]) -> list[Entry]:
+    """Add a hash of title and link to the ids of entries that share an id, such as the notes of one page."""
     ids = Counter(entry.item["id"] for entry in entries)
     for entry in entries:
         item = entry.item
@@ -222,9 +223,10 @@ def _files(links: list[Any], feed: str) -> list[str]:
 
 
 def _text(value: Any, detail: Any, *, untyped: bool) -> str:
-    """What a reader sees of a value, by its type: text keeps its angle brackets (RFC 4287, 3.1.1).
+    """The text of a value, depending on its type: a value of type text keeps its angle brackets (RFC 4287, 3.1.1).
 
-    untyped: RSS, which does not say what is HTML; there a tag that HTML does not know, such as the <T> of List<T>, is text.
+    untyped: the feed is RSS, which does not declare what is HTML. A tag that is unknown to HTML, such as the <T> in List<T>, is
+    then text.
     """
     said = str(value or "")
     kind = (detail or {}).get("type") or ""
@@ -251,7 +253,7 @@ def _item(own_id: Any, link: str, *, title: str, author: Any, published: Json, s
 
 
 def _moment(entry: Any) -> Json:
-    """When it appeared, in UTC; as it is written where that is no date."""
+    """When the entry was published, in UTC; as it is written when that is no valid date."""
     for name in _MOMENTS:
         parsed = entry.get(f"{name}_parsed")
         if parsed:
@@ -274,7 +276,7 @@ def _read_json_feed(text: str, url: str) -> list[Entry]:
 
 
 def _json_entry(entry: dict[str, Any], feed: str) -> Entry:
-    """Titles and summaries of JSON Feed are text; only content_html is HTML (JSON Feed 1.1, Items)."""
+    """An entry of a JSON Feed. Its title and summary are text; only content_html is HTML (JSON Feed 1.1, Items)."""
     authors = entry.get("authors") if isinstance(entry.get("authors"), list) else [entry.get("author")]
     names = [str(author["name"]) for author in authors or [] if isinstance(author, dict) and author.get("name")]
     summary = plain_text(str(entry.get("summary") or "")) or _told(str(entry.get("content_html") or "")) or plain_text(

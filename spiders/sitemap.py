@@ -1,4 +1,4 @@
-"""Reads sitemaps (sitemaps.org 0.9): indexes of them, gzip and plain text; each URL an item, or a page to crawl."""
+"""The built-in spider `sitemap`: reads sitemaps and indexes (sitemaps.org 0.9); each URL is an item, or a page to crawl."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipeline.urls import absolute
 from spiders.crawl import CrawlSpider
 
 MAX_URLS = 100_000
-"""Of one sitemap; the protocol allows 50,000."""
+"""How many URLs of one sitemap are read; the protocol allows 50,000."""
 MAX_NESTING = 3
-"""Indexes of indexes; the protocol allows none."""
+"""How deep indexes may be nested in indexes; the protocol allows no nesting."""
 
 _SITEMAP = "pipeline_sitemap"
 _GZIP = b"\x1f\x8b"
@@ -34,16 +34,16 @@ _END = re.compile(rb"(</(\w+:)?(urlset|sitemapindex)\s*>|<(\w+:)?(urlset|sitemap
 
 @dataclass
 class Sitemap:
-    """What one file says: pages as items (url, lastmod, changefreq, priority), and further sitemaps."""
+    """The content of one sitemap: pages as items (url, lastmod, changefreq, priority), and further sitemaps."""
 
     pages: list[dict[str, Json]] = field(default_factory=list)
     sitemaps: list[str] = field(default_factory=list)
 
 
 class SitemapSpider(CrawlSpider):
-    """Without `items` the URLs are the items; with `items` the pages are fetched, as spider = "crawl" does.
+    """Without `items` the URLs are the items; with `items` their pages are fetched, as by spider = "crawl".
 
-    `allow` and `deny` choose the pages. A `start` that is a robots.txt is searched for its Sitemap lines.
+    `allow` and `deny` filter the pages. A `start` may be a robots.txt, whose Sitemap lines are read.
     """
 
     name = "sitemap"
@@ -78,7 +78,7 @@ class SitemapSpider(CrawlSpider):
 
 
 def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:
-    """A .gz as what is in it. Raises SpiderError past max_bytes, and for one that is broken or broken off."""
+    """The body, decompressed if it is gzip. Raises SpiderError for more than max_bytes, and for a broken or truncated gzip."""
     if not body.startswith(_GZIP):
         return body
     try:
@@ -92,17 +92,17 @@ def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
-    """The pages and sitemaps a file names. Raises SpiderError when it is no sitemap."""
+    """The pages and sitemaps in a sitemap. Raises SpiderError when the body is no sitemap."""
     encoding = marked_encoding(body)
     if encoding is not None and encoding != "utf-8":
         body = _XML_ENCODING.sub(r"\1", body.decode(encoding, "replace"), count=1).encode()
     head = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
-    if not _END.search(head[-1000:]):  # half a list would look as if the rest were gone
+    if not _END.search(head[-1000:]):  # the missing part of the list would count as gone
         raise SpiderError("is no sitemap, or is broken off: it does not end with </urlset> or </sitemapindex>", where=url)
     found = Sitemap()
-    # No entities, no network, no huge trees: a sitemap is somebody else's file.
+    # No entities, no network access, no huge trees: a sitemap is untrusted input.
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=False)
     try:
         top = etree.fromstring(with_bare_ampersands_escaped(head), parser)
@@ -124,7 +124,7 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
 
 
 def _read_lines(text: str, url: str) -> Sitemap:
-    """A list of URLs, one a line; or the Sitemap lines of a robots.txt (RFC 9309 leaves them to sitemaps.org)."""
+    """Read a list of URLs, one on each line, or the Sitemap lines of a robots.txt (which sitemaps.org defines, not RFC 9309)."""
     found = Sitemap()
     for line in map(str.strip, text.splitlines()[:MAX_URLS]):
         name, colon, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""Watches pages, or parts of them: one item a page, whose text is compared line by line."""
+"""The built-in spider `watch`: each page, or a part of it, is an item, whose text is compared line by line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spiders.crawl import document_of
 
 
 class WatchSpider(BuiltInSpider):
-    """The items have url, name and text: the lines of a page that are neither empty nor noise; what is no HTML as it is."""
+    """Items have url, name and text: the lines of a page without empty lines and noise. Text that is not HTML is not changed."""
 
     name = "watch"
     key = "url"
@@ -31,7 +31,7 @@ class WatchSpider(BuiltInSpider):
         super().__init__(**kwargs)
         part = table.part
         if part is not None and part.css is not None and part.type == "text" and "::" not in part.css:
-            part = part.model_copy(update={"type": "html"})  # so that its lines are told apart
+            part = part.model_copy(update={"type": "html"})  # so that the blocks in it become lines
         self._part = Reader(part) if part is not None else None
         self._is_html = part is not None and part.type == "html"
         self._is_named = table.name is not None
@@ -44,7 +44,7 @@ class WatchSpider(BuiltInSpider):
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterator[TriedRule]:
-        """The part, the name, and in which lines each pattern of `ignore` matches."""
+        """The part, the name, and the matches of each pattern of `ignore`."""
         watch = table.watch
         for name, rule in (("watch.part", watch.part), ("watch.name", watch.name)):
             if rule is not None:
@@ -54,16 +54,16 @@ class WatchSpider(BuiltInSpider):
             yield TriedRule(f"watch.ignore[{place}]", pattern, partial(_matches, pattern, lines))
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
-        """A page whose part is missing is refused: it is not the page we watch, and not a change of it."""
+        """A page without the watched part is rejected: it is another page, and not a change of the watched one."""
         url = response.meta.get("redirect_urls", [response.url])[0]
         document = document_of(response)
         if document is None:
             kind = _content_type(response) or "no type"
-            yield Found(refused=[Refused({"url": url}, f"it is no text, but {kind}")])
+            yield Found(refused=[Refused({"url": url}, f"it is not text, but {kind}")])
             return
         html = is_html(document.text, _content_type(response))
         if not html and is_binary(document.text):
-            yield Found(refused=[Refused({"url": url}, "it is no text, but binary data")])
+            yield Found(refused=[Refused({"url": url}, "it is not text, but binary data")])
             return
         try:
             if html or self._is_named:

@@ -1,4 +1,4 @@
-"""The base class of built-in spiders: what a run, `pipeline try` and the documentation ask of one."""
+"""The base class of built-in spiders: the interface for runs, for `pipeline try` and for the documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.settings import SelectorTable, SpiderTable
 
 
 class TriedRule(NamedTuple):
-    """A rule for `try` to show. name: its key in [spiders.NAME]. values: what it matches; may raise RuleFailedError."""
+    """A rule that `try` shows. name: its key in [spiders.NAME]; values: returns its matches, and may raise RuleFailedError."""
 
     name: str
     rule: SelectorTable | str
@@ -22,16 +22,16 @@ class TriedRule(NamedTuple):
 
 
 class BuiltInSpider(scrapy.Spider):
-    """Its `parse` yields `Found`, with everything that one page gave, and never scrapy.Requests or single items.
+    """Base of the spiders in `pipeline.registry.BUILT_IN_SPIDERS`.
 
-    It is registered in `pipeline.registry.BUILT_IN_SPIDERS` under its name. key: the field, or fields, by which items are told
-    apart, where [spiders.NAME.items] does not say it.
+    `parse` yields one `Found` with all output of a page, and never scrapy.Requests or single items. key: the key fields of its
+    items, unless [spiders.NAME.items] sets them.
     """
 
     does: ClassVar[str]
-    """What it does, as docs/spiders.md says it."""
+    """What the spider does, for the table in docs/spiders.md."""
     item: ClassVar[str]
-    """What one of its items is, likewise."""
+    """What one item is, for the same table."""
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -39,15 +39,15 @@ class BuiltInSpider(scrapy.Spider):
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
-        """Keyword arguments of the constructor, from [spiders.NAME]."""
+        """The keyword arguments of the constructor, from [spiders.NAME]."""
         return {}
 
     @classmethod
     def uses_item_rules(cls, table: SpiderTable) -> bool:
-        """Whether it applies `follow`, `items`, `pages` and `download` to a page; `try` then shows each of those rules."""
+        """Whether the spider applies `follow`, `items`, `pages` and `download` to a page, so that `try` shows those rules."""
         return False
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterable[TriedRule]:
-        """The rules that no other spider has, for `try` to show."""
+        """The rules that only this spider has, for `try` to show."""
         return ()

@@ -1,9 +1,9 @@
-"""The site's true history, through processes that are really killed: `python -m tests.crawl.torture --histories 300`.
+"""Torture of the crawl with real processes that are killed: `python -m tests.crawl.torture --histories 300`.
 
-Each history is a sequence of states of a real site. A crawl of each, as the service performs it (a child, its pages
-committed as they come), is killed with -9 at random moments, stopped, or fails for want of a page, while the site may
-change in between; then a run takes the pass to its end. What is stored then is what the site showed last on each page,
-all changes told add up to it, each following from the one before, and no page was fetched again once it was committed.
+Each history is a sequence of states of a real site. Each state is crawled in a child process, as the service does it. The
+crawl is killed with -9 at random moments, is stopped, or fails because a page is missing, and the site may change in
+between; then a run completes the pass. Afterwards the store must have what the site showed last on each page, the reported
+changes must add up to it, each must follow from the one before, and no committed page may have been fetched again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ State = dict[int, dict[str, str]]
 
 
 class Site:
-    """Shows one state at a time and remembers what it last showed on each page."""
+    """A site that shows one state at a time, and remembers what it showed last on each page."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -179,7 +179,7 @@ def _opened(folder: Path) -> Iterator[Store]:
 
 
 def torture(folder: Path, histories: int, seed: int, *, steps: int = 4) -> Counter[str]:
-    """How the runs ended. Raises AssertionError, naming the history, where the truth was lost."""
+    """How the runs ended. Raises AssertionError, with the number of the history, when the store or the changes are wrong."""
     warm_up()
     ends: Counter[str] = Counter()
     for number in range(histories):

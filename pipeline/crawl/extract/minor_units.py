@@ -1,4 +1,4 @@
-"""Prices in hundredths of a currency: 99¢, 50p, £1 50p, 3元5角."""
+"""Signs and words of minor units of currencies, in prices such as 99¢, 50p, £1 50p and 3元5角."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _all(words: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(words.split(), meaning)
 
 
-# As in prices: by the country of the page's language or address, or by the language; "" for what they mostly mean.
+# As in prices.py: by the country of the page's language or host, or by the language; "": the usual one.
 _EUROS = _all("IE MT CY DE AT NL BE FR IT FI EE de nl fr it fi et", "EUR")
 _CENTS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "SG": "SGD", "HK": "HKD", "ZA": "ZAR", **_EUROS}
 _OPEN = {"": ""}
@@ -31,19 +31,19 @@ MEANINGS: dict[str, dict[str, str]] = {
     "centimes": {**_CENTIMES, **_OPEN}, **_all("céntimos cêntimos centesimi λεπτά", {"": "EUR"}),
     **_all("Rappen Rp.", {"": "CHF"}), **_all("paise paisa पैसे", _PAISE), "kuruş": {"": "TRY"},
     **_all("haléřů haléře haléř", {"": "CZK"}), "bani": {"": "RON"}, **_all("角 分", {"": "CNY"})}
-"""What the signs and words behind a number of hundredths mean."""
+"""The currencies that the signs and words after a number of hundredths mean."""
 
 ONLY_AFTER_WHOLE = frozenset(["gr", "gr.", "Rp.", "bani", "角", "分"])
-"""Those that mean something else where no whole units are before them: grams, rupiahs, minutes."""
+"""Signs that mean something else unless whole units come before them: grams, rupiahs, minutes."""
 
 WHOLE = {"¢": ("CRC", "GHS"), "￠": ("CRC", "GHS"), "p": ("RUB",)}
-"""Currencies whose whole units some write with such a sign."""
+"""By sign, the currencies whose whole units some sites write with it."""
 
 TOUCHING = frozenset(["p", "c"])
-"""Those that no blank parts from their number: "320 p" are pages."""
+"""Signs that must follow their number without a blank: "320 p" means pages."""
 
 RESOLUTIONS = frozenset(["144", "240", "360", "480", "576", "720", "1080", "1440", "2160", "4320"])
-"""Numbers before a p that mean lines of a picture."""
+"""Numbers before a p that mean the lines of a video."""
 
 _AND = r"[\s,]{0,2}(?:(?:and|und|et|e|y|i|og|och|en|и|і|&)\s)?"
 _BEHIND_WHOLE = re.compile(
@@ -52,14 +52,14 @@ _BEHIND_WHOLE = re.compile(
 
 
 def share(sign: str) -> int:
-    """How many of a minor unit are one of its currency."""
+    """How many of a minor unit make one unit of the currency."""
     return 10 if sign == "角" else 100
 
 
 def behind_whole(text: str, at: int, currency: str | None) -> tuple[float, int] | None:
-    """The part of a unit behind whole ones ("£1 50p", of which `at` is the end of the first), and where it ends; None for none.
+    """The minor units after whole ones, as a part of a unit, and where they end; None for none.
 
-    currency: of the whole ones, None where that is open.
+    at: where the whole units end (after the 1 of "£1 50p"); currency: that of the whole units, None when it is unclear.
     """
     match = _BEHIND_WHOLE.match(text, at)
     if match is None or (currency is not None and currency not in MEANINGS[match[2]].values()):

@@ -1,4 +1,4 @@
-"""Prices as sites write them: the number that a currency stands at, and which currency that is."""
+"""Read prices as sites write them: the amount and the currency in a text, or in data such as JSON-LD."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.numbers import Found, find, plain
 from pipeline.price import price
 
 LONGEST = 1000
-"""Characters of a text that are looked at."""
+"""How many characters of a text are read."""
 
 ISO_4217 = frozenset("""
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC
@@ -27,7 +27,7 @@ NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR 
 SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG""".split())  # noqa: SIM905  a list would be a page
 _THREE_DECIMALS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
-# Signs of one currency; in words as people write them.
+# Signs and words that mean one currency.
 _SIGNS = {
     "€": "EUR", "euro": "EUR", "euros": "EUR", "eur": "EUR", "Euro": "EUR", "Euros": "EUR", "EURO": "EUR", "Eur": "EUR", "₩": "KRW", "원": "KRW", "円": "JPY", "₹": "INR", "₽": "RUB",
     "руб": "RUB", "руб.": "RUB", "р.": "RUB", "₴": "UAH", "грн": "UAH", "грн.": "UAH", "₺": "TRY", "TL": "TRY", "₫": "VND", "đ": "VND",
@@ -42,7 +42,7 @@ _SIGNS = {
     "JP¥": "JPY", "RMB": "CNY", "Fr.": "CHF", "SFr.": "CHF", "SFr": "CHF", "sFr.": "CHF", "د.إ": "AED", "ر.س": "SAR", "د.ك": "KWD",
     "ج.م": "EGP", "KD": "KWD", "usd": "USD", "gbp": "GBP", "chf": "CHF", "pln": "PLN", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
 }
-# Signs of several: by the country of the page's language or address, or by the language; "" for what they mostly mean.
+# Signs that mean several currencies, by the country of the page's language or host, or by the language; "": the usual one.
 _DOLLARS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "MX": "MXN", "AR": "ARS", "CL": "CLP", "CO": "COP", "SG": "SGD",
             "HK": "HKD", "TW": "TWD", "UY": "UYU", "DO": "DOP", "JM": "JMD", "": "USD"}
 _KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv": "SEK", "nb": "NOK", "nn": "NOK", "no": "NOK",
@@ -56,7 +56,7 @@ _SEVERAL = {
 
 
 def _alternatives(signs: list[str]) -> str:
-    """A pattern of signs; those that are letters stand alone, though digits may touch them."""
+    """A pattern of signs. Next to a sign that begins or ends with a letter there must be no other letter; digits may touch it."""
     written = []
     for sign in sorted(signs, key=len, reverse=True):
         start = r"(?<![^\W\d_])" if sign[0].isalpha() else ""
@@ -68,7 +68,7 @@ def _is_strong(sign: str) -> bool:
     return any(unicodedata.category(char) == "Sc" for char in sign)
 
 
-# A sign of currency is one in any place; "Ft" and "din" only where no other is.
+# Currency symbols and ISO codes are searched first; words such as "Ft" and "din" only when there are none.
 _ALL = [*_SIGNS, *_SEVERAL]
 _STRONG = _alternatives([*(sign for sign in _ALL if _is_strong(sign)), *ISO_4217])
 _WEAK = _alternatives([sign for sign in _ALL if not _is_strong(sign)])
@@ -93,9 +93,9 @@ _CURRENCIES = ("priceCurrency", "currency", "currencyCode")
 
 
 def read_price(text: str, document: Document, *, decimal: str | None = None, currency: str | None = None) -> Json:
-    """The price in a text, as pipeline.price has it; None where there is none. Raises NumberError for one such as $1.2M.
+    """The price in a text, in the form of pipeline.price; None for no price. Raises NumberError for one such as $1.2M.
 
-    currency: what a sign that may mean several, or none at all, stands for.
+    currency: the currency for a sign that may mean several, and for no sign.
     """
     written = "".join(char for char in text[:LONGEST] if char.isascii() or unicodedata.category(char) != "Cf")
     readable = plain(written)
@@ -115,13 +115,13 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
         amount = _of_minor(amount, sign, code, readable[start:end], is_told=currency is not None)
     elif isinstance(amount, int) and (part := minor_units.behind_whole(readable, end, code if code in ISO_4217 else None)):
         amount, end = amount + (-part[0] if found.negative else part[0]), part[1]
-    if amount is not None and found.negative and _DASH.match(written):  # before a blank it is none of a minus
+    if amount is not None and found.negative and _DASH.match(written):  # a dash before a blank is not a minus sign
         amount = -amount
     return None if amount is None else price(amount, code, _line(written[start:end]))
 
 
 def of_data(found: Json, document: Document, *, currency: str | None = None) -> Json:
-    """The price in data that a page gives: a number, "1299.00" with its point, or an offer of schema.org; else None."""
+    """The price in data of a page: a number, a text such as "1299.00", or an offer of schema.org; None for anything else."""
     if isinstance(found, dict):
         amount = next((found[name] for name in _AMOUNTS if found.get(name) not in (None, "")), None)
         own = next((str(found[name]) for name in _CURRENCIES if found.get(name)), None)
@@ -135,7 +135,10 @@ def of_data(found: Json, document: Document, *, currency: str | None = None) -> 
 
 
 def _chosen(text: str) -> tuple[Found, str, int, int] | None:
-    """The first number that a sign of a currency touches, else the first; with the sign, and where both are."""
+    """The number of the price, its sign, and where both begin and end: the first number with a sign, else the first number.
+
+    A price for a measure ("2 € / kg") is chosen only when there is no other.
+    """
     numbers = [found for found in find(text) if not _PERCENT.match(text, found.end) and not _DATE.fullmatch(found.digits)]
     rate = None
     for before, after in _TOUCHING:
@@ -160,12 +163,12 @@ def _chosen(text: str) -> tuple[Found, str, int, int] | None:
 
 
 def _preferred(front: re.Match[str] | None, behind: re.Match[str] | None) -> Iterator[re.Match[str]]:
-    """Signs of one currency before those of several: "$12 CAD"."""
+    """The matches in order of preference: signs that mean one currency before those that mean several, as in "$12 CAD"."""
     yield from sorted((match for match in (front, behind) if match), key=lambda match: match[1] in _SEVERAL)
 
 
 def _currency(sign: str, document: Document, told: str | None) -> str | None:
-    """What a sign means on a page: its code, the sign itself where that stays open, None for no sign at all."""
+    """The currency code that a sign means on a page; the sign itself when that is unclear, None for no sign."""
     sign = sign.strip()
     if sign in ISO_4217:
         return sign
@@ -184,7 +187,7 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
 
 
 def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_told: bool) -> float:
-    """What a number of hundredths comes to. Raises RuleFailedError where its sign may as well mean whole units."""
+    """The amount of a number of hundredths. Raises RuleFailedError when its sign may as well mean whole units."""
     if code in minor_units.WHOLE.get(sign, ()):
         return amount
     if written[-1].isdigit() and not is_told:
@@ -193,13 +196,13 @@ def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_to
 
 
 def _declared(document: Document) -> str | None:
-    """The one currency that the page's own data name (schema.org, OpenGraph)."""
+    """The currency in the page's own data (schema.org, OpenGraph); None unless there is exactly one."""
     found = {code for code in _DECLARED.findall(document.text) if code in ISO_4217} if "urrency" in document.text else set()
     return next(iter(found)) if len(found) == 1 else None
 
 
 def _places(document: Document) -> list[str]:
-    """Country and language of the page by its lang attribute, then the country of its host."""
+    """The country and the language of the page's lang attribute, then the country of its host's domain."""
     match = _LANGUAGE.search(document.text[:20_000])
     said = [(match[2] or "").upper(), match[1].lower()] if match else []
     domain = (urlsplit(document.url).hostname or "").rpartition(".")[2].upper()
