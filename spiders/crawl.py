@@ -1,4 +1,4 @@
-"""The built-in spider `crawl`: follows links, extracts items and downloads files as settings.toml says."""
+"""The built-in spider `crawl`: follows links, extracts items, downloads files as settings.toml says."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scrapy.http import Response, TextResponse
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.collector import Found
 from pipeline.crawl.context import context_of
-from pipeline.crawl.extract import Document, Extracted, ItemRules, LinkRules, Refused, header_map
+from pipeline.crawl.extract import Document, ExtractedItems, ItemRules, LinkRules, RejectedItem, header_map
 from pipeline.crawl.extract.page_text import is_binary
-from pipeline.crawl.extract.pagination import Pages
+from pipeline.crawl.extract.pagination import Pagination
 from pipeline.crawl.interfaces import VARIANT
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
@@ -27,10 +27,10 @@ from pipeline.urls import bare
 _ITEM = "pipeline_item"
 """The meta key of a details page: the item as its listing has it."""
 _GONE = (404, 410)
-_SNIFFED = 8192
+_SNIFFED_BYTES = 8192
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-_ANSWERS = [status for status in range(400, 500) if status not in (408, 425, 429)]
+_CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_HANDLED_STATUSES = [status for status in range(400, 500) if status not in (408, 425, 429)]
 """Permanent error statuses of a details page. The spider handles them, so that the item does not count as gone."""
 
 
@@ -49,7 +49,7 @@ class CrawlSpider(BuiltInSpider):
         details = items.details if items is not None else None
         self._items = ItemRules(items.fields, items.each, details.link if details else None) if items is not None else None
         self._details = ItemRules(details.fields) if details is not None else None
-        self._pages = Pages(table.pages) if table.pages is not None else None
+        self._pages = Pagination(table.pages) if table.pages is not None else None
         self._max_depth = table.max_depth
 
     @classmethod
@@ -72,13 +72,13 @@ class CrawlSpider(BuiltInSpider):
             self.logger.info("%s is not text: nothing is extracted from it", response.url)
             yield Found()
         elif _ITEM in response.meta:
-            yield self._whole(response.meta[_ITEM], document)
+            yield self._with_details(response.meta[_ITEM], document)
         else:
             yield self._listing(response, document)
 
     def _listing(self, response: Response, document: Document) -> Found:
-        extracted = self._items.extract(document) if self._items is not None else Extracted()
-        found = Found(items=extracted.items, refused=extracted.refused)
+        extracted = self._items.extract(document) if self._items is not None else ExtractedItems()
+        found = Found(items=extracted.items, rejected=extracted.rejected)
         depth = response.meta.get("depth", 0) + 1
         if depth == 1 and self._follow.hosts is not None and response.url not in self._follow.hosts:
             found.redirected_host = place_of(response.url)  # a start that redirects, often to www.
@@ -100,14 +100,14 @@ class CrawlSpider(BuiltInSpider):
     def _files(self, document: Document) -> list[Download]:
         return [Download(url, referer=bare(document.url)) for url in self._download.links(document)]
 
-    def _whole(self, listed: dict[str, Json], document: Document) -> Found:
+    def _with_details(self, listed: dict[str, Json], document: Document) -> Found:
         """The item with the fields of its details page, or as it was listed when that page is gone."""
         if self._details is None or document.status in _GONE:
             return Found(items=[listed])
         if document.status >= 400:
-            return Found(refused=[Refused(listed, f"its details page answered HTTP {document.status}")])
+            return Found(rejected=[RejectedItem(listed, f"its details page answered HTTP {document.status}")])
         extracted = self._details.extract_onto(listed, document)
-        return Found(items=extracted.items, refused=extracted.refused, downloads=self._files(document))
+        return Found(items=extracted.items, rejected=extracted.rejected, downloads=self._files(document))
 
 
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:
@@ -115,7 +115,7 @@ def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[st
     the request's identity."""
     said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
     return Request(url, depth=depth, headers=headers,
-                   meta={_ITEM: item, VARIANT: f"item {said}", "handle_httpstatus_list": _ANSWERS})
+                   meta={_ITEM: item, VARIANT: f"item {said}", "handle_httpstatus_list": _HANDLED_STATUSES})
 
 
 def document_of(response: Response) -> Document | None:
@@ -133,7 +133,7 @@ def document_of(response: Response) -> Document | None:
 def _sniffed(response: Response) -> tuple[str, str] | None:
     """The encoding and text of a response whose type is not a text type, such as a YAML file with application/octet-stream."""
     body = response.body
-    if body[:2] not in _BYTE_ORDER_MARKS and _NO_TEXT.search(body[:_SNIFFED]):
+    if body[:2] not in _BYTE_ORDER_MARKS and _CONTROL_BYTES.search(body[:_SNIFFED_BYTES]):
         return None
     encoding = page_encoding(body, (response.headers.get("Content-Type") or b"").decode("latin-1"))
     text = decoded(body, encoding)

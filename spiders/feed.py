@@ -1,4 +1,4 @@
-"""The built-in spider `feed`: reads RSS 0.9 to 2.0, Atom (RFC 4287) and JSON Feed 1.1; each entry is an item."""
+"""The built-in spider `feed`: reads RSS 0.9 to 2.0, Atom and JSON Feed; each entry is an item."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from pipeline.urls import absolute
 _MOMENTS = ("published", "updated", "created")
 _DECLARED = re.compile(rb"\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.:-]+)")
 _XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
-_IN_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_LOOKED_AT = 10_000
+_INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_SEARCHED_ENTRIES = 10_000
 """How many stored entries are searched for entries whose id is new."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
@@ -47,7 +47,7 @@ _ELEMENTS = frozenset([
     "section", "select", "slot", "small", "source", "spacer", "span", "strike", "strong", "style", "sub", "summary", "sup",
     "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt",
     "u", "ul", "var", "video", "wbr", "xmp"])
-_MOSTLY = 0.5
+_MAX_INVALID_SHARE = 0.5
 """When more than this share of the characters beyond ASCII is invalid as UTF-8, the text has another encoding."""
 
 
@@ -108,7 +108,7 @@ class FeedSpider(BuiltInSpider):
         known = context.known_keys(str(entry.item["id"]) for entry in entries)
         if len(known) == len({entry.item["id"] for entry in entries}):
             return
-        before = [item for item in context.latest_items(_LOOKED_AT) if item.get("feed") == feed]
+        before = [item for item in context.latest_items(_SEARCHED_ENTRIES) if item.get("feed") == feed]
         if renamed := keep_ids(entries, known, before):
             context.note(f"{feed} has new ids for {renamed} {'entries' if renamed > 1 else 'entry'} it had before: they are recognised by "
                          "link and title")
@@ -126,12 +126,12 @@ def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict
     gone: defaultdict[Json, list[dict[str, Json]]] = defaultdict(list)
     for item in before:
         if item["id"] not in here:
-            gone[_alike(item)].append(item)
-    counts = Counter(_alike(entry.item) for entry in entries)
-    told_apart = {_alike(entry.item) for entry in entries if entry.item["id"] in known}
+            gone[_link_and_title(item)].append(item)
+    counts = Counter(_link_and_title(entry.item) for entry in entries)
+    told_apart = {_link_and_title(entry.item) for entry in entries if entry.item["id"] in known}
     renamed = 0
     for item in (entry.item for entry in entries):
-        alike = _alike(item)
+        alike = _link_and_title(item)
         candidates = gone.get(alike, [])
         if item["id"] in known or alike in told_apart or not candidates:
             continue
@@ -149,7 +149,7 @@ def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict
     return renamed
 
 
-def _alike(item: Mapping[str, Json]) -> tuple[Json, ...]:
+def _link_and_title(item: Mapping[str, Json]) -> tuple[Json, ...]:
     return (item.get("url"), item.get("title")) if item.get("url") else (None, item.get("title"), item.get("summary"))
 
 
@@ -185,14 +185,14 @@ def decoded(body: bytes, content_type: str) -> str:
     known = list(dict.fromkeys(label for label in labels if label))
     for name in known:
         try:
-            return _IN_NO_XML.sub("\ufffd", body.decode(name).removeprefix("\ufeff"))
+            return _INVALID_IN_XML.sub("\ufffd", body.decode(name).removeprefix("\ufeff"))
         except UnicodeDecodeError:
             continue
     text = body.decode(known[0], "replace")
     wrong, foreign = text.count("\ufffd"), sum(1 for char in text if char > "\x7f")
-    if wrong > foreign * _MOSTLY and not label:
+    if wrong > foreign * _MAX_INVALID_SHARE and not label:
         text = body.decode("cp1252", "replace")
-    return _IN_NO_XML.sub("\ufffd", text.removeprefix("\ufeff"))
+    return _INVALID_IN_XML.sub("\ufffd", text.removeprefix("\ufeff"))
 
 
 def _with_unique_ids(entries: list[Entry]) -> list[Entry]:
@@ -232,10 +232,10 @@ def _text(value: Any, detail: Any, *, untyped: bool) -> str:
     kind = (detail or {}).get("type") or ""
     if kind == "text/plain":
         return plain_text(said)
-    return _told(_TAG.sub(lambda tag: "<" if _is_html(tag[1]) else "&lt;", said) if untyped else said)
+    return _text_of_html(_TAG.sub(lambda tag: "<" if _is_html(tag[1]) else "&lt;", said) if untyped else said)
 
 
-def _told(html: str) -> str:
+def _text_of_html(html: str) -> str:
     """The text of a title or summary in HTML, without blank lines."""
     return "\n".join(line for line in page_text(html).split("\n") if line)
 
@@ -279,7 +279,7 @@ def _json_entry(entry: dict[str, Any], feed: str) -> Entry:
     """An entry of a JSON Feed. Its title and summary are text; only content_html is HTML (JSON Feed 1.1, Items)."""
     authors = entry.get("authors") if isinstance(entry.get("authors"), list) else [entry.get("author")]
     names = [str(author["name"]) for author in authors or [] if isinstance(author, dict) and author.get("name")]
-    summary = plain_text(str(entry.get("summary") or "")) or _told(str(entry.get("content_html") or "")) or plain_text(
+    summary = plain_text(str(entry.get("summary") or "")) or _text_of_html(str(entry.get("content_html") or "")) or plain_text(
         str(entry.get("content_text") or ""))
     tags = entry.get("tags")
     link = str(entry.get("url") or entry.get("external_url") or "")

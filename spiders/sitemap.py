@@ -1,4 +1,4 @@
-"""The built-in spider `sitemap`: reads sitemaps and indexes (sitemaps.org 0.9); each URL is an item, or a page to crawl."""
+"""The built-in spider `sitemap`: reads sitemaps and their indexes; each URL is an item or a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lxml import etree  # type: ignore[import-untyped]
 from scrapy.http import Response
 
 from pipeline.crawl.collector import Found
-from pipeline.crawl.extract.links import Allowed
+from pipeline.crawl.extract.links import UrlFilter
 from pipeline.crawl.extract.xml_repair import marked_encoding, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
@@ -55,7 +55,7 @@ class SitemapSpider(CrawlSpider):
         super().__init__(table, **kwargs)
         self._max_bytes = table.max_page_size
         self._fetches = table.items is not None
-        self._allowed = Allowed(table.allow, table.deny)
+        self._allowed = UrlFilter(table.allow, table.deny)
 
     @classmethod
     def uses_item_rules(cls, table: SpiderTable) -> bool:
@@ -66,7 +66,7 @@ class SitemapSpider(CrawlSpider):
         if nesting is None:
             yield from super().parse(response)
             return
-        found = read_sitemap(unpacked(response.body, self._max_bytes, response.url), response.url)
+        found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
         links = []
         if found.sitemaps and nesting >= MAX_NESTING:
             raise SpiderError(f"indexes of sitemaps are nested more than {MAX_NESTING} deep", where=response.url)
@@ -77,7 +77,7 @@ class SitemapSpider(CrawlSpider):
         yield Found(items=[] if self._fetches else pages, links=links, offsite=self._follow.left_out())
 
 
-def unpacked(body: bytes, max_bytes: int, url: str) -> bytes:
+def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
     """The body, decompressed if it is gzip. Raises SpiderError for more than max_bytes, and for a broken or truncated gzip."""
     if not body.startswith(_GZIP):
         return body

@@ -1,4 +1,4 @@
-"""The built-in spider `watch`: each page, or a part of it, is an item, whose text is compared line by line."""
+"""The built-in spider `watch`: each page, or a part of it, is an item with its text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scrapy.http import Response
 
 from pipeline.crawl.built_in import BuiltInSpider, TriedRule
 from pipeline.crawl.collector import Found
-from pipeline.crawl.extract import Document, Reader, Refused, RuleFailedError
-from pipeline.crawl.extract.page_text import Noise, is_binary, is_html, page_text, plain_text
+from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
+from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, page_text, plain_text
 from pipeline.documents.regexes import search
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
@@ -32,11 +32,11 @@ class WatchSpider(BuiltInSpider):
         part = table.part
         if part is not None and part.css is not None and part.type == "text" and "::" not in part.css:
             part = part.model_copy(update={"type": "html"})  # so that the blocks in it become lines
-        self._part = Reader(part) if part is not None else None
+        self._part = CompiledRule(part) if part is not None else None
         self._is_html = part is not None and part.type == "html"
         self._is_named = table.name is not None
-        self._name = Reader(table.name if table.name is not None else SelectorTable(page="title"))
-        self._noise = Noise(table.ignore)
+        self._name = CompiledRule(table.name if table.name is not None else SelectorTable(page="title"))
+        self._noise = NoiseFilter(table.ignore)
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
@@ -59,11 +59,11 @@ class WatchSpider(BuiltInSpider):
         document = document_of(response)
         if document is None:
             kind = _content_type(response) or "no type"
-            yield Found(refused=[Refused({"url": url}, f"it is not text, but {kind}")])
+            yield Found(rejected=[RejectedItem({"url": url}, f"it is not text, but {kind}")])
             return
         html = is_html(document.text, _content_type(response))
         if not html and is_binary(document.text):
-            yield Found(refused=[Refused({"url": url}, "it is not text, but binary data")])
+            yield Found(rejected=[RejectedItem({"url": url}, "it is not text, but binary data")])
             return
         try:
             if html or self._is_named:
@@ -75,16 +75,16 @@ class WatchSpider(BuiltInSpider):
             else:
                 parts = [str(part) for part in self._part.values(document)]
                 if not parts:
-                    yield Found(refused=[Refused({"url": url, "name": name}, "the part to watch was not found")])
+                    yield Found(rejected=[RejectedItem({"url": url, "name": name}, "the part to watch was not found")])
                     return
                 text = "\n".join(page_text(part) if self._is_html else part for part in parts)
             yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}])
         except RuleFailedError as reason:
-            yield Found(refused=[Refused({"url": url}, str(reason))])
+            yield Found(rejected=[RejectedItem({"url": url}, str(reason))])
 
 
 def _values(rule: SelectorTable, document: Document) -> list[Any]:
-    return Reader(rule).values(document)
+    return CompiledRule(rule).values(document)
 
 
 def _matches(pattern: str, lines: Iterable[str]) -> list[str]:
@@ -99,7 +99,7 @@ def _lines(part: SelectorTable | None, document: Document) -> list[str]:
         read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text
         return read(document.text).splitlines()
     try:
-        values = Reader(part.model_copy(update={"type": "html"})).values(document)
+        values = CompiledRule(part.model_copy(update={"type": "html"})).values(document)
     except RuleFailedError:
         return []
     return page_text("\n".join(map(str, values))).splitlines()

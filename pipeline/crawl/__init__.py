@@ -1,1 +1,1 @@
-"""Crawls with Scrapy: frontier and page commits in the store, cookies, login and proxy from the session."""
+"""Crawls with Scrapy: frontier and page commits in the store, cookies and proxy from the session."""

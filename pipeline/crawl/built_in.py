@@ -1,4 +1,4 @@
-"""The base class of built-in spiders: the interface for runs, for `pipeline try` and for the documentation."""
+"""The base class of built-in spiders, for runs, for `pipeline try` and for the documentation."""
 
 from __future__ import annotations
 

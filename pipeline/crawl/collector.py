@@ -1,4 +1,4 @@
-"""Collect everything that a callback yields for one response into one page, and commit the page as a whole."""
+"""Collect everything that a callback yields for one response into one page, and commit the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scrapy.pipelines import ItemPipelineManager
 from scrapy.spiders import Spider
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.extract import Refused
+from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
 from pipeline.errors import PipelineError
@@ -47,7 +47,7 @@ class Found:
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[Request] = field(default_factory=list)
     downloads: list[Download] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    rejected: list[RejectedItem] = field(default_factory=list)
     offsite: list[str] = field(default_factory=list)
     redirected_host: str = ""
 
@@ -140,8 +140,8 @@ class PageCollector:
                 page.redirected_host = entry.redirected_host
             for data in entry.items:
                 self._add_item(page, data)
-            for refused in entry.refused:
-                self._reject(page, refused.data, refused.reason)
+            for rejected in entry.rejected:
+                self._reject(page, rejected.data, rejected.reason)
         elif isinstance(entry, scrapy.Request):
             try:
                 page.links.append(to_model(entry, self._spider))

@@ -1,4 +1,4 @@
-"""Interfaces between the parts of a crawl: keys of a request's meta, protocols of committer and followers."""
+"""Interfaces between parts of a crawl: keys of a request's meta, protocols of committer and followers."""
 
 from __future__ import annotations
 

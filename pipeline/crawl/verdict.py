@@ -1,4 +1,4 @@
-"""The ending of a crawl: failed, stopped or succeeded, whether the pass is complete, and the notes in the run's line."""
+"""The ending of a crawl: its outcome, whether the pass is complete, and the notes for the run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A response as rules see it: the trees and selectors that logins, expiry checks, bans and items share."""
+"""A response as rules see it: trees and selectors shared by logins, expiry checks, bans and items."""
 
-from pipeline.documents.checks import Proof
+from pipeline.documents.checks import PageCheck
 from pipeline.documents.document import Document, header_map
 from pipeline.documents.regexes import RuleFailedError
 
-__all__ = ["Document", "Proof", "RuleFailedError", "header_map"]
+__all__ = ["Document", "PageCheck", "RuleFailedError", "header_map"]

@@ -17,7 +17,7 @@ from pipeline.settings import SelectorTable
 _NOTHING: tuple[Json, ...] = (None, False, [], {}, "")
 
 
-class Proof:
+class PageCheck:
     """One rule, applied with the same selectors as `items`. Its methods raise RuleFailedError."""
 
     def __init__(self, rule: SelectorTable) -> None:

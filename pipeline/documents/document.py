@@ -77,7 +77,7 @@ class Document:
             if kind == "csv":
                 self._data[kind] = embedded_data.rows(self.text)
             else:
-                page = embedded_data.Source(self.lexbor, self.base)
+                page = embedded_data.ParsedPage(self.lexbor, self.base)
                 self._data[kind] = embedded_data.READERS[kind](page)
                 self.problems[kind] = page.problems
         return self._data[kind]

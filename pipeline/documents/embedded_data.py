@@ -25,7 +25,7 @@ _VALUED = {"meta": "content", "data": "value", "meter": "value", "time": "dateti
 
 
 @dataclass
-class Source:
+class ParsedPage:
     """The page that the functions of this module read. base: the base of relative links; problems: what could not be read."""
 
     root: LexborNode
@@ -33,7 +33,7 @@ class Source:
     problems: list[str] = field(default_factory=list)
 
 
-def json_ld(page: Source) -> Json:
+def json_ld(page: ParsedPage) -> Json:
     """Every JSON-LD record of a page (W3C JSON-LD 1.1, section 7). The records of an @graph are returned one by one."""
     found: list[Json] = []
     for script in page.root.css("script[type*='ld+json' i]"):
@@ -66,7 +66,7 @@ def beginning(text: str) -> str:
     return repr(line if len(line) <= 60 else line[:59] + "…")
 
 
-def opengraph(page: Source) -> Json:
+def opengraph(page: ParsedPage) -> Json:
     """The properties of a page's meta elements (ogp.me), also of those with `name` in place of `property`.
 
     A property that occurs several times has a list.
@@ -80,13 +80,13 @@ def opengraph(page: Source) -> Json:
     return found
 
 
-def microdata(page: Source) -> Json:
+def microdata(page: ParsedPage) -> Json:
     """The top-level items of a page (HTML Standard, section 5), each with its @type, @id and properties."""
     return _Microdata(page).items()
 
 
 class _Microdata:
-    def __init__(self, page: Source) -> None:
+    def __init__(self, page: ParsedPage) -> None:
         self._page = page
         self._left = MAX_ELEMENTS
         self._by_id: dict[str, LexborNode] | None = None
@@ -168,5 +168,5 @@ def rows(text: str) -> list[dict[str, str]]:
         return []
 
 
-READERS: dict[str, Callable[[Source], Json]] = {
+READERS: dict[str, Callable[[ParsedPage], Json]] = {
     "json-ld": json_ld, "opengraph": opengraph, "microdata": microdata}

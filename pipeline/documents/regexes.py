@@ -1,4 +1,4 @@
-"""Search with regular expressions of the settings, within a time limit; the error of a rule that cannot be applied."""
+"""Search with regular expressions of the settings, within a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apply rules (CSS, XPath, JMESPath) to a part of a document: a lexbor node, a parsel selector or a JSON value.
+"""Apply rules (CSS, XPath, JMESPath) to a part of a document: lexbor node, parsel selector or JSON.
 
 CSS runs on lexbor, which is several times as fast as lxml. A group of rules with an XPath, or with CSS that lexbor does
 not support, runs on parsel as a whole, so that all its rules see the same tree. Rules for JSON are applied to the JSON value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from pipeline.documents import Document, Proof, RuleFailedError
+from pipeline.documents import Document, PageCheck, RuleFailedError
 from pipeline.errors import SpiderError
 from pipeline.session.responses.encodings import decoded, page_encoding
 from pipeline.settings import SelectorTable
@@ -51,11 +51,11 @@ class Page:
 
     def matches(self, selector: SelectorTable) -> bool:
         """Whether the selector, and its regex if it has one, matches the page. Raises SpiderError for an invalid selector."""
-        return self._read(lambda: Proof(selector).matches(self.document))
+        return self._read(lambda: PageCheck(selector).matches(self.document))
 
     def value(self, selector: SelectorTable) -> str:
         """The first match of the selector: of its regex the first group or the whole match; "" for no match."""
-        return self._read(lambda: Proof(selector).first(self.document))
+        return self._read(lambda: PageCheck(selector).first(self.document))
 
     def _read(self, read: Callable[[], Read]) -> Read:
         try:

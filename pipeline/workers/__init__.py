@@ -1,1 +1,1 @@
-"""Processes that perform runs: the parent's side (runner, process, forkserver) and the child's side (entry, crawl_run)."""
+"""Processes that perform runs: the parent's side (runner, process), the child's (entry, crawl_run)."""

@@ -1,4 +1,4 @@
-"""One run in a child process: login, crawl, downloads, progress and outcome; also the work of a follower process."""
+"""One run in a child process: login, crawl, downloads, progress, outcome; also a follower process."""
 
 from __future__ import annotations
 

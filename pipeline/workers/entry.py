@@ -1,4 +1,4 @@
-"""The main function of a child process: set up logging and signals, then perform one run, digest or `try`.
+"""The main function of a child process: set up logging and signals, perform one run, digest or `try`.
 
 The forkserver has imported this module, and with it Scrapy, before it forks the child. The service names this module
 and never imports it, so that Scrapy stays out of the service. The child is the leader of its own session (setsid) and

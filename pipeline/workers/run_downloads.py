@@ -1,4 +1,4 @@
-"""The downloads of one run: they use its session and host limits, and count in its progress and its outcome."""
+"""The downloads of one run: with its session and host limits, in its progress and its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Perform runs and digests in child processes: enforce their limits, kill them, and store the ending of a killed run."""
+"""Perform runs and digests in child processes: limits, kills, and the ending of a killed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parent's stop request, in a child: "stop" in the pipe asks for a checkpoint; a closed pipe ends the child."""
+"""The parent's stop request in a child: "stop" asks for a checkpoint, a closed pipe ends the child."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pipeline try` in a child: fetch one page with a spider's session and report what each of its rules matches."""
+"""`pipeline try` in a child: fetch a page with a spider's session, report what its rules match."""
 
 from __future__ import annotations
 

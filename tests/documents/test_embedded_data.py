@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.crawl.extract import Document, Reader, RuleFailedError
+from pipeline.crawl.extract import CompiledRule, Document, RuleFailedError
 from pipeline.documents.scripts import UnreadableError, script_values
 from pipeline.settings import SelectorTable
 
 
 def values(rule: dict[str, Any], text: str) -> list[Any]:
-    return Reader(SelectorTable(**rule)).values(
+    return CompiledRule(SelectorTable(**rule)).values(
         Document(url="http://site.example/dir/page", status=200, text=text, headers=dict))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.crawl.extract import ItemRules
-from pipeline.documents import Document, Proof
+from pipeline.documents import Document, PageCheck
 from pipeline.errors import SpiderError
 from pipeline.session.page import Answer, Page
 from pipeline.settings import FieldTable, SelectorTable
@@ -68,6 +68,6 @@ def test_a_rule_that_cannot_be_applied_raises_an_error(rule: dict[str, str]) -> 
 
 
 def test_a_rule_is_compiled_once_for_many_pages() -> None:
-    proof = Proof(SelectorTable(css="p"))
+    proof = PageCheck(SelectorTable(css="p"))
     pages = [Document(url=URL, status=200, text=text, headers=dict) for text in ("<p>a", "<b>b", "<p>c")]
     assert [proof.first(page) for page in pages] == ["a", "", "c"]

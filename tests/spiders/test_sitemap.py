@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import SpiderError
 from pipeline.model import Outcome
-from spiders.sitemap import read_sitemap, unpacked
+from spiders.sitemap import decompressed, read_sitemap
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 
@@ -63,11 +63,11 @@ def test_external_entities_decompression_bombs_and_invalid_links_are_refused() -
     assert [page["url"] for page in read_sitemap(bomb.partition("?>")[2].encode() or bomb.encode(), URL).pages] in (
         ["http://site.example/rel"], ["http://site.example/rel", "http://site.example/aaaa"])
     with pytest.raises(SpiderError, match="unpacks to more than"):
-        unpacked(gzip.compress(b"x" * 10**6), 10**5, URL)
+        decompressed(gzip.compress(b"x" * 10**6), 10**5, URL)
     with pytest.raises(SpiderError, match="broken off"):
-        unpacked(gzip.compress(b"x" * 1000)[:-9], 10**5, URL)
+        decompressed(gzip.compress(b"x" * 1000)[:-9], 10**5, URL)
     with pytest.raises(SpiderError, match="gzip is broken"):
-        unpacked(b"\x1f\x8bnonsense nonsense", 10**5, URL)
+        decompressed(b"\x1f\x8bnonsense nonsense", 10**5, URL)
 
 
 def test_a_truncated_sitemap_does_not_fail_the_others(crawls: Crawls, site: PageSite) -> None:
@@ -87,10 +87,10 @@ URLS = b'<?xml version="1.0"?><urlset><url><loc>http://site.example/a</loc></url
     b"\xef\xbb\xbfhttp://site.example/a\r\n  http://site.example/b  \n", "http://site.example/a\nhttp://site.example/b".encode("utf-16")])
 def test_a_sitemap_is_read_with_every_compression_and_encoding(body: bytes) -> None:
     url = "http://site.example/sitemap.xml.gz"
-    assert [page["url"] for page in read_sitemap(unpacked(body, 10_000, url), url).pages] == [
+    assert [page["url"] for page in read_sitemap(decompressed(body, 10_000, url), url).pages] == [
         "http://site.example/a", "http://site.example/b"]
 
 
 def test_the_size_limit_applies_to_all_members_of_a_gzip_together() -> None:
     with pytest.raises(SpiderError, match="more than 1000 bytes"):
-        unpacked(gzip.compress(b"x" * 600) * 2, 1000, "http://site.example/s.gz")
+        decompressed(gzip.compress(b"x" * 600) * 2, 1000, "http://site.example/s.gz")

@@ -1,4 +1,4 @@
-"""Extract items from a page by [spiders.NAME.items]: its items, their fields, and the items that are rejected."""
+"""Extract items from a page by [spiders.NAME.items]: their fields, and the reasons for rejecting them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedItem:
     """An item that does not meet the settings. data: the fields that could be read."""
 
     data: dict[str, Json]
@@ -27,12 +27,12 @@ class Refused:
 
 
 @dataclass
-class Extracted:
+class ExtractedItems:
     """The items of one page and the rejected ones. links: the URL of each item's details page, "" for none."""
 
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    rejected: list[RejectedItem] = field(default_factory=list)
 
 
 class ItemRules:
@@ -45,24 +45,24 @@ class ItemRules:
         self._record = _FieldGroup(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
 
-    def extract(self, document: Document) -> Extracted:
+    def extract(self, document: Document) -> ExtractedItems:
         """The items of a page. A match whose fields are all empty is no item. Without `each` the page is the item."""
-        extracted = Extracted()
+        extracted = ExtractedItems()
         try:
             scopes = self._record.scopes(root(document, self._record.outer), document)
         except RuleFailedError as reason:
-            return Extracted(refused=[Refused({}, f"each: {reason}")])
+            return ExtractedItems(rejected=[RejectedItem({}, f"each: {reason}")])
         for scope in scopes:
             problems: list[str] = []
             data = self._record.read(scope, document, problems)
             if self._record.is_empty(data):
                 # A match of `each` without any field is no item, even when a field is required: a heading among the rows.
                 if problems and not self._record.many:
-                    extracted.refused.append(Refused(data, "; ".join(problems)))
+                    extracted.rejected.append(RejectedItem(data, "; ".join(problems)))
                 continue
             link = self._link_in(scope, document, problems)
             if problems:
-                extracted.refused.append(Refused(data, "; ".join(problems)))
+                extracted.rejected.append(RejectedItem(data, "; ".join(problems)))
             else:
                 extracted.items.append(data)
                 extracted.links.append(link)
@@ -77,12 +77,12 @@ class ItemRules:
             problems.append(f"details.link: {reason}")
             return ""
 
-    def extract_onto(self, listed: dict[str, Json], document: Document) -> Extracted:
+    def extract_onto(self, listed: dict[str, Json], document: Document) -> ExtractedItems:
         """An item of a listing with the fields of its details page added. An empty field there does not replace a listed one."""
         problems: list[str] = []
         data = self._record.read(root(document, self._record.outer), document, problems)
         whole = listed | {name: value for name, value in data.items() if value not in _EMPTY or name not in listed}
-        return Extracted(refused=[Refused(whole, "; ".join(problems))]) if problems else Extracted(items=[whole])
+        return ExtractedItems(rejected=[RejectedItem(whole, "; ".join(problems))]) if problems else ExtractedItems(items=[whole])
 
 
 def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:

@@ -1,4 +1,4 @@
-"""Apply `follow` and `download`: find links, filter them by allow, deny and hosts, and count those left out."""
+"""Apply `follow` and `download`: find links, filter them by allow, deny and hosts, count the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import regex
 
 from pipeline.crawl.extract.link_cleaning import ftp, without_tracking
-from pipeline.crawl.extract.rules import Reader
+from pipeline.crawl.extract.rules import CompiledRule
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import search
 from pipeline.hosts import HostSet, host_and_port, place_of
@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"\s*(https?:|[/\\]{2})", re.IGNORECASE)
 """Matches the beginning of a link with a host; `mailto:` and `javascript:` have none."""
 
 
-class Allowed:
+class UrlFilter:
     """Tests whether a URL is allowed: a pattern of `allow` matches (if there are any) and none of `deny`.
 
     A pattern with characters beyond ASCII, which no URL contains, is applied to the percent-decoded URL.
@@ -59,8 +59,8 @@ class LinkRules:
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
                  drop: Iterable[str] = (), hosts: HostSet | None = None, for_files: bool = False) -> None:
-        self._readers = [Reader(rule) for rule in rules]
-        self._allowed = Allowed(allow, deny)
+        self._readers = [CompiledRule(rule) for rule in rules]
+        self._allowed = UrlFilter(allow, deny)
         self._drop = frozenset(drop)
         self.hosts = hosts
         self._known_offsite: set[str] = set()

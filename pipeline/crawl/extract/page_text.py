@@ -1,4 +1,4 @@
-"""Convert a page to lines of text, as a reader sees them, and remove noise from them, for watched pages."""
+"""Convert a page to lines of text, as a reader sees them, and remove noise, for watched pages."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class _Lines:
             self.preformatted -= closing == "preformatted"
 
 
-class Noise:
+class NoiseFilter:
     """Regular expressions whose matches are no change of a page: dates, counters, advertisements."""
 
     def __init__(self, patterns: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pagination: request the next page of a listing by number, offset or cursor, in the query, a form or JSON."""
+"""Pagination: request the next page of a listing by number, offset or cursor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scrapy.http import Request as ScrapyRequest
 from scrapy.http import Response
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.extract import Document, Reader
+from pipeline.crawl.extract import CompiledRule, Document
 from pipeline.crawl.interfaces import START, VARIANT
 from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
@@ -23,12 +23,12 @@ PAGE = "pipeline_page"
 _FILLED = "pipeline_page_filled"
 
 
-class Pages:
+class Pagination:
     """Makes the request of the next page. All state is in the meta of the requests."""
 
     def __init__(self, table: PagesTable) -> None:
         self._table = table
-        self._cursor = Reader(table.cursor) if table.cursor is not None else None
+        self._cursor = CompiledRule(table.cursor) if table.cursor is not None else None
 
     def after(self, response: Response, document: Document, items: list[dict[str, Json]]) -> Request | None:
         """The next page of a listing; None after the last. Raises RuleFailedError."""

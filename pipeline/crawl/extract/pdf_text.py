@@ -1,4 +1,4 @@
-"""Convert a PDF to an HTML page of its text, in a process of its own (`python -m pipeline.crawl.extract.pdf_text`).
+"""Convert a PDF to an HTML page of its text; a program of its own, run in a separate process.
 
 A PDF is untrusted input for a large parser written in C. In a process of its own the parser can neither delay the crawl,
 nor fill its memory, nor crash it.

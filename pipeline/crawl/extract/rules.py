@@ -19,7 +19,7 @@ _LINKS = ("href", "src", "data-src", "srcset", "data-srcset", "data", "poster", 
 _OF_ONE_ELEMENT = {"data": "object", "poster": "video"}
 
 
-class Reader:
+class CompiledRule:
     """One rule, compiled, applied to whole documents."""
 
     def __init__(self, rule: SelectorTable) -> None:

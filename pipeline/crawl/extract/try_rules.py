@@ -11,7 +11,7 @@ from scrapy.http import Response
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.built_in import BuiltInSpider
-from pipeline.crawl.extract import Document, ItemRules, LinkRules, Reader, RuleFailedError
+from pipeline.crawl.extract import CompiledRule, Document, ItemRules, LinkRules, RuleFailedError
 from pipeline.crawl.extract.items import all_rules
 from pipeline.crawl.extract.links import left_out_note
 from pipeline.crawl.extract.values import converter
@@ -45,7 +45,7 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
         found["left_out"] = left_out_note(followed.left_out())
     if table.pages is not None and table.pages.cursor is not None:
         cursor = table.pages.cursor
-        rules.append(_report("pages.cursor", cursor, lambda: Reader(cursor).values(document)))
+        rules.append(_report("pages.cursor", cursor, lambda: CompiledRule(cursor).values(document)))
     if table.items is not None:
         rules += _fields("items", table.items.fields, table.items.each, document)
         if table.items.details is not None:
@@ -88,21 +88,21 @@ def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: t
     for page in spidercls(**spidercls.arguments(table)).parse(response):
         found["items"] += page.items
         found["links"] += [link.url for link in page.links]
-        found["rejected"] += [{"reason": refused.reason, "data": refused.data} for refused in page.refused]
+        found["rejected"] += [{"reason": rejected.reason, "data": rejected.data} for rejected in page.rejected]
 
 
 def _followed(rules: LinkRules, document: Document) -> list[str]:
     """The links that remain after allow, deny and hosts."""
     try:
         return rules.links(document)
-    except RuleFailedError:  # told with its rule
+    except RuleFailedError:  # reported with its rule
         return []
 
 
 def _add_items(table: ItemsTable, document: Document, found: dict[str, Json]) -> None:
     extracted = ItemRules(table.fields, table.each, table.details.link if table.details else None).extract(document)
     found["items"] = extracted.items
-    found["rejected"] = [{"reason": refused.reason, "data": refused.data} for refused in extracted.refused]
+    found["rejected"] = [{"reason": rejected.reason, "data": rejected.data} for rejected in extracted.rejected]
     if table.details is not None:
         link = table.details.link
         found["rules"].append(_report("items.details.link", link, lambda: [url for url in extracted.links if url]))

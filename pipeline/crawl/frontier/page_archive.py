@@ -1,4 +1,4 @@
-"""Archive the bodies of pages with changes, for digests that attach them: one file for each distinct body.
+"""Archive the bodies of pages with changes, for digests that attach them: one file for each body.
 
 A file is written before its page is committed, and removed when the page turns out to have no changes. A kill between
 the two leaves a file that no change refers to.

@@ -1,4 +1,4 @@
-"""Convert frontier rows to Scrapy requests and back; the base class of the schedulers; errors of failed requests."""
+"""Convert frontier rows to Scrapy requests and back; base of the schedulers; errors of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode gzip, deflate, br and zstd pages; unlike in Scrapy's middleware, a truncated stream is an error."""
+"""Decode gzip, deflate, br and zstd pages; unlike in Scrapy, a truncated stream is an error."""
 
 from __future__ import annotations
 

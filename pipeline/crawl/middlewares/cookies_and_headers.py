@@ -1,4 +1,4 @@
-"""Downloader middlewares for the cookie jar, headers, Referer, encoding, start requests and the SSRF check."""
+"""Middlewares for the cookie jar, headers, Referer, encoding, start requests and the SSRF check."""
 
 from __future__ import annotations
 

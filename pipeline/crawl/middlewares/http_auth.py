@@ -1,4 +1,4 @@
-"""HTTP authentication (Basic, Digest) of pages and robots.txt, by the table `auth` of the spider or of a start."""
+"""HTTP authentication (Basic, Digest) of pages and robots.txt, by `auth` of the spider or a start."""
 
 from __future__ import annotations
 

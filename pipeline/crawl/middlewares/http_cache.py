@@ -1,7 +1,7 @@
-"""Conditional requests (RFC 9110, 13.1; RFC 9111, 4.3): an unchanged page is answered with a 304 and read from the page cache.
+"""Conditional requests: an unchanged page costs a 304 and is read from the page cache.
 
-Its items, links and downloads are extracted again from the cached page, so that they belong to this pass too and follow
-the present rules of the settings.
+See RFC 9110, 13.1, and RFC 9111, 4.3. The items, links and downloads of a cached page are extracted again, so that they
+belong to this pass too and follow the present rules of the settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import UNCONDITIONAL
-from pipeline.crawl.middlewares.page_cache import Kept, PageCache
+from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
 from pipeline.text import size_for_people
 
 MAX_AGE_S = 30 * 86400.0
@@ -76,7 +76,7 @@ class Revalidate:
         if response.status == 200 and _may_be_kept(request) and _has_validator(response):
             varied = _varied(response.headers, request)
             if varied is not None:
-                self._cache.put(request.url, Kept(_pairs(response.headers), varied, response.body))
+                self._cache.put(request.url, CachedPage(_pairs(response.headers), varied, response.body))
         return response
 
     async def _closed(self) -> None:
@@ -111,7 +111,7 @@ def _pairs(headers: Headers) -> list[tuple[str, str]]:
             if name.lower() != b"set-cookie"]
 
 
-def _rebuilt(kept: Kept, fresh: Response) -> Response:
+def _rebuilt(kept: CachedPage, fresh: Response) -> Response:
     """The cached response with the headers of the 304 (RFC 9111, 3.2)."""
     headers = Headers(kept.headers)
     for name, values in fresh.headers.items():

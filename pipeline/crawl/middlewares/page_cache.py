@@ -1,4 +1,7 @@
-"""The page cache: the last response of each page of one spider, in an SQLite file that may be deleted at any time."""
+"""The page cache: the last response of each page of one spider, in an SQLite file.
+
+The file may be deleted at any time: the pages are then fetched whole once more.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedPage:
     """A response as it was received. varied: a hash of the request headers that it varies by (Vary)."""
 
     headers: list[tuple[str, str]]
@@ -55,20 +58,20 @@ class PageCache:
         self._max_bytes = max_bytes
         self._full = False
         self.left_out = 0
-        self._unwritten: dict[str, Kept] = {}
+        self._unwritten: dict[str, CachedPage] = {}
         self._unwritten_bytes = 0
         self._used: set[str] = set()
         self._lock = threading.Lock()  # the last prune runs in another thread
         self._database = self._opened() or self._opened(anew=True)
 
-    def head(self, url: str) -> Kept | None:
+    def head(self, url: str) -> CachedPage | None:
         """A cached page without its body; None when it is not in the cache."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
         row = self._first("SELECT head FROM pages WHERE url = ?", url)
         return None if row is None else _kept(row[0])
 
-    def get(self, url: str) -> Kept | None:
+    def get(self, url: str) -> CachedPage | None:
         """A cached page; None when it is not in the cache or is damaged."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
@@ -77,7 +80,7 @@ class PageCache:
             return None
         return _kept(row[0], zstd.decompress(row[2]) if row[3] else row[2])
 
-    def put(self, url: str, kept: Kept) -> None:
+    def put(self, url: str, kept: CachedPage) -> None:
         if self._full and self.head(url) is None:
             self.left_out += 1
             return
@@ -176,6 +179,6 @@ def _packed(body: bytes) -> bytes:
     return packed if len(packed) < 0.9 * len(body) else body
 
 
-def _kept(head: str, body: bytes = b"") -> Kept:
+def _kept(head: str, body: bytes = b"") -> CachedPage:
     headers, varied = json.loads(head)
-    return Kept([(name, value) for name, value in headers], varied, body)
+    return CachedPage([(name, value) for name, value in headers], varied, body)

@@ -1,4 +1,4 @@
-"""Convert PDF responses to HTML pages of their text, in a separate process, for spiders with pdf = true."""
+"""Convert PDF responses to HTML pages of their text, in a separate process (pdf = true)."""
 
 from __future__ import annotations
 

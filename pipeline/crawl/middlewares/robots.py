@@ -1,4 +1,4 @@
-"""Obey robots.txt for pages; unlike in Scrapy's middleware, a robots.txt that cannot be read forbids everything for this run."""
+"""Obey robots.txt for pages; one that cannot be read forbids everything, unlike in Scrapy."""
 
 from __future__ import annotations
 

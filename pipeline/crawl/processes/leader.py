@@ -1,4 +1,4 @@
-"""The leader of a run's processes: it has the lease, hands rows of the frontier to followers, and commits their pages.
+"""The leader of a run's processes: hands rows of the frontier to followers, commits their pages.
 
 Only the leader reads and writes the store. It keeps in memory which rows each follower has. When a follower dies, its
 rows are fetched again; when the leader dies, its followers end too. Nothing is lost: a page that was not committed

@@ -1,1 +1,1 @@
-"""Everything that depends on internals of Scrapy or aiohttp: download handler, fast engine, response protocol."""
+"""Everything that depends on internals of Scrapy or aiohttp: handler, engine, response protocol."""

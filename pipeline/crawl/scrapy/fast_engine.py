@@ -1,4 +1,4 @@
-"""Faster versions of the parts of Scrapy's engine that handle every page, and an engine start that can be stopped.
+"""Faster versions of the parts of Scrapy's engine that handle every page.
 
 They use private names of the Scrapy version that is pinned. With Scrapy's own parts a crawl works the same, a fifth slower.
 """

@@ -1,4 +1,4 @@
-"""Download handler for pages: Scrapy's aiohttp handler with the session's proxy, TLS trust and SSRF guard.
+"""Download handler for pages: Scrapy's aiohttp handler with the session's proxy, TLS and SSRF guard.
 
 This is the only module that imports the private module of Scrapy's handler.
 """

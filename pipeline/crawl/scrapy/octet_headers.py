@@ -1,4 +1,4 @@
-"""Request and response headers as octets with aiohttp, so that a Latin-1 cookie is returned as it came (RFC 6265, 5.4)."""
+"""Headers as octets with aiohttp, so that a Latin-1 cookie is returned unchanged (RFC 6265, 5.4)."""
 
 from __future__ import annotations
 

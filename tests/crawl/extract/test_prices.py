@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.crawl.extract import Document, Reader, RuleFailedError
+from pipeline.crawl.extract import CompiledRule, Document, RuleFailedError
 from pipeline.crawl.extract.prices import read_price
 from pipeline.mail.field_text import field_text
 from pipeline.mail.filters import passes
@@ -126,12 +126,12 @@ def test_a_price_for_a_measure_is_meant_where_there_is_no_other(text: str, amoun
     ({"data": "json-ld", "jmes": "[0].price"}, '<script type="application/ld+json">{"price": 49.9, "priceCurrency": "CHF"}</script>',
      {"amount": 49.9, "currency": "CHF", "text": "49.9"})])
 def test_a_rule_gives_amount_currency_and_text(rule: dict[str, Any], html: str, expected: dict[str, Any]) -> None:
-    assert Reader(SelectorTable(**rule, type="price")).values(page(html)) == [expected]
+    assert CompiledRule(SelectorTable(**rule, type="price")).values(page(html)) == [expected]
 
 
 def test_a_text_without_a_price_fails_its_rule() -> None:
     with pytest.raises(RuleFailedError, match="'sold out' is no price"):
-        Reader(SelectorTable(css="b", type="price")).values(page("<b>sold out</b>"))
+        CompiledRule(SelectorTable(css="b", type="price")).values(page("<b>sold out</b>"))
 
 
 def test_prices_are_compared_by_amount_and_currency_wherever_they_are() -> None:

@@ -12,10 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.crawl.extract import (
+    CompiledRule,
     Document,
     ItemRules,
     LinkRules,
-    Reader,
     RuleFailedError,
     without_tracking,
 )
@@ -30,7 +30,7 @@ def document(text: str, **more: Any) -> Document:
 
 
 def values(rule: dict[str, Any], text: str) -> list[Any]:
-    return Reader(SelectorTable(**rule)).values(document(text))
+    return CompiledRule(SelectorTable(**rule)).values(document(text))
 
 
 def extract(table: dict[str, Any], text: str) -> Any:
@@ -90,7 +90,7 @@ def test_fields_may_be_records_and_lists_of_records() -> None:
         "offers": {"each": "u", "fields": {"price": {"css": "s", "type": "number"}, "shop": "em"}},
         "tags": {"css": "q", "join": ", "}}},
         "<ul><li><b>A</b><i data-mail=m>S</i><u><s>1</s><em>x</em></u><u><s>2</s></u><q>t1</q><q>t2</q></li><li><b>B</b></li></ul>")
-    assert found.refused == []
+    assert found.rejected == []
     assert found.items == [
         {"name": "A", "seller": {"name": "S", "mail": "m"},
          "offers": [{"price": 1, "shop": "x"}, {"price": 2, "shop": None}], "tags": "t1, t2"},
@@ -111,7 +111,7 @@ def test_an_item_that_breaks_a_rule_is_rejected_with_the_reason() -> None:
         "<li><b>A</b><i>1</i></li><li><i>2</i></li><li><b>C</b><i>ask us</i></li><li><b>D</b><u>odd</u></li><li></li>")
     assert [item["name"] for item in found.items] == ["A", "D"]
     assert found.items[1]["kind"] == 0
-    assert [(refused.reason, refused.data["price"]) for refused in found.refused] == [
+    assert [(rejected.reason, rejected.data["price"]) for rejected in found.rejected] == [
         ("name: is required and was not found", 2), ("price: 'ask us' is no number", None)]
 
 
@@ -120,8 +120,8 @@ def test_a_regular_expression_that_backtracks_catastrophically_fails_its_rule_in
     found = extract({"fields": {"x": {"css": "p", "regex": "(a|aa)+$"}, "y": "b"}}, f"<p>{'a' * 60}b</p><b>y</b>")
     assert time.monotonic() - begun < 2
     assert found.items == []
-    assert "took longer than 0.1 s" in found.refused[0].reason
-    assert found.refused[0].data["y"] == "y"
+    assert "took longer than 0.1 s" in found.rejected[0].reason
+    assert found.rejected[0].data["y"] == "y"
 
 
 def test_tracking_parameters_are_removed_and_the_others_keep_their_order() -> None:
@@ -155,7 +155,7 @@ def test_each_kind_of_element_has_its_own_link_attributes(rule: dict[str, str]) 
     ("", []), (",,", [])])
 def test_a_srcset_has_one_link_for_each_candidate(rule: dict[str, str], srcset: str, links: list[str]) -> None:
     page = document(f'<img src=x srcset="{srcset}">')
-    assert Reader(SelectorTable(**rule)).links(page) == links
+    assert CompiledRule(SelectorTable(**rule)).links(page) == links
 
 
 def test_allow_and_deny_filter_the_links_of_follow() -> None:
@@ -180,7 +180,7 @@ def test_broken_pages_fail_no_rule(text: str) -> None:
                  SelectorTable(json="script", jmes="a"), SelectorTable(data="json-ld"), SelectorTable(data="microdata"),
                  SelectorTable(data="opengraph"), SelectorTable(data="csv"), SelectorTable(css="p", type="html")):
         with suppress(RuleFailedError):
-            json.dumps(Reader(rule).values(page))
+            json.dumps(CompiledRule(rule).values(page))
     LinkRules([SelectorTable(css="a")]).links(page)
     page_text(text)
 
@@ -189,7 +189,7 @@ def test_a_page_of_20_mb_and_a_page_with_100_000_links_are_extracted() -> None:
     big = document("<ul>" + "<li><a href='/i?n=1'>item</a> text</li>" * 500_000 + "</ul><h1>end</h1>")
     assert len(big.text) > 19e6
     begun = time.monotonic()
-    assert Reader(SelectorTable(css="h1")).values(big) == ["end"]
+    assert CompiledRule(SelectorTable(css="h1")).values(big) == ["end"]
     many = document("".join(f"<a href='/i/{n}'>x</a>" for n in range(100_000)))
     assert len(LinkRules([SelectorTable(css="a")], deny=["/99999$"]).links(many)) == 99_999
     assert time.monotonic() - begun < 20
@@ -215,7 +215,7 @@ def test_real_documentation_gives_the_same_links_with_both_parsers() -> None:
     agreeing = 0
     for path in DOCS:
         page = document(path.read_bytes().decode("utf-8", "replace"), url=path.as_uri().replace("file://", "http://docs.example"))
-        titles = [[" ".join(str(found).split()) for found in Reader(rule).values(page)][:1] for rule in (
+        titles = [[" ".join(str(found).split()) for found in CompiledRule(rule).values(page)][:1] for rule in (
             SelectorTable(css="title"), SelectorTable(xpath="//title"))]
         links = [set(LinkRules([rule]).links(page)) for rule in (SelectorTable(css="a[href]"), SelectorTable(xpath="//a[@href]"))]
         assert titles[0] == titles[1], path

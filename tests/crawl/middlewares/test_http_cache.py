@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl.middlewares.page_cache import Kept, PageCache
+from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
 from pipeline.model import Outcome
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
@@ -87,7 +87,7 @@ def test_pages_that_vary_or_forbid_storing_are_not_cached(crawls: Crawls, site: 
 def test_cached_pages_are_limited_in_size_and_age(tmp_path: Path) -> None:
     cache = PageCache(tmp_path / "cache.sqlite3", 5000)
     for number in range(10):
-        cache.put(f"http://a.example/{number}", Kept([("ETag", '"1"')], "", random.Random(number).randbytes(1000)))
+        cache.put(f"http://a.example/{number}", CachedPage([("ETag", '"1"')], "", random.Random(number).randbytes(1000)))
     now = time.time()
     cache.prune(1e6, now)
     assert 3 <= sum(cache.get(f"http://a.example/{number}") is not None for number in range(10)) <= 5
@@ -100,9 +100,9 @@ def test_cached_pages_are_compressed_and_read_back_unchanged(tmp_path: Path) -> 
     bodies = {"text": b"<p>some words</p>" * 10_000, "packed": gzip.compress(random.Random(1).randbytes(10_000)), "": b"", "short": b"x"}
     cache = PageCache(tmp_path / "cache.sqlite3", 10**6)
     for name, body in bodies.items():
-        cache.put(name, Kept([], "", body))
+        cache.put(name, CachedPage([], "", body))
     cache.flush()
-    assert {name: cache.get(name) for name in bodies} == {name: Kept([], "", body) for name, body in bodies.items()}
+    assert {name: cache.get(name) for name in bodies} == {name: CachedPage([], "", body) for name, body in bodies.items()}
     cache.close()
     assert (tmp_path / "cache.sqlite3").stat().st_size < 50_000
 
@@ -113,7 +113,7 @@ def test_pages_cached_by_an_earlier_version_are_read(tmp_path: Path) -> None:
                          "body BLOB NOT NULL)")
         database.execute("INSERT INTO pages VALUES ('u', '[[], \"\"]', ?, 0, ?)", [zlib.crc32(b"<p>x</p>"), b"<p>x</p>"])
     cache = PageCache(tmp_path / "cache.sqlite3", 10**6)
-    assert cache.get("u") == Kept([], "", b"<p>x</p>")
+    assert cache.get("u") == CachedPage([], "", b"<p>x</p>")
     cache.close()
 
 

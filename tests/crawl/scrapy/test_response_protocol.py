@@ -14,7 +14,7 @@ import pytest
 from backports import zstd
 from sqlalchemy import select
 
-from pipeline.crawl.middlewares.page_cache import Kept, PageCache
+from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
 from pipeline.errors import FetchError
 from pipeline.session import open_session
 from pipeline.session.client import Client, fetch
@@ -267,7 +267,7 @@ def test_a_cached_page_that_cannot_be_decoded_is_fetched_again(crawls: Crawls) -
         """)
         file = crawls.store.data_dir / "cache" / "s.sqlite3"
         cache = PageCache(file, 10**6)
-        cache.put(f"{started.url}/", Kept([("ETag", etag), ("Content-Encoding", "gzip"), ("Content-Type", "text/html")], "", body[:-9]))
+        cache.put(f"{started.url}/", CachedPage([("ETag", etag), ("Content-Encoding", "gzip"), ("Content-Type", "text/html")], "", body[:-9]))
         cache.close()
         assert crawls.run().complete
         assert ["if-none-match" in asked.headers for asked in started.asked] == [True, False]
