@@ -99,3 +99,9 @@ def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str],
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for part, own in (parts or {}).items():
         logging.getLogger(_OTHERS.get(part, f"pipeline.{part}")).setLevel(own.upper() if own else logging.NOTSET)
+
+
+def mask_last_resort(mask: Callable[[str], str]) -> None:
+    """Mask the warnings that logging itself prints to stderr in a process that does not call `configure`."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Masked(logging.Formatter(), mask))

@@ -10,12 +10,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email import policy
 from email.parser import BytesParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,6 @@ from tests.servers.program import Program
 
 ROOT = Path(__file__).parent.parent
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("\n## Recipes\n")[2]
-GENERATED = ("docs/settings-reference.md", "docs/spiders.md", "docs/digests.md", "docs/heartbeat.md")
 REGISTRY = "pipeline/registry.py"
 
 pytestmark = pytest.mark.needs("git")
@@ -45,13 +45,13 @@ class Recipe:
     def titled(cls, title: str) -> Recipe:
         section = RECIPES.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
 
-        def found(pattern: str) -> list[str]:
+        def found(pattern: str) -> list[Any]:
             return re.findall(pattern, section, re.MULTILINE | re.DOTALL)
 
         settings, = found(r"^```toml recipe\n(.*?)^```$")
         commands, = found(r"^```sh\n(.*?)^```$")
-        return cls(dict(found(r"^Write `([^`]+)`:\n\n```python\n(.*?)^```$")),  # type: ignore[arg-type]
-                   found(r"^Add to `(\w+)` in `([^`]+)`:\n\n```python\n(.*?)^```$"),  # type: ignore[arg-type]
+        return cls(dict(found(r"^Write `([^`]+)`:\n\n```python\n(.*?)^```$")),
+                   found(r"^Add to `(\w+)` in `([^`]+)`:\n\n```python\n(.*?)^```$"),
                    found(r"^```diff\n(.*?)^```$"), settings, commands.splitlines())
 
     def edits(self) -> Iterator[tuple[str, str, str]]:
@@ -119,8 +119,8 @@ class Copy(Program):
         assert found.returncode == 2, found.stdout + found.stderr
         return found.stderr
 
-    def _edit(self, path: str, pattern: str, replace: object) -> None:
-        text, count = re.subn(pattern, replace, (self.repository / path).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)  # type: ignore[call-overload]
+    def _edit(self, path: str, pattern: str, replace: Callable[[re.Match[str]], str]) -> None:
+        text, count = re.subn(pattern, replace, (self.repository / path).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
         assert count == 1, f"{path}: {count} places to change, where the recipe means one"
         (self.repository / path).write_text(text, "utf-8")
 

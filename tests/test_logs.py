@@ -109,6 +109,20 @@ def test_the_password_of_a_database_is_a_secret_by_itself(tmp_path: Path, monkey
     assert mask("hunter22%21 hunter22!") == "**** ****"
 
 
+def test_a_command_prints_its_warnings_masked_and_escaped(capfd: pytest.CaptureFixture[str]) -> None:
+    assert logging.lastResort is not None
+    before = logging.lastResort.formatter
+    logging.getLogger().handlers[:] = []
+    try:
+        logs.mask_last_resort(Mask(("opens-the-shop",)))
+        logging.getLogger("pipeline.mail").warning("refused opens-the-shop: %s", HOSTILE)
+    finally:
+        logging.lastResort.setFormatter(before)
+    line = capfd.readouterr().err
+    assert line.startswith("refused ****: ")
+    assert "\x1b" not in line
+
+
 def test_warnings_are_lines_too() -> None:
     stream = written()
     with warnings.catch_warnings():

@@ -25,8 +25,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def load_settings(settings_file: str) -> Settings:
+    """The settings of a command. The warnings that it logs to stderr are masked from now on."""
+    from pipeline import logs
     from pipeline.settings import load
-    return load(settings_file)
+    from pipeline.settings.masking import Mask
+    settings = load(settings_file)
+
+    def mask(text: str) -> str:
+        return Mask.of(settings)(text)
+
+    logs.mask_last_resort(mask)
+    return settings
 
 
 def open_stored(settings: Settings) -> Store:
