@@ -168,7 +168,7 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
                                  response_headers={"content-type": "application/xml; charset=utf-8"},
                                  resolve_relative_uris=False, sanitize_html=False)
         if not found.get("version") and not found.get("entries"):
-            raise SpiderError("is no feed that can be read", where=url, fix="set start to the URL of an RSS, Atom or JSON feed")
+            raise SpiderError("is not a feed that can be read", where=url, fix="set start to the URL of an RSS, Atom or JSON feed")
         untyped = not str(found.get("version")).startswith("atom")
         entries = [_entry(entry, url, untyped=untyped) for entry in found.entries]
     for entry in entries if by_link else ():
@@ -268,9 +268,9 @@ def _read_json_feed(text: str, url: str) -> list[Entry]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SpiderError("is no feed that can be read: broken JSON", where=url) from error
+        raise SpiderError("is not a feed that can be read: its JSON is invalid", where=url) from error
     if not isinstance(found, dict) or "jsonfeed.org" not in str(found.get("version")):
-        raise SpiderError("is JSON, but no JSON Feed", where=url, fix="read it with spider = \"crawl\" and jmes rules")
+        raise SpiderError("is JSON, but not a JSON Feed", where=url, fix="read it with spider = \"crawl\" and jmes rules")
     entries = found.get("items")
     return [_json_entry(entry, url) for entry in (entries if isinstance(entries, list) else []) if isinstance(entry, dict)]
 

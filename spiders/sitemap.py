@@ -84,11 +84,11 @@ def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
     try:
         return decode(body, ("gzip",), max_bytes)
     except OversizeError as error:
-        raise SpiderError(f"unpacks to more than {max_bytes} bytes", where=url, fix="raise max_page_size") from error
+        raise SpiderError(f"decompresses to more than {max_bytes} bytes", where=url, fix="raise max_page_size") from error
     except CutShortError as error:
-        raise SpiderError("its gzip is broken off", where=url) from error
+        raise SpiderError("its gzip data is truncated", where=url) from error
     except DecodingError as error:
-        raise SpiderError("its gzip is broken", where=url) from error
+        raise SpiderError("its gzip data is invalid", where=url) from error
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
@@ -100,16 +100,16 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
     if not _END.search(head[-1000:]):  # the missing part of the list would count as gone
-        raise SpiderError("is no sitemap, or is broken off: it does not end with </urlset> or </sitemapindex>", where=url)
+        raise SpiderError("is not a sitemap, or is truncated: it does not end with </urlset> or </sitemapindex>", where=url)
     found = Sitemap()
     # No entities, no network access, no huge trees: a sitemap is untrusted input.
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=False)
     try:
         top = etree.fromstring(with_bare_ampersands_escaped(head), parser)
     except etree.XMLSyntaxError as error:
-        raise SpiderError(f"is no sitemap that can be read: {error.msg}", where=url) from error
+        raise SpiderError(f"is not a sitemap that can be read: {error.msg}", where=url) from error
     if top is None or _tag(top) not in ("urlset", "sitemapindex"):
-        raise SpiderError("is no sitemap: its element is neither urlset nor sitemapindex", where=url)
+        raise SpiderError("is not a sitemap: its root element is neither urlset nor sitemapindex", where=url)
     for entry in top:
         said = {_tag(child): " ".join((child.text or "").split()) for child in entry}
         location = absolute(said["loc"], url) if said.get("loc") else ""
@@ -135,7 +135,7 @@ def _read_lines(text: str, url: str) -> Sitemap:
         elif line.lower().startswith(("http://", "https://")) and (location := absolute(line, url)):
             found.pages.append({"url": location, "lastmod": None, "changefreq": None, "priority": None})
     if not found.pages and not found.sitemaps:
-        raise SpiderError("is no sitemap: neither XML nor a list of URLs", where=url)
+        raise SpiderError("is not a sitemap: it is neither XML nor a list of URLs", where=url)
     return found
 
 

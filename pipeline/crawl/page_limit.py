@@ -29,7 +29,7 @@ class PageLimit:
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._note(None)  # gives the file its final size, so that no later write needs disk space
         except OSError as error:
-            logger.warning("a page that takes too much CPU time will end the run: %s: %s", file, error.strerror)
+            logger.warning("a page that takes too much CPU time will end the run, since %s cannot be opened: %s", file, error.strerror)
             self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     @contextmanager

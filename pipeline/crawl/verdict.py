@@ -48,7 +48,7 @@ def _without_pages(context: CrawlContext, states: _States, first_aside: str) -> 
         return Ending(Outcome.FAILED, first or first_aside, failures.first_kind or "SpiderError",
                       retry=bool(failures.transient))
     if not states and not context.progress.items:
-        return Ending(Outcome.FAILED, "it asked for no page", "SpiderError")
+        return Ending(Outcome.FAILED, "the spider requested no page", "SpiderError")
     return None
 
 

@@ -140,7 +140,7 @@ def _end_of_object(text: str, start: int) -> int:
 
 def _lenient(body: str) -> Json:
     if len(body) > MAX_CHARACTERS:
-        raise UnreadableError(f"it has {len(body)} characters and is no strict JSON; at most {MAX_CHARACTERS} are read")
+        raise UnreadableError(f"it has {len(body)} characters and is not strict JSON; at most {MAX_CHARACTERS} are read")
     try:
         return chompjs.parse_js_object(_TOKEN.sub(_as_json_token, body), loader=_DECODER.decode)
     except RecursionError as error:

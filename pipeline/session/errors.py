@@ -177,7 +177,7 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = clean_line(cause.verify_message or cause.reason or "not trusted", 200).rstrip(".")
-            return (f"its certificate is not to be trusted: {reason}",
+            return (f"its certificate is not trusted: {reason}",
                     _CERTIFICATE_FIXES.get(cause.verify_code, _OWN_AUTHORITY), False)
     for cause in chain:
         if isinstance(cause, ssl.SSLError):

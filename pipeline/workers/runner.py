@@ -180,7 +180,7 @@ class Runner:
                               f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True, retry=True)
             if now >= deadline:
                 child.kill()
-                return Ending(Outcome.TIMED_OUT, "was not done after time_limit = "
+                return Ending(Outcome.TIMED_OUT, "did not finish within time_limit = "
                               f"{self.settings.spiders[run.spider].time_limit:.0f} s",
                               "SpiderError", keep_open=True, retry=True)
             if stop_deadline is not None and now >= stop_deadline:
@@ -229,7 +229,7 @@ class Runner:
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]
         less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
-                f"{deaths} of its processes ended before it was rendered; see {log_file.name} in data_dir/logs/digests",
+                f"{deaths} of its processes ended before the digest was rendered; see {log_file.name} in data_dir/logs/digests",
                 ) if deaths >= DEATHS_PER_PRESENTATION else (0, "")
         child = Child("digest", self.settings, log_file, claim, owner, less)
         deadline = time.monotonic() + DIGEST_LIMIT_S
@@ -248,7 +248,7 @@ class Runner:
             self._deaths[claim.id] += 1
             if not self._store.shared:
                 await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left a file half written
-            error = SpiderError("its process ended before it was rendered", where=f"digests.{claim.name}",
+            error = SpiderError("its process ended before the digest was rendered", where=f"digests.{claim.name}",
                                 fix=f"see {log_file.name} in data_dir/logs/digests; it is tried again", retry=True)
         await asyncio.to_thread(child.close)
         if error is not None:

@@ -32,7 +32,7 @@ def test_a_sites_own_authority_is_trusted_when_named(authority: Authority, open_
         with open_with(site.url, f'ca_file = "{authority.ca_file}"').client() as client:
             assert client.get(site.url).ok
         error = fault(open_with(site.url), site.url)
-        assert str(error) == (f"{site.url}: its certificate is not to be trusted: unable to get local issuer certificate; "
+        assert str(error) == (f"{site.url}: its certificate is not trusted: unable to get local issuer certificate; "
                               "if the site has its own authority, name its certificate in ca_file")
 
 
@@ -41,7 +41,7 @@ def test_an_expired_certificate_is_told(authority: Authority, open_with: OpenSes
         session = open_with(site.url, f'ca_file = "{authority.ca_file}"', login=f'url = "{site.url}/login"')
         with pytest.raises(TlsError) as caught:
             session.ensure_login()
-        assert str(caught.value) == (f"{site.url}/login: its certificate is not to be trusted: certificate has expired; "
+        assert str(caught.value) == (f"{site.url}/login: its certificate is not trusted: certificate has expired; "
                                      "its owner must renew it (or this machine's clock is wrong)")
         assert not caught.value.retry
         assert caught.value.exit_code == 5

@@ -81,7 +81,7 @@ def _as_number(found: Json, decimal: str | None) -> Json:
     except NumberError as error:
         raise RuleFailedError(_inexact(text, error)) from error
     if value is None:
-        raise RuleFailedError(f"{short(text)} is no number")
+        raise RuleFailedError(f"{short(text)} is not a number")
     return value
 
 
@@ -102,7 +102,7 @@ def _price_converter(rule: SelectorTable) -> Convert:
         except NumberError as error:
             raise RuleFailedError(_inexact(text, error)) from error
         if read is None:
-            raise RuleFailedError(f"{short(text)} is no price")
+            raise RuleFailedError(f"{short(text)} is not a price")
         return read
 
     return convert
@@ -119,7 +119,7 @@ def _as_date(found: Json, form: str | None) -> Json:
         return None
     moment = _read_date(" ".join(text.split()), form)
     if moment is None:
-        raise RuleFailedError(f"{short(text)} is no date" + (f" as in {form!r}" if form else ""))
+        raise RuleFailedError(f"{short(text)} is not a date" + (f" in the format {form!r}" if form else ""))
     # A date without a time of day gets none.
     day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
     return moment.date().isoformat() if day_only else moment.isoformat()
@@ -136,7 +136,7 @@ def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
         text, languages=None if languages is True else list(languages or ()),
         settings={"REQUIRE_PARTS": ["day", "month", "year"], "PARSERS": ["absolute-time"], "RETURN_TIME_AS_PERIOD": True})
     if moment is None:
-        raise RuleFailedError(f"{short(text)} is no date that can be guessed")
+        raise RuleFailedError(f"{short(text)} is not a date that can be guessed")
     return moment.date().isoformat() if moment.time() == time() else moment.isoformat()
 
 

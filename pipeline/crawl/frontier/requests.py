@@ -183,11 +183,11 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         return fault, True  # whatever the proxy's error is, it says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
-        return TlsError(f"its certificate is not to be trusted: {reason}", where=url,
+        return TlsError(f"its certificate is not trusted: {reason}", where=url,
                         fix="set ca_file for an authority of your own"), True
     if isinstance(cause, aiohttp.ClientConnectorError):  # its own message contains the address of an object
         reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
-        return FetchError(f"{cause.host}:{cause.port} cannot be connected to: {reason}", where=url, retry=True), True
+        return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
         # The content of the page is unknown, so none of its items may count as gone.
         return FetchError(str(error), where=url, fix="raise max_page_size"), True

@@ -202,7 +202,7 @@ class UnprovedPages:
         if self._room == 1:
             raise LoginError(f"the session is over each time after {shown_url(url)} was fetched",
                              where=f"spiders.{self._context.run.spider}.login",
-                             fix="if that page logs out, leave it out of follow (deny)")
+                             fix="if that page logs out, exclude it with deny")
         self._room = max(1, min(self._room, len(self._held)) // 4)
 
 

@@ -51,7 +51,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)) and _is_at(cause, proxy):
         if isinstance(cause, aiohttp.ClientConnectorCertificateError):
             reason = getattr(cause.certificate_error, "verify_message", "") or str(cause.certificate_error)
-            return (f"its certificate is not to be trusted: {clean_line(reason, 200).rstrip('.')}",
+            return (f"its certificate is not trusted: {clean_line(reason, 200).rstrip('.')}",
                     "if the proxy has its own authority, name its certificate in ca_file")
         return "does not speak TLS on that port", "write http:// if it is meant, or correct the port"
     if is_of_tunnel(cause, proxy):

@@ -154,7 +154,7 @@ class LoginState:
             if self._lost is None:
                 self._lost = LoginError(
                     f"{shown_url(url)} {reason}, right after logging in again", where=self.where,
-                    fix="may this account see that page? If not, leave it out of follow; else correct login.expired")
+                    fix="may this account see that page? If not, exclude it from follow; else correct login.expired")
             return self._lost
 
 

@@ -163,7 +163,7 @@ def test_an_item_that_is_rejected_is_kept_with_its_reason_and_is_not_gone(crawls
     run = crawls.run()
     assert (run.progress.rejected, run.progress.gone, run.complete, run.suspect) == (1, 0, True, False)
     ((reject,),) = [list(items.rejected(crawls.store, "s", key=f"{site.url}/1"))]
-    assert reject.reason.startswith("price: 'ask' is no number")
+    assert reject.reason.startswith("price: 'ask' is not a number")
     assert [change.kind for change in items.changes(crawls.store, "s", key=f"{site.url}/2")] == ["new", "changed"]
 
 

@@ -130,7 +130,7 @@ def test_a_rule_gives_amount_currency_and_text(rule: dict[str, Any], html: str, 
 
 
 def test_a_text_without_a_price_fails_its_rule() -> None:
-    with pytest.raises(RuleFailedError, match="'sold out' is no price"):
+    with pytest.raises(RuleFailedError, match="'sold out' is not a price"):
         CompiledRule(SelectorTable(css="b", type="price")).values(page("<b>sold out</b>"))
 
 

@@ -112,7 +112,7 @@ def test_an_item_that_breaks_a_rule_is_rejected_with_the_reason() -> None:
     assert [item["name"] for item in found.items] == ["A", "D"]
     assert found.items[1]["kind"] == 0
     assert [(rejected.reason, rejected.data["price"]) for rejected in found.rejected] == [
-        ("name: is required and was not found", 2), ("price: 'ask us' is no number", None)]
+        ("name: is required and was not found", 2), ("price: 'ask us' is not a number", None)]
 
 
 def test_a_regular_expression_that_backtracks_catastrophically_fails_its_rule_in_time() -> None:
@@ -197,7 +197,7 @@ def test_a_page_of_20_mb_and_a_page_with_100_000_links_are_extracted() -> None:
 
 @pytest.mark.parametrize("text", ["vor 3 Tagen", "Mai 2024", "gestern", "1" * 5000])
 def test_only_complete_dates_are_guessed(text: str) -> None:
-    with pytest.raises(RuleFailedError, match="no date that can be guessed"):
+    with pytest.raises(RuleFailedError, match="not a date that can be guessed"):
         values({"css": "p", "type": "date", "guess": ["de"]}, f"<p>{text}</p>")
 
 

@@ -50,7 +50,7 @@ def test_a_feed_shows_its_entries(tmp_path: Path, feed: str, content_type: str) 
 
 
 def test_a_page_that_is_no_feed_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SpiderError, match="is no feed"):
+    with pytest.raises(SpiderError, match="is not a feed"):
         tried(tmp_path, 'spider = "feed"\n', "<h1>not found</h1>")
 
 

@@ -200,7 +200,7 @@ PROXIES = {
     "down": (dead_proxy, "the proxy is down: Connection refused; nothing was sent around it"),
     "407, wrong password": (wrong_password, "the proxy refused the user name or password"),
     "407, no password": (no_password, "the proxy refused the user name or password"),
-    "a certificate of nobody": (strange_certificate, "its certificate is not to be trusted"),
+    "a certificate of nobody": (strange_certificate, "its certificate is not trusted"),
     "no TLS": (no_tls, "does not speak TLS on that port"),
     "SOCKS, wrong password": (socks_password, "the proxy refused the user name or password"),
     "no SOCKS": (no_socks, "does not speak SOCKS5 on that port"),
