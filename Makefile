@@ -1,4 +1,4 @@
-# Everything a person does here; `make help` lists it. Only Python 3.11+ and a package index are needed.
+# `make help` lists the targets. They need only Python 3.11 or newer and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test check docs bench torture lock clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(READY)  ## .venv with the locked dependencies and the pipeline command
+install: $(READY)  ## create .venv with the locked dependencies and the pipeline command
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %d.%d" % sys.version_info[:2] or 0)'
@@ -19,27 +19,27 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: install  ## serve settings.toml as shipped: demo site, crawl, digest, heartbeat (Ctrl-C stops)
+run: install  ## run the service with the shipped settings: demo site, crawl, digest, heartbeat (Ctrl-C stops)
 	$(BIN)/pipeline serve
 
-demo: install  ## one pass of the demo, and an end when its digest has arrived
+demo: install  ## crawl the demo once, deliver its digest, and exit
 	$(BIN)/pipeline serve --once
 
-test: install  ## the tests
+test: install  ## run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: install  ## ruff, mypy --strict, import contracts
+check: install  ## run ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: install  ## the settings reference and the tables of registered parts in docs/, generated from the code
+docs: install  ## generate the settings reference and the tables of registered parts in docs/
 	$(BIN)/python docs/generate.py
 
-bench: install  ## speed and memory, side by side with peers; takes minutes
+bench: install  ## measure speed and memory, compared with other programs; takes minutes
 	$(BIN)/python -m benchmarks
 
-torture: install  ## long proofs: hundreds of kills and cuts; takes many minutes
+torture: install  ## run the long tests with hundreds of kills and faults; takes many minutes
 	$(BIN)/python -m tests.torture
 
 lock:  ## refresh requirements.lock (needs uv)

@@ -1,4 +1,4 @@
-"""Pictures of digests and alerts as a phone and a desk see them, light and dark, for looking at; and the messages
+"""Pictures of digests and alerts as a phone and a desktop show them, light and dark, for looking at; and the messages
 themselves in a Maildir, for text clients.
 
     python -m benchmarks.mail_looks FOLDER          # needs chromium; without FOLDER: var/looks

@@ -1,3 +1,3 @@
-"""crawl-to-inbox: scheduled crawls, streamed downloads, digests by mail, and a heartbeat that reports the status."""
+"""crawl-to-inbox: scheduled crawls, streamed downloads, digests by mail, and a status server."""
 
 __version__ = "0.1.0"

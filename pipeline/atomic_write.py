@@ -1,4 +1,4 @@
-"""Atomic file writes, mode 0600: write to a temporary name, fsync, then rename or link to the final name."""
+"""Atomic file writes, mode 0600: temporary name, fsync, then rename or link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts of URLs in one normal form, so that two ways to write one host compare equal (URL Standard, 3 and 4.4)."""
+"""Hosts of URLs in one normal form for comparison (URL Standard, 3 and 4.4)."""
 
 from __future__ import annotations
 

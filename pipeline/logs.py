@@ -1,4 +1,4 @@
-"""Log formats: plain lines on a terminal, JSON elsewhere; secrets are masked, control characters are escaped.
+"""Log formats: plain lines on a terminal, JSON elsewhere; secrets masked, control characters escaped.
 
 `about` names the run or digest that the lines written inside it are about; every such line has these fields.
 """

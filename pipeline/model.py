@@ -1,4 +1,4 @@
-"""The records and enums of the vocabulary: Run, Item, Change, Page, Download, Message and their states. No I/O.
+"""The records and enums of the vocabulary: Run, Item, Change, Page, Download, Message, their states.
 
 Datetimes are aware and in UTC; `_s` is seconds, `_bytes` is bytes.
 """

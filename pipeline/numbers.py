@@ -1,4 +1,4 @@
-"""Numbers as people write them, in any script: 1,234.5 and 1.234,5 and 1 234,-- and 1'234 and 1,23,456.78."""
+"""Read numbers as people write them, in any script: 1,234.5, 1.234,5, 1 234,--, 1'234."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of one run: what its processes print and log, with secrets masked, in two files of limited size."""
+"""The log file of one run: output and log lines of its processes, masked, of limited size."""
 
 from __future__ import annotations
 

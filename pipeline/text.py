@@ -1,4 +1,4 @@
-"""Formatting for display: text without control characters, URLs without secrets, sizes, durations, times."""
+"""Formatting for display: escaped and cleaned text, URLs without secrets, sizes, durations, times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test connections for `check --connect` and `doctor`: the database, proxies, logins and the mail server."""
+"""Test the database, proxies, logins and the mail server, for `check --connect` and `doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `pipeline backup`, `restore` and `prune` do: open the store, work on it, and describe the result."""
+"""What `pipeline backup`, `restore` and `prune` do, and the lines they print."""
 
 from __future__ import annotations
 

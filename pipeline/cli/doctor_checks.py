@@ -1,4 +1,4 @@
-"""The checks of `pipeline doctor`: settings, permissions, disk, clock, database, versions, service, connections.
+"""The checks of `pipeline doctor`: settings, permissions, disk, clock, database, versions, service.
 
 They change nothing, but they create a store that does not exist yet.
 """

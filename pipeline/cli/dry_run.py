@@ -1,4 +1,4 @@
-"""`pipeline run --dry-run`: run spiders on an empty store that is deleted afterwards, and print their items."""
+"""`pipeline run --dry-run`: run spiders on a temporary store and print their items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by the commands: --settings and --json, loading settings and store, spider names, runs as JSON."""
+"""Shared by the commands: --settings, --json, loading settings and store, spider names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show the progress of runs in the foreground: bars on a terminal, otherwise a line when figures change.
+"""Show the progress of foreground runs: bars on a terminal, otherwise a line when figures change.
 
 It reads the figures from the store, where each run writes them once a second.
 """

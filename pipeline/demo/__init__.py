@@ -1,4 +1,4 @@
-"""The bundled demo site: a small shop behind a login, so that the pipeline can be tried without a network."""
+"""The bundled demo site: a small shop with a login, to try the pipeline without a network."""
 
 from pipeline.demo.site import DemoSite
 

@@ -1,4 +1,4 @@
-"""The products of the demo shop, computed from a revision number, so that two runs differ in a known way.
+"""The products of the demo shop, computed from a revision number.
 
 From one revision to the next, one product is removed, a few change price or stock, and every second time two are added.
 """

@@ -1,4 +1,4 @@
-"""HTTP responses with a demo file: validators, conditions and ranges (RFC 9110 sections 8.8, 13 and 14)."""
+"""HTTP responses with a demo file: validators, conditions and ranges (RFC 9110: 8.8, 13, 14)."""
 
 from __future__ import annotations
 

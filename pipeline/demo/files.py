@@ -1,4 +1,4 @@
-"""The demo site's files of some megabytes, generated while they are sent, with the same bytes every time."""
+"""The demo site's large files, generated while they are sent, always with the same bytes."""
 
 from __future__ import annotations
 

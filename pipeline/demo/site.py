@@ -1,4 +1,4 @@
-"""The demo site: a login with a CSRF token, a catalogue that changes between runs, files of some megabytes.
+"""The demo site: a login with a CSRF token, a catalogue that changes between runs, large files.
 
 It runs in the service's event loop; bodies are generated and sent in small pieces, so that the loop never stalls.
 """

@@ -1,4 +1,4 @@
-"""Alerts by mail: one when a problem of a spider or digest starts, one when it ends, with a limit on their rate.
+"""Alerts by mail: decide which problems started or ended, and enqueue at most one mail in `every`.
 
 Problems that start or end at about the same time share a mail. There is at most one mail in `every`, and a problem that starts
 again within an hour of its last alert is reported only if it lasts. The message enters the outbox in the transaction that

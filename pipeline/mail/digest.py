@@ -1,4 +1,4 @@
-"""Build a digest: turn the runs of a claim into messages in the outbox. Runs in a child process at low priority.
+"""Build a digest: turn the runs of a claim into messages in the outbox. Runs in a child process.
 
 Nothing is rendered inside a transaction. The names of files written before the claim is closed are derived from the claim, so
 a build after a kill overwrites the files of the killed one.

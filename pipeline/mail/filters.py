@@ -1,4 +1,4 @@
-"""The filters of recipients: which changes pass, by spider, kind of change, keywords and conditions on fields."""
+"""The filters of recipients: by spider, kind of change, keywords and conditions on fields."""
 
 from __future__ import annotations
 

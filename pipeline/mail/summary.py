@@ -1,4 +1,4 @@
-"""The content of one digest: the net change of each item, problems of the runs, rejected items, downloaded files.
+"""The content of one digest: net changes of items, problems, rejected items, downloaded files.
 
 An item that changed in several of the claimed runs is reported once, with its state before the first run and after the last.
 An item that is as it was before, or was new and is gone again, is not reported.

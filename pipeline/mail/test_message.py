@@ -1,4 +1,4 @@
-"""`pipeline mail test`: send one message directly through the transport, with the dialogue visible on request."""
+"""`pipeline mail test`: send one message directly through the transport, and show the dialogue."""
 
 from __future__ import annotations
 

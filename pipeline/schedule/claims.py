@@ -1,4 +1,4 @@
-"""Claims slots in the store when they are due, each once, even if several services use the same schedules."""
+"""Claims due slots in the store, each once, even if several services use the same schedules."""
 
 from __future__ import annotations
 

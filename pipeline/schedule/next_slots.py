@@ -1,4 +1,4 @@
-"""The next slot of every schedule, and whether it is being processed, held or postponed. In memory only."""
+"""The next slot of every schedule, in memory: due, being processed, held or postponed."""
 
 from __future__ import annotations
 

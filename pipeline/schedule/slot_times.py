@@ -1,4 +1,4 @@
-"""Computes the due times of a schedule: skipped days, clock changes, jitter, one slot for a repeated hour.
+"""Computes the due times of a schedule: skipped days, clock changes, jitter.
 
 Cron with fixed hours follows wall-clock time: a time that a clock change skips is due at the first minute after the gap, and
 a repeated time is due once, at the first. Its slot is identified by wall time and zone. Cron that allows every hour, and

@@ -1,4 +1,4 @@
-"""Builds digests: when their schedule is due, after a run, and of ended runs that no digest has reported yet."""
+"""Builds digests: when they are due, after a run, and for ended runs that were not reported yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims slots when they are due: a spider's slot becomes a waiting run, a digest's slot becomes a digest."""
+"""Claims due slots: a spider's slot becomes a waiting run, a digest's slot becomes a digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Housekeeping: deletes downloads beyond their limits and history beyond [retention], if the clock can be trusted."""
+"""Housekeeping: deletes downloads beyond their limits and history beyond [retention]."""
 
 from __future__ import annotations
 

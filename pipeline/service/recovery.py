@@ -1,4 +1,4 @@
-"""Recovery: checks the store after an unclean stop and resumes runs that a kill, a stop or quiet hours interrupted."""
+"""Recovery: checks the store after an unclean stop, and resumes interrupted runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reload the settings at SIGHUP, all or nothing: a problem in the file, or a change that needs a restart, changes nothing."""
+"""Reload the settings at SIGHUP, all or nothing; a change that needs a restart is refused."""
 
 from __future__ import annotations
 

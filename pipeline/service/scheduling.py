@@ -1,4 +1,4 @@
-"""APScheduler jobs for everything timed in a service: schedules of spiders and digests, and work at intervals.
+"""APScheduler jobs of a service: schedules of spiders and digests, and work at intervals.
 
 A job only signals that its schedule is due; the row in the store decides whether its slot is claimed (schedule/claims.py).
 The job store is in memory: the schedules are in the settings, and the claimed slots are in the database.

@@ -1,4 +1,4 @@
-"""What the parts of a service share: the store, the current settings, the events that wake them, and their tasks."""
+"""State shared by the parts of a service: store, settings, wake-up events, background tasks."""
 
 from __future__ import annotations
 

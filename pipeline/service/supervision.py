@@ -1,4 +1,4 @@
-"""Supervises runs: starts waiting runs up to `max_runs`, performs each in a child, and logs how it ended."""
+"""Supervises runs: starts waiting runs up to `max_runs`, each in a child, and logs how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks across tables of settings.toml: names, references to spiders, proxies, tags and calendars, circles of `after`.
+"""Checks across tables of settings.toml: unknown names of spiders, proxies, tags; circles of `after`.
 
 They read the raw TOML, so that `load` reports their problems together with those of the models.
 """

@@ -1,4 +1,4 @@
-"""Error messages for settings that pydantic rejects: dotted key, what is wrong, the value found, the keys known."""
+"""Error messages for settings that pydantic rejects: dotted key, problem, value found, known keys."""
 
 from __future__ import annotations
 

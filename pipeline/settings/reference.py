@@ -1,4 +1,4 @@
-"""Generate docs/settings-reference.md: every key of settings.toml with its type, default and description.
+"""Generate docs/settings-reference.md: every key with its type, default and description.
 
 `make docs` writes the file. A description is the docstring below the field.
 """

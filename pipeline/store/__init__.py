@@ -1,4 +1,4 @@
-"""The store: the database and the files of one data_dir, which hold the state of everything the program does."""
+"""The store: the database and the files of one data_dir, which hold all state of the program."""
 
 from pipeline.store.database.engine import Store
 from pipeline.store.files.file_store import FileStore

@@ -1,4 +1,4 @@
-"""Accepts connections and answers simple lines directly, before a protocol or transport exists for them.
+"""Accepts connections, and answers simple lines without a protocol or transport.
 
 A transport, a protocol and its timers cost more than the answer to one line. So a connection is only a socket until it
 needs more (HTTP, TLS, an answer from the snapshot, several lines or part of one). Then the acceptor hands it over, with

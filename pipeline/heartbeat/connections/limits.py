@@ -1,4 +1,4 @@
-"""The limits of the heartbeat server: connections, sizes and timeouts, so that no client starves the others."""
+"""The limits of the heartbeat server: connections, sizes and timeouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many connections the process's limit of open files (RLIMIT_NOFILE) allows, and raising that limit."""
+"""The limit of open files (RLIMIT_NOFILE): raise it, and how many connections it allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer to a connection that is not admitted: a line, or an HTTP 503; `/livez` is answered normally."""
+"""The answer to a connection that is not admitted: a line, or an HTTP 503."""
 
 from __future__ import annotations
 

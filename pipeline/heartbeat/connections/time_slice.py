@@ -1,4 +1,4 @@
-"""Runs work that clients cause for a few milliseconds per turn of the event loop, so that the loop never stalls."""
+"""Runs work that clients cause for a few milliseconds per turn of the event loop."""
 
 from __future__ import annotations
 

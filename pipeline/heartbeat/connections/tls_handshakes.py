@@ -1,4 +1,4 @@
-"""TLS handshakes: few at the same time, each with a deadline, since one takes the loop about a millisecond."""
+"""TLS handshakes: a few at the same time, each with a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the store for the pages that need the token, and performs the actions of their buttons. It blocks."""
+"""Reads the store for the pages that need the token, and performs the actions of their buttons."""
 
 from __future__ import annotations
 

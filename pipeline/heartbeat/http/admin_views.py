@@ -1,4 +1,4 @@
-"""The pages behind the token: spiders, runs with live progress, sent digests, the outbox, and their buttons."""
+"""The pages that need the token: spiders, live runs, sent digests, outbox, and their buttons."""
 
 from __future__ import annotations
 

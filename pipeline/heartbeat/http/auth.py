@@ -1,4 +1,4 @@
-"""Authorizes HTTP requests: a token in the URL becomes a cookie, and forms of other sites are refused (CSRF)."""
+"""Authorizes HTTP requests: token, cookie, feed key, and CSRF checks for forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request bodies: refused unread where no route expects one, never decompressed, and read only as small forms."""
+"""Request bodies: only small forms are read; all others are refused unread and never decompressed."""
 
 from __future__ import annotations
 

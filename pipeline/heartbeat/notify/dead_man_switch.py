@@ -1,4 +1,4 @@
-"""Sends beats to a dead-man's switch, which alerts when they stop: the one failure the service cannot report itself.
+"""Sends beats to a dead-man's switch, which alerts when the service has died and the beats stop.
 
 The protocol is that of Healthchecks: POST to URL for success, to URL/start for a start, to URL/fail for a failure, with
 a text as the body.

@@ -1,4 +1,4 @@
-"""Notifies systemd of a service of Type=notify (sd_notify(3)); does nothing where systemd did not start the process."""
+"""Notifies systemd with sd_notify(3); does nothing if systemd did not start the process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The status snapshot: its schema, how it is built from the store, its cache, and checks of the service itself."""
+"""The status snapshot: schema, building from the store, cache, health of the service itself."""

@@ -1,4 +1,4 @@
-"""Measures the service's own event loop: its longest lag of the last minute, and jumps of the wall clock."""
+"""Measures the lag of the service's event loop and jumps of the wall clock."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Formats of tables of changes: CSV, XLSX and JSON lines. A new one is one file here and one line in `pipeline.registry`."""
+"""Table formats of attachments and exports: CSV, XLSX, JSON lines; registered in `pipeline.registry`."""

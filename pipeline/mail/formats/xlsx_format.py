@@ -1,4 +1,4 @@
-"""Changes as an XLSX sheet: numbers as numbers, links as links, a frozen and filtered header, no formulas."""
+"""Changes as an XLSX sheet: typed numbers and links, a frozen header with filters, no formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is attached to a digest: tables of its changes, the downloaded files, the pages on which changes were found."""
+"""The attachments of a digest: tables of changes, downloaded files, pages with changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a digest as the templates show them: summary line, subject, sections, problems, downloads, attachments."""
+"""The parts of a digest for the templates: summary line, subject, sections, problems, downloads."""
 
 from __future__ import annotations
 

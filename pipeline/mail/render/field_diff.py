@@ -1,4 +1,4 @@
-"""The difference of a field: old → new as a whole, word by word for similar texts, place by place in long texts."""
+"""The difference of a field: as a whole, word by word, or place by place in long texts."""
 
 from __future__ import annotations
 

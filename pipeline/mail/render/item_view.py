@@ -1,4 +1,4 @@
-"""One item as the templates show it: title, link, the fields of a new item, the places where a changed field differs."""
+"""One item for the templates: title, link, fields of a new item, changed places of a changed one."""
 
 from __future__ import annotations
 

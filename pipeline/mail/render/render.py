@@ -1,4 +1,4 @@
-"""Render a digest or an alert as subject, text and HTML, with the most detail that stays under `HTML_LIMIT`.
+"""Render a digest or an alert as subject, text and HTML that stays under `HTML_LIMIT`.
 
 Templates run in a sandbox with autoescaping. Scraped text is data for them, never a template.
 """

@@ -1,4 +1,4 @@
-"""Sanitize scraped HTML for a mail: keep text, emphasis, lists, tables and links; remove what loads, runs or hides."""
+"""Sanitize scraped HTML for a mail: keep text, lists, tables and links; remove what loads or runs."""
 
 from __future__ import annotations
 

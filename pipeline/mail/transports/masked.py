@@ -1,4 +1,4 @@
-"""A transport in whose results, receipts and errors the secrets of the settings are masked, whatever a server answered."""
+"""A wrapper for any mail transport that masks secrets in its results, receipts and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OAuth2 for mail: access tokens from a refresh token, and `pipeline mail login`, which obtains the refresh token.
+"""OAuth2 for mail: access tokens from a refresh token, and the login in a browser that obtains it.
 
 Access tokens: RFC 6749, section 6. The token server is asked at each login; nothing is cached, so nothing is stale. Login:
 the authorization code grant with PKCE (RFC 7636) and a redirect to the loopback interface (RFC 8252, section 7.3).

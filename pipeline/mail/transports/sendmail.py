@@ -1,4 +1,4 @@
-"""Mail through a program: a sendmail-compatible one that takes a message, and one that prints an OAuth2 token.
+"""Mail through a sendmail-compatible program; OAuth2 tokens from a program.
 
 Programs run without a shell, in their own process group, with a time limit and a limit on the output that is read.
 """

@@ -1,4 +1,4 @@
-"""SMTP through a yagmail connection: verified TLS, one connection for many messages, bodies streamed from disk.
+"""SMTP through a yagmail connection: verified TLS, many messages per connection, streamed bodies.
 
 yagmail connects and logs in. The transaction (RFC 5321, section 3.3) is done here, because the reply for each recipient,
 and the step at which the connection broke, decide whether a message is sent again.

@@ -1,4 +1,4 @@
-"""References to secrets: an environment variable, a file, one value of a JSON file, or an entry of the system's keyring."""
+"""References to secrets: environment variable, file, value of a JSON file, or keyring entry."""
 
 from __future__ import annotations
 

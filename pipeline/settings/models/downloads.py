@@ -1,4 +1,4 @@
-"""[spiders.NAME.downloads]: where the files of a spider are stored, how they are fetched and how long they are kept."""
+"""[spiders.NAME.downloads]: how files are fetched, where they are stored and how long they are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of a spider: selectors, the fields of its items, details pages, numbered pages and what to watch."""
+"""The rules of a spider: selectors, item fields, details pages, numbered pages, what to watch."""
 
 from __future__ import annotations
 

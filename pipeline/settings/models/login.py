@@ -1,4 +1,4 @@
-"""[spiders.NAME.login] and [spiders.NAME.cookies]: how a spider logs in, and how it sees that the login has expired."""
+"""[spiders.NAME.login] and [spiders.NAME.cookies]: how a spider logs in and detects expiry."""
 
 from __future__ import annotations
 

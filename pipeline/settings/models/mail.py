@@ -1,4 +1,4 @@
-"""[mail] and [alerts]: through which server messages are sent, and who is told when a spider is in trouble."""
+"""[mail] and [alerts]: how messages are sent, and who is told about problems of spiders."""
 
 from __future__ import annotations
 

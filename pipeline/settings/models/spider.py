@@ -1,4 +1,4 @@
-"""[spiders.NAME]: what a spider fetches, follows, extracts and downloads, when it runs and within which limits."""
+"""[spiders.NAME]: what a spider fetches, extracts and downloads, when it runs, and its limits."""
 
 from __future__ import annotations
 

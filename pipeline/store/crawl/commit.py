@@ -1,4 +1,4 @@
-"""Commit fetched pages: items, changes, rejects, downloads, links and frontier rows, all in one transaction.
+"""Commit fetched pages: items, changes, rejects, downloads and links in one transaction.
 
 A page whose process is killed before the commit is fetched again; after the commit it is not.
 """

@@ -1,4 +1,4 @@
-"""Decide what is a change of an item: ignored fields, minimum changes of numbers, and the coverage of fields."""
+"""Decide what counts as a change of an item: ignored fields, minimum changes, field coverage."""
 
 from __future__ import annotations
 

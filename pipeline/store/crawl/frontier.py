@@ -1,4 +1,4 @@
-"""The frontier: the requests of a pass, each fetched once, with their states. Committing pages is in commit.py."""
+"""The frontier: the requests of a pass, each fetched once, with their states. See also commit.py."""
 
 from __future__ import annotations
 

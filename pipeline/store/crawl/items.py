@@ -1,4 +1,4 @@
-"""Read the items, changes, rejects and download URLs of a spider, in batches, so that memory stays bounded."""
+"""Read the items, changes, rejects and download URLs of a spider, in batches."""
 
 from __future__ import annotations
 

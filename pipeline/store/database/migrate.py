@@ -1,4 +1,4 @@
-"""Migrate the tables of a store to the schema of this version, after a copy of the database. There are no downgrades."""
+"""Migrate a database to the schema of this version, after a copy of it. There are no downgrades."""
 
 from __future__ import annotations
 

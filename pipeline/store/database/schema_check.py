@@ -1,4 +1,4 @@
-"""Compare the tables and indexes of a database with schema.py: the number of its last migration alone proves nothing."""
+"""Compare the tables and indexes of a database with schema.py, beyond the migration number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQLite backend: one file in data_dir, in WAL mode; every transaction that writes takes the write lock first."""
+"""The SQLite backend: one file in WAL mode; a writing transaction takes the write lock first."""
 
 from __future__ import annotations
 

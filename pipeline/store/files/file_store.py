@@ -1,4 +1,4 @@
-"""Files of data_dir by key, such as `downloads/books/a.pdf`: the database holds keys, never absolute paths.
+"""Files of data_dir by key, such as `downloads/books/a.pdf`; the database holds only keys.
 
 A key is relative, uses "/", and cannot leave the folder, so that the folder can be moved.
 """

@@ -1,4 +1,4 @@
-"""Queries for the status: last runs of each spider, running runs, sums of a day, the outbox, digests, downloads."""
+"""Queries for the status: runs of each spider, sums of a day, outbox, digests, downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts: conditions of spiders and digests that are reported by mail once when they start and once when they end.
+"""Alerts: conditions of spiders and digests whose start and end are reported by mail once each.
 
 The alert's row and its message are written in one transaction, so that an alert is neither sent twice nor lost.
 """

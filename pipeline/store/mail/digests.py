@@ -1,4 +1,4 @@
-"""Digests: each claims ended runs, so that each run is reported once by each digest, also after a crash."""
+"""Digests: each claims ended runs, so that it reports each run once, also after a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox: messages, recipients and deliveries. A message is marked as sent after a server accepted it, never before."""
+"""The outbox table: messages, recipients, deliveries. A message is marked as sent only once accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decide whether the wall clock can be trusted, before anything is deleted or given up because of its age.
+"""Decide whether the wall clock can be trusted, before data is deleted because of its age.
 
 With an empty battery, a wrong time server or a restored snapshot, a machine's clock may be days wrong for some seconds. Each
 process that opens the store compares the wall clock with the monotonic clock since boot, and once per boot with the newest

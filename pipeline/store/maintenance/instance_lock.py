@@ -1,4 +1,4 @@
-"""The lock that lets one service use a data_dir. It ends with its process, and shows whether that one ended cleanly."""
+"""The lock that lets one service use a data_dir, and shows whether the last one stopped cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delete old runs with their changes, fetched pages, sent messages, logs and saved pages, as [retention] says.
+"""Delete old runs, changes, fetched pages, sent messages, logs and saved pages, as [retention] says.
 
 Transactions are small, so that no other process waits long; a kill in between leaves work for the next time. What a digest
 has yet to report, the outbox has yet to send or an open pass needs is never deleted, nor are the last runs of a spider, its

@@ -1,4 +1,4 @@
-"""Follow-ups of a run, created in the transaction that ends it: a retry, or runs of the spiders that run after it."""
+"""Follow-ups of an ended run: a retry, or runs of the spiders that run `after` it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots: due times that are claimed once each. A claim creates a pass and a waiting run, or a skipped run with a reason.
+"""Slots: claim each due time once, which creates a pass and a run, or a skipped run with the reason.
 
 A schedule's cursor holds the time up to which it was processed, so that a restart neither misses a slot nor searches old
 ones. The unique key of a slot ensures that it is claimed once.

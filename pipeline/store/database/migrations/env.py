@@ -1,4 +1,4 @@
-"""Alembic's entry: runs inside the transaction that engine.py opened, so that a killed migration leaves nothing."""
+"""Alembic's entry point: runs migrations inside the transaction that engine.py opened."""
 
 from typing import Any, Literal
 
