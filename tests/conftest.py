@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trustme
 
@@ -21,6 +22,9 @@ from tests.servers.program import Program
 
 # A run's process has the environment that the forkserver started with, which is that of the first test that needed one.
 os.environ.setdefault("SITE_PASSWORD", "geheim")
+# A busy machine is no failure: neither an example nor the making of examples has a time limit.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
