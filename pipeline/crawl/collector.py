@@ -23,6 +23,7 @@ from scrapy.spiders import Spider
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import RejectedItem
+from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
 from pipeline.errors import PipelineError
@@ -202,6 +203,7 @@ class PageCollector:
         await self._write(response, error=f"{type(error).__name__}: {error} (on {shown_url(response.url)})", error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:
+        return_freed_memory(len(response.body))  # the callback is done with the page's tree
         await self._context.committer.commit(Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC), size_bytes=len(response.body),
             frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
