@@ -1,4 +1,4 @@
-"""Jar, login and proxies of one spider: a requests.Session that persists."""
+"""Sessions: the cookie jar, the proxies and the login of one spider, kept from run to run."""
 
 from pipeline.session.cookies.importers import read_cookies
 from pipeline.session.cookies.jar import Jar

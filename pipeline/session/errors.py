@@ -1,4 +1,4 @@
-"""Translate the exceptions of requests into FetchError, ProxyError and TlsError."""
+"""Translates the exceptions of requests into FetchError, ProxyError and TlsError."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ HUNG_UP = "the proxy hung up before there was an answer from {where}"
 HUNG_UP_FIX = "check that the proxy works and allows that address, and that the site answers without it"
 NO_HTTP = "the proxy did not answer with HTTP but {said}"
 NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
-_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # an answer to CONNECT is the proxy's own
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # a response to CONNECT comes from the proxy itself
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
               requests.exceptions.InvalidHeader)
 
 
 def translate(error: requests.RequestException, url: str, proxy: str | None) -> PipelineError:
-    """ProxyError, TlsError or FetchError for what requests raised, with `retry` set.
+    """The ProxyError, TlsError or FetchError for an exception of requests, with `retry` set.
 
-    url, proxy: as they were used; neither's credentials appear in the message.
+    url, proxy: as used for the request; their credentials do not appear in the message.
     """
     chain = list(_chain(error))
     where = shown_url(_failed_url(error, url))
@@ -61,7 +61,7 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
 
 
 def is_of_proxy(error: requests.RequestException) -> bool:
-    """Whether the proxy itself failed or refused us, before anything was sent to a site: another one may serve."""
+    """Whether the proxy itself failed or refused the request before anything was sent to the site: another proxy may work."""
     chain = list(_chain(error))
     if any(isinstance(cause, (socks.ProxyConnectionError, socks.SOCKS5AuthError)) for cause in chain) or _said_to_connect(chain):
         return True
@@ -72,12 +72,12 @@ def is_of_proxy(error: requests.RequestException) -> bool:
 
 
 def was_dropped(error: requests.RequestException) -> bool:
-    """Whether the connection ended before there was an answer, without a word."""
+    """Whether the connection was closed before a response arrived."""
     return any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in _chain(error))
 
 
 def not_whole(error: BaseException) -> str:
-    """What an answer lacks or why it makes no sense, in the words of pipeline.session.responses; "" for other failures."""
+    """Why a response is incomplete or invalid, as pipeline.session.responses says it; "" for other errors."""
     for cause in _chain(error):
         if isinstance(cause, (CutShortError, HeadError, DecodingError)):
             return clean_line(str(cause), 200)
@@ -87,7 +87,7 @@ def not_whole(error: BaseException) -> str:
 
 
 def _failed_url(error: requests.RequestException, url: str) -> str:
-    """The URL that failed: where a redirect led to another host, that one."""
+    """The URL that failed: after a redirect to another host, the redirect's target."""
     request = getattr(error, "request", None)
     reached = getattr(request, "url", None)
     if not isinstance(reached, str) or urlsplit(reached).netloc == urlsplit(url).netloc.rpartition("@")[2]:
@@ -115,7 +115,7 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
 
 def _proxy_fault(error: requests.RequestException, chain: list[BaseException], where: str,
                  proxy: str) -> ProxyError | None:
-    """The proxy's own failures; None where it did its part and the site is to blame."""
+    """The error of the proxy itself; None when the site caused the failure."""
     shown = shown_proxy(proxy)
     text = " ".join(str(cause) for cause in chain)
     if any(isinstance(cause, (socks.SOCKS5AuthError, socks.SOCKS4Error)) for cause in chain) or (
@@ -155,7 +155,7 @@ def _hung_up(where: str, shown: str) -> ProxyError:
 
 
 def _other_protocol(chain: list[BaseException], where: str, proxy: str) -> str:
-    """That the proxy does not speak the protocol of its scheme, "" where it does."""
+    """The message for a proxy that does not speak the protocol of its URL's scheme; "" for other errors."""
     if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
            for cause in chain):
         return "does not speak SOCKS5 on that port"
@@ -166,14 +166,14 @@ def _other_protocol(chain: list[BaseException], where: str, proxy: str) -> str:
 
 
 def _said_to_connect(chain: list[BaseException]) -> str:
-    """What a proxy answered to CONNECT, where that is no HTTP; the answers of sites are read by this program's own rules."""
+    """The response of a proxy to CONNECT when it is not HTTP. Responses of sites raise errors of pipeline.session.responses."""
     line = next((str(cause) for cause in chain if isinstance(cause, http.client.BadStatusLine)
                  and not isinstance(cause, http.client.RemoteDisconnected)), "")
     return f"with {shown_bytes(line.encode('latin-1', 'replace'))}" if line else ""
 
 
 def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> tuple[str, str, bool] | None:
-    """What TLS objected to, the fix, and whether trying again can help."""
+    """The TLS error, its fix, and whether a retry can help; None for other errors."""
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = clean_line(cause.verify_message or cause.reason or "not trusted", 200).rstrip(".")
@@ -192,7 +192,7 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
 
 
 def _system_reason(chain: list[BaseException]) -> str:
-    """What the operating system said ("Connection refused"), free of addresses and URLs."""
+    """The operating system's reason ("Connection refused"), without addresses and URLs."""
     found = [cause.strerror for cause in chain if isinstance(cause, OSError) and isinstance(cause.errno, int)
              and isinstance(cause.strerror, str)]
     if found:
@@ -203,7 +203,7 @@ def _system_reason(chain: list[BaseException]) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all it wraps: causes, contexts, urllib3's reasons, exceptions in arguments."""
+    """Yield an exception and all that it wraps: causes, contexts, urllib3's reasons, exceptions in arguments."""
     seen: set[int] = set()
     waiting: list[BaseException] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""Open the session of a spider as its settings describe it."""
+"""Opens the session of a spider from its settings."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from pipeline.store.health.proxy_health import pool_file
 
 
 def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
-    """The session of the spider `name`: its jar in data_dir/jars, with the settings' cookies brought in when changed.
+    """The session of the spider `name`, with its jar in data_dir/jars. Imports the settings' cookies when they changed.
 
-    Raises CookieError, UsageError (a secret or a proxy that cannot be had) or SessionError. Nothing is fetched.
+    Raises CookieError, UsageError (a secret or a proxy is not available) or SessionError. Fetches nothing.
     """
     files = LoginFiles(settings.data_dir / "jars", settings.data_dir / "pages" / f"login-{name}.html", name)
     last = last_login.last(files.last_login)
@@ -62,7 +62,7 @@ def _proxies(name: str, spider: SpiderTable, settings: Settings) -> ProxySelecti
 
 
 def _first_get(spider: SpiderTable) -> str:
-    """The first start that is a plain page, "" for none."""
+    """The first start URL that is fetched with GET, "" for none."""
     for start in spider.start:
         if (start.method or "GET").upper() == "GET" and start.form is start.json_ is start.body is None:
             return with_params(start.url, start.params, start.encoding or "utf-8")
@@ -70,7 +70,7 @@ def _first_get(spider: SpiderTable) -> str:
 
 
 def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
-    """Where the settings send the spider, though it be private."""
+    """The guard, which allows private addresses only where the settings send the spider."""
     places = [*spider.hosts, *(start.url for start in spider.start)]
     if spider.login is not None:
         places += filter(None, (spider.login.url, spider.login.check_url))
@@ -78,7 +78,7 @@ def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
 
 
 def _trusted_origins(spider: SpiderTable) -> TrustedOrigins:
-    """Those that get the spider's own headers and the bodies of its requests."""
+    """The origins that get the spider's own headers and the bodies of its requests."""
     urls = [*(start.url for start in spider.start), *spider.headers_for]
     if spider.login is not None:
         urls += [*login_urls(spider.login), *([spider.login.check_url] if spider.login.check_url else [])]
@@ -92,7 +92,7 @@ def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:
 
 
 def _named_hosts(spider: SpiderTable) -> frozenset[str]:
-    """The hosts the settings of a spider name: those of its starts and its login."""
+    """The hosts that a spider's settings name: those of its start URLs and its login."""
     urls = [start.url for start in spider.start]
     if spider.login is not None:
         urls += filter(None, (spider.login.url, spider.login.check_url))

@@ -1,4 +1,4 @@
-"""Follow meta refresh and the Refresh header (documents/refresh.py) as redirects are followed."""
+"""Follows meta refresh and the Refresh header (documents/refresh.py) like redirects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pipeline.text import shown_url
 
 def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Callable[[Page], bool],
                      encoding: str | None, max_bytes: int, timeout_s: float) -> Page:
-    """The page that `page` leads to; itself when it is wanted, failed, leads nowhere or only reloads itself.
+    """The page to which `page` refreshes; `page` itself when it is wanted, has an error status, has no refresh or only reloads.
 
-    method: what `page` was asked for with. Raises FetchError after MAX_REDIRECTS redirects and refreshes; ProxyError and
-    TlsError, too.
+    method: that of the request for `page`. Raises FetchError after MAX_REDIRECTS redirects and refreshes; ProxyError, TlsError.
     """
     hops = page.answer.hops
     while page.answer.status < 400 and (target := refresh_target(page.document)) and not is_wanted(page):

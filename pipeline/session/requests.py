@@ -1,4 +1,4 @@
-"""A `start` or `login` request of the settings, made ready to send. Pure: nothing is fetched."""
+"""Prepares a `start` or `login` request of the settings for sending: URL, headers, body, cookies. Sends nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
 
 @dataclass(frozen=True)
 class PreparedStart:
-    """What to send. auth: for digest auth only. Whatever may be secret stays out of the repr."""
+    """A request to send. auth: for digest authentication only. The repr omits everything that may be secret."""
 
     method: str
     url: str
@@ -28,10 +28,10 @@ class PreparedStart:
 
 
 def prepare(start: RequestTable) -> PreparedStart:
-    """The request a table asks for, its secrets revealed.
+    """The request that a table describes, with its secrets.
 
-    Empty params are left out, repeated keys are kept, forms are urlencoded in the table's encoding. Raises UsageError
-    when a secret cannot be had or a header cannot be sent.
+    Empty params are omitted, repeated keys are kept, forms are urlencoded in the table's encoding. Raises UsageError when a
+    secret is not available or a header is invalid.
     """
     encoding = start.encoding or "utf-8"
     url, credentials = _without_credentials(start.url)
@@ -61,7 +61,7 @@ def reveal(value: str | Secret) -> str:
 
 
 def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
-    """`url` with params added to its query; None and "" are left out, lists repeat their key."""
+    """Add params to the query of a URL. None and "" are omitted; lists repeat their key."""
     added = urlencode([pair for pair in pairs(params) if pair[1] != ""], encoding=encoding, errors="xmlcharrefreplace")
     if not added:
         return url
@@ -70,7 +70,7 @@ def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
 
 
 def pairs(table: Pairs | None) -> list[tuple[str, str]]:
-    """Keys and values as they go on the wire; None is left out, lists repeat their key."""
+    """The keys and values as text. None is omitted; lists repeat their key."""
     entries = table.items() if isinstance(table, Mapping) else table or ()
     return [(str(key), text) for key, value in entries for text in _texts(value)]
 
@@ -88,7 +88,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _body(start: RequestTable, encoding: str) -> tuple[bytes | None, str]:
-    """The body and its Content-Type, "" for none; (None, "") without a body."""
+    """The body and its Content-Type ("" for none); (None, "") without a body."""
     if start.form is not None:
         text = urlencode(pairs(start.form), encoding=encoding, errors="xmlcharrefreplace")
         return text.encode("ascii"), "application/x-www-form-urlencoded"
@@ -96,7 +96,7 @@ def _body(start: RequestTable, encoding: str) -> tuple[bytes | None, str]:
         try:
             text = json.dumps(start.json_, ensure_ascii=False, allow_nan=False, default=_json_text)
         except (TypeError, ValueError) as error:
-            raise UsageError("json holds what JSON cannot (nan, inf)", where=start.url, fix="take it out") from error
+            raise UsageError("json contains a number that JSON cannot represent (nan, inf)", where=start.url, fix="remove it") from error
         return text.encode(), "application/json"
     if start.body is not None:
         try:
@@ -136,7 +136,7 @@ def _without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _put(headers: dict[str, str], name: str, value: str) -> None:
-    """Header names are case-insensitive: the later one wins."""
+    """Set a header. It replaces one whose name differs only in case."""
     for known in [known for known in headers if known.lower() == name.lower()]:
         del headers[known]
     headers[name] = value
@@ -144,5 +144,5 @@ def _put(headers: dict[str, str], name: str, value: str) -> None:
 
 def _sendable(name: str, value: str) -> str:
     if any(char in value for char in "\r\n\0"):
-        raise UsageError(f"the value of {name!r} has a line break in it", fix="take it out of the setting")
+        raise UsageError(f"the value of {name!r} has a line break in it", fix="remove it from the setting")
     return value

@@ -1,4 +1,4 @@
-"""The session of one spider: its cookie jar, its proxy, its login and the clients that share them."""
+"""The session of one spider: its cookie jar, proxies and login, and the HTTP clients that share them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.session.trusted_origins import TrustedOrigins
 
 
 class Session:
-    """What a spider and its downloads share. Threads may use it at once, each with a client of its own."""
+    """The session that a spider and its downloads share. Thread-safe; each thread needs its own client."""
 
     def __init__(self, jar: Jar, files: LoginFiles, *, requests: RequestRules, login: LoginRules, proxies: ProxySelection,
                  tls: TlsContexts, ssrf_guard: SsrfGuard) -> None:
@@ -49,7 +49,7 @@ class Session:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The spider's own, for trusted origins."""
+        """The spider's own headers, for trusted origins."""
         return self._requests.headers
 
     @property
@@ -68,12 +68,12 @@ class Session:
 
     @property
     def timeout_s(self) -> float:
-        """Of one request."""
+        """The timeout of one request."""
         return self._requests.timeout_s
 
     @property
     def verify(self) -> bool | str:
-        """As requests' `verify`."""
+        """The value for requests' `verify`."""
         return self._tls.verify
 
     @property
@@ -88,12 +88,12 @@ class Session:
 
     @property
     def checkable(self) -> bool:
-        """Whether `login.check` can be fetched again after a login. If not, nobody can tell when the session is over."""
+        """Whether the login can be checked again later. If not, an expired session cannot be detected."""
         return self._login.checkable
 
     @property
     def token(self) -> str:
-        """The token that an API's login gave, "" for none."""
+        """The token from the login of an API, "" for none."""
         return self._login.token
 
     def proxy_for(self, url: str) -> str | None:
@@ -101,11 +101,11 @@ class Session:
         return self._proxies.url_for(url)
 
     def change_proxy(self, failed: str | None) -> bool:
-        """The proxy `failed` is down or banned: use another from now on. False when there is no other."""
+        """Use another proxy from now on, because `failed` is down or banned. False when there is no other."""
         return self._proxies.change(failed)
 
     def proxy_worked(self) -> None:
-        """An answer came through the proxy in use: its earlier failures are forgotten."""
+        """Note a response through the current proxy: its earlier failures no longer count."""
         self._proxies.worked()
 
     def ssl_context(self, host: str | None = None) -> ssl.SSLContext:
@@ -113,9 +113,10 @@ class Session:
         return self._tls.context_for(host)
 
     def client(self, before: Callable[[str], None] = lambda url: None) -> Client:
-        """A new requests.Session for one thread, on the shared jar. Close it when done.
+        """A new client for one thread, with the shared jar. Close it after use.
 
-        It stays logged in, and goes on with the pool's next proxy when one fails. before: called ahead of each request.
+        It logs in again when the session expires, and uses the pool's next proxy when one fails. before: called before each
+        request with its URL.
         """
         return self._client(self._proxies.route(), login=ClientLogin(self.login_state, self.login_headers), before=before)
 
@@ -126,29 +127,29 @@ class Session:
                       proxies=proxies, login=login or ClientLogin(headers=self.login_headers), before=before)
 
     def login_headers(self, url: str) -> dict[str, str]:
-        """The header with an API's token, for URLs of its own origins; {} for all others."""
+        """The header with the API's token, for URLs of the login's origins; {} for all others."""
         return self._login.headers(url)
 
     def logged_in(self) -> bool:
-        """Whether the login of an earlier run still holds; asks the site. True without a login."""
+        """Whether the session is still logged in from an earlier run; asks the site. True without a login."""
         return self._login.holds()
 
     def ensure_login(self, *, fresh: bool = False) -> bool:
-        """Log in unless the login still holds: as SessionLogin.ensure, with its errors."""
+        """Log in unless the session is logged in. See SessionLogin.ensure."""
         return self._login.ensure(fresh=fresh)
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """When the last login was made, and those of its cookies that end some day; None when there was none."""
+        """The time of the last login and its cookies with an expiry time; None when there was no login."""
         return self._login.cookies()
 
     def adopt(self, token: str, epoch: int) -> None:
-        """Go on with a login that another process of the same run made; its cookies come separately."""
+        """Use the login of another process of the same run; its cookies are passed separately."""
         self._login.adopt(token, epoch)
 
     def bring_in(self, file: Path, url: str) -> int:
-        """Put the cookies of a file into the jar; how many. url: the site of cookies that name none.
+        """Import the cookies of a file into the jar. Returns how many. url: the site of cookies without a domain.
 
-        Raises CookieError, also when there is no such file.
+        Raises CookieError, also for a missing file.
         """
         try:
             text = read_import(file)
@@ -157,7 +158,7 @@ class Session:
         return bring_in(self.jar, text, str(file), url=url, last_login=self._files.last_login, now_s=time.time())
 
     def try_proxy(self, proxy: str, url: str) -> int:
-        """The status of a page fetched through one proxy. Raises ProxyError when the proxy fails, else FetchError."""
+        """Fetch a page through one proxy and return its status. Raises ProxyError when the proxy fails, otherwise FetchError."""
         with self._client(ProxyRoute(lambda _: proxy)) as client:
             return fetch(client, "GET", url, max_bytes=self._requests.max_page_bytes, timeout_s=self.timeout_s).status
 

@@ -1,7 +1,7 @@
-"""Where a spider's secrets may go. Every sender asks here before it sends passwords, tokens, bodies or own headers.
+"""The origins that may receive a spider's secrets: passwords, tokens, request bodies and its own headers.
 
-An origin is scheme, host and port (RFC 6454, 4). What one origin is trusted with goes to no other, not along a redirect
-either, unless the settings name it, and never from https to http.
+An origin is scheme, host and port (RFC 6454, 4). A secret for one origin is sent to no other origin, also not after a
+redirect, unless the settings name that origin; and never from https to http.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def origin_of(url: str) -> Origin:
 
 
 def shown_origin(url: str) -> str:
-    """An origin as a browser writes it; "" for what is no http(s) URL."""
+    """An origin as a browser shows it; "" for a URL that is not http(s)."""
     scheme, host, port = origin_of(url)
     if not host:
         return ""
@@ -29,10 +29,10 @@ def shown_origin(url: str) -> str:
 
 
 def referer_for(source: str, target: str) -> str:
-    """What a request for `target` says of the page that led to it, "" for nothing.
+    """The Referer of a request for `target` from the page `source`, "" for none.
 
-    The policy is strict-origin-when-cross-origin (Referrer Policy, 3.8), every browser's default: the whole URL to its own
-    origin, the origin alone to another, nothing from https to http.
+    The policy is strict-origin-when-cross-origin (Referrer Policy, 3.8), the default of browsers: the whole URL to the same
+    origin, only the origin to another one, nothing from https to http.
     """
     if not source.startswith(("http://", "https://")):
         return ""
@@ -44,10 +44,10 @@ def referer_for(source: str, target: str) -> str:
 
 
 class TrustedOrigins:
-    """The origins that the settings trust with something.
+    """The origins that may receive a secret.
 
-    urls: what names them. setting: the key that names more. A site that sends http on to https, each on its default port,
-    stays the same site.
+    urls: URLs of these origins; setting: the settings key that adds more. An http origin on its default port includes the https
+    origin of the same host on its default port, because many sites redirect there.
     """
 
     def __init__(self, urls: Iterable[str], setting: str) -> None:
@@ -58,11 +58,11 @@ class TrustedOrigins:
         self._setting = setting
 
     def trust(self, url: str, source: str = "") -> bool:
-        """Whether what they are trusted with may be sent to `url`. source: the URL that led there, such as a redirect's."""
+        """Whether the secret may be sent to `url`. source: the URL that led there, such as that of a redirect."""
         return origin_of(url) in self._origins and not (source.startswith("https:") and not url.startswith("https:"))
 
     def refusal(self, what: str, url: str, source: str = "") -> tuple[str, str]:
-        """Why `what` is not sent to `url`, with both origins, and what to do about it."""
+        """The reason why `what` is not sent to `url`, and the fix."""
         if source.startswith("https:") and not url.startswith("https:"):
             return (f"{what} would go in the clear from {shown_origin(source)} to {shown_origin(url)}, and is not sent",
                     "ask the site's owner; from https to http nothing private is sent")

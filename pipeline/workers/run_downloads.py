@@ -44,7 +44,7 @@ class RunDownloads:
                                     fix="let the next run fetch it, or raise patience", after_s=left_s)
             budget.wait(url)
 
-        site = SiteAccess(partial(session.client, before=before), translate, admit=budget.place_for_file,
+        site = SiteAccess(partial(session.client, before=before), translate, admit=budget.permit_for_file,
                           leave_alone=budget.leave_alone, login_state=session.login_state, checkable=lambda: session.checkable)
         limits = DownloadLimits(
             workers=table.workers, per_host=table.per_host, max_bytes=table.max_size, max_run_bytes=table.max_total,

@@ -46,7 +46,7 @@ def test_json_keeps_its_characters_and_toml_dates() -> None:
     table = tomllib.loads('a = 2026-01-02\nb = "中"\nc = [1, 2.5, true]')
     start = prepared(json=table)
     assert json.loads(start.body) == {"a": "2026-01-02", "b": "中", "c": [1, 2.5, True]}
-    with pytest.raises(UsageError, match="what JSON cannot"):
+    with pytest.raises(UsageError, match="number that JSON cannot represent"):
         prepared(json={"x": float("nan")})
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.crawl.context import CrawlContext
 from pipeline.errors import PipelineError
 from pipeline.model import Page
-from pipeline.session.cookies.cookie import Cookie, Place
+from pipeline.session.cookies.cookie import Cookie, CookieKey
 from pipeline.store.crawl.frontier import Queued
 
 _LENGTH_BYTES = 4
@@ -22,7 +22,7 @@ class SessionUpdate:
     epoch: int = 0
     token: str = ""
     cookies: list[Cookie] = field(default_factory=list)
-    removed: list[Place] = field(default_factory=list)
+    removed: list[CookieKey] = field(default_factory=list)
     paused: dict[str, float] = field(default_factory=dict)
     added_hosts: list[str] = field(default_factory=list)
 
@@ -43,7 +43,7 @@ class SessionSync:
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
-        self._known: dict[Place, Cookie] = {}
+        self._known: dict[CookieKey, Cookie] = {}
         self._jar_version = -1
         self._paused: dict[str, float] = {}
 
@@ -55,7 +55,7 @@ class SessionSync:
             paused={host: until for host, until in list(self._context.budget.paused.items()) if until > self._paused.get(host, 0.0)})
         version = session.jar.version
         if version != self._jar_version:
-            here = {cookie.place: cookie for cookie in session.jar}
+            here = {cookie.key: cookie for cookie in session.jar}
             update.cookies = [cookie for place, cookie in here.items() if self._known.get(place) != cookie]
             update.removed = [place for place in self._known if place not in here]
             self._known, self._jar_version = here, version
@@ -74,7 +74,7 @@ class SessionSync:
         if update.epoch < self._epoch:
             return
         session.jar.add(update.cookies)
-        self._known |= {cookie.place: cookie for cookie in update.cookies}
+        self._known |= {cookie.key: cookie for cookie in update.cookies}
         for place in update.removed:
             self._known.pop(place, None)
             session.jar.remove(place)

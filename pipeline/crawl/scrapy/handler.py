@@ -41,7 +41,7 @@ from pipeline.errors import FetchError
 from pipeline.hosts import place_of
 from pipeline.session.login.http_auth import of_user_info
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
-from pipeline.session.proxies.config import refuses_us, shown_proxy
+from pipeline.session.proxies.config import refuses_credentials, shown_proxy
 from pipeline.session.responses.content_coding import codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
 from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES, is_redirect, missing_range
@@ -108,7 +108,7 @@ class SessionHandler(AiohttpDownloadHandler):
         self._ssl_context = self._tls_context(request.url, proxy)
         try:
             async with super()._make_request(request, timeout) as response:
-                if proxy is not None and not proxy.startswith("socks") and refuses_us(response.status, response.headers):
+                if proxy is not None and not proxy.startswith("socks") and refuses_credentials(response.status, response.headers):
                     raise DownloadConnectionRefusedError("the proxy asks for a user and password") from _refused(response)
                 yield response
         except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:

@@ -1,1 +1,1 @@
-"""Cookies of one spider: the jar and its file, imports, and which cookies carry the login."""
+"""Cookies of one spider: the jar and its file, parsing, imports, and the cookies of the last login."""

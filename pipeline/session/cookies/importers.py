@@ -1,4 +1,4 @@
-"""Cookies brought in from elsewhere: a browser's export, a `Cookie:` header, Playwright's storage state."""
+"""Imports cookies from a browser's export, a `Cookie:` header or Playwright's storage state."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from pipeline.text import clean_line
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
-"""Control characters, and surrogates that stand for no octet (PEP 383)."""
+"""Control characters, and surrogates that stand for no byte (PEP 383)."""
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None", "no_restriction": "None"}
 MAX_FILE_BYTES = 16 * 2**20
-_MILLISECONDS = 10**11  # an expiry beyond it, the year 5138 in seconds, is counted in milliseconds
+_MILLISECONDS = 10**11  # a larger expiry (in seconds: after the year 5138) is in milliseconds
 
 
 def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, last_login: Path,
                    now_s: float) -> None:
-    """Bring the cookies of the settings into the jar and save it, unless they were before and are still there.
+    """Import the cookies of the settings into the jar and save it, unless they were imported before and are still there.
 
-    folder: what `cookies.file` is relative to. mark: the file (0600) that remembers what was brought in. last_login:
-    the file of last_login.py. Raises CookieError, and UsageError when the secret cannot be had.
+    folder: the base of a relative `cookies.file`; mark: the file (0600) with the digest of the last import; last_login: the
+    file of last_login.py. Raises CookieError, and UsageError when the secret is not available.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
@@ -50,17 +50,17 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         text = cookies.header.reveal()
     digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
     if _remembered(mark) == digest and jar.path is not None and jar.path.exists():
-        _bring_back(jar, read_cookies(text, where, url=url), last_login=last_login, now_s=now_s)
+        _restore_lost(jar, read_cookies(text, where, url=url), last_login=last_login, now_s=now_s)
         return
     bring_in(jar, text, where, url=url, last_login=last_login, now_s=now_s)
     write_private(mark, f"{digest}\n".encode())
 
 
-def _bring_back(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
-    """Repeat an import for those of its cookies that the jar has lost, by a wrong clock or a hand.
+def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
+    """Import again those cookies that the jar has lost, for example because of a wrong clock or an edited file.
 
-    What the site deleted comes back as well, once a run: a login that it has ended lets nobody in, and one that it has
-    not is worth having. Where the site goes on with a cookie of the same name, in whatever domain or path, that stays.
+    This also restores cookies that the site deleted, once in each run: if the site ended the login they do no harm, and if not
+    they are needed. A cookie of the same name that the site has set for the same domain or a related one is kept.
     """
     there = {(cookie.name, cookie.domain) for cookie in jar.alive()}
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
@@ -76,13 +76,13 @@ def _bring_back(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float
 
 
 def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now_s: float) -> int:
-    """Put the cookies of `text` into the jar and save it; how many. Raises CookieError when none of them is of use."""
+    """Import the cookies in `text` and save the jar. Returns how many. Raises CookieError when all have expired."""
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
     if not alive:
         what = f"all {len(found)} cookies in it have expired" if found else "no cookies in it"
         raise CookieError(what, where=where, fix="log in with the browser and export again")
-    jar.protect(cookie.place for cookie in alive)
+    jar.protect(cookie.key for cookie in alive)
     jar.add(alive)
     jar.save()
     remember(last_login, alive, brought_in=True, now_s=now_s)
@@ -90,7 +90,7 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now
 
 
 def read_import(path: Path) -> str:
-    """The text of a file to bring in. Raises FileNotFoundError, or CookieError for anything else."""
+    """The text of a file to import. Raises FileNotFoundError, CookieError."""
     text, cut = read_file(path, MAX_FILE_BYTES)
     if cut:
         raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="is it a cookie file?")
@@ -98,10 +98,10 @@ def read_import(path: Path) -> str:
 
 
 def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
-    """The cookies of a Netscape file, a raw `Cookie:` header, or JSON.
+    """Parse the cookies of a Netscape file, a `Cookie:` header, or JSON.
 
-    where: what an error names. url: the site of cookies that do not say theirs. Raises CookieError with the place
-    and the fix, and never a value.
+    where: the source that errors name; url: the site of cookies without a domain. Raises CookieError, which never contains a
+    value.
     """
     text = text.removeprefix("\ufeff")
     stripped = text.strip(" \t\r\n")
@@ -121,7 +121,7 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
 
 
 def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
-    """RFC 6265, 4.2.1, as browsers send it: http.cookies.SimpleCookie stops at the first name it does not like."""
+    """Parse a Cookie header (RFC 6265, 4.2.1) as browsers send it. SimpleCookie stops at the first unusual name."""
     host, secure = _site(url, where)
     text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
     if "=" not in text or _UNSENDABLE.search(text):
@@ -154,7 +154,7 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
 
 
 def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
-    """One entry as EditThisCookie, Cookie-Editor, Playwright, Puppeteer and Selenium write it."""
+    """Parse one cookie in the JSON of EditThisCookie, Cookie-Editor, Playwright, Puppeteer or Selenium."""
     if not isinstance(entry, dict):
         raise CookieError("is no table of name, value, domain", where=where, fix="export the cookies again")
     name, value = entry.get("name"), entry.get("value")
@@ -191,7 +191,7 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
 
 
 def _site(url: str, where: str) -> tuple[str, bool]:
-    """Host and whether it is reached over TLS. A host's own cookies go to that host alone."""
+    """The host of a URL, and whether the URL is https. The cookies are for that host only."""
     parts = urlsplit(url)
     if not parts.hostname:
         raise CookieError("these cookies do not say which site they belong to", where=where,

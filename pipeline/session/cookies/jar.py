@@ -1,8 +1,8 @@
-"""The cookie jar of one spider: one Netscape file that pages, downloads, curl and browsers' exports share.
+"""The cookie jar of one spider, kept in a Netscape file. It stores and sends cookies by RFC 6265bis, 5.7 and 5.8.
 
-It stores and sends as RFC 6265bis, 5.7 and 5.8 have it. The wall clock only decides what is sent: nothing leaves the
-jar because its time is over, so that a clock that is wrong for a moment costs no cookie. What leaves it: what its site
-deletes or replaces, and the oldest beyond the limits, those that have expired first.
+Pages, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar, so that
+a clock which is wrong for a moment loses no cookie. A cookie leaves the jar when its site deletes or replaces it, or when it
+is the oldest beyond the limits; expired cookies go first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from pipeline.errors import CookieError
-from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, Place, is_too_large
+from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, CookieKey, is_too_large
 from pipeline.session.cookies.matching import Origin, canonical_host, domain_matches, is_address, path_matches
 from pipeline.session.cookies.netscape import read_file, read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_set_cookie
@@ -24,46 +24,46 @@ from pipeline.session.private_file import write_private
 from pipeline.text import clean_line
 
 HOST_COOKIES = 180
-"""Of one host, as in browsers."""
+"""The limit for one host, as in browsers."""
 HOST_BYTES = 60_000
-"""Of one host: few servers take a longer Cookie field, and a site that fills its visitors' jars would refuse us for ever."""
+"""The limit for one host. Few servers accept a longer Cookie header, so that a site with too many cookies would fail for ever."""
 JAR_COOKIES = 3000
 JAR_BYTES = 2_000_000
 _FILE_BYTES = 64 * 2**20
-"""Of a file too large to be ours, what is looked at."""
+"""How much of a file is read. A jar is never this large."""
 _CACHED_HOSTS = 256
 
 logger = logging.getLogger(__name__)
 
 
 class Jar:
-    """A thread-safe jar kept in `path`; without a path it lives in memory only. Save it after changes."""
+    """A thread-safe jar kept in the file `path`; without a path only in memory. Save it after changes."""
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.version = 0
-        """Changes whenever a cookie does."""
+        """Increases with every change of a cookie."""
         self._clock = clock
-        self._domains: dict[str, dict[Place, _Entry]] = {}
+        self._domains: dict[str, dict[CookieKey, _Entry]] = {}
         self._sizes: dict[str, int] = {}
-        """Bytes, by domain."""
+        """The size of the cookies in bytes, by domain."""
         self._secure_names: dict[str, int] = {}
         self._count = 0
         self._tick = 0
         self._prepared: dict[tuple[str, bool], _Prepared] = {}
         self._full: set[str] = set()
-        """Domains whose limits were met, which is logged once."""
-        self._protected: frozenset[Place] = frozenset()
+        """Domains whose limit was exceeded. This is logged once for each."""
+        self._protected: frozenset[CookieKey] = frozenset()
         self._lock = threading.RLock()
         self._saving = threading.Lock()
         self._saved = write_netscape(())
         self._saved_version = 0
 
     @classmethod
-    def open(cls, path: Path, *, protected: Iterable[Place] = (), clock: Callable[[], float] = time.time) -> Self:
-        """The jar kept in `path`; empty when there is none. What is wrong with the file is left out, and logged.
+    def open(cls, path: Path, *, protected: Iterable[CookieKey] = (), clock: Callable[[], float] = time.time) -> Self:
+        """Open the jar in the file `path`; it is empty when the file is missing. Invalid lines are skipped and logged.
 
-        protected: as in `protect`. Raises CookieError for a file that cannot be read at all.
+        protected: as in `protect`. Raises CookieError for a file that cannot be read.
         """
         jar = cls(path, clock=clock)
         jar.protect(protected)
@@ -72,14 +72,14 @@ class Jar:
         except FileNotFoundError:
             return jar
         broken: list[CookieError] = []
-        found = {cookie.place: cookie for cookie in read_netscape(text, str(path), on_error=broken.append)}
+        found = {cookie.key: cookie for cookie in read_netscape(text, str(path), on_error=broken.append)}
         jar.add(cookie for cookie in found.values() if not is_too_large(cookie))
         if cut:
-            logger.warning("%s: larger than %d MiB, what comes after that is left out", path, _FILE_BYTES >> 20)
+            logger.warning("%s: larger than %d MiB; the rest is ignored", path, _FILE_BYTES >> 20)
         if broken:
-            logger.warning("%s: %d line(s) left out, the first: %s", path, len(broken), broken[0].what)
+            logger.warning("%s: %d line(s) skipped, the first: %s", path, len(broken), broken[0].what)
         if len(jar) < len(found):
-            logger.warning("%s: %d of its %d cookies left out: at most %d bytes a cookie, %d cookies and %d bytes a host, "
+            logger.warning("%s: %d of its %d cookies skipped: at most %d bytes a cookie, %d cookies and %d bytes a host, "
                            "%d cookies and %d bytes in all are kept", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,
                            HOST_COOKIES, HOST_BYTES, JAR_COOKIES, JAR_BYTES)
         whole = not (cut or broken or len(jar) < len(found))
@@ -87,7 +87,7 @@ class Jar:
         return jar
 
     def save(self) -> bool:
-        """Write the file (atomically, 0600, synced) if its content would change. True when it was written."""
+        """Write the file (atomically, mode 0600, synced) if its content changed. Returns whether it was written."""
         if self.path is None or self.version == self._saved_version:
             return False
         with self._saving:
@@ -101,12 +101,12 @@ class Jar:
             self._saved_version = version
             return written
 
-    def protect(self, places: Iterable[Place]) -> None:
-        """These cookies, a login's, are the last to go when there are too many."""
-        self._protected = frozenset(places)
+    def protect(self, keys: Iterable[CookieKey]) -> None:
+        """Protect the cookies of a login: they are removed last when the jar has too many cookies."""
+        self._protected = frozenset(keys)
 
     def store(self, url: str, lines: Iterable[bytes], *, served: bytes = b"") -> None:
-        """Take what an answer from `url` sets. lines: its `Set-Cookie` fields; served: its `Date`."""
+        """Store the cookies that a response from `url` sets. lines: its `Set-Cookie` headers; served: its `Date`."""
         origin, now_s = Origin.of(url), self._clock()
         domains = set()
         with self._lock:
@@ -115,7 +115,7 @@ class Jar:
                 if cookie is None or (not origin.secure and self._shadows_secure(cookie, now_s)):
                     continue
                 if cookie.has_expired(now_s):
-                    self._drop(cookie.domain, cookie.place)
+                    self._drop(cookie.domain, cookie.key)
                 else:
                     self._put(cookie)
                     domains.add(cookie.domain)
@@ -135,7 +135,7 @@ class Jar:
         return prepared.everywhere if prepared.by_path is None else prepared.header(parts.path or "/", self._tick)
 
     def add(self, cookies: Iterable[Cookie]) -> None:
-        """Store cookies that come from elsewhere than an answer."""
+        """Store cookies that do not come from a response."""
         with self._lock:
             domains = set()
             for cookie in cookies:
@@ -144,18 +144,18 @@ class Jar:
             self._keep_limits(domains, self._clock())
 
     def set_cookie(self, cookie: Cookie) -> None:
-        """As `add`, for one."""
+        """Store one cookie."""
         self.add((cookie,))
 
-    def remove(self, place: Place) -> None:
-        """Forget a cookie, if there is such a one."""
+    def remove(self, key: CookieKey) -> None:
+        """Remove a cookie if the jar has it."""
         with self._lock:
-            self._drop(place[0].removeprefix("."), place)
+            self._drop(key[0].removeprefix("."), key)
 
     def clear(self) -> None:
         with self._lock:
             for cookie in self:
-                self._drop(cookie.domain, cookie.place)
+                self._drop(cookie.domain, cookie.key)
 
     def alive(self) -> list[Cookie]:
         """The cookies that have not expired."""
@@ -163,7 +163,7 @@ class Jar:
         return [cookie for cookie in self if not cookie.has_expired(now_s)]
 
     def __iter__(self) -> Iterator[Cookie]:
-        """A snapshot by time of creation: other threads may go on changing the jar."""
+        """Iterate over a snapshot in order of creation. Other threads may change the jar meanwhile."""
         with self._lock:
             entries = sorted((entry for found in self._domains.values() for entry in found.values()),
                              key=lambda entry: entry.created)
@@ -176,7 +176,7 @@ class Jar:
         return f"<Jar {self.path or 'in memory'}: {len(self)} cookies>"
 
     def _prepare(self, host: str, secure: bool, now_s: float) -> _Prepared:
-        """What is sent to a host, until the jar changes or a cookie expires."""
+        """Compute what is sent to a host. Valid until the jar changes or a cookie expires."""
         with self._lock:
             entries = []
             name = canonical_host(host)
@@ -197,7 +197,7 @@ class Jar:
             yield from self._domains.get(host, {}).values()
 
     def _shadows_secure(self, cookie: Cookie, now_s: float) -> bool:
-        """Whether an insecure answer would put its cookie in the place of a secure one (RFC 6265bis, 5.7, step 16)."""
+        """Whether an insecure response would replace a secure cookie (RFC 6265bis, 5.7, step 16)."""
         return cookie.name in self._secure_names and any(
             entry.cookie.secure and entry.cookie.name == cookie.name and not entry.cookie.has_expired(now_s)
             and path_matches(cookie.path, entry.cookie.path)
@@ -208,24 +208,24 @@ class Jar:
     def _put(self, cookie: Cookie) -> None:
         self._tick += 1
         entries = self._domains.setdefault(cookie.domain, {})
-        entry = entries.get(cookie.place)
+        entry = entries.get(cookie.key)
         if entry is not None and entry.cookie == cookie:
             entry.used = self._tick
             return
         created = self._tick if entry is None else entry.created
         if entry is not None:
-            self._drop(cookie.domain, cookie.place)
+            self._drop(cookie.domain, cookie.key)
             entries = self._domains.setdefault(cookie.domain, {})
-        entry = entries[cookie.place] = _Entry(cookie, created, self._tick)
+        entry = entries[cookie.key] = _Entry(cookie, created, self._tick)
         self._count += 1
         self._sizes[cookie.domain] = self._sizes.get(cookie.domain, 0) + entry.size_bytes
         if cookie.secure:
             self._secure_names[cookie.name] = self._secure_names.get(cookie.name, 0) + 1
         self._changed()
 
-    def _drop(self, domain: str, place: Place) -> None:
+    def _drop(self, domain: str, key: CookieKey) -> None:
         entries = self._domains.get(domain, {})
-        entry = entries.pop(place, None)
+        entry = entries.pop(key, None)
         if entry is None:
             return
         self._count -= 1
@@ -268,18 +268,18 @@ class Jar:
         A login's cookies go last.
         """
         self._unprepare()
-        oldest = sorted(entries, key=lambda entry: (entry.cookie.place in self._protected,
+        oldest = sorted(entries, key=lambda entry: (entry.cookie.key in self._protected,
                                                     not entry.cookie.has_expired(now_s), entry.used, entry.created))
         number, size = len(oldest), sum(entry.size_bytes for entry in oldest)
         for entry in oldest:
             if number <= count and size <= size_bytes:
                 return
-            self._drop(entry.cookie.domain, entry.cookie.place)
+            self._drop(entry.cookie.domain, entry.cookie.key)
             number, size = number - 1, size - entry.size_bytes
 
 
 class _Entry:
-    """A cookie in its jar. created, used: moments on the jar's own counter, which no clock can set back."""
+    """A cookie in the jar. created, used: values of the jar's counter, which is independent of the clock."""
 
     __slots__ = ("cookie", "created", "octets", "used")
 
@@ -291,12 +291,12 @@ class _Entry:
 
     @property
     def size_bytes(self) -> int:
-        """In a Cookie field."""
+        """The size in a Cookie header."""
         return len(self.octets) + 2
 
 
 class _Prepared:
-    """What one host is sent. everywhere: the header if no path is special; by_path: the cookies if one is."""
+    """What is sent to one host. everywhere: the header, if every cookie has the path /; by_path: otherwise the cookies."""
 
     __slots__ = ("by_path", "entries", "everywhere", "since_s", "until_s", "used")
 

@@ -1,4 +1,4 @@
-"""The last login of a session: when it was made, which cookies carry it, and when they expire."""
+"""Records the last login of a session: its time, its cookies, and when they expire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import SessionError
 from pipeline.model import LoginCookie
-from pipeline.session.cookies.cookie import Cookie, Place
+from pipeline.session.cookies.cookie import Cookie, CookieKey
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.matching import domain_matches
 from pipeline.session.private_file import write_private
@@ -19,27 +19,27 @@ from pipeline.text import clean_line
 
 @dataclass(frozen=True)
 class LastLogin:
-    """How a session got in last: when, whether by cookies brought in, and which cookies that brought."""
+    """The last login of a session. at_s: since 1970; brought_in: whether by imported cookies; cookies: those of the login."""
 
     at_s: float
     brought_in: bool
-    cookies: frozenset[Place]
+    cookies: frozenset[CookieKey]
 
 
 def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
-    """The cookies of `after` that are new, or have another value or end, since `before`."""
-    known = {(cookie.place, cookie.value, cookie.expires_s) for cookie in before}
-    return [cookie for cookie in after if (cookie.place, cookie.value, cookie.expires_s) not in known]
+    """The cookies in `after` that are new, or whose value or expiry time differs from `before`."""
+    known = {(cookie.key, cookie.value, cookie.expires_s) for cookie in before}
+    return [cookie for cookie in after if (cookie.key, cookie.value, cookie.expires_s) not in known]
 
 
 def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
-    """Write down the last login; no values. Raises SessionError."""
-    found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(cookie.place for cookie in cookies)}
+    """Record the last login, without cookie values. Raises SessionError."""
+    found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(cookie.key for cookie in cookies)}
     write_private(file, json.dumps(found).encode())
 
 
 def last(file: Path) -> LastLogin | None:
-    """The last one written down. None where there is none, or nothing to be made of it: all it costs is a warning."""
+    """The recorded login; None when there is none or its file is damaged: then only the warning before expiry is lost."""
     try:
         found = json.loads(file.read_text("utf-8"))
         return LastLogin(float(found["at"]), bool(found["brought_in"]),
@@ -51,16 +51,16 @@ def last(file: Path) -> LastLogin | None:
 
 
 def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:
-    """The cookies of that login that end some day, as the jar has them now.
+    """The cookies of the login that have an expiry time, as they are in the jar now.
 
-    names: what the settings say they are called. Else those that pages' scripts cannot read, where there are any: a
-    login's cookies are HttpOnly on all but careless sites, those that count visitors never are. hosts: the spider's own.
+    names: the names that the settings give. Without names, the HttpOnly cookies count if there are any: login cookies are
+    HttpOnly on nearly all sites, and cookies for visitor statistics never are. hosts: the spider's own.
     """
     mine = [cookie for cookie in jar.alive() if cookie.expires_s is not None and _is_of(cookie, hosts)]
     if names:
         chosen = [cookie for cookie in mine if cookie.name in names]
     else:
-        came = [cookie for cookie in mine if cookie.place in login.cookies]
+        came = [cookie for cookie in mine if cookie.key in login.cookies]
         chosen = [cookie for cookie in came if cookie.http_only] or came
     login_at = datetime.fromtimestamp(login.at_s, UTC)
     return [LoginCookie(clean_line(cookie.name, 80), clean_line(cookie.domain, 100), login_at, login.brought_in,

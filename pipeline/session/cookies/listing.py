@@ -1,4 +1,4 @@
-"""What `pipeline cookies show` says of a jar."""
+"""Describes the cookies of a jar for `pipeline cookies show`, with masked values."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class CookieLine:
 
 
 def describe(jar: Jar, now: datetime) -> list[CookieLine]:
-    """Every cookie of the jar with its value masked, by domain, path and name."""
+    """All cookies of the jar, sorted by domain, path and name, with masked values."""
     lines = []
-    for cookie in sorted(jar, key=lambda cookie: cookie.place):
+    for cookie in sorted(jar, key=lambda cookie: cookie.key):
         flags = [name for name, there in (("secure", cookie.secure), ("httponly", cookie.http_only),
                                           ("host-only", cookie.host_only), ("session", cookie.expires_s is None)) if there]
         flags += [f"samesite={cookie.same_site.lower()}"] if cookie.same_site else []

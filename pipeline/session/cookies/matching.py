@@ -1,4 +1,4 @@
-"""Which hosts and paths a cookie is for (RFC 6265, 5.1.2 to 5.1.4), and which domains no site may name."""
+"""Matches cookies to hosts and paths (RFC 6265, 5.1.2 to 5.1.4), and detects public suffixes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an answer came from, as far as cookies look at it."""
+    """The parts of a response's URL that matter for cookies."""
 
     host: str
     path: str
@@ -21,15 +21,15 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Raises ValueError for a URL that is none."""
+        """Raises ValueError for an invalid URL."""
         parts = urlsplit(url)
         return cls(canonical_host(parts.hostname or ""), parts.path or "/", parts.scheme == "https")
 
 
 def canonical_host(host: str) -> str:
-    """In lower case, international names in their ASCII form (RFC 6265, 5.1.2). Raises ValueError for what is no host.
+    """The host in lower case and ASCII (RFC 6265, 5.1.2). Raises ValueError for an invalid host.
 
-    A dot at the end stays: to browsers, too, cookies of such a host are its own.
+    A dot at the end stays: for browsers, too, a host with it has its own cookies.
     """
     if host.isascii():
         return host.lower()
@@ -61,6 +61,6 @@ def default_path(request_path: str) -> str:
 
 
 def is_public_suffix(domain: str) -> bool:
-    """Whether unrelated people own names below `domain`: com, co.uk, github.io, and every top level that nobody lists."""
+    """Whether unrelated owners have names below `domain`: com, co.uk, github.io, and every unlisted top-level domain."""
     from pipeline.session.cookies.suffixes import PUBLIC_SUFFIXES  # noqa: PLC0415  few runs need it
     return PUBLIC_SUFFIXES.is_public(domain.rstrip("."))

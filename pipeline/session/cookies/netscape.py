@@ -1,4 +1,4 @@
-"""The Netscape cookie file, which curl, wget and browsers' extensions read and write."""
+"""Reads and writes the Netscape cookie file format, which curl, wget and browser extensions use."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from pipeline.session.cookies.parser import CONTROL, LATEST_S
 HEADER = "# Netscape HTTP Cookie File"
 _HTTP_ONLY = "#HttpOnly_"
 _SAME_SITE = "# SameSite="
-"""The format has no column for it: a comment ahead of the cookie's line, which every other reader skips."""
+"""The format has no column for SameSite: it is a comment before the cookie's line, which all other readers skip."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
-    """A cookie file's text, and whether it is cut because there is more than max_bytes of it.
-
-    Raises FileNotFoundError, or CookieError for anything else.
-    """
+    """The text of a cookie file, and whether it was cut off at max_bytes. Raises FileNotFoundError, CookieError."""
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -31,16 +28,16 @@ def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
         raise CookieError(f"cannot be read: {error.strerror}", where=str(path),
                           fix="check the file's owner and mode") from error
     whole = data[:max_bytes]
-    if whole.startswith(_UTF16):  # as Windows' shells write what an extension prints
+    if whole.startswith(_UTF16):  # Windows shells write UTF-16 when output is redirected to a file
         return whole.decode("utf-16", "replace"), len(data) > max_bytes
     return text_of(whole.removeprefix(codecs.BOM_UTF8)), len(data) > max_bytes
 
 
 def read_netscape(text: str, where: str, *, on_error: Callable[[CookieError], None] | None = None) -> Iterator[Cookie]:
-    """The cookies of a file's text; expiry 0 is a session cookie.
+    """Parse the cookies of a file. Expiry 0 means a session cookie.
 
-    on_error: told of each line that is not understood, which is then left out; without it the first one raises.
-    CookieError names the line, never its content.
+    on_error: called for each invalid line, which is then skipped; without it the first invalid line raises CookieError. The
+    error names the line, never its content.
     """
     site = ""
     for number, raw in enumerate(text.split("\n"), 1):
@@ -60,7 +57,7 @@ def read_netscape(text: str, where: str, *, on_error: Callable[[CookieError], No
 
 
 def write_netscape(cookies: Iterable[Cookie]) -> bytes:
-    """The file of these cookies in this order, which is that of a Cookie header."""
+    """The content of a file with these cookies, in the given order."""
     lines = [HEADER, "# Cookies are passwords: keep this file to yourself.", ""]
     for cookie in cookies:
         if cookie.same_site:

@@ -1,7 +1,7 @@
-"""`Set-Cookie` as browsers read it: RFC 6265bis (draft-ietf-httpbis-rfc6265bis), 5.6 and 5.7, dates by RFC 6265, 5.1.1.
+"""Parses `Set-Cookie` as browsers do: RFC 6265bis (draft-ietf-httpbis-rfc6265bis), 5.6 and 5.7.
 
-An attribute that makes no sense costs itself, never its cookie; a cookie that makes no sense costs itself, never the
-others of its answer.
+Dates follow RFC 6265, 5.1.1. An invalid attribute is ignored, its cookie is not; an invalid cookie is ignored, the others of
+its response are not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.session.cookies.matching import (
 
 MAX_ATTRIBUTE_BYTES = 1024
 LATEST_S = 253402300799
-"""The end of year 9999, which datetime can still hold."""
+"""The end of the year 9999, the last that datetime supports."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANKS = " \t"
@@ -36,7 +36,7 @@ _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None"}
 
 
 class _Attributes(NamedTuple):
-    """What a Set-Cookie line says beside its pair; of a repeated attribute the last. "" and None: not said."""
+    """The attributes of a Set-Cookie line; of a repeated one the last. "" and None: missing."""
 
     domain: str
     path: str
@@ -48,9 +48,9 @@ class _Attributes(NamedTuple):
 
 
 def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = b"") -> Cookie | None:
-    """The cookie of one `Set-Cookie` line from `origin`, None where browsers ignore it. One that has expired deletes.
+    """The cookie of one `Set-Cookie` line from `origin`; None if browsers ignore it. An expired cookie deletes a stored one.
 
-    served: the answer's `Date`. A cookie that lives by the server's clock lives by ours, too, though the two disagree.
+    served: the response's `Date`. It corrects `Expires` for a server whose clock differs from ours.
     """
     text = text_of(line)
     if CONTROL.search(text):
@@ -61,9 +61,9 @@ def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = 
         name, value = "", pair
     name, value = name.strip(_BLANKS), value.strip(_BLANKS)
     if not name and (equals or not value):
-        return None  # `=sid=1`, sent as RFC 6265bis has it, would pass for a cookie `sid`: ignored, as RFC 6265, 5.2 says
+        return None  # by RFC 6265bis `=sid=1` would be sent like a cookie `sid`: it is ignored, by RFC 6265, 5.2
     if "\t" in name or (len(line) > MAX_PAIR_BYTES and _size(name) + _size(value) > MAX_PAIR_BYTES):
-        return None  # a tab in a name: the file could not hold it
+        return None  # the file format cannot represent a tab in a name
     said = _attributes(rest, origin)
     where = _domain(said.domain, origin.host)
     if where is None or (said.secure and not origin.secure) or not _keeps_prefix(name or value, bool(name), said, where[1]):
@@ -102,7 +102,7 @@ def _attributes(text: str, origin: Origin) -> _Attributes:
 
 
 def _domain(named: str, host: str) -> tuple[str, bool] | None:
-    """The domain of a cookie and whether it is its host's alone; None where that host may not set it."""
+    """The domain of a cookie, and whether it is host-only; None if the host must not set it."""
     if not named:
         return host, True
     if not named.isascii() or not domain_matches(host, named):
@@ -113,7 +113,7 @@ def _domain(named: str, host: str) -> tuple[str, bool] | None:
 
 
 def _keeps_prefix(name: str, named: bool, said: _Attributes, host_only: bool) -> bool:
-    """Whether a cookie is what the prefix of its name promises (RFC 6265bis, 4.1.3; in any case of letters)."""
+    """Whether a cookie satisfies the prefix of its name (RFC 6265bis, 4.1.3), in upper or lower case."""
     lowered = name[:9].lower()
     if lowered.startswith("__host-"):
         return named and said.secure and host_only and said.path == "/"
@@ -132,7 +132,7 @@ def _end(said: _Attributes, now_s: float, served: bytes) -> int | None:
 
 
 def parse_date(text: str) -> int | None:
-    """Seconds since 1970 of a cookie's date (RFC 6265, 5.1.1), below 0 for earlier ones; None where it is none."""
+    """Parse a cookie date (RFC 6265, 5.1.1) to seconds since 1970, negative before; None if it is invalid."""
     time = day = month = year = None
     for token in _DATE_TOKEN.findall(text):
         if time is None and (match := _TIME.match(token)):

@@ -1,4 +1,4 @@
-"""The two cookie jars that requests is given: it only accepts http.cookiejar's, and parses cookies as that does."""
+"""The http.cookiejar objects that requests needs. They pass the session's cookies without http.cookiejar's parsing."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipeline.session.cookies.matching import Origin
 
 
 class NoCookies(CookieJar):
-    """Stays empty: what answers set is stored by the adapter, once, before a redirect is followed."""
+    """An empty jar. The adapter stores the cookies of a response before a redirect is followed."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class RequestCookies(NoCookies):
-    """The Cookie header of one request and its redirects, from the session's jar.
+    """Sets the Cookie header of one request and its redirects from the session's jar.
 
-    own: the request's own cookies, for the host and the scheme of `url` only; they replace the jar's of the same name.
+    own: the cookies of the request, sent only to the host and scheme of `url`; they replace the jar's cookies of that name.
     """
 
     def __init__(self, jar: Jar, own: Mapping[str, str], url: str) -> None:
@@ -31,14 +31,14 @@ class RequestCookies(NoCookies):
         self._origin = Origin.of(url)
 
     def add_cookie_header(self, request: Any) -> None:
-        """request: as urllib.request has them; requests asks at each hop of a redirect."""
+        """Add the header. requests calls this for each redirect with an object like urllib.request.Request."""
         url = request.get_full_url()
         header = self._jar.header(url)
         if self._own:
             origin = Origin.of(url)
             if origin.host == self._origin.host and (origin.secure or not self._origin.secure):
                 header = with_own(header, self._own)
-        if header:  # requests' headers are text, which goes out as Latin-1
+        if header:  # requests encodes the text of headers in Latin-1
             request.add_unredirected_header("Cookie", header.decode("latin-1"))
 
     def copy(self) -> RequestCookies:

@@ -1,4 +1,4 @@
-"""The bundled list of public suffixes. Importing this reads it (30 ms): runs do when a cookie names a domain, a service once for all."""
+"""The list of public suffixes. Importing this module loads it (30 ms), so that it is imported only when needed."""
 
 from publicsuffixlist import PublicSuffixList
 

@@ -1,1 +1,1 @@
-"""Form and API logins: filling in, proving, expiry, and why a site refused."""
+"""Form and API logins: fill in forms, verify the login, detect expiry, and explain failures."""

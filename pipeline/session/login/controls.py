@@ -1,4 +1,4 @@
-"""The controls of a form as the page has them: what each would send, and what its buttons ask for."""
+"""Reads the controls of a form: their values, and the overrides of its buttons."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 class Control:
     """One control that is not disabled. kind: the type of an input or button, "select" or "textarea".
 
-    values: what it sends as the page has it; of a choice also when it is not `checked`. direction: (name, value) of
-    what `dirname` adds. overrides: formaction, formmethod and formenctype of a button, as far as it has them.
+    values: those it sends by default; of a checkbox or radio button, those it would send if checked. direction: (name, value)
+    that `dirname` adds. overrides: formaction, formmethod and formenctype of a button, if it has them.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Control:
 
 
 def controls_of(tree: OwnedTree, form: LexborNode) -> list[Control]:
-    """The form's controls in tree order, without those that are disabled or only suggest values."""
+    """The form's controls in tree order, without disabled ones and those in a datalist."""
     found = [_control(tree, node) for node in tree.controls_of(form)
              if not _disabled(node) and not _inside(node, "datalist")]
     found = [control for control in found if control.kind not in _NEVER_SENT]
@@ -55,7 +55,7 @@ def controls_of(tree: OwnedTree, form: LexborNode) -> list[Control]:
 
 
 def attribute(tree: OwnedTree, node: LexborNode, name: str) -> str:
-    """An attribute's value, "" where it is missing or empty."""
+    """The value of an attribute, "" when it is missing or empty."""
     return tree.clean(node.attributes.get(name) or "")
 
 
@@ -95,7 +95,7 @@ def _values(tree: OwnedTree, node: LexborNode, kind: str) -> tuple[str, ...]:
 
 
 def _sanitised(raw: str, kind: str, node: LexborNode) -> str:
-    """The value sanitisation of each type (HTML Standard, 4.10.5.1)."""
+    """Sanitise the value of an input by its type (HTML Standard, 4.10.5.1)."""
     if kind in ("text", "search", "tel", "password", "url", "email"):
         value = re.sub(r"[\r\n]", "", raw)
         return value.strip("\t\n\f\r ") if kind in ("url", "email") else value
@@ -150,7 +150,7 @@ def _direction(tree: OwnedTree, node: LexborNode, kind: str, values: tuple[str, 
 
 
 def _disabled(node: LexborNode) -> bool:
-    """HTML Standard, 4.10.18.5: also in a disabled fieldset, but for what is in its first legend."""
+    """Whether a control is disabled (HTML Standard, 4.10.18.5), itself or by a fieldset outside its first legend."""
     if "disabled" in node.attributes:
         return True
     inner: LexborNode = node

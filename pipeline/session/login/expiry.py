@@ -1,4 +1,4 @@
-"""Whether a session is logged in, as its requests find out: expiry rules, and one login for all that meet it."""
+"""Detects an expired login in responses, and coordinates one new login for all threads and tasks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.text import shown_url
 from pipeline.urls import absolute, redirect_target
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-"""What is sent again after a login without asking (RFC 9110, 9.2.1)."""
+"""Requests with these methods are repeated after a login (RFC 9110, 9.2.1)."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Expiry:
-    """The rules of [spiders.NAME.login.expired]. hosts: the only ones whose answers are judged."""
+    """The rules of [spiders.NAME.login.expired]. hosts: only responses from these hosts are judged."""
 
     def __init__(self, login: LoginTable, hosts: frozenset[str]) -> None:
         self._login = login
@@ -28,19 +28,19 @@ class Expiry:
         self._hosts = set(hosts)
 
     def add_host(self, host: str) -> None:
-        """Answers of this host are judged, too."""
+        """Judge responses from this host, too."""
         self._hosts.add(host)
 
     @property
     def reads_pages(self) -> bool:
-        """Whether some rule needs a page's content."""
+        """Whether a rule needs the content of a page."""
         return self._rules.present is not None or self._rules.missing is not None
 
     def may_replay(self, method: str) -> bool:
         return self._rules.safe_to_replay or method.upper() in SAFE_METHODS
 
     def of_status(self, url: str, status: int, location: str = "") -> str:
-        """Why an answer shows that the login has expired, "" when it does not. location: where a redirect leads."""
+        """Why a status shows that the login has expired, "" when it does not. location: the target of a redirect."""
         if host_of(url) not in self._hosts:
             return ""
         if status in self._rules.status:
@@ -50,14 +50,14 @@ class Expiry:
         return ""
 
     def is_login_page(self, url: str, *, asked: str) -> bool:
-        """Whether `url` is the login page, asked for something else."""
+        """Whether `url` is the login page and the request was for another page."""
         login_url = self._login.url
         return bool(self._rules.redirect and login_url and same_page(url, login_url) and not same_page(asked, login_url))
 
     def of_page(self, page: Page, *, file: bool = False) -> str:
-        """As of_status, by what is on a page. file: a download, which may well lack what every page of the site has.
+        """Why the content of a page shows that the login has expired, "" when it does not.
 
-        A refusal (4xx) may lack it, too: `is_sure` tells.
+        file: a download, to which the rule `missing` does not apply. For an error page (4xx), see `is_sure`.
         """
         if page.answer.status >= 500 or host_of(page.answer.url) not in self._hosts:
             return ""
@@ -68,14 +68,14 @@ class Expiry:
         return ""
 
     def is_sure(self, page: Page) -> bool:
-        """Whether of_page says so without a doubt."""
+        """Whether the reason from of_page is certain."""
         return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
 
 
 class LoginState:
-    """One login at a time, shared by every thread and task that finds the session expired.
+    """The login of a session, shared by all threads and tasks. Only one of them logs in at a time.
 
-    log_in: logs in and proves it, or raises. holds: whether login.check matches now; asks the site. where: the settings
+    log_in: logs in and verifies the login, or raises; holds: asks the site whether login.check matches; where: the settings
     table that errors name.
     """
 
@@ -93,27 +93,27 @@ class LoginState:
 
     @property
     def epoch(self) -> int:
-        """How many times the session was logged in again, a login under way included."""
+        """The number of new logins of the session, including one in progress."""
         return self._epoch
 
     @property
     def proved(self) -> int:
-        """As epoch, without a login that is under way."""
+        """The number of new logins, without one in progress."""
         return self._proved
 
     def is_stale(self, epoch: int) -> bool:
-        """Whether what was sent at `epoch` belongs to a login that is over: its cookies must not be taken."""
+        """Whether a request of `epoch` belongs to an earlier login. The cookies in its response must not be stored."""
         return epoch < self._epoch
 
     def settled(self) -> int:
-        """The epoch, once no login is under way."""
+        """Wait for a login in progress, and return the epoch."""
         with self._lock:
             return self._epoch
 
     def renew(self, epoch: int) -> None:
-        """Log in again, unless someone has since `epoch`. Blocks while another thread does.
+        """Log in again, unless another thread has done so since `epoch`. Waits for a login in progress.
 
-        Raises what kept us out; from then on it is raised at once, so that a site is not asked in vain.
+        Raises the error of a failed login. All later calls raise the same error at once, without a request.
         """
         with self._lock:
             if self._lost is not None:
@@ -129,9 +129,9 @@ class LoginState:
             self._proved = self._epoch
 
     def verify(self, epoch: int, since_s: float) -> bool:
-        """Whether `check` shows that the login of `epoch` held at `since_s` (time.monotonic()), and so all the time before.
+        """Whether `check` shows that the login of `epoch` was valid at `since_s` (time.monotonic()), and so until then.
 
-        The site is asked unless it was asked since then. Raises what kept it from being asked.
+        Asks the site, unless it was asked since then. Raises the error of a failed request.
         """
         with self._checking:
             if epoch != self._epoch:
@@ -144,12 +144,12 @@ class LoginState:
             return epoch == self._epoch
 
     def adopt(self, epoch: int) -> None:
-        """Another process of this run logged in for us all."""
+        """Note the login of another process of this run."""
         with self._lock:
             self._epoch = self._proved = max(self._epoch, epoch)
 
     def lost(self, url: str, reason: str) -> PipelineError:
-        """The error that ends the run: a fresh login did not help. The same one for all who ask."""
+        """The error that ends the run, because a new login did not help. Always the same one."""
         with self._lock:
             if self._lost is None:
                 self._lost = LoginError(
@@ -159,11 +159,11 @@ class LoginState:
 
 
 def same_page(url: str, other: str) -> bool:
-    """Whether two URLs lead to one page, whatever their query: the login page takes `?next=…`."""
+    """Whether two URLs are the same page, apart from the query: login pages have `?next=…`."""
     return _place(url) == _place(other)
 
 
 def _place(url: str) -> tuple[str, int, str]:
-    """Host, port and path; http and https of one host are one place."""
+    """Host, port and path. http and https of one host count as the same."""
     host, port = host_and_port(url)
     return host, 80 if port == 443 else port, urlsplit(absolute(url) or url).path.rstrip("/")

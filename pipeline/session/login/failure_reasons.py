@@ -1,4 +1,4 @@
-"""The reason why a login failed, read from the site's answer to the login form."""
+"""Explains why a login failed, from the site's response to the login form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_MESSAGES = frozenset({"option", "textarea", "button", "label", "title", "a"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """what: the sentence, without the page's own words; said: those, cleaned, "" for none; retry: may pass by itself."""
+    """Why a login failed. said: the page's own words, cleaned, "" for none; retry: whether it may pass by itself."""
 
     what: str
     said: str
@@ -41,9 +41,9 @@ class Refusal:
 
 
 def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
-    """before: the login page as a stranger saw it, whose texts are no answer; after: what the login led to.
+    """Explain a failed login. before: the login page, whose texts do not count; after: the page after the login.
 
-    form_again: whether the login form is on it once more.
+    form_again: whether that page has the login form again.
     """
     status = after.answer.status
     said = complaint(before, after)
@@ -67,7 +67,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
 
 
 def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
-    """What is left: scripts, a wrong password, or a wrong check."""
+    """The remaining reasons: required scripts, a wrong password, or a wrong check."""
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
         return Refusal("the site wants a browser that runs scripts", said,
@@ -79,12 +79,12 @@ def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
 
 
 def _title(page: Page) -> str:
-    """The words that a page of an error is about."""
+    """The text of a page's title and main headings."""
     return " ".join(node.text() for node in page.document.lexbor.css("title, h1"))
 
 
 def asks_for_scripts(page: Page) -> bool:
-    """Whether a page says no more than that scripts are needed."""
+    """Whether a page only says that scripts are required."""
     body = page.document.lexbor.css_first("body")
     if body is None or page.document.lexbor.css_first("script, noscript") is None:
         return False
@@ -98,7 +98,7 @@ def asks_captcha(page: Page) -> bool:
 
 
 def complaint(before: Page | None, after: Page) -> str:
-    """The page's own error text, "" for none: what an alert says that was not there before."""
+    """The page's own error message, "" for none: the text of an alert that was not on the page before."""
     if told := _told_in_json(after):
         return clean_line(told, _LONGEST_QUOTE)
     old = {text for _, text in _blocks(before)} if before is not None else set()
@@ -112,7 +112,7 @@ def complaint(before: Page | None, after: Page) -> str:
 
 
 def _told_in_json(page: Page) -> str:
-    """The message of an API's error, under the names they commonly have (RFC 9457, RFC 6749 5.2, and habit)."""
+    """The message in the JSON error of an API, under its usual names (RFC 9457, RFC 6749 5.2, and common practice)."""
     if page.answer.status < 400:
         return ""
     for path in ("detail", "error_description", "error.message", "message", "errors[0].message", "errors[0]", "error",
@@ -123,7 +123,7 @@ def _told_in_json(page: Page) -> str:
 
 
 def _blocks(page: Page) -> Iterator[tuple[LexborNode, str]]:
-    """Elements that hold text of their own, and that text with what is inside them, as seen on the page."""
+    """Yield the visible elements with text of their own, and their whole visible text."""
     body = page.document.lexbor.css_first("body")
     waiting = _seen_children(body) if body is not None else []
     while waiting:
@@ -157,7 +157,7 @@ def _seen_text(element: LexborNode) -> str:
 
 
 def _near(element: LexborNode) -> list[LexborNode]:
-    """The element and its two nearest parents that are not the frame of the page."""
+    """The element and its two nearest parents, without body, html, form and main."""
     found, parent = [element], element.parent
     while parent is not None and len(found) < 3:
         if parent.is_element_node and parent.tag not in ("body", "html", "form", "main"):

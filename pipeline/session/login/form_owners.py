@@ -1,9 +1,9 @@
-"""The form that each control of a page belongs to, as the HTML parser's form element pointer has it.
+"""Finds the form of each control of a page, by the form element pointer of the HTML Standard.
 
-HTML Standard, 13.2.6 (the pointer) and 4.10.17.3 (form owners). lexbor builds the standard's tree, in which a form may
-end before its controls do, and keeps no owners. Start tags are therefore numbered with an attribute and end tags of
-forms with a comment, neither of which changes the tree; the page is parsed, and the pointer followed through what
-became an element, in the order of the source. What is in a comment, a script or a template is none in that tree.
+HTML Standard, 13.2.6 (the pointer) and 4.10.17.3 (form owners). lexbor builds the standard's tree, in which a form may end
+before its controls, but does not record the owners. So this module numbers start tags with an attribute and end tags of forms
+with a comment, which does not change the tree, parses the page, and follows the pointer through the elements in source
+order. Tags in comments, scripts and templates become no elements.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HTML_IN_FOREIGN = frozenset({"foreignobject", "desc", "title", "annotation-xml"
 
 
 class OwnedTree:
-    """A page's tree with the forms of its controls. Keep it as long as its nodes: they are parts of it."""
+    """The tree of a page with the owners of its controls. Keep a reference to it while its nodes are used."""
 
     def __init__(self, text: str) -> None:
         mark = f"m{secrets.token_hex(8)}"
@@ -49,7 +49,7 @@ class OwnedTree:
         return self._owners.get(control.mem_id)
 
     def clean(self, text: str) -> str:
-        """A text or an attribute's value as the page has it: without numbers."""
+        """A text or attribute value without the numbers that this module adds."""
         return self._marks.sub("", text) if self._mark in text else text
 
     def _follow(self) -> None:
@@ -93,7 +93,7 @@ def _form_around(control: LexborNode) -> LexborNode | None:
 
 
 def _is_foreign(node: LexborNode) -> bool:
-    """Whether an element is SVG's or MathML's, whatever it is called: such a form is none (13.2.6.5)."""
+    """Whether an element belongs to SVG or MathML, where it is not a form or control (13.2.6.5)."""
     parent = node.parent
     while parent is not None:
         tag = (parent.tag or "").lower()

@@ -1,4 +1,4 @@
-"""Forms of a page, filled in as a user would and sent as a browser does (HTML Standard, 4.10.22)."""
+"""Finds the forms of a page, chooses the login form, and fills it in as a browser does (HTML Standard, 4.10.22)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _TYPED = frozenset({"text", "email", "tel", "password", "url", "number", "date",
 
 @dataclass(frozen=True)
 class Form:
-    """One form. url: of the page; base: what its action starts from; method: GET, POST or DIALOG.
+    """One form. url, encoding: of the page; base: the base URL of its action; method: GET, POST or DIALOG.
 
-    controls: in tree order, buttons included. marks: words of its attributes and headings. encoding: of the page.
+    controls: in tree order, with buttons; marks: the words of its attributes and headings.
     """
 
     element: LexborNode = field(repr=False)
@@ -55,7 +55,7 @@ class Form:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its controls, each once."""
+        """The names of the controls, without duplicates."""
         return tuple(dict.fromkeys(control.name for control in self.controls if control.name))
 
     @property
@@ -63,11 +63,11 @@ class Form:
         return any(control.kind == "password" for control in self.controls)
 
     def submission(self, values: Mapping[str, str]) -> Submission:
-        """The form with `values` filled in; names that no control has are added at the end.
+        """Fill in `values`. Names without a control are added at the end.
 
-        A value picks the radio button or ticks the checkbox that has it ("" unticks). A button is pressed when
-        `values` names it, the one with that value where several have its name; else the form's first. Raises ValueError
-        when the form's action is no http(s) URL.
+        A value selects the radio button or checks the checkbox that has it ("" unchecks). The button that `values` names is
+        pressed, of several with that name the one with that value; without such a name the form's first button. Raises
+        ValueError when the form's action is not an http(s) URL.
         """
         button = self._button(values)
         asked = dict(button.overrides) if button is not None else {}
@@ -93,7 +93,7 @@ class Form:
 
     def _entries(self, control: Control, button: Control | None, values: Mapping[str, str],
                  encoding: str) -> list[Entry]:
-        """What one control adds to the entry list."""
+        """The entries that one control adds to the entry list."""
         name = control.name
         if control.kind in BUTTONS:
             if control is not button:
@@ -121,19 +121,19 @@ class Form:
         return any(control.kind in CHOICES and control.name == name for control in self.controls)
 
     def _settled(self, values: Mapping[str, str]) -> set[str]:
-        """Named values that are in the form without an entry of their name: what was unticked, and image buttons."""
+        """Names in `values` that need no entry: unchecked checkboxes, and image buttons."""
         return {control.name for control in self.controls if control.name in values and (
             control.kind == "image" or (control.kind == "checkbox" and values[control.name] == ""))}
 
 
 def forms_of(page: Page) -> list[Form]:
-    """Every form of a page, in order. Forms in templates are none."""
+    """All forms of a page in order, without those in templates."""
     tree = OwnedTree(page.text)
     return [_read_form(tree, element, page) for element in tree.forms]
 
 
 def frames_of(page: Page) -> list[str]:
-    """The http(s) URLs that the frames of a page show, each once."""
+    """The http(s) URLs of the frames of a page, without duplicates."""
     found = [page.document.absolute(node.attributes.get("src") or "")
              for node in page.document.lexbor.css("iframe[src], frame[src]") if not _inside_noscript(node)]
     return [url for url in dict.fromkeys(found) if url and url != page.answer.url]
@@ -148,10 +148,11 @@ def _inside_noscript(node: LexborNode) -> bool:
 
 def choose_form(page: Page, names: Iterable[str], css: str | None, *,
                 is_trusted: Callable[[str], bool] = lambda url: True) -> Form | None:
-    """The form to log in with: the one `css` picks (or is in, or belongs to), else that with most of the named fields.
+    """Choose the form to log in with: the one that `css` selects, else the one with most of the named fields.
 
-    Of equals one whose action is_trusted, then the one that is most like a login, then the first. None when nothing fits: not one of the names is in it.
-    Raises selectolax's SelectolaxError.
+    `css` may select the form, an element in it, or a control that belongs to it. Among equal forms, one with a trusted action
+    is chosen first, then the one most like a login, then the first. None when no form has one of the names. Raises
+    selectolax's SelectolaxError.
     """
     tree = OwnedTree(page.text)
     if css is not None:
@@ -168,7 +169,7 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
 
 
 def _likeness(form: Form, wanted: frozenset[str]) -> int:
-    """How much a form is a login and not a registration, a search or a request for a new password."""
+    """How likely a form is a login, and not a registration, a search or a password reset."""
     passwords = [control for control in form.controls if control.kind == "password"]
     points = 3 if len(passwords) == 1 else -3 if passwords else 0
     points += 4 * any("current-password" in control.autocomplete for control in passwords)

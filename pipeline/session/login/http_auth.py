@@ -1,4 +1,4 @@
-"""HTTP authentication of a whole spider: Basic (RFC 7617), Bearer (RFC 6750) and Digest (RFC 7616), to its own origins only."""
+"""HTTP authentication: Basic (RFC 7617), Bearer (RFC 6750) and Digest (RFC 7616), for trusted origins only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.text import clean_line, shown_url
 from pipeline.urls import target_of
 
 MAX_TRIES = 3
-"""Of one request: without or with an old nonce, with a fresh one, and once more where the server calls that stale."""
+"""Attempts at one request: without or with an old nonce, with a new one, and again when the server calls that stale."""
 
 _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
 _PARAM = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[\t ]*=[\t ]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))", re.DOTALL)
@@ -27,14 +27,14 @@ _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way that a WWW-Authenticate header offers. scheme and the names of params are in small letters."""
+    """A challenge of a WWW-Authenticate header. The scheme and the names of params are in lower case."""
 
     scheme: str
     params: dict[str, str]
 
 
 def challenges_in(header: str) -> Iterator[Challenge]:
-    """The challenges of one or several joined WWW-Authenticate headers (RFC 9110, 11.6.1)."""
+    """Parse the challenges of one or more joined WWW-Authenticate headers (RFC 9110, 11.6.1)."""
     at = 0
     while (scheme := _SCHEME.match(header, at)) is not None:
         at = scheme.end()
@@ -48,9 +48,9 @@ def challenges_in(header: str) -> Iterator[Challenge]:
 
 
 class HttpAuth:
-    """The credentials of one table `auth`, for any number of threads. trusted: where they may go; where: the table's name.
+    """The credentials of a table `auth`. Thread-safe. trusted: the origins that get them; where: the table's name.
 
-    Raises UsageError for a secret that cannot be had or sent.
+    Raises UsageError for a secret that is not available or cannot be sent.
     """
 
     def __init__(self, table: AuthTable, trusted: TrustedOrigins, where: str) -> None:
@@ -61,18 +61,18 @@ class HttpAuth:
         secret = table.token if table.type == "bearer" else table.password
         self._password = secret.reveal() if secret is not None else ""
         if any(char in self._user + self._password for char in "\r\n\0"):
-            raise UsageError("user, password or token has a line break in it", where=where, fix="take it out of the setting")
+            raise UsageError("user, password or token has a line break in it", where=where, fix="remove it from the setting")
         self._challenge: Challenge | None = None
         self._uses = 0
         self._lock = threading.Lock()
         self.accepted = False
-        """Whether an answer to a request with these credentials was a good one."""
+        """Whether a request with these credentials was successful."""
 
     def serves(self, url: str) -> bool:
         return self._trusted.trust(url)
 
     def header(self, method: str, url: str) -> str:
-        """The Authorization header for a request, "" where it goes elsewhere, or where Digest has no challenge yet."""
+        """The Authorization header for a request; "" for an untrusted origin, and for Digest without a challenge."""
         if not self.serves(url):
             return ""
         if self.scheme == "bearer":
@@ -87,23 +87,23 @@ class HttpAuth:
         return digest((self._user, self._password), challenge, method, url, uses=uses, cnonce=secrets.token_hex(16))
 
     def take(self, offered: Iterable[str], *, sent: bool, tries: int) -> bool:
-        """After a 401: whether to send the request again, with a new `header`.
+        """Read the challenge of a 401. Returns whether to send the request again with a new `header`.
 
-        offered: its WWW-Authenticate headers; sent: whether the request had a header; tries: how often it was sent.
+        offered: the WWW-Authenticate headers; sent: whether the request had a header; tries: how often it was sent.
         """
         if self.scheme != "digest" or tries >= MAX_TRIES:
             return False
         for challenge in challenges_in(", ".join(offered)):
             if _usable(challenge):
                 if tries > 1 and sent and challenge.params.get("stale", "").lower() != "true":
-                    return False  # a nonce of just now, and still not accepted
+                    return False  # a new nonce was not accepted, so that the credentials are wrong
                 with self._lock:
                     self._challenge, self._uses = challenge, 0
                 return True
         return False
 
     def refused(self, url: str, offered: Iterable[str]) -> LoginError:
-        """The error that says why a 401 stands."""
+        """The error for a 401 that remains, with its reason."""
         found = list(challenges_in(", ".join(offered)))
         schemes = sorted({challenge.scheme for challenge in found})
         if found and self.scheme not in schemes:
@@ -117,19 +117,19 @@ class HttpAuth:
 
 
 def basic(user: str, password: str) -> str:
-    """RFC 7617, with UTF-8."""
+    """The Authorization header of Basic (RFC 7617) in UTF-8."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode("ascii")
 
 
 def of_user_info(url: str) -> str:
-    """The Authorization header that a URL's own user info asks for (Fetch Standard, 4.6), "" for a URL without one."""
+    """The Authorization header for the user info in a URL (Fetch Standard, 4.6); "" for a URL without user info."""
     user_info, at, _ = url.split("/", 3)[2].rpartition("@")
     user, _, password = user_info.partition(":")
     return basic(unquote(user, errors="surrogateescape"), unquote(password, errors="surrogateescape")) if at else ""
 
 
 def digest(credentials: tuple[str, str], challenge: Challenge, method: str, url: str, *, uses: int, cnonce: str) -> str:
-    """The Authorization header that answers a Digest challenge (RFC 7616, 3.4). uses: of its nonce, this one included."""
+    """The Authorization header for a Digest challenge (RFC 7616, 3.4). uses: uses of its nonce, including this one."""
     user, password = credentials
     params = challenge.params
     algorithm = params.get("algorithm", "MD5")
@@ -159,7 +159,7 @@ def digest(credentials: tuple[str, str], challenge: Challenge, method: str, url:
 
 
 def _usable(challenge: Challenge) -> bool:
-    """Of several a client takes the first it knows (RFC 7616, 3.7). One that protects bodies only (auth-int) is not known."""
+    """Whether a challenge is supported. A client uses the first supported one (RFC 7616, 3.7); auth-int alone is not supported."""
     params = challenge.params
     qops = [qop.strip().lower() for qop in params.get("qop", "auth").split(",")]
     return (challenge.scheme == "digest" and bool(params.get("nonce")) and "realm" in params and "auth" in qops
@@ -177,7 +177,7 @@ def _hash(algorithm: str) -> Callable[[str], str]:
 
 
 def _username(user: str) -> str:
-    """RFC 7616, 3.4: what ASCII lacks as RFC 5987 has it."""
+    """The username field (RFC 7616, 3.4); with RFC 5987 encoding when it is not ASCII."""
     return f"username={_quoted(user)}" if user.isascii() else f"username*=UTF-8''{quote(user, safe='')}"
 
 

@@ -1,4 +1,4 @@
-"""Form login, and its proof: a login counts only when `check` matches afterwards."""
+"""Logs in through a form or an API, and verifies it: a login counts only when `check` matches afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_FRAMES = 5
 _MOST_FRAMES_DEEP = 3
 
 KeepPage = Callable[[bytes], Path]
-"""Saves a page for a look; returns where."""
+"""Saves a page for inspection; returns its path."""
 IsWanted = Callable[[Page], bool]
 
 
@@ -57,35 +57,35 @@ class Login:
         self._origins = rules.body_origins
         self._clock = clock
 
-    def holds_at(self, url: str, *, by_access: bool = False, surely: bool = False) -> bool:
-        """Whether `check` matches on a GET of `url`. by_access: whether it is had without an error or the login page, instead.
+    def holds_at(self, url: str, *, by_access: bool = False, certain: bool = False) -> bool:
+        """Whether `check` matches on a GET of `url`. by_access: whether the page is accessible instead: no error, no login page.
 
-        Raises ProxyError, TlsError, FetchError, LoginError; surely: FetchError, too, where the site has trouble of its own.
+        Raises ProxyError, TlsError, FetchError, LoginError. certain: raise FetchError, too, for an error of the server.
         """
-        shows = self._is_let_in if by_access else self._proves
+        shows = self._is_accessible if by_access else self._proves
         page = self._get(url, shows)
         holds = shows(page)
-        if not holds and surely and (page.answer.status >= 500 or page.answer.status == 429):
+        if not holds and certain and (page.answer.status >= 500 or page.answer.status == 429):
             raise FetchError(f"the page of login.check answers with status {page.answer.status}", where=shown_url(url),
                              fix="try again later", retry=True)
         return holds
 
     def log_in(self) -> str:
-        """Fill in and send the form, and prove it; the URL of the page that proved it, "" for one with a secret in it.
+        """Fill in and send the form, and verify the login. Returns the URL of the page that proves it, "" if it has a secret.
 
-        Raises LoginError with the page's own words, the page saved; ProxyError, TlsError or FetchError.
+        Raises LoginError with the page's own words, and saves the page; ProxyError, TlsError or FetchError.
         """
         url = self._table.url
-        assert url is not None  # the settings have it wherever there is something to send
+        assert url is not None  # the settings require it when there is something to send
         if self._table.json_:
             return self._log_in_by_api(url)
-        stranger = not self._carries_cookies(url)
+        anonymous = not self._carries_cookies(url)
         page = self._get(url, self._shows_form(self._table))
         form = self._form_of(page, self._table)
         if self._table.check_url is None and self._proves(page):
             if form is None:
                 return page.answer.url
-            if stranger:
+            if anonymous:
                 raise self._error(Refusal("login.check matches on the login page already, so it proves nothing", "",
                                           "choose something that only those logged in can see"), page)
         if form is None:
@@ -94,7 +94,7 @@ class Login:
         before, page = page, self._submit(page, form, self._table, self._shows_form(first))
         for step, after in zip(self._table.steps, following, strict=True):
             form = self._form_of(page, step)
-            if form is None:  # a step the site left out (a known device needs no code), or a refusal
+            if form is None:  # the site skipped a step (a known device needs no code), or refused the login
                 break
             before, page = page, self._submit(page, form, step, self._shows_form(after))
         return self._proof(before, page)
@@ -104,21 +104,21 @@ class Login:
         answer = self._send(Submission("POST", url, body, "application/json"), url, self._proves)
         return self._proof(None, answer)
 
-    def _proof(self, before: Page | None, landing: Page) -> str:
-        """The URL of the page that proves the login; a token in the landing page is taken on first."""
-        page = landing
+    def _proof(self, before: Page | None, after: Page) -> str:
+        """The URL of the page that proves the login. A token is read from `after`, the page after the login, first."""
+        page = after
         if self._table.token is not None:
-            if not (token := self._read(landing.value, self._table.token, "token")):
-                raise self._error(self._why_no_token(before, landing), landing)
+            if not (token := self._read(after.value, self._table.token, "token")):
+                raise self._error(self._why_no_token(before, after), after)
             if not _TOKEN.fullmatch(token):
                 raise self._error(Refusal("login.token finds what no header can carry", "", "correct login.token"),
-                                  landing)
+                                  after)
             self._take_token(token)
-        if self._table.check_url is not None and landing.answer.status < 500:
+        if self._table.check_url is not None and after.answer.status < 500:
             page = self._get(self._table.check_url, self._proves)
         if self._proves(page):
             return "" if self._tells_secret(page.answer.url) else page.answer.url
-        raise self._error(self._why_refused(before, landing), landing)
+        raise self._error(self._why_refused(before, after), after)
 
     def _why_no_token(self, before: Page | None, answer: Page) -> Refusal:
         status, refusal = answer.answer.status, self._why_refused(before, answer)
@@ -127,21 +127,21 @@ class Login:
                            "correct login.token")
         return refusal
 
-    def _why_refused(self, before: Page | None, landing: Page) -> Refusal:
-        form_again = not self._table.json_ and self._form_of(landing, self._table) is not None
-        refusal = explain(before, landing, form_again=form_again)
-        if form_again and landing.answer.status < 400 and not refusal.said and not self._carries_cookies(landing.answer.url):
+    def _why_refused(self, before: Page | None, after: Page) -> Refusal:
+        form_again = not self._table.json_ and self._form_of(after, self._table) is not None
+        refusal = explain(before, after, form_again=form_again)
+        if form_again and after.answer.status < 400 and not refusal.said and not self._carries_cookies(after.answer.url):
             return Refusal("the login form came again, and no cookie of the site is kept that would tell it who logged in", "",
                            "correct login.fields; or is login.url not the address that people use (https, the right host)?")
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
-        """Whether a URL, which is written down, has a password among its parameters: that of a form sent with GET."""
+        """Whether a URL has a password among its parameters, from a form sent with GET. Such a URL is not stored."""
         told = {value for _, value in parse_qsl(urlsplit(url).query)}
         return any(secret.reveal() in told for secret in secrets((self._table, *self._table.steps)))
 
     def _shows_form(self, step: LoginStepTable | None) -> IsWanted:
-        """Whether a page has the form of a step, or proves the login already."""
+        """A test whether a page has the form of a step, or already proves the login."""
         return lambda page: (step is not None and self._form_of(page, step) is not None) or self._proves(page)
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
@@ -181,12 +181,12 @@ class Login:
         return self._fetch("GET", url, is_wanted)
 
     def _fetch(self, method: str, url: str, is_wanted: IsWanted, **request: Any) -> Page:
-        """A page, or the one that it sends a browser on to, unless it is wanted itself."""
+        """Fetch a page, and follow its refresh unless the page itself is wanted."""
         answer = fetch(self._client, method, url, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s, **request)
         return follow_refreshes(self._client, Page(answer, self._rules.encoding), method=method, is_wanted=is_wanted,
                                 encoding=self._rules.encoding, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s)
 
-    def _is_let_in(self, page: Page) -> bool:
+    def _is_accessible(self, page: Page) -> bool:
         login_page = self._table.url is not None and same_page(page.answer.url, self._table.url)
         return page.answer.status < 400 and not login_page
 
@@ -233,7 +233,7 @@ class Login:
                        "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
 
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
-        """The frame that has the form a login step names, also a frame in a frame; "" for none of the first few."""
+        """The URL of the frame with the form of a step, also in nested frames; "" for none of the first few."""
         for url in frames_of(page)[:_MOST_FRAMES]:
             if not self._origins.trust(url, page.answer.url):
                 continue
@@ -246,7 +246,7 @@ class Login:
         return ""
 
     def _error(self, refusal: Refusal, page: Page) -> LoginError:
-        """The LoginError for a refusal; what the page echoes of the password stays out of message and file."""
+        """The LoginError for a refusal. Passwords that the page repeats are masked in the message and in the file."""
         steps = (self._table, *self._table.steps)
         hidden = {form for secret in secrets(steps) for form in written_forms(secret.reveal())}
         said = f": “{masked(refusal.said, hidden)}”" if refusal.said else ""
@@ -256,7 +256,7 @@ class Login:
 
 
 def _revealed(value: Any) -> Any:
-    """The fields of an API's login as its JSON has them."""
+    """The fields of an API login for its JSON, with secrets."""
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The login of one session: whether it holds, logging in again, where to check it, and what is kept of it on disk."""
+"""The login of one session: logs in when needed, finds the page to check it on, and keeps its state on disk."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from pipeline.settings import LoginTable
 
 UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
                "tell when the session is over; name a page in login.check_url")
-"""What is said of a session that is not `checkable`."""
+"""The message for a session that is not `checkable`."""
 _CHECK_AGAIN_S = (1.0, 4.0)
 """The waits between attempts to fetch the check page when the site fails."""
 _BY_ACCESS = "access"
-"""Beside a URL in the file of the check page: strangers are refused there, which is the proof."""
+"""Follows the URL in the file of the check page when access to that page proves the login."""
 
 
 @dataclass(frozen=True)
 class LoginFiles:
-    """Where the login of one spider is kept: `jars` (0700) has its state, `page` gets a login page that was refused."""
+    """The files of one spider's login. jars: the folder (0700) with its state; page: for the page of a failed login."""
 
     jars: Path
     page: Path
@@ -45,7 +45,7 @@ class LoginFiles:
 
     @property
     def check_page(self) -> Path:
-        """The URL at which the last login can be checked."""
+        """The file with the URL at which the last login can be checked."""
         return self.jars / f"{self.spider}.landing"
 
     @property
@@ -59,9 +59,9 @@ class LoginFiles:
 
 @dataclass(frozen=True)
 class LoginRules:
-    """What the settings say of a login. table: None without one. start: a page that is fetched by GET, "" for none.
+    """The settings of a login. table: None without one; start: a start URL fetched with GET, "" for none.
 
-    cookie_names: of the login's cookies, () to tell them by themselves.
+    cookie_names: the names of the login's cookies, () to detect them.
     """
 
     table: LoginTable | None
@@ -77,10 +77,10 @@ class OpenClient(Protocol):
 
 
 class SessionLogin:
-    """Logs one session in, one thread at a time, and finds out whether the login still holds.
+    """Logs a session in, one thread at a time, and checks whether it is still logged in.
 
-    state: shared by all who may meet an expired session; None without a login. checkable: False when `check` cannot be
-    fetched again after a login, so that nobody can tell when the session is over.
+    state: shared by all threads and tasks; None without a login. checkable: False when no page can be fetched on which `check`
+    shows the login, so that an expired session cannot be detected.
     """
 
     def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, proxies: ProxySelection,
@@ -102,24 +102,24 @@ class SessionLogin:
             Expiry(table, self._hosts()), self._log_in_again, self._still_holds, where=self._where)
 
     def headers(self, url: str) -> dict[str, str]:
-        """The header with an API's token, for URLs of its own origins; {} for all others."""
+        """The header with the API's token, for URLs of the login's origins; {} for all others."""
         if not self.token or self._table is None or not self._origins.trust(url):
             return {}
         name, _, value = self._table.token_header.partition(": ")
         return {name: value.replace("{token}", self.token)}
 
     def holds(self) -> bool:
-        """Whether the login of an earlier run still holds; asks the site. True without a login."""
+        """Whether the session is still logged in from an earlier run; asks the site. True without a login."""
         if self._table is None:
             return True
         with self._client() as client:
             return self._holds(self._login_through(self._table, client), self._table)
 
     def ensure(self, *, fresh: bool = False) -> bool:
-        """Log in unless the login still holds. Whether a login was made; False without one.
+        """Log in unless the session is logged in. Returns whether a login was made; False without a login in the settings.
 
-        fresh: log in as a stranger, whatever holds. Raises LoginError when it is not proved, ProxyError, TlsError or
-        FetchError when the site is not reached; the jar is then as it was.
+        fresh: log in again with an empty jar. Raises LoginError when the login cannot be verified, ProxyError, TlsError or
+        FetchError when the site is not available; the jar is then unchanged.
         """
         if self._table is None:
             return False
@@ -138,7 +138,7 @@ class SessionLogin:
                 raise
 
     def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """When the last login was made, and those of its cookies that end some day; None when there was none."""
+        """The time of the last login and its cookies with an expiry time; None when there was no login."""
         last = last_login.last(self._files.last_login)
         if last is None:
             return None
@@ -146,7 +146,7 @@ class SessionLogin:
                 last_login.ending(self._jar, last, hosts=self._hosts(), names=self._rules.cookie_names))
 
     def adopt(self, token: str, epoch: int) -> None:
-        """Go on with a login that another process of the same run made; its cookies come separately."""
+        """Use the login of another process of the same run; its cookies are passed separately."""
         self.token = token
         if self.state is not None:
             self.state.adopt(epoch)
@@ -155,11 +155,11 @@ class SessionLogin:
         return self._requests.hosts | ({host_of(self._table.url)} if self._table is not None and self._table.url else set())
 
     def _client(self) -> Client:
-        """A client that stays with its proxy: a login begun at one address and ended at another looks like theft."""
+        """A client that stays with its proxy: a login from two addresses looks like a stolen session."""
         return self._open_client(self._proxies.pinned(), rules=self._login_rules)
 
     def _log_in_again(self) -> None:
-        """Log in after a request has shown that the login is over."""
+        """Log in after a request has shown that the login has expired."""
         assert self._table is not None
         with self._lock:
             self._log_in(self._table, unless_it_holds=False)
@@ -182,7 +182,7 @@ class SessionLogin:
                 made = not (unless_it_holds and self._holds(login, table))
                 if made:
                     if not table.sends:
-                        raise self._cookies_are_over()
+                        raise self._cookies_expired()
                     before = list(self._jar)
                     self._remember_check_page(self._find_check_page(table, login, login.log_in()))
                     self._remember_login(last_login.fresh(before, self._jar))
@@ -195,19 +195,19 @@ class SessionLogin:
         return Login(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
-        """Fetches check_url, or the page where the last login was seen. Without cookies and token nothing is fetched."""
+        """Check the login on check_url or the page found at the last login. Without cookies and token nothing is fetched."""
         url, by_access = self._check_page(table)
         return bool(url) and (bool(self._jar.alive()) or bool(self.token)) and login.holds_at(url, by_access=by_access)
 
     def _still_holds(self) -> bool:
-        """Whether the session passes its check now. Tries several times; raises what prevented the check."""
+        """Whether the session passes its check now. Retries; raises the error that prevented the check."""
         table = self._table
         assert table is not None
         url, by_access = self._check_page(table)
         for wait_s in (*_CHECK_AGAIN_S, None):
             try:
                 with self._client() as client:
-                    return self._login_through(table, client).holds_at(url, by_access=by_access, surely=True)
+                    return self._login_through(table, client).holds_at(url, by_access=by_access, certain=True)
             except (FetchError, ProxyError) as error:
                 if wait_s is None or not error.retry:
                     raise
@@ -215,7 +215,7 @@ class SessionLogin:
         raise AssertionError("unreachable")
 
     def _check_page(self, table: LoginTable) -> tuple[str, bool]:
-        """The URL that shows whether the session holds, "" for none; and whether it proves it by not refusing access."""
+        """The URL on which the login can be checked, "" for none; and whether access to it is the proof."""
         if table.check_url is not None:
             return table.check_url, False
         if not table.sends:
@@ -224,10 +224,10 @@ class SessionLogin:
         return (url if urlsplit(url).scheme in ("http", "https") else ""), how == _BY_ACCESS
 
     def _find_check_page(self, table: LoginTable, login: Login, led_to: str) -> str:
-        """Where a login just made can be seen again, in the form of the file of the check page; "" for nowhere.
+        """Find the page on which this new login can be checked later, as the line of the check page file; "" for none.
 
-        The page it led to, where `check` matches on a GET of it (the check of an API is for its answer alone); else the
-        start, where strangers do not see the same: `check` matches there, or strangers are refused.
+        This is the page after the login if `check` matches on a GET of it (not for an API, whose check is for its response). Else
+        it is the start page, if it differs without the login: `check` matches only with it, or access is refused without it.
         """
         self.checkable = True
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):
@@ -235,14 +235,14 @@ class SessionLogin:
         start = self._rules.start
         with self._open_client(self._proxies.pinned(), jar=Jar(), rules=replace(self._requests, auth=None),
                                login=ClientLogin()) as client:
-            stranger = self._login_through(table, client)
+            anonymous = self._login_through(table, client)
             for by_access in (False, True) if start else ():
-                if login.holds_at(start, by_access=by_access) and not stranger.holds_at(start, by_access=by_access):
+                if login.holds_at(start, by_access=by_access) and not anonymous.holds_at(start, by_access=by_access):
                     return f"{start} {_BY_ACCESS}" if by_access else start
         self.checkable = False
         return ""
 
-    def _cookies_are_over(self) -> LoginError:
+    def _cookies_expired(self) -> LoginError:
         return LoginError("the imported cookies no longer pass login.check", where=self._where,
                           fix="log in with a browser and bring its cookies in: `pipeline cookies import`")
 
@@ -251,7 +251,7 @@ class SessionLogin:
 
     def _remember_login(self, brought: Iterable[Cookie]) -> None:
         cookies = list(brought)
-        self._jar.protect(cookie.place for cookie in cookies)
+        self._jar.protect(cookie.key for cookie in cookies)
         last_login.remember(self._files.last_login, cookies, brought_in=False, now_s=time.time())
 
     def _take_token(self, token: str) -> None:
@@ -269,7 +269,7 @@ def login_urls(login: LoginTable | None) -> list[str]:
 
 
 def read_line(path: Path) -> str:
-    """What an earlier run left in `path`, "" for nothing. Raises SessionError."""
+    """The text in the file `path`, "" for a missing one. Raises SessionError."""
     try:
         return path.read_text("utf-8").strip()
     except (FileNotFoundError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What a browser sends for a form: its entries in the form's encoding (HTML Standard, 4.10.22)."""
+"""Encodes the entries of a form as a browser sends them (HTML Standard, 4.10.22)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {"utf-8": "UTF-8", "cp1252": "windows-1252", "gbk": "GBK", "cp932": "Sh
 
 
 class Entry(NamedTuple):
-    """A name and a value of a form. is_file: an input for a file, of which none is chosen."""
+    """A name and a value of a form. is_file: a file input without a chosen file."""
 
     name: str
     value: str
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Submission:
-    """What to send for a filled form."""
+    """The request for a filled form."""
 
     method: str
     url: str
@@ -35,7 +35,7 @@ class Submission:
 
 
 def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: str, encoding: str) -> Submission:
-    """method: GET, POST or DIALOG (which sends nothing); action: absolute, its query replaced by GET; encoding: Python's name, of names and values."""
+    """Encode entries. method: GET, POST or DIALOG (which sends nothing); action: an absolute URL; encoding: Python's codec."""
     entries = [Entry(_crlf(name), _crlf(value), is_file) for name, value, is_file in entries]
     target = urlsplit(action)._replace(fragment="")
     if method == "DIALOG":
@@ -53,14 +53,14 @@ def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: s
 
 
 def output_encoding(accept_charset: str, document: str) -> str:
-    """Python's name of the encoding a form is sent in: the first of its accept-charset that is known, else the page's."""
+    """Python's codec for a form: the first known one in its accept-charset, else the page's."""
     found = next((name for label in accept_charset.split() if (name := codec(label))), document)
     # Encoding Standard, 4.3: never UTF-16.
     return "utf-8" if found.startswith("utf-16") else "gbk" if found == "gb18030" else found
 
 
 def encoding_name(encoding: str) -> str:
-    """The Encoding Standard's name of what Python calls `encoding`, as a field named _charset_ sends it."""
+    """The Encoding Standard's name of a Python codec, as a field named _charset_ sends it."""
     if (known := _NAMES.get(encoding)) is not None:
         return known
     if match := re.fullmatch(r"cp(125\d|866)", encoding):
@@ -69,14 +69,14 @@ def encoding_name(encoding: str) -> str:
 
 
 def _urlencoded(entries: Sequence[Entry], encoding: str) -> str:
-    """URL Standard, 5.2: but for letters, digits and *-._ all is percent-encoded, and a blank is a plus sign."""
+    """Percent-encode all but letters, digits and *-._ (URL Standard, 5.2); a space becomes a plus sign."""
     encoded: Callable[[str], str] = lambda text: quote_plus(  # noqa: E731
         text.encode(encoding, "xmlcharrefreplace"), safe="*").replace("~", "%7E")
     return "&".join(f"{encoded(name)}={encoded(value)}" for name, value, _ in entries)
 
 
 def _multipart(entries: Sequence[Entry], encoding: str, boundary: str) -> bytes:
-    """RFC 7578, with the escapes of HTML in names: %0D, %0A and %22."""
+    """Encode as multipart/form-data (RFC 7578), with HTML's escapes in names: %0D, %0A and %22."""
     parts: list[bytes] = []
     for name, value, is_file in entries:
         escaped = name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22").encode(encoding, "xmlcharrefreplace")

@@ -1,4 +1,4 @@
-"""One-time codes from a shared secret: RFC 6238, as authenticator apps make them."""
+"""Computes one-time codes from a shared secret (TOTP, RFC 6238), as authenticator apps do."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class _Totp(pyotp.TOTP):
 def totp_code(secret: str, now_s: float) -> str:
     """The code at `now_s` (seconds since 1970). secret: Base32 as sites show it, or an otpauth:// URI.
 
-    Raises UsageError when it is neither.
+    Raises UsageError for any other text.
     """
     parameters = {"secret": secret, "digits": "6", "period": "30", "algorithm": "SHA1"}
     uri = urlsplit(secret.strip())
     # Not pyotp.parse_uri: it refuses secrets under 112 bits.
     if uri.scheme.lower() == "otpauth":
         if uri.netloc.lower() != "totp":
-            raise UsageError("is not for codes that depend on the time", where="login.totp",
-                             fix="give an otpauth://totp/ address; codes that count (hotp) cannot be made here")
+            raise UsageError("is not a secret for time-based codes", where="login.totp",
+                             fix="give an otpauth://totp/ URI; counter-based codes (hotp) are not supported")
         parameters |= {name.lower(): values[0] for name, values in parse_qs(uri.query).items()}
     try:
         totp = _Totp("".join(parameters["secret"].split()).replace("-", "").rstrip("="), digits=int(parameters["digits"]),
                      digest=_HASHES[parameters["algorithm"].upper()], interval=int(parameters["period"]))
         return totp.at(now_s)
     except (ValueError, KeyError, ZeroDivisionError) as error:
-        raise UsageError("is no secret of one-time codes", where="login.totp",
-                         fix="give the Base32 letters the site shows, or its otpauth:// address") from error
+        raise UsageError("is not a secret for one-time codes", where="login.totp",
+                         fix="give the Base32 letters that the site shows, or its otpauth:// URI") from error

@@ -1,1 +1,1 @@
-"""What a site may ask of us: robots.txt, Retry-After, requests per host; and hosts that must not be asked."""
+"""Limits on requests: robots.txt, Retry-After, the request budget of each host, and protection against SSRF."""

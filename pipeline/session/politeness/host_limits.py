@@ -1,6 +1,6 @@
-"""One budget per host for all runs of this machine: who may send next, kept in small locked files.
+"""Limits the requests to each host for all runs on this machine: delay and concurrency, kept in small locked files.
 
-Locks die with the process that holds them, so that a killed run gives its places back at once.
+A lock ends with the process that holds it, so that a killed run frees its permits at once.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from pipeline.hosts import host_and_port
 
 _LOOK_S = 0.02
 _OPEN_HOSTS = 64
-"""So many hosts' files stay open."""
+"""For how many hosts the files stay open."""
 _MOST_TURNS = 1000
-"""A next turn further away than so many delays was written by a clock that is gone."""
+"""A next request time further away than this many delays comes from another clock, and is ignored."""
 
 
 class HostBudget:
-    """folder: shared by all runs (made when needed). delay_s: between two requests to one host; concurrency: at a time.
+    """The request limits of all hosts. For use by threads and tasks at once.
 
-    0 is no limit. Of spiders that name different figures for one host, each keeps its own. Threads and tasks may share it.
-    paused: hosts that asked to be left alone, and until when (time.monotonic(), as the event loop's).
-    on_pause: told the host ("name:port") and the seconds whenever a host asks to be left alone for longer than before.
+    folder: shared by all runs, created when needed; delay_s: between two requests to one host; concurrency: requests to one
+    host at a time. 0 means no limit. Spiders with different limits for one host each keep their own.
+    paused: hosts that asked for no requests, and until when (time.monotonic(), the clock of the event loop).
+    on_pause: called with the host ("name:port") and the seconds when a host asks for a longer pause than before.
     """
 
     def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,
@@ -43,21 +44,21 @@ class HostBudget:
         self.paused: dict[str, float] = dict(paused or {})
         self._on_pause = on_pause
         self._slower: dict[str, float] = {}
-        self._places: OrderedDict[str, _Places] = OrderedDict()
+        self._permits: OrderedDict[str, _Permits] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._boot = _boot_id()
 
     def slow_down(self, url: str, delay_s: float) -> None:
-        """The host of `url` asks for at least so long between two requests."""
+        """Use at least this delay between two requests to the host of `url`."""
         self._slower[_host(url)] = delay_s
 
     def leave_alone(self, url: str, seconds: float) -> None:
-        """The host of `url` asks for no request, for a page or a file, for so long."""
+        """Send no request to the host of `url` for this time: it asked for that."""
         self.pause({_host(url): time.monotonic() + seconds})
 
     def pause(self, until: Mapping[str, float]) -> None:
-        """What another process of the run was asked for, as its `paused` has it."""
+        """Add the pauses that another process of the run has in its `paused`."""
         with self._lock:
             longer = {host: at for host, at in until.items() if at > self.paused.get(host, 0.0)}
             self.paused |= longer
@@ -65,68 +66,69 @@ class HostBudget:
             self._on_pause(host, at - time.monotonic())
 
     def left_alone_s(self, url: str) -> float:
-        """The seconds until the host of `url` may be asked again; 0.0: now."""
+        """The seconds until the next request to the host of `url`; 0.0 for now."""
         return max(0.0, self.paused.get(_host(url), 0.0) - time.monotonic()) if self.paused else 0.0
 
     @asynccontextmanager
     async def turn(self, url: str) -> AsyncIterator[None]:
-        """Wait until a request may go to the host of `url`, and hold its place meanwhile. Raises SessionError."""
+        """Wait until a request to the host of `url` is allowed, and hold a permit until exit. Raises SessionError."""
         host = _host(url)
-        places = self._places_at(host)
-        while (place := places.take() if places else None) is None and places:  # noqa: ASYNC110  other processes hold them
+        permits = self._permits_of(host)
+        while (permit := permits.take() if permits else None) is None and permits:  # noqa: ASYNC110  other processes hold them
             await asyncio.sleep(_LOOK_S)
         try:
             if wait_s := self._next_turn_s(host):
                 await asyncio.sleep(wait_s)
             yield
         finally:
-            if places and place is not None:
-                places.give_back(place)
+            if permits and permit is not None:
+                permits.give_back(permit)
 
     @contextmanager
-    def place_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
-        """Hold a place at the host of `url`, for a thread; files, which take long, leave one of several to pages.
+    def permit_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
+        """Wait in a thread for a permit to fetch a file, and hold it until exit.
 
-        Returns without one when `stopped` is set. Raises SessionError.
+        Files take long, so that they leave one of several permits to pages. Continues without a permit when `stopped` is set.
+        Raises SessionError.
         """
-        places = self._places_at(_host(url))
-        while (place := places.take(file=True) if places else None) is None and places and not stopped.wait(_LOOK_S):
+        permits = self._permits_of(_host(url))
+        while (permit := permits.take(file=True) if permits else None) is None and permits and not stopped.wait(_LOOK_S):
             pass
         try:
             yield
         finally:
-            if places and place is not None:
-                places.give_back(place)
+            if permits and permit is not None:
+                permits.give_back(permit)
 
     def wait(self, url: str) -> None:
-        """Wait until the host of `url` may be asked again, and for the next turn at it; no longer than until `close`.
+        """Wait in a thread for the end of a pause and of the delay of the host of `url`, or until `close`.
 
-        For a thread; a task learns from `left_alone_s` what else to do meanwhile.
+        A task can use `left_alone_s` instead, and do something else meanwhile.
         """
         self._closed.wait(self.left_alone_s(url))
         self._closed.wait(self._next_turn_s(_host(url)))
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """End all waits."""
         self._closed.set()
 
     def _delay_of(self, host: str) -> float:
         return max(self._delay_s, self._slower.get(host, 0.0)) if self._folder is not None else 0.0
 
-    def _places_at(self, host: str) -> _Places | None:
+    def _permits_of(self, host: str) -> _Permits | None:
         if self._folder is None or not self._concurrency:
             return None
         with self._lock:
-            if host not in self._places:
-                self._places[host] = _Places(partial(self._open, _name(host)), self._concurrency)
-                for other in list(self._places)[:max(0, len(self._places) - _OPEN_HOSTS)]:
-                    if self._places[other].close():
-                        del self._places[other]
-            self._places.move_to_end(host)
-            return self._places[host]
+            if host not in self._permits:
+                self._permits[host] = _Permits(partial(self._open, _name(host)), self._concurrency)
+                for other in list(self._permits)[:max(0, len(self._permits) - _OPEN_HOSTS)]:
+                    if self._permits[other].close():
+                        del self._permits[other]
+            self._permits.move_to_end(host)
+            return self._permits[host]
 
     def _next_turn_s(self, host: str) -> float:
-        """Take the host's next turn; the seconds until it comes. The clock is one for all processes, and never set."""
+        """Reserve the host's next request time. Returns the seconds until then. The clock is monotonic and the same in all processes."""
         delay_s = self._delay_of(host)
         if not delay_s:
             return 0.0
@@ -157,21 +159,21 @@ class HostBudget:
             raise SessionError(f"cannot be used: {error.strerror}", where=str(path), fix="check its owner and mode") from error
 
 
-class _Places:
-    """The places at one host: numbered files, of which whoever has the lock has the place.
+class _Permits:
+    """The permits of one host: numbered files. The holder of a file's lock has the permit.
 
-    Files stay open: a request costs two system calls, not a look at each place that is taken.
+    The files stay open, so that a request costs two system calls.
     """
 
-    def __init__(self, open_place: Callable[[str], int], count: int) -> None:
-        self._open_place = open_place
+    def __init__(self, open_permit: Callable[[str], int], count: int) -> None:
+        self._open_permit = open_permit
         self._count = count
         self._descriptors: dict[int, int] = {}
         self._held: set[int] = set()
         self._lock = threading.Lock()
 
     def take(self, *, file: bool = False) -> int | None:
-        """A free place's number; None for none."""
+        """Take a free permit. Returns its number, None when all are taken."""
         with self._lock:
             for number in range(1 if file and self._count > 1 else 0, self._count):
                 if number not in self._held and self._try(number):
@@ -181,7 +183,7 @@ class _Places:
 
     def _try(self, number: int) -> bool:
         if number not in self._descriptors:
-            self._descriptors[number] = self._open_place(str(number))
+            self._descriptors[number] = self._open_permit(str(number))
         try:
             fcntl.flock(self._descriptors[number], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -194,7 +196,7 @@ class _Places:
             self._held.discard(number)
 
     def close(self) -> bool:
-        """Close the files, unless a place is held; whether they are closed."""
+        """Close the files unless a permit is held. Returns whether they are closed."""
         with self._lock:
             if self._held:
                 return False
@@ -213,7 +215,7 @@ def _name(host: str) -> str:
 
 
 def _boot_id() -> str:
-    """What tells one boot's monotonic clock from another's; "-" where the system does not say."""
+    """The id of this boot, to which monotonic times refer; "-" where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""When a server asks to be left alone: until when, by its Retry-After."""
+"""Parses Retry-After: how long a server asks for no requests."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 TRY_LATER = frozenset({429, 503})
-"""The statuses that ask for it."""
+"""The statuses that ask for a pause."""
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """RFC 9110, 10.2.3: seconds, or a date; None when there is none, or none that is understood."""
+    """Seconds until the time in Retry-After (RFC 9110, 10.2.3: seconds or a date); None if missing or invalid."""
     value = _header(headers, "Retry-After")
     if re.fullmatch(r"\d{1,9}", value):
         return float(value)
     at = http_date(value)
     if at is None:
         return None
-    # By the server's own clock where it tells: ours may differ.
+    # Measured with the server's clock when it sends a Date, because ours may differ.
     return max(0.0, (at - (http_date(_header(headers, "Date")) or now)).total_seconds())
 
 
 def http_date(value: str) -> datetime | None:
-    """A date of a header (RFC 9110, 5.6.7), aware; None for what is none."""
+    """Parse a date header (RFC 9110, 5.6.7) to an aware datetime; None if it is invalid."""
     try:
         found = email.utils.parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -1,4 +1,4 @@
-"""The rules of a robots.txt (RFC 9309), with Crawl-delay and the liberties that Google's parser takes."""
+"""Parses the rules of a robots.txt (RFC 9309) as leniently as Google's parser, with Crawl-delay."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LINE = re.compile(r"\r\n|\r|\n")
 _FIELDS = {"user-agent": "agent", "useragent": "agent", "user agent": "agent", "allow": "allow", "crawl-delay": "delay",
            "disallow": "disallow", "dissallow": "disallow", "dissalow": "disallow", "disalow": "disallow",
            "diasllow": "disallow", "disallaw": "disallow"}
-"""Fields with a meaning here, as they are written and miswritten. All others interfere with nothing (RFC 9309, 2.2.4)."""
+"""The known fields, with common misspellings. All others are ignored (RFC 9309, 2.2.4)."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """parts: what the asterisks of its pattern separate; whole: a dollar ended it; octets: its length."""
+    """parts: the pattern split at its asterisks; whole: whether it ended with a dollar sign; octets: its length."""
 
     allow: bool
     parts: tuple[str, ...]
@@ -50,15 +50,14 @@ class _Group:
 
 
 class RobotsRules:
-    """What one robots.txt says to the crawler named `agent`, "crawl-to-inbox"; a name that is no product token is
-    told what all are."""
+    """The rules of one robots.txt for the crawler `agent`. Without an own group, the group for all crawlers applies."""
 
     def __init__(self, body: bytes, agent: str) -> None:
         groups = _groups(_text(body))
         found = groups.get(agent.lower(), groups.get("*")) if agent else None
         group = found if found is not None else _Group()
         self.delay_s = group.delay_s
-        """Crawl-delay, in seconds; None for none."""
+        """The Crawl-delay in seconds; None for none."""
         # The most specific rule wins, allow before disallow (2.2.2).
         self._rules = sorted(group.rules, key=lambda rule: (-rule.octets, not rule.allow))
 
@@ -75,10 +74,10 @@ def _text(body: bytes) -> str:
 
 
 def _groups(text: str) -> dict[str, _Group]:
-    """The groups by their agents' names in small letters; several of one name are one."""
+    """The groups by lower-case agent name. Groups with the same name are merged."""
     groups: dict[str, _Group] = {}
     named: list[_Group] = []
-    begun = False  # whether the rules of the group have begun: the next agent starts another
+    begun = False  # whether the group has rules: then the next agent starts another group
     for line in _LINE.split(text):
         kind, value = _record(line)
         if kind == "agent":
@@ -96,7 +95,7 @@ def _groups(text: str) -> dict[str, _Group]:
 def _record(line: str) -> tuple[str, str]:
     line = line.partition("#")[0].strip()
     name, colon, value = line.partition(":")
-    if not colon:  # two words without a colon between them
+    if not colon:  # two words without a colon
         name, _, value = line.partition(" ")
         if len(value.split()) != 1:
             return "", ""
@@ -104,7 +103,7 @@ def _record(line: str) -> tuple[str, str]:
 
 
 def _agent(value: str) -> str:
-    """The product token that a value begins with: `crawl-to-inbox BAR` and `crawl-to-inbox/1.0` name us."""
+    """The product token at the start of a value: `crawl-to-inbox` in `crawl-to-inbox BAR` and `crawl-to-inbox/1.0`."""
     if value.startswith("*") and not value[1:2].strip():
         return "*"
     token = _TOKEN.match(value)
@@ -127,20 +126,20 @@ def _rules(pattern: str, *, allow: bool) -> Iterable[_Rule]:
     whole = pattern.endswith("$")
     text = _normal(pattern.removesuffix("$") if whole else pattern).replace("$", "%24")
     yield _Rule(allow, tuple(text.split("*")), whole, len(text) + whole)
-    if allow and text.endswith("/index.html"):  # the folder itself, as Google has it
+    if allow and text.endswith("/index.html"):  # the folder itself, as in Google's parser
         text = text.removesuffix("index.html")
         yield _Rule(allow, tuple(text.split("*")), True, len(text) + 1)
 
 
 def _path(url: str) -> str:
-    """Path and query as rules match them; the special characters of patterns percent-encoded (2.2.3)."""
+    """The path and query in the form that rules match, with the patterns' special characters percent-encoded (2.2.3)."""
     found = _PATH.match(url)
     path = found[1] if found else ""
     return _normal(path if path.startswith("/") else f"/{path}").replace("*", "%2A").replace("$", "%24")
 
 
 def _normal(path: str) -> str:
-    """2.2.2: octets beyond ASCII are percent-encoded, unreserved ones are not."""
+    """Normalise percent-encoding (2.2.2): encode non-ASCII bytes, decode unreserved characters."""
     if not path.isascii():
         path = "".join(char if char < "\x80" else "".join(f"%{octet:02X}" for octet in char.encode("utf-8", "replace"))
                        for char in path)

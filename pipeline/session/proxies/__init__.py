@@ -1,1 +1,1 @@
-"""The proxies of the settings, and pools of several under one name."""
+"""Proxies: their URLs in the settings, pools of several, and the selection for a session."""

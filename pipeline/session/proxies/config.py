@@ -1,4 +1,4 @@
-"""The proxies of the settings as URLs. A name may stand for several; a session stays with one of them."""
+"""Reads proxies from the settings and the environment as URLs, and recognises responses of a proxy itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline.settings import ProxyTable, Settings
 from pipeline.text import clean_line
 
 ENVIRONMENT = "environment"
-"""The proxy's name that stands for http_proxy, https_proxy, all_proxy and no_proxy."""
+"""The proxy name for the variables http_proxy, https_proxy, all_proxy and no_proxy."""
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 def proxy_urls(name: str, settings: Settings) -> tuple[str, ...]:
-    """The URLs behind a proxy's name, credentials percent-encoded. Raises UsageError."""
+    """The URLs of a proxy or a pool by name, with percent-encoded credentials. Raises UsageError."""
     proxy = settings.proxies.get(name)
     if proxy is None:
         raise UsageError(f"no proxy named {name!r}", where=settings.file,
@@ -27,7 +27,7 @@ def proxy_urls(name: str, settings: Settings) -> tuple[str, ...]:
 
 
 def proxy_url(entry: str | ProxyTable) -> str:
-    """One proxy as scheme://user:password@host:port, the credentials percent-encoded."""
+    """A proxy as scheme://user:password@host:port, with percent-encoded credentials."""
     url = entry if isinstance(entry, str) else entry.url
     parts = urlsplit(url)
     user_info, _, place = parts.netloc.rpartition("@")
@@ -42,14 +42,14 @@ def proxy_url(entry: str | ProxyTable) -> str:
 
 @dataclass(frozen=True)
 class EnvironmentProxies:
-    """What http_proxy, https_proxy, all_proxy and no_proxy say. urls: by scheme, "all" for the others."""
+    """The proxies in http_proxy, https_proxy, all_proxy and no_proxy. urls: by scheme, "all" for the others."""
 
     urls: Mapping[str, str] = field(repr=False)
     no_proxy: str = ""
 
     @classmethod
     def read(cls) -> EnvironmentProxies:
-        """Raises UsageError for a variable that is no proxy's URL."""
+        """Read the variables. Raises UsageError for an invalid proxy URL."""
         found = getproxies_environment()
         no_proxy = found.pop("no", "")
         urls = {}
@@ -58,7 +58,7 @@ class EnvironmentProxies:
             try:
                 urls[scheme] = proxy_url(url)
             except (ValueError, KeyError) as error:
-                raise UsageError("is no proxy's URL", where=f"{scheme}_proxy in the environment",
+                raise UsageError("is not a proxy URL", where=f"{scheme}_proxy in the environment",
                                  fix="write it as http://host:port") from error
         return cls(urls, no_proxy)
 
@@ -78,15 +78,15 @@ def credentials_of(proxy: str) -> tuple[str, str] | None:
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
-def refuses_us(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer is the proxy's own: it wants another user or password (RFC 9110, 15.5.8).
+def refuses_credentials(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether the proxy itself refuses the user name or password (RFC 9110, 15.5.8).
 
-    tinyproxy says 401 where it means 407, to a password that is wrong.
+    tinyproxy sends 401 instead of 407 for a wrong password.
     """
     return status == 407 or (status == 401 and 'realm="tinyproxy"' in headers.get("WWW-Authenticate", "").lower())
 
 
 def shown_proxy(proxy: str) -> str:
-    """scheme://host:port, for messages."""
+    """The proxy as scheme://host:port, for messages."""
     parts = urlsplit(proxy)
     return clean_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", 200)

@@ -1,4 +1,4 @@
-"""Several proxies under one name: a session stays with one until it fails, which then rests, longer each time."""
+"""A pool of proxies: a session keeps one until it fails; a failed proxy is not used for a growing time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_REST_S = 3600.0
 
 
 class ProxyPool:
-    """The proxies of one session. What is known of them is kept in `file`, without credentials.
+    """The proxies of one session. Their health is kept in `file`, without credentials.
 
     urls: at least one, in order of preference. Times are seconds since 1970.
     """
@@ -25,7 +25,7 @@ class ProxyPool:
         self._state = _read(file)
 
     def choose(self, now_s: float) -> str:
-        """The proxy to use: the one used last unless it rests, else the first that does not, else the next to be up."""
+        """Choose the last one unless it rests, else the first that does not rest, else the one whose rest ends first."""
         current = self._state.current
         if current not in self._urls or self._rests_until(current) > now_s:
             current = min(self._urls, key=lambda shown: max(self._rests_until(shown), now_s))
@@ -35,7 +35,7 @@ class ProxyPool:
         return self._urls[current]
 
     def failed(self, now_s: float) -> bool:
-        """The proxy in use does not serve: it rests. Whether another is there to take its place."""
+        """Let the current proxy rest, because it failed. Returns whether another one can be used."""
         health = self._state.health.setdefault(self._state.current, ProxyHealth())
         health.failures += 1
         health.resting_until_s = now_s + min(_FIRST_REST_S * 2.0 ** (health.failures - 1), _LONGEST_REST_S)
@@ -43,7 +43,7 @@ class ProxyPool:
         return any(self._rests_until(shown) <= now_s for shown in self._urls)
 
     def worked(self) -> None:
-        """The proxy in use serves again: what it did before is forgotten."""
+        """Forget the failures of the current proxy, because it works again."""
         if self._state.health.pop(self._state.current, None) is not None:
             self._save()
 

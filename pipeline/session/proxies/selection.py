@@ -1,4 +1,4 @@
-"""Which proxy a session uses: none, one, one of a pool, or those of the environment."""
+"""Selects the proxy of a session: none, one, one of a pool, or those of the environment."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ProxyRoute:
 
 
 class ProxySelection:
-    """The proxy of one session. Threads may use it at once.
+    """The proxy of one session. Thread-safe.
 
-    urls: credentials percent-encoded; with several, pool_file keeps which of them rest. environment: in their place.
+    urls: with percent-encoded credentials; the health of several is kept in pool_file. environment: used instead of urls.
     """
 
     def __init__(self, urls: tuple[str, ...], pool_file: Path, environment: EnvironmentProxies | None = None,
@@ -51,9 +51,9 @@ class ProxySelection:
         return ProxyRoute(self.url_for if self._environment is not None else lambda url: current)
 
     def change(self, failed: str | None) -> bool:
-        """The proxy `failed` is down or banned: it rests, and another becomes current. False when there is no other.
+        """Let a proxy rest that is down or banned, and make another one current. False when there is no other.
 
-        failed: the proxy that met it, whole or without credentials; several threads may report the same one.
+        failed: with or without credentials; several threads may report the same proxy.
         """
         with self._lock:
             if failed is None or self.current is None or self._pool is None:
@@ -66,7 +66,7 @@ class ProxySelection:
             return True
 
     def worked(self) -> None:
-        """An answer came through the current proxy: its earlier failures are forgotten."""
+        """Note a response through the current proxy: its earlier failures no longer count."""
         if self._pool is not None:
             with self._lock:
                 self._pool.worked()

@@ -1,1 +1,1 @@
-"""What an HTTP answer says about itself, read alike for pages and files: its head, its framing, its content codings."""
+"""Reads HTTP responses, for pages and files alike: head, framing, content codings, encoding, completeness."""

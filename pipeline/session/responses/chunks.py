@@ -1,4 +1,4 @@
-"""The framing of a chunked body (RFC 9112, 7.1), put into the one form that every parser reads alike."""
+"""Parses the framing of a chunked body (RFC 9112, 7.1) and rewrites it in a strict form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?", re.DOTALL)
 
 
 def size_of(line: bytes) -> int:
-    """The size that a chunk's first line names, its LF left out. Raises CutShortError."""
+    """Parse the size in the first line of a chunk, given without its LF. Raises CutShortError."""
     found = _SIZE.fullmatch(line)
     if found is None:
         raise CutShortError("body broken: a chunk has no size")
@@ -19,9 +19,9 @@ def size_of(line: bytes) -> int:
 
 
 class ChunkedBody:
-    """Jumps from chunk to chunk, without a look at what is in them.
+    """Follows the chunks of a body without reading their content.
 
-    over: whether the body has come to its end. followed: whether more came behind it.
+    over: whether the body is complete; followed: whether there are bytes after it.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class ChunkedBody:
         self._left = 0
         self._line = b""
         self._after_chunk = False
-        self._trailer_lines = -1  # while there are chunks
+        self._trailer_lines = -1  # -1 until the last chunk
 
     def canonical(self, data: bytes, at: int = 0) -> bytes:
-        """What has come, from `at` on: chunks without extensions, CRLF, no trailer, and nothing that is not of the body.
+        """Rewrite the data from `at` on: CRLF line ends, no extensions, no trailer, and no bytes after the body.
 
-        Raises CutShortError where it is no chunked body.
+        Raises CutShortError for invalid framing.
         """
         parts: list[bytes] = []
         while at < len(data) and not self.over:

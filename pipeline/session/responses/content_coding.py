@@ -1,7 +1,7 @@
-"""Content codings (RFC 9110, 8.4), decoded as a stream that says whether its end has come.
+"""Decodes content codings (RFC 9110, 8.4) as a stream, and detects a stream without its end marker.
 
-The decoders of Scrapy and urllib3 give what they have of a stream that was cut; these do not. What follows a complete
-stream is ignored, as browsers do; gzip members and zstd frames that follow one another are one body.
+The decoders of Scrapy and urllib3 do not report a stream that was cut off. Bytes after a complete stream are ignored, as in
+browsers; consecutive gzip members or zstd frames are one body.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ else:
     from backports import zstd
 
 ACCEPTED = "gzip, deflate, br, zstd"
-"""For Accept-Encoding."""
+"""The value of Accept-Encoding."""
 
 _PIECE_BYTES = 64 * 1024
-_MAX_CODINGS = 5  # curl's limit, too
+_MAX_CODINGS = 5  # the same limit as curl's
 _WITHOUT_DECODER = frozenset({"compress", "x-compress", "bzip2", "x-bzip2", "xz", "dcb", "dcz", "exi", "pack200-gzip"})
 _BROTLI_KEPT_BYTES = 4 * 1024 * 1024
 _ZSTD_WINDOW_LOG_MAX = 23  # RFC 9659, 3
@@ -36,9 +36,9 @@ class _Stream(Protocol):
 
 
 def codings_of(values: Iterable[str]) -> tuple[str, ...]:
-    """The codings of Content-Encoding's values in the order in which they were applied; words that name none are ignored.
+    """The codings in Content-Encoding values, in the order in which they were applied. Unknown words are ignored.
 
-    Raises DecodingError for a coding that nothing here decodes, and for more of them than a server has use for.
+    Raises DecodingError for a coding without a decoder here, and for too many codings.
     """
     found = tuple(name for value in values for each in value.split(",")
                   if (name := each.strip().lower()) in _DECODERS or name in _WITHOUT_DECODER)
@@ -51,7 +51,7 @@ def codings_of(values: Iterable[str]) -> tuple[str, ...]:
 
 
 class ContentDecoder:
-    """Undoes codings, the last one first. max_bytes: of decoded bytes, of each coding; None for no limit."""
+    """Decodes several codings, the last one first. max_bytes: the limit on the output of each; None for no limit."""
 
     def __init__(self, codings: tuple[str, ...], max_bytes: int | None = None) -> None:
         self._streams = [_Counted(_DECODERS[name](), max_bytes) for name in reversed(codings)]
@@ -59,14 +59,14 @@ class ContentDecoder:
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decoded pieces of some tens of kilobytes. Raises DecodingError and OversizeError."""
+        """Decode data and yield pieces of at most 64 KiB. Raises DecodingError and OversizeError."""
         self._begun = self._begun or bool(data)
         return self._through(data, 0)
 
     def finish(self, *, empty: bool = True) -> None:
-        """Call it at the body's end. empty: whether no byte at all may be a whole body, as it is where a length says so.
+        """Check at the end of the body that it is complete. empty: whether a body without a byte may be complete.
 
-        Raises CutShortError when a stream has not come to its end marker.
+        Raises CutShortError when a stream lacks its end marker.
         """
         for stream in self._streams:
             stream.finish()
@@ -82,7 +82,7 @@ class ContentDecoder:
 
 
 def decode(body: bytes, codings: tuple[str, ...], max_bytes: int | None = None, *, empty: bool = True) -> bytes:
-    """A whole body, decoded; empty: as in ContentDecoder.finish(). Raises CutShortError, DecodingError and OversizeError."""
+    """Decode a whole body. empty: see ContentDecoder.finish(). Raises CutShortError, DecodingError and OversizeError."""
     decoder = ContentDecoder(codings, max_bytes)
     decoded = b"".join(decoder.feed(body))
     decoder.finish(empty=empty)
@@ -105,14 +105,14 @@ class _Counted:
 
 
 class _Gzip:
-    """Members one after the other (RFC 1952, 2.2)."""
+    """Decodes one or more gzip members (RFC 1952, 2.2)."""
 
     _MAGIC = b"\x1f\x8b\x08"
 
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
         self._members = 0
-        self._held = b""  # what may be the beginning of another member
+        self._held = b""  # possibly the beginning of another member
         self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -137,11 +137,11 @@ class _Gzip:
 
 
 class _Deflate:
-    """zlib's format (RFC 1950), or deflate alone (RFC 1951), which old servers send under the same name."""
+    """Decodes the zlib format (RFC 1950) or raw deflate (RFC 1951), which old servers send under the same name."""
 
     def __init__(self) -> None:
         self._stream: zlib._Decompress | None = None
-        self._held = b""  # until something was decoded: the format is not certain before
+        self._held = b""  # kept until a byte was decoded: before that the format is uncertain
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if self._stream is not None and not self._held:
@@ -177,7 +177,7 @@ def _inflated(stream: zlib._Decompress, data: bytes, name: str) -> Iterator[byte
             if piece:
                 yield piece
             data = stream.unconsumed_tail
-            # Without input left, a full piece may have more behind it.
+            # A full piece may be followed by more output even without input.
             if stream.eof or (not data and len(piece) < _PIECE_BYTES):
                 return
     except zlib.error as error:
@@ -185,7 +185,7 @@ def _inflated(stream: zlib._Decompress, data: bytes, name: str) -> Iterator[byte
 
 
 class _Brotli:
-    """RFC 7932. The library refuses input that goes on behind the end; the end is then looked for byte by byte."""
+    """Decodes brotli (RFC 7932). The library rejects bytes after the end, so that the end is then found byte by byte."""
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
@@ -216,7 +216,7 @@ class _Brotli:
                 return
 
     def _to_its_end(self, data: bytes) -> Iterator[bytes]:
-        """All once more, the failed part a byte at a time; what was given before is not given again."""
+        """Decode everything again, the failed part byte by byte. Output from before is not repeated."""
         given, self._stream = self._given, brotli.Decompressor()
         parts: Iterator[bytes] = iter((bytes(self._fed), *(data[at:at + 1] for at in range(len(data)))))
         try:
@@ -235,7 +235,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """Frames one after the other, skippable ones among them (RFC 8878, 3.1)."""
+    """Decodes one or more zstd frames, including skippable ones (RFC 8878, 3.1)."""
 
     _MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + number,)) + b"\x2a\x4d\x18" for number in range(16)))
 

@@ -1,7 +1,7 @@
-"""The encoding of a page, told as browsers tell it: byte order mark, header, <meta> or XML declaration, detection.
+"""Determines the encoding of a page as browsers do: byte order mark, header, <meta> or XML declaration, detection.
 
-Labels are those of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2); another one counts as none. Two of those for
-which browsers show nothing, hz-gb-2312 and iso-2022-kr, are read.
+Labels are those of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2); others are ignored. Unlike browsers, this
+module also supports hz-gb-2312 and iso-2022-kr.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
-# By Python's name of the encoding, or of the superset of it that browsers read.
+# By Python's name of the encoding, or of the superset that browsers use for it.
 _LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
     "cp866": "866 cp866 csibm866 ibm866",
@@ -66,7 +66,7 @@ _LABELS = {
     "x-user-defined": "x-user-defined",
 }
 _CODECS = {label: name for name, labels in _LABELS.items() for label in labels.split()}
-# What Python knows beside them and what is no text, is broken, or lets markup be written without angle brackets.
+# Other codecs of Python that are no text encodings, are broken, or allow markup without angle brackets.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined",
                           "unicode-escape", "unicode_escape", "utf-7"})
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -94,7 +94,7 @@ def label_codec(label: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def codec(label: str) -> str | None:
-    """Python's codec for a label of the Encoding Standard or a name that Python has for a charset; None for others."""
+    """Python's codec for a label of the Encoding Standard or for Python's name of a charset; None for others."""
     if (known := label_codec(label)) is not None:
         return known
     try:
@@ -106,12 +106,12 @@ def codec(label: str) -> str | None:
 
 
 def page_encoding(body: bytes, content_type: str, override: str | None = None) -> str:
-    """Python's codec for a page. content_type: its header; override: a label of the settings, which only a mark precedes."""
+    """Python's codec for a page. content_type: its header; override: a label from the settings; a byte order mark comes first."""
     return declared_encoding(body, content_type, override) or detected_encoding(body, content_type)
 
 
 def declared_encoding(body: bytes, content_type: str, override: str | None = None) -> str | None:
-    """As page_encoding(), None where nothing tells it."""
+    """As page_encoding(), but None for a page that declares no encoding."""
     if (found := _marked_encoding(body)) is not None:
         return found
     if override:
@@ -121,7 +121,7 @@ def declared_encoding(body: bytes, content_type: str, override: str | None = Non
 
 @lru_cache(maxsize=256)
 def header_encoding(content_type: str) -> str | None:
-    """What the first charset of a Content-Type header tells."""
+    """The encoding of the first charset in a Content-Type header; None for none."""
     for name, value in _PARAMETER.findall(content_type):
         if name.lower() == "charset":
             return label_codec(value.strip("\"' \t"))
@@ -129,16 +129,17 @@ def header_encoding(content_type: str) -> str | None:
 
 
 def detected_encoding(body: bytes, content_type: str) -> str:
-    """What the bytes of a page resemble; ASCII as HTML is windows-1252, as it is for browsers."""
+    """Detect the encoding from the bytes. ASCII HTML is windows-1252, as in browsers."""
     if body.isascii():
         return "cp1252" if "html" in content_type.lower() else "utf-8"
     return guessed(body)
 
 
 def guessed(body: bytes) -> str:
-    """Python's name of the encoding of a text that names none: UTF-8, also with some wrong bytes; else as browsers guess.
+    """Guess the encoding of a text as browsers do: UTF-8, also with a few invalid bytes, else windows-1252.
 
-    Windows-1252 unless the text is clearly of another script: a guess among Latin encodings changes with each word.
+    Another encoding is chosen only for text that is clearly in another script: a guess among Latin encodings would change
+    from page to page.
     """
     try:
         body.decode("utf-8")
@@ -151,7 +152,7 @@ def guessed(body: bytes) -> str:
     if wrong * 2 <= foreign and wrong <= max(1, foreign // 10):
         return "utf-8"
     runs = _BEYOND_ASCII.findall(body)
-    if sum(map(len, runs)) < max(_FEW, 2 * len(runs)):  # single letters among ASCII are Latin ones
+    if sum(map(len, runs)) < max(_FEW, 2 * len(runs)):  # single letters between ASCII letters are Latin
         return "cp1252"
     looked_at = body if len(body) <= _LOOKED_AT else body[:_LOOKED_AT].rpartition(b"<")[0] or body[:_LOOKED_AT]
     best = from_bytes(looked_at, cp_isolation=_GUESSED).best()
@@ -160,22 +161,22 @@ def guessed(body: bytes) -> str:
 
 
 def decoded(body: bytes, encoding: str) -> str:
-    """Text without its byte order mark; what is wrong in it becomes U+FFFD. encoding: Python's codec."""
+    """Decode text without its byte order mark; invalid bytes become U+FFFD. encoding: Python's codec."""
     return body.decode(encoding, "replace").removeprefix("\ufeff")
 
 
 def _marked_encoding(body: bytes) -> str | None:
-    """What a byte order mark tells."""
+    """The encoding of the byte order mark; None for none."""
     if not body.startswith(_ALL_MARKS):  # nearly all pages
         return None
     return next((name for mark, name in _MARKS if body.startswith(mark)), None)
 
 
 def _encoding_in_page(body: bytes) -> str | None:
-    """What the first <meta> or XML declaration with a known label tells (HTML Standard, 13.2.3.2)."""
+    """The encoding in the first <meta> or XML declaration with a known label (HTML Standard, 13.2.3.2)."""
     for label in _labels_in_page(body[:_SCANNED_BYTES]):
         if (found := label_codec(label)) is not None:
-            # Whoever reads a declaration in ASCII letters does not read UTF-16.
+            # A declaration that is readable as ASCII cannot be in UTF-16.
             return "utf-8" if found.startswith("utf-16") else "cp1252" if found == _USER_DEFINED else found
     return None
 

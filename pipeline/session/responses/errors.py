@@ -1,4 +1,4 @@
-"""Why an answer cannot be used. Their text is for people, and complete without the exception's name."""
+"""Errors of invalid or incomplete responses. Their messages are readable without the exception's name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TLS_NOT_CLOSED = "body cut short: its length is not announced, and the TLS conne
 
 
 class HeadError(http.client.HTTPException):
-    """The head of an answer makes no sense, or is larger than what browsers read."""
+    """The head of a response is invalid, or larger than browsers accept."""
 
 
 class NotHttpError(HeadError):
@@ -21,7 +21,7 @@ class NotHttpError(HeadError):
 
 
 class CutShortError(OSError):
-    """The connection ended before the answer was whole; another attempt may get all of it."""
+    """The connection ended before the response was complete. A retry can help."""
 
 
 class DecodingError(ValueError):
@@ -46,7 +46,7 @@ def shown_bytes(data: bytes) -> str:
 
 
 def cut_short(received: int, announced: int | None) -> str:
-    """What is said of a body with a length: `body cut short: 51,200 of 102,400 bytes`."""
+    """The message for an incomplete body: `body cut short: 51,200 of 102,400 bytes`."""
     if announced is None:
         return f"body cut short after {received:,} bytes"
     return f"body cut short: {received:,} of {announced:,} bytes"

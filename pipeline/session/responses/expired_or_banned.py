@@ -1,4 +1,4 @@
-"""Whether an answer shows an expired login or a banned proxy, by its status, headers and the first part of its body."""
+"""Detects an expired login or a banned proxy in a response: by status, headers and the beginning of the body."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.session.login.expiry import Expiry
 from pipeline.session.page import Answer, Page
 from pipeline.settings import BannedTable
 
-_HEAD_BYTES = 256 * 1024  # of a page where a file was expected: enough to see that it is the login form
+_HEAD_BYTES = 256 * 1024  # enough of a page to recognise the login form in it
 
 
 def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
-    """Why an answer, its body unread, shows that the login has expired; "" when it does not."""
+    """Why a response, whose body is unread, shows that the login has expired; "" when it does not."""
     for hop in (*response.history, response):
         if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
             return reason
@@ -31,7 +31,7 @@ def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
 
 
 def banned(rules: BannedTable, response: requests.Response) -> bool:
-    """Whether an answer, its body unread, shows that the proxy it came through is banned."""
+    """Whether a response, whose body is unread, shows that its proxy is banned."""
     if response.status_code in rules.status:
         return True
     page = _beginning(response) if rules.present is not None else None
@@ -39,13 +39,13 @@ def banned(rules: BannedTable, response: requests.Response) -> bool:
 
 
 def _is_short(response: requests.Response) -> bool:
-    """Whether an answer, as pages that only lead elsewhere are, is worth a look whatever the rules say."""
+    """Whether a response is as short as a page that only refreshes to another one: such pages are always read."""
     length = response.headers.get("Content-Length", "0")
     return length.isdecimal() and int(length) <= _HEAD_BYTES
 
 
 def _beginning(response: requests.Response) -> Page | None:
-    """What there is to see of a page without taking it from who reads it; None of what is no page, or is packed."""
+    """The beginning of an HTML page, whose body can still be read as a whole; None for other types and encoded bodies."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     packed = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
     if kind not in ("text/html", "application/xhtml+xml") or packed:
@@ -54,7 +54,7 @@ def _beginning(response: requests.Response) -> Page | None:
 
 
 def _peek(response: requests.Response) -> bytes:
-    """The beginning of a body, which is then read from its start all the same."""
+    """Read the beginning of a body, and make the response start with it again."""
     rest: HTTPResponse = response.raw
     head = rest.read(_HEAD_BYTES, decode_content=False)
     response.raw = HTTPResponse(_Rejoined(head, rest), headers=rest.headers, status=rest.status,
@@ -63,7 +63,7 @@ def _peek(response: requests.Response) -> bytes:
 
 
 class _Rejoined(io.RawIOBase):
-    """What was read of a body, then the rest of it."""
+    """A reader of the beginning of a body that was already read, then of its rest."""
 
     def __init__(self, head: bytes, rest: HTTPResponse) -> None:
         self._head = head

@@ -1,9 +1,8 @@
-"""The head of an HTTP/1 answer: status line, fields and framing (RFC 9112), read as browsers read it.
+"""Parses the head of an HTTP/1 response as browsers do: status line, fields and framing (RFC 9112).
 
-Where the rules leave room, Chromium decides: a line without a colon or with a name that is none is skipped, blanks
-around names go, folded lines are joined, lengths that are equal are one, a length that is no number is none. Lengths
-that differ, a NUL and what is no HTTP at all end in a HeadError. Both transports read heads through this module, so
-that pages and files agree.
+Where RFC 9112 leaves room, this follows Chromium: a line without a colon or with an invalid name is skipped, spaces around
+names are removed, folded lines are joined, equal lengths count once, a length that is not a number is ignored. Different
+lengths, a NUL and anything that is not HTTP raise HeadError. Both transports use this module, so that pages and files agree.
 """
 
 from __future__ import annotations
@@ -29,8 +28,11 @@ _TRANSFER_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b
 
 @dataclass(frozen=True)
 class Head:
-    """version: 10 or 11. fields: without Content-Length and Transfer-Encoding, whose meaning is in `chunked` and `length`
-    (bytes; None: to the connection's end); a transfer coding stands in Content-Encoding, as the last one applied."""
+    """The head of a response. version: 10 or 11.
+
+    fields: without Content-Length and Transfer-Encoding, which are in `chunked` and `length` (in bytes; None: until the
+    connection ends). A transfer coding is moved to Content-Encoding as the last one applied.
+    """
 
     version: int
     status: int
@@ -44,20 +46,20 @@ class Head:
         return 100 <= self.status < 200
 
     def framed_fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """With one Content-Length or one Transfer-Encoding, where there is one."""
+        """The fields with the Content-Length or the Transfer-Encoding, if there is one."""
         if self.chunked:
             return (*self.fields, (b"Transfer-Encoding", b"chunked"))
         return self.fields if self.length is None else (*self.fields, (b"Content-Length", b"%d" % self.length))
 
     def canonical(self) -> bytes:
-        """The head as every parser reads it alike."""
+        """The head in a strict form, which all parsers read alike."""
         lines = [b"HTTP/1.%d %03d %b" % (self.version - 10, self.status, self.reason)]
         lines += [name + b": " + value for name, value in self.framed_fields()]
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
-    """Where the body begins, -1 when the head goes on. Raises HeadError beyond MAX_HEAD_BYTES."""
+    """The offset of the body; -1 for an incomplete head. Raises HeadError beyond MAX_HEAD_BYTES."""
     while start < len(data) and data[start] in b"\r\n":  # some servers send an empty line first
         start += 1
     found = _END.search(data, start)
@@ -68,7 +70,7 @@ def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
 
 @dataclass(frozen=True)
 class PlainHead:
-    """What framing needs of a head that can pass as it is. end: where the body begins."""
+    """The framing of a head that needs no rewriting. end: the offset of the body."""
 
     end: int
     status: int
@@ -77,7 +79,7 @@ class PlainHead:
 
 
 def plain_head(data: bytes) -> PlainHead | None:
-    """A final head at the start of the data that is whole and as strict parsers want it; None for any other."""
+    """The framing of a complete final head that is already in the strict form; None for any other head."""
     found = _PLAIN.match(data)
     if found is None:
         return None
@@ -92,7 +94,7 @@ def plain_head(data: bytes) -> PlainHead | None:
 
 
 def parse_head(raw: bytes) -> Head:
-    """A head with its empty line. Raises HeadError saying what browsers would not take."""
+    """Parse a head, given with its empty line. Raises HeadError for what browsers reject."""
     if b"\0" in raw:
         raise HeadError("its headers hold a NUL")
     lines = raw.lstrip(b"\r\n").split(b"\n")
@@ -100,7 +102,7 @@ def parse_head(raw: bytes) -> Head:
         raise HeadError(f"it has more than {MAX_LINES:,} header lines")
     if any(len(line) > MAX_LINE_BYTES for line in lines):
         raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
-    # A CR inside a line is a blank (RFC 9112, 2.2): as an end of line it would smuggle in headers.
+    # A CR inside a line counts as a space (RFC 9112, 2.2): as a line end it would allow header injection.
     lines = [line.strip(b"\r").replace(b"\r", b" ") for line in lines]
     status_line = _STATUS_LINE.fullmatch(lines[0].rstrip())
     if status_line is None:
@@ -114,7 +116,7 @@ def parse_head(raw: bytes) -> Head:
 
 def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     fields: list[tuple[bytes, bytes]] = []
-    skipped = True  # whether the line before was none, and what continues it neither
+    skipped = True  # whether the previous line was skipped: its continuation is skipped, too
     for line in lines:
         if line[:1] in (b" ", b"\t"):
             if not skipped and line.strip():
@@ -149,7 +151,7 @@ def _framed(version: int, status: int, reason: bytes, fields: list[tuple[bytes, 
 
 
 def _length(values: list[bytes]) -> int | None:
-    """RFC 9110, 8.6, and the Fetch standard, "extract a length": equal values are one, no number is no length."""
+    """The Content-Length (RFC 9110, 8.6; Fetch standard, "extract a length"). Raises HeadError for different values."""
     if any(value != values[0] for value in values):
         shown = " and ".join(dict.fromkeys(value.decode("ascii", "replace")[:20] or "nothing" for value in values))
         raise HeadError(f"it announces several lengths: {shown}")
@@ -157,12 +159,12 @@ def _length(values: list[bytes]) -> int | None:
 
 
 def is_redirect(status: int, *, location: bool) -> bool:
-    """Whether an answer sends on to elsewhere: browsers go there, whatever comes of its body."""
+    """Whether a response is a redirect. Browsers follow it even when its body is incomplete."""
     return location and status in (301, 302, 303, 307, 308)
 
 
 def missing_range(status: int, content_range: str) -> str:
-    """What is said of a 206 (RFC 9110, 15.3.7) where all was asked for; "" when all of it came, or it is no 206."""
+    """The error for a 206 (RFC 9110, 15.3.7) to a request without a range; "" if it has the whole content, or for other statuses."""
     if status != 206:
         return ""
     found = _WHOLE_RANGE.fullmatch(content_range)

@@ -1,6 +1,6 @@
-"""http.client's answer with heads and chunks read by this program's own rules, for requests and urllib3.
+"""A response class for http.client, and so for urllib3 and requests, with this program's parsing of heads and chunks.
 
-`response_class` of a connection, which http.client and urllib3 both let a subclass name, is where it is put in.
+A connection uses it as its `response_class`, which both http.client and urllib3 support.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _MAX_INTERIM = 100
 
 
 class Response(http.client.HTTPResponse):
-    """Interim answers are skipped, a head that is cut is an error, and a chunked body is seen as a plain one that fails
-    where it is not whole. framed: whether the body says itself where it ends, rather than with its connection."""
+    """A response that raises an error for an incomplete head or body. Interim responses are skipped.
+
+    A chunked body reads like a plain one. framed: False when only the end of the connection ends the body.
+    """
 
     framed = True
 
@@ -83,7 +85,7 @@ class Response(http.client.HTTPResponse):
 
     def _line(self, *, began: bool) -> bytes:
         line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
-        if not line and not began:  # as http.client says it
+        if not line and not began:  # the same error as in http.client
             raise http.client.RemoteDisconnected("Remote end closed connection without response")
         if not began and line.strip() and not may_be_http(line):
             raise NotHttpError(line)
@@ -92,18 +94,18 @@ class Response(http.client.HTTPResponse):
         return line
 
     def _closes(self, head: Head) -> bool:
-        """RFC 9112, 9.3."""
+        """Whether the connection is closed after the response (RFC 9112, 9.3)."""
         said = ",".join([*self.headers.get_all("Connection", []), *self.headers.get_all("Proxy-Connection", [])]).lower()
         return "close" in said or (head.version == 10 and "keep-alive" not in said)
 
 
 def is_framed(inner: object) -> bool:
-    """Of urllib3's `_original_response`, which is what this program has put in."""
+    """Whether the body has its own end. inner: urllib3's `_original_response`, a Response of this module."""
     return getattr(inner, "framed", True)
 
 
 class _TlsSource(io.RawIOBase):
-    """A TLS socket's bytes. ragged: whether they ended without close_notify (RFC 8446, 6.1)."""
+    """Reads a TLS socket. ragged: whether it ended without close_notify (RFC 8446, 6.1)."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__()
@@ -126,7 +128,7 @@ class _TlsSource(io.RawIOBase):
 
 
 class _Wrapped(io.RawIOBase):
-    """What is read of another reader."""
+    """A reader on top of another reader."""
 
     def __init__(self, source: Any) -> None:
         super().__init__()
@@ -141,7 +143,7 @@ class _Wrapped(io.RawIOBase):
 
 
 class _ToTheEnd(_Wrapped):
-    """A body without a length on a TLS connection. Raises CutShortError where the connection was not closed as TLS asks."""
+    """A body without a length on a TLS connection. Raises CutShortError when the connection ends without close_notify."""
 
     def __init__(self, source: Any, tls: _TlsSource) -> None:
         super().__init__(source)
@@ -155,7 +157,7 @@ class _ToTheEnd(_Wrapped):
 
 
 class _Chunked(_Wrapped):
-    """The content of a chunked body (RFC 9112, 7.1). Raises CutShortError where the last chunk has not come."""
+    """The content of a chunked body (RFC 9112, 7.1). Raises CutShortError when the last chunk is missing."""
 
     def __init__(self, source: Any) -> None:
         super().__init__(source)
@@ -187,7 +189,7 @@ class _Chunked(_Wrapped):
         return size_of(self._line()[:-1])
 
     def _skip_trailer(self) -> None:
-        """Browsers want the empty line behind the last chunk, too."""
+        """Skip the trailer up to its empty line, which browsers require, too."""
         for _ in range(MAX_LINES):
             if self._line() in (b"\r\n", b"\n"):
                 return

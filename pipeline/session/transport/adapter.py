@@ -16,7 +16,7 @@ from pipeline.hosts import host_of
 from pipeline.session.errors import was_dropped
 from pipeline.session.login.http_auth import MAX_TRIES, basic, of_user_info
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
-from pipeline.session.proxies.config import credentials_of, refuses_us
+from pipeline.session.proxies.config import credentials_of, refuses_credentials
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.transport.connections import RequestTarget, pool_classes
 from pipeline.session.transport.tls import TlsContexts
@@ -67,7 +67,7 @@ class SessionAdapter(HTTPAdapter):
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         kwargs["verify"] = host_of(request.url or "") not in self._tls.insecure_hosts
         response = self._send_authorized(request, *args, **{**kwargs, "proxies": self._proxies})
-        if self._proxy and self._proxy.startswith("http") and refuses_us(response.status_code, response.headers):
+        if self._proxy and self._proxy.startswith("http") and refuses_credentials(response.status_code, response.headers):
             response.close()
             raise requests.exceptions.ProxyError("407 Proxy Authentication Required", request=request)
         self._take_cookies(response)

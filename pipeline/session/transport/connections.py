@@ -1,5 +1,4 @@
-"""urllib3's connections, held to three rules: no private address that is not allowed, no headers that never end, and
-answers read as browsers read them."""
+"""urllib3 connections with SSRF protection, a time limit for connecting and headers, and lenient response parsing."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from pipeline.session.responses.http_client import Response
 
 
 class RequestTarget:
-    """What the next request line asks for, octet by octet: urllib3 would percent-encode the URL it is given anew."""
+    """The target of the next request line. urllib3 would percent-encode the characters of its URL again."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -26,11 +25,11 @@ class RequestTarget:
 
 def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTarget, *,
                  socks: bool = False) -> dict[str, type[HTTPConnectionPool]]:
-    """For a PoolManager's pool_classes_by_scheme. ssrf_guard: None behind a proxy, which connects in our place. socks: whether that
-    proxy speaks SOCKS.
+    """The classes for a PoolManager's pool_classes_by_scheme.
 
-    limit_s: seconds until a connection is up, and until an answer's headers are whole; urllib3's own limits are for
-    one read, so that a byte now and then would hold us for ever.
+    ssrf_guard: None behind a proxy, which makes the connection; socks: whether that proxy is a SOCKS proxy.
+    limit_s: the time for connecting, and for receiving the headers of a response. urllib3's timeouts apply to a single read,
+    so that a server which sends a byte now and then could block the client for ever.
     """
 
     class Guarded(HTTPConnection):
@@ -40,7 +39,7 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
             connected = super()._new_conn()
             if ssrf_guard is not None:
                 try:
-                    # Of the connection itself: what a name resolves to may change from one moment to the next.
+                    # Checked on the connection itself, because a name may resolve to another address the next time.
                     ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
                 except BaseException:
                     connected.close()
@@ -77,19 +76,19 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
 
 @contextmanager
 def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
-    """Shut the connection's socket when it takes longer. Raises TimeoutError, which urllib3 knows."""
+    """Shut the connection's socket down after limit_s. Raises TimeoutError, which urllib3 handles."""
     over = threading.Event()
 
-    def hang_up() -> None:
+    def shut_down() -> None:
         over.set()
-        line = getattr(connection.sock, "socket", connection.sock)  # TLS in TLS hides it one deeper
-        if isinstance(line, socket.socket):
+        found = getattr(connection.sock, "socket", connection.sock)  # TLS in TLS wraps the socket once more
+        if isinstance(found, socket.socket):
             try:
-                socket.socket.shutdown(line, socket.SHUT_RDWR)  # not ssl's, which is for the thread that reads
+                socket.socket.shutdown(found, socket.SHUT_RDWR)  # SSLSocket.shutdown is not safe in another thread
             except OSError:
-                return  # it ended by itself meanwhile
+                return  # the connection has ended by itself
 
-    timer = threading.Timer(limit_s, hang_up)
+    timer = threading.Timer(limit_s, shut_down)
     timer.daemon = True
     timer.start()
     failed: Exception | None = None
@@ -101,5 +100,5 @@ def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
         failed = error
     finally:
         timer.cancel()
-    if over.is_set():  # headers that we cut off look whole to http.client
-        raise TimeoutError("the answer's headers did not arrive in time") from failed
+    if over.is_set():  # to http.client, the shut-down connection looks like complete headers
+        raise TimeoutError("the response headers did not arrive in time") from failed

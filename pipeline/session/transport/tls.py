@@ -1,4 +1,4 @@
-"""TLS contexts of a session: verified against the system's authorities and `ca_file`, unverified for the hosts the settings name."""
+"""TLS contexts of a session: the system's authorities and `ca_file`, or unverified for hosts that the settings name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.hosts import normal_host
 
 
 class TlsContexts:
-    """The TLS contexts of one session, each made at its first use. Threads may use it at once."""
+    """The TLS contexts of one session, each created at its first use. Thread-safe."""
 
     def __init__(self, ca_file: Path | None = None, insecure_hosts: frozenset[str] = frozenset()) -> None:
         self._ca_file = ca_file
@@ -25,11 +25,11 @@ class TlsContexts:
 
     @property
     def verify(self) -> bool | str:
-        """As requests' `verify`: False when TLS is not verified for some hosts, else the file of further authorities, or True."""
+        """The value for requests' `verify`: False when some hosts are unverified, else `ca_file`, else True."""
         return False if self.insecure_hosts else str(self._ca_file) if self._ca_file else True
 
     def context_for(self, host: str | None = None) -> ssl.SSLContext:
-        """The context for a host; without a host unverified when there are insecure hosts.
+        """The context for a host. Without a host: unverified when some hosts are.
 
         Raises UsageError for a ca_file that cannot be read.
         """
@@ -41,8 +41,8 @@ class TlsContexts:
 
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
-    """A client's context that trusts the system's authorities (requests' bundle where there are none) and ca_file's."""
-    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificates and names
+    """A client context that trusts the system's authorities (requests' bundle if there are none) and those in ca_file."""
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # it verifies certificates and host names
     if sys.version_info >= (3, 13):  # as ssl.create_default_context() does
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     context.load_default_certs()
@@ -60,7 +60,7 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class _Context(ssl.SSLContext):
-    """Raises for a connection that ends without close_notify: it may have been cut. Python by default reports an end of file."""
+    """Raises an error when a connection ends without close_notify: it may be cut off. By default Python reports an end of file."""
 
     def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
         return super().wrap_socket(*arguments, **{**options, "suppress_ragged_eofs": False})

@@ -284,7 +284,7 @@ def test_a_host_keeps_its_180_newest_cookies_what_has_expired_goes_first_and_a_l
     jar = Jar(clock=clock)
     jar.store("http://a.example/login", [b"sid=1; Path=/"])
     jar.store("http://other.example/", [b"other=1; Path=/"])
-    jar.protect(cookie.place for cookie in jar if cookie.name == "sid")
+    jar.protect(cookie.key for cookie in jar if cookie.name == "sid")
     jar.store("http://a.example/", [b"brief=1; Path=/; Max-Age=1", b"old=1; Path=/", b"used=1; Path=/used"])
     jar.store("http://a.example/", [f"n{number}=1; Path=/n".encode() for number in range(176)])
     assert len(jar) == 181
@@ -327,7 +327,7 @@ def test_a_jar_that_a_site_let_grow_to_21_mb_is_repaired_and_keeps_the_login(tmp
     assert path.stat().st_size > 21e6
     jar = Jar.open(path, protected=[("a.example", "/", "sid")])
     assert names(jar) == {"sid", *(f"junk{number}" for number in range(10_471, 10_500))}
-    assert f"{path}: 10472 of its 10502 cookies left out: at most 4096 bytes a cookie, 180 cookies and 60000 bytes a host" in caplog.text
+    assert f"{path}: 10472 of its 10502 cookies skipped: at most 4096 bytes a cookie, 180 cookies and 60000 bytes a host" in caplog.text
     assert jar.save()
     caplog.clear()
     assert list(Jar.open(path)) == list(jar)
@@ -340,7 +340,7 @@ def test_broken_lines_of_a_jar_cost_themselves_and_are_logged_without_their_cont
                      b"a.example\tFALSE\t/\tFALSE\t0\tn\tge\x1bheim\n")
     jar = Jar.open(path)
     assert jar.header("http://a.example/") == b"sid=1"
-    assert f"{path}: 3 line(s) left out, the first: 1 field(s) between tabs instead of seven" in caplog.text
+    assert f"{path}: 3 line(s) skipped, the first: 1 field(s) between tabs instead of seven" in caplog.text
     assert "geheim" not in caplog.text
     assert jar.save()
     assert b"geheim" not in path.read_bytes()
