@@ -63,17 +63,17 @@ def session_note(session: Session, page: Page) -> str:
     status = page.answer.status
     try:
         if session.checkable and not login_state.verify(login_state.epoch, time.monotonic()):
-            return ("login.check no longer matches after this page was fetched: the session is over, and what is shown here may be "
-                    "for strangers; does this page log out?")
+            return ("login.check no longer matches after this page was fetched: the session has expired, and this may be a page for "
+                    "anonymous visitors; does this page log out?")
         reason = login_state.expiry.of_page(page)
     except PipelineError as error:
-        return f"whether the session holds could not be seen: {error}"
+        return f"the session could not be checked: {error}"
     if reason:
-        return f"by login.expired this page shows a session that is over: it {reason}, though login.check matches"
+        return f"login.expired takes this page for one of an expired session, since it {reason}, although login.check matches"
     if status in (401, 403):
-        return f"the session holds, and yet this page is refused ({status}): may this account see it?"
+        return f"the session is valid, but this page is refused ({status}): may this account see it?"
     if page.document.lexbor.css_first("input[type=password i]") is not None:
-        return "this page asks for a password, though the session holds: it may be a wall (login.expired.present tells a crawl)"
+        return "this page asks for a password, although the session is valid: it may be a login page (login.expired.present detects it)"
     return "" if session.checkable else UNCHECKABLE
 
 

@@ -231,10 +231,10 @@ def test_a_proxy_that_does_not_serve_is_what_is_said(tmp_path: Path, monkeypatch
 
 TRIED = {
     "a page like any other": (Answer(OUT), ""),
-    "a page that is refused": (Answer("no", 403), "the session holds, and yet this page is refused (403)"),
-    "a page that asks for a password": (Answer(FORM), "this page asks for a password, though the session holds"),
+    "a page that is refused": (Answer("no", 403), "the session is valid, but this page is refused (403)"),
+    "a page that asks for a password": (Answer(FORM), "this page asks for a password, although the session is valid"),
     "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "shows what login.expired.present names"),
-    "a page that logs out": (Answer("<p>bye</p>"), "the session is over, and what is shown here may be for strangers"),
+    "a page that logs out": (Answer("<p>bye</p>"), "the session has expired, and this may be a page for anonymous visitors"),
 }
 
 
