@@ -102,7 +102,7 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
     if text:
         return lambda scope, document: [
             text for node in scope.css(css) for child in node.iter(include_text=True)
-            if child.tag == "-text" and (text := child.text(deep=False)).strip()]
+            if child.is_text_node and (text := child.text_content) and text.strip()]
     if rule.type == "html":
         return lambda scope, document: [_markup(node) for node in scope.css(css)]
     return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
