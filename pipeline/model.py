@@ -43,7 +43,9 @@ class ChangeKind(StrEnum):
 
 
 class FrontierState(StrEnum):
-    """tentative: found on a page that is not committed yet; forgotten: was tentative, but its page was fetched without a login;
+    """The state of a request in the frontier.
+
+    tentative: found on a page that is not committed yet; forgotten: was tentative, but its page was fetched without a login;
     aside: set aside because it ended its process; missed: failed, so its content is unknown.
     """
 
@@ -63,7 +65,9 @@ class DownloadState(StrEnum):
 
 
 class MessageState(StrEnum):
-    """waiting: not accepted for all recipients; sent: accepted (refusals are in the recipients); parked: given up until
+    """The state of a message in the outbox.
+
+    waiting: not accepted for all recipients; sent: accepted (refusals are in the recipients); parked: given up until
     `pipeline outbox retry`; dropped: given up by `pipeline outbox drop`.
     """
 

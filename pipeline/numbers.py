@@ -149,7 +149,10 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
 
 
 def _decimal_mark(digits: str, *, grouped: bool, three: str) -> str:
-    """grouped: blanks or apostrophes were the separators of thousands. "" if there is none."""
+    """The decimal mark of a number.
+
+    grouped: blanks or apostrophes were the separators of thousands. "" if there is none.
+    """
     point, comma = digits.rfind("."), digits.rfind(",")
     if point >= 0 and comma >= 0:
         return "." if point > comma else ","

@@ -12,7 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RegisteredSpider:
-    """spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`.
+    """A built-in spider.
+
+    spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`.
 
     declares_items: its items are what [spiders.NAME.items] declares, so that `items` needs at least one field.
     """
@@ -34,7 +36,9 @@ DEFAULT_SPIDER = "crawl"
 
 @dataclass(frozen=True)
 class MailTransport:
-    """opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`).
+    """A registered mail transport.
+
+    opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`).
 
     keys: the keys of [mail] that choose it. table: "module:Class", the model (`pipeline.settings.Table`) of the key that [mail]
     does not declare. That key is a table of its own, [mail.KEY]; what it has is `settings.mail.transport_options[KEY]`.

@@ -42,7 +42,10 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
 class State(StrEnum):
-    """warning: it works, but should be examined; problem: it does not work, or is not safe."""
+    """The severity of a finding.
+
+    warning: it works, but should be examined; problem: it does not work, or is not safe.
+    """
 
     OK = "ok"
     WARNING = "warning"

@@ -22,7 +22,7 @@ _PLACES = ("Århus", "Kyoto", "Zürich", "Oaxaca", "杭州", "Gdańsk", "“Nº 
 
 @dataclass(frozen=True)
 class Product:
-    """price: in euro cents; stock: pieces."""
+    """A product of the demo shop. price: in euro cents; stock: pieces."""
 
     id: int
     name: str

@@ -12,7 +12,10 @@ _MOST = 1000
 
 @dataclass
 class DemoSession:
-    """revision: 0 until logged in. last_seen: seconds of the clock given to SessionStore."""
+    """A session of a visitor of the demo site.
+
+    revision: 0 until logged in. last_seen: seconds of the clock given to SessionStore.
+    """
 
     key: str
     csrf_token: str

@@ -25,7 +25,10 @@ _FIX = "start `pipeline serve`, or correct [heartbeat] in settings.toml"
 
 @dataclass(frozen=True)
 class HeartbeatClient:
-    """path: of the Unix socket to use instead of host and port. token: "" where none is needed."""
+    """Asks the heartbeat of a service, over TCP, TLS, a Unix socket or UDP.
+
+    path: of the Unix socket to use instead of host and port. token: "" where none is needed.
+    """
 
     host: str
     port: int

@@ -30,7 +30,7 @@ class NextSlots:
 
     def __init__(self, schedules: Iterable[tuple[str, str, SlotTimes]], cursors: Mapping[tuple[str, str], datetime],
                  *, now: datetime) -> None:
-        """schedules: name of the spider or digest, name of the schedule, due times."""
+        """Compute the first slots. schedules: name of the spider or digest, name of the schedule, due times."""
         self._entries: dict[int, NextSlot] = {}
         for number, (name, schedule, table) in enumerate(schedules):
             since = cursors.get((name, schedule))

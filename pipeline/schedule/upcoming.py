@@ -15,7 +15,10 @@ from pipeline.store.runs import host_pauses, paused_spiders, slots
 
 @dataclass(frozen=True)
 class Entry:
-    """kind: spider or digest; schedule: as in the settings, or None; next: None if unknown."""
+    """A schedule as `pipeline next` lists it.
+
+    kind: spider or digest; schedule: as in the settings, or None; next: None if unknown.
+    """
 
     kind: str
     name: str

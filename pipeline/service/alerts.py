@@ -23,7 +23,10 @@ logger = logging.getLogger("pipeline.service")
 
 
 class AlertSender:
-    """log_file: the log of a run, by its id. on_message: called when a message is in the outbox."""
+    """Puts alerts into the outbox.
+
+    log_file: the log of a run, by its id. on_message: called when a message is in the outbox.
+    """
 
     def __init__(self, state: ServiceState, status: StatusSource, log_file: Callable[[str, int], Path],
                  on_message: Callable[[], None]) -> None:

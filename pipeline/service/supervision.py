@@ -21,7 +21,7 @@ logger = logging.getLogger("pipeline.service")
 
 
 class RunSupervisor:
-    """after_run: awaited with each run that ended while the service was not stopping."""
+    """Starts and performs runs. after_run: awaited with each run that ended while the service was not stopping."""
 
     def __init__(self, state: ServiceState, runner: Runner, monitors: MonitorNotifier, after_run: Callable[[Run], Awaitable[None]]) -> None:
         self._state = state

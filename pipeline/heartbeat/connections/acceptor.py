@@ -60,7 +60,9 @@ class ConnectionOwner(Protocol):
 
 
 class Acceptor:
-    """idle_s: silence after which a connection is closed. tls: nothing is read here; the first byte begins a handshake.
+    """Accepts connections on listening sockets and answers simple lines.
+
+    idle_s: silence after which a connection is closed. tls: nothing is read here; the first byte begins a handshake.
 
     Needs epoll(7). The event loop watches the epoll descriptor: one event of the loop for all connections.
     """

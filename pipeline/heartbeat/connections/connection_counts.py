@@ -29,7 +29,9 @@ def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
 
 
 class ConnectionCounts:
-    """most: connections in all, without those of the Unix socket. per_address: of one address of another machine;
+    """Counts the connections of each origin against their limits.
+
+    most: connections in all, without those of the Unix socket. per_address: of one address of another machine;
     None: a quarter."""
 
     def __init__(self, most: int, *, per_address: int | None = None) -> None:

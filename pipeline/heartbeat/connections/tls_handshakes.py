@@ -14,7 +14,10 @@ AT_ONCE = 32
 
 
 class TlsHandshakes:
-    """deadline_s: for one handshake, and for the wait to begin it."""
+    """Performs TLS handshakes, a limited number at a time.
+
+    deadline_s: for one handshake, and for the wait to begin it.
+    """
 
     def __init__(self, context: ssl.SSLContext, *, deadline_s: float) -> None:
         self._context = context

@@ -47,7 +47,7 @@ class RunPage:
 
 @dataclass(frozen=True)
 class MessagePage:
-    """deliveries: time, number of the attempt, and error."""
+    """What the page of one message shows. deliveries: time, number of the attempt, and error."""
 
     message: Message
     recipients: list[RecipientResult]
@@ -55,7 +55,9 @@ class MessagePage:
 
 
 class AdminActions:
-    """settings: called each time, since a reload changes them. on_run, on_plan, on_mail: called after a run was requested, a
+    """Reads and actions of the pages that need the token.
+
+    settings: called each time, since a reload changes them. on_run, on_plan, on_mail: called after a run was requested, a
     spider was paused or resumed, or a message is to be retried, so that the service reacts at once."""
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,

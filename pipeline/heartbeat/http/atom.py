@@ -22,7 +22,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True)
 class Entry:
-    """id: the same in every version of the feed. href: the page it links to, "" for none."""
+    """An entry of an Atom feed.
+
+    id: the same in every version of the feed. href: the page it links to, "" for none.
+    """
 
     id: str
     title: str

@@ -27,7 +27,10 @@ FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "
 
 
 class PageRenderer:
-    """zone: of the times shown. `authorized` in a template: the request has the token."""
+    """Renders the templates of the pages.
+
+    zone: of the times shown. `authorized` in a template: the request has the token.
+    """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
@@ -42,7 +45,7 @@ class PageRenderer:
         self.script = (_FOLDER / "live.js").read_text("utf-8")
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
-        """mask: applied to all scraped text, by the filters `plain` and `difference`."""
+        """Render a template. mask: applied to all scraped text, by the filters `plain` and `difference`."""
         return self._templates.get_template(template).render(mask=mask, **facts)
 
     def overview(self, snapshot: Snapshot, *, authorized: bool, feed_key: str = "") -> str:

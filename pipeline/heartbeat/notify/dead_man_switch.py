@@ -39,7 +39,10 @@ class BeatSender:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def send(self, setting: str, url: str | Secret | None, event: Event, text: str = "", *, mask: Mask) -> None:
-        """setting: the name of the setting, for the log, which never shows the URL. url None: nothing is sent."""
+        """Send a beat in a thread.
+
+        setting: the name of the setting, for the log, which never shows the URL. url None: nothing is sent.
+        """
         if url is None:
             return
         if len(self._pending) >= MOST_PENDING:

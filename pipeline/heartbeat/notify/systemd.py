@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 class SystemdNotifier:
-    """environment: os.environ, or a test's."""
+    """Sends the state of the service to systemd. environment: os.environ, or a test's."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")

@@ -25,7 +25,7 @@ class FirstBytes(Enum):
 
 
 def is_request_line(line: bytes | bytearray) -> bool:
-    """line: with or without its carriage return."""
+    """Whether a line is an HTTP request line. line: with or without its carriage return."""
     return _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")) is not None
 
 

@@ -14,7 +14,7 @@ from pipeline.text import decode_line, escape_line, stamp
 
 
 class Responder:
-    """zone: of the timestamps. clock: now, aware."""
+    """Computes the answers to lines and datagrams. zone: of the timestamps. clock: now, aware."""
 
     def __init__(self, cache: SnapshotCache, zone: tzinfo, clock: Callable[[], datetime], access: AccessPolicy) -> None:
         self.clock = clock

@@ -125,7 +125,9 @@ class RestingProxy(TypedDict):
 
 
 class StoreStatus(TypedDict):
-    """writable: the last test write succeeded, ten seconds ago at most. error: why the database cannot be read or written.
+    """The state of the database.
+
+    writable: the last test write succeeded, ten seconds ago at most. error: why the database cannot be read or written.
     size_bytes: null when it cannot be read."""
 
     readable: bool
@@ -135,7 +137,9 @@ class StoreStatus(TypedDict):
 
 
 class LoopStatus(TypedDict):
-    """lag_s: the longest lag of the service's event loop in the last minute. clock_jump_s: how far the wall clock jumped in the
+    """The health of the event loop and of the wall clock.
+
+    lag_s: the longest lag of the service's event loop in the last minute. clock_jump_s: how far the wall clock jumped in the
     last ten minutes, 0 when it did not."""
 
     lag_s: float

@@ -12,7 +12,10 @@ EVERY_S = 10.0
 
 
 class WriteProbe:
-    """write: does one small write, blocking, and raises PipelineError. It may hang; the next write waits for it."""
+    """Writes to the database every ten seconds and remembers whether that works.
+
+    write: does one small write, blocking, and raises PipelineError. It may hang; the next write waits for it.
+    """
 
     def __init__(self, write: Callable[[], None], *, every_s: float = EVERY_S) -> None:
         self._write = write

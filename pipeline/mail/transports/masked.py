@@ -13,7 +13,10 @@ from pipeline.model import Message, RecipientResult
 
 
 class MaskedTransport:
-    """mask: makes the mask for one text; a secret in a file may have changed since the last one."""
+    """Wraps a transport and masks secrets in what it reports.
+
+    mask: makes the mask for one text; a secret in a file may have changed since the last one.
+    """
 
     def __init__(self, inner: Transport, mask: Callable[[], Callable[[str], str]]) -> None:
         self.inner = inner

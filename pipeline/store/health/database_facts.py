@@ -13,7 +13,10 @@ from pipeline.store.database.schema import pulse, runs
 
 @dataclass(frozen=True)
 class DatabaseFacts:
-    """needed: the oldest version that serves, "" when `version` is new enough; newest: None in an empty store."""
+    """Version, size and newest time of a database.
+
+    needed: the oldest version that serves, "" when `version` is new enough; newest: None in an empty store.
+    """
 
     version: str
     needed: str

@@ -22,7 +22,9 @@ from pipeline.store.runs.slots import run_of
 
 
 class AlertKind(StrEnum):
-    """failing: several failures in a row; suspect: the result of the last run is implausible; late: a slot passed without a
+    """The kinds of alerts.
+
+    failing: several failures in a row; suspect: the result of the last run is implausible; late: a slot passed without a
     success; login: a cookie of the login expires soon; digest: it could not be rendered completely.
     """
 

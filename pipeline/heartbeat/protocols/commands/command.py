@@ -32,7 +32,9 @@ class LineConnection(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """name: what the client sends. help: the answer in one phrase, as the manual shows it. argument: its name in `help`, ""
+    """A heartbeat command.
+
+    name: what the client sends. help: the answer in one phrase, as the manual shows it. argument: its name in `help`, ""
     for a command without one. needs_token: a client on another machine must authenticate first."""
 
     name: str
