@@ -26,7 +26,7 @@ def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
             if not _NAME.fullmatch(name):
-                yield Problem(f"{section}.{name}", "names are letters, digits, - and _ (64 at most), starting with "
+                yield Problem(f"{section}.{name}", "a name has at most 64 letters, digits, - and _, and starts with "
                               "a letter or digit")
     for name, days in calendars.items():
         for entry in _texts(days):
@@ -109,7 +109,7 @@ def _proxy_problems(name: str, proxy: object) -> Iterator[Problem]:
             yield Problem(key, f"not a proxy URL; write it as \"http://host:port\" ({', '.join(PROXY_SCHEMES)})")
         elif isinstance(entry, dict) and isinstance(url, str):
             if "user" in entry and "@" in url:
-                yield Problem(key, "has two users; give the user in url or in user, not in both")
+                yield Problem(key, "has two user names; give the user in url or in user, not in both")
             if "password" in entry and "user" not in entry:
                 yield Problem(key, "has a password without a user; add user")
 

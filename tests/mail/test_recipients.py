@@ -154,9 +154,9 @@ def test_any_value_has_a_number_or_none(value) -> None:
     ('where = ["price <"]', r"digests.morning.where\[0\]: 'price <' is not a condition"),
     ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is not a number"),
     ('quiet = "25:00-1"', "are not quiet hours"),
-    ('unsubscribe = "http://example.com/u"', "one-click unsubscribing needs https"),
+    ('unsubscribe = "http://example.com/u"', "one-click unsubscription needs an https URL"),
     ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the group's spider 'news' is not in its digest"),
-    ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "needs somebody in to, cc or bcc")])
+    ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "has no recipients; add addresses to to, cc or bcc")])
 def test_an_error_in_a_filter_names_its_key(table, says, settings_from) -> None:
     with pytest.raises(SettingsError, match=says):
         settings_from(digest=table)

@@ -106,7 +106,7 @@ def test_a_secret_file_of_a_transport_is_found_from_the_folder_of_the_settings(
 
 def test_a_change_of_the_table_of_a_transport_needs_a_restart(spool: None, settings_from: SettingsFrom) -> None:
     before, after = (settings_from(mail=f'[mail.spool]\nfolder = "{name}"') for name in ("a", "b"))
-    with pytest.raises(SettingsError, match=r"mail\.spool: takes a restart to change"):
+    with pytest.raises(SettingsError, match=r"mail\.spool: cannot be reloaded; restart the service"):
         refuse_what_takes_a_restart(before, after)
 
 

@@ -28,7 +28,7 @@ def said(folder: Path, text: str) -> list[str]:
                   "http://a b:1", "http://u:geheim@x y", "http://:80", "http://x:1?y")],
     ('p = ["http://a:1", "nope"]', "proxies.p[1]: not a proxy URL"),
     ("p = []", "proxies.p: the list is empty; give at least one URL"),
-    ('p = { url = "http://u:geheim@x:1", user = "a" }', "proxies.p: has two users; give the user in url or in user, not in both"),
+    ('p = { url = "http://u:geheim@x:1", user = "a" }', "proxies.p: has two user names; give the user in url or in user, not in both"),
     ('p = { url = "http://x:1", password = { env = "A" } }', "proxies.p: has a password without a user; add user"),
     ('p = { url = "http://x:1", user = "a", password = "geheim" }', "proxies.p.password: a secret is never written here"),
     ('p = { url = "http://x:1", usr = "a" }', "proxies.p.usr: unknown key (did you mean 'user'?)"),
@@ -43,16 +43,16 @@ def test_proxies(tmp_path: Path, proxy: str, words: str) -> None:
 @pytest.mark.parametrize(("login", "words"), [
     (f'{URL}\nfields = {{ u = "me" }}', "login.check: is missing"),
     (f'{URL}\ncheck = "a"', "login: no fields to fill in"),
-    (f'{URL}\ncheck = "a"\nfields = {{}}', "login: no fields to fill in: give fields, totp, or form for one with a button only"),
+    (f'{URL}\ncheck = "a"\nfields = {{}}', "login: no fields to fill in: give fields or totp; or give form, if the form has only a button"),
     ('url = "ftp://a"\ncheck = "a"\nfields = { u = "me" }', "login.url: 'ftp://a' is not an http(s) URL"),
     (f'{URL}\ncheck = "a[["\nfields = {{ u = "me" }}', "login.check: 'a[[' is not a CSS selector"),
     (f'{GOOD}\nform = "f["', "login.form: 'f[' is not a CSS selector"),
     (f"{GOOD}\nsteps = [{{}}]", "login.steps[0]: no fields to fill in"),
-    (f'{GOOD}\njson = true\nform = "f"', "login: json = true posts the fields to an API: steps, totp and form are for forms"),
-    (f'{GOOD}\ntoken_header = "X-Token: {{token}}"', "login: token_header needs token: where the answer has it"),
+    (f'{GOOD}\njson = true\nform = "f"', "login: json = true posts the fields to an API; steps, totp and form are only for forms"),
+    (f'{GOOD}\ntoken_header = "X-Token: {{token}}"', "login: token_header needs token, the selector of the token in the answer"),
     (f'{GOOD}\ntoken = {{ jmes = "t" }}\ntoken_header = "Bearer"', "login.token_header: 'Bearer' is not a header; write it as"),
     (f'{GOOD}\ntotp = {{ code = "geheim" }}', "login.totp.code: a secret is never written here"),
-    (f"{GOOD}\nexpired.status = [99]", "login.expired.status: 99 is not an HTTP status; they are 100 to 599"),
+    (f"{GOOD}\nexpired.status = [99]", "login.expired.status: 99 is not an HTTP status (100 to 599)"),
     (f"{GOOD}\nexpired.sttaus = [401]", "login.expired.sttaus: unknown key (did you mean 'status'?)"),
     (f'{GOOD}\nexpired.present = "//a["', "login.expired.present: '//a[' is not an XPath expression")])
 def test_logins(tmp_path: Path, login: str, words: str) -> None:
@@ -62,15 +62,15 @@ def test_logins(tmp_path: Path, login: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("request_", "words"), [
-    ('headers = { "A b" = "c" }', "headers: 'A b' is not a header's name; letters, digits and - only"),
-    ('headers = { A = "b\\nc" }', "headers: the value of A has a line break or control character in it; take it out"),
-    ('headers = { Host = "b" }', "headers: the header Host is set by the request itself; take it out"),
+    ('headers = { "A b" = "c" }', "headers: 'A b' is not a header name; use letters, digits and -"),
+    ('headers = { A = "b\\nc" }', "headers: the value of A contains a line break or control character; remove it"),
+    ('headers = { Host = "b" }', "headers: the header Host is set automatically; remove it"),
     ('headers = { Authorization = "Bearer geheim" }', "headers: the value of Authorization is a secret and is never written here"),
     ('headers = { X-Api-Key = "geheim" }', "headers: the value of X-Api-Key is a secret and is never written here"),
-    ('cookies = { "a b" = "c" }', "cookies: 'a b' is not a cookie's name"),
-    ('cookies = { a = "geheim;c" }', "cookies: the value of a has a ; or a control character in it"),
-    ('method = "GE T"', "method: 'GE T' is not a method, such as GET or POST"),
-    ('auth = { user = "a:b", password = { env = "P" } }', "auth: a user's name has no colon"),
+    ('cookies = { "a b" = "c" }', "cookies: 'a b' is not a cookie name"),
+    ('cookies = { a = "geheim;c" }', "cookies: the value of a contains a ; or a control character"),
+    ('method = "GE T"', "method: 'GE T' is not an HTTP method, such as GET or POST"),
+    ('auth = { user = "a:b", password = { env = "P" } }', "auth: a user name cannot contain a colon"),
     ('auth = { type = "digest" }', "auth: digest auth needs user and password"),
     ('form = { a = "b" }, body = "x"', ": give one of form, json, body (found form, body)"),
     ("params = 3", "params: should be a table or a list, found 3")])
@@ -81,12 +81,12 @@ def test_requests(tmp_path: Path, request_: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("setting", "words"), [
-    ('insecure_tls = ["https://x/"]', "insecure_tls: 'https://x/' is not a host; write its name alone, such as \"files.lan\""),
+    ('insecure_tls = ["https://x/"]', "insecure_tls: 'https://x/' is not a host; write only the name, such as \"files.lan\""),
     ("insecure_tls = 3", "insecure_tls: should be true or false or a list, found 3"),
     ('hosts = ["http://a/b"]', "hosts[0]: 'http://a/b' is not a host; write it as"),
     ('hosts = ["a:99999"]', "hosts[0]: 'a:99999' is not a host"),
-    ('user_agent = "a\\nb"', "user_agent: has a line break or control character in it; take it out"),
-    ('quiet = ["06:00-06:00"]', "quiet: '06:00-06:00' are not hours; write them as \"22:00-06:00\""),
+    ('user_agent = "a\\nb"', "user_agent: contains a line break or control character; remove it"),
+    ('quiet = ["06:00-06:00"]', "quiet: '06:00-06:00' are not quiet hours; write them as \"22:00-06:00\""),
     ("banned.status = [1000]", "banned.status: 1000 is not an HTTP status"),
     ('proxy = "offce"', "proxy: no proxy named 'offce'; known: none"),
     ('cookies = { file = "a", header = { env = "B" } }', "cookies: give either file or header")])

@@ -76,7 +76,7 @@ HttpUrl = Annotated[str, Field(json_schema_extra={"format": "uri"}), BeforeValid
 
 def _zone(value: object) -> object:
     if isinstance(value, str) and value not in available_timezones():
-        raise PydanticCustomError("timezone", "no time zone named {found}{hint}; IANA names such as \"Europe/Berlin\"",
+        raise PydanticCustomError("timezone", "no time zone named {found}{hint}; use an IANA name such as \"Europe/Berlin\"",
                                   {"found": repr(value), "hint": nearest(value, available_timezones())})
     return value
 

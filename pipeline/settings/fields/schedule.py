@@ -219,7 +219,7 @@ def _days(value: object) -> object:
     """Accept dates that TOML has parsed already."""
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
-        raise PydanticCustomError("schedule", "{found} are not days", {"found": repr(value)})
+        raise PydanticCustomError("schedule", "{found} is not a list of days", {"found": repr(value)})
     return tuple(entry.isoformat() if type(entry) is date else entry for entry in entries)
 
 

@@ -81,7 +81,7 @@ class GroupTable(RecipientsTable):
     @model_validator(mode="after")
     def _someone(self) -> Self:
         if not self.everyone:
-            raise PydanticCustomError("empty", "needs somebody in to, cc or bcc")
+            raise PydanticCustomError("empty", "has no recipients; add addresses to to, cc or bcc")
         return self
 
 
@@ -124,15 +124,15 @@ class DigestTable(RecipientsTable):
     @classmethod
     def _secure(cls, value: str | None) -> str | None:
         if value is not None and not value.lower().startswith("https://"):
-            raise PydanticCustomError("url", "one-click unsubscribing needs https (RFC 8058, 3.1)")
+            raise PydanticCustomError("url", "one-click unsubscription needs an https URL (RFC 8058, 3.1)")
         return value
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
         if not self.spiders and not self.tags:
-            raise PydanticCustomError("empty", "spiders needs at least one, or tags that spiders carry")
+            raise PydanticCustomError("empty", "has no spiders; name at least one in spiders, or a tag in tags")
         if not self.everyone and not self.groups:
-            raise PydanticCustomError("empty", "to needs at least one, or [[digests.NAME.groups]] with their own")
+            raise PydanticCustomError("empty", "has no recipients; add an address to to, or [[digests.NAME.groups]] with recipients")
         return self
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:

@@ -153,13 +153,13 @@ class SelectorTable(Table):
         if self.json_ is not None and self.data is not None:
             raise PydanticCustomError("selector", "give json or data, not both")
         if self.format is not None and self.type != "date":
-            raise PydanticCustomError("selector", "format belongs to type = \"date\"")
+            raise PydanticCustomError("selector", "format needs type = \"date\"")
         if self.guess and (self.type != "date" or self.format is not None):
-            raise PydanticCustomError("selector", "guess belongs to type = \"date\" without a format")
+            raise PydanticCustomError("selector", "guess needs type = \"date\", and no format")
         if self.decimal is not None and self.type not in ("number", "price"):
-            raise PydanticCustomError("selector", "decimal belongs to type = \"number\" or \"price\"")
+            raise PydanticCustomError("selector", "decimal needs type = \"number\" or \"price\"")
         if self.currency is not None and self.type != "price":
-            raise PydanticCustomError("selector", "currency belongs to type = \"price\"")
+            raise PydanticCustomError("selector", "currency needs type = \"price\"")
         if self.join is not None and self.many:
             raise PydanticCustomError("selector", "give join or many, not both")
         return self
@@ -204,12 +204,12 @@ class FieldTable(SelectorTable):
     def _check_source(self) -> None:
         if not self.fields:
             if self.each is not None:
-                raise PydanticCustomError("selector", "each needs fields: what one of its matches has")
+                raise PydanticCustomError("selector", "each needs fields, which describe one match")
             super()._check_source()
             return
         given = sorted(self.model_fields_set - {"each", "fields", "required"})
         if given:
-            raise PydanticCustomError("selector", "a field with fields of its own takes each and required only "
+            raise PydanticCustomError("selector", "a field with fields may have only each and required in addition "
                                       "(found {found})", {"found": ", ".join(given)})
 
 
@@ -237,7 +237,7 @@ def _minimum(value: object) -> object:
         return float(match[1]), bool(match[2])
     if isinstance(value, tuple):
         return value
-    raise PydanticCustomError("min_change", "{found} is not a change; write it as \"5%\" or as an amount such as 0.5",
+    raise PydanticCustomError("min_change", "{found} is not a minimum change; write it as \"5%\" or as an amount such as 0.5",
                               {"found": repr(value)})
 
 
@@ -310,7 +310,7 @@ class PagesTable(Table):
     @model_validator(mode="after")
     def _state_is_of_a_form(self) -> PagesTable:
         if self.state is not None and self.where != "form":
-            raise PydanticCustomError("pages", "state belongs to where = \"form\"")
+            raise PydanticCustomError("pages", "state needs where = \"form\"")
         return self
 
 

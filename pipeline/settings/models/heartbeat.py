@@ -73,12 +73,12 @@ class HeartbeatTable(Table):
     @model_validator(mode="after")
     def _reachable_on_purpose(self) -> HeartbeatTable:
         if not self.allow_remote and not is_loopback(self.host):
-            raise PydanticCustomError("heartbeat", "host = {host} lets other machines reach it; set allow_remote = true "
-                                      "if that is meant, or host = \"127.0.0.1\"", {"host": f'"{self.host}"'})
+            raise PydanticCustomError("heartbeat", "host = {host} lets other machines connect; set allow_remote = true "
+                                      "if you want this, or host = \"127.0.0.1\"", {"host": f'"{self.host}"'})
         if self.key is not None and self.certificate is None:
-            raise PydanticCustomError("heartbeat", "a key needs its certificate")
+            raise PydanticCustomError("heartbeat", "key needs certificate")
         if self.certificate is None and not self.allow_plain and not is_loopback(self.host):
-            raise PydanticCustomError("heartbeat", "host = {host} without TLS lets the token be read on the way; set certificate "
+            raise PydanticCustomError("heartbeat", "host = {host} without TLS lets others read the token on the network; set certificate "
                                       "and key, or allow_plain = true if the network in between is trusted",
                                       {"host": f'"{self.host}"'})
         return self

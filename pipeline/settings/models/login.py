@@ -17,7 +17,7 @@ from pipeline.settings.models.extraction import Selector, check_css
 def check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
     for status in value:
         if not 100 <= status <= 599:
-            raise PydanticCustomError("status", "{found} is not an HTTP status; they are 100 to 599", {"found": status})
+            raise PydanticCustomError("status", "{found} is not an HTTP status (100 to 599)", {"found": status})
     return value
 
 
@@ -50,7 +50,7 @@ class LoginStepTable(Table):
     @model_validator(mode="after")
     def _something_to_send(self) -> LoginStepTable:
         if not self.sends and not isinstance(self, LoginTable):
-            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only")
+            raise PydanticCustomError("login", "no fields to fill in: give fields or totp; or give form, if the form has only a button")
         return self
 
 
@@ -83,7 +83,7 @@ def _json_field(value: object, name: str) -> object:
         raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
                                   "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
     if not isinstance(value, (str, bool, int, float, Secret)) or (isinstance(value, float) and not isfinite(value)):
-        raise PydanticCustomError("login", "the value of {name} has no form in JSON; write it as a text or a number",
+        raise PydanticCustomError("login", "the value of {name} cannot be sent as JSON; write it as a text or a number",
                                   {"name": name})
     return value
 
@@ -137,14 +137,14 @@ class LoginTable(LoginStepTable):
                 raise PydanticCustomError("login", "the value of fields.{name} is not a text: forms send texts; for an API, "
                                           "which takes numbers and tables, add json = true", {"name": name})
         if self.sends and self.url is None:
-            raise PydanticCustomError("login", "url is missing: the page with the form (without fields, cookies alone are the login)")
+            raise PydanticCustomError("login", "url is missing: give the URL of the login form (or no fields, if imported cookies are the login)")
         if not self.sends and (self.steps or self.token is not None or self.json_ or self.url is not None):
-            raise PydanticCustomError("login", "no fields to fill in: give fields, totp, or form for one with a button only; "
-                                      "for imported cookies alone give neither url, steps, json nor token")
+            raise PydanticCustomError("login", "no fields to fill in: give fields or totp; or give form, if the form has only a button; "
+                                      "if imported cookies are the login, give none of url, steps, json and token")
         if self.json_ and (self.steps or self.totp or self.form):
-            raise PydanticCustomError("login", "json = true posts the fields to an API: steps, totp and form are for forms")
+            raise PydanticCustomError("login", "json = true posts the fields to an API; steps, totp and form are only for forms")
         if self.token is None and "token_header" in self.model_fields_set:
-            raise PydanticCustomError("login", "token_header needs token: where the answer has it")
+            raise PydanticCustomError("login", "token_header needs token, the selector of the token in the answer")
         return self
 
 

@@ -192,7 +192,7 @@ class MailTable(Table):
         if logs_in and not self.user:
             raise PydanticCustomError("mail", "{secret} needs a user", {"secret": secret})
         if self.security == "none" and logs_in and not self.allow_plaintext_auth:
-            raise PydanticCustomError("mail", "security = \"none\" would send the {secret} in the clear; use \"tls\" or "
+            raise PydanticCustomError("mail", "security = \"none\" would send the {secret} unencrypted; use \"tls\" or "
                                       "\"starttls\", or set allow_plaintext_auth = true", {"secret": secret.split()[1]})
         return self
 

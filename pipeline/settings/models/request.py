@@ -22,15 +22,15 @@ _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            raise PydanticCustomError("header", "{found} is not a header's name; letters, digits and - only",
+            raise PydanticCustomError("header", "{found} is not a header name; use letters, digits and -",
                                       {"found": repr(name)})
         if name.lower() in _OURS:
-            raise PydanticCustomError("header", "the header {name} is set by the request itself; take it out", {"name": name})
+            raise PydanticCustomError("header", "the header {name} is set automatically; remove it", {"name": name})
         if isinstance(value, str) and (name.lower() in _SECRET_HEADERS or SECRET_WORDS.search(name)):
             raise PydanticCustomError("secret", "the value of {name} is a secret and is never written here; "
                                       "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
         if isinstance(value, str) and CONTROL_CHARACTERS.search(value):
-            raise PydanticCustomError("header", "the value of {name} has a line break or control character in it; take it out",
+            raise PydanticCustomError("header", "the value of {name} contains a line break or control character; remove it",
                                       {"name": name})
     return headers
 
@@ -70,7 +70,7 @@ class RequestTable(Table):
     @classmethod
     def _method(cls, value: str | None) -> str | None:
         if value is not None and not _TOKEN.fullmatch(value):
-            raise PydanticCustomError("request", "{found} is not a method, such as GET or POST", {"found": repr(value)})
+            raise PydanticCustomError("request", "{found} is not an HTTP method, such as GET or POST", {"found": repr(value)})
         return value
 
     @field_validator("cookies")
@@ -78,9 +78,9 @@ class RequestTable(Table):
     def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
         for name, value in cookies.items():
             if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
-                raise PydanticCustomError("cookies", "{found} is not a cookie's name", {"found": repr(name)})
+                raise PydanticCustomError("cookies", "{found} is not a cookie name", {"found": repr(name)})
             if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
-                raise PydanticCustomError("cookies", "the value of {name} has a ; or a control character in it", {"name": name})
+                raise PydanticCustomError("cookies", "the value of {name} contains a ; or a control character", {"name": name})
         return cookies
 
     @model_validator(mode="after")
@@ -112,7 +112,7 @@ class AuthTable(Table):
         if self.type != "bearer" and (self.user is None or self.password is None):
             raise PydanticCustomError("auth", "{type} auth needs user and password", {"type": self.type})
         if self.user is not None and ":" in self.user:  # RFC 7617, 2
-            raise PydanticCustomError("auth", "a user's name has no colon")
+            raise PydanticCustomError("auth", "a user name cannot contain a colon")
         return self
 
 
@@ -125,5 +125,5 @@ def check_encoding(value: str | None) -> str | None:
         try:
             "".encode(value)
         except LookupError as error:
-            raise PydanticCustomError("encoding", "no encoding named {found}", {"found": repr(value)}) from error
+            raise PydanticCustomError("encoding", "unknown encoding {found}", {"found": repr(value)}) from error
     return value

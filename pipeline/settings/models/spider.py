@@ -213,7 +213,7 @@ class SpiderTable(Table):
     def _bare_hosts(cls, value: bool | tuple[str, ...]) -> bool | tuple[str, ...]:
         for host in value if isinstance(value, tuple) else ():
             if not re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
-                raise PydanticCustomError("host", "{found} is not a host; write its name alone, such as \"files.lan\"",
+                raise PydanticCustomError("host", "{found} is not a host; write only the name, such as \"files.lan\"",
                                           {"found": repr(host)})
         return value
 
@@ -222,7 +222,7 @@ class SpiderTable(Table):
     def _spans(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for span in value:
             if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span) or span[:5] == span[6:]:
-                raise PydanticCustomError("quiet", "{found} are not hours; write them as \"22:00-06:00\"",
+                raise PydanticCustomError("quiet", "{found} are not quiet hours; write them as \"22:00-06:00\"",
                                           {"found": repr(span)})
         return value
 
@@ -240,7 +240,7 @@ class SpiderTable(Table):
     @classmethod
     def _one_line(cls, value: str | None) -> str | None:
         if value is not None and CONTROL_CHARACTERS.search(value):
-            raise PydanticCustomError("header", "has a line break or control character in it; take it out")
+            raise PydanticCustomError("header", "contains a line break or control character; remove it")
         return value
 
     @model_validator(mode="after")
@@ -248,14 +248,14 @@ class SpiderTable(Table):
         if self.processes == 1:
             return self
         if not self.is_built_in:
-            raise PydanticCustomError("processes", "processes is for the built-in spiders: a Python spider may keep in its "
-                                      "own memory what the other processes would lack")
+            raise PydanticCustomError("processes", "processes works only with built-in spiders, because a Python spider may keep "
+                                      "state in memory, which processes do not share")
         if self.concurrency < self.processes:
-            raise PydanticCustomError("processes", "concurrency = {concurrency} is too little for processes = {processes}: "
-                                      "each needs a request of its own", {
+            raise PydanticCustomError("processes", "concurrency = {concurrency} is too low for processes = {processes}: "
+                                      "each process needs at least one request", {
                                           "concurrency": self.concurrency, "processes": self.processes})
         if self.throttle:
-            raise PydanticCustomError("processes", "give throttle or processes, not both: one process cannot see how the "
+            raise PydanticCustomError("processes", "give throttle or processes, not both: a process cannot measure how fast the "
                                       "site answers the others")
         return self
 
@@ -264,7 +264,7 @@ class SpiderTable(Table):
         if self.is_built_in and not self.start:
             raise PydanticCustomError("start", "start is missing: give at least one URL")
         if self.auth is not None and not self.start:
-            raise PydanticCustomError("auth", "auth needs start: it is sent to the origins of its URLs, and nowhere else")
+            raise PydanticCustomError("auth", "auth needs start: it is sent only to the origins of the start URLs")
         if self.items is not None and self._declares_items and not self.items.fields:
             raise PydanticCustomError("items", "items.fields is missing: name at least one field")
         if self._declares_items:
@@ -274,10 +274,10 @@ class SpiderTable(Table):
                     raise PydanticCustomError("path", "downloads.path names {name}, which is not a field of its items{hint}",
                                               {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
-            raise PydanticCustomError("items", "pages needs items (the first page without any is the last) or a cursor")
+            raise PydanticCustomError("items", "pages needs items, since the first page without items is the last, or a cursor")
         if self.pages is not None and self.pages.where != "query" and self.pages.state is None and any(
                 getattr(start, "form" if self.pages.where == "form" else "json_") is None for start in self.start):
-            raise PydanticCustomError("start", "every start needs {where} = …, for pages to put its number in",
+            raise PydanticCustomError("start", "every start needs {where} = …, in which pages sets the number",
                                       {"where": self.pages.where})
         return self
 

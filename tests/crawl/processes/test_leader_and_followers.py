@@ -280,7 +280,7 @@ def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) ->
 
 
 @pytest.mark.parametrize(("more", "words"), [
-    ("processes = 9\nconcurrency = 4", "concurrency = 4 is too little for processes = 9"),
+    ("processes = 9\nconcurrency = 4", "concurrency = 4 is too low for processes = 9"),
     ("processes = 2\nthrottle = true", "give throttle or processes"),
     ('processes = 2\nspider = "spiders.x:Own"', "is for the built-in spiders"),
     ("processes = 0", "greater than or equal to 1")])
