@@ -1,1 +1,1 @@
-"""Downloads: files streamed to disk, stored completely or not at all, and resumed after an interruption."""
+"""Downloads: files streamed to disk, stored completely or not at all, resumed when interrupted."""

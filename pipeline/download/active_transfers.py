@@ -1,4 +1,4 @@
-"""The downloads that a run has leased: waiting for a worker, in transfer, or finished and not yet recorded."""
+"""The downloads that a run has leased: waiting for a worker, in transfer, or not yet recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits on downloads: sizes, timeouts, attempts, workers; and the rate limiter that all transfers of a run share."""
+"""Limits on downloads: sizes, timeouts, attempts, workers; and the rate limiter of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The download pool of one run: starts, drains and stops the scheduler and worker threads, and reports figures."""
+"""The download pool of one run: starts, drains and stops its threads, and reports figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records the results of transfers in the store: finished files, retries with backoff, failures. Counts them."""
+"""Records the results of transfers in the store: finished files, retries with backoff, failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules the downloads of a run: leases waiting ones for the workers, renews leases, has results recorded."""
+"""Schedules downloads: leases waiting ones for the workers, renews leases, has results recorded."""
 
 from __future__ import annotations
 

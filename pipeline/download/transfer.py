@@ -1,4 +1,4 @@
-"""Transfers one file: requests it, writes and hashes each chunk, resumes a part, verifies it and gives it its name.
+"""Transfers one file: request, write, hash, resume of a part, verification, final name.
 
 A part is resumed only when the server proves with If-Range, ETag and Content-Range that the remaining bytes belong to the
 same version. Otherwise a new part starts from zero, so that one file never contains bytes of two versions.

@@ -1,4 +1,4 @@
-"""Fetches one file at a time in each worker thread, and sorts errors: retry, fail the file, or end the run."""
+"""Fetches one file at a time in each thread, and decides what an error means for file and run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP client of a session: a requests.Session with proxy change, login renewal, cookies and safe redirects."""
+"""The HTTP client of a session: proxy change, login renewal, cookies, safe redirects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fetched page: the response as bytes, text and document, and whether a selector of the settings matches it."""
+"""A fetched page: its bytes, text and document, and whether a selector of the settings matches."""
 
 from __future__ import annotations
 

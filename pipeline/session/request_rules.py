@@ -1,4 +1,4 @@
-"""The rules for all requests of a session: user agent, headers, trusted origins, authentication, limits."""
+"""The rules for all requests of a session: user agent, headers, origins, authentication, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepares a `start` or `login` request of the settings for sending: URL, headers, body, cookies. Sends nothing."""
+"""Prepares a `start` or `login` request of the settings: URL, headers, body. Sends nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The origins that may receive a spider's secrets: passwords, tokens, request bodies and its own headers.
+"""The origins that may receive a spider's secrets: passwords, tokens, bodies, its own headers.
 
 An origin is scheme, host and port (RFC 6454, 4). A secret for one origin is sent to no other origin, also not after a
 redirect, unless the settings name that origin; and never from https to http.

@@ -1,4 +1,4 @@
-"""Reads the body of a response into reused buffers, decodes it where asked, and detects an incomplete body.
+"""Reads a response body into reused buffers, decodes it where asked, detects an incomplete one.
 
 A plain body is received directly into the buffer, below urllib3: without a bytes object for each chunk, and without a copy.
 """

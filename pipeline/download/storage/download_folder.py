@@ -1,4 +1,4 @@
-"""The download folder of one spider: creates part files, gives finished files their names, removes files.
+"""The download folder of one spider: creates part files, names finished files, removes files.
 
 The folder is `downloads/SPIDER/` under data_dir, its part files are in `.parts/`. The folder stays open, and every file in
 it is opened relative to its descriptor (safe_folders.py). A finished part gets its final name by link(2), which never

@@ -1,4 +1,4 @@
-"""The path of a downloaded file: fills in the template `downloads.path` and makes every component safe."""
+"""The path of a downloaded file: fills in the template `downloads.path`, makes each part safe."""
 
 from __future__ import annotations
 

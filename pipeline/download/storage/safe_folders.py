@@ -1,4 +1,4 @@
-"""Opens folders without following symbolic links: by descriptor, one component at a time, with O_NOFOLLOW."""
+"""Opens folders without following symbolic links: by descriptor, one component at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cookie jar of one spider, kept in a Netscape file. It stores and sends cookies by RFC 6265bis, 5.7 and 5.8.
+"""The cookie jar of one spider, kept in a Netscape file (RFC 6265bis, 5.7 and 5.8).
 
 Pages, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar, so that
 a clock which is wrong for a moment loses no cookie. A cookie leaves the jar when its site deletes or replaces it, or when it

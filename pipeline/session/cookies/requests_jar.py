@@ -1,4 +1,4 @@
-"""The http.cookiejar objects that requests needs. They pass the session's cookies without http.cookiejar's parsing."""
+"""The http.cookiejar objects that requests needs, with the session's cookies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of public suffixes. Importing this module loads it (30 ms), so that it is imported only when needed."""
+"""The list of public suffixes. Importing it takes 30 ms, so that it is imported when needed."""
 
 from publicsuffixlist import PublicSuffixList
 

@@ -1,4 +1,4 @@
-"""Finds the forms of a page, chooses the login form, and fills it in as a browser does (HTML Standard, 4.10.22)."""
+"""Finds the forms of a page, chooses the login form, fills it in (HTML Standard, 4.10.22)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP authentication: Basic (RFC 7617), Bearer (RFC 6750) and Digest (RFC 7616), for trusted origins only."""
+"""HTTP authentication: Basic (RFC 7617), Bearer (RFC 6750), Digest (RFC 7616)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs in through a form or an API, and verifies it: a login counts only when `check` matches afterwards."""
+"""Logs in through a form or an API, and verifies it: `check` must match afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The login of one session: logs in when needed, finds the page to check it on, and keeps its state on disk."""
+"""The login of one session: logs in when needed, finds its check page, keeps its state on disk."""
 
 from __future__ import annotations
 

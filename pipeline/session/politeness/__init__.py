@@ -1,1 +1,1 @@
-"""Limits on requests: robots.txt, Retry-After, the request budget of each host, and protection against SSRF."""
+"""Limits on requests: robots.txt, Retry-After, the budget of each host, SSRF protection."""

@@ -1,4 +1,4 @@
-"""Limits the requests to each host for all runs on this machine: delay and concurrency, kept in small locked files.
+"""Limits the requests to each host for all runs on this machine: delay and concurrency.
 
 A lock ends with the process that holds it, so that a killed run frees its permits at once.
 """

@@ -1,4 +1,4 @@
-"""Protects against server-side request forgery: private addresses are fetched only where the settings name them.
+"""SSRF protection: fetches private addresses only where the settings name them.
 
 A page from the internet must not make this program fetch what only this machine can access: its own services, hosts in its
 network, or the metadata address of a cloud provider. The settings and the spider's own start URLs may name such addresses.

@@ -1,4 +1,4 @@
-"""Reads proxies from the settings and the environment as URLs, and recognises responses of a proxy itself."""
+"""Reads proxies from settings and environment as URLs; recognises responses of a proxy itself."""
 
 from __future__ import annotations
 

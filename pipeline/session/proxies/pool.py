@@ -1,4 +1,4 @@
-"""A pool of proxies: a session keeps one until it fails; a failed proxy is not used for a growing time."""
+"""A pool of proxies: a session keeps one until it fails; a failed one rests for a growing time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Reads HTTP responses, for pages and files alike: head, framing, content codings, encoding, completeness."""
+"""Reads HTTP responses: head, framing, content codings, encoding, completeness."""

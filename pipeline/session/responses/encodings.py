@@ -1,7 +1,8 @@
-"""Determines the encoding of a page as browsers do: byte order mark, header, <meta> or XML declaration, detection.
+"""Determines the encoding of a page as browsers do.
 
-Labels are those of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2); others are ignored. Unlike browsers, this
-module also supports hz-gb-2312 and iso-2022-kr.
+The sources are, in this order: a byte order mark, the header, a <meta> or XML declaration, detection from the bytes. Labels are
+those of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2); others are ignored. Unlike browsers, this module also
+supports hz-gb-2312 and iso-2022-kr.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Detects an expired login or a banned proxy in a response: by status, headers and the beginning of the body."""
+"""Detects an expired login or a banned proxy in a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A response class for http.client, and so for urllib3 and requests, with this program's parsing of heads and chunks.
+"""A response class for http.client, urllib3 and requests, with own parsing of heads and chunks.
 
 A connection uses it as its `response_class`, which both http.client and urllib3 support.
 """

@@ -1,4 +1,4 @@
-"""The requests adapter of a session: proxy, TLS, timeouts, HTTP authentication and secrets of every request."""
+"""The requests adapter of a session: proxy, TLS, timeouts, HTTP authentication, secrets."""
 
 from __future__ import annotations
 

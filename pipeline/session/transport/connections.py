@@ -1,4 +1,4 @@
-"""urllib3 connections with SSRF protection, a time limit for connecting and headers, and lenient response parsing."""
+"""urllib3 connections with SSRF protection, time limits and lenient response parsing."""
 
 from __future__ import annotations
 

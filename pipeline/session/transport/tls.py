@@ -1,4 +1,4 @@
-"""TLS contexts of a session: the system's authorities and `ca_file`, or unverified for hosts that the settings name."""
+"""TLS contexts of a session: the system's authorities and `ca_file`, or unverified by host."""
 
 from __future__ import annotations
 
