@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal
 
 MAX_DIGITS = 400
@@ -45,6 +46,7 @@ _FOUND = re.compile(r"""
       | \d+(?:[.,\u066b]\d+)*
       | (?<![^\W_])[.,\u066b]\d+(?![.,]?\d)
     )
+    (?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹]{2}(?![⁰¹²³⁴⁵⁶⁷⁸⁹]))?
     (?:(?P<end>[.,:])(?:-{1,3}|=)(?!\d) | (?P<exponent>[eE][-+]?\d+)(?![^\W_]))?
 """, re.VERBOSE)
 _MINUS_BEFORE = re.compile(r"\s*-\s*(?:[A-Z]{0,3}\s*[^\w\s.,()-]?)\s*")
@@ -55,6 +57,10 @@ _MAGNITUDE = re.compile(r"""
         milyon|milyar|bin|triệu|tỷ|тыс|млн|млрд|тысяч|миллион\w*|миллиард\w*|हज़ार|लाख|करोड़)
     )(?![^\W_]) | \ ?[万萬億亿千만억천]
 """, re.VERBOSE | re.IGNORECASE)
+LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+"""A table for str.translate: raised digits as plain ones."""
+_FRACTIONS = {"½": "5", "¼": "25", "¾": "75", "⅕": "2", "⅖": "4", "⅗": "6", "⅘": "8", "⅛": "125", "⅜": "375", "⅝": "625", "⅞": "875", "⅒": "1"}
+_FRACTION = re.compile(rf"(?:(?<=\d)\s)?([{''.join(_FRACTIONS)}])")
 _CASED = frozenset(["k", "K", "M", "B"])
 
 
@@ -71,7 +77,7 @@ class Found:
     """One number found in a plain text: its digits and marks. start, end: its position, including sign and final dash.
 
     negative: by what is before it. end_mark: of "1.299,--" the comma, the decimal mark. abbreviated: all of one such as
-    "1.2M", else "".
+    "1.2M", else "". raised: the two digits of "12⁹⁹", decimals of a price, else "".
     """
 
     digits: str
@@ -81,6 +87,7 @@ class Found:
     start: int
     end: int
     abbreviated: str = ""
+    raised: str = ""
 
     def value(self, decimal: str | None = None, *, three: Literal["decimals", "group"] = "decimals") -> int | float | None:
         """The value; None if its marks contradict each other. decimal: the decimal mark, if known. Raises NumberError if abbreviated.
@@ -91,16 +98,30 @@ class Found:
             raise NumberError(f"{self.abbreviated!r} is abbreviated")
         digits = self.digits.replace(" ", "").replace("'", "")
         grouped = len(digits) < len(self.digits)
-        mark = decimal or self.end_mark.replace(":", "") or _decimal_mark(digits, grouped=grouped, three=three)
+        end_mark = self.end_mark.replace(":", "")
+        if end_mark and end_mark in digits and _is_grouped(digits, ""):  # "1.299.-": one mark for both
+            decimal = end_mark = ""
+            digits = digits.replace(".", "").replace(",", "")
+        mark = decimal or end_mark or _decimal_mark(digits, grouped=grouped, three="decimals" if self.exponent else three)
+        if self.exponent and digits.count(",") == 1 and "." not in digits:
+            mark = ","
+        if self.raised and mark and not decimal:  # "1.299⁹⁹"
+            mark = ""
         if _ARABIC_POINT in digits:
             mark = _ARABIC_POINT
+        if not grouped and not _is_grouped(digits, mark):
+            return None
         for separator in (".", ",", _ARABIC_POINT):
             digits = digits.replace(separator, "\0" if separator == mark else "")
-        digits = ("-" if self.negative else "") + digits.replace("\0", ".") + self.exponent
+        digits = digits.replace("\0", ".")
+        if self.raised and "." not in digits:
+            digits += f".{self.raised}"
+        digits = ("-" if self.negative else "") + digits + self.exponent
         try:
-            return int(digits) if digits.lstrip("-").isdigit() else float(digits)
+            value = int(digits) if digits.lstrip("-").isdigit() else float(digits)
         except ValueError:
             return None
+        return value if isfinite(value) else None
 
 
 def plain(text: str) -> str:
@@ -119,7 +140,7 @@ def find(text: str) -> Iterator[Found]:
         negative = match["sign"] == "-" or (
             match["sign"] is None and len(before) < 20 and bool(_MINUS_BEFORE.fullmatch(before)))
         yield Found(match["digits"], match["exponent"] or "", negative, match["end"] or "", match.start(), end,
-                    abbreviated)
+                    abbreviated, (match["raised"] or "").translate(LOWERED))
 
 
 def number(text: str, decimal: str | None = None) -> int | float | None:
@@ -129,10 +150,15 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
     comma, a blank or an apostrophe, and for a decimal point when it is a point. "1.299,-" says that its comma is
     the decimal mark, and no number of thousands begins with 0.
     """
+    if any(char in _FRACTIONS for char in text):
+        text = _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
     simple = _SIMPLE.fullmatch(text)
     if simple is not None and (simple[2] is None or decimal in (None, ".")):
         return int(simple[1]) if simple[2] is None else float(simple[1] + simple[2])
-    found = next(find(plain(text)), None)
+    readable = plain(text)
+    found = next(find(readable), None)
+    if found is not None and found.raised and not any(unicodedata.category(char) == "Sc" for char in readable):
+        found = replace(found, raised="")  # a note's number, or a power
     return found.value(decimal) if found is not None else None
 
 
@@ -146,6 +172,18 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
     if short.startswith(" "):  # "38 M" is a size, "1,5 M" are millions
         return letters == "k" or (letters == "M" and not digits.isdigit())
     return letters in _CASED
+
+
+def _is_grouped(digits: str, mark: str) -> bool:
+    """Whether the marks of a number, but for its decimal `mark`, part it into groups as people do: not 1.2.3 and 1,2,3."""
+    whole = digits.partition(mark)[0] if mark else digits
+    if "." in whole and "," in whole:
+        return False
+    first, *groups = re.split("[.,]", whole)
+    if not groups:
+        return True
+    return 0 < len(first) <= 3 and len(groups[-1]) == 3 and (
+        all(len(group) == 3 for group in groups) or all(len(group) == 2 for group in groups[:-1]))
 
 
 def _decimal_mark(digits: str, *, grouped: bool, three: str) -> str:

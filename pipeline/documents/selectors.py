@@ -31,6 +31,9 @@ _BREAK_FIRST = re.compile(r"<(?:pre|textarea|listing)(?: [^>]*)?>(?=\n)")
 _PSEUDO = re.compile(r"^(?P<css>[^:]*(?::(?!:)[^:]*)*?)(?:::(?:(?P<text>text)|attr\(\s*(?P<attr>[\w:-]+)\s*\)))?\s*$")
 
 
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def kind_for(rules: Iterable[SelectorTable]) -> Kind:
     """What a group of rules runs on: "json" when none of them reads HTML."""
     group = [rule for rule in rules if rule.css is not None or rule.xpath is not None or rule.json_ is not None]
@@ -105,7 +108,21 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
             if child.is_text_node and (text := child.text_content) and text.strip()]
     if rule.type == "html":
         return lambda scope, document: [_markup(node) for node in scope.css(css)]
+    if rule.type in ("number", "price"):
+        return lambda scope, document: [
+            _with_raised_digits(node) if "<sup" in document.text else node.text(deep=True, separator="") for node in scope.css(css)]
     return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
+
+
+def _with_raised_digits(node: LexborNode) -> str:
+    """An element's text in which the digits of <sup> stay raised: $12<sup>99</sup> is not 1299."""
+    found = []
+    for child in node.traverse(include_text=True):
+        if child.is_text_node:
+            text, parent = child.text_content or "", child.parent
+            raised = parent is not None and parent.tag == "sup" and text.strip().isascii() and text.strip().isdigit()
+            found.append(text.strip().translate(_RAISED) if raised else text)
+    return "".join(found)
 
 
 def _markup(node: LexborNode) -> str:

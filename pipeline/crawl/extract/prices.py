@@ -13,7 +13,7 @@ from pipeline.crawl.extract import minor_units
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
 from pipeline.model import Json
-from pipeline.numbers import Found, find, plain
+from pipeline.numbers import LOWERED, Found, find, plain
 from pipeline.price import price
 
 LONGEST = 1000
@@ -36,6 +36,10 @@ _SIGNS = {
     "kč": "CZK", "Kc": "CZK", "Ft": "HUF", "lei": "RON", "Lei": "RON", "LEI": "RON", "leu": "RON", "лв": "BGN", "лв.": "BGN",
     "рублей": "RUB", "рубля": "RUB", "рубль": "RUB", "гривень": "UAH", "гривні": "UAH", "гривня": "UAH", "złotych": "PLN", "złote": "PLN",
     "złoty": "PLN", "korun": "CZK", "koruny": "CZK", "pounds": "GBP", "Franken": "CHF", "reais": "BRL", "GH¢": "GHS", "GH₵": "GHS", "₵": "GHS",
+    "Mex$": "MXN", "MEX$": "MXN", "TT$": "TTD", "J$": "JMD", "N$": "NAD", "EC$": "XCD", "B$": "BND", "BZ$": "BZD", "FJ$": "FJD", "Bds$": "BBD",
+    "$U": "UYU", "US-$": "USD", "US-Dollar": "USD", "$ CA": "CAD", "$CA": "CAD", "$ US": "USD", "$US": "USD", "E£": "EGP", "L£": "LBP",
+    "KSh": "KES", "Ksh": "KES", "KSh.": "KES", "Ksh.": "KES", "KES.": "KES", "TSh": "TZS", "USh": "UGX", "B/.": "PAB", "Lek": "ALL", "Lekë": "ALL",
+    "VNĐ": "VND", "vnđ": "VND", "บาท": "THB", "сум": "UZS", "сом": "KGS", "тг": "KZT", "тенге": "KZT",
     "ден": "MKD", "ден.": "MKD", "дин": "RSD", "дин.": "RSD", "din": "RSD", "din.": "RSD", "Rp": "IDR", "RM": "MYR", "S/": "PEN",
     "S/.": "PEN", "R$": "BRL", "US$": "USD", "U$S": "USD", "AU$": "AUD", "A$": "AUD", "CA$": "CAD", "C$": "CAD", "NZ$": "NZD",
     "HK$": "HKD", "NT$": "TWD", "S$": "SGD", "MX$": "MXN", "AR$": "ARS", "CL$": "CLP", "CO$": "COP", "RD$": "DOP", "CN¥": "CNY",
@@ -49,8 +53,10 @@ _KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv"
            "da": "DKK", "is": "ISK", "fo": "DKK"}
 _RUPEES = {"IN": "INR", "PK": "PKR", "LK": "LKR", "NP": "NPR", "MU": "MUR", "hi": "INR", "ta": "INR", "te": "INR", "mr": "INR",
            "gu": "INR", "ml": "INR", "ur": "PKR", "si": "LKR", "ne": "NPR"}
+_DIRHAMS = {"AE": "AED", "MA": "MAD", "": ""}
 _SEVERAL = {
-    "$": _DOLLARS, "dollars": _DOLLARS, "dollar": _DOLLARS, "Dollar": _DOLLARS, "kronor": _KRONER, "kroner": _KRONER, "rupees": _RUPEES, "francs": {"CH": "CHF", "": ""}, "kr": _KRONER, "kr.": _KRONER, "Kr": _KRONER, "Kr.": _KRONER, "KR": _KRONER, ":-": {"": "SEK"}, "Rs": _RUPEES,
+    "$": _DOLLARS, "dollars": _DOLLARS, "dollar": _DOLLARS, "Dollar": _DOLLARS, "Dollars": _DOLLARS, "R": {"ZA": "ZAR", "": ""},
+    "Dh": _DIRHAMS, "DH": _DIRHAMS, "Dhs": _DIRHAMS, "Dhs.": _DIRHAMS, "kronor": _KRONER, "kroner": _KRONER, "rupees": _RUPEES, "francs": {"CH": "CHF", "": ""}, "kr": _KRONER, "kr.": _KRONER, "Kr": _KRONER, "Kr.": _KRONER, "KR": _KRONER, ":-": {"": "SEK"}, "Rs": _RUPEES,
     "Rs.": _RUPEES, "₨": _RUPEES, "¥": {"CN": "CNY", "zh": "CNY", "": "JPY"}, "元": {"TW": "TWD", "HK": "HKD", "": "CNY"},
     "圓": {"HK": "HKD", "": "TWD"}, "£": {"EG": "EGP", "LB": "LBP", "SY": "SYP", "": "GBP"}}
 
@@ -77,7 +83,8 @@ _NO_BLANK = "|".join(rf"{sign}\b" for sign in minor_units.TOUCHING)
 _TOUCHING = [*((re.compile(rf"({signs})[\s:.]{{0,2}}-?\s?$"), re.compile(rf"\s{{0,2}}({signs})")) for signs in (_STRONG, _WEAK)),
              (re.compile(r"(?<!\w)(¢|￠)\s?$"), re.compile(rf"(?:\s{{0,2}}(?!{_NO_BLANK}))?({_MINOR})"))]
 _RATE = re.compile(r"\s?(?:/|per\b|pro\b|je\b)\s?\d*\s?(?:kg|g|mg|l|L|ml|cl|m|m2|m²|oz|lb|lbs|litre|liter|Liter|pint|кг|л|г)\b")
-_CENTS = re.compile(r"\s*€\s*(\d\d)(?!\d)(?=\s*$|\s*[^\w\s])|:(\d\d)(?!\d)(?=\s*(?:kr|SEK))")
+_NAMED = re.compile(r"(?<![^\W\d_])([A-Z]{2,3})[\s-]{0,2}$")
+_CENTS = re.compile(r"\s*€\s*(\d\d|[⁰¹²³⁴⁵⁶⁷⁸⁹]{2})(?!\d)(?=\s*$|\s*[^\w\s])|:(\d\d)(?!\d)(?=\s*(?:kr|SEK))")
 _PARTED = re.compile(r"(?<=\d[.,])(\s)(?=\d\d(?!\d))")
 _RANGE = re.compile(r"\s*(?:-|to|bis|à|до|~)\s*|:")
 _DASH = re.compile(r"\s*[-\u2010-\u2015]\s")
@@ -109,7 +116,7 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
     amount = found.value(decimal, three="decimals" if code in _THREE_DECIMALS else "group")
     cents = _CENTS.match(readable, found.end) if readable.count("€") < 2 else None
     if amount is not None and cents is not None and isinstance(amount, int):
-        amount += (-1 if found.negative else 1) * int(cents[1] or cents[2]) / 100
+        amount += (-1 if found.negative else 1) * int((cents[1] or cents[2]).translate(LOWERED)) / 100
         end = max(end, cents.end())
     if amount is not None and sign in minor_units.MEANINGS:
         amount = _of_minor(amount, sign, code, readable[start:end], is_told=currency is not None)
@@ -148,6 +155,9 @@ def _chosen(text: str) -> tuple[Found, str, int, int] | None:
                 start = found.start - (len(front.string) - front.start() if front else 0)
                 end = behind.end() if behind else found.end
                 sign = next(match[1] for match in _preferred(front, behind))
+                if front and sign in _SEVERAL and (named := _NAMED.search(text[max(0, start - 6):start])) and (
+                        code := named[1] if named[1] in ISO_4217 else _SIGNS.get(f"{named[1]}{sign}", "")):  # COP$ 12, AU $12
+                    sign, start = code, start - len(named[0])
                 if sign == "p" and found.digits in minor_units.RESOLUTIONS:
                     continue
                 if at and not front and _RANGE.fullmatch(text[numbers[at - 1].end:found.start]):

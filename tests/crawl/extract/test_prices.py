@@ -129,6 +129,26 @@ def test_a_rule_gives_amount_currency_and_text(rule: dict[str, Any], html: str, 
     assert CompiledRule(SelectorTable(**rule, type="price")).values(page(html)) == [expected]
 
 
+@pytest.mark.parametrize(("html", "kind", "expected"), [
+    ("<b>$12<sup>99</sup></b>", "price", 12.99), ("<b>12<sup>99</sup> €</b>", "price", 12.99), ("<b>12<sup>€99</sup></b>", "price", 12.99),
+    ("<b>1.299<sup> 99 </sup> €</b>", "price", 1299.99), ("<b>12 €<sup>50</sup></b>", "price", 12.5), ("<b>$<span>12</span><sup>99</sup></b>", "price", 12.99),
+    ("<b>12<sup>.99</sup> €</b>", "price", 12.99), ("<b>$12<sup>1</sup></b>", "price", 12), ("<b>$12.99<sup>2</sup></b>", "price", 12.99),
+    ("<b>$12<sup>99</sup></b>", "number", 12.99), ("<b>1,234<sup>12</sup> people</b>", "number", 1234), ("<b>25 m<sup>2</sup></b>", "number", 25)])
+def test_raised_digits_are_decimals_of_a_price_and_never_more_digits_of_it(html: str, kind: str, expected: float) -> None:
+    found = CompiledRule(SelectorTable.model_validate({"css": "b", "type": kind})).values(page(html))[0]
+    assert (found["amount"] if kind == "price" else found) == expected
+
+
+@pytest.mark.parametrize(("text", "currency"), [
+    ("COP$ 12.000", "COP"), ("CLP$1.299", "CLP"), ("MXN$ 12", "MXN"), ("CAD $12", "CAD"), ("AU $12", "AUD"), ("US $1,234.00", "USD"), ("TT$ 12", "TTD"),
+    ("EC$12", "XCD"), ("Mex$ 12", "MXN"), ("12 $ CA", "CAD"), ("12,34 US-$", "USD"), ("12 US-Dollar", "USD"), ("E£ 500", "EGP"), ("KSh 1,299", "KES"),
+    ("1,299 บาท", "THB"), ("99.000 VNĐ", "VND"), ("12 DH", "DH"), ("R 12.50", "R"), ("GRADE $12", "USD")])
+def test_letters_at_a_sign_say_whose_it_is(text: str, currency: str) -> None:
+    found = read(text)
+    assert found is not None
+    assert found[1] == currency
+
+
 def test_a_text_without_a_price_fails_its_rule() -> None:
     with pytest.raises(RuleFailedError, match="'sold out' is not a price"):
         CompiledRule(SelectorTable(css="b", type="price")).values(page("<b>sold out</b>"))
