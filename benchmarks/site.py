@@ -110,7 +110,7 @@ def below(pid: int) -> Iterator[int]:
 
 
 def pss_bytes(pid: int) -> int:
-    """Its memory, with its share of what it has in common with others."""
+    """Its memory, including its share of memory shared with other processes."""
     with suppress(OSError):
         found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
         return int(found[1]) * 1024 if found else 0

@@ -40,7 +40,7 @@ def start_http_proxy(credentials: str = "", *, cert: Path | None = None, key: Pa
 def start_squid(user: str, password: str) -> Iterator[str]:
     """The proxy squid, which moves files fast and asks for a password. Yields host:port."""
     port = free_port()
-    helper = next(path for folder in ("lib", "lib64", "libexec")
+    auth_program = next(path for folder in ("lib", "lib64", "libexec")
                   for path in Path("/usr", folder).glob("squid*/basic_ncsa_auth"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -62,7 +62,7 @@ def start_squid(user: str, password: str) -> Iterator[str]:
             visible_hostname test
             pinger_enable off
             max_filedescriptors 1024
-            auth_param basic program {helper} {folder}/users
+            auth_param basic program {auth_program} {folder}/users
             acl known proxy_auth REQUIRED
             http_access allow known
             http_access deny all

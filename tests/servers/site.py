@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
     def known(self) -> bool:
         return self.seen.cookies.get("session") in self.server.site.sessions
 
-    # The way in.
+    # Login.
 
     def page_home(self) -> None:
         self.send("<title>home</title><h1>Welcome</h1><a href=/private>private</a>")
@@ -220,10 +220,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _form(self, *, method: str = "post", enctype: str = "", charset: str = "utf-8", kind: str = "",
               **extra: str) -> None:
-        gate, token = secrets.token_hex(8), secrets.token_hex(8) + AWKWARD
+        form, token = secrets.token_hex(8), secrets.token_hex(8) + AWKWARD
         if charset != "utf-8":
             token = token.replace("é", "é".encode(charset, "ignore").decode(charset))
-        self.server.site.tokens[gate] = token
+        self.server.site.tokens[form] = token
         hidden = "".join(f"<input type=hidden name={name} value='{value}'>" for name, value in extra.items())
         page = f"""<!doctype html><html><head><meta charset={charset}><title>登录</title></head><body>
             <p class="alert" role="alert">This site uses cookies.</p>
@@ -239,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
             </form>
             <form action="/newsletter" method="post"><input name="email"></form></body></html>"""
         self.send(page.encode(charset), kind=kind or "text/html; charset=utf-8",
-                  headers=(("Set-Cookie", f"gate={gate}; Path=/; HttpOnly"),))
+                  headers=(("Set-Cookie", f"form={form}; Path=/; HttpOnly"),))
 
     def page_enter(self) -> None:
         given = self._given()
@@ -266,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _problem(self, given: dict[str, str]) -> str:
         """What a browser would have done otherwise."""
-        wanted = self.server.site.tokens.get(self.seen.cookies.get("gate", ""))
+        wanted = self.server.site.tokens.get(self.seen.cookies.get("form", ""))
         origin = self.headers.get("Origin", self.server.site.url)
         checks = {"no cookie of the login page": wanted is not None, "csrf token differs": given.get("csrf") == wanted,
                   "wrong button": given.get("go") == "in" and "forgot" not in given,

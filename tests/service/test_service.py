@@ -31,12 +31,12 @@ ITEMS = """
 """
 
 
-def chain(site: PageSite, length: int, gate: threading.Event | None = None, gate_at: int = 5) -> None:
-    """Pages that each link to the next; the one at `gate_at` is not answered before the gate opens."""
+def chain(site: PageSite, length: int, release: threading.Event | None = None, held_page: int = 5) -> None:
+    """Pages that each link to the next; the page `held_page` is not answered before `release` is set."""
     def page(asked: Asked) -> Answer:
         number = int(asked.path[1:])
-        if gate is not None and number == gate_at:
-            gate.wait(30)
+        if release is not None and number == held_page:
+            release.wait(30)
         link = f"<a href=/{number + 1}>next</a>" if number + 1 < length else ""
         return Answer(f"<p>{number}</p>{link}")
 
@@ -73,8 +73,8 @@ def temporary() -> Iterator[Path]:
 def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
         program: Program, site: PageSite, temporary: Path) -> None:
     program.environment["TMPDIR"] = str(temporary)
-    gate = threading.Event()
-    chain(site, 12, gate)
+    release = threading.Event()
+    chain(site, 12, release)
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}')
     program.serve()
     eventually(lambda: "/5" in site.paths())
@@ -84,7 +84,7 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
     eventually(lambda: not alive(started), within_s=5)
     left = set(temporary.iterdir())
 
-    gate.set()
+    release.set()
     program.serve()
     eventually(lambda: any(run["outcome"] == "succeeded" for run in program.history()), within_s=40)
     runs = program.history()
@@ -100,12 +100,12 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
 
 
 def test_sigterm_checkpoints_a_run_and_the_next_start_resumes_it_at_once(program: Program, site: PageSite) -> None:
-    gate = threading.Event()
-    chain(site, 8, gate)
+    release = threading.Event()
+    chain(site, 8, release)
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}')
     program.serve()
     eventually(lambda: "/5" in site.paths())
-    threading.Timer(0.5, gate.set).start()
+    threading.Timer(0.5, release.set).start()
     assert program.stop() == 0
     assert program.history()[0]["outcome"] == "stopped"
     program.serve()
@@ -115,11 +115,11 @@ def test_sigterm_checkpoints_a_run_and_the_next_start_resumes_it_at_once(program
 
 
 def test_a_run_past_its_time_limit_is_killed_and_says_so(program: Program, site: PageSite) -> None:
-    gate = threading.Event()
-    chain(site, 8, gate, gate_at=0)
+    release = threading.Event()
+    chain(site, 8, release, held_page=0)
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\ntime_limit = "1s"\nrobots = false\n{ITEMS}')
     done = program.run("run", "s")
-    gate.set()
+    release.set()
     assert "timed out" in done.stdout
     assert "time_limit = 1 s" in done.stdout
     assert done.returncode == 10
@@ -191,14 +191,14 @@ def test_sighup_reloads_all_or_nothing(program: Program, site: PageSite) -> None
 
 
 def test_two_runs_of_one_spider_do_not_overlap(program: Program, site: PageSite) -> None:
-    gate = threading.Event()
-    chain(site, 3, gate, gate_at=0)
+    release = threading.Event()
+    chain(site, 3, release, held_page=0)
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nrobots = false\n{ITEMS}')
     first = threading.Thread(target=program.run, args=("run", "s"))
     first.start()
     eventually(lambda: "/0" in site.paths())
     second = program.run("run", "s")
-    gate.set()
+    release.set()
     first.join()
     assert "skipped" in second.stdout
     assert "still at work" in second.stdout
