@@ -58,7 +58,7 @@ class SpiderStatus(TypedDict):
     """One spider of the settings. late: its slot and its grace have passed, and no run has succeeded since.
 
     next_due is null without a schedule. paused: its slots are not claimed, so it is never late. recent: ended
-    runs, newest first. login_ends: when the first cookie of its login does, null when none will.
+    runs, newest first. login_ends: when the first cookie of its login expires, null when none expires.
     """
 
     health: HealthWord

@@ -153,6 +153,6 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     lost = state is None and isinstance(error, (OperationalError, InterfaceError))
     if lost or error.connection_invalidated or (state or "").startswith("08"):
         return StoreError(f"the database does not answer: {reason}", where=where,
-                          fix="check that the server runs, and that [pipeline] database names a user it lets in and a "
+                          fix="check that the server runs, and that [pipeline] database names a user who may connect and a "
                           "database that exists (createdb makes one)", retry=True)
     return StoreError(f"the database refused: {reason}", where=where, retry=(state or "")[:2] in ("40", "53", "57"))

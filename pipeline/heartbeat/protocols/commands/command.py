@@ -46,14 +46,16 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class ImmediateCommand(Command):
-    """Answered without reading the store. answer: the server and the argument to one line."""
+    """Answered without reading the store. answer: computes the answer line from the server and the argument."""
 
     answer: Callable[[Service, str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotCommand(Command):
-    """Answered from the snapshot, so that it cannot contradict `status`. answer: the snapshot and the argument to one line.
+    """Answered from the snapshot, so that it cannot contradict `status`.
+
+    answer: computes the answer line from the snapshot and the argument.
 
     The answer may quote scraped text; the server escapes control characters.
     """
