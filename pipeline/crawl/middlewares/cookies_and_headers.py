@@ -117,7 +117,7 @@ class RefererPolicy(_Middleware):
         sources = request.headers.getlist(b"Referer")
         if not sources:
             return
-        referer = referer_for(sources[0].decode("latin-1"), request.url).encode("latin-1")
+        referer = referer_for(sources[0].decode("latin-1"), request.url).encode()
         if not referer:
             del request.headers[b"Referer"]
         elif sources != [referer]:

@@ -22,6 +22,7 @@ from scrapy.responsetypes import responsetypes
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import UNCONDITIONAL
 from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
+from pipeline.crawl.scrapy.octet_headers import received_headers
 from pipeline.text import size_for_people
 
 MAX_AGE_S = 30 * 86400.0
@@ -58,12 +59,12 @@ class Revalidate:
         kept = self._cache.head(request.url)
         if kept is None:
             return
-        headers = Headers(kept.headers)
+        headers = _headers(kept)
         if kept.varied != _varied(headers, request):
             return
         for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True):
             if value := headers.get(validator):
-                request.headers[name] = value
+                request.headers[name] = value.decode("latin-1")  # as text, which the handler can always send
         request.meta[_OURS] = True
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
@@ -111,9 +112,13 @@ def _pairs(headers: Headers) -> list[tuple[str, str]]:
             if name.lower() != b"set-cookie"]
 
 
+def _headers(kept: CachedPage) -> Headers:
+    return received_headers((name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.headers)
+
+
 def _rebuilt(kept: CachedPage, fresh: Response) -> Response:
     """The cached response with the headers of the 304 (RFC 9111, 3.2)."""
-    headers = Headers(kept.headers)
+    headers = _headers(kept)
     for name, values in fresh.headers.items():
         if name.decode("latin-1").lower() not in _OF_THE_BODY:
             headers[name] = values

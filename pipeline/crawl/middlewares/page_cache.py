@@ -62,6 +62,7 @@ class PageCache:
         self._unwritten_bytes = 0
         self._used: set[str] = set()
         self._lock = threading.Lock()  # the last prune runs in another thread
+        self._compressor = zstd.ZstdCompressor()  # to make one takes longer than to compress a page
         self._database = self._opened() or self._opened(anew=True)
 
     def head(self, url: str) -> CachedPage | None:
@@ -99,7 +100,7 @@ class PageCache:
         """Write the pages that were put or touched since the last flush."""
         now = time.time()
         pages = [(url, json.dumps([kept.headers, kept.varied]), zlib.crc32(body), now, body, body is not kept.body)
-                 for url, kept, body in ((url, kept, _packed(kept.body)) for url, kept in self._unwritten.items())]
+                 for url, kept, body in ((url, kept, self._packed(kept.body)) for url, kept in self._unwritten.items())]
         used = [(now, url) for url in self._used]
         self._unwritten, self._unwritten_bytes, self._used = {}, 0, set()
         self._write([("INSERT OR REPLACE INTO pages (url, head, crc, used_at, body, packed) VALUES (?, ?, ?, ?, ?, ?)", pages),
@@ -116,6 +117,13 @@ class PageCache:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+    def _packed(self, body: bytes) -> bytes:
+        """The body compressed, or the body itself when that saves little, for example because it came compressed."""
+        if len(body) < _MIN_PACKED:
+            return body
+        packed = self._compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
+        return packed if len(packed) < 0.9 * len(body) else body
 
     def _size_bytes(self) -> int:
         found = self._first("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
@@ -169,14 +177,6 @@ class PageCache:
                 database.close()
             return None
         return database
-
-
-def _packed(body: bytes) -> bytes:
-    """The body compressed, or the body itself when that saves little, for example because it came compressed."""
-    if len(body) < _MIN_PACKED:
-        return body
-    packed = zstd.compress(body)
-    return packed if len(packed) < 0.9 * len(body) else body
 
 
 def _kept(head: str, body: bytes = b"") -> CachedPage:

@@ -142,3 +142,15 @@ def test_a_crawl_succeeds_without_a_writable_page_cache(crawls: Crawls, site: Pa
     (crawls.folder / "data").mkdir(exist_ok=True)
     (crawls.folder / "data" / "cache").write_text("a file where the folder should be")
     assert crawls.run().outcome is Outcome.SUCCEEDED
+
+
+def test_headers_of_a_cached_page_keep_their_octets_and_its_validator_is_sent_whatever_it_is(crawls: Crawls, site: PageSite) -> None:
+    def page(asked: Asked) -> Answer:
+        headers = {"ETag": '"caf\xe9"', "X-Name": "caf\xe9"}
+        return Answer(status=304, headers=headers) if "If-None-Match" in asked.headers else Answer("<p>x</p>", headers=headers)
+    site.pages = {"/": page}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false{ITEM}\nname = {{ header = "X-Name" }}')
+    for _ in range(2):
+        run = crawls.run()
+        assert (run.outcome, [item["name"] for item in crawls.items().values()]) == (Outcome.SUCCEEDED, ["caf\xe9"])
+    assert "If-None-Match" in site.asked[1].headers
