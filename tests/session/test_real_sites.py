@@ -1,4 +1,4 @@
-"""Sites nobody here wrote: Django's admin and httpbin."""
+"""Sessions with third-party sites: Django's admin and httpbin."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_logs_in_to_djangos_admin_through_a_proxy(admin: str, open_with: OpenSes
     assert open_with(f"{admin}/admin/", login=django_login(admin)).logged_in()
 
 
-def test_djangos_own_words_tell_a_wrong_password(admin: str, open_with: OpenSession,
+def test_a_wrong_password_is_reported_in_djangos_words(admin: str, open_with: OpenSession,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_PASSWORD", "wrong")
     session = open_with(f"{admin}/admin/", login=django_login(admin))
@@ -65,7 +65,7 @@ def send(session: Session, **table: object) -> dict[str, object]:
                               cookies=start.cookies).json()
 
 
-def test_the_courses_requests_reach_httpbin_as_declared(bin_url: str, open_with: OpenSession,
+def test_httpbin_receives_the_declared_requests(bin_url: str, open_with: OpenSession,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIN_PASSWORD", "pässwörd")
     session = open_with(bin_url)
@@ -99,7 +99,7 @@ def test_httpbins_cookies_are_kept_for_the_next_run(bin_url: str, open_with: Ope
 
 
 @pytest.mark.parametrize("kind", ["gzip", "deflate", "brotli"])
-def test_packed_answers_come_unpacked(bin_url: str, open_with: OpenSession, kind: str) -> None:
+def test_encoded_responses_are_decoded(bin_url: str, open_with: OpenSession, kind: str) -> None:
     assert send(open_with(bin_url), url=f"{bin_url}/{kind}")[kind.replace("gzip", "gzipped").replace(
         "deflate", "deflated")] is True
 

@@ -8,7 +8,7 @@ from pipeline.session.page import Answer as Fetched
 from pipeline.session.page import Page
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
-from tests.session.test_encodings import LABELS, NO_LABELS, page
+from tests.session.responses.test_encodings import LABELS, NO_LABELS, page
 
 
 def test_a_crawl_reads_a_page_as_a_login_does(crawls: Crawls, site: PageSite) -> None:

@@ -72,7 +72,7 @@ def test_a_netscape_file_is_read_with_a_byte_order_mark() -> None:
     ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: its expiry is no number"),
     ("[" * 100000, "f"),
     ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: 1 field(s)")])
-def test_each_malformed_source_is_told_with_place_and_fix(text: str, words: str) -> None:
+def test_each_malformed_import_is_reported_with_its_place_and_fix(text: str, words: str) -> None:
     with pytest.raises(CookieError) as caught:
         read_cookies(text, "f", url=URL)
     assert str(caught.value).startswith(words)
@@ -84,7 +84,7 @@ def value_of(jar: Jar) -> str | None:
     return next(iter(jar)).value
 
 
-def test_cookies_are_brought_in_only_when_they_change(open_with: OpenSession, monkeypatch: pytest.MonkeyPatch,
+def test_cookies_are_imported_only_when_they_change(open_with: OpenSession, monkeypatch: pytest.MonkeyPatch,
                                                       tmp_path: Path) -> None:
     def opened() -> Jar:
         return open_with(URL, cookies='header = { env = "SITE_COOKIE" }').jar
@@ -107,7 +107,7 @@ def test_cookies_are_brought_in_only_when_they_change(open_with: OpenSession, mo
     assert value_of(opened()) == "second"
 
 
-def test_a_file_is_found_beside_the_settings(open_with: OpenSession, tmp_path: Path) -> None:
+def test_a_relative_path_starts_at_the_settings_folder(open_with: OpenSession, tmp_path: Path) -> None:
     (tmp_path / "cookies.txt").write_text("# Netscape HTTP Cookie File\n.a.example\tTRUE\t/\tFALSE\t0\tn\tv\n")
     assert value_of(open_with(URL, cookies='file = "cookies.txt"').jar) == "v"
 
@@ -116,7 +116,7 @@ def test_a_file_is_found_beside_the_settings(open_with: OpenSession, tmp_path: P
     (None, "no such file; export a Netscape cookies.txt"),
     (".a.example\tTRUE\t/\tFALSE\t1000\tn\tv\n", "all 1 cookies in it have expired; log in with the browser"),
     ("# Netscape HTTP Cookie File\n", "no cookies in it; log in")])
-def test_cookies_that_are_of_no_use_are_told(open_with: OpenSession, tmp_path: Path, content: str | None,
+def test_an_import_without_valid_cookies_is_reported(open_with: OpenSession, tmp_path: Path, content: str | None,
                                              words: str) -> None:
     if content is not None:
         (tmp_path / "cookies.txt").write_text(content)
@@ -125,7 +125,7 @@ def test_cookies_that_are_of_no_use_are_told(open_with: OpenSession, tmp_path: P
     assert str(caught.value).startswith(f"{tmp_path / 'cookies.txt'}: {words}")
 
 
-def test_a_header_that_is_not_set_is_told(open_with: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_secret_of_a_header_is_reported(open_with: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COOKIE", raising=False)
     with pytest.raises(UsageError, match="NO_COOKIE is not set"):
         open_with(URL, cookies='header = { env = "NO_COOKIE" }')
@@ -138,7 +138,7 @@ def test_imported_cookies_are_sent(open_with: OpenSession, site: Any, monkeypatc
         assert client.get(f"{site.url}/cookies").json() == {"a": "1", "b[x]": "2"}
 
 
-def test_octets_of_an_import_are_sent_as_they_are(open_with: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_of_an_import_are_sent_unchanged(open_with: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cookies.txt").write_bytes(b"# Netscape HTTP Cookie File\na.example\tFALSE\t/\tFALSE\t0\tn\t" + "é".encode("latin-1") + b"\n")
     assert open_with("http://a.example/", cookies='file = "cookies.txt"').jar.header("http://a.example/") == b"n=\xe9"
     (tmp_path / "cookies.json").write_text('[{"name": "n", "value": "Jos\\u00e9 \u540d", "domain": "a.example"}]', "utf-8")
@@ -169,7 +169,7 @@ def test_an_import_is_repeated_when_the_jar_has_lost_its_cookies(open_with: Open
     assert opened().header("http://a.example/") == b"seen=1; sid=new"  # the site goes on with one of that name
 
 
-def test_an_import_that_has_expired_meanwhile_is_not_told_again(open_with: OpenSession, tmp_path: Path) -> None:
+def test_an_import_that_has_expired_meanwhile_is_not_reported_again(open_with: OpenSession, tmp_path: Path) -> None:
     clock_is_ahead = 1_000
     (tmp_path / "cookies.txt").write_text(f"a.example\tFALSE\t/\tFALSE\t{SOON}\tsid\t1\n")
     jar = open_with("http://a.example/", cookies='file = "cookies.txt"').jar
@@ -178,7 +178,7 @@ def test_an_import_that_has_expired_meanwhile_is_not_told_again(open_with: OpenS
     assert jar.header("http://a.example/") == b"sid=1"
 
 
-def test_a_cookie_larger_than_any_browser_keeps_is_told() -> None:
+def test_a_cookie_larger_than_browsers_allow_is_reported() -> None:
     with pytest.raises(CookieError, match="f: the cookie n is larger than 4096 bytes, which no browser keeps; export"):
         read_cookies(f"n={'x' * 4096}", "f", url=URL)
 

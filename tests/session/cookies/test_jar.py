@@ -35,7 +35,7 @@ def test_a_missing_file_is_an_empty_jar(tmp_path: Path) -> None:
     assert not (tmp_path / "jar.txt").exists()
 
 
-def test_cookies_come_back_as_they_were(tmp_path: Path) -> None:
+def test_cookies_are_the_same_after_saving_and_opening(tmp_path: Path) -> None:
     jar = Jar.open(tmp_path / "jars/jar.txt")
     jar.set_cookie(make_cookie(domain="a.example", name="session", value="x=y; z", http_only=True, secure=True))
     jar.set_cookie(make_cookie(domain=".a.example", name="kept", value='"q"', path="/p", expires_s=SOON))
@@ -67,19 +67,19 @@ def test_the_standard_library_reads_the_file(tmp_path: Path) -> None:
     ("a.example\tTRUE\t/\tFALSE\tnan\tn\tgeheim", ":2: the fifth field is no expiry time"),
     ("\tTRUE\t/\tFALSE\t0\tn\tgeheim", ":2: no domain, no name"),
     ("a.example\tTRUE\t/\tFALSE\t0\tn\tge\x1bheim", ":2: no domain, no name, or a control character")])
-def test_a_malformed_line_is_told_with_its_number(line: str, words: str) -> None:
+def test_a_malformed_line_is_reported_with_its_number(line: str, words: str) -> None:
     with pytest.raises(CookieError) as caught:
         list(read_netscape(f"# Netscape HTTP Cookie File\n{line}\n", "file"))
     assert f"file{words}" in str(caught.value)
     assert "geheim" not in str(caught.value)
 
 
-def test_a_jar_that_is_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_jar_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CookieError, match="cannot be read: Is a directory"):
         Jar.open(tmp_path)
 
 
-def test_what_other_programs_write_is_read() -> None:
+def test_files_of_other_programs_are_read() -> None:
     text = ("\r\n# a comment\r\n#HttpOnly_.a.example\tTRUE\t/\tTRUE\t0\tone\tv\r\n"
             f"a.example\tTRUE\t/\tfalse\t{SOON}.75\ttwo\ta=b\tc\n"[:-3] + "\n"
             "b.example\tFALSE\t/\tFALSE\t-1\tthree\t\nb.example\tFALSE\t/\tFALSE\t0\tfour\n")
@@ -157,7 +157,7 @@ def test_cookies_of_one_request_stay_with_its_host(site: Site, open_with: OpenSe
         assert site.seen("/redirect")[0].cookies == {"mine": "1"}
 
 
-def test_a_cookie_no_header_can_carry_does_not_stop_the_request(site: Site, open_with: OpenSession) -> None:
+def test_a_cookie_that_no_header_can_carry_does_not_stop_the_request(site: Site, open_with: OpenSession) -> None:
     session = open_with(site.url)
     session.jar.set_cookie(make_cookie(domain="127.0.0.1", name="n", value="中文"))
     with session.client() as client:
@@ -245,7 +245,7 @@ class Clock:
         return self.now
 
 
-def test_a_clock_that_is_ahead_for_a_moment_costs_no_cookie(tmp_path: Path) -> None:
+def test_a_clock_that_is_ahead_for_a_moment_loses_no_cookie(tmp_path: Path) -> None:
     """It is ahead while the jar is opened, asked, changed and saved."""
     clock = Clock()
     jar = Jar.open(tmp_path / "jar.txt", clock=clock)
@@ -261,7 +261,7 @@ def test_a_clock_that_is_ahead_for_a_moment_costs_no_cookie(tmp_path: Path) -> N
     assert Jar.open(tmp_path / "jar.txt", clock=clock).header("http://a.example/") == b"sid=1; other=1"
 
 
-def test_a_cookie_is_sent_until_its_end() -> None:
+def test_a_cookie_is_sent_until_it_expires() -> None:
     clock = Clock()
     jar = Jar(clock=clock)
     jar.store("http://a.example/", [b"short=1; Max-Age=60; Path=/", b"long=1; Max-Age=600; Path=/", b"deep=1; Max-Age=60; Path=/deep"])
@@ -271,7 +271,7 @@ def test_a_cookie_is_sent_until_its_end() -> None:
     assert [cookie.name for cookie in jar.alive()] == ["long"]
 
 
-def test_what_the_next_run_sends_has_the_order_of_this_one(tmp_path: Path) -> None:
+def test_the_next_run_sends_cookies_in_the_same_order(tmp_path: Path) -> None:
     jar = Jar(tmp_path / "jar.txt")
     jar.store("http://www.a.example/", [b"z=1; Domain=a.example", b"b=1", b"y=1; Domain=a.example", b"a=1", b"z=2; Domain=a.example"])
     assert jar.header("http://www.a.example/") == b"z=2; b=1; y=1; a=1"
@@ -279,7 +279,7 @@ def test_what_the_next_run_sends_has_the_order_of_this_one(tmp_path: Path) -> No
     assert Jar.open(tmp_path / "jar.txt").header("http://www.a.example/") == b"z=2; b=1; y=1; a=1"
 
 
-def test_a_host_keeps_its_180_newest_cookies_what_has_expired_goes_first_and_a_login_last() -> None:
+def test_a_host_keeps_180_cookies_expired_ones_go_first_and_those_of_a_login_last() -> None:
     clock = Clock()
     jar = Jar(clock=clock)
     jar.store("http://a.example/login", [b"sid=1; Path=/"])
@@ -298,7 +298,7 @@ def test_a_host_keeps_its_180_newest_cookies_what_has_expired_goes_first_and_a_l
     assert not {"n0", "n175"} & names(jar)
 
 
-def test_an_answer_with_more_cookies_than_a_host_may_have_leaves_the_last_of_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_response_with_too_many_cookies_leaves_the_last_ones(caplog: pytest.LogCaptureFixture) -> None:
     jar = Jar()
     jar.store("http://a.example/", [f"c{number}=1; Path=/".encode() for number in range(5000)])
     jar.store("http://a.example/", [b"c4999=1; Path=/", b"c4820=1; Path=/"])
@@ -307,7 +307,7 @@ def test_an_answer_with_more_cookies_than_a_host_may_have_leaves_the_last_of_the
     assert [cookie.name for cookie in jar] == [f"c{number}" for number in range(5000 - HOST_COOKIES, 5000)]
 
 
-def test_the_whole_jar_is_bounded_in_number_and_bytes() -> None:
+def test_the_jar_has_a_limit_on_cookies_and_bytes() -> None:
     jar = Jar()
     for host in range(40):
         jar.store(f"http://h{host}.example/", [f"c{number}=1; Path=/".encode() for number in range(100)])
@@ -334,7 +334,7 @@ def test_a_jar_that_a_site_let_grow_to_21_mb_is_repaired_and_keeps_the_login(tmp
     assert caplog.text == ""
 
 
-def test_broken_lines_of_a_jar_cost_themselves_and_are_logged_without_their_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_lines_of_a_jar_are_skipped_and_logged_without_their_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "jar.txt"
     path.write_bytes(b"\x00\xff geheim\na.example\tFALSE\t/\tFALSE\t0\tsid\t1\na.example\tFALSE\t/\tFALSE\tsoon\tn\tgeheim\n"
                      b"a.example\tFALSE\t/\tFALSE\t0\tn\tge\x1bheim\n")

@@ -1,4 +1,4 @@
-"""What a `Set-Cookie` line leaves in the jar and what is sent back, kind by kind (RFC 6265 and RFC 6265bis)."""
+"""Parsing of `Set-Cookie`: what is stored in the jar and what is sent back, kind by kind (RFC 6265 and RFC 6265bis)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sent(*lines: str, url: str = HTTP, to: str = "", served: str = "", now_s: fl
 
 
 @pytest.mark.parametrize("case", DATES, ids=lambda case: case["test"][:40])
-def test_a_date_is_read_as_the_standard_has_it(case: dict[str, str]) -> None:
+def test_a_date_is_parsed_by_the_standard(case: dict[str, str]) -> None:
     wanted = case["expected"] and int(parsedate_to_datetime(case["expected"]).timestamp())
     assert parse_date(case["test"]) == wanted
 
@@ -46,7 +46,7 @@ def test_a_date_is_read_as_the_standard_has_it(case: dict[str, str]) -> None:
     ("Tue, 01 Dec 2037 24:00:00 GMT", None), ("Tue, 01 Dec 1600 10:00:00 GMT", None), ("Tue, 01 Foo 2037 10:00:00 GMT", None),
     ("Tue, 01 Dez 2037 10:00:00 GMT", None), ("Tue, 0 Dec 2037 10:00:00 GMT", None), ("٠١ Dec 2037 10:00:00", None),
     ("", None), ("0", None), ("-1", None), ("Session", None), ("1577836800", None)])
-def test_other_dates_too(date: str, wanted: str | None) -> None:
+def test_unusual_dates_are_parsed(date: str, wanted: str | None) -> None:
     assert parse_date(date) == (None if wanted is None else int(datetime.fromisoformat(f"{wanted}+00:00").timestamp()))
 
 
@@ -58,7 +58,7 @@ def test_other_dates_too(date: str, wanted: str | None) -> None:
     "Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:01 GMT", "Priority=High; Partitioned", "Path=/elsewhere; Path=/members",
     "Domain=other.example; Domain=shop.example", "HttpOnly=no", ";;; ; =; ===", "Comment=a,b=c", "Max-Age=60; Max-Age=" + "9" * 2000,
     "Path=/" + "x" * 2000, "Expires=Tue, 01-Dec-37 10:00:00 GMT"])
-def test_an_attribute_that_makes_no_sense_or_is_repeated_does_not_cost_the_cookie(attributes: str) -> None:
+def test_an_invalid_or_repeated_attribute_does_not_lose_the_cookie(attributes: str) -> None:
     assert sent(f"sid=1; {attributes}") == "sid=1"
 
 
@@ -66,7 +66,7 @@ def test_an_attribute_that_makes_no_sense_or_is_repeated_does_not_cost_the_cooki
     "Max-Age=0", "Max-Age=-1", "Max-Age=-99999999999999", "Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Expires=Wed, 31 Dec 1969 23:59:59 GMT",
     "Expires=Mon, 01 Jan 1601 00:00:00 GMT", "Expires=Thu, 01-Jan-70 00:00:01 GMT", "Max-Age=60; Max-Age=0",
     "Expires=Tue, 01 Dec 2037 10:00:00 GMT; Max-Age=0", "EXPIRES = Sat, 28 Nov 2026 12:00:00 GMT"])
-def test_a_cookie_of_the_past_deletes_what_the_same_answer_set(attributes: str) -> None:
+def test_an_expired_cookie_deletes_one_from_the_same_response(attributes: str) -> None:
     assert sent("keep=1; Path=/", "sid=1; Path=/", f"sid=; Path=/; {attributes}") == "keep=1"
 
 
@@ -75,7 +75,7 @@ def test_a_cookie_of_the_past_deletes_what_the_same_answer_set(attributes: str) 
     ("a==b=", "a==b="), ('a="b; c"', 'a="b'), ("a b=c d", "a b=c d"), ("a=b\x00c", ""), ("a=b; Path=/\x07", ""), ("a=b\x7f", ""), ("a\tb=c", ""),
     ("a=b\tc", "a=b\tc"), ("\ta\t=\tb\t", "a=b"), ("a=" + "v" * 4095, "a=" + "v" * 4095), ("a=" + "v" * 4096, ""), ("é" * 2049 + "=", ""),
     ("__Host-a", ""), ("__secure-a=1", ""), ("__Secure-", ""), ("__Hosta=1", "__Hosta=1")])
-def test_a_pair_is_taken_as_browsers_take_it(line: str, wanted: str) -> None:
+def test_a_pair_is_parsed_as_in_browsers(line: str, wanted: str) -> None:
     assert sent(line) == wanted
 
 
@@ -89,7 +89,7 @@ def test_cookies_without_a_name_replace_each_other() -> None:
     ("__Host-a=1; Path=/", False), ("__Host-a=1; Secure; Path=/; Domain=shop.example", False), ("__host-a=1; Secure; Path=/members", False),
     ("__Host-a=1; Secure; Path=/; Domain=", True), ("__Secure-a=1; Secure", True), ("__SeCuRe-a=1; Secure; Domain=shop.example", True),
     ("__Secure-a=1", False)])
-def test_a_prefix_promises_what_the_attributes_keep(line: str, wanted: bool) -> None:
+def test_a_prefix_requires_its_attributes(line: str, wanted: bool) -> None:
     assert bool(sent(line, url="https://www.shop.example/")) == wanted
     assert sent(line, url="http://www.shop.example/") == ""
 
@@ -108,7 +108,7 @@ def test_a_prefix_promises_what_the_attributes_keep(line: str, wanted: bool) -> 
     ("bücher.example", "www.xn--bcher-kva.example", "www.xn--bcher-kva.example", False), ("shop.example.", "shop.example", "shop.example", False),
     ("shop.example:80", "shop.example", "shop.example", False), ('"shop.example"', "shop.example", "shop.example", False),
     ("..shop.example", "shop.example", "shop.example", False), ("shop..example", "shop.example", "shop.example", False)])
-def test_a_domain_is_for_those_below_it_and_never_for_strangers(domain: str, host: str, to: str, wanted: bool) -> None:
+def test_a_domain_includes_its_subdomains_and_no_other_hosts(domain: str, host: str, to: str, wanted: bool) -> None:
     assert bool(sent(f"a=1; Domain={domain}", url=f"http://{host}/", to=f"http://{to}/")) == wanted
 
 
@@ -121,11 +121,11 @@ def test_an_international_host_has_its_cookies_however_it_is_written() -> None:
 @pytest.mark.parametrize(("path", "to", "wanted"), [
     ("", "/members/", True), ("", "/members", True), ("", "/membership", False), ("", "/", False), ("/", "/x", True), ("/members/", "/members", False),
     ("/members", "/members/a", True), ("/members", "/members?x", True), ("/MEMBERS", "/members", False), ("/m%65mbers", "/members", False)])
-def test_a_path_is_for_what_is_below_it(path: str, to: str, wanted: bool) -> None:
+def test_a_path_includes_the_paths_below_it(path: str, to: str, wanted: bool) -> None:
     assert bool(sent(f"a=1; Path={path}", to=f"http://www.shop.example{to}")) == wanted
 
 
-def test_longer_paths_come_first_then_earlier_cookies_and_a_new_value_keeps_its_place() -> None:
+def test_longer_paths_come_first_then_earlier_cookies_and_a_new_value_keeps_its_position() -> None:
     assert sent("a=1; Path=/", "b=1; Path=/members", "c=1; Path=/", "d=1; Domain=shop.example; Path=/members", "a=2; Path=/") == \
         "b=1; d=1; a=2; c=1"
 
@@ -145,7 +145,7 @@ def test_a_secure_cookie_is_set_and_sent_over_tls_only_and_plain_http_leaves_it_
     assert jar.header(HTTPS) == b"a=3; a=other; b=1"
 
 
-def test_a_secure_cookie_whose_time_is_over_blocks_nothing() -> None:
+def test_an_expired_secure_cookie_blocks_no_other() -> None:
     now = time.time()
     jar = Jar(clock=lambda: now)
     jar.store(HTTPS, [b"a=1; Secure; Path=/; Max-Age=60"])
@@ -159,7 +159,7 @@ def test_a_secure_cookie_whose_time_is_over_blocks_nothing() -> None:
     ("Sun, 29 Nov 2026 10:00:00 GMT", "Sun, 29 Nov 2026 11:00:00 GMT", ""), ("Sun, 29 Nov 2026 10:00:00 GMT", "", ""),
     ("Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", ""), ("Sun, 29 Nov 2026 10:00:00 GMT", "nonsense", ""),
     ("Sat, 01 Jan 2000 01:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", "a=1")])
-def test_what_is_over_by_our_clock_alone_lives_as_long_as_by_the_servers(expires: str, served: str, wanted: str) -> None:
+def test_expires_is_corrected_by_the_servers_clock(expires: str, served: str, wanted: str) -> None:
     assert sent("a=0; Path=/", f"a=1; Path=/; Expires={expires}", served=served) == wanted
 
 
@@ -169,7 +169,7 @@ LINES = st.builds(lambda pair, attributes: pair + b"".join(attributes), st.binar
 
 
 @given(st.lists(LINES | st.binary(max_size=60), max_size=8), st.sampled_from([HTTP, HTTPS]))
-def test_whatever_octets_an_answer_sets_nothing_is_raised_and_the_file_gives_back_what_was_there(lines: list[bytes], url: str) -> None:
+def test_any_bytes_of_a_response_are_kept_in_the_file_without_an_error(lines: list[bytes], url: str) -> None:
     jar = Jar()
     jar.store(url, lines)
     header = jar.header(HTTPS)

@@ -1,4 +1,4 @@
-"""Which entries a form sends, where and how, as a browser would: one table for each kind."""
+"""The entries, target and encoding of a submitted form, compared with browsers: one table for each kind."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_form_sends_the_controls_that_belong_to_it(html: str) -> None:
     f'<script>document.write("<form action=/x>{NAMED}</form>")</script>', f"<!-- <form action=/x>{NAMED}</form> -->",
     f"<textarea><form action=/x>{NAMED}</form></textarea>", f"<title><form action=/x>{NAMED}</form></title>",
     f'<div title="<form action=/x>{NAMED.replace(chr(34), "")}</form>">'])
-def test_what_is_no_form_on_the_page_never_gets_a_password(html: str) -> None:
+def test_an_element_that_is_not_a_form_never_gets_a_password(html: str) -> None:
     assert forms_of(page_of(html)) == []
     assert choose_form(page_of(html), VALUES, None) is None
     assert choose_form(page_of(html), VALUES, "form, template, textarea") is None
@@ -162,7 +162,7 @@ BUTTONS = {
 
 
 @pytest.mark.parametrize(("html", "values", "body", "place"), BUTTONS.values(), ids=BUTTONS)
-def test_the_button_decides_where_a_form_goes(html: str, values: dict[str, str], body: str, place: str) -> None:
+def test_the_pressed_button_decides_the_target_of_a_form(html: str, values: dict[str, str], body: str, place: str) -> None:
     submission = sent(f"<form id=f method=post action=/login><input name=user>{html}</form>", {"user": "me", **values})
     assert submission.body.decode() == "&".join(filter(None, ["user=me", body]))
     assert submission.url == f"https://site.example{place}"
@@ -249,13 +249,13 @@ def test_the_login_form_wins_over_a_registration(other: str) -> None:
 @pytest.mark.parametrize("button", ["Log in", "Sign in", "Login", "Anmelden", "Einloggen", "Connexion", "Iniciar sesión",
                                     "Entrar", "Accedi", "Inloggen", "Logga in", "Zaloguj się", "Giriş yap", "Войти",
                                     "ログイン", "登录", "登入", "로그인"])
-def test_a_login_is_told_by_its_button(button: str) -> None:
+def test_a_login_form_is_recognised_by_its_button(button: str) -> None:
     login = f"<form action=/b method=post>{NAMED}<button>{button}</button></form>"
     other = f"<form action=/a method=post>{NAMED}<button>OK</button></form>"
     assert sent(other + login).url == sent(login + other).url == "https://site.example/b"
 
 
 @pytest.mark.parametrize("css", ["#two", "#two input", "button.in", "form[action='/two']"])
-def test_css_picks_a_form_by_what_is_in_it_or_belongs_to_it(css: str) -> None:
+def test_css_selects_a_form_by_an_element_in_it_or_a_control_of_it(css: str) -> None:
     html = f"<form action=/one>{NAMED}</form><form id=two action=/two>{NAMED}</form><button class=in form=two>In</button>"
     assert sent(html, css=css).url.startswith("https://site.example/two?")

@@ -25,7 +25,7 @@ def refused(session: Session) -> LoginError:
 
 
 @pytest.mark.parametrize("page", ["login", "login-quiet", "login-get", "login-multipart", "login-gbk"])
-def test_awkward_forms_let_us_in(site: Site, open_with: OpenSession, page: str) -> None:
+def test_login_works_with_unusual_forms(site: Site, open_with: OpenSession, page: str) -> None:
     session = open_with(site.url, login=f'url = "{site.url}/{page}"')
     session.ensure_login()
     assert "you are in" in private(session, site)
@@ -38,7 +38,7 @@ def test_without_a_login_nothing_is_fetched(site: Site, open_with: OpenSession) 
     assert site.log == []
 
 
-def test_a_login_outlives_the_process(site: Site, open_with: OpenSession) -> None:
+def test_a_login_is_valid_in_the_next_process(site: Site, open_with: OpenSession) -> None:
     login = f'url = "{site.url}/login"'
     open_with(site.url, login=login).ensure_login()
     again = open_with(site.url, login=login)
@@ -68,7 +68,7 @@ def test_many_threads_log_in_once(site: Site, open_with: OpenSession) -> None:
     assert site.logins == 1
 
 
-def test_the_proof_may_be_on_a_named_page(site: Site, open_with: OpenSession) -> None:
+def test_the_check_can_be_on_a_named_page(site: Site, open_with: OpenSession) -> None:
     session = open_with(site.url, login=f'url = "{site.url}/login-quiet"\ncheck_url = "{site.url}/private"\n'
                                         'check = "//p[@id=\'user\']"')
     session.ensure_login()
@@ -80,7 +80,7 @@ def test_the_proof_may_be_on_a_named_page(site: Site, open_with: OpenSession) ->
 @pytest.mark.parametrize("check", ['"p#user::text"', '{ css = "#user", regex = "are in" }', '{ regex = "you are in" }',
                                    '{ page = "url", regex = "/private$" }', '{ page = "title", regex = "^private" }',
                                    '{ xpath = "count(//a[@href=\'/logout\']) = 1" }'])
-def test_the_proof_takes_any_selector(site: Site, open_with: OpenSession, check: str) -> None:
+def test_the_check_can_use_any_selector(site: Site, open_with: OpenSession, check: str) -> None:
     open_with(site.url, login=f'url = "{site.url}/login"\ncheck = {check}').ensure_login()
     assert site.logins == 1
 
@@ -90,7 +90,7 @@ def test_the_form_can_be_named_by_css(site: Site, open_with: OpenSession) -> Non
     assert b"which=two" in site.seen("/enter", "POST")[0].body
 
 
-def test_a_wrong_password_is_told_in_the_pages_words(site: Site, open_with: OpenSession, tmp_path: Path,
+def test_a_wrong_password_is_reported_in_the_pages_words(site: Site, open_with: OpenSession, tmp_path: Path,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_with(site.url, login=f'url = "{site.url}/login"')
     monkeypatch.setenv("SITE_PASSWORD", "letmein<now>")
@@ -112,29 +112,29 @@ def test_a_wrong_password_is_told_in_the_pages_words(site: Site, open_with: Open
     ("login-walled", "the login page asks for a captcha", False),
     ("login-gone", "the login page answers with status 404", False),
     ("login-down", "the login page has a server error (status 503)", True)])
-def test_refusals_are_told_apart(site: Site, open_with: OpenSession, page: str, words: str, retry: bool) -> None:
+def test_kinds_of_refusals_are_distinguished(site: Site, open_with: OpenSession, page: str, words: str, retry: bool) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/{page}"'))
     assert words in str(error)
     assert error.retry is retry
 
 
-def test_a_changed_form_is_told_with_the_fields_it_has(site: Site, open_with: OpenSession) -> None:
+def test_a_changed_form_is_reported_with_its_fields(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\nfields = {{ usr = "me" }}'))
     assert "none has a field usr (did you mean 'user'?); fields there: q, search, csrf" in str(error)
 
 
-def test_a_form_that_css_does_not_find_is_told(site: Site, open_with: OpenSession) -> None:
+def test_a_form_that_css_does_not_find_is_reported(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\nform = "#login"'))
     assert "login.form matches none" in str(error)
 
 
-def test_a_check_that_strangers_pass_proves_nothing(site: Site, open_with: OpenSession) -> None:
+def test_a_check_that_matches_without_a_login_proves_nothing(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\ncheck = "form"'))
     assert "matches on the login page already" in str(error)
     assert site.logins == 0
 
 
-def test_a_check_that_does_not_match_is_not_called_a_wrong_password(site: Site, open_with: OpenSession) -> None:
+def test_a_check_that_does_not_match_is_not_reported_as_a_wrong_password(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\ncheck = "#nobody"'))
     assert "login.check matches nothing on the page after it (status 200)" in str(error)
 
@@ -164,14 +164,14 @@ def test_the_password_is_in_no_repr_and_no_error(site: Site, open_with: OpenSess
 @pytest.mark.parametrize(("page", "words"), [("drip", "did not arrive in time"), ("silence", "did not answer in time"),
                                              ("circle", "redirects in circles"), ("cut", "body cut short: 4 of 100 bytes"),
                                              ("bomb", "is larger than 1000000 bytes")])
-def test_a_login_page_without_end_is_bounded(site: Site, open_with: OpenSession, page: str, words: str) -> None:
+def test_an_endless_login_page_stops_at_the_size_limit(site: Site, open_with: OpenSession, page: str, words: str) -> None:
     timeout = "20s" if page == "bomb" else "500ms"  # the site packs it while we wait
     session = open_with(site.url, f'timeout = "{timeout}"\nmax_page_size = "1MB"', login=f'url = "{site.url}/{page}"')
     with pytest.raises(FetchError, match=words):
         session.ensure_login()
 
 
-def test_the_body_of_a_redirect_is_not_waited_for(site: Site, open_with: OpenSession) -> None:
+def test_a_redirect_is_followed_without_its_whole_body(site: Site, open_with: OpenSession) -> None:
     with open_with(site.url, 'timeout = "5s"').client() as client:
         assert "Please" in client.get(f"{site.url}/long-redirect").text
 
@@ -197,7 +197,7 @@ def test_a_login_in_steps_with_a_one_time_code(site: Site, open_with: OpenSessio
     (STEPS.replace("SITE_PASSWORD", "SITE_TOTP"), "the user name or password was not accepted: “Wrong password.”"),
     (STEPS.partition(", { totp")[0] + "]", "the site asks for a one-time code; add a step with totp"),
     (STEPS, "the one-time code was not accepted: “That code is no longer valid.”")])
-def test_each_step_tells_its_own_refusal(site: Site, open_with: OpenSession, monkeypatch: pytest.MonkeyPatch,
+def test_a_refusal_names_the_step_that_failed(site: Site, open_with: OpenSession, monkeypatch: pytest.MonkeyPatch,
                                          steps: str, words: str) -> None:
     monkeypatch.setenv("SITE_TOTP", "ABCDEFGH")
     assert words in str(refused(open_with(site.url, login=f'url = "{site.url}/login-steps"\n{steps}')))
@@ -210,7 +210,7 @@ def test_one_time_codes_are_those_of_rfc_6238(now_s: int, code: str) -> None:
     assert totp_code(f"{seed[:16].lower()} {seed[16:]}", now_s) == code[2:]
 
 
-def test_a_secret_of_80_bits_as_many_sites_give_makes_codes() -> None:
+def test_an_80_bit_secret_gives_codes() -> None:
     assert totp_code("JBSW Y3DP EHPK 3PXP", 0) == totp_code("otpauth://TOTP/x?secret=JBSWY3DPEHPK3PXP&algorithm=sha1", 29) == "282760"
 
 
@@ -222,7 +222,7 @@ def test_a_counter_based_secret_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize("secret", ["", "not base32!", "otpauth://totp/x?secret=ABCDEFGH&digits=x",
                                     "otpauth://totp/x?secret=ABCDEFGH&algorithm=MD5", "otpauth://totp/x?secret=",
                                     "otpauth://totp/x?secret=ABCDEFGH&period=0", "otpauth://totp/x?secret=ABCDEFGH&period=-30"])
-def test_a_secret_that_makes_no_codes_is_told(secret: str) -> None:
+def test_an_invalid_secret_for_codes_is_reported(secret: str) -> None:
     with pytest.raises(UsageError, match="is not a secret for one-time codes"):
         totp_code(secret, 0)
 
@@ -231,7 +231,7 @@ API = ('json = true\ntoken = { jmes = "data.token" }\ntoken_header = "X-Token: t
        'check = { jmes = "name" }')
 
 
-def test_an_apis_token_is_sent_to_its_own_site_and_kept(site: Site, open_with: OpenSession, tmp_path: Path) -> None:
+def test_an_apis_token_is_sent_to_its_own_origin_and_kept(site: Site, open_with: OpenSession, tmp_path: Path) -> None:
     login = f'url = "{site.url}/api/login"\ncheck_url = "{site.url}/api/me"\n{API}'
     open_with(site.url, login=login).ensure_login()
     again = open_with(site.url, login=login)
@@ -250,7 +250,7 @@ def test_an_apis_token_is_sent_to_its_own_site_and_kept(site: Site, open_with: O
     assert len(site.seen("/api/login", "POST")) == 2
 
 
-def test_an_apis_refusal_is_told_in_its_words(site: Site, open_with: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_apis_refusal_is_reported_in_its_words(site: Site, open_with: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "wrong-one")
     error = refused(open_with(site.url, login=f'url = "{site.url}/api/login"\n{API}'))
     assert "the user name or password was not accepted: “bad credentials”; correct login.fields" in str(error)

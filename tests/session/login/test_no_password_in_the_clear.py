@@ -1,4 +1,4 @@
-"""A password goes on over http by no form, redirect or refresh of https, and out of its URL into no message or file."""
+"""A password never goes from https to http, and never from its URL into a message or file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def context(leaf: trustme.LeafCert) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("password", ["geh&im x/1", "wrong&one x/1"])
-def test_a_password_in_a_url_is_neither_said_nor_written_down(open_with: OpenSession, tmp_path: Path,
+def test_a_password_in_a_url_appears_in_no_message_and_no_file(open_with: OpenSession, tmp_path: Path,
                                                              monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", password)
     forms = tuple(written_forms(password))

@@ -42,7 +42,7 @@ def test_processes_share_the_delay_of_a_host(tmp_path: Path) -> None:
     assert all(at >= began + number * 0.1 - 0.001 for number, at in enumerate(times))
 
 
-def test_runs_share_the_concurrency_of_a_host_and_free_their_places(tmp_path: Path) -> None:
+def test_runs_share_the_concurrency_of_a_host_and_free_their_permits(tmp_path: Path) -> None:
     async def work() -> int:
         budgets = [HostBudget(tmp_path, concurrency=2) for _ in range(3)]
         inside = most = 0
@@ -60,7 +60,7 @@ def test_runs_share_the_concurrency_of_a_host_and_free_their_places(tmp_path: Pa
     assert asyncio.run(work()) == 2
 
 
-def test_files_count_towards_the_concurrency_of_a_host_and_leave_one_place_to_pages(tmp_path: Path) -> None:
+def test_files_count_towards_the_concurrency_of_a_host_and_leave_one_permit_to_pages(tmp_path: Path) -> None:
     first, second = HostBudget(tmp_path, concurrency=3), HostBudget(tmp_path, concurrency=3)
     url, never, at_once = "http://a.example/f", threading.Event(), threading.Event()
     at_once.set()
@@ -68,7 +68,7 @@ def test_files_count_towards_the_concurrency_of_a_host_and_leave_one_place_to_pa
     async def visit(budget: HostBudget) -> None:
         async with asyncio.timeout(0.2), budget.turn(url):
             pass
-    with first.place_for_file(url, never), second.place_for_file(url, never):
+    with first.permit_for_file(url, never), second.permit_for_file(url, never):
         asyncio.run(visit(first))
         with ExitStack() as pages:
             holding = asyncio.new_event_loop()
@@ -77,13 +77,13 @@ def test_files_count_towards_the_concurrency_of_a_host_and_leave_one_place_to_pa
             holding.run_until_complete(page.__aenter__())
             with pytest.raises(TimeoutError):
                 asyncio.run(visit(second))
-            with second.place_for_file(url, at_once):  # a stop does not wait for a place
+            with second.permit_for_file(url, at_once):  # a stop does not wait for a place
                 pass
             holding.run_until_complete(page.__aexit__(None, None, None))
         asyncio.run(visit(second))
 
 
-def test_a_turn_stored_before_a_reboot_delays_no_request(tmp_path: Path) -> None:
+def test_a_request_time_stored_before_a_reboot_delays_no_request(tmp_path: Path) -> None:
     budget = HostBudget(tmp_path, delay_s=0.05)
     budget.wait("http://a.example/")
     (path,) = tmp_path.glob("*.turn")

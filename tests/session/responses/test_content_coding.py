@@ -1,4 +1,4 @@
-"""Coded bodies: whole in any pieces, never whole when cut, bounded, and what follows a whole one is ignored."""
+"""Content codings: complete bodies in any pieces, cut-off bodies, size limits, bytes after the end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def in_pieces(body: bytes, codings: tuple[str, ...], size: int) -> bytes:
 
 
 @pytest.mark.parametrize(("codings", "pack"), KINDS)
-def test_a_whole_body_is_decoded_in_any_pieces(codings: tuple[str, ...], pack: Callable[[bytes], bytes]) -> None:
+def test_a_complete_body_is_decoded_in_any_pieces(codings: tuple[str, ...], pack: Callable[[bytes], bytes]) -> None:
     for data in (DATA, b"", b"x", random.Random(1).randbytes(200_000), bytes(3_000_000)):
         body = pack(data)
         assert decode(body, codings) == data
@@ -57,7 +57,7 @@ def test_a_whole_body_is_decoded_in_any_pieces(codings: tuple[str, ...], pack: C
 
 
 @pytest.mark.parametrize(("codings", "pack"), KINDS)
-def test_a_cut_body_is_whole_only_where_a_member_ends(codings: tuple[str, ...], pack: Callable[[bytes], bytes]) -> None:
+def test_a_cut_off_body_is_complete_only_where_a_member_ends(codings: tuple[str, ...], pack: Callable[[bytes], bytes]) -> None:
     body = pack(DATA)
     taken = []
     for cut in range(1, len(body)):
@@ -71,7 +71,7 @@ def test_a_cut_body_is_whole_only_where_a_member_ends(codings: tuple[str, ...], 
 
 @pytest.mark.parametrize(("codings", "pack"), KINDS)
 @pytest.mark.parametrize("garbage", [b"<!-- cached -->", bytes(512), b"\r\n", b"\x1f", b"\xff" * 70_000])
-def test_what_follows_a_whole_body_is_ignored(codings: tuple[str, ...], pack: Callable[[bytes], bytes], garbage: bytes) -> None:
+def test_bytes_after_a_complete_body_are_ignored(codings: tuple[str, ...], pack: Callable[[bytes], bytes], garbage: bytes) -> None:
     if garbage == b"\x1f" and codings[-1].endswith("gzip"):
         with pytest.raises(CutShortError):  # it may be the beginning of another member
             decode(pack(DATA) + garbage, codings)
@@ -81,12 +81,12 @@ def test_what_follows_a_whole_body_is_ignored(codings: tuple[str, ...], pack: Ca
 
 
 @pytest.mark.parametrize("codings", [("gzip",), ("deflate",), ("br",), ("zstd",), ("gzip", "br")])
-def test_an_empty_body_is_whole(codings: tuple[str, ...]) -> None:
+def test_an_empty_body_is_complete(codings: tuple[str, ...]) -> None:
     assert decode(b"", codings) == b""
 
 
 @pytest.mark.parametrize("codings", [("gzip",), ("deflate",), ("br",), ("zstd",)])
-def test_another_format_is_told(codings: tuple[str, ...]) -> None:
+def test_another_format_is_reported(codings: tuple[str, ...]) -> None:
     with pytest.raises((DecodingError, CutShortError)):
         decode(b"<html><p>not coded at all</p></html>" * 50, codings)
 
@@ -97,11 +97,11 @@ def test_a_bomb_is_stopped_at_the_limit(codings: tuple[str, ...], pack: Callable
         decode(pack(bytes(50_000_000)), codings, max_bytes=1_000_000)
 
 
-def test_names_that_are_no_codings_are_ignored() -> None:
+def test_unknown_names_of_codings_are_ignored() -> None:
     assert codings_of(["GZIP , br", "identity", "", "utf-8, x-gzip"]) == ("gzip", "br", "x-gzip")
 
 
 @pytest.mark.parametrize(("values", "words"), [(["compress"], "nothing here decodes"), (["gzip"] * 6, "6 content codings")])
-def test_codings_that_cannot_be_undone_are_told(values: list[str], words: str) -> None:
+def test_codings_without_a_decoder_are_reported(values: list[str], words: str) -> None:
     with pytest.raises(DecodingError, match=words):
         codings_of(values)

@@ -1,4 +1,4 @@
-"""What went wrong with a login, and what is said of it, through the command line."""
+"""Failed logins and their reported causes, through the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port
 from tests.servers.proxies import start_http_proxy, start_socks_proxy
-from tests.session.test_proxies import pem_files
+from tests.session.proxies.test_proxies import pem_files
 
 FORM = "<form method=post><input type=hidden name=csrf value=1><input name=user><input type=password name=pass></form>"
 OUT = "<a href=/logout>out</a>"
@@ -73,7 +73,7 @@ MATRIX = [
 
 @pytest.mark.parametrize("command", [["login"], ["run"], ["check", "--connect"]], ids=" ".join)
 @pytest.mark.parametrize(("answer", "said"), [row[1:] for row in MATRIX], ids=[row[0] for row in MATRIX])
-def test_what_went_wrong_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, said: str,
+def test_a_failed_login_is_reported_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, said: str,
                                          command: list[str]) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     if command != ["login"] and said not in MATRIX[0][2] and "no cookie" not in said:
@@ -93,14 +93,14 @@ def test_what_went_wrong_is_what_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     (Answer("<title>Just a moment...</title><div id=cf></div><script>go()</script>", 403), "the login page wants a browser that runs scripts"),
     (Answer("<h1>Forbidden</h1>", 403), "the login page answers with status 403"),
     (Answer("<p>Welcome</p><script>go()</script>"), "no such form on the login page")])
-def test_why_there_is_no_form_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Answer, said: str) -> None:
+def test_a_missing_form_is_reported_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Answer, said: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     with PageSite({"/login": page, "/": Answer("<p>start</p>")}) as site:
         result = CliRunner().invoke(main, ["login", "--settings", settings(tmp_path, site), "s"])
     assert said in result.output + str(result.exception)
 
 
-def test_a_session_that_holds_is_said_to_hold_and_fresh_tries_the_password(tmp_path: Path,
+def test_login_says_that_a_session_is_valid_and_fresh_logs_in_again(tmp_path: Path,
                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     def login(asked: Asked) -> Answer:
         if asked.method != "POST":
@@ -211,7 +211,7 @@ COMMANDS = {"login": ["login", "s"], "run": ["run", "s"], "run without a login":
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("proxy", [pytest.param(name, marks=[pytest.mark.needs("microsocks")] * ("password" in name and "SOCKS" in name))
                                    for name in PROXIES])
-def test_a_proxy_that_does_not_serve_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str,
+def test_a_proxy_that_does_not_work_is_reported_as_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str,
                                                      command: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     start, said = PROXIES[proxy]
@@ -239,7 +239,7 @@ TRIED = {
 
 
 @pytest.mark.parametrize("tried", TRIED)
-def test_try_says_what_a_page_shows_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: str) -> None:
+def test_try_says_what_a_page_shows_about_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     page, said = TRIED[tried]
     over: list[str] = []
@@ -287,7 +287,7 @@ def test_a_login_form_in_a_frame_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("command", [["login", "s"], ["run", "s"], ["try", "s", "{url}/"], ["check", "--connect"]], ids=" ".join)
 @pytest.mark.parametrize("check_url", ["", "check_url = '{url}/me'"], ids=["no check_url", "check_url"])
-def test_a_check_that_can_be_looked_at_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], check_url: str) -> None:
+def test_a_login_check_without_a_page_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], check_url: str) -> None:
     """It matches on the answer to the login alone; the start is the same for strangers."""
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     with site_that_answers(Answer(OUT, headers=SET)) as site:
@@ -330,7 +330,7 @@ BAD_PROXIES = {
 
 @pytest.mark.parametrize("command", [["login", "s"], ["run", "s"], ["run", "open"], ["check", "--connect"]], ids=" ".join)
 @pytest.mark.parametrize("case", BAD_PROXIES)
-def test_a_proxy_that_hangs_up_or_does_not_connect_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, command: list[str]) -> None:
+def test_a_proxy_that_closes_the_connection_or_refuses_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, command: list[str]) -> None:
     said, told_of_it, scheme = BAD_PROXIES[case]
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     handler = type("Handler", (BadProxy,), {"said": said})

@@ -1,4 +1,4 @@
-"""Secrets go to the origins that the settings name: every sender, along every redirect, to another host, port or scheme."""
+"""Secrets go only to the origins that the settings name: all senders, all redirects, other hosts, ports and schemes."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def names_both(text: str, sites: Sites, setting: str) -> bool:
     return sites.own.url in text and other in text and (setting in text or sites.kind == "scheme")
 
 
-def test_a_login_form_that_posts_elsewhere_is_not_sent(program: Program, sites: Sites) -> None:
+def test_a_login_form_that_posts_to_another_origin_is_not_sent(program: Program, sites: Sites) -> None:
     sites.own.pages = {"/login": Answer(FORM.format(action=f"{sites.elsewhere}/in")), "/": Answer(IN)}
     told = run(program, sites, login(sites))
     assert names_both(told, sites, "login.origins"), told
     assert not sites.leaked()
 
 
-def test_of_two_forms_the_one_that_stays_at_home_is_sent(program: Program, sites: Sites) -> None:
+def test_of_two_forms_the_one_for_a_trusted_origin_is_sent(program: Program, sites: Sites) -> None:
     sites.own.pages = {"/login": Answer(FORM.format(action=f"{sites.elsewhere}/in") + FORM.format(action="/in")), "/": Answer(IN),
                        "/in": Answer(IN)}
     told = run(program, sites, login(sites))
@@ -117,7 +117,7 @@ def test_of_two_forms_the_one_that_stays_at_home_is_sent(program: Program, sites
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_login_url_that_redirects_elsewhere_gives_no_form_that_is_sent(program: Program, sites: Sites, status: int) -> None:
+def test_the_form_of_a_login_url_that_redirects_to_another_origin_is_not_sent(program: Program, sites: Sites, status: int) -> None:
     sites.own.pages = {"/login": Answer(status=status, headers={"Location": f"{sites.elsewhere}/form"}), "/": Answer(IN)}
     for site in (sites.own, sites.other, sites.second):
         site.pages["/form"] = Answer(FORM.format(action="/in"))
@@ -128,7 +128,7 @@ def test_a_login_url_that_redirects_elsewhere_gives_no_form_that_is_sent(program
 
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("json", [False, True], ids=["form", "json"])
-def test_a_post_of_a_login_is_not_redirected_elsewhere(program: Program, sites: Sites, status: int, json: bool) -> None:
+def test_a_login_post_is_not_redirected_to_another_origin(program: Program, sites: Sites, status: int, json: bool) -> None:
     there = Answer(status=status, headers={"Location": f"{sites.elsewhere}/in"})
     sites.own.pages = {"/login": there if json else Answer(FORM.format(action="/post")), "/post": there, "/": Answer(IN)}
     told = run(program, sites, login(sites, "json = true" if json else ""))
@@ -137,7 +137,7 @@ def test_a_post_of_a_login_is_not_redirected_elsewhere(program: Program, sites: 
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_a_post_start_hands_its_body_to_nobody_else(program: Program, sites: Sites, status: int) -> None:
+def test_a_post_start_sends_its_body_to_no_other_origin(program: Program, sites: Sites, status: int) -> None:
     sites.own.pages = {"/": Answer(status=status, headers={"Location": f"{sites.elsewhere}/page"})}
     told = run(program, sites, "", start=f'{{ url = "{sites.own.url}/", method = "POST", body = "the-body", '
                'headers = { X-Own = { env = "HEADER" } } }')
@@ -165,7 +165,7 @@ check_url = "%s/check"
 """
 
 
-def test_token_headers_and_credentials_stay_at_home_for_pages_files_and_robots(program: Program, sites: Sites) -> None:
+def test_token_headers_and_credentials_go_to_trusted_origins_only_for_pages_files_and_robots(program: Program, sites: Sites) -> None:
     with_login(sites)
     told = run(program, sites, login(sites, TOKEN % sites.own.url), SENDING)
     assert sites.asked_elsewhere(), told
@@ -174,7 +174,7 @@ def test_token_headers_and_credentials_stay_at_home_for_pages_files_and_robots(p
     assert all(secret in at_home for secret in ("the-token", "the-header", SECRETS[-1]))
 
 
-def test_origins_that_the_settings_name_get_what_they_are_named_for(program: Program, sites: Sites) -> None:
+def test_named_origins_get_the_secrets_they_are_named_for(program: Program, sites: Sites) -> None:
     sites.own.pages = {"/login": Answer(FORM.format(action=f"{sites.elsewhere}/in")), "/": Answer(IN), "/page": Answer("x"),
                        "/file": Answer(status=302, headers={"Location": f"{sites.elsewhere}/file"})}
     sites.own.pages["/in"] = Answer(IN)
@@ -194,7 +194,7 @@ def test_origins_that_the_settings_name_get_what_they_are_named_for(program: Pro
     ("about:blank", "http://b.example/y", ""),
     ("", "http://b.example/y", ""),
 ])
-def test_a_referer_tells_another_origin_no_more_than_ours(source: str, target: str, referer: str) -> None:
+def test_a_referer_to_another_origin_has_only_the_origin(source: str, target: str, referer: str) -> None:
     assert referer_for(source, target) == referer
 
 
@@ -212,7 +212,7 @@ def test_a_referer_tells_another_origin_no_more_than_ours(source: str, target: s
     ("https://a.example/", "https://a.example\\@b.example/", "", False),
     ("https://a.example/", "", "", False),
 ])
-def test_one_function_decides_which_origin_is_trusted(named: str, url: str, source: str, trusted: bool) -> None:
+def test_trusted_origins_decide_by_scheme_host_and_port(named: str, url: str, source: str, trusted: bool) -> None:
     assert TrustedOrigins([named], "x").trust(url, source) is trusted
 
 

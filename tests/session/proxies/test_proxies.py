@@ -55,7 +55,7 @@ def test_logs_in_through_a_proxy_with_credentials(site: Site, open_with: OpenSes
     assert {seen.client for seen in site.log} == proxied
 
 
-def test_a_tls_site_is_reached_by_connect(authority: Authority, open_with: OpenSession, http_proxy: str,
+def test_a_tls_site_is_fetched_through_connect(authority: Authority, open_with: OpenSession, http_proxy: str,
                                           monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_PASSWORD", PASSWORD)
     with start_site(server_context(authority)) as site:
@@ -67,7 +67,7 @@ def test_a_tls_site_is_reached_by_connect(authority: Authority, open_with: OpenS
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_wrong_proxy_password_is_told(authority: Authority, open_with: OpenSession, http_proxy: str,
+def test_a_wrong_proxy_password_is_reported(authority: Authority, open_with: OpenSession, http_proxy: str,
                                         monkeypatch: pytest.MonkeyPatch, tls: bool) -> None:
     monkeypatch.setenv("PROXY_PASSWORD", "wrong")
     with start_site(server_context(authority) if tls else None) as site:
@@ -82,7 +82,7 @@ def test_a_wrong_proxy_password_is_told(authority: Authority, open_with: OpenSes
 
 @pytest.mark.needs("tinyproxy")
 @pytest.mark.parametrize("tls", [False, True])
-def test_tinyproxys_own_way_to_refuse_a_password_is_understood(authority: Authority, open_with: OpenSession, tls: bool,
+def test_a_401_of_tinyproxy_counts_as_a_refused_password(authority: Authority, open_with: OpenSession, tls: bool,
                                                                ) -> None:
     with start_site(server_context(authority) if tls else None) as site, start_tinyproxy("me", "other") as proxy:
         session = open_with(site.url, 'proxy = "p"', before=tables(f"http://me:geheim@{proxy}"))
@@ -148,7 +148,7 @@ def test_logs_in_through_socks_with_credentials(site: Site, open_with: OpenSessi
 
 
 @pytest.mark.needs("microsocks")
-def test_a_site_that_is_down_behind_socks_is_not_blamed_on_a_dead_proxy(open_with: OpenSession) -> None:
+def test_a_site_that_is_down_behind_socks_is_not_reported_as_a_dead_proxy(open_with: OpenSession) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with start_socks_proxy() as place:
         error = fault(open_with(url, 'proxy = "p"', before=tables(f"socks5h://{place}")), url)
@@ -170,7 +170,7 @@ def test_proxy_urls_are_completed_and_encoded(entry: str, url: str) -> None:
     assert proxy_url(entry) == url
 
 
-def test_a_proxy_password_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_proxy_password_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_PASSWORD", raising=False)
     with pytest.raises(UsageError, match="NO_SUCH_PASSWORD is not set"):
         proxy_url(ProxyTable(url="http://h:1", user="u", password=Secret("env", "NO_SUCH_PASSWORD")))
@@ -190,7 +190,7 @@ def pem_files(authority: Authority, folder: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-def test_a_login_goes_on_with_the_pools_next_proxy_and_stays_there(site: Site, open_with: OpenSession) -> None:
+def test_a_login_uses_the_pools_next_proxy_and_stays_with_it(site: Site, open_with: OpenSession) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     with start_http_proxy("me:secret") as place:
         before = f'[proxies]\np = ["{dead}", "http://me:secret@{place}"]'
@@ -205,7 +205,7 @@ def test_a_login_goes_on_with_the_pools_next_proxy_and_stays_there(site: Site, o
     assert site.logins == 1
 
 
-def test_many_that_meet_one_dead_proxy_rest_only_that_one(open_with: OpenSession, tmp_path: Path) -> None:
+def test_threads_that_report_one_dead_proxy_rest_only_that_one(open_with: OpenSession, tmp_path: Path) -> None:
     session = open_with("http://127.0.0.1/", 'proxy = "p"',
                         before='[proxies]\np = ["http://a:1", "http://b:1", "http://c:1"]')
     assert [session.change_proxy("http://a:1") for _ in range(5)] == [True] * 5
@@ -213,7 +213,7 @@ def test_many_that_meet_one_dead_proxy_rest_only_that_one(open_with: OpenSession
     assert not open_with("http://127.0.0.1/").change_proxy(None)
 
 
-def test_a_pool_that_is_down_ends_in_its_last_error(site: Site, open_with: OpenSession, tmp_path: Path) -> None:
+def test_a_pool_without_a_working_proxy_raises_its_last_error(site: Site, open_with: OpenSession, tmp_path: Path) -> None:
     urls = [f"http://u:geheim@127.0.0.1:{free_port()}" for _ in range(3)]
     session = open_with(site.url, 'proxy = "p"', before=f"[proxies]\np = {json.dumps(urls)}",
                         login=f'url = "{site.url}/login"')
@@ -248,7 +248,7 @@ def test_a_proxy_that_fails_rests_longer_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"current": 1, "health": {"x": 3}}'])
-def test_a_pools_file_that_is_damaged_costs_a_try(tmp_path: Path, text: str) -> None:
+def test_a_damaged_pool_file_is_ignored(tmp_path: Path, text: str) -> None:
     file = tmp_path / "s.proxy"
     file.write_text(text)
     assert ProxyPool(("http://a:1", "http://b:1"), file).choose(0) == "http://a:1"

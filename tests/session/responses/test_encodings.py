@@ -1,4 +1,4 @@
-"""The encoding of a page is told as browsers tell it, whichever part of the program reads the page."""
+"""The encoding of a page is determined as in browsers, in all parts of the program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_labels_of_the_encoding_standard_are_known(label: str, encoding: str, te
 
 
 @pytest.mark.parametrize("label", NO_LABELS)
-def test_any_other_label_counts_as_none_and_the_next_source_tells(label: str) -> None:
+def test_an_unknown_label_is_ignored_and_the_next_source_counts(label: str) -> None:
     german, header = page("Größe").encode(), f"text/html; charset={label}"
     assert page_encoding(german, header) == "utf-8"
     assert page_encoding(page("цена", "<meta charset=windows-1251>").encode("cp1251"), header) == "cp1251"
@@ -52,13 +52,13 @@ def test_any_other_label_counts_as_none_and_the_next_source_tells(label: str) ->
     ("", b"<meta charset=utf-16>", "utf-8"), ("", b"<meta charset=x-user-defined>", "cp1252"),
     ("text/html", b"plain", "cp1252"), ("application/json", b"{}", "utf-8"), ("", "价格".encode(), "utf-8"), ("", b"\xff\xfe\xfd" * 9, None),
     ("", b"<meta " * 20_000, "utf-8"), ("", b"<!--" * 20_000, "utf-8")])
-def test_mark_then_header_then_declaration_then_detection(content_type: str, body: bytes, encoding: str | None) -> None:
+def test_a_mark_comes_before_the_header_a_declaration_and_detection(content_type: str, body: bytes, encoding: str | None) -> None:
     found = page_encoding(body, content_type)
     assert codecs.lookup(found)
     assert encoding in (found, None)
 
 
-def test_the_settings_win_over_all_but_a_mark_and_may_use_the_names_of_python() -> None:
+def test_the_settings_override_all_but_a_mark_and_may_use_pythons_names() -> None:
     assert page_encoding(b"<meta charset=gbk>", "text/html; charset=koi8-r", "utf_8") == "utf-8"
     assert page_encoding(codecs.BOM_UTF8, "", "gbk") == "utf-8"
     assert (codec("latin_1"), codec("cp850"), codec("zlib"), codec("utf-7")) == ("cp1252", "cp850", None, None)

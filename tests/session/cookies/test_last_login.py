@@ -1,4 +1,4 @@
-"""Which cookies carry a login, when they end, and the mail that says so in time."""
+"""The cookies of the last login, their expiry, and the mail that announces it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def walled(*cookies: str) -> dict[str, object]:
     (["sid=1; Max-Age=36000; HttpOnly", "seen=1; Max-Age=60"], "", {"sid": 10, "before": 2}),
     (["sid=1; HttpOnly", "remember=1; Max-Age=36000"], "", {"before": 2}),
     (["sid=1; HttpOnly", "remember=1; Max-Age=36000"], 'login_cookies = ["remember"]', {"remember": 10})])
-def test_the_cookies_of_a_login_are_those_that_came_with_it(open_with: OpenSession, cookies: list[str], spider: str,
+def test_the_cookies_of_a_login_are_those_that_it_set(open_with: OpenSession, cookies: list[str], spider: str,
                                                             expected: dict[str, int]) -> None:
     with PageSite(walled(*cookies)) as site:  # type: ignore[arg-type]
         session = open_with(site.url, spider, login=f'url = "{site.url}/login"')
@@ -62,7 +62,7 @@ def test_the_cookies_of_a_login_are_those_that_came_with_it(open_with: OpenSessi
         assert ends(open_with(site.url, spider, login=f'url = "{site.url}/login"')) == expected
 
 
-def test_of_cookies_brought_in_those_of_the_spiders_hosts_count(open_with: OpenSession, tmp_path: Path) -> None:
+def test_of_imported_cookies_those_of_the_spiders_hosts_count(open_with: OpenSession, tmp_path: Path) -> None:
     later = int(NOW.timestamp()) + 36000
     exported = [
         {"name": "sid", "value": "1", "domain": ".shop.example", "httpOnly": True, "expirationDate": later},
@@ -80,7 +80,7 @@ def test_of_cookies_brought_in_those_of_the_spiders_hosts_count(open_with: OpenS
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[]", '{"at": "x", "brought_in": true, "cookies": 3}'])
-def test_a_damaged_note_of_the_way_in_costs_a_warning_only(open_with: OpenSession, tmp_path: Path, damaged: str) -> None:
+def test_a_damaged_record_of_the_last_login_loses_only_the_warning(open_with: OpenSession, tmp_path: Path, damaged: str) -> None:
     session = open_with("https://www.shop.example/")
     assert session.login_cookies() is None
     (tmp_path / "var/jars").mkdir(parents=True)
@@ -112,7 +112,7 @@ def ending(tmp_path: Path) -> Ending:
     return Ending(open_store(tmp_path / "var"), load(tmp_path / "settings.toml"))
 
 
-def test_the_end_of_a_login_is_told_once_three_days_ahead_and_once_when_it_is_made_anew(ending: Ending) -> None:
+def test_the_expiry_of_a_login_is_announced_once_and_its_renewal_once(ending: Ending) -> None:
     day = timedelta(days=1)
     ending.login(NOW, 14 * day, 30 * day)
     assert ending.told(NOW + 10.9 * day) is None
@@ -126,14 +126,14 @@ def test_the_end_of_a_login_is_told_once_three_days_ahead_and_once_when_it_is_ma
     assert ending.told(NOW + 32.1 * day) == "[alert] the login of s expires soon"
 
 
-def test_a_cookie_that_its_site_renews_is_not_told(ending: Ending) -> None:
+def test_a_cookie_that_its_site_renews_is_not_announced(ending: Ending) -> None:
     day = timedelta(days=1)
     for number in range(30):
         ending.login(NOW, (14 + number) * day, now=NOW + number * day)
         assert ending.told(NOW + number * day) is None
 
 
-def test_a_login_that_never_lasts_long_is_no_news_but_cookies_brought_in_are(ending: Ending) -> None:
+def test_a_login_of_short_duration_is_not_announced_but_imported_cookies_are(ending: Ending) -> None:
     hour = timedelta(hours=1)
     for number in range(5):
         ending.login(NOW + number * 8 * hour, 12 * hour)
@@ -142,7 +142,7 @@ def test_a_login_that_never_lasts_long_is_no_news_but_cookies_brought_in_are(end
     assert ending.told(NOW + 50 * hour) == "[alert] the login of s expires soon"
 
 
-def test_a_service_mails_that_the_cookies_brought_in_end_soon(program: Program) -> None:
+def test_a_service_mails_that_imported_cookies_expire_soon(program: Program) -> None:
     jar = Jar(program.folder / "cookies.txt")
     ends_at = int(time.time()) + 86400
     cookie = make_cookie(domain="127.0.0.1", name="session", value="geheim", expires_s=ends_at, http_only=True)

@@ -1,4 +1,4 @@
-"""A connection that is kept for the next request may be closed by the other end at the very moment it is used."""
+"""Kept-alive connections that the server closes at the moment of the next request."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def client_of(open_with: OpenSession, server: str, proxied: bool) -> Iterator[tu
 
 
 @pytest.mark.parametrize("proxied", [False, True])
-def test_what_may_be_sent_twice_is_sent_again(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
+def test_a_repeatable_request_is_sent_again(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
     with client_of(open_with, site.url, proxied) as (client, url):
         for method in ("GET", "GET", "PUT"):
             assert fetch(client, method, url, max_bytes=99, timeout_s=5).body == b"ok"
@@ -57,7 +57,7 @@ def test_what_may_be_sent_twice_is_sent_again(site: OneAnswer, open_with: OpenSe
 
 
 @pytest.mark.parametrize("proxied", [False, True])
-def test_what_may_not_be_sent_twice_begins_with_a_new_connection(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
+def test_a_request_that_is_not_repeatable_uses_a_new_connection(site: OneAnswer, open_with: OpenSession, proxied: bool) -> None:
     with client_of(open_with, site.url, proxied) as (client, url):
         for method in ("GET", "POST", "POST"):
             assert fetch(client, method, url, max_bytes=99, timeout_s=5).body == b"ok"
@@ -65,7 +65,7 @@ def test_what_may_not_be_sent_twice_begins_with_a_new_connection(site: OneAnswer
 
 
 @pytest.mark.parametrize("proxied", [False, True])
-def test_who_hangs_up_on_a_new_connection_is_told_of_at_once(open_with: OpenSession, proxied: bool) -> None:
+def test_a_new_connection_that_is_closed_is_reported_at_once(open_with: OpenSession, proxied: bool) -> None:
     asked: list[None] = []
     with start_raw(lambda connection, stopping: asked.append(None)) as server, \
             client_of(open_with, server, proxied) as (client, url), \

@@ -1,4 +1,4 @@
-"""HTTP authentication: the examples of its RFCs, the challenges of real servers, and where credentials may go."""
+"""HTTP authentication: the examples of the RFCs, challenges of real servers, and the origins that get credentials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def auth_of(monkeypatch: pytest.MonkeyPatch, kind: str = "digest", password: str
 @pytest.mark.parametrize(("algorithm", "response"), [
     ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
     ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1")])
-def test_the_example_of_rfc_7616_is_answered(algorithm: str, response: str) -> None:
+def test_the_example_of_rfc_7616(algorithm: str, response: str) -> None:
     challenge = Challenge("digest", {
         "realm": "http-auth@example.org", "qop": "auth, auth-int", "algorithm": algorithm,
         "nonce": "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", "opaque": "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"})
@@ -36,7 +36,7 @@ def test_the_example_of_rfc_7616_is_answered(algorithm: str, response: str) -> N
     assert 'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"' in header
 
 
-def test_the_example_of_rfc_7616_with_a_hashed_name_is_answered() -> None:
+def test_the_example_of_rfc_7616_with_a_hashed_name() -> None:
     challenge = Challenge("digest", {
         "realm": "api@example.org", "qop": "auth", "algorithm": "SHA-512-256", "charset": "UTF-8", "userhash": "true",
         "nonce": "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK"})
@@ -48,7 +48,7 @@ def test_the_example_of_rfc_7616_with_a_hashed_name_is_answered() -> None:
     assert header.endswith("userhash=true")
 
 
-def test_the_example_of_rfc_2617_without_qop_is_answered() -> None:
+def test_the_example_of_rfc_2617_without_qop() -> None:
     challenge = Challenge("digest", {"realm": "testrealm@host.com", "nonce": "dcd98b7102dd2f0e8b11d0f600bfb0c093"})
     header = digest(("Mufasa", "Circle Of Life"), challenge, "GET", "http://a.example/dir/index.html", uses=1, cnonce="x")
     assert 'response="670fd8c2df070c60b045671b8b24ff02"' in header
@@ -62,7 +62,7 @@ def test_the_example_of_rfc_2617_without_qop_is_answered() -> None:
     ("Negotiate, NTLM, Basic realm=\"q\\\"q\"", [("negotiate", {}), ("ntlm", {}), ("basic", {"realm": 'q"q'})]),
     ("Negotiate YII=, Bearer", [("negotiate", {}), ("bearer", {})]), ("DIGEST Nonce = \"n\" ,realm=r", [
         ("digest", {"nonce": "n", "realm": "r"})]), ("", []), ("===", [])])
-def test_challenges_are_told_apart(header: str, found: list[tuple[str, dict[str, str]]]) -> None:
+def test_several_challenges_in_a_header_are_separated(header: str, found: list[tuple[str, dict[str, str]]]) -> None:
     assert [(challenge.scheme, challenge.params) for challenge in challenges_in(header)] == found
 
 
@@ -88,7 +88,7 @@ def test_a_nonce_is_used_again_and_renewed_when_it_is_stale(monkeypatch: pytest.
     assert not auth.take(['Digest realm="r", nonce="four", stale=true'], sent=True, tries=3)
 
 
-def test_a_fresh_nonce_that_is_not_accepted_means_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_nonce_that_is_not_accepted_means_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
     auth = auth_of(monkeypatch)
     assert auth.take(['Digest realm="r", nonce="one"'], sent=False, tries=1)
     assert not auth.take(['Digest realm="r", nonce="two"'], sent=True, tries=2)
@@ -99,18 +99,18 @@ def test_a_fresh_nonce_that_is_not_accepted_means_a_wrong_password(monkeypatch: 
 @pytest.mark.parametrize("offered", [
     'Digest realm="r"', 'Digest nonce="n"', 'Digest realm="r", nonce="n", qop="auth-int"', "Basic realm=r",
     'Digest realm="r", nonce="n", algorithm=SHA-3', "", 'Digest realm="r", nonce="a\rb"'])
-def test_what_cannot_be_answered_is_not(monkeypatch: pytest.MonkeyPatch, offered: str) -> None:
+def test_an_unsupported_challenge_is_not_answered(monkeypatch: pytest.MonkeyPatch, offered: str) -> None:
     assert not auth_of(monkeypatch).take([offered], sent=False, tries=1)
 
 
-def test_of_several_challenges_the_first_that_is_known_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_supported_challenge_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     auth = auth_of(monkeypatch)
     assert auth.take(['Digest realm="r", nonce="n", algorithm=SHA-3', 'Digest realm="r", nonce="m", algorithm=SHA-256-sess',
                       'Digest realm="r", nonce="l", algorithm=MD5'], sent=False, tries=1)
     assert "algorithm=SHA-256-sess" in auth.header("GET", URL)
 
 
-def test_another_scheme_than_the_configured_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_scheme_than_the_configured_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "asks for basic or negotiate authentication, not digest; correct auth.type" in str(
         auth_of(monkeypatch).refused(URL, ["Negotiate", 'Basic realm="r"']))
 

@@ -1,4 +1,4 @@
-"""Mistakes in what a session is told: each is said with its place and its fix, and no secret is repeated."""
+"""Mistakes in the settings of a session: each is reported with its place and fix, and without secrets."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def prepared(**table: Any) -> PreparedStart:
     ({"a": "", "b": []}, "http://a.example/p?old=1"),
     ({"a": ["1", "", "2"], "b": 3, "c": True, "d": 1.5}, "http://a.example/p?old=1&a=1&a=2&b=3&c=true&d=1.5"),
     ([["a", "1"], ["b", "x y"], ["a", "&"]], "http://a.example/p?old=1&a=1&b=x+y&a=%26")])
-def test_params_join_the_query(params: Any, url: str) -> None:
+def test_params_are_added_to_the_query(params: Any, url: str) -> None:
     assert prepared(params=params).url == url
 
 
@@ -36,7 +36,7 @@ def test_params_and_forms_are_sent_in_the_tables_encoding() -> None:
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=5), st.text(min_size=1, max_size=8)), max_size=6))
-def test_any_pairs_come_out_as_they_went_in(pairs: list[tuple[str, str]]) -> None:
+def test_any_pairs_are_encoded_without_loss(pairs: list[tuple[str, str]]) -> None:
     start = prepared(url="http://a.example/", params=pairs, form=pairs)
     assert parse_qsl(urlsplit(start.url).query, keep_blank_values=True) == pairs
     assert parse_qsl(start.body.decode(), keep_blank_values=True) == pairs
@@ -71,7 +71,7 @@ def test_credentials_in_the_url_become_a_header() -> None:
     assert start.headers == (("Authorization", "Basic bWU6cEBzcw=="),)
 
 
-def test_nothing_secret_is_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repr_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "geheim")
     secret = Secret("env", "API_TOKEN")
     start = prepared(headers={"X": secret}, cookies={"c": secret}, body="geheim",
@@ -90,6 +90,6 @@ def test_a_line_break_in_a_secret_is_refused(monkeypatch: pytest.MonkeyPatch, pl
     assert "geheim" not in str(caught.value)
 
 
-def test_a_body_its_encoding_lacks_is_told() -> None:
+def test_a_body_that_its_encoding_cannot_represent_is_reported() -> None:
     with pytest.raises(UsageError, match="characters that ascii lacks"):
         prepared(body="中", encoding="ascii")

@@ -1,4 +1,4 @@
-"""robots.txt is read as RFC 9309 has it, and as Google's parser does where the RFC leaves it open."""
+"""robots.txt is parsed by RFC 9309, and as in Google's parser where the RFC leaves room."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 
 from pipeline.session.politeness.robots_rules import RobotsRules
 
-CASES = json.loads((Path(__file__).parent.parent / "data" / "robots-google.json").read_text())["cases"]
+CASES = json.loads((Path(__file__).parents[2] / "data" / "robots-google.json").read_text())["cases"]
 # Google compares octets as they are written; RFC 9309, 2.2.2, compares them as they are meant.
 AGAINST_THE_RFC = [("ID_Encoding", "http://foo.bar/foo/bar/ツ"), ("ID_Encoding", "http://foo.bar/foo/bar/baz")]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if (case["test"], case["url_latin1"]) not in AGAINST_THE_RFC],
                          ids=lambda case: f"{case['test']} {case['agent']} {case['url_latin1']}")
-def test_the_suite_of_google(case: dict[str, str]) -> None:
+def test_a_case_of_googles_parser(case: dict[str, str]) -> None:
     assert RobotsRules(case["robots_latin1"].encode(), case["agent"]).allows(case["url_latin1"]) == case["allowed"]
 
 
-def test_139_of_the_142_cases_are_as_google_has_them() -> None:
+def test_139_of_the_142_cases_of_googles_parser_agree() -> None:
     right = [case for case in CASES if RobotsRules(case["robots_latin1"].encode(), case["agent"]).allows(
         case["url_latin1"]) == case["allowed"]]
     assert (len(CASES), len(right)) == (142, 139)
@@ -33,13 +33,13 @@ def allows(text: str | bytes, path: str) -> bool:
 
 @pytest.mark.parametrize("agent", [
     "crawl-to-inbox", "Crawl-To-Inbox", "crawl-to-inbox BAR", "crawl-to-inbox/1.0", "  crawl-to-inbox  # us", "crawl-to-inbox*"])
-def test_an_agent_line_names_us_by_the_product_token_it_begins_with(agent: str) -> None:
+def test_an_agent_line_matches_by_its_product_token(agent: str) -> None:
     assert not allows(f"User-agent: {agent}\nDisallow: /x\n\nUser-agent: *\nDisallow: /y", "/x")
     assert allows(f"User-agent: {agent}\nDisallow: /x\n\nUser-agent: *\nDisallow: /y", "/y")
 
 
 @pytest.mark.parametrize("agent", ["crawl-to", "inbox", "crawl-to-inboxes", "*bot", ""])
-def test_another_agent_does_not_name_us(agent: str) -> None:
+def test_another_agent_does_not_match(agent: str) -> None:
     assert allows(f"User-agent: {agent}\nDisallow: /x\n\nUser-agent: *\nDisallow: /y", "/x")
     assert not allows(f"User-agent: {agent}\nDisallow: /x\n\nUser-agent: *\nDisallow: /y", "/y")
 
@@ -50,7 +50,7 @@ def test_another_agent_does_not_name_us(agent: str) -> None:
     b"User-agent: a\nUser-agent: *\nDisallow: /x", b"User-agent: a\nfoo: bar\n\nSitemap: /s\nUser-agent: *\nDisallow: /x",
     b"User-agent: *\n\xff\xfe: \x00\nDisallow: /x", b"User-agent: * # all\nDisallow: /x # secret", b"User-agent: *\n\nDisallow: /x",
     b"User-agent: *\nDisallow: /y\n\nUser-agent: *\nDisallow: /x", b"\nUser-agent: *\nhost: h\nNoindex: /z\nDisallow: /x"])
-def test_a_file_is_read_however_it_is_written(body: bytes) -> None:
+def test_unusual_files_are_parsed(body: bytes) -> None:
     assert not allows(body, "/x/y")
     assert allows(body, "/z")
 
@@ -62,11 +62,11 @@ def test_a_file_is_read_however_it_is_written(body: bytes) -> None:
     ("/a*b*c", "/abc", True), ("/a*b*c", "/acb", False), ("/a*a$", "/a", False), ("/a*a$", "/aa", True), ("/a$", "/a?x", False),
     ("/a$b", "/a", False), ("/a$b", "/a$b", True), ("/**x", "/yx", True), ("/?q", "?q=1", True), ("/$", "/", True), ("/$", "", True),
     ("x", "/x", False), ("/?*a=", "/?b&a=1", True), ("/a?$", "/a?", True)])
-def test_patterns_match_paths_octet_by_octet(pattern: str, path: str, matches: bool) -> None:
+def test_patterns_match_paths_byte_by_byte(pattern: str, path: str, matches: bool) -> None:
     assert allows(f"User-agent: *\nDisallow: {pattern}", path) is not matches
 
 
-def test_of_two_rules_the_longer_wins_and_of_equals_the_one_that_allows() -> None:
+def test_the_longer_rule_wins_and_of_equals_the_one_that_allows() -> None:
     rules = "User-agent: *\nDisallow: /a\nAllow: /a/b\nDisallow: /a/b/c$\nDisallow: /same\nAllow: /same"
     assert [allows(rules, path) for path in ("/a", "/a/b/x", "/a/b/c", "/same")] == [False, True, False, True]
 
@@ -76,11 +76,11 @@ def test_of_two_rules_the_longer_wins_and_of_equals_the_one_that_allows() -> Non
     ("User-agent: *\nCrawl-delay: 2\nUser-agent: crawl-to-inbox\nDisallow:", None), ("User-agent: *\nCrawl-delay: soon", None),
     ("User-agent: *\nCrawl-delay: nan", None), ("User-agent: *\nCrawl-delay: -1", None), ("User-agent: *\nCrawl-delay: inf", None),
     ("User-agent: x\nCrawl-delay: 9\n\nUser-agent: *\nCrawl-delay: 1", 1), ("", None)])
-def test_a_crawl_delay_is_that_of_our_group(text: str, delay_s: float | None) -> None:
+def test_the_crawl_delay_is_that_of_the_matching_group(text: str, delay_s: float | None) -> None:
     assert RobotsRules(text.encode(), "crawl-to-inbox").delay_s == delay_s
 
 
-def test_hostile_rules_take_little_time() -> None:
+def test_hostile_rules_are_matched_in_little_time() -> None:
     begun = time.monotonic()
     for pattern in ("/" + "*a" * 50_000, "/" + "a*" * 50_000, "/" + "%" * 100_000, "/" + "$" * 100_000):
         allows(f"User-agent: *\nDisallow: {pattern}", "/" + "a" * 8000)

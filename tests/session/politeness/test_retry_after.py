@@ -1,4 +1,4 @@
-"""Retry-After, as servers write it."""
+"""Parsing of Retry-After."""
 
 from __future__ import annotations
 

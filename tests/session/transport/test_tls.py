@@ -27,7 +27,7 @@ def fault(session: Session, url: str) -> PipelineError:
     return translate(caught.value, url, session.proxy)
 
 
-def test_a_sites_own_authority_is_trusted_when_named(authority: Authority, open_with: OpenSession) -> None:
+def test_a_sites_own_authority_is_trusted_when_ca_file_names_it(authority: Authority, open_with: OpenSession) -> None:
     with start_site(context(authority.issue())) as site:
         with open_with(site.url, f'ca_file = "{authority.ca_file}"').client() as client:
             assert client.get(site.url).ok
@@ -36,7 +36,7 @@ def test_a_sites_own_authority_is_trusted_when_named(authority: Authority, open_
                               "if the site has its own authority, name its certificate in ca_file")
 
 
-def test_an_expired_certificate_is_told(authority: Authority, open_with: OpenSession) -> None:
+def test_an_expired_certificate_is_reported(authority: Authority, open_with: OpenSession) -> None:
     with start_site(context(authority.issue(expired=True))) as site:
         session = open_with(site.url, f'ca_file = "{authority.ca_file}"', login=f'url = "{site.url}/login"')
         with pytest.raises(TlsError) as caught:
@@ -48,14 +48,14 @@ def test_an_expired_certificate_is_told(authority: Authority, open_with: OpenSes
         assert site.log == []
 
 
-def test_another_hosts_certificate_is_told(authority: Authority, open_with: OpenSession) -> None:
+def test_another_hosts_certificate_is_reported(authority: Authority, open_with: OpenSession) -> None:
     with start_site(context(authority.issue(host="other.example"))) as site:
         error = fault(open_with(site.url, f'ca_file = "{authority.ca_file}"'), site.url)
         assert "IP address mismatch" in str(error)
         assert "the certificate is another host's" in str(error)
 
 
-def test_only_the_named_host_goes_unverified(authority: Authority, open_with: OpenSession) -> None:
+def test_only_the_named_host_is_unverified(authority: Authority, open_with: OpenSession) -> None:
     with start_site(context(authority.issue(host="other.example"))) as site:
         session = open_with(site.url, "insecure_tls = true")
         with session.client() as client:
@@ -66,7 +66,7 @@ def test_only_the_named_host_goes_unverified(authority: Authority, open_with: Op
         assert session.ssl_context("localhost").verify_mode is ssl.CERT_REQUIRED
 
 
-def test_hosts_that_go_unverified_can_be_named(authority: Authority, open_with: OpenSession) -> None:
+def test_unverified_hosts_can_be_named(authority: Authority, open_with: OpenSession) -> None:
     with start_site(context(authority.issue(host="other.example"))) as site:
         named = open_with(site.url, 'insecure_tls = ["localhost"]')
         assert isinstance(fault(named, site.url), TlsError)  # a start is none of them
@@ -74,12 +74,12 @@ def test_hosts_that_go_unverified_can_be_named(authority: Authority, open_with: 
             assert client.get(site.url.replace("127.0.0.1", "localhost")).ok
 
 
-def test_plain_http_on_a_tls_port_is_told(site: Site, open_with: OpenSession) -> None:
+def test_plain_http_on_a_tls_port_is_reported(site: Site, open_with: OpenSession) -> None:
     url = site.url.replace("http:", "https:")
     assert "does not speak TLS on that port" in str(fault(open_with(url), url))
 
 
-def test_a_ca_file_that_is_none_is_told(tmp_path: Path, open_with: OpenSession) -> None:
+def test_an_invalid_ca_file_is_reported(tmp_path: Path, open_with: OpenSession) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
     with pytest.raises(UsageError, match="no PEM certificates in it"):
         open_with("https://127.0.0.1/", 'ca_file = "empty.pem"').ssl_context()
@@ -92,7 +92,7 @@ def test_a_ca_file_that_is_none_is_told(tmp_path: Path, open_with: OpenSession) 
      "http://127.0.0.1:{port}/?token=•••: cannot be connected to: Connection refused", True),
     ("http://no-such-host.invalid/", "the host's name is not known", True),
     ("ftp://127.0.0.1/", "leads to an address that cannot be fetched", False)])
-def test_a_site_that_is_not_reached_is_told_without_credentials(open_with: OpenSession, url: str, words: str,
+def test_the_error_of_an_unavailable_site_has_no_credentials(open_with: OpenSession, url: str, words: str,
                                                                retry: bool) -> None:
     port = free_port()
     error = fault(open_with(f"http://127.0.0.1:{port}"), url.format(port=port))
@@ -101,7 +101,7 @@ def test_a_site_that_is_not_reached_is_told_without_credentials(open_with: OpenS
     assert error.retry is retry
 
 
-def test_a_redirect_to_another_scheme_is_told(site: Site, open_with: OpenSession) -> None:
+def test_a_redirect_to_another_scheme_is_reported(site: Site, open_with: OpenSession) -> None:
     error = fault(open_with(site.url), f"{site.url}/redirect?to=file:///etc/passwd")
     assert "only http and https URLs are fetched" in str(error)
 
