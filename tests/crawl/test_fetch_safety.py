@@ -83,7 +83,7 @@ class Wide(scrapy.Spider):
 @pytest.mark.parametrize("way", ["redirect", "link"])
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "localhost", "NAME"])
 def test_a_site_cannot_send_a_crawl_to_services_of_this_machine(crawls: Crawls, site: PageSite, way: str, name: str) -> None:
-    if name == "NAME":  # one that says nothing of the address it leads to
+    if name == "NAME":  # a host name that does not show its address
         name = socket.gethostname()
         if is_public(socket.gethostbyname(name)):
             pytest.skip("this machine's own name leads to a public address")
@@ -182,7 +182,7 @@ def test_a_decompression_bomb_of_each_coding_takes_less_than_50_mb(bombs: Path, 
     done = subprocess.run([sys.executable, "-c", BOMB, way, str(bombs), str(Path(__file__).parents[2]), *kinds],
                           capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    grown = dict(line.split() for line in done.stdout.splitlines())  # the most up to then
+    grown = dict(line.split() for line in done.stdout.splitlines())  # the peak so far
     assert set(grown) == set(kinds)
     assert all(int(megabytes) <= 4 + 50 for megabytes in grown.values()), grown
 

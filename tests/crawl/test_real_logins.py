@@ -125,6 +125,6 @@ def test_a_crawl_logs_in_again_when_the_login_expires(crawls: Crawls, known: Cal
             """))
         run = crawls.run()
     assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 0), run.error
-    assert len(app.application.posts) == 2  # one login at the start, one when it was over
+    assert len(app.application.posts) == 2  # one login at the start, one after it expired
     assert len(crawls.items()) >= app.count
     assert not any(app.wall in item["text"].lower() for item in crawls.items().values())

@@ -25,7 +25,7 @@ def test_refused_pages_are_counted_and_their_items_are_not_gone(crawls: Crawls, 
     place = site.url.partition("://")[2]
     crawls.write(SETTINGS.format(url=site.url))
     first = crawls.run()
-    assert (first.outcome, first.complete) == (Outcome.SUCCEEDED, True)  # no pass was ever given it
+    assert (first.outcome, first.complete) == (Outcome.SUCCEEDED, True)  # no earlier pass had this page
     assert f"1 page refused: 403 from {place}" in first.error
     site.pages |= {"/1": Answer("no", status), "/2": Answer("no", status)}
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_refused_page_is_recognised_under_the_url_of_another_session(crawls: C
     else:
         assert run.complete
         return
-    if "visit" not in link:  # of a name that tells nothing, the same URL refused once more is what it seems
+    if "visit" not in link:  # with an unknown parameter, only the same URL is recognised
         assert not crawls.run().complete
     site.pages = pages("c3", refused="2")
     assert not crawls.run().complete

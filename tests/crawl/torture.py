@@ -83,7 +83,7 @@ class Site:
         return Answer(f"<h1>{page}</h1>" + "".join(f"<p><b>{key}</b><i>{value}</i></p>" for key, value in found.items()))
 
     def change(self) -> None:
-        """Items come, change and go; one always stays, since a site of nothing is suspect."""
+        """Add, change and remove items. One item always stays, since a site without items makes a run suspect."""
         with self._lock:
             self.state = {page: {f"{page}-{n}": str(self._dice.randrange(3)) for n in range(KEYS_A_PAGE) if self._dice.random() < 0.7}
                           for page in range(PAGES)}
@@ -119,7 +119,7 @@ class History:
                 self._check(store)
 
     async def _run(self, store: Store, settings: Settings, fate: str) -> Run:
-        """One run through to its end, whatever that is."""
+        """One run, until it ends in any way."""
         self.site.down = {self._dice.randrange(1, PAGES)} if fate == "failed" else set()
         now = datetime.now(UTC)
         runs.claim_slot(store, "s", f"slot {next(self._slots)}", due_at=now, reason="manual", now=now)

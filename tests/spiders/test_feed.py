@@ -80,7 +80,7 @@ def test_real_feeds_are_read() -> None:
         assert all(entry.item["title"] or entry.item["summary"] for entry in entries), path
         assert all(str(entry.item["url"]).startswith("http") for entry in entries if entry.item["url"] is not None), path
         has_links = all(entry.item["url"] is not None for entry in entries)
-        assert has_links or "sample-from-rssboard" in path.name, path  # of which two entries have none
+        assert has_links or "sample-from-rssboard" in path.name, path  # two of its entries have no link
         assert len({entry.item["id"] for entry in entries}) == len(entries), path  # some have no ids and share links
 
 

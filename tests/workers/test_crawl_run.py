@@ -22,7 +22,7 @@ def test_a_run_stopped_by_quiet_hours_continues_after_them(crawls: Crawls, site:
     def page(asked: Asked) -> Answer:
         number = int(asked.path[1:])
         if number == 2:
-            begun.wait(20)  # until the hours begin
+            begun.wait(20)  # until the quiet hours begin
         return Answer(f"<p>{number}</p><a href=/{number + 1}>next</a>" if number < 5 else "<p>5</p>")
     site.pages = {f"/{number}": page for number in range(6)}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nrobots = false\nquiet = ["22:00-06:00"]'
@@ -44,7 +44,7 @@ def test_a_run_stopped_by_quiet_hours_continues_after_them(crawls: Crawls, site:
     assert (second.id, second.outcome, second.complete) == (waiting.id, Outcome.SUCCEEDED, True)
     assert sorted(item["x"] for item in crawls.items().values()) == list("012345")
     asked = site.paths()
-    assert len(asked) - len(set(asked)) <= 1  # the page under way
+    assert len(asked) - len(set(asked)) <= 1  # the page that was in flight
 
 
 def test_a_retry_after_longer_than_patience_is_stored_for_every_later_run(crawls: Crawls, site: PageSite) -> None:

@@ -87,7 +87,7 @@ def test_the_files_wait_for_the_next_run_when_the_new_login_fails(crawls: Crawls
     expire_once_at(walled, "/f/5.pdf")
     walled.closed = True
 
-    def login(asked: Asked) -> Answer:  # the first is made, the next refused
+    def login(asked: Asked) -> Answer:  # the first login succeeds, the next is refused
         walled.closed = walled.logins > 0
         return walled.login(asked)
     site.pages["/login"] = login
@@ -125,7 +125,7 @@ def test_a_file_that_is_missing_or_a_page_for_members_too_counts_as_it_is(crawls
     assert (run.outcome, run.progress.downloads, run.progress.downloads_failed) == (Outcome.SUCCEEDED, FILES - 1, 1)
     assert walled.logins == 1
     assert [asked.path for asked in site.asked].count("/f/3.pdf") == 1
-    assert [asked.path for asked in site.asked].count("/in") <= 5  # few looks at the check page, whatever came
+    assert [asked.path for asked in site.asked].count("/in") <= 5  # the check page is fetched a few times only
 
 
 def test_a_file_whose_link_logs_out_is_named_in_the_error(crawls: Crawls, site: PageSite) -> None:

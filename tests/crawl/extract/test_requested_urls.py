@@ -111,7 +111,7 @@ def test_a_redirect_is_followed_as_browsers_follow_it_or_its_page_fails(crawls: 
     assert reached == sorted(["/%C3%A9?%C3%A9", "/%E9?%E9", "/back?x=%27%7e|", "/rel", "/b"])
     for query in ("q=1", ""):
         assert [path for path in site.paths() if path.startswith("/4")].count(f"/4?{query}" if query else "/4")
-    assert run.progress.pages_failed == 10  # five that are not found, five that lead nowhere
+    assert run.progress.pages_failed == 10  # five are not found, five have no valid target
     assert run.progress.downloads_failed == 10
 
 

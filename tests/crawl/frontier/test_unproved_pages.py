@@ -91,7 +91,7 @@ def test_a_watched_page_that_becomes_a_login_page_has_not_changed(crawls: Crawls
     expire_once_at(walled, "/")
     run = crawls.run()
     assert (run.complete, run.progress.changed, run.progress.unchanged, walled.logins) == (True, 0, 1, 2)
-    walled.expire()  # and where it is over for good
+    walled.expire()  # and once more, when no new login is possible
     walled.closed = True
     run = crawls.perform()
     assert (run.outcome, run.progress.changed) == (Outcome.FAILED, 0)
@@ -112,7 +112,7 @@ def test_a_page_that_ends_the_session_is_named_in_the_error(crawls: Crawls, site
     assert {change.kind for change in items.changes(crawls.store, "s")} <= {ChangeKind.NEW}
     assert "bye" not in texts(crawls)
     crawls.write(settings(site, 'deny = ["/p/4"]'))
-    assert "start" in texts(crawls)  # what was proved on the way stays
+    assert "start" in texts(crawls)  # pages proved before are stored
 
 
 def test_a_killed_run_leaves_no_page_that_was_not_proved(crawls: Crawls, site: PageSite) -> None:
@@ -176,7 +176,7 @@ def test_expired_imported_cookies_end_the_run_without_changes(crawls: Crawls, si
     run = crawls.perform()
     assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), run.error
     expire_once_at(walled, where)
-    for _ in range(2):  # in mid-run, and then at once
+    for _ in range(2):  # expired during the run, then from the start
         run = crawls.perform()
         assert (run.outcome, run.complete, run.progress.gone, run.progress.new) == (Outcome.FAILED, False, 0, 0)
         assert "the imported cookies no longer pass login.check" in run.error

@@ -16,7 +16,7 @@ BASIC = "Basic bWU6Z2VoZWlt"  # me:geheim
 
 
 class DigestGuard:
-    """Lets in who answers its challenge (RFC 7616, qop=auth). A nonce serves `uses` requests, each count once."""
+    """Accepts correct answers to its challenge (RFC 7616, qop=auth). A nonce is valid for `uses` requests, each count once."""
 
     def __init__(self, algorithm: str = "MD5", uses: int = 1000, *, says_stale: bool = True) -> None:
         self._algorithm, self._uses, self._says_stale = algorithm, uses, says_stale

@@ -44,7 +44,7 @@ def test_an_unchanged_page_costs_a_304_and_none_of_its_items_is_gone(crawls: Cra
     body["/1"] = "<p>two</p>"
     third = crawls.run()
     assert {change.kind for change in crawls.changes(third)} == {"new", "gone"}
-    crawls.write(rules.replace('x = "p"', 'x = "a"'))  # other rules hold for pages that have not changed, too
+    crawls.write(rules.replace('x = "p"', 'x = "a"'))  # changed rules apply to unchanged pages too
     crawls.run()
     assert {item["x"] for item in crawls.items().values() if item["x"]} == {"1"}
     (cached,) = (crawls.folder / "data/cache").iterdir()
@@ -60,7 +60,7 @@ def test_pages_are_fetched_whole_with_revalidate_off_or_a_damaged_cache(crawls: 
     crawls.run()
     kept = crawls.folder / "data/cache/s.sqlite3"
     with closing(sqlite3.connect(kept)) as database, database:
-        database.execute("UPDATE pages SET body = x'00'")  # found out when the site says it has not changed
+        database.execute("UPDATE pages SET body = x'00'")  # noticed when the site answers 304
     assert crawls.run().progress.unchanged == 1
     assert ["If-None-Match" in asked.headers for asked in site.asked] == [False, True, False]
     kept.write_bytes(b"\0damaged" * 1000)

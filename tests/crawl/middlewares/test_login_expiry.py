@@ -116,7 +116,7 @@ def test_a_thousand_requests_that_meet_an_expired_session_make_one_login(crawls:
         with lock:
             count[0] += 1
             first = count[0] <= 200
-        if first:  # two hundred are under way at once, whose login is then over; the others follow with the old cookie
+        if first:  # 200 requests are in flight when the login expires; the others are sent with the old cookie
             everyone_in.wait(30)
             walled.valid = "" if walled.logins == 1 else walled.valid
         return walled.behind(f"<a href=/logout>out</a><p>{asked.path}</p>")(asked)
@@ -171,7 +171,7 @@ def test_a_new_login_that_fails_ends_the_run_and_no_login_page_is_stored(crawls:
     assert work_left(crawls.store, run.pass_id)[0] > 0
 
     walled.closed = False
-    again = crawls.run()  # goes on with the pass
+    again = crawls.run()  # continues the pass
     assert (again.outcome, again.complete, again.pass_id) == (Outcome.SUCCEEDED, True, run.pass_id)
     assert len(crawls.items()) == 41
 

@@ -22,7 +22,7 @@ PDF = Answer(headers={"Content-Type": "application/pdf"})
 
 
 def a_pdf(*pages: str, title: str = "A title") -> bytes:
-    """A PDF of pages with one line each. (ISO 32000-1, Annex H.2; readers rebuild a table of objects that is missing)"""
+    """A PDF with one line on each page (ISO 32000-1, Annex H.2). It has no table of objects, which readers rebuild."""
     kids = " ".join(f"{10 + 2 * n} 0 R" for n in range(len(pages)))
     objects = [f"1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj 2 0 obj <</Type/Pages/Kids[{kids}]/Count {len(pages)}>> endobj",
                "3 0 obj <</Type/Font/Subtype/Type1/BaseFont/Helvetica>> endobj", f"4 0 obj <</Title({title})>> endobj"]

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import gzip
 import time
-from itertools import pairwise
 
 import pytest
 
 from pipeline.model import Outcome
 from pipeline.store.health.recent_rows import downloads_of
 from tests.crawl.conftest import Crawls
-from tests.servers.pages import Answer, Asked, PageSite
+from tests.crawl.middlewares.test_throttling import Timed
+from tests.servers.pages import Answer, PageSite
 
 ITEM = '\n[spiders.s.items.fields]\nx = "p"'
-
-
-class Timed:
-    """Notes when a page was asked for."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.at: list[float] = []
-        self._answers = list(answers)
-
-    def __call__(self, asked: Asked) -> Answer:
-        self.at.append(time.monotonic())
-        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-
-    @property
-    def gaps(self) -> list[float]:
-        return [later - earlier for earlier, later in pairwise(self.at)]
 
 
 def test_the_crawl_delay_of_robots_txt_is_applied(crawls: Crawls, site: PageSite) -> None:

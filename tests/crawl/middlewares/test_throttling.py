@@ -22,7 +22,7 @@ ITEM = '\n[spiders.s.items.fields]\nx = "p"'
 
 
 class Timed:
-    """Notes when a page was asked for."""
+    """Answers, and notes the time of each request."""
 
     def __init__(self, *answers: Answer) -> None:
         self.at: list[float] = []
@@ -62,7 +62,7 @@ def test_no_request_is_sent_to_a_host_before_its_retry_after_is_over(crawls: Cra
     assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
     assert len(other.at) == 5
     waited = [at - refusing["at"] for at in other.at]
-    assert all(each >= 0.9 for each in waited), waited  # the whole host, not that page alone
+    assert all(each >= 0.9 for each in waited), waited  # the pause is for the whole host, not for that page alone
 
 
 def test_a_retry_after_for_a_file_also_pauses_the_pages_of_its_host(crawls: Crawls, site: PageSite) -> None:
@@ -128,7 +128,7 @@ def test_autothrottle_can_be_turned_on(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f'[spiders.s]\nstart = ["{site.url}/", "{site.url}/1"]\nthrottle = true\nrobots = false{ITEM}')
     began = time.monotonic()
     assert crawls.run().outcome is Outcome.SUCCEEDED
-    assert page.at[1] >= began + 0.9  # it starts carefully
+    assert page.at[1] >= began + 0.9  # AutoThrottle begins with one request a second
 
 
 def test_runs_and_their_files_together_keep_to_the_concurrency_of_a_host(crawls: Crawls, tmp_path: Path) -> None:

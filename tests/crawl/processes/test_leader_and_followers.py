@@ -73,7 +73,7 @@ def children() -> Children:
 
 
 def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> Run:
-    """A run in two processes of its own. meanwhile: called in a thread with the leader's process id."""
+    """One run in child processes. meanwhile: called in a thread with the leader's process id, once all of them have started."""
     warm_up()
     now = datetime.now(UTC)
     crawls.number += 1
@@ -81,12 +81,13 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> R
     run = runs.start_run(crawls.store, None, owner=crawls.store.owner, now=now, limit=99)
     assert run is not None
     started, over = started_here(), threading.Event()
+    processes = crawls.settings.spiders["s"].processes
     failed: list[BaseException] = []
 
     def with_the_leader() -> None:
         assert meanwhile is not None
         try:
-            eventually(lambda: len(started()) == 2 or over.is_set(), within_s=WAIT_S)
+            eventually(lambda: len(started()) == processes or over.is_set(), within_s=WAIT_S)
             if found := started():
                 meanwhile(min(found))  # the leader is started first
         except BaseException as error:  # noqa: BLE001  raised in the test's own thread
@@ -276,7 +277,7 @@ def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) ->
         assert site.logins == 2
         names = {cookie.name for cookie in Jar.open(crawls.folder / "data" / "jars" / "s.txt")}
         assert "sid" in names
-        assert len(names) > PAGES - 8  # what came with pages of the login that was over is left out
+        assert len(names) > PAGES - 8  # cookies set by pages of the expired login are ignored
 
 
 @pytest.mark.parametrize(("more", "words"), [

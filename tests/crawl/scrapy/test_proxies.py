@@ -21,7 +21,7 @@ FILE = bytes(range(256)) * 2000
 
 @contextmanager
 def proxy_of(kind: str) -> Iterator[str]:
-    """A proxy with credentials; its URL, without them."""
+    """Start a proxy with credentials. Returns its URL, without them."""
     start = {"squid": start_squid, "tinyproxy": start_tinyproxy}.get(kind, start_socks_proxy)
     with start("me", PASSWORD) as place:
         yield f"{kind if kind.startswith('socks') else 'http'}://{place}"
@@ -78,7 +78,7 @@ def test_logins_pages_and_files_of_plain_and_tls_sites_all_come_through_the_prox
         for site in (plain, tls):
             site.pages = {"/login": login, "/me": behind(OUT), "/": behind("<p>start</p><a href=/1>1</a><a class=d href=/f.bin>f</a>"),
                           "/1": behind("<p>one</p>"), "/f.bin": behind(FILE)}
-        for login_site in (plain, tls):  # one login opens both: cookies know no ports
+        for login_site in (plain, tls):  # one login is valid for both, since cookies do not depend on the port
             crawls.write(settings(proxy, [f"{plain.url}/", f"{tls.url}/"], login_site, f'ca_file = "{authority.ca_file}"'))
             run = crawls.perform()
             assert (run.outcome, run.complete, run.progress.pages) == (Outcome.SUCCEEDED, True, 4), run.error

@@ -102,7 +102,7 @@ def test_pages_logins_and_files_come_through_another_proxy_when_one_is_banned(
     run = crawls.perform()
     assert (run.outcome, met, run.progress.downloads) == (Outcome.SUCCEEDED, True, 1), run.error
     assert [item["x"] for item in crawls.items().values()] == ["yes"]
-    again = {"/": ["/", "/"], "/file": ["/file", "/file"], "/login": ["/login"] * 4}[where]  # a login as a whole
+    again = {"/": ["/", "/"], "/file": ["/file", "/file"], "/login": ["/login"] * 4}[where]  # a login is repeated as a whole
     assert [path for path in site.paths() if path == where] == again
     assert "#banned" not in str(list((crawls.store.data_dir / "downloads/s").iterdir()))
     health = json.loads((crawls.folder / "data/jars/s.proxy").read_text())

@@ -49,7 +49,7 @@ def coded(name: str, data: bytes) -> bytes:
 GZIP, ZSTD = gzip.compress(BODY), zstd.compress(BODY)
 
 ANSWERS: dict[str, tuple[bytes, str]] = {
-    # What browsers read, with the text that is found
+    # Responses that browsers read, with the text of the item
     "plain": (OK + LENGTH + b"\r\n" + BODY, WHOLE),
     "blanks around the length": (OK + b"Content-Length:  \t 42 \t \r\n\r\n" + BODY, WHOLE),
     "a blank before the colon": (OK + b"Content-Length : 30\r\n\r\n" + BODY, CUT30),
@@ -107,7 +107,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "two lines of codings": (coded("deflate\r\nContent-Encoding: zstd", zstd.compress(zlib.compress(BODY))), WHOLE),
     "a coding that is none": (coded("utf-8", BODY), WHOLE),
     "identity and none": (coded("identity, none", BODY), WHOLE),
-    # What is not whole
+    # Truncated responses
     "shorter than its length": (OK + LENGTH + b"\r\n" + BODY[:12], "body cut short: 12 of 42 bytes"),
     "shorter on HTTP/1.0": (b"HTTP/1.0 200 OK\r\n" + LENGTH + b"\r\n" + BODY[:12], "body cut short: 12 of 42 bytes"),
     "shorter than its two lengths": (OK + LENGTH + LENGTH + b"\r\n" + BODY[:12], "body cut short: 12 of 42 bytes"),
@@ -140,7 +140,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
                               "gzip stream ended before its end marker"),
     "a part that nobody asked for": (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-29/42\r\nContent-Length: 30\r\n\r\n"
                                      + BODY[:30], "206"),
-    # What makes no sense
+    # Responses that are refused
     "lengths that differ": (OK + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\n" + BODY, "it announces several lengths: 5 and 7"),
     "a NUL": (OK + b"X-Nul: a\0b\r\n" + LENGTH + b"\r\n" + BODY, "its headers hold a NUL"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "it did not answer with HTTP"),
