@@ -1,4 +1,4 @@
-"""Ten different digests, as runs leave them in the store: English and Chinese, small and large, with and without files."""
+"""Ten different digests in a store: English and Chinese, small and large, with and without files."""
 
 from __future__ import annotations
 

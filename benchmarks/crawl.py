@@ -1,4 +1,4 @@
-"""Crawling a generated site side by side: `python -m benchmarks.crawl [--pages 4000] [--rounds 3]`.
+"""Crawl a generated site with several programs: `python -m benchmarks.crawl [--pages 4000] [--rounds 3]`.
 
 The site has 10 items and 10 links a page and is served by nginx on loopback. All fetch it with the same concurrency, no
 robots.txt, no delay and the same priority. Ours has everything on: frontier, items, change tracking committed page by

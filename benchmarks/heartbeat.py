@@ -1,4 +1,4 @@
-"""The heartbeat beside the course's own timestamp server; and on its own: kept connections, ten thousand idle ones.
+"""Compare the heartbeat with the course's timestamp server; kept and idle connections.
 
 The course's server takes one connection at a time, answers one line and closes. Both run in processes of their own;
 both are asked by the same clients, processes of their own, too. Prints tables of Markdown.

@@ -1,4 +1,4 @@
-"""How long the service's loop is held up while strangers send compressed bodies on 500 connections, and what it keeps.
+"""Loop lag and memory of the service while clients send compressed bodies on 500 connections.
 
     python -m benchmarks.heartbeat_bodies [--connections 500] [--seconds 5]
 

@@ -1,4 +1,4 @@
-"""Peak memory of a whole run (its child process) that downloads 1 GB, beside one that downloads 1 MB.
+"""Peak memory of a run that downloads 1 GB, compared with one that downloads 1 MB.
 
     python -m benchmarks.memory      goal: within 40 MB of each other
 """

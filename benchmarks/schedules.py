@@ -1,4 +1,4 @@
-"""Ten thousand schedules in a running service, 50 slots a second, beside APScheduler.
+"""Ten thousand schedules in a running service, 50 slots a second, compared with APScheduler.
 
     python -m benchmarks.schedules
 

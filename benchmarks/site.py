@@ -1,4 +1,4 @@
-"""What a whole site costs: `python -m benchmarks.site [--pages 10136] [--rounds 3] [--folder HTML]`.
+"""The cost of crawling a whole site: `python -m benchmarks.site [--pages 10136] [--rounds 3] [--folder HTML]`.
 
 A tree of pages of 10 to 80 kB with a hundred links each, or the HTML in a folder, served by nginx on loopback and crawled
 twice with the default settings, each page an item with its title and all of its links. Goals: 400 pages a second both

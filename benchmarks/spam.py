@@ -1,5 +1,5 @@
-"""What SpamAssassin (local rules) and rspamd (offline, DKIM verified) think of ten different digests, of others that
-nothing was tuned on (those of benchmarks.mail_looks), and of the bare message of the course this began with. Goals: at
+"""Spam scores by SpamAssassin (local rules) and rspamd (offline, DKIM verified): of ten different digests, of others that
+were not used for tuning (those of benchmarks.mail_looks), and of the minimal message of the course. Goals: at
 most 0.0 and less than 0.5.
 
     python -m benchmarks.spam          # needs spamassassin (spamd, spamc) and rspamd

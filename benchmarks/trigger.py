@@ -1,4 +1,4 @@
-"""From a slot's claim to its first page parsed and committed, in a running service. Goal: under 100 ms.
+"""Time from a slot's claim to its first committed page in a running service. Goal: under 100 ms.
 
     python -m benchmarks.trigger
 """

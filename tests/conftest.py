@@ -1,4 +1,4 @@
-"""What every test may need: the `needs` mark, and free ports."""
+"""Fixtures for all tests: the `needs` mark, free ports, servers, and the search for leaked secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings files as people break them: seeded changes of files that work, as text and value by value.
+"""Seeded, random damage to valid settings files, as text and value by value.
 
     python -m tests.fuzz --rounds 20000 --seed 1
 """

@@ -1,4 +1,4 @@
-"""Looks for secrets where none may be: in the logs, pages, mails and answers that a test left behind.
+"""Search everything that a test left (logs, pages, mails, answers) for secrets.
 
 conftest.py runs it after every test that wrote a settings.toml: the secrets are those that file refers to.
 """

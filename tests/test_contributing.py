@@ -1,4 +1,4 @@
-"""Each recipe of CONTRIBUTING.md, followed in a copy of the repository: it works, and no file is touched that it does not name."""
+"""Follow each recipe of CONTRIBUTING.md in a copy of the repository; no other file is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every example in the README and in docs/ is run: settings are loaded, commands and links exist."""
+"""Check the examples, commands, links and paths of README, CONTRIBUTING and docs/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong for users: one clear message each, the documented exit code, nothing lost, and the next run recovers."""
+"""Tests of faults that users meet: one clear message, the documented exit code, recovery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts are compared in one normal form, however a page, a redirect or the settings write them."""
+"""Tests of the normal form in which hosts are compared."""
 
 from __future__ import annotations
 

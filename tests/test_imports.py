@@ -1,4 +1,4 @@
-"""How modules import each other: no circles, TYPE_CHECKING imports included, and every room in the import contracts."""
+"""Tests of the import graph: no circles, and every package in the import contracts."""
 
 from __future__ import annotations
 

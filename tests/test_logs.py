@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each or one line for people, with the run, without secrets, and forged by no site."""
+"""Tests of log lines: JSON or plain, with the run, without secrets, impossible to forge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as people write them, on pages and in conditions."""
+"""Tests of reading numbers as people write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input that no one here wrote: Django's admin and httpbin behind real proxies, mail through a real SMTP server."""
+"""Tests with real software: Django's admin and httpbin behind real proxies, a real SMTP server."""
 
 from __future__ import annotations
 

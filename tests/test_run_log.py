@@ -1,4 +1,4 @@
-"""A run's own log: rotated, masked, whoever wrote into it."""
+"""Tests of a run's log: rotation and masking."""
 
 from __future__ import annotations
 

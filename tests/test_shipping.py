@@ -1,4 +1,4 @@
-"""What is shipped works without the repository: wheel and sdist, and what deploy/ says."""
+"""Tests that wheel, sdist, unit and image work without the repository."""
 
 from __future__ import annotations
 

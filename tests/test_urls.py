@@ -1,4 +1,4 @@
-"""Links are resolved as browsers resolve them: the URL Standard, by the web platform's own tests and more."""
+"""Tests of link resolution, including the URL tests of the web platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The long proofs, one after the other: `make torture`. Each says its seed, so that it can be done again."""
+"""Run the long tests one after the other: `make torture`. Each prints its seed."""
 
 from __future__ import annotations
 

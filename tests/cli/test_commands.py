@@ -1,4 +1,4 @@
-"""Each command does what docs/commands.md says, run as a user runs it."""
+"""Tests of each command as docs/commands.md describes it, run as a user runs it."""
 
 from __future__ import annotations
 

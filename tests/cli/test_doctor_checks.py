@@ -1,4 +1,4 @@
-"""`pipeline doctor` finds what was broken on purpose, says how to mend it, and finds nothing where nothing is wrong."""
+"""Tests that `pipeline doctor` reports each broken thing with its fix, and nothing when all is well."""
 
 from __future__ import annotations
 

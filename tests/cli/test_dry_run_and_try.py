@@ -1,4 +1,4 @@
-"""The commands that change nothing: `run --dry-run`, `try`; and `new spider`."""
+"""Tests of `run --dry-run` and `try`, which change nothing, and of `new spider`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pipeline init` beside the files of somebody who used yagmail before."""
+"""Tests of `pipeline init` for users who have files of yagmail."""
 
 from __future__ import annotations
 

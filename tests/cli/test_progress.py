@@ -1,4 +1,4 @@
-"""What a person sees of runs that are at work."""
+"""Tests of the progress display of foreground runs."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of the demo site."""
+
 from __future__ import annotations
 
 import asyncio

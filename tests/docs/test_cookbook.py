@@ -1,4 +1,4 @@
-"""Every recipe of docs/cookbook.md is cooked: its very settings, with servers of ours in the place of the examples'."""
+"""Run every recipe of docs/cookbook.md with its own settings against local servers."""
 
 from __future__ import annotations
 

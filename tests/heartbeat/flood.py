@@ -1,4 +1,4 @@
-"""Connects as fast as it can, says nothing, something or half of it, and leaves with a reset. A process of its own:
+"""Connect as fast as possible, send nothing, a line or a part of one, and reset the connection. Runs as a process:
 
     python tests/heartbeat/flood.py HOST PORT CONNECTS SEED
 """

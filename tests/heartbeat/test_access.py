@@ -1,3 +1,5 @@
+"""Tests of access from this machine and from others, with and without the token."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Tests of the server under hostile clients."""
+
 from __future__ import annotations
 
 import contextlib

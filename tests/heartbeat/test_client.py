@@ -1,3 +1,5 @@
+"""Tests of the blocking client."""
+
 from __future__ import annotations
 
 import json

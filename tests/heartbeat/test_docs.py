@@ -1,4 +1,4 @@
-"""The examples of docs/heartbeat.md, run as they stand but for the port."""
+"""Run the examples of docs/heartbeat.md with another port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, as their users call them."""
+"""Tests with other programs as clients: nc, curl, promtool, Prometheus and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sample of the hostile answers that `python -m tests.hostile_answers.torture` gives by the thousand."""
+"""A sample of the hostile responses of `python -m tests.hostile_answers.torture`."""
 
 from __future__ import annotations
 

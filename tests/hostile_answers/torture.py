@@ -1,4 +1,4 @@
-"""Hostile answers against pages and files of a real run: each costs itself.
+"""Hostile responses for pages and files of a real run: each may fail only itself.
 
 `python -m tests.hostile_answers.torture --answers 10000 --seed 1` asks the program for that many.
 """

@@ -1,4 +1,4 @@
-"""Alerts: one mail when trouble starts, one when it is over, never a storm, never twice, never lost."""
+"""Tests that each problem is reported once when it starts and once when it ends, with a rate limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a site writes, wherever a mail may show it, the mail has the same shape as one about harmless words."""
+"""Tests that hostile scraped text gives a mail with the same structure as harmless text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A digest from claimed runs to what arrives: every part read back, whatever the site tried to put into it."""
+"""Tests of digests from claimed runs to the delivered mail, every part parsed again."""
 
 from __future__ import annotations
 

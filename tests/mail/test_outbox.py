@@ -1,4 +1,4 @@
-"""The outbox: nothing lost, nothing twice, whatever the server or the process does."""
+"""Tests that no message is lost or sent twice, whatever the server or the process does."""
 
 from __future__ import annotations
 

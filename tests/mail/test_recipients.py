@@ -1,4 +1,4 @@
-"""Who gets what of a digest, and when: groups, filters, quiet hours, its own zone, nothing new, parts, charts."""
+"""Tests of groups, filters, quiet hours, time zones, `empty`, `oversize` and charts of digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transport or a format that is registered in `pipeline.registry` is used without a change anywhere else."""
+"""Tests that registering a transport or a format is enough to use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A digest that cannot be rendered completely is sent with less content and says so; it delays no other digest."""
+"""Tests of digests that cannot be rendered completely: less content, a notice, no delay of others."""
 
 from __future__ import annotations
 

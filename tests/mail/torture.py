@@ -1,11 +1,11 @@
-"""Kill -9 of a process that delivers, at seeded random moments: who got what how often, and what the outbox says.
+"""Kill a delivering process with -9 at seeded random moments, and check deliveries and outbox.
 
     python -m tests.mail.torture --rounds 100 --seed 1
 
-Each round enqueues messages to three recipients, of which a server puts one off once; a process delivers them and is
-killed; the next one takes up what is left when the lease has run out. In the end every recipient must have every message.
-After each kill every copy that came is held against the outbox: it is on record as accepted, or its attempt was begun and
-has no record, for the answer was lost with the process. Each copy of the second kind, and none else, comes once more.
+Each round enqueues messages to three recipients, of which a server defers one once; a process delivers them and is
+killed; the next one continues when the lease has expired. In the end every recipient must have every message.
+After each kill every delivered copy is compared with the outbox: either it is recorded as accepted, or its attempt has no
+record, because the reply was lost with the process. Only copies of the second kind are delivered once more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From schedules to slots: restarts, clocks set back, pauses, several schedules, several services."""
+"""Tests of slot claims: restarts, clocks set back, pauses, several schedules, several services."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ten time zones, 2026 to 2030: every change of the clocks, every leap day; and no schedule twice or never.
+"""Tests of due times at every clock change and leap day in ten time zones from 2026 to 2030.
 
-What is right is said a second time here, the slow and plain way: minute by minute, by what the clock on the wall shows.
+The expected times are computed in a slow and simple way: minute by minute, from what the wall clock shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When schedules are due: crontab(5)'s fields, words for people, clocks that change, days to skip, and what was missed."""
+"""Tests of due times: cron fields, schedules in words, clock changes, skipped days, missed slots."""
 
 from __future__ import annotations
 

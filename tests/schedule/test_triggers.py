@@ -1,4 +1,4 @@
-"""Our APScheduler triggers add what its own lack: crontab's days, clocks that change, slots that coalesce."""
+"""Tests of the APScheduler triggers: crontab days, clock changes, coalesced slots."""
 
 from __future__ import annotations
 

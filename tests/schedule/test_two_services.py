@@ -1,4 +1,4 @@
-"""A seeded sample of two services that start at once on the same data; a hundred of them is `make torture`."""
+"""A seeded sample of two services that start at once on the same data; `make torture` runs a hundred."""
 
 from __future__ import annotations
 

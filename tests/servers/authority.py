@@ -1,4 +1,4 @@
-"""A certificate authority of our own, for servers that tests start."""
+"""A certificate authority for the servers of tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every http host at once, as a proxy: answers set cookies octet by octet, and what was sent is kept octet by octet."""
+"""A proxy that answers for every HTTP host, sets cookies byte by byte and records received ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""copyparty, a file server: a login by password alone, a form sent as multipart, no redirect after it, 401 for strangers."""
+"""copyparty, a file server: a login by password alone, as multipart, without a redirect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Django's own admin: a login form that nobody here wrote. Settings are per process, so one site per process."""
+"""Django's admin as a site with a real login form. Its settings are per process: one site each."""
 
 from __future__ import annotations
 

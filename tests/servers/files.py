@@ -1,4 +1,4 @@
-"""A threaded file server on a free port that behaves as it is told: well, badly, or with malice."""
+"""A threaded file server that behaves well, badly or maliciously, as a test asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that no honest site gives, made from a seed: status lines, headers, redirects, codings, bodies, names."""
+"""Hostile HTTP responses from a seed: status lines, headers, redirects, codings, bodies, names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread of its own, so that blocking clients can talk to our asyncio servers.
+"""An asyncio loop in its own thread, so that blocking clients can talk to asyncio servers.
 
     with loop_thread() as run:
         run(server.start())

@@ -1,4 +1,4 @@
-"""A small threaded site whose pages a test sets, and which remembers what it was asked."""
+"""A small threaded site: a test sets its pages, and it records the requests."""
 
 from __future__ import annotations
 

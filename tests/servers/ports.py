@@ -1,4 +1,4 @@
-"""Ports for programs that must be told one before they start, and addresses where nobody listens."""
+"""Free ports for programs that need one before they start, and addresses without a server."""
 
 from __future__ import annotations
 

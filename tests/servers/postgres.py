@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own: a private cluster in a temporary folder, on a Unix socket and a free port of loopback."""
+"""A private PostgreSQL cluster in a temporary folder, on a Unix socket and a free loopback port."""
 
 from __future__ import annotations
 

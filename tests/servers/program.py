@@ -1,4 +1,4 @@
-"""The program itself, as a user runs it: commands in a folder with a settings.toml, and a service to ask and kill."""
+"""Run the program as a user does: commands in a folder with a settings.toml, and a service."""
 
 from __future__ import annotations
 

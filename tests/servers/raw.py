@@ -1,4 +1,4 @@
-"""A server that says whatever bytes a test likes, as slowly as it likes."""
+"""A server that sends any bytes, as slowly as a test asks."""
 
 from __future__ import annotations
 

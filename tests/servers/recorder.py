@@ -1,4 +1,4 @@
-"""An HTTP proxy that stands for every site there is: it answers each request itself, and remembers what it was asked."""
+"""An HTTP proxy that answers for every site and records the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roundup, an issue tracker: its login form is on every page, and strangers get a page of 200 with it."""
+"""Roundup, an issue tracker whose login form is on every page, with status 200."""
 
 from __future__ import annotations
 

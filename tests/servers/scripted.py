@@ -1,4 +1,4 @@
-"""A server whose every answer is a script's bytes, sent as they are; then the connection is closed."""
+"""A server that sends the exact bytes of a script and closes the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A site with awkward habits: logins as they are in the wild, walls that answer 200, odd encodings, cookies.
+"""A site with unusual logins, login pages with status 200, rare encodings and cookies.
 
     with start_site() as site:
         site.url            http://127.0.0.1:PORT

@@ -1,5 +1,5 @@
 # ruff: noqa: N802  aiosmtpd finds its hooks by these names
-"""A real SMTP server (aiosmtpd) that can be told to refuse, hang up or fall silent at any step.
+"""A real SMTP server (aiosmtpd) that refuses, hangs up or falls silent at a chosen step.
 
     with SmtpServer() as server:
         server.faults.append(Fault("RCPT", "450 4.2.0 try later", times=1))

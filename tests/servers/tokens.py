@@ -1,4 +1,4 @@
-"""A token server (RFC 6749) that knows one app, one consent and one account, and checks PKCE."""
+"""A token server (RFC 6749) with one app, one consent and one account; it checks PKCE."""
 
 from __future__ import annotations
 

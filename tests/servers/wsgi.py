@@ -1,4 +1,4 @@
-"""Any WSGI application (httpbin, Django) on a free loopback port, a thread a request."""
+"""Any WSGI application (httpbin, Django) on a free loopback port, with a thread per request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The disk under data_dir is full at one moment after the other of a running service, and has room again.
+"""Fill the disk under data_dir at one moment after the other of a running service, and free it again.
 
-Each time the heartbeat says so, and once there is room the service goes on by itself: every value that the site shows
-arrives in one mail, and none in two.
+Each time the heartbeat reports it, and the service continues by itself when there is space: every value of the site
+arrives in exactly one mail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the service has to live with: a site that changes and fails, a mail server that refuses, a disk, a clock."""
+"""The faulty environment of a service: site, mail server, disk and clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be true of a store, its files and the mails that arrived, whatever was done to the service."""
+"""Checks of a store, its files and the delivered mails after a torture run."""
 
 from __future__ import annotations
 

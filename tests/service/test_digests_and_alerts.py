@@ -1,4 +1,4 @@
-"""Alerts and digests of the real service, from the settings to what lies in the Maildir."""
+"""Tests of digests and alerts of a real service, from the settings to the Maildir."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is really full while the service runs, where we may mount one; more moments in `make torture`."""
+"""Tests of a really full disk while the service runs, where a small disk can be mounted."""
 
 from __future__ import annotations
 

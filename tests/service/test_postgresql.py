@@ -1,4 +1,4 @@
-"""The program on PostgreSQL as a user runs it: one service, and several that share the work."""
+"""Tests of one and of several services on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything timed in a service is a job of APScheduler; what it lacks is ours."""
+"""Tests of the APScheduler jobs of a service, and of what APScheduler lacks."""
 
 from __future__ import annotations
 

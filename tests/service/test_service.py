@@ -1,4 +1,4 @@
-"""`pipeline serve` as a user runs it: real processes, real signals, real kills."""
+"""Tests of `pipeline serve` with real processes, signals and kills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal to all processes of a group, as Ctrl-C and `timeout` send it, is for the one that was started alone."""
+"""Tests that a signal to a whole process group, as from Ctrl-C, kills no run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeded samples of the torture; the long one, with all of it at once, is `make torture`. A full disk: test_full_disk.py."""
+"""Seeded samples of the torture of a service; `make torture` runs all of it."""
 
 from __future__ import annotations
 

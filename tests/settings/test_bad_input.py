@@ -1,4 +1,4 @@
-"""Every command with bad input: a message, its exit code, no traceback; settings files broken in every way, too."""
+"""Tests of bad input to every command, and of broken settings files: a message, an exit code, no traceback."""
 
 from __future__ import annotations
 

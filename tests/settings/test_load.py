@@ -1,4 +1,4 @@
-"""settings.toml: what is read, what is refused and how it is said."""
+"""Tests of loading settings.toml: values, errors and their messages."""
 
 from __future__ import annotations
 

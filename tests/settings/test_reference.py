@@ -1,4 +1,4 @@
-"""docs/settings-reference.md: every key of every table, described, and the same as the models."""
+"""Tests that docs/settings-reference.md describes every key and matches the models."""
 
 from __future__ import annotations
 

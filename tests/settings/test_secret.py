@@ -1,4 +1,4 @@
-"""Secrets in the keyring and in JSON files: read when used, each failure with its fix, and none of them shown."""
+"""Tests of secrets in the keyring and in JSON files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store on each of its databases: every test here that asks for `store` runs on both."""
+"""The store on SQLite and PostgreSQL: every test that uses `store` runs on both."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Days:
 
 
 def parse_days(entries: Iterable[str]) -> Days:
-    """ "sun", "sat-sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25" for every year. Raises ValueError."""
+    """Parse days: "sun", "sat-sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25" for every year. Raises ValueError."""
     weekdays: set[int] = set()
     yearly: set[tuple[int, int]] = set()
     spans = []

@@ -1,4 +1,4 @@
-"""The acceptor answers simple lines itself; clients must see no difference."""
+"""Tests that answers given by the acceptor do not differ from those of the protocols."""
 
 from __future__ import annotations
 

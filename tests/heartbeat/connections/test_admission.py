@@ -1,4 +1,4 @@
-"""Nobody takes the connections of all others. Addresses 127.0.0.2 and up count as other machines here."""
+"""Tests of connection limits per origin. 127.0.0.2 and up count as other machines here."""
 
 from __future__ import annotations
 

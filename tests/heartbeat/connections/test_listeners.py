@@ -1,4 +1,4 @@
-"""TLS and the Unix socket."""
+"""Tests of TLS and of the Unix socket."""
 
 from __future__ import annotations
 

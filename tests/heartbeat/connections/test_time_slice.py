@@ -1,3 +1,5 @@
+"""Tests of work in slices of the event loop."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Tests of the pages and buttons that need the token."""
+
 from __future__ import annotations
 
 import json

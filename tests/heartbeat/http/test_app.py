@@ -1,3 +1,5 @@
+"""Tests of probes, status, metrics and the overview over HTTP."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""Feeds, read by a feed reader's library."""
+"""Tests of the Atom feeds with a feed reader's library."""
 
 from __future__ import annotations
 

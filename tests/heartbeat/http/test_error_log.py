@@ -1,3 +1,5 @@
+"""Tests of the log filter for errors of HTTP requests."""
+
 from __future__ import annotations
 
 import logging

@@ -1,4 +1,4 @@
-"""Bodies that strangers send: nothing is inflated, and nothing is read that no route takes."""
+"""Tests that request bodies are not decompressed, and not read by routes that expect none."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of beats to a dead-man's switch and of notifications to systemd."""
+
 from __future__ import annotations
 
 import asyncio

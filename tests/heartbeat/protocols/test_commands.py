@@ -1,4 +1,4 @@
-"""The registry of commands: one entry makes a command available by line, by datagram, in `help` and with the token."""
+"""Tests of the command registry: one entry is enough for lines, datagrams, `help` and the token."""
 
 from __future__ import annotations
 

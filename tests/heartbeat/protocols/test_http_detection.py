@@ -1,4 +1,4 @@
-"""HTTP and lines share a port: the first bytes tell them apart, however they come in."""
+"""Tests that the first bytes distinguish HTTP from lines, however they are split."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of the text protocol."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Tests of the commands over UDP."""
+
 from __future__ import annotations
 
 import json

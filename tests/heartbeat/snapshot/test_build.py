@@ -1,3 +1,5 @@
+"""Tests of the status snapshot and of the health that it reports."""
+
 from __future__ import annotations
 
 import json

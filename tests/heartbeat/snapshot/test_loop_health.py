@@ -1,3 +1,5 @@
+"""Tests of loop lag and clock jumps in the status."""
+
 from __future__ import annotations
 
 import time

@@ -1,4 +1,4 @@
-"""What makes servers believe a mail: DKIM, Sender, envelope sender, one-click unsubscribing, conversations."""
+"""Tests of DKIM, Sender, envelope sender, one-click unsubscription and conversations."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Readers see the addresses and names that were meant, however long they are: of the headers as they go out, by readers of our own
-(RFC 5322, 2047 and 2231) and by both of the standard library."""
+"""Tests that folded headers are read back as intended, however long their addresses and names are.
+
+The readers are independent parsers of RFC 5322, 2047 and 2231, and both parsers of the standard library.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of HTML, and long texts that changed in several places, as a digest shows them."""
+"""Tests of HTML fields, and of differences of long texts, in digests."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every fault at every step: who got the message how often, what the outbox says of it, and what its user is told.
+"""Tests of every fault at every step of a delivery: copies, the state in the outbox, and the messages.
 
-The server wants STARTTLS and a login, so that each step is there. A fault plays once; then the server works again.
+The server requires STARTTLS and a login, so that every step occurs. A fault happens once; then the server works again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Logging in with OAuth2: a consent, a refresh token, an access token, and a mail server that takes it."""
+"""Tests of OAuth2: consent, refresh token, access token, and the login at a mail server."""
 
 from __future__ import annotations
 

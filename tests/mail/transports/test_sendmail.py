@@ -1,4 +1,4 @@
-"""Mail through a program, a login by a token, and a limit of messages in an hour."""
+"""Tests of delivery through a program, tokens from a program, and `per_hour`."""
 
 from __future__ import annotations
 

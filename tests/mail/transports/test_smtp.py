@@ -1,4 +1,4 @@
-"""The SMTP transport against a real server that refuses, hangs up or falls silent at every step."""
+"""Tests of the SMTP transport with a real server that refuses, hangs up or is silent at each step."""
 
 from __future__ import annotations
 

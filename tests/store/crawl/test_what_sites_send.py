@@ -1,4 +1,4 @@
-"""Whatever a site sends is stored, and found again, the same way on each database."""
+"""Tests that any text of a site is stored and found again on each database."""
 
 from __future__ import annotations
 

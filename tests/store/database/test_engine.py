@@ -1,4 +1,4 @@
-"""The database: made as its migrations make it, locked for writing at once, and clear about what is wrong with it."""
+"""Tests of opening, locking and errors of the database, and of the file store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store of an older version is brought forward, all or nothing, and what was there before is kept."""
+"""Tests of migrations: all or nothing, with a copy of the old database."""
 
 from __future__ import annotations
 

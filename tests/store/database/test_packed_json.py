@@ -1,4 +1,4 @@
-"""Long JSON takes little room, and comes back as it was."""
+"""Tests of compressed JSON values."""
 
 from __future__ import annotations
 

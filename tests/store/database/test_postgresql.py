@@ -1,4 +1,4 @@
-"""PostgreSQL: what is wrong is said in our words, and a server that went away and came back is simply used again."""
+"""Tests of the PostgreSQL backend: error messages, and a server that stops and starts again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores of every earlier migration are brought forward; one of another schema under the same number is refused."""
+"""Tests of the schema check: stores of earlier migrations, and stores with another schema."""
 
 from __future__ import annotations
 

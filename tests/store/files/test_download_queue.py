@@ -1,4 +1,4 @@
-"""A file that keeps failing for good is left alone for a while; trouble that may pass never counts."""
+"""Tests of files that are set aside because they keep failing."""
 
 from __future__ import annotations
 

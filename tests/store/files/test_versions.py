@@ -1,4 +1,4 @@
-"""Files from the queue to their end, on each database."""
+"""Tests of files from the queue to their deletion, on each database."""
 
 from __future__ import annotations
 

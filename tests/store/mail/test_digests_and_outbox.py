@@ -1,4 +1,4 @@
-"""Each run is told once by each digest; a message is sent once it was accepted, and not before."""
+"""Tests that each digest reports each run once, and that a message is marked only once accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backup made at work is whole, and what comes back is what was there; a damaged one changes nothing."""
+"""Tests of backup and restore, also of damaged and hostile archives."""
 
 from __future__ import annotations
 

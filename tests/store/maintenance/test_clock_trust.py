@@ -1,4 +1,4 @@
-"""Ages are not used while the clock differs from the times known before; they are again once it has run steadily."""
+"""Tests that ages are not used while the clock cannot be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One service on a data_dir: who comes second is told who holds it, and nobody begins on what a kill may have damaged."""
+"""Tests of the lock of a data_dir, and of the check after an unclean stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The past goes by age and by count; what is still to be told, sent or done stays, and so does what comes next."""
+"""Tests of deletion by age and count, and of what must stay."""
 
 from __future__ import annotations
 

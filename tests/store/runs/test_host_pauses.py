@@ -1,4 +1,4 @@
-"""A host that asks to be left alone for long is remembered, on both databases."""
+"""Tests of hosts that are paused because of a long Retry-After."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks are set, forward and back: what is leased stays with the living and comes back from the dead, nothing waits for years."""
+"""Tests of leases and waiting times when the clock is set forward or back."""
 
 from __future__ import annotations
 

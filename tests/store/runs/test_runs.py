@@ -1,4 +1,4 @@
-"""Slots are claimed once, passes outlive the runs that were cut short, and leases decide."""
+"""Tests of runs: claims, leases, resumed passes, and changes of items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a slot becomes while its spider is at work, what follows a run's end, and who runs after whom."""
+"""Tests of overlapping slots, retries and follow-up runs."""
 
 from __future__ import annotations
 
