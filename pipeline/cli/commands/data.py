@@ -33,6 +33,6 @@ def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> N
 @click.command()
 @settings_option
 def prune(settings_file: str) -> None:
-    """Delete what [retention] does not keep, as the service does once an hour."""
+    """Delete old data by [retention]. The service does this once an hour."""
     from pipeline.cli.data_files import prune as prune_store
     click.echo(prune_store(load_settings(settings_file)))

@@ -31,7 +31,7 @@ def without_collection() -> Iterator[None]:
 @settings_option
 @click.option("--once", is_flag=True, help="Perform what is due, deliver the results, and exit.")
 def serve(settings_file: str, *, once: bool) -> None:
-    """Run the service: schedules, outbox and heartbeat, until SIGTERM or Ctrl-C."""
+    """Run the service. It ends on SIGTERM or Ctrl-C, and reloads the settings on SIGHUP."""
     with without_collection():
         import asyncio
 

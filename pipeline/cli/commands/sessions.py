@@ -42,7 +42,7 @@ def cookies() -> None:
 @click.argument("spider")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def cookies_import(settings_file: str, spider: str, file: Path) -> None:
-    """Import a browser's cookies: cookies.txt, a Cookie header, or a JSON export."""
+    """Import cookies of a browser. FILE is a cookies.txt, a Cookie header, or a JSON export."""
     from pipeline.session import open_session
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
@@ -55,7 +55,7 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
 @settings_option
 @click.argument("spider")
 def cookies_show(settings_file: str, spider: str) -> None:
-    """List the cookies of a spider with masked values, and when each expires."""
+    """List the cookies of a spider. Values are masked."""
     from pipeline.session import describe, open_session
     settings = load_settings(settings_file)
     session = open_session(spider, settings.spiders[spider_name(settings, spider)], settings)

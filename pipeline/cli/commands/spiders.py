@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 @click.argument("url")
 @json_option
 def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> None:
-    """Fetch URL with the spider's session and show what each of its rules matches."""
+    """Try a spider's rules on one page. It is fetched with the spider's session."""
     from pipeline.cli.try_page import lines, try_rules
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]

@@ -31,7 +31,7 @@ def status(settings_file: str, *, as_json: bool) -> None:
 @click.argument("text", nargs=-1)
 @click.option("--udp", is_flag=True, help="Send a UDP datagram instead.")
 def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
-    """Send TEXT to the heartbeat, which echoes it with a timestamp. Without TEXT, send each line of stdin."""
+    """Send TEXT to the heartbeat, which echoes it. Without TEXT, send each line of stdin."""
     from pipeline.heartbeat.client import client_for
     client = client_for(load_settings(settings_file))
     if text and not udp:
@@ -46,7 +46,7 @@ def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
 @click.command()
 @settings_option
 def url(settings_file: str) -> None:
-    """Print the link that opens the heartbeat's pages. It contains the token: keep it secret."""
+    """Print the link to the heartbeat's pages. It contains the token: keep it secret."""
     from pipeline.heartbeat.addresses import pages_url
     from pipeline.heartbeat.token import load_or_create_token
     settings = load_settings(settings_file)

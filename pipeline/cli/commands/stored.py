@@ -44,7 +44,7 @@ def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool
 @settings_option
 @json_option
 def next_slots(settings_file: str, *, as_json: bool) -> None:
-    """List every schedule in words, with its next due time."""
+    """List schedules in words, with their next due time."""
     from dataclasses import asdict
 
     from pipeline.schedule.upcoming import upcoming
