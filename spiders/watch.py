@@ -13,7 +13,7 @@ from scrapy.http import Response
 from pipeline.crawl.built_in import BuiltInSpider, TriedRule
 from pipeline.crawl.collector import Found
 from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
-from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, page_text, plain_text
+from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, is_html_type, page_text, plain_text
 from pipeline.documents.regexes import search
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
@@ -61,7 +61,8 @@ class WatchSpider(BuiltInSpider):
             kind = _content_type(response) or "no type"
             yield Found(rejected=[RejectedItem({"url": url}, f"it is not text, but {kind}")])
             return
-        html = is_html(document.text, _content_type(response))
+        content_type = _content_type(response)
+        html = is_html_type(content_type) or is_html(document.text, content_type)  # a page may not need to be decoded
         if not html and is_binary(document.text):
             yield Found(rejected=[RejectedItem({"url": url}, "it is not text, but binary data")])
             return

@@ -128,6 +128,8 @@ def _with_raised_digits(node: LexborNode) -> str:
 def _markup(node: LexborNode) -> str:
     """An element as HTML that is parsed to the same element again: parsers drop a line break right after <pre>."""
     html = node.html or ""
+    if ">\n" not in html:  # no line break follows a tag
+        return html
     return _BREAK_FIRST.sub(r"\g<0>\n", html) if "<pre" in html or "<textarea" in html or "<listing" in html else html
 
 

@@ -34,12 +34,21 @@ _XHTML_START = re.compile(r"[^<]{0,100}<\?xml.{0,500}?<html[\s>]", re.IGNORECASE
 
 def is_html(text: str, content_type: str) -> bool:
     """Whether a browser shows a response as a page and not as plain text: by its type, or by its start when that is unspecific."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in _HTML_TYPES:
+    if is_html_type(content_type):
         return True
+    kind = _kind_of(content_type)
     if kind in ("application/xml", "text/xml"):
         return bool(_XHTML_START.match(text[:3000]))
     return kind in _UNSPECIFIC_TYPES and bool(_HTML_START.match(text[:3000]) or _XHTML_START.match(text[:3000]))
+
+
+def is_html_type(content_type: str) -> bool:
+    """Whether a response is a page by its type alone, whatever its text is."""
+    return _kind_of(content_type) in _HTML_TYPES
+
+
+def _kind_of(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def is_binary(text: str) -> bool:
