@@ -81,7 +81,7 @@ class AdminActions:
     # Reading
 
     def spider(self, name: str) -> SpiderPage | None:
-        """None for a spider that is neither in the settings nor in the store."""
+        """What the page of a spider shows; None for a spider that is neither in the settings nor in the store."""
         history = runs.history(self._store, name, limit=HISTORY)
         if name not in self._settings().spiders and not history:
             return None
