@@ -52,7 +52,7 @@ def _kind_of(content_type: str) -> str:
 
 
 def is_binary(text: str) -> bool:
-    """Whether the text has control characters that no text contains."""
+    """Whether the text has control characters that do not occur in texts, so that it is binary data."""
     return bool(_BINARY.search(text))
 
 
