@@ -283,7 +283,7 @@ def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) ->
 @pytest.mark.parametrize(("more", "words"), [
     ("processes = 9\nconcurrency = 4", "concurrency = 4 is too low for processes = 9"),
     ("processes = 2\nthrottle = true", "give throttle or processes"),
-    ('processes = 2\nspider = "spiders.x:Own"', "is for the built-in spiders"),
+    ('processes = 2\nspider = "spiders.x:Own"', "works only with built-in spiders"),
     ("processes = 0", "greater than or equal to 1")])
 def test_settings_that_conflict_with_processes_are_errors(tmp_path: Path, more: str, words: str) -> None:
     (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "http://site.example/"\n{more}\n')
