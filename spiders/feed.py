@@ -6,7 +6,7 @@ import calendar
 import io
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,12 +26,15 @@ from pipeline.errors import SpiderError
 from pipeline.model import Download, Json
 from pipeline.session.responses.encodings import header_encoding, label_codec
 from pipeline.settings import SpiderTable
+from pipeline.text import shown_url
 from pipeline.urls import absolute
 
 _MOMENTS = ("published", "updated", "created")
 _DECLARED = re.compile(rb"\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.:-]+)")
 _XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
 _INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_ENTRY = re.compile(r"<((?:[\w.-]+:)?(?:item|entry))(?=[\s>])")
+_ROOT_END = re.compile(r"</(?:[\w.-]+:)?(?:rss|feed|rdf)\s*>", re.IGNORECASE)
 _SEARCHED_ENTRIES = 10_000
 """How many stored entries are searched for entries whose id is new."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
@@ -94,11 +97,14 @@ class FeedSpider(BuiltInSpider):
         body, content_type = response.body, (response.headers.get("Content-Type") or b"").decode("latin-1")
         if self._encoding and isinstance(response, TextResponse):
             body, content_type = response.text.encode("utf-8", "replace"), "application/xml; charset=utf-8"
-        entries = read_feed(body, response.url, content_type, by_link=self._by_link)
+        problems: list[str] = []
+        entries = read_feed(body, response.url, content_type, by_link=self._by_link, problems=problems)
         told = response.meta.get("redirect_urls", [response.url])[0]
         for entry in entries:
             entry.item["feed"] = told
         if self._context is not None:
+            for problem in problems:
+                self._context.note(f"{shown_url(told)} {problem}")
             self._keep_ids(entries, self._context, told)
         yield Found(items=[entry.item for entry in entries], downloads=[
             Download(url, item_key=entry.item["id"], referer=response.url)
@@ -153,16 +159,20 @@ def _link_and_title(item: Mapping[str, Json]) -> tuple[Json, ...]:
     return (item.get("url"), item.get("title")) if item.get("url") else (None, item.get("title"), item.get("summary"))
 
 
-def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False) -> list[Entry]:
+def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False, problems: list[str] | None = None) -> list[Entry]:
     """The entries of a feed, in its order. Raises SpiderError when the body is no feed.
 
-    Ids are used as the feed has them, so that they do not depend on its URL. by_link: use links in place of ids.
+    Ids are used as the feed has them, so that they do not depend on its URL. by_link: use links in place of ids. problems: gets a
+    text when a part of the feed was left out.
     """
     text = decoded(body, content_type)
     if text.lstrip().startswith("{"):
         entries = _read_json_feed(text, url)
     else:
         # A stream, never the bytes, which feedparser may take for the name of a file or URL. No base URL: feedparser would resolve ids.
+        text, unfinished = _without_unfinished_entry(text)
+        if unfinished and problems is not None:
+            problems.append("is truncated: its last entry has no end and was left out")
         text = with_bare_ampersands_escaped(_XML_ENCODING.sub(r"\1", text, count=1))
         found = feedparser.parse(io.BytesIO(text.encode("utf-8", "replace")),
                                  response_headers={"content-type": "application/xml; charset=utf-8"},
@@ -174,6 +184,16 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
     for entry in entries if by_link else ():
         entry.item["id"] = entry.link or entry.item["title"]
     return _with_unique_ids(entries)
+
+
+def _without_unfinished_entry(text: str) -> tuple[str, bool]:
+    """A feed without a last entry that has no end, and whether there was one: its generator may fail midway."""
+    if _ROOT_END.search(text, max(0, len(text) - 1000)):
+        return text, False
+    last = next(iter(deque(_ENTRY.finditer(text), maxlen=1)), None)
+    if last is None or f"</{last[1]}" in text[last.end():]:
+        return text, False
+    return text[:last.start()], True
 
 
 def decoded(body: bytes, content_type: str) -> str:

@@ -27,6 +27,7 @@ MAX_NESTING = 3
 """How deep indexes may be nested in indexes; the protocol allows no nesting."""
 
 _SITEMAP = "pipeline_sitemap"
+_MISSING = [404]
 _GZIP = b"\x1f\x8b"
 _XML_ENCODING = re.compile(r"^(\s*<\?xml[^>]*?)\sencoding\s*=\s*[\"'][^\"'>]*[\"']")
 _END = re.compile(rb"(</(\w+:)?(urlset|sitemapindex)\s*>|<(\w+:)?(urlset|sitemapindex)[^<>]*/>)\s*(<!--.*?-->\s*)*$", re.DOTALL)
@@ -43,7 +44,7 @@ class Sitemap:
 class SitemapSpider(CrawlSpider):
     """Without `items` the URLs are the items; with `items` their pages are fetched, as by spider = "crawl".
 
-    `allow` and `deny` filter the pages. A `start` may be a robots.txt, whose Sitemap lines are read.
+    `allow` and `deny` filter the pages, `deny` also the sitemaps that an index lists. A `start` may be a robots.txt, whose Sitemap lines are read.
     """
 
     name = "sitemap"
@@ -56,6 +57,7 @@ class SitemapSpider(CrawlSpider):
         self._max_bytes = table.max_page_size
         self._fetches = table.items is not None
         self._allowed = UrlFilter(table.allow, table.deny)
+        self._sitemap_allowed = UrlFilter((), table.deny)
 
     @classmethod
     def uses_item_rules(cls, table: SpiderTable) -> bool:
@@ -66,11 +68,15 @@ class SitemapSpider(CrawlSpider):
         if nesting is None:
             yield from super().parse(response)
             return
+        if response.status in _MISSING:  # only for a sitemap that an index or robots.txt lists
+            raise SpiderError("is listed, but answered 404: its pages are unknown, so none of them may count as gone", where=response.url,
+                              fix="leave it out with deny if it does not come back")
         found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
         links = []
         if found.sitemaps and nesting >= MAX_NESTING:
             raise SpiderError(f"indexes of sitemaps are nested more than {MAX_NESTING} deep", where=response.url)
-        links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1}) for url in found.sitemaps if self._follow.is_here(url)]
+        links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1, "handle_httpstatus_list": _MISSING})
+                  for url in found.sitemaps if self._follow.is_here(url) and self._sitemap_allowed(url)]
         pages = [page for page in found.pages if self._follow.is_here(page["url"]) and self._allowed(page["url"])]
         if self._fetches:
             links += [Request(page["url"], depth=1) for page in pages]

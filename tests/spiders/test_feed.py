@@ -30,7 +30,7 @@ JSON_FEED = json.dumps({"version": "https://jsonfeed.org/version/1.1", "title": 
 
 
 @pytest.mark.parametrize("text", [RSS, ATOM, RDF, JSON_FEED, "\ufeff" + RSS.replace('<?xml version="1.0"?>', ""),
-                                  RSS.replace("2.0", "0.92"), RSS[:-30], "\n\n " + ATOM])
+                                  RSS.replace("2.0", "0.92"), RSS[:-16], "\n\n " + ATOM])
 def test_every_kind_of_feed_is_read(text: str) -> None:
     ((entry,),) = [read_feed(text.encode(), URL)]
     item = entry.item
@@ -131,6 +131,19 @@ def test_utf_16_is_read_with_and_without_a_byte_order_mark(encoding: str) -> Non
 def entries(*items: str) -> list[dict[str, object]]:
     body = f'<rss version="2.0"><channel><title>t</title>{"".join(f"<item>{item}</item>" for item in items)}</channel></rss>'
     return [entry.item for entry in read_feed(body.encode(), URL)]
+
+
+@pytest.mark.parametrize(("text", "titles", "truncated"), [
+    ("<rss version='2.0'><channel><title>t</title><item><title>one</title></item><item><title>two</title><lin", ["one"], True),
+    ("<rss version='2.0'><channel><item><title>one</title></item><item><title>two</title></it", ["one"], True),
+    ("<rss version='2.0'><channel><item><title>one</title></item><item><title>two</title></item>", ["one", "two"], False),
+    ("<feed xmlns='http://www.w3.org/2005/Atom'><entry><id>1</id><title>one</title></entry><entry><id>2", ["one"], True),
+    ("<a:feed xmlns:a='http://www.w3.org/2005/Atom'><a:entry><a:id>1</a:id><a:title>one</a:title></a:entry><a:entry><a:ti", ["one"], True),
+    ("<rss version='2.0'><channel><item><title>one</title><description><![CDATA[<entry x>]]></description></item></channel></rss>", ["one"], False)])
+def test_an_entry_that_a_truncated_feed_does_not_end_is_left_out_and_reported(text: str, titles: list[str], truncated: bool) -> None:
+    problems: list[str] = []
+    assert [entry.item["title"] for entry in read_feed(text.encode(), URL, problems=problems)] == titles
+    assert problems == ["is truncated: its last entry has no end and was left out"] * truncated
 
 
 def test_ids_are_not_changed_by_the_url_of_the_feed() -> None:

@@ -94,3 +94,20 @@ def test_a_sitemap_is_read_with_every_compression_and_encoding(body: bytes) -> N
 def test_the_size_limit_applies_to_all_members_of_a_gzip_together() -> None:
     with pytest.raises(SpiderError, match="more than 1000 bytes"):
         decompressed(gzip.compress(b"x" * 600) * 2, 1000, "http://site.example/s.gz")
+
+
+@pytest.mark.parametrize("deny", [False, True])
+def test_pages_of_a_listed_sitemap_that_answers_404_are_not_gone(crawls: Crawls, site: PageSite, deny: bool) -> None:
+    xml = {"Content-Type": "text/xml"}
+    site.pages = {
+        "/index.xml": Answer(f"<sitemapindex {NS}><sitemap><loc>{site.url}/1.xml</loc></sitemap><sitemap><loc>{site.url}/2.xml</loc></sitemap>"
+                             "</sitemapindex>", headers=xml),
+        "/1.xml": Answer(urlset(f"{site.url}/a"), headers=xml), "/2.xml": Answer(urlset(f"{site.url}/b"), headers=xml)}
+    settings = f'[spiders.s]\nspider = "sitemap"\nstart = "{site.url}/index.xml"\nrobots = false\n'
+    crawls.write(settings)
+    assert crawls.run().complete
+    site.pages["/2.xml"] = Answer("no", 404)
+    crawls.write(settings + ('deny = ["/2"]' if deny else ""))
+    run = crawls.run()
+    assert (run.complete, run.progress.gone) == ((True, 1) if deny else (False, 0))
+    assert ("is listed, but answered 404" in run.error) is not deny
