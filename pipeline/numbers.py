@@ -150,11 +150,11 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
     comma, a blank or an apostrophe, and for a decimal point when it is a point. "1.299,-" says that its comma is
     the decimal mark, and no number of thousands begins with 0.
     """
-    if any(char in _FRACTIONS for char in text):
-        text = _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
     simple = _SIMPLE.fullmatch(text)
     if simple is not None and (simple[2] is None or decimal in (None, ".")):
         return int(simple[1]) if simple[2] is None else float(simple[1] + simple[2])
+    if any(char in _FRACTIONS for char in text):
+        text = _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
     readable = plain(text)
     found = next(find(readable), None)
     if found is not None and found.raised and not any(unicodedata.category(char) == "Sc" for char in readable):
