@@ -314,8 +314,8 @@ class _Transfer:
             raise self._cut(part, total, not_whole(error)) from error
 
     def _stalled(self) -> DownloadError:
-        return DownloadError(f"was silent for {self._limits.stall_s:g} s", where=self._where, retry=True,
-                             fix="raise downloads.timeout if it is a slow server")
+        return DownloadError(f"sent too little data in {self._limits.stall_s:g} s", where=self._where, retry=True,
+                             fix="raise downloads.timeout for a slow server")
 
     def _cut(self, part: PartFile, total: int | None, why: str = "") -> DownloadError:
         if self._stopped.is_set():

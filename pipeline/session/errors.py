@@ -52,7 +52,7 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
     if tls := _tls_fault(error, chain):
         return TlsError(tls[0], where=where, fix=tls[1], retry=tls[2])
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return FetchError("redirects in circles", where=where, fix="open it in a browser; it may want a login or cookies")
+        return FetchError("has too many redirects", where=where, fix="open it in a browser: it may require a login or cookies")
     if isinstance(error, _PERMANENT):
         return FetchError(f"leads to an address that cannot be fetched: {clean_line(type(error).__name__, 200)}", where=where,
                           fix="only http and https URLs are fetched")
@@ -97,7 +97,7 @@ def _failed_url(error: requests.RequestException, url: str) -> str:
 
 def _network_fault(error: requests.RequestException, chain: list[BaseException]) -> str:
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "could not be connected to in time"
+        return "the connection timed out"
     if isinstance(error, requests.exceptions.Timeout) or any(
             isinstance(cause, (TimeoutError, ReadTimeoutError)) for cause in chain):
         return "did not answer in time"
@@ -109,8 +109,8 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
     if any(isinstance(cause, NewConnectionError) for cause in chain):
         return f"cannot be connected to: {reason or 'no connection'}"
     if isinstance(error, requests.exceptions.ContentDecodingError) or any(isinstance(c, DecodeError) for c in chain):
-        return "sent a body that cannot be unpacked"
-    return f"broke off the answer: {reason or type(error).__name__}"
+        return "sent a body that cannot be decoded"
+    return f"the connection broke during the response: {reason or type(error).__name__}"
 
 
 def _proxy_fault(error: requests.RequestException, chain: list[BaseException], where: str,
@@ -184,7 +184,7 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
             if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
                 return "does not speak TLS on that port", "write http:// if it is meant, or correct the port", False
             if isinstance(cause, ssl.SSLEOFError):
-                return "hung up in the middle of the TLS handshake", "try again; does it speak TLS on that port?", True
+                return "closed the connection during the TLS handshake", "try again; check that the server uses TLS on that port", True
             return f"TLS failed: {clean_line(cause.reason or type(cause).__name__, 200)}", "try again; then ask its owner", True
     if isinstance(error, requests.exceptions.SSLError):
         return "TLS failed", "check the address", False

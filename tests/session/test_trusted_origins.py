@@ -39,8 +39,8 @@ class Sites:
 
     def leaked(self) -> list[str]:
         """What any address but our own was told."""
-        strangers = [asked for asked in self.own.asked if asked.headers.get("Host") != self.own.host]
-        return [secret for asked in (*strangers, *self.other.asked, *self.second.asked) for secret in SECRETS if secret in said(asked)]
+        misdirected = [asked for asked in self.own.asked if asked.headers.get("Host") != self.own.host]
+        return [secret for asked in (*misdirected, *self.other.asked, *self.second.asked) for secret in SECRETS if secret in said(asked)]
 
     def asked_elsewhere(self) -> bool:
         return bool([asked for asked in self.own.asked if asked.headers.get("Host") != self.own.host] or self.other.asked or self.second.asked)

@@ -54,13 +54,13 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
                        retry=status == 429)
     if _CAPTCHA.search(said) or (not said and asks_captcha(after)):
         return Refusal("the site asks for a captcha", said,
-                       "log in with a browser and bring its cookies in: `pipeline cookies import`")
+                       "log in with a browser and import its cookies: `pipeline cookies import`")
     if _has_code_field(after) and not _password_form(after):
         if before is not None and _has_code_field(before):
             return Refusal("the one-time code was not accepted", said, "check login.totp and this machine's clock",
                            retry=True)
         return Refusal("the site asks for a one-time code", said, "add a step with totp to login.steps, or log in with "
-                       "a browser and bring its cookies in: `pipeline cookies import`")
+                       "a browser and import its cookies: `pipeline cookies import`")
     if status == 403 and (_CSRF.search(said) or (not said and _CSRF.search(_title(after)))):
         return Refusal("the site refused the form (CSRF check)", said, "is login.url the page with the form?")
     return _of_the_page(after, said, form_again=form_again)
@@ -71,7 +71,7 @@ def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
         return Refusal("the site wants a browser that runs scripts", said,
-                       "log in with a browser and bring its cookies in: `pipeline cookies import`")
+                       "log in with a browser and import its cookies: `pipeline cookies import`")
     if status in (401, 403) or form_again or (said and (status >= 400 or _COMPLAINTS.search(said))):
         return Refusal("the user name or password was not accepted", said, "correct login.fields")
     return Refusal(f"sent, but login.check matches nothing on the page after it (status {status})", said,

@@ -132,7 +132,7 @@ class Login:
         refusal = explain(before, after, form_again=form_again)
         if form_again and after.answer.status < 400 and not refusal.said and not self._carries_cookies(after.answer.url):
             return Refusal("the login form came again, and no cookie of the site is kept that would tell it who logged in", "",
-                           "correct login.fields; or is login.url not the address that people use (https, the right host)?")
+                           "correct login.fields, or use the address in login.url that browsers use (https, the right host)")
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
@@ -208,10 +208,10 @@ class Login:
             return Refusal(f"the login page has a server error (status {status})", "", "try again later", retry=True)
         if asks_captcha(page):
             return Refusal("the login page asks for a captcha", "",
-                           "log in with a browser and bring its cookies in: `pipeline cookies import`")
+                           "log in with a browser and import its cookies: `pipeline cookies import`")
         if not forms_of(page) and asks_for_scripts(page):
             return Refusal("the login page wants a browser that runs scripts", "",
-                           "log in with a browser and bring its cookies in: `pipeline cookies import`")
+                           "log in with a browser and import its cookies: `pipeline cookies import`")
         if status == 401 and "WWW-Authenticate" in page.answer.headers:
             return Refusal("the login page asks for HTTP authentication", "",
                            "give the spider auth = { type = \"basic\", user = …, password = … }, or correct it")

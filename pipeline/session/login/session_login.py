@@ -26,8 +26,8 @@ from pipeline.session.request_rules import RequestRules
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginTable
 
-UNCHECKABLE = ("nothing is called gone: login.check matches on no page after the login but the answer to it, so that nobody can "
-               "tell when the session is over; name a page in login.check_url")
+UNCHECKABLE = ("no item counts as gone: login.check matches only on the response to the login, so that an expired session "
+               "cannot be detected; name a page in login.check_url")
 """The message for a session that is not `checkable`."""
 _CHECK_AGAIN_S = (1.0, 4.0)
 """The waits between attempts to fetch the check page when the site fails."""
@@ -244,7 +244,7 @@ class SessionLogin:
 
     def _cookies_expired(self) -> LoginError:
         return LoginError("the imported cookies no longer pass login.check", where=self._where,
-                          fix="log in with a browser and bring its cookies in: `pipeline cookies import`")
+                          fix="log in with a browser and import its cookies: `pipeline cookies import`")
 
     def _remember_check_page(self, url: str) -> None:
         write_private(self._files.check_page, f"{url}\n".encode())

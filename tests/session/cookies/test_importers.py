@@ -166,7 +166,7 @@ def test_an_import_is_repeated_when_the_jar_has_lost_its_cookies(open_with: Open
     jar = opened()
     jar.store("http://a.example/", [b"sid=; Path=/; Max-Age=0", b"sid=new; Path=/; Domain=a.example"])
     jar.save()
-    assert opened().header("http://a.example/") == b"seen=1; sid=new"  # the site goes on with one of that name
+    assert opened().header("http://a.example/") == b"seen=1; sid=new"  # the site set a new one of that name
 
 
 def test_an_import_that_has_expired_meanwhile_is_not_reported_again(open_with: OpenSession, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_login_says_that_a_session_is_valid_and_fresh_logs_in_again(tmp_path: Pa
                       headers=SET if b"geheim" in asked.body else {})
 
     def start(asked: Asked) -> Answer:
-        return Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") else "<p>stranger</p>")
+        return Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") else "<p>anonymous</p>")
     with PageSite({"/login": login, "/": start}) as site:
         file = settings(tmp_path, site)
         monkeypatch.setenv("SITE_PASSWORD", "geheim")
@@ -245,7 +245,7 @@ def test_try_says_what_a_page_shows_about_the_session(tmp_path: Path, monkeypatc
     over: list[str] = []
 
     def start(asked: Asked) -> Answer:
-        return Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") and not over else "<p>stranger</p>")
+        return Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") and not over else "<p>anonymous</p>")
 
     def one(asked: Asked) -> Answer:
         if "logs out" in tried:
@@ -288,13 +288,13 @@ def test_a_login_form_in_a_frame_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("command", [["login", "s"], ["run", "s"], ["try", "s", "{url}/"], ["check", "--connect"]], ids=" ".join)
 @pytest.mark.parametrize("check_url", ["", "check_url = '{url}/me'"], ids=["no check_url", "check_url"])
 def test_a_login_check_without_a_page_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], check_url: str) -> None:
-    """It matches on the answer to the login alone; the start is the same for strangers."""
+    """The check matches only on the response to the login; the start page is the same without a login."""
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     with site_that_answers(Answer(OUT, headers=SET)) as site:
         site.pages["/me"] = lambda asked: Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") else "no")
         file = settings(tmp_path, site, check_url.format(url=site.url))
         result = CliRunner().invoke(main, [command[0], "--settings", file, *(word.format(url=site.url) for word in command[1:])])
-        assert ("nothing is called gone: login.check matches on no page" in " ".join(result.output.split())) is (not check_url), result.output
+        assert ("no item counts as gone: login.check matches only on the response to the login" in " ".join(result.output.split())) is (not check_url), result.output
 
 
 class BadProxy(socketserver.BaseRequestHandler):

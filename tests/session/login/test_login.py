@@ -162,7 +162,7 @@ def test_the_password_is_in_no_repr_and_no_error(site: Site, open_with: OpenSess
 
 
 @pytest.mark.parametrize(("page", "words"), [("drip", "did not arrive in time"), ("silence", "did not answer in time"),
-                                             ("circle", "redirects in circles"), ("cut", "body cut short: 4 of 100 bytes"),
+                                             ("circle", "has too many redirects"), ("cut", "body cut short: 4 of 100 bytes"),
                                              ("bomb", "is larger than 1000000 bytes")])
 def test_an_endless_login_page_stops_at_the_size_limit(site: Site, open_with: OpenSession, page: str, words: str) -> None:
     timeout = "20s" if page == "bomb" else "500ms"  # the site packs it while we wait
