@@ -1,5 +1,7 @@
 """The cost of crawling a whole site: `python -m benchmarks.site [--pages 10136] [--rounds 3] [--folder HTML]`.
 
+With --folder: --start PAGE and --within REGEX crawl a part of it.
+
 A tree of pages of 10 to 80 kB with a hundred links each, or the HTML in a folder, served by nginx on loopback and crawled
 twice with the default settings, each page an item with its title and all of its links. Goals: 400 pages a second both
 times, a 304 for every page the second time, under 100 MB of database, under 250 MB of memory in all processes (PSS).
@@ -35,6 +37,7 @@ port = 0
 start = "{url}"
 follow = ["a"]
 robots = false
+allow = ['{within}']
 [spiders.docs.items]
 key = ["url"]
 [spiders.docs.items.fields]
@@ -44,7 +47,7 @@ links = {{ css = "a::attr(href)", many = true }}
 """
 WORDS = ("returns", "the", "value", "of", "class", "method", "if", "an", "element", "this", "list", "null", "throws", "since",
          "index", "specified", "object", "interface", "type", "parameter", "collection", "thread", "stream", "buffer")
-LOOK_S = 0.5
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=10_136)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="HTML to serve instead; it begins at index.html")
+    parser.add_argument("--start", default="index", help="the page of the folder to begin at instead, without .html")
+    parser.add_argument("--within", default="", help="a regular expression: follow only links that it matches")
     given = parser.parse_args()
     if shutil.which("nginx") is None:
         print("skipped: nginx is not installed")
@@ -135,11 +140,11 @@ def main() -> None:
             generate(folder / "page", given.pages)
         else:
             (folder / "page").symlink_to(given.folder.resolve())
-        with nginx(folder, page="0" if given.folder is None else "index", log=log) as url:
+        with nginx(folder, page="0" if given.folder is None else given.start, log=log) as url:
             for number in range(given.rounds):
                 work = folder / f"work{number}"
                 work.mkdir()
-                (work / "settings.toml").write_text(SETTINGS.format(url=url))
+                (work / "settings.toml").write_text(SETTINGS.format(url=url, within=given.within))
                 for each in found.values():
                     each.append(crawl(work, log))
     print(f"{found['unchanged'][0].pages} pages, {given.rounds} rounds, min / median / max; load {os.getloadavg()[0]:.1f}")
