@@ -185,7 +185,7 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     mail = mail_of(store, built(store, settings, slot="s3"))
     assert mail["Subject"] == "[morning] 12 rejected"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
-    assert "! Not everything went well\r\n  books: items rejected: 12," in text_of(mail)
+    assert "! Problems\r\n  books: items rejected: 12," in text_of(mail)
 
 
 def test_rendering_again_after_a_kill_gives_the_same_message(store, site, settings_from) -> None:
@@ -288,9 +288,9 @@ def test_what_does_not_fit_is_listed_with_its_path_and_a_table_is_zipped_first(s
     names = [part.get_filename() for part in mail.iter_attachments()]
     assert names == ["morning-2026-11-22.csv.zip", "small.bin"]
     text = text_of(mail)
-    assert re.search(r"morning-2026-11-22\.jsonl\.zip \([\d.]+ kB · not attached · kept as (\S+)\)", text)
-    assert "big.bin (10.0 kB · application/x-big · kept as downloads/books/1-big.bin)" in text
-    kept = re.search(r"not attached · kept as (\S+)\)", text)
+    assert re.search(r"morning-2026-11-22\.jsonl\.zip \([\d.]+ kB · not attached · stored as (\S+)\)", text)
+    assert "big.bin (10.0 kB · application/x-big · stored as downloads/books/1-big.bin)" in text
+    kept = re.search(r"not attached · stored as (\S+)\)", text)
     assert store.files.exists(kept[1])
 
 
@@ -305,7 +305,7 @@ def test_pages_with_changes_are_attached_byte_for_byte(store, site, settings_fro
     assert list(parts) == ["morning-2026-11-22.csv", "site.test_1.html", "site.test_2.html"]
     assert parts["site.test_1.html"].get_payload(decode=True) == b"<h1>one</h1>\r\n\xff"
     assert parts["site.test_1.html"].get_content_type() == "text/html"
-    kept = re.search(r"site\.test_big\.html\.zip \([\d.]+ kB · not attached · kept as (pages/books/\S+-site\.test_big\.html)\)", text_of(mail))
+    kept = re.search(r"site\.test_big\.html\.zip \([\d.]+ kB · not attached · stored as (pages/books/\S+-site\.test_big\.html)\)", text_of(mail))
     assert kept is not None
     assert store.files.path(kept[1]).read_bytes() == noise
     site.run({"1": BOOK, "2": BOOK | {"price": "£1"}, "big": BOOK}, pages={"1": b"<h1>other</h1>", "2": b"<p>2</p>"})

@@ -217,7 +217,7 @@ def test_with_oversize_split_what_does_not_fit_is_sent_in_further_mails(store, s
     assert to_first == to_second
     text = text_of(first)
     assert "b.bin (7.0 kB · application/x-b · attached to mail 2 of 2)" in text
-    assert "d.bin (20.0 kB · application/x-d · kept as downloads/books/1-d.bin)" in text
+    assert "d.bin (20.0 kB · application/x-d · stored as downloads/books/1-d.bin)" in text
     assert "this is mail 2" in text_of(second)
     assert first["References"] == second["References"] == "<morning.thread@example.com>"
 
