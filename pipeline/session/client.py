@@ -36,7 +36,7 @@ from pipeline.urls import absolute, bare, redirect_target
 MAX_REDIRECTS = 20
 _CHUNK_BYTES = 64 * 1024
 _ATTEMPTS = 3
-"""At a repeatable request whose response was cut off."""
+"""Attempts at a repeatable request whose response was cut off."""
 
 
 @dataclass(frozen=True)

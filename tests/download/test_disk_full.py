@@ -38,7 +38,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_resumes_the_part(small_disk: 
     bench = Bench(store, server)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 5_000_000))
-    # Without a length nothing warns us before the disk is full.
+    # Without a length the check of the free space cannot fail before the transfer.
     url = server.put("/a.bin", BODY, etag='"v1"', chunked=True)
     made = bench.get(url)
     assert isinstance(made.fatal, DiskFullError)

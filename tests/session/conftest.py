@@ -1,3 +1,5 @@
+"""Fixtures: a site with a login, and sessions opened from settings."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,5 @@
+"""Prepared requests: params, forms, JSON, headers, credentials and secrets."""
+
 from __future__ import annotations
 
 import json

@@ -263,9 +263,9 @@ class Jar:
             self._trim(everyone, now_s, JAR_COOKIES, JAR_BYTES)
 
     def _trim(self, entries: Iterable[_Entry], now_s: float, count: int, size_bytes: int) -> None:
-        """Drop the oldest until `count` and `size_bytes` hold: what has expired, then what was sent or set longest ago.
+        """Remove cookies down to `count` and `size_bytes`: first expired ones, then those sent or set longest ago.
 
-        A login's cookies go last.
+        The cookies of a login are removed last.
         """
         self._unprepare()
         oldest = sorted(entries, key=lambda entry: (entry.cookie.key in self._protected,

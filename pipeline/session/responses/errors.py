@@ -14,7 +14,7 @@ class HeadError(http.client.HTTPException):
 
 
 class NotHttpError(HeadError):
-    """The other end does not speak HTTP. data: the beginning of what it sent."""
+    """The response is not HTTP. data: its first bytes."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(f"it did not answer with HTTP but with {shown_bytes(data)}")
@@ -38,7 +38,7 @@ def may_be_http(beginning: bytes) -> bool:
 
 
 def shown_bytes(data: bytes) -> str:
-    """The first line of what is no HTTP, for people."""
+    """The first line of a response that is not HTTP, in a readable form."""
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
         return "TLS"
     line = clean_line(data.lstrip(b"\r\n").partition(b"\n")[0].decode("latin-1"), 60)

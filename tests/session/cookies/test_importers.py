@@ -1,3 +1,5 @@
+"""Imports of cookies: headers, browser extensions, Playwright, Netscape files."""
+
 from __future__ import annotations
 
 import json

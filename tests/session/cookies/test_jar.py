@@ -1,3 +1,5 @@
+"""The cookie jar: its file, what is sent, limits, clocks, repairs and threads."""
+
 from __future__ import annotations
 
 import http.cookiejar

@@ -117,7 +117,7 @@ def test_the_expiry_of_a_login_is_announced_once_and_its_renewal_once(ending: En
     ending.login(NOW, 14 * day, 30 * day)
     assert ending.told(NOW + 10.9 * day) is None
     assert ending.told(NOW + 11.1 * day) == "[alert] the login of s expires soon"
-    for later in (11.2, 12, 13.9, 14.1, 20):  # what has ended is not told again
+    for later in (11.2, 12, 13.9, 14.1, 20):  # an expired cookie is not announced again
         assert ending.told(NOW + later * day) is None
     ending.login(NOW, 14 * day, now=NOW + 20 * day)  # the jar has forgotten the first by now
     assert ending.told(NOW + 20 * day) is None

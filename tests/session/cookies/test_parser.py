@@ -155,7 +155,7 @@ def test_an_expired_secure_cookie_blocks_no_other() -> None:
 
 
 @pytest.mark.parametrize(("expires", "served", "wanted"), [
-    ("Sun, 29 Nov 2026 10:00:00 GMT", "Sun, 29 Nov 2026 09:00:00 GMT", "a=1"),  # our clock is three hours ahead
+    ("Sun, 29 Nov 2026 10:00:00 GMT", "Sun, 29 Nov 2026 09:00:00 GMT", "a=1"),  # the local clock is three hours ahead
     ("Sun, 29 Nov 2026 10:00:00 GMT", "Sun, 29 Nov 2026 11:00:00 GMT", ""), ("Sun, 29 Nov 2026 10:00:00 GMT", "", ""),
     ("Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", ""), ("Sun, 29 Nov 2026 10:00:00 GMT", "nonsense", ""),
     ("Sat, 01 Jan 2000 01:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", "a=1")])

@@ -1,3 +1,5 @@
+"""Form logins, logins in steps, one-time codes and API logins."""
+
 from __future__ import annotations
 
 import stat
@@ -165,7 +167,7 @@ def test_the_password_is_in_no_repr_and_no_error(site: Site, open_with: OpenSess
                                              ("circle", "has too many redirects"), ("cut", "body cut short: 4 of 100 bytes"),
                                              ("bomb", "is larger than 1000000 bytes")])
 def test_an_endless_login_page_stops_at_the_size_limit(site: Site, open_with: OpenSession, page: str, words: str) -> None:
-    timeout = "20s" if page == "bomb" else "500ms"  # the site packs it while we wait
+    timeout = "20s" if page == "bomb" else "500ms"  # the site compresses it during the request
     session = open_with(site.url, f'timeout = "{timeout}"\nmax_page_size = "1MB"', login=f'url = "{site.url}/{page}"')
     with pytest.raises(FetchError, match=words):
         session.ensure_login()

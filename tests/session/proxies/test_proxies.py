@@ -1,3 +1,5 @@
+"""Proxies: HTTP, HTTPS and SOCKS, credentials, dead proxies and pools."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""TLS verification, ca_file, unverified hosts, and the translation of requests' exceptions."""
+
 from __future__ import annotations
 
 import ssl
@@ -69,7 +71,7 @@ def test_only_the_named_host_is_unverified(authority: Authority, open_with: Open
 def test_unverified_hosts_can_be_named(authority: Authority, open_with: OpenSession) -> None:
     with start_site(context(authority.issue(host="other.example"))) as site:
         named = open_with(site.url, 'insecure_tls = ["localhost"]')
-        assert isinstance(fault(named, site.url), TlsError)  # a start is none of them
+        assert isinstance(fault(named, site.url), TlsError)  # the start URL is not among the named hosts
         with named.client() as client:
             assert client.get(site.url.replace("127.0.0.1", "localhost")).ok
 
