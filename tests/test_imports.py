@@ -45,9 +45,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(f"these modules import each other: {' <- '.join(error.args[1])}")
 
 
-def test_every_room_is_in_the_layers_of_the_import_contracts() -> None:
+def test_every_package_is_in_the_layers_of_the_import_contracts() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     layers = next(contract for contract in contracts if contract["type"] == "layers")
     named = {name.strip() for layer in layers["layers"] for name in layer.split("|")}
-    rooms = {path.stem for path in (ROOT / "pipeline").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert rooms - {"__init__", "__main__"} == named
+    packages = {path.stem for path in (ROOT / "pipeline").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert packages - {"__init__", "__main__"} == named
