@@ -48,7 +48,7 @@ class AlertSender:
             message = await asyncio.to_thread(alerts.check, state.store, state.settings, late=late, now=utc_now(),
                                               log_of=self._log_of) if late is not None else None
         except (PipelineError, OSError) as error:
-            logger.error("alerts: %s", error)  # noqa: TRY400
+            logger.error("the alerts could not be checked: %s", error)  # noqa: TRY400
             return
         if message is not None:
             logger.warning("alert: message %d to %s was put into the outbox", message, ", ".join(state.settings.alerts.to))

@@ -50,7 +50,7 @@ class DigestBuilder:
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:
-            logger.error("digests: %s", error)  # noqa: TRY400
+            logger.error("unreported digests could not be built: %s", error)  # noqa: TRY400
             unfinished = []
         for name, digest in self._state.settings.digests.items():
             if name in unfinished or not digest.schedule:

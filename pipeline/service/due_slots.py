@@ -51,7 +51,7 @@ class DueSlots:
             await self._claim(plans, now)
             self._scheduling.look_again(plans.put_off_until(now))
         except PipelineError as error:
-            logger.error("schedule: %s", error)  # noqa: TRY400
+            logger.error("due slots could not be claimed: %s", error)  # noqa: TRY400
             self._scheduling.look_again(utc_now() + timedelta(seconds=STORE_RETRY_S))
 
     def upcoming(self) -> Mapping[str, datetime]:

@@ -44,7 +44,7 @@ class Housekeeping:
         try:
             deleted = await asyncio.to_thread(self._delete_surplus_files)
         except PipelineError as error:
-            logger.error("downloads: %s", error)  # noqa: TRY400
+            logger.error("downloads beyond their limits could not be deleted: %s", error)  # noqa: TRY400
             return
         if deleted.over_bytes and not self._over_quota_bytes:
             logger.warning("downloads: %s above the quota; digests have yet to send those files", size_for_people(deleted.over_bytes))
@@ -59,7 +59,7 @@ class Housekeeping:
         try:
             pruned = await asyncio.to_thread(self._prune, go_on)
         except (PipelineError, OSError) as error:
-            logger.error("retention: %s", error)  # noqa: TRY400
+            logger.error("old data could not be deleted: %s", error)  # noqa: TRY400
         else:
             if pruned:
                 logger.info("retention: deleted %s", pruned)

@@ -50,7 +50,7 @@ class Recovery:
             except PipelineError as error:
                 if not error.retry:
                     raise
-                logger.error("recovery: %s", error)  # noqa: TRY400
+                logger.error("interrupted runs could not be resumed: %s", error)  # noqa: TRY400
             else:
                 return
             with contextlib.suppress(TimeoutError):
@@ -61,7 +61,7 @@ class Recovery:
         try:
             await asyncio.to_thread(self._take_up, quiet_only=True)
         except PipelineError as error:
-            logger.error("recovery: %s", error)  # noqa: TRY400
+            logger.error("interrupted runs could not be resumed: %s", error)  # noqa: TRY400
         self._state.runs_changed.set()
 
     def _take_up(self, *, quiet_only: bool) -> None:

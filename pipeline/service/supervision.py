@@ -39,7 +39,7 @@ class RunSupervisor:
                 run = await asyncio.to_thread(runs.start_run, state.store, None, owner=state.store.owner, now=utc_now(),
                                               limit=state.settings.pipeline.max_runs, held=await self.held())
             except PipelineError as error:
-                logger.error("runs: %s", error)  # noqa: TRY400
+                logger.error("waiting runs could not be started: %s", error)  # noqa: TRY400
                 run = None
             if run is not None:
                 state.spawn(self._perform(run))

@@ -127,7 +127,7 @@ class Authorizer:
         return kind.lower() == "bearer" and self._access.accepts_token(given.strip())
 
     async def _is_our_form(self, request: web.Request) -> bool:
-        """SameSite=Strict treats all ports of a host as one site, so Origin and a CSRF token are checked as well."""
+        """Check Origin and the CSRF token: SameSite=Strict alone treats all ports of a host as one site."""
         origin = request.headers.get("Origin")
         if origin is not None and _host_of(origin) != request.headers.get("Host", "").lower():
             return False

@@ -27,7 +27,7 @@ _MOST_TASKS = 64
 
 
 class TokenBucket:
-    """A rate limiter: `rate` a second, twice that at once."""
+    """A rate limiter: `rate` per second, with a burst of twice that."""
 
     __slots__ = ("_at", "_left", "_rate")
 

@@ -137,7 +137,7 @@ def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str]
 
 
 def _manifest(content: bytes, source: Path) -> Manifest:
-    """The manifest of its JSON. Raises StoreError when it is missing, malformed or of another format."""
+    """Parse the JSON of a manifest. Raises StoreError when it is missing, malformed or of another format."""
     try:
         found = json.loads(content)
         number = found["format"]
