@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -17,7 +18,7 @@ import scrapy
 from itemadapter import ItemAdapter
 from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider, DropItem
-from scrapy.http import Response
+from scrapy.http import HtmlResponse, Response
 from scrapy.pipelines import ItemPipelineManager
 from scrapy.spiders import Spider
 
@@ -26,11 +27,14 @@ from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
+from pipeline.documents.document import Document
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
+from pipeline.session.login.failure_reasons import is_challenge
 from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line, shown_url
 
+_CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
 MAX_PER_PAGE = 100_000
 """How many items, links and downloads, of each, one page may yield, so that no page can fill the store."""
 
@@ -189,7 +193,8 @@ class PageCollector:
                                            "others were left out", "SpiderError", transient=False)
                 del entries[MAX_PER_PAGE:]
         error, transient = _page_error(response, page)
-        await self._write(response, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
+        size_bytes = 0 if _shows_challenge(response, page) else len(response.body)  # its items of before are not gone
+        await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
                           offsite=tuple(page.offsite), redirected_host=page.redirected_host)
         for request in page.in_memory:
@@ -205,9 +210,9 @@ class PageCollector:
     async def _write(self, response: Response, **values: Any) -> None:
         return_freed_memory(len(response.body))  # the callback is done with the page's tree
         await self._context.committer.commit(Page(
-            url=response.url, status=response.status, fetched_at=datetime.now(UTC), size_bytes=len(response.body),
+            url=response.url, status=response.status, fetched_at=datetime.now(UTC),
             frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
-            **self._context.login_of(_method(response), response.meta), **values))
+            **self._context.login_of(_method(response), response.meta), **{"size_bytes": len(response.body)} | values))
 
 
 def _method(response: Response) -> str:
@@ -247,6 +252,13 @@ class _PageOutput:
     in_memory: list[scrapy.Request] = field(default_factory=list)
     offsite: list[str] = field(default_factory=list)
     redirected_host: str = ""
+
+
+def _shows_challenge(response: Response, page: _PageOutput) -> bool:
+    """Whether a page that yielded nothing is a bot protection's, which has no content of the site."""
+    if page.items or page.links or page.downloads or page.rejects or not isinstance(response, HtmlResponse) or not _CHALLENGE.search(response.body):
+        return False
+    return is_challenge(Document(url=response.url, status=response.status, text=response.text, headers=dict))
 
 
 def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:

@@ -32,6 +32,7 @@ from pipeline.errors import DiskFullError, DownloadError, PipelineError
 from pipeline.model import QueuedDownload
 from pipeline.session.errors import not_whole
 from pipeline.session.responses.errors import cut_short
+from pipeline.session.responses.head import missing_range
 from pipeline.text import shown_url
 
 
@@ -187,7 +188,8 @@ class _Transfer:
             theirs = headers.validators(response.headers)
             if response.status_code == 304 and conditions:
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
-            if response.status_code not in (200, 203):
+            if response.status_code not in (200, 203) and (
+                    response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may be the whole
                 raise DownloadError(f"the server answered {response.status_code} to a request that it does not fit",
                                     where=self._where, retry=True)
             total = None if headers.must_decode(response) else headers.length_of(response.headers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborNode
 
+from pipeline.documents.document import Document
 from pipeline.session.login.forms import forms_of
 from pipeline.session.page import Page
 from pipeline.settings import SelectorTable
@@ -19,6 +20,7 @@ _COMPLAINTS = re.compile(r"wrong|incorrect|invalid|fail|denied|not match|error|t
                          r"too many|falsch|ungültig|错误|失败|不正确|不存在|锁定|验证码", re.IGNORECASE)
 _CAPTCHA = re.compile(r"captcha|verification code|are you (a )?(human|robot)|验证码", re.IGNORECASE)
 _LOCKED = re.compile(r"\block(ed|out)\b|too many|blocked|suspended|disabled|deactivated|锁定|次数过多|冻结", re.IGNORECASE)
+_LONGEST_CHALLENGE = 2000
 _CAPTCHA_WIDGETS = (
     "[class*='g-recaptcha'], [class*='h-captcha'], [class*='cf-turnstile'], iframe[src*='captcha'], "
     "script[src*='challenges.cloudflare.com'], input[name*='captcha' i], input[id*='captcha' i]")
@@ -85,12 +87,20 @@ def _title(page: Page) -> str:
 
 def asks_for_scripts(page: Page) -> bool:
     """Whether a page only says that scripts are required."""
-    body = page.document.lexbor.css_first("body")
-    if body is None or page.document.lexbor.css_first("script, noscript") is None:
+    return is_challenge(page.document)
+
+
+def is_challenge(document: Document) -> bool:
+    """Whether a document only says that scripts are required, as the challenges of bot protections do."""
+    body = document.lexbor.css_first("body")
+    if body is None or document.lexbor.css_first("script, noscript") is None:
         return False
     seen = " ".join(_seen_text(body).split())
-    return _SCRIPTS.search(f"{seen} {_title(page)}") is not None or (
-        not seen and _SCRIPTS.search(" ".join(node.text() for node in page.document.lexbor.css("noscript"))) is not None)
+    title = " ".join(node.text() for node in document.lexbor.css("title, h1"))
+    if len(seen) > _LONGEST_CHALLENGE:
+        return False
+    return _SCRIPTS.search(f"{seen} {title}") is not None or (
+        not seen and _SCRIPTS.search(" ".join(node.text() for node in document.lexbor.css("noscript"))) is not None)
 
 
 def asks_captcha(page: Page) -> bool:

@@ -138,6 +138,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "nothing of a gzip without a length": (OK + b"Content-Encoding: gzip\r\n\r\n", "gzip stream ended before it began"),
     "a transfer coding cut": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(GZIP[:-1]),
                               "gzip stream ended before its end marker"),
+    "all of it as a part": (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-41/42\r\nContent-Length: 42\r\n\r\n" + BODY, WHOLE),
     "a part that nobody asked for": (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-29/42\r\nContent-Length: 30\r\n\r\n"
                                      + BODY[:30], "206"),
     # Responses that are refused
