@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -27,7 +28,8 @@ from pipeline.workers.runner import Runner
 
 def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractContextManager[PreparedProcess | None]:
     """Start the process that performs a single run, or else the forkserver. Call it before the store is opened."""
-    if len(names) == 1 and settings.spiders[names[0]].processes == 1 and sys.platform == "linux":
+    single = len(names) == 1 and settings.spiders[names[0]].processes == 1
+    if single and sys.platform == "linux" and threading.active_count() == 1:  # a fork copies only the thread that forks
         return PreparedProcess()
     warm_up()
     return contextlib.nullcontext()
