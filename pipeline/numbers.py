@@ -129,6 +129,13 @@ def plain(text: str) -> str:
     return text if text.isascii() and "`" not in text else text.translate(_PLAIN)
 
 
+def with_decimals(text: str) -> str:
+    """A text with fractions of one character as decimals: "5½" with those of 5.5."""
+    if text.isascii():
+        return text
+    return _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
+
+
 def find(text: str) -> Iterator[Found]:
     """The numbers of a plain text."""
     for match in _FOUND.finditer(text):
@@ -153,8 +160,7 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
     simple = _SIMPLE.fullmatch(text)
     if simple is not None and (simple[2] is None or decimal in (None, ".")):
         return int(simple[1]) if simple[2] is None else float(simple[1] + simple[2])
-    if any(char in _FRACTIONS for char in text):
-        text = _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
+    text = with_decimals(text)
     readable = plain(text)
     found = next(find(readable), None)
     if found is not None and found.raised and not any(unicodedata.category(char) == "Sc" for char in readable):

@@ -13,7 +13,7 @@ from pipeline.crawl.extract import minor_units
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
 from pipeline.model import Json
-from pipeline.numbers import LOWERED, Found, find, plain
+from pipeline.numbers import LOWERED, Found, find, plain, with_decimals
 from pipeline.price import price
 
 LONGEST = 1000
@@ -104,6 +104,9 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
 
     currency: the currency for a sign that may mean several, and for no sign.
     """
+    if (decimals := with_decimals(text)) != text:
+        read = read_price(decimals, document, decimal=decimal, currency=currency)
+        return read | {"text": _line(text[:LONGEST])} if read is not None else None
     written = "".join(char for char in text[:LONGEST] if char.isascii() or unicodedata.category(char) != "Cf")
     readable = plain(written)
     for blank in reversed([match.start(1) for match in _PARTED.finditer(readable)]):  # "118, 99 TL"

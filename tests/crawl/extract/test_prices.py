@@ -50,7 +50,7 @@ def test_at_least_as_many_of_price_parsers_cases_are_right_as_with_price_parser(
     ("$12 CAD", 12, "CAD"), ("12.50EUR", 12.5, "EUR"), ("£9.99", 9.99, "GBP"), ("49 zł", 49, "PLN"), ("12 990 Ft", 12990, "HUF"),
     ("499 Kč", 499, "CZK"), ("Rp 31.500", 31500, "IDR"), ("12.500 ₫", 12500, "VND"), ("KD 3.750", 3.75, "KWD"),
     ("R$ 1.299,90", 1299.9, "BRL"), ("₹1,23,456.78", 123456.78, "INR"), ("1 234,50 руб.", 1234.5, "RUB"), ("Free", 0, None),
-    ("1 299:-", 1299, "SEK"), ("12:50 kr", 12.5, "kr"), ("499 kr", 499, "kr"), ("Rs. 500", 500, "Rs"), ("12.99", 12.99, None), ("12,50 Euro", 12.5, "EUR"), ("4 dollars", 4, "USD")])
+    ("1 299:-", 1299, "SEK"), ("12:50 kr", 12.5, "kr"), ("499 kr", 499, "kr"), ("Rs. 500", 500, "Rs"), ("12.99", 12.99, None), ("12,50 Euro", 12.5, "EUR"), ("5½ €", 5.5, "EUR"), ("½ €", 0.5, "EUR"), ("4 dollars", 4, "USD")])
 def test_a_price_is_what_a_currency_stands_at(text: str, amount: float, currency: str | None) -> None:
     assert read(text) == (amount, currency)
 
