@@ -1,4 +1,4 @@
-"""Formatting for display: escaped and cleaned text, URLs without secrets, sizes, durations, times."""
+"""Text for display: characters escaped or removed, URLs without secrets, sizes, durations, times."""
 
 from __future__ import annotations
 

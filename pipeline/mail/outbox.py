@@ -1,4 +1,4 @@
-"""Deliver the messages of the outbox: lease a message that is due, deliver it, and only then mark it.
+"""Deliver the messages of the outbox: lease, deliver, mark; retry later, or park what is given up.
 
 `deliver_due` delivers in the caller's thread. `DeliveryLoop` calls it next to an asyncio loop whenever a message is due. A
 message is retried after a minute, then after twice as long each time up to an hour, until `RetryPolicy` gives up.

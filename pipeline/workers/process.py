@@ -1,4 +1,4 @@
-"""A child process, forked from a forkserver that has Scrapy loaded, to start in milliseconds.
+"""A child process, its start and its kill; forked from a forkserver that has Scrapy loaded.
 
 The service names the module that a child runs and never imports it. A child leads its own session, so that a kill ends
 its whole process group and nothing else.

@@ -1,4 +1,4 @@
-"""Detects an expired login or a banned proxy in a response."""
+"""Detects an expired login or a banned proxy in a response of requests: logins and files."""
 
 from __future__ import annotations
 

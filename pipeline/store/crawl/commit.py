@@ -1,4 +1,4 @@
-"""Commit fetched pages: items, changes, rejects, downloads and links in one transaction.
+"""Commit a page in one transaction: which items are new, changed or back; rejects, links, downloads.
 
 A page whose process is killed before the commit is fetched again; after the commit it is not.
 """

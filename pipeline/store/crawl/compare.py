@@ -1,4 +1,4 @@
-"""Decide what counts as a change of an item: ignored fields, minimum changes, field coverage."""
+"""Decide whether two versions of an item differ: ignored fields, minimum changes, field coverage."""
 
 from __future__ import annotations
 
