@@ -18,12 +18,13 @@ import scrapy
 from itemadapter import ItemAdapter
 from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider, DropItem
-from scrapy.http import HtmlResponse, Response
+from scrapy.http import HtmlResponse, Response, TextResponse
 from scrapy.pipelines import ItemPipelineManager
 from scrapy.spiders import Spider
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import RejectedItem
+from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
@@ -35,6 +36,7 @@ from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line, shown_url
 
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
+_SNIFFED_BYTES = 4096
 MAX_PER_PAGE = 100_000
 """How many items, links and downloads, of each, one page may yield, so that no page can fill the store."""
 
@@ -193,7 +195,12 @@ class PageCollector:
                                            "others were left out", "SpiderError", transient=False)
                 del entries[MAX_PER_PAGE:]
         error, transient = _page_error(response, page)
-        size_bytes = 0 if _shows_challenge(response, page) else len(response.body)  # its items of before are not gone
+        binary = _is_binary(response, page)
+        if binary and not response.meta.get("depth"):
+            kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
+            self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from it")
+        # 0 means that the page has none of the site's content, so that its items of before are not gone.
+        size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
                           offsite=tuple(page.offsite), redirected_host=page.redirected_host)
@@ -253,10 +260,19 @@ class _PageOutput:
     offsite: list[str] = field(default_factory=list)
     redirected_host: str = ""
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self.items or self.links or self.downloads or self.rejects)
+
+
+def _is_binary(response: Response, page: _PageOutput) -> bool:
+    """Whether a page that yielded nothing is binary data, such as a PDF."""
+    return not page.has_output and not isinstance(response, TextResponse) and is_binary(response.body[:_SNIFFED_BYTES].decode("latin-1"))
+
 
 def _shows_challenge(response: Response, page: _PageOutput) -> bool:
     """Whether a page that yielded nothing is a bot protection's, which has no content of the site."""
-    if page.items or page.links or page.downloads or page.rejects or not isinstance(response, HtmlResponse) or not _CHALLENGE.search(response.body):
+    if page.has_output or not isinstance(response, HtmlResponse) or not _CHALLENGE.search(response.body):
         return False
     return is_challenge(Document(url=response.url, status=response.status, text=response.text, headers=dict))
 
@@ -265,7 +281,7 @@ def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
     """The error of an error page that yielded nothing, and whether it may pass; ("", False) for any other page."""
     if response.status == 304:  # Revalidate has already replaced each 304 that it asked for by the cached page
         return f"HTTP 304 from {shown_url(response.url)}, though no page is kept of it", True
-    if response.status < 400 or page.items or page.links or page.downloads or page.rejects:
+    if response.status < 400 or page.has_output:
         return "", False
     transient = response.status >= 500 or response.status in (408, 425, 429)
     schemes = {challenge.scheme for value in response.headers.getlist("WWW-Authenticate")

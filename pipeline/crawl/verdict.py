@@ -63,7 +63,7 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     if (refused and given_before) or empty or not context.session.checkable:
         complete = False  # the items that were on these pages are not gone
     note = _joined(
-        (f"{counted(len(empty), 'page')} came empty or as a bot protection's challenge, and had items before; the first: {shown_url(empty[0])}; "
+        (f"{counted(len(empty), 'page')} came empty, as binary data or as a bot protection's challenge, and had items before; the first: {shown_url(empty[0])}; "
          "if they are meant to be empty, exclude them with deny") if empty else "",
         refusals_note(refused, "page"),
         f"{counted(aside, 'page')} set aside; the first: {first_aside}" if aside else "",

@@ -122,7 +122,7 @@ def test_a_page_that_comes_empty_under_the_url_of_another_session_makes_the_pass
         crawls.write(SETTINGS.format(url=site.url))
         run = crawls.run()
         assert (run.complete, run.progress.gone) == (session == "a", 0)
-    assert f"1 page came empty or as a bot protection's challenge, and had items before; the first: {site.url}/p?sid=b" in run.error
+    assert f"1 page came empty, as binary data or as a bot protection's challenge, and had items before; the first: {site.url}/p?sid=b" in run.error
 
 
 CHALLENGES = {
@@ -130,17 +130,24 @@ CHALLENGES = {
     "a sentence": ("<p>Please enable JavaScript to continue.</p><script>go()</script>", True),
     "nothing but noscript": ("<div id=root></div><noscript>You need to enable JavaScript to run this app.</noscript>", True),
     "checking": ("<h1>Checking your browser before you visit</h1><script>go()</script>", True),
+    "binary data": (b"%PDF-1.4\n\x00\x01\x02", True), "text of an unknown type": (b"moved: elsewhere", False),
     "a page of the site": ("<h1>Nothing here</h1><script>var javascript = 1</script>", False),
     "a long text about scripts": ("<div>" + "how to enable JavaScript in a browser " * 80 + "</div><script>x()</script>", False)}
 
 
 @pytest.mark.parametrize(("body", "challenge"), CHALLENGES.values(), ids=CHALLENGES.keys())
-def test_items_of_a_page_that_comes_as_a_challenge_for_browsers_are_not_gone(crawls: Crawls, site: PageSite, body: str, challenge: bool) -> None:
+def test_items_of_a_page_that_comes_as_a_challenge_for_browsers_are_not_gone(crawls: Crawls, site: PageSite, body: str | bytes, challenge: bool) -> None:
     site.pages = {"/": Answer("<li>start<a href=/2>n</a>"), "/2": Answer("<li>1<li>2")}
     crawls.write(SETTINGS.format(url=site.url).replace("[spiders.s.items.fields]", '[spiders.s.items]\n    each = "li"\n    key = ["text"]\n'
                                                        "    [spiders.s.items.fields]").replace('text = "p"', 'text = "::text"'))
     assert crawls.run().progress.new == 3
-    site.pages["/2"] = Answer(body)
+    site.pages["/2"] = Answer(body, headers={"Content-Type": "application/x-unknown"} if isinstance(body, bytes) else {})
     run = crawls.run()
     assert (run.complete, run.progress.gone) == ((False, 0) if challenge else (True, 2))
-    assert ("came empty or as a bot protection's challenge" in run.error) is challenge
+    assert ("came empty, as binary data or as a bot protection's challenge" in run.error) is challenge
+
+
+def test_a_start_page_of_binary_data_is_reported(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": Answer(b"%PDF-1.4\n\x00\x01", headers={"Content-Type": "application/pdf"})}
+    crawls.write(SETTINGS.format(url=site.url))
+    assert f"{site.url}/ is not text, but application/pdf: nothing is extracted from it" in crawls.run().error
