@@ -1,4 +1,4 @@
-"""`pipeline digest`, `outbox` and `mail`: build digests, list and retry messages, test the mail server."""
+"""`pipeline digest`, `outbox` and `mail`: send digests, list and retry messages, test the mail server."""
 
 from __future__ import annotations
 

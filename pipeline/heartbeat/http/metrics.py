@@ -1,4 +1,4 @@
-"""The snapshot as metrics, in the Prometheus text format or OpenMetrics, whichever the scraper accepts.
+"""The snapshot as metrics, in the Prometheus text format or in OpenMetrics, as the scraper accepts.
 
 Every metric is a gauge. The figures of the last day and the last run come from the store, so they survive a restart and
 may go down; a counter over all time would go wrong once old runs are pruned.

@@ -1,4 +1,4 @@
-"""Compose a MIME message and write it to a file: headers, text, HTML, pictures, attachments, signature.
+"""Compose a MIME message and write it to a file: headers, text, HTML, pictures, attachments, DKIM.
 
 The message is an `email.message.EmailMessage`. Attachments are copied from disk while it is written, one chunk in memory at
 a time. Everything is 7-bit (RFC 2045) with CRLF line ends, as SMTP requires.

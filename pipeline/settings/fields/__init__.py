@@ -1,1 +1,1 @@
-"""Values of settings.toml that have a syntax of their own: durations, schedules, templates, conditions."""
+"""Values of settings.toml with their own syntax: durations, schedules, templates, conditions."""

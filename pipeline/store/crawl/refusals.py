@@ -1,4 +1,4 @@
-"""Find pages of a pass that the site refused or sent empty: items on them must not be reported as gone."""
+"""Find pages of a pass that the site refused or sent empty: their items must not be reported as gone."""
 
 from __future__ import annotations
 

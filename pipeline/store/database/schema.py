@@ -1,4 +1,4 @@
-"""The tables of the database and their column types. migrations/ brings older databases to this schema.
+"""The tables of the database and their column types. migrations/ updates older databases to them.
 
 Instants are microseconds since 1970 UTC in the database and aware datetimes in Python. Tables of work have the three columns
 of a lease (leases.py).

@@ -1,4 +1,4 @@
-"""When the cookies of a spider's login expire: the session writes it, alerts and the heartbeat read it."""
+"""When the cookies of a spider's login expire: written by the session, read by alerts and heartbeat."""
 
 from __future__ import annotations
 
