@@ -1,4 +1,4 @@
-"""Start the forkserver, the process that children are forked from, and delete the folders of killed ones.
+"""Start the forkserver that children are forked from, and delete the folders of killed ones.
 
 This module imports little, so that the forkserver starts early and loads Scrapy while the service loads its own modules.
 The folder of the forkserver's socket has a marker file with a lock: a marked folder without a lock belonged to a process

@@ -1,4 +1,4 @@
-"""Scrapy's scheduler over the frontier in the store: which page is fetched next, also after a killed run.
+"""Scrapy's scheduler over the stored frontier: which page is fetched next, also after a kill.
 
 Up to WINDOW requests are in memory, the others stay in the store, so that a frontier of any size takes the same memory.
 Requests that cannot be stored (a callback that is no method of the spider, meta that is not JSON) are kept in memory

@@ -1,4 +1,4 @@
-"""Hold the pages of a session with a login until `login.check` proves that the session was still valid.
+"""Hold a login's pages until `login.check` proves that the session was still valid.
 
 A session can expire without any sign: the site then answers with a page for anonymous visitors, which looks like any
 other. So pages are held in memory, at most MAX_HELD of them for at most MAX_HOLD_S, until the check page shows that the
