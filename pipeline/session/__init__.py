@@ -1,4 +1,4 @@
-"""Sessions: the cookie jar, the proxies and the login of one spider, kept from run to run."""
+"""Sessions: the cookie jar, the proxies and the login of each spider, kept between runs."""
 
 from pipeline.session.cookies.importers import read_cookies
 from pipeline.session.cookies.jar import Jar

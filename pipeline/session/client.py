@@ -1,4 +1,4 @@
-"""The HTTP client of a session: proxy change, login renewal, cookies, safe redirects."""
+"""The HTTP client of a session: changes proxies, renews the login, matches cookies, limits redirects."""
 
 from __future__ import annotations
 
@@ -36,22 +36,26 @@ from pipeline.urls import absolute, bare, redirect_target
 MAX_REDIRECTS = 20
 _CHUNK_BYTES = 64 * 1024
 _ATTEMPTS = 3
-"""Attempts at a repeatable request whose response was cut off."""
+"""How often a request with an idempotent method is sent while its response arrives incomplete."""
 
 
 @dataclass(frozen=True)
 class ClientLogin:
-    """The login of a client. state: None for a client that logs in itself; headers: those that carry a token to a URL."""
+    """The login that a client uses.
+
+    state: the login state shared by all clients of a session; None means that the client never logs in again. headers: called
+    with a URL; returns the headers to add, such as the API token.
+    """
 
     state: LoginState | None = None
     headers: Callable[[str], Mapping[str, str]] = lambda url: {}
 
 
 class Client(requests.Session):
-    """The requests.Session of one thread: bounded redirects, verified TLS, a jar shared with other clients.
+    """A requests.Session for one thread, with a cookie jar that other clients share.
 
-    The environment's proxies and .netrc are ignored. login: keeps the client logged in; before: called before each request
-    with its URL.
+    Redirects are limited to MAX_REDIRECTS, and certificates are verified. Proxies of the environment and .netrc files are
+    ignored. login: how the client stays logged in; before: called before each request with the URL.
     """
 
     def __init__(self, jar: Jar, rules: RequestRules, *, tls: TlsContexts, ssrf_guard: SsrfGuard, proxies: ProxyRoute,
@@ -67,17 +71,17 @@ class Client(requests.Session):
         self.max_redirects = MAX_REDIRECTS
         self.headers.update({"User-Agent": rules.user_agent, **rules.headers})
         self.jar = jar
-        self.cookies = NoCookies()  # type: ignore[assignment]  # any CookieJar works, as requests documents
+        self.cookies = NoCookies()  # type: ignore[assignment]  # requests documents that any CookieJar works
         self.proxy: str | None = None
         self.proxies = {}
         self._adapters: dict[str | None, SessionAdapter] = {}
         self._new_adapter = partial(SessionAdapter, rules=rules, tls=tls, ssrf_guard=ssrf_guard, store_cookies=self._store_cookies)
-        if tls.insecure_hosts:  # the settings name them; a warning for each request would flood the log
+        if tls.insecure_hosts:  # the settings name these hosts; one warning per request would flood the log
             warnings.filterwarnings("ignore", category=InsecureRequestWarning)
 
     @property
     def epoch(self) -> int:
-        """The number of the login with which the last request was sent."""
+        """The number of the login that was current when the last request was sent."""
         return self._epoch
 
     def get_adapter(self, url: str | bytes) -> SessionAdapter:  # also called for each redirect
@@ -95,10 +99,10 @@ class Client(requests.Session):
             adapter.close()
 
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request. Changes to the pool's next proxy when one fails, and logs in again when the session has expired.
+        """Send a request. If the proxy fails, use the next one; if the session has expired, log in again.
 
-        Raises LoginError when a new login does not help, FetchError for a request that must not be repeated, and requests'
-        exceptions.
+        Raises LoginError if the session is still expired after the new login, FetchError if the session expired and the
+        request must not be repeated, ProxyError if the site has banned every proxy, and the exceptions of requests.
         """
         login_state = self._login_state
         if login_state is None:
@@ -138,10 +142,10 @@ class Client(requests.Session):
                 raise proxy_banned(response.url, shown_proxy(self.proxy))
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """As in requests, but with cookies matched as browsers do: host-only, with unchanged values."""
+        """Prepare a request as requests does, but with the cookies a browser would send, values unchanged."""
         own, request.cookies = request.cookies or {}, {}
         url = _fetchable(absolute(str(request.url)))
-        request.url = bare(url)  # requests knows user info in Latin-1 only: see SessionAdapter
+        request.url = bare(url)  # requests supports user info in Latin-1 only; SessionAdapter sends it
         prepared = super().prepare_request(request)
         prepared.url = url  # requests percent-encodes characters that browsers send unchanged
         named = prepared.headers.pop("Cookie", None)
@@ -152,17 +156,27 @@ class Client(requests.Session):
         return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """The URL to which browsers follow a redirect. Raises InvalidURL for an invalid one."""
+        """Return the URL that browsers would follow, or None if `resp` is no redirect.
+
+        Raises InvalidURL for an invalid Location.
+        """
         return _fetchable(redirect_target(resp.headers["Location"], resp.url)) if resp.is_redirect else None
 
     def _store_cookies(self, url: str, lines: list[bytes], served: bytes) -> None:
-        """Store the cookies of a response, unless it belongs to an earlier login: they would end the new session."""
+        """Store the cookies of a response, unless its request was sent before the current login.
+
+        Such older cookies would overwrite those of the new session.
+        """
         if self._login_state is None or not self._login_state.is_stale(self._epoch):
             self.jar.store(url, lines, served=served)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """On a redirect to an untrusted origin, remove the login's header, and refuse to send a body there."""
-        prepared_request.url = self.get_redirect_target(response)  # unchanged, as in prepare_request
+        """Adapt the secrets of a request to the target of a redirect.
+
+        The login's headers are removed unless the target may receive them. Raises FetchError if the request has a body and
+        the target's origin is not trusted.
+        """
+        prepared_request.url = self.get_redirect_target(response)  # requests percent-encodes it, see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         source, target = response.url or "", prepared_request.url or ""
         if prepared_request.body and not self._rules.body_origins.trust(target, source):
@@ -175,7 +189,7 @@ class Client(requests.Session):
         prepared_request.headers.update(self._login_headers(prepared_request.url or ""))
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
-        # The adapter sets the proxy and its credentials; a redirect must change neither.
+        # The adapter sets the proxy and its credentials. A redirect must not change them.
         prepared_request.headers.pop("Proxy-Authorization", None)
         return self.proxies
 
@@ -198,9 +212,9 @@ def proxy_banned(url: str, proxy: str) -> ProxyError:
 
 def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"",
           max_bytes: int, timeout_s: float) -> Answer:
-    """Fetch one page of any status, with its redirects, within timeout_s. It must be complete and at most max_bytes long.
+    """Fetch one page, with its redirects, within timeout_s seconds. The response may have any status.
 
-    Raises ProxyError, TlsError, FetchError.
+    Raises ProxyError, TlsError, or FetchError, which includes an incomplete response and one of more than max_bytes bytes.
     """
     deadline = time.monotonic() + timeout_s
     for attempts_left in range(_ATTEMPTS if method in REPEATABLE else 1, 0, -1):
@@ -212,14 +226,17 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
             raise translate(error, url, client.proxy) from error
         except OversizeError as error:
             raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url), fix="raise max_page_size") from error
-        except (HTTPError, OSError, DecodingError) as error:  # read1 bypasses requests' own translation
+        except (HTTPError, OSError, DecodingError) as error:  # read1 raises urllib3's errors, not those of requests
             if attempts_left == 1 or not not_whole(error) or time.monotonic() > deadline:
                 raise translate(requests.exceptions.ConnectionError(error), url, client.proxy) from error
     raise AssertionError
 
 
 def _read(response: requests.Response, url: str, max_bytes: int, deadline: float) -> bytes:
-    """Read and decode the body. read1 does not wait for more bytes, so that a slow server cannot exceed the deadline."""
+    """Read and decode the body of a response, until `deadline` at the latest.
+
+    read1 returns as soon as some bytes have arrived, so that a slow server cannot delay the check of the deadline.
+    """
     if missing := missing_range(response.status_code, response.headers.get("Content-Range", "")):
         raise CutShortError(missing)
     data = bytearray()

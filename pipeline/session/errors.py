@@ -35,15 +35,15 @@ HUNG_UP = "the proxy hung up before there was an answer from {where}"
 HUNG_UP_FIX = "check that the proxy works and allows that address, and that the site answers without it"
 NO_HTTP = "the proxy did not answer with HTTP but {said}"
 NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
-_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # a response to CONNECT comes from the proxy itself
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # the proxy itself answers CONNECT
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
               requests.exceptions.InvalidHeader)
 
 
 def translate(error: requests.RequestException, url: str, proxy: str | None) -> PipelineError:
-    """The ProxyError, TlsError or FetchError for an exception of requests, with `retry` set.
+    """Return the ProxyError, TlsError or FetchError for an exception of requests, with `retry` set.
 
-    url, proxy: as used for the request; their credentials do not appear in the message.
+    url, proxy: the URL and the proxy of the request; their credentials are left out of the message.
     """
     chain = list(_chain(error))
     where = shown_url(_failed_url(error, url))
@@ -61,7 +61,10 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
 
 
 def is_of_proxy(error: requests.RequestException) -> bool:
-    """Whether the proxy itself failed or refused the request before anything was sent to the site: another proxy may work."""
+    """Whether the proxy failed, or refused the request, before anything was sent to the site.
+
+    In this case the request can be repeated through another proxy.
+    """
     chain = list(_chain(error))
     if any(isinstance(cause, (socks.ProxyConnectionError, socks.SOCKS5AuthError)) for cause in chain) or _said_to_connect(chain):
         return True
@@ -77,7 +80,7 @@ def was_dropped(error: requests.RequestException) -> bool:
 
 
 def not_whole(error: BaseException) -> str:
-    """Why a response is incomplete or invalid, as pipeline.session.responses says it; "" for other errors."""
+    """Return why a response is incomplete or invalid; "" for an exception with any other cause."""
     for cause in _chain(error):
         if isinstance(cause, (CutShortError, HeadError, DecodingError)):
             return clean_line(str(cause), 200)
@@ -87,7 +90,7 @@ def not_whole(error: BaseException) -> str:
 
 
 def _failed_url(error: requests.RequestException, url: str) -> str:
-    """The URL that failed: after a redirect to another host, the redirect's target."""
+    """Return the URL whose request failed: `url`, or the target of a redirect to another host."""
     request = getattr(error, "request", None)
     reached = getattr(request, "url", None)
     if not isinstance(reached, str) or urlsplit(reached).netloc == urlsplit(url).netloc.rpartition("@")[2]:
@@ -115,7 +118,7 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
 
 def _proxy_fault(error: requests.RequestException, chain: list[BaseException], where: str,
                  proxy: str) -> ProxyError | None:
-    """The error of the proxy itself; None when the site caused the failure."""
+    """Return the error that the proxy caused; None if the site caused the failure."""
     shown = shown_proxy(proxy)
     text = " ".join(str(cause) for cause in chain)
     if any(isinstance(cause, (socks.SOCKS5AuthError, socks.SOCKS4Error)) for cause in chain) or (
@@ -155,7 +158,7 @@ def _hung_up(where: str, shown: str) -> ProxyError:
 
 
 def _other_protocol(chain: list[BaseException], where: str, proxy: str) -> str:
-    """The message for a proxy that does not speak the protocol of its URL's scheme; "" for other errors."""
+    """Return the message for a proxy that does not speak the protocol of its URL; "" for other errors."""
     if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
            for cause in chain):
         return "does not speak SOCKS5 on that port"
@@ -166,14 +169,17 @@ def _other_protocol(chain: list[BaseException], where: str, proxy: str) -> str:
 
 
 def _said_to_connect(chain: list[BaseException]) -> str:
-    """The response of a proxy to CONNECT when it is not HTTP. Responses of sites raise errors of pipeline.session.responses."""
+    """Return the first bytes of a proxy's response to CONNECT that is not HTTP; "" for other errors.
+
+    Invalid responses of sites raise the errors of pipeline.session.responses instead of BadStatusLine.
+    """
     line = next((str(cause) for cause in chain if isinstance(cause, http.client.BadStatusLine)
                  and not isinstance(cause, http.client.RemoteDisconnected)), "")
     return f"with {shown_bytes(line.encode('latin-1', 'replace'))}" if line else ""
 
 
 def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> tuple[str, str, bool] | None:
-    """The TLS error, its fix, and whether a retry can help; None for other errors."""
+    """Return the TLS error, how to fix the problem, and whether a retry can help; None for other errors."""
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = clean_line(cause.verify_message or cause.reason or "not trusted", 200).rstrip(".")
@@ -192,7 +198,7 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
 
 
 def _system_reason(chain: list[BaseException]) -> str:
-    """The operating system's reason ("Connection refused"), without addresses and URLs."""
+    """Return the operating system's reason, such as "Connection refused", without addresses and URLs."""
     found = [cause.strerror for cause in chain if isinstance(cause, OSError) and isinstance(cause.errno, int)
              and isinstance(cause.strerror, str)]
     if found:
@@ -203,7 +209,7 @@ def _system_reason(chain: list[BaseException]) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all that it wraps: causes, contexts, urllib3's reasons, exceptions in arguments."""
+    """Yield an exception and every exception inside it: causes, contexts, reasons of urllib3, arguments."""
     seen: set[int] = set()
     waiting: list[BaseException] = [error]
     while waiting:

@@ -25,9 +25,10 @@ from pipeline.store.health.proxy_health import pool_file
 
 
 def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
-    """The session of the spider `name`, with its jar in data_dir/jars. Imports the settings' cookies when they changed.
+    """Return the session of the spider `name`. Its cookie jar is in data_dir/jars; nothing is fetched.
 
-    Raises CookieError, UsageError (a secret or a proxy is not available) or SessionError. Fetches nothing.
+    Cookies in the settings are imported if they changed since the last import. Raises CookieError, SessionError, or
+    UsageError if a secret or a proxy is not available.
     """
     files = LoginFiles(settings.data_dir / "jars", settings.data_dir / "pages" / f"login-{name}.html", name)
     last = last_login.last(files.last_login)
@@ -62,7 +63,7 @@ def _proxies(name: str, spider: SpiderTable, settings: Settings) -> ProxySelecti
 
 
 def _first_get(spider: SpiderTable) -> str:
-    """The first start URL that is fetched with GET, "" for none."""
+    """Return the first start URL that is fetched with GET; "" if there is none."""
     for start in spider.start:
         if (start.method or "GET").upper() == "GET" and start.form is start.json_ is start.body is None:
             return with_params(start.url, start.params, start.encoding or "utf-8")
@@ -70,7 +71,7 @@ def _first_get(spider: SpiderTable) -> str:
 
 
 def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
-    """The guard, which allows private addresses only where the settings send the spider."""
+    """Return the SSRF guard of a spider; it allows the addresses that the settings name."""
     places = [*spider.hosts, *(start.url for start in spider.start)]
     if spider.login is not None:
         places += filter(None, (spider.login.url, spider.login.check_url))
@@ -78,7 +79,7 @@ def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
 
 
 def _trusted_origins(spider: SpiderTable) -> TrustedOrigins:
-    """The origins that get the spider's own headers and the bodies of its requests."""
+    """Return the origins that receive the spider's request headers and the bodies of its requests."""
     urls = [*(start.url for start in spider.start), *spider.headers_for]
     if spider.login is not None:
         urls += [*login_urls(spider.login), *([spider.login.check_url] if spider.login.check_url else [])]
@@ -92,7 +93,7 @@ def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:
 
 
 def _named_hosts(spider: SpiderTable) -> frozenset[str]:
-    """The hosts that a spider's settings name: those of its start URLs and its login."""
+    """Return the hosts named in the settings of a spider: those of its start URLs and of its login."""
     urls = [start.url for start in spider.start]
     if spider.login is not None:
         urls += filter(None, (spider.login.url, spider.login.check_url))

@@ -1,4 +1,4 @@
-"""A fetched page: its bytes, text and document, and whether a selector of the settings matches."""
+"""A fetched page: its bytes, text and document, and whether a selector of the settings matches it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete response. url: after redirects; hops: the number of redirects."""
+    """A complete HTTP response. url: the URL after all redirects; hops: the number of redirects."""
 
     url: str
     status: int
@@ -28,7 +28,10 @@ class Answer:
 
 
 class Page:
-    """A response, decoded and parsed when first needed. encoding: overrides the encoding that the page declares."""
+    """An HTTP response as a page, which is decoded and parsed at first use.
+
+    encoding: used instead of the encoding that the page declares; None means the declared one.
+    """
 
     def __init__(self, answer: Answer, encoding: str | None = None) -> None:
         self.answer = answer
@@ -36,7 +39,7 @@ class Page:
 
     @cached_property
     def encoding(self) -> str:
-        """The Python codec of the page."""
+        """The name of the Python codec that decodes the page."""
         return page_encoding(self.answer.body, self.answer.headers.get("Content-Type", ""), self._override)
 
     @cached_property
@@ -45,16 +48,22 @@ class Page:
 
     @cached_property
     def document(self) -> Document:
-        """The page as a document, as item rules read it."""
+        """The page as the document to which item rules are applied."""
         return Document(url=self.answer.url, status=self.answer.status, text=lambda: self.text,
                         headers=lambda: self.answer.headers, encoding=self.encoding, body=self.answer.body)
 
     def matches(self, selector: SelectorTable) -> bool:
-        """Whether the selector, and its regex if it has one, matches the page. Raises SpiderError for an invalid selector."""
+        """Whether a selector, and its regex if set, matches the page.
+
+        Raises SpiderError for an invalid selector.
+        """
         return self._read(lambda: PageCheck(selector).matches(self.document))
 
     def value(self, selector: SelectorTable) -> str:
-        """The first match of the selector: of its regex the first group or the whole match; "" for no match."""
+        """Return the first match of a selector in the page; "" if nothing matches.
+
+        If the selector has a regex, return the regex's first group, or its whole match if it has no group.
+        """
         return self._read(lambda: PageCheck(selector).first(self.document))
 
     def _read(self, read: Callable[[], Read]) -> Read:

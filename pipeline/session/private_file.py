@@ -1,4 +1,4 @@
-"""Writes the files of a session that contain secrets: atomically and with mode 0600."""
+"""Writes the session files that contain secrets: atomically and with mode 0600."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.errors import SessionError
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace the content of `path` with `data`. Raises SessionError."""
+    """Replace the content of the file `path` by `data`. Raises SessionError if the file cannot be written."""
     try:
         replace_file(path, data)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Follows meta refresh and the Refresh header (documents/refresh.py) like redirects."""
+"""Follows meta refresh elements and Refresh headers like redirects. See pipeline.documents.refresh."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pipeline.text import shown_url
 
 def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Callable[[Page], bool],
                      encoding: str | None, max_bytes: int, timeout_s: float) -> Page:
-    """The page to which `page` refreshes; `page` itself when it is wanted, has an error status, has no refresh or only reloads.
+    """Follow the refreshes of `page`, and return the last page.
 
-    method: that of the request for `page`. Raises FetchError after MAX_REDIRECTS redirects and refreshes; ProxyError, TlsError.
+    Stop at a page that is_wanted accepts, that has an error status or no refresh, or that only reloads itself. method: the
+    HTTP method of the request for `page`. Raises ProxyError, TlsError, or FetchError, also after MAX_REDIRECTS redirects and
+    refreshes.
     """
     hops = page.answer.hops
     while page.answer.status < 400 and (target := refresh_target(page.document)) and not is_wanted(page):

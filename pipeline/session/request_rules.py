@@ -1,4 +1,4 @@
-"""The rules for all requests of a session: user agent, headers, origins, authentication, limits."""
+"""The rules for all requests of a session: user agent, headers, origins, authentication and limits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pipeline.settings import BannedTable
 
 @dataclass(frozen=True)
 class RequestRules:
-    """What the settings of a spider say about all its requests.
+    """The settings that apply to every request of a spider.
 
-    headers: the spider's own; trusted: the origins that get them; body_origins: those to which a redirect may send a body.
-    auth: HTTP authentication, None for none; banned: how a response shows that the proxy is banned; hosts: those that the
-    settings name; encoding: overrides the encoding that pages declare.
+    headers: the request headers set for the spider; trusted: the origins that receive these headers; body_origins: the
+    origins to which a redirect may send a request body; auth: the HTTP authentication, None for none; banned: how to
+    recognize a response that shows that the proxy is banned; hosts: the hosts named in the settings; encoding: used instead
+    of the encoding that a page declares.
     """
 
     user_agent: str

@@ -1,4 +1,4 @@
-"""Prepares a `start` or `login` request of the settings: URL, headers, body. Sends nothing."""
+"""Prepares a `start` or `login` request of the settings: URL, headers and body. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
 
 @dataclass(frozen=True)
 class PreparedStart:
-    """A request to send. auth: for digest authentication only. The repr omits everything that may be secret."""
+    """A request ready to be sent. Its repr omits every field that may contain a secret.
+
+    auth: the digest authentication of the request; None for every other authentication, which is already in the headers.
+    """
 
     method: str
     url: str
@@ -28,9 +31,9 @@ class PreparedStart:
 
 
 def prepare(start: RequestTable) -> PreparedStart:
-    """The request that a table describes, with its secrets.
+    """Return the request that a settings table describes, with its secrets filled in.
 
-    Empty params are omitted, repeated keys are kept, forms are urlencoded in the table's encoding. Raises UsageError when a
+    Empty params are omitted, repeated keys are kept, and forms are encoded in the table's encoding. Raises UsageError if a
     secret is not available or a header is invalid.
     """
     encoding = start.encoding or "utf-8"
@@ -61,7 +64,7 @@ def reveal(value: str | Secret) -> str:
 
 
 def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
-    """Add params to the query of a URL. None and "" are omitted; lists repeat their key."""
+    """Return the URL with `params` added to its query. None and "" are omitted; a list repeats its key."""
     added = urlencode([pair for pair in pairs(params) if pair[1] != ""], encoding=encoding, errors="xmlcharrefreplace")
     if not added:
         return url
@@ -70,7 +73,7 @@ def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
 
 
 def pairs(table: Pairs | None) -> list[tuple[str, str]]:
-    """The keys and values as text. None is omitted; lists repeat their key."""
+    """Return the keys and values of a table as text. None is omitted; a list repeats its key."""
     entries = table.items() if isinstance(table, Mapping) else table or ()
     return [(str(key), text) for key, value in entries for text in _texts(value)]
 
@@ -88,7 +91,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _body(start: RequestTable, encoding: str) -> tuple[bytes | None, str]:
-    """The body and its Content-Type ("" for none); (None, "") without a body."""
+    """Return the body of the request and its Content-Type.
+
+    The Content-Type is "" if the body is plain text. Without a body, the result is (None, "").
+    """
     if start.form is not None:
         text = urlencode(pairs(start.form), encoding=encoding, errors="xmlcharrefreplace")
         return text.encode("ascii"), "application/x-www-form-urlencoded"
@@ -136,7 +142,7 @@ def _without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _put(headers: dict[str, str], name: str, value: str) -> None:
-    """Set a header. It replaces one whose name differs only in case."""
+    """Set a header, and remove headers of the same name in other upper or lower case."""
     for known in [known for known in headers if known.lower() == name.lower()]:
         del headers[known]
     headers[name] = value

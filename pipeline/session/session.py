@@ -27,7 +27,10 @@ from pipeline.session.trusted_origins import TrustedOrigins
 
 
 class Session:
-    """The session that a spider and its downloads share. Thread-safe; each thread needs its own client."""
+    """The session that a spider shares with its downloads.
+
+    Thread-safe, except that each thread needs its own client.
+    """
 
     def __init__(self, jar: Jar, files: LoginFiles, *, requests: RequestRules, login: LoginRules, proxies: ProxySelection,
                  tls: TlsContexts, ssrf_guard: SsrfGuard) -> None:
@@ -49,12 +52,12 @@ class Session:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The spider's own headers, for trusted origins."""
+        """The request headers set for this spider in the settings. Only trusted origins receive them."""
         return self._requests.headers
 
     @property
     def trusted(self) -> TrustedOrigins:
-        """The origins that get the spider's own headers and bodies."""
+        """The origins that may receive the spider's request headers and bodies."""
         return self._requests.trusted
 
     @property
@@ -63,93 +66,102 @@ class Session:
 
     @property
     def own_hosts(self) -> frozenset[str]:
-        """The hosts that the spider's settings name."""
+        """The hosts named in the settings of the spider."""
         return self._requests.hosts
 
     @property
     def timeout_s(self) -> float:
-        """The timeout of one request."""
+        """The timeout of one request, in seconds."""
         return self._requests.timeout_s
 
     @property
     def verify(self) -> bool | str:
-        """The value for requests' `verify`."""
+        """The value of the `verify` parameter for requests."""
         return self._tls.verify
 
     @property
     def proxy(self) -> str | None:
-        """The proxy in use, credentials percent-encoded; None for none."""
+        """The URL of the current proxy, with percent-encoded credentials; None means no proxy."""
         return self._proxies.current
 
     @property
     def login_state(self) -> LoginState | None:
-        """None without a login."""
+        """The state of the login; None if the spider has no login."""
         return self._login.state
 
     @property
     def checkable(self) -> bool:
-        """Whether the login can be checked again later. If not, an expired session cannot be detected."""
+        """Whether the session can find out later if it is still logged in.
+
+        If False, an expired session is not detected.
+        """
         return self._login.checkable
 
     @property
     def token(self) -> str:
-        """The token from the login of an API, "" for none."""
+        """The API token received at login; "" if there is none."""
         return self._login.token
 
     def proxy_for(self, url: str) -> str | None:
-        """The proxy for a URL, None for none."""
+        """Return the proxy to use for a URL; None means no proxy."""
         return self._proxies.url_for(url)
 
     def change_proxy(self, failed: str | None) -> bool:
-        """Use another proxy from now on, because `failed` is down or banned. False when there is no other."""
+        """Stop using the proxy `failed`, which is down or banned. Return False if no other proxy can be used."""
         return self._proxies.change(failed)
 
     def proxy_worked(self) -> None:
-        """Note a response through the current proxy: its earlier failures no longer count."""
+        """Clear the failure count of the current proxy, because a response arrived through it."""
         self._proxies.worked()
 
     def ssl_context(self, host: str | None = None) -> ssl.SSLContext:
-        """The TLS context for a host. Raises UsageError for a ca_file that cannot be read."""
+        """Return the TLS context for a host. Raises UsageError if ca_file cannot be read."""
         return self._tls.context_for(host)
 
     def client(self, before: Callable[[str], None] = lambda url: None) -> Client:
-        """A new client for one thread, with the shared jar. Close it after use.
+        """Return a new client for one thread, with the session's cookie jar. The caller must close the client.
 
-        It logs in again when the session expires, and uses the pool's next proxy when one fails. before: called before each
-        request with its URL.
+        The client logs in again when the session expires, and uses the next proxy of the pool when one fails. before: called
+        before each request with the URL.
         """
         return self._client(self._proxies.route(), login=ClientLogin(self.login_state, self.login_headers), before=before)
 
     def _client(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                 login: ClientLogin | None = None, before: Callable[[str], None] = lambda url: None) -> Client:
-        """A client with other parts than the session's. Without `login` it sends an API's token, but never logs in again."""
+        """Return a client; jar and rules replace those of the session.
+
+        Without `login`, the client sends the API token but never logs in again.
+        """
         return Client(self.jar if jar is None else jar, rules or self._requests, tls=self._tls, ssrf_guard=self.ssrf_guard,
                       proxies=proxies, login=login or ClientLogin(headers=self.login_headers), before=before)
 
     def login_headers(self, url: str) -> dict[str, str]:
-        """The header with the API's token, for URLs of the login's origins; {} for all others."""
+        """Return the header with the API token, if `url` belongs to an origin of the login; otherwise {}."""
         return self._login.headers(url)
 
     def logged_in(self) -> bool:
-        """Whether the session is still logged in from an earlier run; asks the site. True without a login."""
+        """Ask the site whether the login of an earlier run is still valid. Without a login, return True."""
         return self._login.holds()
 
     def ensure_login(self, *, fresh: bool = False) -> bool:
-        """Log in unless the session is logged in. See SessionLogin.ensure."""
+        """Log in, unless the session is already logged in. See SessionLogin.ensure."""
         return self._login.ensure(fresh=fresh)
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """The time of the last login and its cookies with an expiry time; None when there was no login."""
+        """Return the time of the last login and its cookies that expire; None if there was no login."""
         return self._login.cookies()
 
     def adopt(self, token: str, epoch: int) -> None:
-        """Use the login of another process of the same run; its cookies are passed separately."""
+        """Use the login that another process of the same run made.
+
+        Only the token and the number of the login are passed here; the cookies are passed separately.
+        """
         self._login.adopt(token, epoch)
 
     def bring_in(self, file: Path, url: str) -> int:
-        """Import the cookies of a file into the jar. Returns how many. url: the site of cookies without a domain.
+        """Import the cookies of a file into the jar. Return the number of imported cookies.
 
-        Raises CookieError, also for a missing file.
+        url: the site of cookies that name no domain. Raises CookieError, also if the file does not exist.
         """
         try:
             text = read_import(file)
@@ -158,11 +170,14 @@ class Session:
         return bring_in(self.jar, text, str(file), url=url, last_login=self._files.last_login, now_s=time.time())
 
     def try_proxy(self, proxy: str, url: str) -> int:
-        """Fetch a page through one proxy and return its status. Raises ProxyError when the proxy fails, otherwise FetchError."""
+        """Fetch a page through one proxy, and return the HTTP status.
+
+        Raises ProxyError if the proxy fails, and FetchError or TlsError if the site fails.
+        """
         with self._client(ProxyRoute(lambda _: proxy)) as client:
             return fetch(client, "GET", url, max_bytes=self._requests.max_page_bytes, timeout_s=self.timeout_s).status
 
     def look(self, url: str) -> Answer:
-        """Fetch a robots.txt. Raises ProxyError, TlsError or FetchError."""
+        """Fetch a robots.txt, and return the response. Raises ProxyError, TlsError or FetchError."""
         with self._client(self._proxies.route()) as client:
             return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._requests.max_page_bytes), timeout_s=self.timeout_s)

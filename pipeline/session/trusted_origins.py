@@ -1,7 +1,7 @@
-"""The origins that may receive a spider's secrets: passwords, tokens, bodies, its own headers.
+"""The origins that may receive a spider's secrets: passwords, tokens, request bodies, its headers.
 
-An origin is scheme, host and port (RFC 6454, 4). A secret for one origin is sent to no other origin, also not after a
-redirect, unless the settings name that origin; and never from https to http.
+An origin is a scheme, a host and a port (RFC 6454, 4). A secret for one origin is never sent to another origin, not even
+after a redirect, unless the settings name the other origin. A redirect from https to http never receives a secret.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.hosts import PORTS, host_and_port
 from pipeline.urls import bare
 
 Origin = tuple[str, str, int]
-"""Scheme, host and port."""
+"""Scheme, host and port of a URL."""
 
 
 def origin_of(url: str) -> Origin:
@@ -20,7 +20,7 @@ def origin_of(url: str) -> Origin:
 
 
 def shown_origin(url: str) -> str:
-    """An origin as a browser shows it; "" for a URL that is not http(s)."""
+    """Return the origin of a URL as a browser displays it; "" if the URL is not http(s)."""
     scheme, host, port = origin_of(url)
     if not host:
         return ""
@@ -29,10 +29,10 @@ def shown_origin(url: str) -> str:
 
 
 def referer_for(source: str, target: str) -> str:
-    """The Referer of a request for `target` from the page `source`, "" for none.
+    """Return the Referer header for a request from the page `source` to the URL `target`; "" for none.
 
-    The policy is strict-origin-when-cross-origin (Referrer Policy, 3.8), the default of browsers: the whole URL to the same
-    origin, only the origin to another one, nothing from https to http.
+    The policy is strict-origin-when-cross-origin, the default of browsers (Referrer Policy, 3.8): the whole URL for the same
+    origin, only the origin of the page for another origin, and nothing from https to http.
     """
     if not source.startswith(("http://", "https://")):
         return ""
@@ -46,8 +46,8 @@ def referer_for(source: str, target: str) -> str:
 class TrustedOrigins:
     """The origins that may receive a secret.
 
-    urls: URLs of these origins; setting: the settings key that adds more. An http origin on its default port includes the https
-    origin of the same host on its default port, because many sites redirect there.
+    urls: URLs whose origins are trusted; setting: the name of the setting that adds more origins. If an http origin with the
+    default port is trusted, the https origin of the same host is trusted too, because many sites redirect there.
     """
 
     def __init__(self, urls: Iterable[str], setting: str) -> None:
@@ -58,11 +58,11 @@ class TrustedOrigins:
         self._setting = setting
 
     def trust(self, url: str, source: str = "") -> bool:
-        """Whether the secret may be sent to `url`. source: the URL that led there, such as that of a redirect."""
+        """Whether the secret may be sent to `url`. source: the URL that redirected or linked to `url`, if any."""
         return origin_of(url) in self._origins and not (source.startswith("https:") and not url.startswith("https:"))
 
     def refusal(self, what: str, url: str, source: str = "") -> tuple[str, str]:
-        """The reason why `what` is not sent to `url`, and the fix."""
+        """Return why `what` is not sent to `url`, and how to allow it in the settings."""
         if source.startswith("https:") and not url.startswith("https:"):
             return (f"{what} would go in the clear from {shown_origin(source)} to {shown_origin(url)}, and is not sent",
                     "ask the site's owner; from https to http nothing private is sent")

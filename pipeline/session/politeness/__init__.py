@@ -1,1 +1,1 @@
-"""Limits on requests: robots.txt, Retry-After, the budget of each host, SSRF protection."""
+"""Limits on requests: robots.txt, Retry-After, the request limits of each host, and SSRF protection."""

@@ -1,6 +1,6 @@
-"""Limits the requests to each host for all runs on this machine: delay and concurrency.
+"""Limits the delay and the concurrency of requests to each host, for all runs on this machine.
 
-A lock ends with the process that holds it, so that a killed run frees its permits at once.
+The limits use file locks, which end with the process that holds them. So a killed run frees its permits at once.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from pipeline.hosts import host_and_port
 
 _LOOK_S = 0.02
 _OPEN_HOSTS = 64
-"""For how many hosts the files stay open."""
+"""The number of hosts whose permit files stay open."""
 _MOST_TURNS = 1000
-"""A next request time further away than this many delays comes from another clock, and is ignored."""
+"""The largest plausible wait, in delays. A later stored time is from another clock and is ignored."""
 
 
 class HostBudget:
-    """The request limits of all hosts. For use by threads and tasks at once.
+    """The request limits of all hosts. Can be used by threads and asyncio tasks at the same time.
 
-    folder: shared by all runs, created when needed; delay_s: between two requests to one host; concurrency: requests to one
-    host at a time. 0 means no limit. Spiders with different limits for one host each keep their own.
-    paused: hosts that asked for no requests, and until when (time.monotonic(), the clock of the event loop).
-    on_pause: called with the host ("name:port") and the seconds when a host asks for a longer pause than before.
+    folder: the folder of the lock files, shared by all runs and created when needed; delay_s: the delay between two requests
+    to one host; concurrency: the number of simultaneous requests to one host. 0 means no limit. If spiders have different
+    limits for one host, each spider applies its own. paused: the hosts that asked for a pause, and the end of each pause on
+    the clock time.monotonic(). on_pause: called with the host ("name:port") and the seconds, when a host asks for a longer
+    pause than before.
     """
 
     def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,
@@ -50,15 +51,15 @@ class HostBudget:
         self._boot = _boot_id()
 
     def slow_down(self, url: str, delay_s: float) -> None:
-        """Use at least this delay between two requests to the host of `url`."""
+        """Set the minimum delay between two requests to the host of `url`."""
         self._slower[_host(url)] = delay_s
 
     def leave_alone(self, url: str, seconds: float) -> None:
-        """Send no request to the host of `url` for this time: it asked for that."""
+        """Pause requests to the host of `url` for some seconds, because the host asked for a pause."""
         self.pause({_host(url): time.monotonic() + seconds})
 
     def pause(self, until: Mapping[str, float]) -> None:
-        """Add the pauses that another process of the run has in its `paused`."""
+        """Add the pauses from the `paused` attribute of another process of the run."""
         with self._lock:
             longer = {host: at for host, at in until.items() if at > self.paused.get(host, 0.0)}
             self.paused |= longer
@@ -66,15 +67,18 @@ class HostBudget:
             self._on_pause(host, at - time.monotonic())
 
     def left_alone_s(self, url: str) -> float:
-        """The seconds until the next request to the host of `url`; 0.0 for now."""
+        """Return the seconds until the pause of the host of `url` ends; 0.0 if there is no pause."""
         return max(0.0, self.paused.get(_host(url), 0.0) - time.monotonic()) if self.paused else 0.0
 
     @asynccontextmanager
     async def turn(self, url: str) -> AsyncIterator[None]:
-        """Wait until a request to the host of `url` is allowed, and hold a permit until exit. Raises SessionError."""
+        """Wait until a request to the host of `url` is allowed, and hold a permit until the context ends.
+
+        Raises SessionError if the lock files cannot be used.
+        """
         host = _host(url)
         permits = self._permits_of(host)
-        while (permit := permits.take() if permits else None) is None and permits:  # noqa: ASYNC110  other processes hold them
+        while (permit := permits.take() if permits else None) is None and permits:  # noqa: ASYNC110  other processes may hold the permits
             await asyncio.sleep(_LOOK_S)
         try:
             if wait_s := self._next_turn_s(host):
@@ -86,10 +90,10 @@ class HostBudget:
 
     @contextmanager
     def permit_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
-        """Wait in a thread for a permit to fetch a file, and hold it until exit.
+        """Wait in a thread for a permit to download a file, and hold the permit until the context ends.
 
-        Files take long, so that they leave one of several permits to pages. Continues without a permit when `stopped` is set.
-        Raises SessionError.
+        Because downloads take long, one of several permits is reserved for pages. If `stopped` is set, the context is entered
+        without a permit. Raises SessionError if the lock files cannot be used.
         """
         permits = self._permits_of(_host(url))
         while (permit := permits.take(file=True) if permits else None) is None and permits and not stopped.wait(_LOOK_S):
@@ -101,15 +105,15 @@ class HostBudget:
                 permits.give_back(permit)
 
     def wait(self, url: str) -> None:
-        """Wait in a thread for the end of a pause and of the delay of the host of `url`, or until `close`.
+        """Block the thread until the host's pause and delay have passed, or until `close` is called.
 
-        A task can use `left_alone_s` instead, and do something else meanwhile.
+        An asyncio task can call `left_alone_s` instead, and do other work in the meantime.
         """
         self._closed.wait(self.left_alone_s(url))
         self._closed.wait(self._next_turn_s(_host(url)))
 
     def close(self) -> None:
-        """End all waits."""
+        """Wake all threads that are blocked in `wait`."""
         self._closed.set()
 
     def _delay_of(self, host: str) -> float:
@@ -128,13 +132,16 @@ class HostBudget:
             return self._permits[host]
 
     def _next_turn_s(self, host: str) -> float:
-        """Reserve the host's next request time. Returns the seconds until then. The clock is monotonic and the same in all processes."""
+        """Reserve the time of the next request to a host. Return the seconds until that time.
+
+        The time is stored as a value of time.monotonic(), which is the same clock in all processes.
+        """
         delay_s = self._delay_of(host)
         if not delay_s:
             return 0.0
         descriptor = self._open(_name(host), "turn")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for microseconds
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the lock is held for microseconds only
             now = time.monotonic()
             boot, _, text = os.read(descriptor, 200).decode("ascii", "replace").partition(" ")
             try:
@@ -160,9 +167,9 @@ class HostBudget:
 
 
 class _Permits:
-    """The permits of one host: numbered files. The holder of a file's lock has the permit.
+    """The permits of one host. Each permit is a numbered file, owned by the process that locks the file.
 
-    The files stay open, so that a request costs two system calls.
+    The files stay open, so that a request costs only two system calls.
     """
 
     def __init__(self, open_permit: Callable[[str], int], count: int) -> None:
@@ -173,7 +180,10 @@ class _Permits:
         self._lock = threading.Lock()
 
     def take(self, *, file: bool = False) -> int | None:
-        """Take a free permit. Returns its number, None when all are taken."""
+        """Take a free permit. Return the number of the permit; None if all permits are taken.
+
+        file: whether the permit is for a download, which may not take permit 0 if there are several.
+        """
         with self._lock:
             for number in range(1 if file and self._count > 1 else 0, self._count):
                 if number not in self._held and self._try(number):
@@ -196,7 +206,7 @@ class _Permits:
             self._held.discard(number)
 
     def close(self) -> bool:
-        """Close the files unless a permit is held. Returns whether they are closed."""
+        """Close the files, unless a permit is held. Return whether the files were closed."""
         with self._lock:
             if self._held:
                 return False
@@ -215,7 +225,10 @@ def _name(host: str) -> str:
 
 
 def _boot_id() -> str:
-    """The id of this boot, to which monotonic times refer; "-" where the system has none."""
+    """Return the id of the current boot of this machine; "-" if the system has none.
+
+    Values of time.monotonic() are comparable only within one boot.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:

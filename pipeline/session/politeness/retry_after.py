@@ -1,4 +1,4 @@
-"""Parses Retry-After: how long a server asks for no requests."""
+"""Parses the Retry-After header, in which a server says how long no requests should be sent."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 TRY_LATER = frozenset({429, 503})
-"""The statuses that ask for a pause."""
+"""The HTTP statuses with which a server asks the client to wait."""
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds until the time in Retry-After (RFC 9110, 10.2.3: seconds or a date); None if missing or invalid."""
+    """Return the seconds to wait according to Retry-After (RFC 9110, 10.2.3); None if missing or invalid.
+
+    The header contains seconds or a date.
+    """
     value = _header(headers, "Retry-After")
     if re.fullmatch(r"\d{1,9}", value):
         return float(value)
     at = http_date(value)
     if at is None:
         return None
-    # Measured with the server's clock when it sends a Date, because ours may differ.
+    # If the response has a Date, measure with the server's clock, which may differ from ours.
     return max(0.0, (at - (http_date(_header(headers, "Date")) or now)).total_seconds())
 
 
 def http_date(value: str) -> datetime | None:
-    """Parse a date header (RFC 9110, 5.6.7) to an aware datetime; None if it is invalid."""
+    """Return the aware datetime for the value of a date header (RFC 9110, 5.6.7); None if it is invalid."""
     try:
         found = email.utils.parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):

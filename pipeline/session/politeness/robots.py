@@ -1,6 +1,6 @@
-"""Fetches and applies robots.txt (RFC 9309) for downloads, and holds the result of one origin.
+"""Fetches and applies robots.txt (RFC 9309) for file downloads.
 
-Pages use pipeline.crawl.middlewares.robots. Both share what they have read.
+Page requests are checked by pipeline.crawl.middlewares.robots. Each of the two uses a robots.txt that the other has read.
 """
 
 from __future__ import annotations
@@ -17,42 +17,55 @@ from pipeline.text import shown_url
 from pipeline.urls import absolute, bare
 
 ROBOT = "crawl-to-inbox"
-"""The name of this crawler in robots.txt."""
+"""The user agent name of this crawler in robots.txt."""
 FORBIDDEN = "robots.txt forbids it"
 PARSED_BYTES = 512_000
-"""How much of a robots.txt is parsed. RFC 9309, 2.5 requires at least 500 KiB."""
+"""How many bytes of a robots.txt are parsed. RFC 9309, 2.5 requires at least 500 KiB."""
 
 _FIX = "the next run asks again; set robots = false for this spider if you may"
 
 
 @dataclass(frozen=True)
 class RobotsTxt:
-    """The robots.txt of one origin. rules: None if everything is allowed; failure: why it could not be read (nothing is fetched)."""
+    """The robots.txt of one origin.
+
+    rules: the parsed rules; None means that everything is allowed. failure: why robots.txt could not be read; None if it was
+    read. After a failure, nothing of the origin is fetched.
+    """
 
     rules: RobotsRules | None = None
     failure: PipelineError | None = None
 
     @classmethod
     def of_answer(cls, status: int, body: bytes) -> RobotsTxt:
-        """A missing robots.txt allows everything (RFC 9309, 2.3.1.3); a server error allows nothing (2.3.1.4)."""
+        """Return the result of a response to a request for robots.txt.
+
+        A missing robots.txt allows everything (RFC 9309, 2.3.1.3); a server error forbids everything (2.3.1.4).
+        """
         if status >= 500:
             return cls(failure=FetchError(f"HTTP {status}"))
         return cls(RobotsRules(body[:PARSED_BYTES], ROBOT)) if 200 <= status < 300 else cls()
 
     @classmethod
     def of_error(cls, error: PipelineError) -> RobotsTxt:
-        """An invalid redirect counts as a missing robots.txt (2.3.1.2); an unavailable server allows nothing."""
+        """Return the result of a failed request for robots.txt.
+
+        After an invalid redirect, everything is allowed (RFC 9309, 2.3.1.2); if the server is unavailable, nothing is.
+        """
         if isinstance(error, FetchError) and not isinstance(error, TlsError) and not error.retry:
             return cls()
         return cls(failure=error)
 
     @property
     def delay_s(self) -> float | None:
-        """The Crawl-delay in seconds; None for none."""
+        """The Crawl-delay in seconds; None if robots.txt has none."""
         return self.rules.delay_s if self.rules is not None else None
 
     def check(self, url: str) -> None:
-        """Raises FetchError for a forbidden URL, and while robots.txt cannot be read."""
+        """Raise FetchError if robots.txt forbids `url`.
+
+        If robots.txt could not be read, raise ProxyError, TlsError, SessionError or FetchError, depending on the failure.
+        """
         if self.failure is not None:
             raise _nothing_for_now(self.failure, url)
         if self.rules is not None and not self.rules.allows(url):
@@ -60,14 +73,20 @@ class RobotsTxt:
 
 
 def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:
-    """The error while robots.txt cannot be read. It keeps the family of a proxy, TLS or session error."""
+    """Return the error to raise for `url` while robots.txt cannot be read.
+
+    The error has the class of `failure` if `failure` is a ProxyError, a TlsError or a SessionError.
+    """
     kind = next((kind for kind in (ProxyError, TlsError, SessionError) if isinstance(failure, kind)), FetchError)
     return kind(f"robots.txt cannot be read, so that nothing is fetched for now: {failure.what}",
                 where=failure.where if kind is ProxyError else shown_url(url), fix=_FIX if kind is FetchError else failure.fix, retry=True)
 
 
 class Robots:
-    """The robots.txt of all origins, each fetched once in a run. Thread-safe. look: fetches a URL; on_delay: receives a Crawl-delay."""
+    """The robots.txt files of all origins, each fetched once in a run. Thread-safe.
+
+    look: fetches a URL; on_delay: called with the URL of a robots.txt and its Crawl-delay in seconds.
+    """
 
     def __init__(self, look: Callable[[str], Answer], *, on_delay: Callable[[str, float], None]) -> None:
         self._look = look
@@ -76,11 +95,14 @@ class Robots:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def learn(self, place: str, robots: RobotsTxt) -> None:
-        """Add a robots.txt that was read elsewhere. place: its URL."""
+        """Store a robots.txt that was already read for a page request. place: the URL of robots.txt."""
         self._known[place] = robots
 
     def check(self, url: str) -> None:
-        """Raises FetchError for a forbidden URL. An invalid URL is not forbidden."""
+        """Raise FetchError if robots.txt forbids `url`. An invalid URL raises nothing.
+
+        If robots.txt cannot be read, raise ProxyError, TlsError, SessionError or FetchError, depending on the failure.
+        """
         url = absolute(url)
         if not url:
             return
@@ -102,5 +124,5 @@ class Robots:
 
 
 def robots_url(url: str) -> str:
-    """The URL of the robots.txt for an absolute URL (2.3), without credentials."""
+    """Return the URL of the robots.txt for an absolute URL (RFC 9309, 2.3), without credentials."""
     return "/".join([*bare(url).split("/", 3)[:3], "robots.txt"])

@@ -1,4 +1,4 @@
-"""Parses the rules of a robots.txt (RFC 9309) as leniently as Google's parser, with Crawl-delay."""
+"""Parses the rules of a robots.txt (RFC 9309) as tolerantly as Google's parser, and its Crawl-delay."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ _LINE = re.compile(r"\r\n|\r|\n")
 _FIELDS = {"user-agent": "agent", "useragent": "agent", "user agent": "agent", "allow": "allow", "crawl-delay": "delay",
            "disallow": "disallow", "dissallow": "disallow", "dissalow": "disallow", "disalow": "disallow",
            "diasllow": "disallow", "disallaw": "disallow"}
-"""The known fields, with common misspellings. All others are ignored (RFC 9309, 2.2.4)."""
+"""The known field names, with common misspellings. Other fields are ignored (RFC 9309, 2.2.4)."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """parts: the pattern split at its asterisks; whole: whether it ended with a dollar sign; octets: its length."""
+    """One Allow or Disallow rule.
+
+    parts: the pattern, split at its asterisks; whole: whether the pattern ended with "$", so that a path must match to its
+    end; octets: the length of the pattern in bytes.
+    """
 
     allow: bool
     parts: tuple[str, ...]
@@ -50,19 +54,19 @@ class _Group:
 
 
 class RobotsRules:
-    """The rules of one robots.txt for the crawler `agent`. Without an own group, the group for all crawlers applies."""
+    """The rules in one robots.txt for the crawler `agent`; if it is not named there, the rules for "*"."""
 
     def __init__(self, body: bytes, agent: str) -> None:
         groups = _groups(_text(body))
         found = groups.get(agent.lower(), groups.get("*")) if agent else None
         group = found if found is not None else _Group()
         self.delay_s = group.delay_s
-        """The Crawl-delay in seconds; None for none."""
-        # The most specific rule wins, allow before disallow (2.2.2).
+        """The Crawl-delay in seconds; None if robots.txt has none."""
+        # The longest matching rule applies; of two equally long rules, Allow applies (RFC 9309, 2.2.2).
         self._rules = sorted(group.rules, key=lambda rule: (-rule.octets, not rule.allow))
 
     def allows(self, url: str) -> bool:
-        """Whether an absolute URL may be fetched."""
+        """Whether the rules allow the crawler to fetch an absolute URL."""
         path = _path(url)
         return next((rule.allow for rule in self._rules if rule.matches(path)), True)
 
@@ -74,10 +78,10 @@ def _text(body: bytes) -> str:
 
 
 def _groups(text: str) -> dict[str, _Group]:
-    """The groups by lower-case agent name. Groups with the same name are merged."""
+    """Return the groups of rules by lower-case agent name. Groups for the same agent are merged."""
     groups: dict[str, _Group] = {}
     named: list[_Group] = []
-    begun = False  # whether the group has rules: then the next agent starts another group
+    begun = False  # whether the group has rules; if so, the next User-agent line starts a new group
     for line in _LINE.split(text):
         kind, value = _record(line)
         if kind == "agent":
@@ -95,7 +99,7 @@ def _groups(text: str) -> dict[str, _Group]:
 def _record(line: str) -> tuple[str, str]:
     line = line.partition("#")[0].strip()
     name, colon, value = line.partition(":")
-    if not colon:  # two words without a colon
+    if not colon:  # Google's parser accepts a missing colon between two words
         name, _, value = line.partition(" ")
         if len(value.split()) != 1:
             return "", ""
@@ -103,7 +107,10 @@ def _record(line: str) -> tuple[str, str]:
 
 
 def _agent(value: str) -> str:
-    """The product token at the start of a value: `crawl-to-inbox` in `crawl-to-inbox BAR` and `crawl-to-inbox/1.0`."""
+    """Return the product token at the start of a User-agent value, in lower case; "" if it is invalid.
+
+    The product token of `crawl-to-inbox BAR` and of `crawl-to-inbox/1.0` is `crawl-to-inbox`.
+    """
     if value.startswith("*") and not value[1:2].strip():
         return "*"
     token = _TOKEN.match(value)
@@ -126,20 +133,23 @@ def _rules(pattern: str, *, allow: bool) -> Iterable[_Rule]:
     whole = pattern.endswith("$")
     text = _normal(pattern.removesuffix("$") if whole else pattern).replace("$", "%24")
     yield _Rule(allow, tuple(text.split("*")), whole, len(text) + whole)
-    if allow and text.endswith("/index.html"):  # the folder itself, as in Google's parser
+    if allow and text.endswith("/index.html"):  # as in Google's parser, /folder/index.html also allows /folder/
         text = text.removesuffix("index.html")
         yield _Rule(allow, tuple(text.split("*")), True, len(text) + 1)
 
 
 def _path(url: str) -> str:
-    """The path and query in the form that rules match, with the patterns' special characters percent-encoded (2.2.3)."""
+    """Return the path and query of a URL in the form to which rules are compared.
+
+    The characters "*" and "$", which have a special meaning in rules, are percent-encoded (RFC 9309, 2.2.3).
+    """
     found = _PATH.match(url)
     path = found[1] if found else ""
     return _normal(path if path.startswith("/") else f"/{path}").replace("*", "%2A").replace("$", "%24")
 
 
 def _normal(path: str) -> str:
-    """Normalise percent-encoding (2.2.2): encode non-ASCII bytes, decode unreserved characters."""
+    """Normalize percent-encoding (RFC 9309, 2.2.2): encode non-ASCII bytes, decode unreserved characters."""
     if not path.isascii():
         path = "".join(char if char < "\x80" else "".join(f"%{octet:02X}" for octet in char.encode("utf-8", "replace"))
                        for char in path)

@@ -1,7 +1,7 @@
-"""SSRF protection: fetches private addresses only where the settings name them.
+"""Protects against SSRF (server-side request forgery): refuses private addresses not in the settings.
 
-A page from the internet must not make this program fetch what only this machine can access: its own services, hosts in its
-network, or the metadata address of a cloud provider. The settings and the spider's own start URLs may name such addresses.
+A page from the internet must not make this program request what only this machine can access: its own services, hosts in its
+network, or the metadata address of a cloud provider. The settings and the start URLs of a spider may name such addresses.
 """
 
 from __future__ import annotations
@@ -30,22 +30,25 @@ _NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
 
 
 class SsrfGuard:
-    """Checks URLs and addresses. places: URLs and hosts that may be private; a host without a port stands for 80 and 443."""
+    """Checks that URLs and addresses are public or allowed.
+
+    places: the URLs and hosts that are allowed to be private; a host without a port is allowed on ports 80 and 443.
+    """
 
     def __init__(self, places: Iterable[str] = ()) -> None:
         self._places: set[tuple[str, int]] = set()
-        self._checked: set[tuple[str, str]] = set()  # scheme and host of URLs that were checked before
+        self._checked: set[tuple[str, str]] = set()  # the scheme and host of each URL that passed the check
         for place in places:
             self.allow(place)
 
     def allow(self, place: str) -> None:
-        """Allow a private address for this URL or host."""
+        """Allow a URL or a host to have a private address."""
         host, port = host_and_port(place if "://" in place else f"//{place}")
         if host:
             self._places |= {(host, each) for each in ([port] if port else PORTS.values())}
 
     def check_address(self, host: str, port: int, address: str) -> None:
-        """Check the address of a host. Raises FetchError when it is private and not allowed."""
+        """Raise FetchError if the address of a host is private and not allowed."""
         if (normal_host(host), port) not in self._places and not is_public(address):
             where = clean_line(host, 100)
             raise FetchError(f"leads to {'the private address' if where == address else 'a private address,'} "
@@ -53,7 +56,10 @@ class SsrfGuard:
                              fix=f"if it is meant, add \"{where}:{port}\" to this spider's hosts")
 
     def check_url(self, url: str) -> None:
-        """Check a URL before its name is resolved: its scheme, literal addresses, and localhost. Raises FetchError."""
+        """Check a URL before the name of its host is resolved: scheme, literal IP address, localhost.
+
+        Raises FetchError if the URL must not be fetched.
+        """
         parts = urlsplit(url)
         if (parts.scheme, parts.netloc) in self._checked:
             return
@@ -70,10 +76,11 @@ class SsrfGuard:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is public. An IPv6 address that contains an IPv4 address is judged by that.
+    """Whether an IP address is public.
 
-    Not public: loopback, link-local, site-local, private, shared, documentation, benchmarking, reserved and multicast
-    addresses, and IPv6 addresses outside the global unicast range (IANA: 2000::/3) or for tunnels.
+    An IPv6 address that contains an IPv4 address is public if the IPv4 address is. Not public: loopback, link-local,
+    site-local, private, shared, documentation, benchmarking, reserved and multicast addresses, and IPv6 addresses that are
+    for tunnels or outside the global unicast range (IANA: 2000::/3).
     """
     found: Address = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
@@ -85,9 +92,9 @@ def is_public(address: str) -> bool:
 
 
 def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address in an IPv6 address, None for none.
+    """Return the IPv4 address that an IPv6 address contains; None if there is none.
 
-    Mapped (RFC 4291), 6to4 (RFC 3056), NAT64 (RFC 6052) and ISATAP (RFC 5214) addresses contain one.
+    Mapped (RFC 4291), 6to4 (RFC 3056), NAT64 (RFC 6052) and ISATAP (RFC 5214) addresses contain an IPv4 address.
     """
     inner = address.ipv4_mapped or address.sixtofour
     low = int(address) & 0xFFFFFFFF
@@ -97,7 +104,10 @@ def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | No
 
 
 def _literal(host: str) -> str:
-    """The address that a host name spells, in all forms of resolvers (127.1, 0x7f000001, 2130706433); "" for a name."""
+    """Return the IP address that a host name consists of; "" if the host name is no address.
+
+    All notations of resolvers are accepted, such as 127.1, 0x7f000001 and 2130706433. "localhost" counts as 127.0.0.1.
+    """
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
         return "127.0.0.1"
     try:

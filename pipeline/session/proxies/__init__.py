@@ -1,1 +1,1 @@
-"""Proxies: their URLs in the settings, pools of several, and the selection for a session."""
+"""Proxies: their URLs in the settings, pools of several proxies, and the selection for a session."""

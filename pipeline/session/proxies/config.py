@@ -1,4 +1,4 @@
-"""Reads proxies from settings and environment as URLs; recognises responses of a proxy itself."""
+"""Reads proxy URLs from the settings and the environment; recognizes responses sent by a proxy itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from pipeline.settings import ProxyTable, Settings
 from pipeline.text import clean_line
 
 ENVIRONMENT = "environment"
-"""The proxy name for the variables http_proxy, https_proxy, all_proxy and no_proxy."""
+"""The proxy name in the settings that stands for http_proxy, https_proxy, all_proxy and no_proxy."""
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 def proxy_urls(name: str, settings: Settings) -> tuple[str, ...]:
-    """The URLs of a proxy or a pool by name, with percent-encoded credentials. Raises UsageError."""
+    """Return the URLs of the proxy or pool `name`, with percent-encoded credentials.
+
+    Raises UsageError if the settings have no proxy of this name.
+    """
     proxy = settings.proxies.get(name)
     if proxy is None:
         raise UsageError(f"no proxy named {name!r}", where=settings.file,
@@ -27,7 +30,7 @@ def proxy_urls(name: str, settings: Settings) -> tuple[str, ...]:
 
 
 def proxy_url(entry: str | ProxyTable) -> str:
-    """A proxy as scheme://user:password@host:port, with percent-encoded credentials."""
+    """Return the URL of a proxy as scheme://user:password@host:port, with percent-encoded credentials."""
     url = entry if isinstance(entry, str) else entry.url
     parts = urlsplit(url)
     user_info, _, place = parts.netloc.rpartition("@")
@@ -42,14 +45,17 @@ def proxy_url(entry: str | ProxyTable) -> str:
 
 @dataclass(frozen=True)
 class EnvironmentProxies:
-    """The proxies in http_proxy, https_proxy, all_proxy and no_proxy. urls: by scheme, "all" for the others."""
+    """The proxies in the variables http_proxy, https_proxy, all_proxy and no_proxy.
+
+    urls: the proxy URL for each scheme of requests; the key "all" is for schemes that are not listed.
+    """
 
     urls: Mapping[str, str] = field(repr=False)
     no_proxy: str = ""
 
     @classmethod
     def read(cls) -> EnvironmentProxies:
-        """Read the variables. Raises UsageError for an invalid proxy URL."""
+        """Read the environment variables. Raises UsageError for an invalid proxy URL."""
         found = getproxies_environment()
         no_proxy = found.pop("no", "")
         urls = {}
@@ -63,7 +69,7 @@ class EnvironmentProxies:
         return cls(urls, no_proxy)
 
     def url_for(self, url: str) -> str | None:
-        """The proxy for a URL, None for none."""
+        """Return the proxy to use for a URL; None means no proxy."""
         parts = urlsplit(url)
         proxy = self.urls.get(parts.scheme) or self.urls.get("all")
         host = parts.netloc.rpartition("@")[2]
@@ -73,20 +79,20 @@ class EnvironmentProxies:
 
 
 def credentials_of(proxy: str) -> tuple[str, str] | None:
-    """User and password in a proxy URL, decoded; None when it has none."""
+    """Return the decoded user name and password of a proxy URL; None if the URL has none."""
     parts = urlsplit(proxy)
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
 def refuses_credentials(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether the proxy itself refuses the user name or password (RFC 9110, 15.5.8).
+    """Whether a response shows that the proxy itself refused the user name or password (RFC 9110, 15.5.8).
 
-    tinyproxy sends 401 instead of 407 for a wrong password.
+    tinyproxy responds with status 401 instead of 407 to a wrong password.
     """
     return status == 407 or (status == 401 and 'realm="tinyproxy"' in headers.get("WWW-Authenticate", "").lower())
 
 
 def shown_proxy(proxy: str) -> str:
-    """The proxy as scheme://host:port, for messages."""
+    """Return a proxy URL without credentials (scheme://host:port), for use in messages."""
     parts = urlsplit(proxy)
     return clean_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", 200)

@@ -1,4 +1,4 @@
-"""A pool of proxies: a session keeps one until it fails; a failed one rests for a growing time."""
+"""A pool of proxies: a session keeps one proxy until it fails. A failed proxy is suspended for a time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LONGEST_REST_S = 3600.0
 
 
 class ProxyPool:
-    """The proxies of one session. Their health is kept in `file`, without credentials.
+    """The proxies of one session. The failures of each proxy are stored in `file`, without credentials.
 
-    urls: at least one, in order of preference. Times are seconds since 1970.
+    urls: at least one proxy URL, in order of preference. Times are seconds since 1970.
     """
 
     def __init__(self, urls: tuple[str, ...], file: Path) -> None:
@@ -25,7 +25,10 @@ class ProxyPool:
         self._state = _read(file)
 
     def choose(self, now_s: float) -> str:
-        """Choose the last one unless it rests, else the first that does not rest, else the one whose rest ends first."""
+        """Return the proxy to use: the current one, unless it is suspended after a failure.
+
+        Otherwise return the first proxy that is not suspended; if all are suspended, the one whose suspension ends first.
+        """
         current = self._state.current
         if current not in self._urls or self._rests_until(current) > now_s:
             current = min(self._urls, key=lambda shown: max(self._rests_until(shown), now_s))
@@ -35,7 +38,7 @@ class ProxyPool:
         return self._urls[current]
 
     def failed(self, now_s: float) -> bool:
-        """Let the current proxy rest, because it failed. Returns whether another one can be used."""
+        """Suspend the current proxy for a while, because it failed. Return whether another proxy can be used."""
         health = self._state.health.setdefault(self._state.current, ProxyHealth())
         health.failures += 1
         health.resting_until_s = now_s + min(_FIRST_REST_S * 2.0 ** (health.failures - 1), _LONGEST_REST_S)
@@ -43,7 +46,7 @@ class ProxyPool:
         return any(self._rests_until(shown) <= now_s for shown in self._urls)
 
     def worked(self) -> None:
-        """Forget the failures of the current proxy, because it works again."""
+        """Clear the failure count of the current proxy, because it works again."""
         if self._state.health.pop(self._state.current, None) is not None:
             self._save()
 

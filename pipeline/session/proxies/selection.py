@@ -1,4 +1,4 @@
-"""Selects the proxy of a session: none, one, one of a pool, or those of the environment."""
+"""Selects the proxy of a session: none, a single one, one of a pool, or those of the environment."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pipeline.session.proxies.pool import ProxyPool
 
 @dataclass(frozen=True)
 class ProxyRoute:
-    """Which proxy a client uses. url_for: the proxy for a URL, None for none.
+    """How a client selects its proxy.
 
-    change: called with a proxy that failed; returns whether there is another one.
+    url_for: returns the proxy for a URL, or None for no proxy; change: called with a proxy that failed, returns whether
+    another proxy can be used.
     """
 
     url_for: Callable[[str], str | None]
@@ -24,9 +25,10 @@ class ProxyRoute:
 
 
 class ProxySelection:
-    """The proxy of one session. Thread-safe.
+    """Selects the proxy of one session. Thread-safe.
 
-    urls: with percent-encoded credentials; the health of several is kept in pool_file. environment: used instead of urls.
+    urls: proxy URLs with percent-encoded credentials; several URLs form a pool, whose failures are stored in pool_file.
+    environment: the proxies of the environment, used instead of urls; None means urls.
     """
 
     def __init__(self, urls: tuple[str, ...], pool_file: Path, environment: EnvironmentProxies | None = None,
@@ -38,22 +40,22 @@ class ProxySelection:
         self.current = self._pool.choose(clock()) if self._pool else next(iter(urls), None)
 
     def url_for(self, url: str) -> str | None:
-        """The proxy for a URL, None for none."""
+        """Return the proxy to use for a URL; None means no proxy."""
         return self._environment.url_for(url) if self._environment is not None else self.current
 
     def route(self) -> ProxyRoute:
-        """A route that changes to the pool's next proxy when one fails."""
+        """Return a route that changes to the next proxy of the pool when the current proxy fails."""
         return ProxyRoute(self.url_for, self.change)
 
     def pinned(self) -> ProxyRoute:
-        """A route that stays with the proxy that is current now."""
+        """Return a route that always uses the proxy that is current at the time of this call."""
         current = self.current
         return ProxyRoute(self.url_for if self._environment is not None else lambda url: current)
 
     def change(self, failed: str | None) -> bool:
-        """Let a proxy rest that is down or banned, and make another one current. False when there is no other.
+        """Suspend a proxy that is down or banned, and select another. Return False if there is no other.
 
-        failed: with or without credentials; several threads may report the same proxy.
+        failed: the URL of the proxy, with or without credentials; several threads may report the same proxy.
         """
         with self._lock:
             if failed is None or self.current is None or self._pool is None:
@@ -66,7 +68,7 @@ class ProxySelection:
             return True
 
     def worked(self) -> None:
-        """Note a response through the current proxy: its earlier failures no longer count."""
+        """Clear the failure count of the current proxy, because a response arrived through it."""
         if self._pool is not None:
             with self._lock:
                 self._pool.worked()

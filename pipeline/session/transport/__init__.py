@@ -1,1 +1,1 @@
-"""How requests are sent: connections, TLS, and the adapter of requests that uses them."""
+"""How requests are sent: connections, TLS contexts, and the transport adapter for requests."""

@@ -1,4 +1,4 @@
-"""The requests adapter of a session: proxy, TLS, timeouts, HTTP authentication, secrets."""
+"""The transport adapter of a session: proxy, TLS, timeouts, HTTP authentication, secret headers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from pipeline.session.trusted_origins import referer_for
 from pipeline.urls import bare, target_of
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""Idempotent methods (RFC 9110, 9.2.2)."""
+"""The idempotent HTTP methods (RFC 9110, 9.2.2)."""
 _CONNECT_S = 30.0
 _DISCARD_BYTES = 64 * 1024
 
 
 class SessionAdapter(HTTPAdapter):
-    """Sends requests through one proxy or none, with the session's timeouts and TLS, whatever the caller asks for.
+    """Sends requests with the proxy, the timeouts and the TLS context of a session.
 
-    The spider's own headers may contain secrets: they go to trusted origins only, across redirects as well. store_cookies:
-    called for every response that sets cookies, with its URL, its `Set-Cookie` fields and its `Date`.
+    Request options for proxies and certificates are ignored. The headers set for the spider may contain secrets: only trusted
+    origins receive them, also after redirects. store_cookies: called for every response that sets cookies, with the URL, the
+    values of the `Set-Cookie` fields and the value of `Date`.
     """
 
     def __init__(self, proxy: str | None, rules: RequestRules, *, tls: TlsContexts, ssrf_guard: SsrfGuard,
@@ -61,9 +62,9 @@ class SessionAdapter(HTTPAdapter):
                     del request.headers[name]
         if referer := referer_for(_text(request.headers.pop("Referer", "")), request.url or ""):
             request.headers["Referer"] = referer
-        # requests.Session passes all but the request by name.
+        # requests.Session passes every argument except the request by name.
         for name, value in request.headers.items():
-            request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # bytes are sent as they are
+            request.headers[name] = _on_the_wire(value)  # type: ignore[assignment]  # http.client sends bytes unchanged
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         kwargs["verify"] = host_of(request.url or "") not in self._tls.insecure_hosts
         response = self._send_authorized(request, *args, **{**kwargs, "proxies": self._proxies})
@@ -76,9 +77,10 @@ class SessionAdapter(HTTPAdapter):
         return response
 
     def _send_authorized(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send with the spider's HTTP authentication, where the URL's origin gets it.
+        """Send a request, with the spider's HTTP authentication if the URL's origin may receive it.
 
-        The header is added to a copy, because a redirect copies the headers of the request itself.
+        The Authorization header is added to a copy of the request, because requests copies the original's headers to a
+        redirect.
         """
         auth, url = self._auth, request.url or ""
         if auth is None or not auth.serves(url) or "Authorization" in request.headers:
@@ -105,9 +107,9 @@ class SessionAdapter(HTTPAdapter):
                                 _octets(response.headers.get("Date", "")))
 
     def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send, and handle a kept-alive connection that the server closes at the same moment.
+        """Send a request, even if the server closes the kept-alive connection at the same moment.
 
-        A repeatable request is then sent once more. Any other request opens a new connection from the start.
+        An idempotent request is then sent once more. Every other request is sent on a new connection from the start.
         """
         kept, repeatable = self._answered, request.method in REPEATABLE
         url = request.url or ""
@@ -130,7 +132,7 @@ class SessionAdapter(HTTPAdapter):
         host: Any
         pool: Any
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        # For an http site behind an https proxy this is the TLS to the proxy, which is always verified.
+        # For an http site, the context is for the TLS connection to an https proxy, which is always verified.
         if host["scheme"] == "https":
             pool["ssl_context"] = self._tls.context_for(host["host"])
         elif self._proxy and self._proxy.startswith("https:"):
@@ -138,7 +140,7 @@ class SessionAdapter(HTTPAdapter):
         return host, pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the TLS context has the certificate authorities. requests would add its own bundle."""
+        """Do nothing: the TLS context has the certificate authorities, and requests would add its own bundle."""
 
     def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
         if proxy.startswith("https:"):
@@ -148,7 +150,7 @@ class SessionAdapter(HTTPAdapter):
         return found
 
     def proxy_headers(self, proxy: Any) -> dict[str, str]:
-        """The proxy's credentials by RFC 7617 in UTF-8; requests supports Latin-1 only."""
+        """Return the header with the proxy's credentials, in UTF-8 (RFC 7617). requests supports Latin-1 only."""
         credentials = credentials_of(proxy)
         return {"Proxy-Authorization": basic(*credentials)} if credentials else {}
 
@@ -158,7 +160,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _discard_body(response: requests.Response) -> None:
-    """Discard a redirect's body without waiting for all of it. The connection is kept when the body was short."""
+    """Discard the body of a response without waiting for all of it. If it is short, keep the connection."""
     with suppress(HTTPError):  # only the headers are needed
         response.raw.read1(_DISCARD_BYTES, decode_content=False)
     response._content = b""
@@ -167,12 +169,12 @@ def _discard_body(response: requests.Response) -> None:
 
 
 def _octets(value: str) -> bytes:
-    """The bytes of a response header; a folded one (RFC 9112, 5.2) on one line."""
+    """Return the bytes of a response header. A folded header (RFC 9112, 5.2) is joined to one line."""
     return re.sub(r"\r?\n[ \t]+", " ", value).encode("latin-1", "replace")
 
 
 def _on_the_wire(value: str | bytes) -> str | bytes:
-    """The value as http.client can send it: encoded in UTF-8 when it does not fit into Latin-1."""
+    """Return a header value as http.client can send it: in UTF-8 if Latin-1 cannot encode it."""
     if isinstance(value, bytes):
         return value
     try:

@@ -1,4 +1,4 @@
-"""urllib3 connections with SSRF protection, time limits and lenient response parsing."""
+"""urllib3 connections with SSRF protection, time limits and a tolerant response parser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.session.responses.http_client import Response
 
 
 class RequestTarget:
-    """The target of the next request line. urllib3 would percent-encode the characters of its URL again."""
+    """The target for the next request line, used because urllib3 would percent-encode the URL again."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -25,11 +25,11 @@ class RequestTarget:
 
 def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTarget, *,
                  socks: bool = False) -> dict[str, type[HTTPConnectionPool]]:
-    """The classes for a PoolManager's pool_classes_by_scheme.
+    """Return the connection pool classes for the pool_classes_by_scheme attribute of a PoolManager.
 
-    ssrf_guard: None behind a proxy, which makes the connection; socks: whether that proxy is a SOCKS proxy.
-    limit_s: the time for connecting, and for receiving the headers of a response. urllib3's timeouts apply to a single read,
-    so that a server which sends a byte now and then could block the client for ever.
+    ssrf_guard: checks the address of each connection; None for requests through a proxy. socks: whether the proxy is a SOCKS
+    proxy. limit_s: the time limit for connecting, and again for receiving the response headers. The timeouts of urllib3 apply
+    to a single read, so that a server that sends one byte from time to time could block the client for ever.
     """
 
     class Guarded(HTTPConnection):
@@ -39,7 +39,7 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
             connected = super()._new_conn()
             if ssrf_guard is not None:
                 try:
-                    # Checked on the connection itself, because a name may resolve to another address the next time.
+                    # Check the connected address, because the host name may resolve to another address the next time.
                     ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
                 except BaseException:
                     connected.close()
@@ -76,17 +76,20 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
 
 @contextmanager
 def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
-    """Shut the connection's socket down after limit_s. Raises TimeoutError, which urllib3 handles."""
+    """Shut down the connection's socket if the context lasts longer than limit_s seconds.
+
+    In this case raise TimeoutError, which urllib3 handles.
+    """
     over = threading.Event()
 
     def shut_down() -> None:
         over.set()
-        found = getattr(connection.sock, "socket", connection.sock)  # TLS in TLS wraps the socket once more
+        found = getattr(connection.sock, "socket", connection.sock)  # for TLS inside TLS, urllib3 wraps the socket once more
         if isinstance(found, socket.socket):
             try:
                 socket.socket.shutdown(found, socket.SHUT_RDWR)  # SSLSocket.shutdown is not safe in another thread
             except OSError:
-                return  # the connection has ended by itself
+                return  # the connection is already closed
 
     timer = threading.Timer(limit_s, shut_down)
     timer.daemon = True
@@ -100,5 +103,5 @@ def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
         failed = error
     finally:
         timer.cancel()
-    if over.is_set():  # to http.client, the shut-down connection looks like complete headers
+    if over.is_set():  # http.client takes the end of the connection for the end of the headers
         raise TimeoutError("the response headers did not arrive in time") from failed

@@ -1,4 +1,4 @@
-"""TLS contexts of a session: the system's authorities and `ca_file`, or unverified by host."""
+"""TLS contexts of a session: with the system's certificate authorities and `ca_file`, or unverified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pipeline.hosts import normal_host
 
 
 class TlsContexts:
-    """The TLS contexts of one session, each created at its first use. Thread-safe."""
+    """The TLS contexts of one session, each created at first use. Thread-safe.
+
+    ca_file: a PEM file of additional certificate authorities; insecure_hosts: hosts whose certificates are not verified.
+    """
 
     def __init__(self, ca_file: Path | None = None, insecure_hosts: frozenset[str] = frozenset()) -> None:
         self._ca_file = ca_file
@@ -25,13 +28,17 @@ class TlsContexts:
 
     @property
     def verify(self) -> bool | str:
-        """The value for requests' `verify`: False when some hosts are unverified, else `ca_file`, else True."""
+        """The value of the `verify` parameter for requests.
+
+        False if some hosts are not verified; otherwise the path of ca_file, or True if there is no ca_file.
+        """
         return False if self.insecure_hosts else str(self._ca_file) if self._ca_file else True
 
     def context_for(self, host: str | None = None) -> ssl.SSLContext:
-        """The context for a host. Without a host: unverified when some hosts are.
+        """Return the TLS context for a host.
 
-        Raises UsageError for a ca_file that cannot be read.
+        Without a host, the context is unverified if insecure_hosts names any host. Raises UsageError if ca_file cannot be
+        read.
         """
         insecure = bool(self.insecure_hosts) if host is None else normal_host(host) in self.insecure_hosts
         with self._lock:
@@ -41,8 +48,11 @@ class TlsContexts:
 
 
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
-    """A client context that trusts the system's authorities (requests' bundle if there are none) and those in ca_file."""
-    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # it verifies certificates and host names
+    """Return a client context that trusts the system's certificate authorities and those in ca_file.
+
+    If the system has no certificate authorities, the context trusts those of certifi, which requests uses too.
+    """
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # this protocol verifies certificates and host names
     if sys.version_info >= (3, 13):  # as ssl.create_default_context() does
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     context.load_default_certs()
@@ -60,7 +70,10 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class _Context(ssl.SSLContext):
-    """Raises an error when a connection ends without close_notify: it may be cut off. By default Python reports an end of file."""
+    """A TLS context that reports an error when a connection ends without close_notify.
+
+    The data of such a connection may be incomplete; Python's default is to report a normal end.
+    """
 
     def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
         return super().wrap_socket(*arguments, **{**options, "suppress_ragged_eofs": False})
