@@ -1,4 +1,4 @@
-"""A stored cookie, and the conversion between its text and the bytes of a header."""
+"""A stored cookie, and the conversion between its text and the bytes in a header."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pipeline.session.cookies.matching import canonical_host, is_address
 
 MAX_PAIR_BYTES = 4096
-"""The maximum for the name and value of a cookie together (RFC 6265bis, 5.7, step 4)."""
+"""The maximum size in bytes of a cookie's name and value together (RFC 6265bis, 5.7, step 4)."""
 
 CookieKey = tuple[str, str, str]
-"""The identity of a cookie: domain (with a leading dot if it includes subdomains), path and name (RFC 6265bis, 5.7)."""
+"""The domain, path and name that identify a cookie (RFC 6265bis, 5.7).
+
+The domain has a leading dot if the cookie is also sent to subdomains.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Cookie:
     """A cookie with the fields of RFC 6265bis, 5.7.
 
     name: "" for a nameless cookie; value: decoded by `text_of`, which keeps every byte; domain: in lower case, without a
-    leading dot; expires_s: since 1970, None for a session cookie; same_site: Strict, Lax, None, or "".
+    leading dot; expires_s: seconds since 1970, None for a session cookie; same_site: "Strict", "Lax", "None", or "" if not
+    set.
     """
 
     name: str
@@ -34,7 +38,7 @@ class Cookie:
 
     @property
     def shown_domain(self) -> str:
-        """The domain as in a Netscape file: with a leading dot if it includes subdomains."""
+        """The domain as in a Netscape file: with a leading dot if the cookie is also sent to subdomains."""
         return self.domain if self.host_only else f".{self.domain}"
 
     @property
@@ -45,12 +49,15 @@ class Cookie:
         return self.expires_s is not None and self.expires_s <= now_s
 
     def octets(self) -> bytes:
-        """The cookie as in a Cookie header (RFC 6265bis, 5.8.3)."""
+        """Return the bytes of the cookie in a Cookie header (RFC 6265bis, 5.8.3)."""
         return octets_of(f"{self.name}={self.value}" if self.name else self.value)
 
 
 def text_of(octets: bytes) -> str:
-    """Decode UTF-8. Any other byte becomes a lone surrogate (PEP 383), which `octets_of` encodes as that byte again."""
+    """Decode bytes as UTF-8.
+
+    An invalid byte becomes a lone surrogate (PEP 383), from which `octets_of` restores the byte.
+    """
     return octets.decode("utf-8", "surrogateescape")
 
 
@@ -64,9 +71,9 @@ def is_too_large(cookie: Cookie) -> bool:
 
 def make_cookie(*, domain: str, name: str, value: str, path: str = "/", secure: bool = False,
                 expires_s: int | None = None, http_only: bool = False, same_site: str = "") -> Cookie:
-    """A cookie that does not come from a response. domain: with a leading dot it includes subdomains.
+    """Return a cookie that was not set by a response.
 
-    Raises ValueError for an invalid host name.
+    domain: with a leading dot if the cookie is also sent to subdomains. Raises ValueError for an invalid host name.
     """
     host = canonical_host(domain.removeprefix("."))
     return Cookie(name=name, value=value, domain=host, path=path or "/", secure=secure, expires_s=expires_s,
@@ -74,7 +81,10 @@ def make_cookie(*, domain: str, name: str, value: str, path: str = "/", secure: 
 
 
 def with_own(header: bytes, own: Mapping[str, str]) -> bytes:
-    """Add the cookies of a request to a Cookie header. They replace those of the same name."""
+    """Add the cookies of a request to a Cookie header, and return the header.
+
+    A cookie of the request replaces cookies of the same name in the header.
+    """
     names = {octets_of(name) for name in own}
     kept = [pair for pair in header.split(b"; ") if pair and pair.partition(b"=")[0] not in names]
     return b"; ".join([*kept, *(octets_of(f"{name}={value}") for name, value in own.items())])

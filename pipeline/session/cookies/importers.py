@@ -1,4 +1,4 @@
-"""Imports cookies from a browser's export, a `Cookie:` header or Playwright's storage state."""
+"""Imports cookies from the export of a browser, a Cookie header, or the storage state of Playwright."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from pipeline.text import clean_line
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
-"""Control characters, and surrogates that stand for no byte (PEP 383)."""
+"""Matches control characters, and surrogates that do not represent a byte (PEP 383)."""
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None", "no_restriction": "None"}
 MAX_FILE_BYTES = 16 * 2**20
-_MILLISECONDS = 10**11  # a larger expiry (in seconds: after the year 5138) is in milliseconds
+_MILLISECONDS = 10**11  # a larger expiry time is in milliseconds (in seconds, it would be after the year 5138)
 
 
 def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, last_login: Path,
                    now_s: float) -> None:
-    """Import the cookies of the settings into the jar and save it, unless they were imported before and are still there.
+    """Import the cookies of the settings into the jar, and save the jar.
 
-    folder: the base of a relative `cookies.file`; mark: the file (0600) with the digest of the last import; last_login: the
-    file of last_login.py. Raises CookieError, and UsageError when the secret is not available.
+    Cookies that were imported before are imported again only if they are missing in the jar. folder: the folder to which a
+    relative `cookies.file` refers; mark: the file (mode 0600) with the digest of the last import; last_login: the file that
+    records the last login. Raises CookieError, or UsageError if the secret is not available.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
@@ -57,10 +58,11 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
 
 
 def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
-    """Import again those cookies that the jar has lost, for example because of a wrong clock or an edited file.
+    """Import the cookies that are missing in the jar again.
 
-    This also restores cookies that the site deleted, once in each run: if the site ended the login they do no harm, and if not
-    they are needed. A cookie of the same name that the site has set for the same domain or a related one is kept.
+    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are restored too,
+    once per run: if the site has ended the login they do no harm, otherwise they are needed. A cookie is not imported if the
+    site has set one of the same name for the same domain, a parent domain or a subdomain.
     """
     there = {(cookie.name, cookie.domain) for cookie in jar.alive()}
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
@@ -76,7 +78,10 @@ def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: flo
 
 
 def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now_s: float) -> int:
-    """Import the cookies in `text` and save the jar. Returns how many. Raises CookieError when all have expired."""
+    """Import the cookies in `text`, and save the jar. Return the number of imported cookies.
+
+    where: the name of the source, for error messages. Raises CookieError, also if all cookies have expired.
+    """
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
     if not alive:
@@ -90,7 +95,10 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now
 
 
 def read_import(path: Path) -> str:
-    """The text of a file to import. Raises FileNotFoundError, CookieError."""
+    """Return the text of a file to import.
+
+    Raises FileNotFoundError, or CookieError if the file is unreadable or too large.
+    """
     text, cut = read_file(path, MAX_FILE_BYTES)
     if cut:
         raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="is it a cookie file?")
@@ -98,10 +106,10 @@ def read_import(path: Path) -> str:
 
 
 def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
-    """Parse the cookies of a Netscape file, a `Cookie:` header, or JSON.
+    """Return the cookies in the text of a Netscape file, a Cookie header, or JSON.
 
-    where: the source that errors name; url: the site of cookies without a domain. Raises CookieError, which never contains a
-    value.
+    where: the name of the source, for error messages; url: the site of cookies that name no domain. Raises CookieError, whose
+    message never contains the value of a cookie.
     """
     text = text.removeprefix("\ufeff")
     stripped = text.strip(" \t\r\n")
@@ -121,7 +129,10 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
 
 
 def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
-    """Parse a Cookie header (RFC 6265, 4.2.1) as browsers send it. SimpleCookie stops at the first unusual name."""
+    """Yield the cookies of a Cookie header (RFC 6265, 4.2.1) as browsers send it.
+
+    SimpleCookie of the standard library is not used, because it stops at the first unusual name.
+    """
     host, secure = _site(url, where)
     text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
     if "=" not in text or _UNSENDABLE.search(text):
@@ -154,7 +165,7 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
 
 
 def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
-    """Parse one cookie in the JSON of EditThisCookie, Cookie-Editor, Playwright, Puppeteer or Selenium."""
+    """Return a cookie from the JSON of EditThisCookie, Cookie-Editor, Playwright, Puppeteer or Selenium."""
     if not isinstance(entry, dict):
         raise CookieError("is no table of name, value, domain", where=where, fix="export the cookies again")
     name, value = entry.get("name"), entry.get("value")
@@ -191,7 +202,10 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
 
 
 def _site(url: str, where: str) -> tuple[str, bool]:
-    """The host of a URL, and whether the URL is https. The cookies are for that host only."""
+    """Return the host of a URL, and whether the scheme is https. The cookies are sent to this host only.
+
+    Raises CookieError if the URL has no host.
+    """
     parts = urlsplit(url)
     if not parts.hostname:
         raise CookieError("these cookies do not say which site they belong to", where=where,

@@ -1,8 +1,8 @@
-"""The cookie jar of one spider, kept in a Netscape file (RFC 6265bis, 5.7 and 5.8).
+"""The cookie jar of one spider, stored in a Netscape file (RFC 6265bis, 5.7 and 5.8).
 
-Pages, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar, so that
-a clock which is wrong for a moment loses no cookie. A cookie leaves the jar when its site deletes or replaces it, or when it
-is the oldest beyond the limits; expired cookies go first.
+Page requests, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar,
+so that no cookie is lost when the clock is wrong for a moment. A cookie is removed when its site deletes or replaces it. If a
+limit is exceeded, the oldest cookies are removed, expired ones first.
 """
 
 from __future__ import annotations
@@ -24,35 +24,38 @@ from pipeline.session.private_file import write_private
 from pipeline.text import clean_line
 
 HOST_COOKIES = 180
-"""The limit for one host, as in browsers."""
+"""The maximum number of cookies for one domain, as in browsers."""
 HOST_BYTES = 60_000
-"""The limit for one host. Few servers accept a longer Cookie header, so that a site with too many cookies would fail for ever."""
+"""The maximum size of one domain's cookies. Few servers accept a longer Cookie header."""
 JAR_COOKIES = 3000
 JAR_BYTES = 2_000_000
 _FILE_BYTES = 64 * 2**20
-"""How much of a file is read. A jar is never this large."""
+"""How many bytes of a cookie file are read. The file of a jar is never this large."""
 _CACHED_HOSTS = 256
 
 logger = logging.getLogger(__name__)
 
 
 class Jar:
-    """A thread-safe jar kept in the file `path`; without a path only in memory. Save it after changes."""
+    """A thread-safe cookie jar, stored in the file `path`, or only in memory without a path.
+
+    Changes are written to the file by `save` only.
+    """
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.version = 0
-        """Increases with every change of a cookie."""
+        """Increased by every change of a cookie."""
         self._clock = clock
         self._domains: dict[str, dict[CookieKey, _Entry]] = {}
         self._sizes: dict[str, int] = {}
-        """The size of the cookies in bytes, by domain."""
+        """The size in bytes of each domain's cookies."""
         self._secure_names: dict[str, int] = {}
         self._count = 0
         self._tick = 0
         self._prepared: dict[tuple[str, bool], _Prepared] = {}
         self._full: set[str] = set()
-        """Domains whose limit was exceeded. This is logged once for each."""
+        """Domains that have exceeded their limit. The warning is logged only once per domain."""
         self._protected: frozenset[CookieKey] = frozenset()
         self._lock = threading.RLock()
         self._saving = threading.Lock()
@@ -61,9 +64,9 @@ class Jar:
 
     @classmethod
     def open(cls, path: Path, *, protected: Iterable[CookieKey] = (), clock: Callable[[], float] = time.time) -> Self:
-        """Open the jar in the file `path`; it is empty when the file is missing. Invalid lines are skipped and logged.
+        """Open the jar stored in the file `path`. Invalid lines are skipped and logged.
 
-        protected: as in `protect`. Raises CookieError for a file that cannot be read.
+        If the file is missing, the jar is empty. protected: see `protect`. Raises CookieError if the file cannot be read.
         """
         jar = cls(path, clock=clock)
         jar.protect(protected)
@@ -87,7 +90,10 @@ class Jar:
         return jar
 
     def save(self) -> bool:
-        """Write the file (atomically, mode 0600, synced) if its content changed. Returns whether it was written."""
+        """Write the file if the cookies have changed. Return whether the file was written.
+
+        The file is replaced atomically, with mode 0600, and synced to disk.
+        """
         if self.path is None or self.version == self._saved_version:
             return False
         with self._saving:
@@ -102,11 +108,14 @@ class Jar:
             return written
 
     def protect(self, keys: Iterable[CookieKey]) -> None:
-        """Protect the cookies of a login: they are removed last when the jar has too many cookies."""
+        """Set which cookies belong to the login: they are removed last when the jar has too many cookies."""
         self._protected = frozenset(keys)
 
     def store(self, url: str, lines: Iterable[bytes], *, served: bytes = b"") -> None:
-        """Store the cookies that a response from `url` sets. lines: its `Set-Cookie` headers; served: its `Date`."""
+        """Store the cookies set by a response from `url`.
+
+        lines: the values of the response's Set-Cookie headers; served: the value of its Date header.
+        """
         origin, now_s = Origin.of(url), self._clock()
         domains = set()
         with self._lock:
@@ -122,7 +131,7 @@ class Jar:
             self._keep_limits(domains, now_s)
 
     def header(self, url: str) -> bytes:
-        """The Cookie header of a request for `url` (RFC 6265bis, 5.8.3), b"" for none."""
+        """Return the Cookie header for a request to `url` (RFC 6265bis, 5.8.3); b"" for no header."""
         if not self._count:
             return b""
         parts = urlsplit(url)
@@ -135,7 +144,7 @@ class Jar:
         return prepared.everywhere if prepared.by_path is None else prepared.header(parts.path or "/", self._tick)
 
     def add(self, cookies: Iterable[Cookie]) -> None:
-        """Store cookies that do not come from a response."""
+        """Store cookies that were not set by a response."""
         with self._lock:
             domains = set()
             for cookie in cookies:
@@ -144,11 +153,11 @@ class Jar:
             self._keep_limits(domains, self._clock())
 
     def set_cookie(self, cookie: Cookie) -> None:
-        """Store one cookie."""
+        """Store one cookie that was not set by a response."""
         self.add((cookie,))
 
     def remove(self, key: CookieKey) -> None:
-        """Remove a cookie if the jar has it."""
+        """Remove a cookie, if the jar has it."""
         with self._lock:
             self._drop(key[0].removeprefix("."), key)
 
@@ -158,12 +167,15 @@ class Jar:
                 self._drop(cookie.domain, cookie.key)
 
     def alive(self) -> list[Cookie]:
-        """The cookies that have not expired."""
+        """Return the cookies that have not expired."""
         now_s = self._clock()
         return [cookie for cookie in self if not cookie.has_expired(now_s)]
 
     def __iter__(self) -> Iterator[Cookie]:
-        """Iterate over a snapshot in order of creation. Other threads may change the jar meanwhile."""
+        """Iterate over a copy of the cookies, in order of creation.
+
+        Other threads may change the jar during the iteration.
+        """
         with self._lock:
             entries = sorted((entry for found in self._domains.values() for entry in found.values()),
                              key=lambda entry: entry.created)
@@ -176,7 +188,7 @@ class Jar:
         return f"<Jar {self.path or 'in memory'}: {len(self)} cookies>"
 
     def _prepare(self, host: str, secure: bool, now_s: float) -> _Prepared:
-        """Compute what is sent to a host. Valid until the jar changes or a cookie expires."""
+        """Compute the Cookie header for a host. The result is valid until the jar changes or a cookie expires."""
         with self._lock:
             entries = []
             name = canonical_host(host)
@@ -197,7 +209,7 @@ class Jar:
             yield from self._domains.get(host, {}).values()
 
     def _shadows_secure(self, cookie: Cookie, now_s: float) -> bool:
-        """Whether an insecure response would replace a secure cookie (RFC 6265bis, 5.7, step 16)."""
+        """Whether a response received without TLS would replace a Secure cookie (RFC 6265bis, 5.7, step 16)."""
         return cookie.name in self._secure_names and any(
             entry.cookie.secure and entry.cookie.name == cookie.name and not entry.cookie.has_expired(now_s)
             and path_matches(cookie.path, entry.cookie.path)
@@ -263,9 +275,9 @@ class Jar:
             self._trim(everyone, now_s, JAR_COOKIES, JAR_BYTES)
 
     def _trim(self, entries: Iterable[_Entry], now_s: float, count: int, size_bytes: int) -> None:
-        """Remove cookies down to `count` and `size_bytes`: first expired ones, then those sent or set longest ago.
+        """Remove cookies until at most `count` cookies and `size_bytes` bytes are left.
 
-        The cookies of a login are removed last.
+        Expired cookies are removed first, then those that were sent or set longest ago, and last the cookies of the login.
         """
         self._unprepare()
         oldest = sorted(entries, key=lambda entry: (entry.cookie.key in self._protected,
@@ -279,7 +291,11 @@ class Jar:
 
 
 class _Entry:
-    """A cookie in the jar. created, used: values of the jar's counter, which is independent of the clock."""
+    """A cookie in the jar.
+
+    created, used: when the cookie was created and last used, as values of the jar's counter, which does not depend on the
+    clock.
+    """
 
     __slots__ = ("cookie", "created", "octets", "used")
 
@@ -291,12 +307,16 @@ class _Entry:
 
     @property
     def size_bytes(self) -> int:
-        """The size in a Cookie header."""
+        """The size of the cookie in a Cookie header, in bytes."""
         return len(self.octets) + 2
 
 
 class _Prepared:
-    """What is sent to one host. everywhere: the header, if every cookie has the path /; by_path: otherwise the cookies."""
+    """The cookies that are sent to one host.
+
+    everywhere: the Cookie header, if all cookies have the path "/"; by_path: the cookies, if the header depends on the path,
+    else None.
+    """
 
     __slots__ = ("by_path", "entries", "everywhere", "since_s", "until_s", "used")
 

@@ -19,7 +19,11 @@ from pipeline.text import clean_line
 
 @dataclass(frozen=True)
 class LastLogin:
-    """The last login of a session. at_s: since 1970; brought_in: whether by imported cookies; cookies: those of the login."""
+    """The last login of a session.
+
+    at_s: the time of the login in seconds since 1970; brought_in: whether imported cookies made the login; cookies: the keys
+    of the cookies that the login set.
+    """
 
     at_s: float
     brought_in: bool
@@ -27,19 +31,22 @@ class LastLogin:
 
 
 def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
-    """The cookies in `after` that are new, or whose value or expiry time differs from `before`."""
+    """Return the cookies in `after` that are missing in `before`, or have another value or expiry time."""
     known = {(cookie.key, cookie.value, cookie.expires_s) for cookie in before}
     return [cookie for cookie in after if (cookie.key, cookie.value, cookie.expires_s) not in known]
 
 
 def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
-    """Record the last login, without cookie values. Raises SessionError."""
+    """Record the last login, without the values of its cookies. Raises SessionError."""
     found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(cookie.key for cookie in cookies)}
     write_private(file, json.dumps(found).encode())
 
 
 def last(file: Path) -> LastLogin | None:
-    """The recorded login; None when there is none or its file is damaged: then only the warning before expiry is lost."""
+    """Return the recorded login; None if there is none or its file is damaged.
+
+    A damaged file only means that there is no warning before the login expires. Raises SessionError for an unreadable file.
+    """
     try:
         found = json.loads(file.read_text("utf-8"))
         return LastLogin(float(found["at"]), bool(found["brought_in"]),
@@ -51,10 +58,11 @@ def last(file: Path) -> LastLogin | None:
 
 
 def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:
-    """The cookies of the login that have an expiry time, as they are in the jar now.
+    """Return the cookies of the login that have an expiry time, as they are in the jar now.
 
-    names: the names that the settings give. Without names, the HttpOnly cookies count if there are any: login cookies are
-    HttpOnly on nearly all sites, and cookies for visitor statistics never are. hosts: the spider's own.
+    hosts: the spider's own hosts; names: the names of the login cookies in the settings. Without names, use the HttpOnly
+    cookies of the login if there are any: login cookies are HttpOnly on nearly all sites, and cookies of visitor statistics
+    never are.
     """
     mine = [cookie for cookie in jar.alive() if cookie.expires_s is not None and _is_of(cookie, hosts)]
     if names:

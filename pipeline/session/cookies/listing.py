@@ -23,7 +23,7 @@ class CookieLine:
 
 
 def describe(jar: Jar, now: datetime) -> list[CookieLine]:
-    """All cookies of the jar, sorted by domain, path and name, with masked values."""
+    """Return all cookies of the jar, sorted by domain, path and name, with masked values."""
     lines = []
     for cookie in sorted(jar, key=lambda cookie: cookie.key):
         flags = [name for name, there in (("secure", cookie.secure), ("httponly", cookie.http_only),

@@ -13,7 +13,7 @@ _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The parts of a response's URL that matter for cookies."""
+    """The parts of a URL that matter for cookies: host, path, and whether the scheme is https."""
 
     host: str
     path: str
@@ -21,15 +21,15 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Raises ValueError for an invalid URL."""
+        """Return the origin for a URL. Raises ValueError for an invalid URL."""
         parts = urlsplit(url)
         return cls(canonical_host(parts.hostname or ""), parts.path or "/", parts.scheme == "https")
 
 
 def canonical_host(host: str) -> str:
-    """The host in lower case and ASCII (RFC 6265, 5.1.2). Raises ValueError for an invalid host.
+    """Return a host name in lower case and ASCII (RFC 6265, 5.1.2). Raises ValueError if it is invalid.
 
-    A dot at the end stays: for browsers, too, a host with it has its own cookies.
+    A dot at the end is kept: browsers too treat "example.com." as another host with its own cookies.
     """
     if host.isascii():
         return host.lower()
@@ -44,23 +44,26 @@ def is_address(host: str) -> bool:
 
 
 def domain_matches(host: str, domain: str) -> bool:
-    """RFC 6265, 5.1.3."""
+    """Whether a cookie for `domain` matches `host` (RFC 6265, 5.1.3)."""
     return host == domain or (host.endswith(f".{domain}") and not is_address(host))
 
 
 def path_matches(request_path: str, cookie_path: str) -> bool:
-    """RFC 6265, 5.1.4."""
+    """Whether a cookie with the path `cookie_path` is sent to `request_path` (RFC 6265, 5.1.4)."""
     return request_path == cookie_path or (
         request_path.startswith(cookie_path)
         and (cookie_path.endswith("/") or request_path[len(cookie_path)] == "/"))
 
 
 def default_path(request_path: str) -> str:
-    """RFC 6265, 5.1.4."""
+    """Return the path of a cookie that was set without a Path attribute (RFC 6265, 5.1.4)."""
     return request_path[:request_path.rfind("/")] or "/" if request_path.startswith("/") else "/"
 
 
 def is_public_suffix(domain: str) -> bool:
-    """Whether unrelated owners have names below `domain`: com, co.uk, github.io, and every unlisted top-level domain."""
-    from pipeline.session.cookies.suffixes import PUBLIC_SUFFIXES  # noqa: PLC0415  few runs need it
+    """Whether unrelated owners can register names below `domain`.
+
+    This is true for com, co.uk, github.io, and every top-level domain that is not in the list.
+    """
+    from pipeline.session.cookies.suffixes import PUBLIC_SUFFIXES  # noqa: PLC0415  few runs need the slow import
     return PUBLIC_SUFFIXES.is_public(domain.rstrip("."))

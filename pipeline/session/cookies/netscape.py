@@ -13,12 +13,15 @@ from pipeline.session.cookies.parser import CONTROL, LATEST_S
 HEADER = "# Netscape HTTP Cookie File"
 _HTTP_ONLY = "#HttpOnly_"
 _SAME_SITE = "# SameSite="
-"""The format has no column for SameSite: it is a comment before the cookie's line, which all other readers skip."""
+"""Begins a comment that stores SameSite for the cookie in the next line. Other programs skip comments."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
-    """The text of a cookie file, and whether it was cut off at max_bytes. Raises FileNotFoundError, CookieError."""
+    """Return the text of a cookie file, and whether the file is longer than max_bytes and was cut there.
+
+    Raises FileNotFoundError, or CookieError if the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -28,16 +31,16 @@ def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
         raise CookieError(f"cannot be read: {error.strerror}", where=str(path),
                           fix="check the file's owner and mode") from error
     whole = data[:max_bytes]
-    if whole.startswith(_UTF16):  # Windows shells write UTF-16 when output is redirected to a file
+    if whole.startswith(_UTF16):  # Windows shells write UTF-16 if output is redirected to a file
         return whole.decode("utf-16", "replace"), len(data) > max_bytes
     return text_of(whole.removeprefix(codecs.BOM_UTF8)), len(data) > max_bytes
 
 
 def read_netscape(text: str, where: str, *, on_error: Callable[[CookieError], None] | None = None) -> Iterator[Cookie]:
-    """Parse the cookies of a file. Expiry 0 means a session cookie.
+    """Yield the cookies in the text of a Netscape file. An expiry time of 0 means a session cookie.
 
-    on_error: called for each invalid line, which is then skipped; without it the first invalid line raises CookieError. The
-    error names the line, never its content.
+    on_error: called with an error for each invalid line, which is then skipped; None means that the first invalid line raises
+    CookieError. Errors contain the number of the line, but never its content.
     """
     site = ""
     for number, raw in enumerate(text.split("\n"), 1):
@@ -57,7 +60,7 @@ def read_netscape(text: str, where: str, *, on_error: Callable[[CookieError], No
 
 
 def write_netscape(cookies: Iterable[Cookie]) -> bytes:
-    """The content of a file with these cookies, in the given order."""
+    """Return the content of a Netscape file with these cookies, in the given order."""
     lines = [HEADER, "# Cookies are passwords: keep this file to yourself.", ""]
     for cookie in cookies:
         if cookie.same_site:
@@ -74,7 +77,7 @@ def _flag(value: bool) -> str:
 
 def _cookie(line: str, where: str, *, http_only: bool, same_site: str) -> Cookie:
     fields = line.split("\t", 6)
-    if len(fields) == 6:  # an editor cut the tab before an empty value
+    if len(fields) == 6:  # an editor removed the tab before an empty value
         fields.append("")
     if len(fields) != 7:
         raise _error(f"{len(fields)} field(s) between tabs instead of seven", where, "export the file again, and keep its tabs")

@@ -1,7 +1,7 @@
-"""Parses `Set-Cookie` as browsers do: RFC 6265bis (draft-ietf-httpbis-rfc6265bis), 5.6 and 5.7.
+"""Parses Set-Cookie headers as browsers do (draft-ietf-httpbis-rfc6265bis, sections 5.6 and 5.7).
 
-Dates follow RFC 6265, 5.1.1. An invalid attribute is ignored, its cookie is not; an invalid cookie is ignored, the others of
-its response are not.
+Dates are parsed by RFC 6265, 5.1.1. If an attribute is invalid, only the attribute is ignored; if a cookie is invalid, only
+this cookie of the response is ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.session.cookies.matching import (
 
 MAX_ATTRIBUTE_BYTES = 1024
 LATEST_S = 253402300799
-"""The end of the year 9999, the last that datetime supports."""
+"""The latest expiry time of a cookie: the end of the year 9999, the last year that datetime supports."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANKS = " \t"
@@ -36,7 +36,10 @@ _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None"}
 
 
 class _Attributes(NamedTuple):
-    """The attributes of a Set-Cookie line; of a repeated one the last. "" and None: missing."""
+    """The attributes of a Set-Cookie header. If an attribute is repeated, the last one counts.
+
+    A missing attribute is "", None or False.
+    """
 
     domain: str
     path: str
@@ -48,9 +51,10 @@ class _Attributes(NamedTuple):
 
 
 def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = b"") -> Cookie | None:
-    """The cookie of one `Set-Cookie` line from `origin`; None if browsers ignore it. An expired cookie deletes a stored one.
+    """Parse one Set-Cookie header of a response; return None if browsers ignore the cookie.
 
-    served: the response's `Date`. It corrects `Expires` for a server whose clock differs from ours.
+    A returned cookie that has expired deletes the stored one. origin: the origin of the response; served: the value of the
+    response's Date header, which corrects Expires if the server's clock differs from ours.
     """
     text = text_of(line)
     if CONTROL.search(text):
@@ -61,9 +65,9 @@ def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = 
         name, value = "", pair
     name, value = name.strip(_BLANKS), value.strip(_BLANKS)
     if not name and (equals or not value):
-        return None  # by RFC 6265bis `=sid=1` would be sent like a cookie `sid`: it is ignored, by RFC 6265, 5.2
+        return None  # RFC 6265bis would send `=sid=1` like a cookie named `sid`; RFC 6265, 5.2 ignores it
     if "\t" in name or (len(line) > MAX_PAIR_BYTES and _size(name) + _size(value) > MAX_PAIR_BYTES):
-        return None  # the file format cannot represent a tab in a name
+        return None  # the Netscape format cannot store a tab in a name
     said = _attributes(rest, origin)
     where = _domain(said.domain, origin.host)
     if where is None or (said.secure and not origin.secure) or not _keeps_prefix(name or value, bool(name), said, where[1]):
@@ -102,7 +106,10 @@ def _attributes(text: str, origin: Origin) -> _Attributes:
 
 
 def _domain(named: str, host: str) -> tuple[str, bool] | None:
-    """The domain of a cookie, and whether it is host-only; None if the host must not set it."""
+    """Return the domain of a cookie, and whether the cookie is host-only.
+
+    Return None if the host must not set a cookie for the domain. named: the Domain attribute.
+    """
     if not named:
         return host, True
     if not named.isascii() or not domain_matches(host, named):
@@ -113,7 +120,10 @@ def _domain(named: str, host: str) -> tuple[str, bool] | None:
 
 
 def _keeps_prefix(name: str, named: bool, said: _Attributes, host_only: bool) -> bool:
-    """Whether a cookie satisfies the prefix of its name (RFC 6265bis, 4.1.3), in upper or lower case."""
+    """Whether a cookie meets the conditions of its name prefix __Host- or __Secure- (RFC 6265bis, 4.1.3).
+
+    The prefix is recognized in upper and lower case.
+    """
     lowered = name[:9].lower()
     if lowered.startswith("__host-"):
         return named and said.secure and host_only and said.path == "/"
@@ -132,7 +142,10 @@ def _end(said: _Attributes, now_s: float, served: bytes) -> int | None:
 
 
 def parse_date(text: str) -> int | None:
-    """Parse a cookie date (RFC 6265, 5.1.1) to seconds since 1970, negative before; None if it is invalid."""
+    """Return the time of a cookie date (RFC 6265, 5.1.1) in seconds since 1970; None if it is invalid.
+
+    A date before 1970 is a negative number.
+    """
     time = day = month = year = None
     for token in _DATE_TOKEN.findall(text):
         if time is None and (match := _TIME.match(token)):

@@ -1,4 +1,4 @@
-"""The http.cookiejar objects that requests needs, with the session's cookies."""
+"""The http.cookiejar objects through which requests gets the cookies of a session."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pipeline.session.cookies.matching import Origin
 
 
 class NoCookies(CookieJar):
-    """An empty jar. The adapter stores the cookies of a response before a redirect is followed."""
+    """A cookie jar that stays empty. SessionAdapter stores the cookies of each response instead."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Do nothing."""
+        """Do nothing: SessionAdapter has already stored the cookies of the response."""
 
 
 class RequestCookies(NoCookies):
-    """Sets the Cookie header of one request and its redirects from the session's jar.
+    """Sets the Cookie header of one request and its redirects from the cookie jar of the session.
 
-    own: the cookies of the request, sent only to the host and scheme of `url`; they replace the jar's cookies of that name.
+    own: cookies of this request only, sent only to the host and scheme of `url`. They replace cookies of the same name in the
+    jar.
     """
 
     def __init__(self, jar: Jar, own: Mapping[str, str], url: str) -> None:
@@ -31,14 +32,17 @@ class RequestCookies(NoCookies):
         self._origin = Origin.of(url)
 
     def add_cookie_header(self, request: Any) -> None:
-        """Add the header. requests calls this for each redirect with an object like urllib.request.Request."""
+        """Add the Cookie header to a request.
+
+        requests calls this method for each redirect, with an object like urllib.request.Request.
+        """
         url = request.get_full_url()
         header = self._jar.header(url)
         if self._own:
             origin = Origin.of(url)
             if origin.host == self._origin.host and (origin.secure or not self._origin.secure):
                 header = with_own(header, self._own)
-        if header:  # requests encodes the text of headers in Latin-1
+        if header:  # requests encodes header values in Latin-1
             request.add_unredirected_header("Cookie", header.decode("latin-1"))
 
     def copy(self) -> RequestCookies:

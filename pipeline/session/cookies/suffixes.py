@@ -1,4 +1,4 @@
-"""The list of public suffixes. Importing it takes 30 ms, so that it is imported when needed."""
+"""The list of public suffixes. Importing this module takes 30 ms, so it is imported only when needed."""
 
 from publicsuffixlist import PublicSuffixList
 

@@ -1,1 +1,1 @@
-"""Form and API logins: fill in forms, verify the login, detect expiry, and explain failures."""
+"""Form and API logins: fills in forms, verifies logins, detects expired sessions, explains failures."""

@@ -1,4 +1,4 @@
-"""Reads the controls of a form: their values, and the overrides of its buttons."""
+"""Reads the controls of a form: their values, and the attributes of buttons that override the form's."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True)
 class Control:
-    """One control that is not disabled. kind: the type of an input or button, "select" or "textarea".
+    """One control of a form that is not disabled.
 
-    values: those it sends by default; of a checkbox or radio button, those it would send if checked. direction: (name, value)
-    that `dirname` adds. overrides: formaction, formmethod and formenctype of a button, if it has them.
+    kind: the type of an input or button, or "select" or "textarea"; values: what the control sends by default, or, for a
+    checkbox or radio button, what it sends if checked; direction: the name and value that the attribute dirname adds;
+    overrides: the attributes formaction, formmethod and formenctype of a button.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Control:
 
 
 def controls_of(tree: OwnedTree, form: LexborNode) -> list[Control]:
-    """The form's controls in tree order, without disabled ones and those in a datalist."""
+    """Return the controls of a form in tree order, except disabled controls and those in a datalist."""
     found = [_control(tree, node) for node in tree.controls_of(form)
              if not _disabled(node) and not _inside(node, "datalist")]
     found = [control for control in found if control.kind not in _NEVER_SENT]
@@ -55,7 +56,7 @@ def controls_of(tree: OwnedTree, form: LexborNode) -> list[Control]:
 
 
 def attribute(tree: OwnedTree, node: LexborNode, name: str) -> str:
-    """The value of an attribute, "" when it is missing or empty."""
+    """Return the value of an attribute; "" if it is missing or empty."""
     return tree.clean(node.attributes.get(name) or "")
 
 
@@ -95,7 +96,7 @@ def _values(tree: OwnedTree, node: LexborNode, kind: str) -> tuple[str, ...]:
 
 
 def _sanitised(raw: str, kind: str, node: LexborNode) -> str:
-    """Sanitise the value of an input by its type (HTML Standard, 4.10.5.1)."""
+    """Return the value of an input, sanitized for the type of the input (HTML Standard, 4.10.5.1)."""
     if kind in ("text", "search", "tel", "password", "url", "email"):
         value = re.sub(r"[\r\n]", "", raw)
         return value.strip("\t\n\f\r ") if kind in ("url", "email") else value
@@ -150,7 +151,10 @@ def _direction(tree: OwnedTree, node: LexborNode, kind: str, values: tuple[str, 
 
 
 def _disabled(node: LexborNode) -> bool:
-    """Whether a control is disabled (HTML Standard, 4.10.18.5), itself or by a fieldset outside its first legend."""
+    """Whether a control is disabled (HTML Standard, 4.10.18.5).
+
+    A disabled fieldset disables the controls inside it, except those in its first legend.
+    """
     if "disabled" in node.attributes:
         return True
     inner: LexborNode = node

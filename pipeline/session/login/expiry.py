@@ -1,4 +1,4 @@
-"""Detects an expired login in responses, and coordinates one new login for all threads and tasks."""
+"""Detects in responses that the login has expired, and makes one new login for all threads and tasks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from pipeline.text import shown_url
 from pipeline.urls import absolute, redirect_target
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-"""Requests with these methods are repeated after a login (RFC 9110, 9.2.1)."""
+"""Requests with these HTTP methods are repeated after a new login (RFC 9110, 9.2.1)."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Expiry:
-    """The rules of [spiders.NAME.login.expired]. hosts: only responses from these hosts are judged."""
+    """Decides by the settings in [spiders.NAME.login.expired] whether a response shows an expired login.
+
+    hosts: the hosts whose responses are checked; responses of other hosts never show an expired login.
+    """
 
     def __init__(self, login: LoginTable, hosts: frozenset[str]) -> None:
         self._login = login
@@ -28,19 +31,22 @@ class Expiry:
         self._hosts = set(hosts)
 
     def add_host(self, host: str) -> None:
-        """Judge responses from this host, too."""
+        """Also check the responses of this host."""
         self._hosts.add(host)
 
     @property
     def reads_pages(self) -> bool:
-        """Whether a rule needs the content of a page."""
+        """Whether the settings contain a rule that needs the content of a page."""
         return self._rules.present is not None or self._rules.missing is not None
 
     def may_replay(self, method: str) -> bool:
         return self._rules.safe_to_replay or method.upper() in SAFE_METHODS
 
     def of_status(self, url: str, status: int, location: str = "") -> str:
-        """Why a status shows that the login has expired, "" when it does not. location: the target of a redirect."""
+        """Return why the status of a response shows that the login has expired; "" if it does not.
+
+        location: the value of the Location header.
+        """
         if host_of(url) not in self._hosts:
             return ""
         if status in self._rules.status:
@@ -50,14 +56,15 @@ class Expiry:
         return ""
 
     def is_login_page(self, url: str, *, asked: str) -> bool:
-        """Whether `url` is the login page and the request was for another page."""
+        """Whether `url` is the login page although another page, `asked`, was requested."""
         login_url = self._login.url
         return bool(self._rules.redirect and login_url and same_page(url, login_url) and not same_page(asked, login_url))
 
     def of_page(self, page: Page, *, file: bool = False) -> str:
-        """Why the content of a page shows that the login has expired, "" when it does not.
+        """Return why the content of a page shows that the login has expired; "" if it does not.
 
-        file: a download, to which the rule `missing` does not apply. For an error page (4xx), see `is_sure`.
+        file: whether the page was received for a file download, to which the rule `missing` does not apply. If the page has
+        an error status (4xx), the caller must also call `is_sure`.
         """
         if page.answer.status >= 500 or host_of(page.answer.url) not in self._hosts:
             return ""
@@ -68,15 +75,18 @@ class Expiry:
         return ""
 
     def is_sure(self, page: Page) -> bool:
-        """Whether the reason from of_page is certain."""
+        """Whether the reason that of_page returned is certain even if the page is an error page.
+
+        An error page lacks most content, so that the rule `missing` proves nothing: only the rule `present` does.
+        """
         return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
 
 
 class LoginState:
-    """The login of a session, shared by all threads and tasks. Only one of them logs in at a time.
+    """The state of a session's login, shared by all threads and tasks. Only one of them logs in at a time.
 
-    log_in: logs in and verifies the login, or raises; holds: asks the site whether login.check matches; where: the settings
-    table that errors name.
+    log_in: logs in and verifies the login, or raises an error; holds: asks the site whether login.check matches; where: the
+    name of the settings table, for error messages.
     """
 
     def __init__(self, expiry: Expiry, log_in: Callable[[], None], holds: Callable[[], bool], where: str) -> None:
@@ -93,27 +103,30 @@ class LoginState:
 
     @property
     def epoch(self) -> int:
-        """The number of new logins of the session, including one in progress."""
+        """The number of new logins in this session, including one that is in progress."""
         return self._epoch
 
     @property
     def proved(self) -> int:
-        """The number of new logins, without one in progress."""
+        """The number of new logins in this session that were verified."""
         return self._proved
 
     def is_stale(self, epoch: int) -> bool:
-        """Whether a request of `epoch` belongs to an earlier login. The cookies in its response must not be stored."""
+        """Whether a request was sent before the current login. The cookies of its response must not be stored.
+
+        epoch: the value of `epoch` when the request was sent.
+        """
         return epoch < self._epoch
 
     def settled(self) -> int:
-        """Wait for a login in progress, and return the epoch."""
+        """Wait until no login is in progress, and return the epoch."""
         with self._lock:
             return self._epoch
 
     def renew(self, epoch: int) -> None:
-        """Log in again, unless another thread has done so since `epoch`. Waits for a login in progress.
+        """Log in again, unless another thread has logged in since `epoch`. Wait for a login in progress.
 
-        Raises the error of a failed login. All later calls raise the same error at once, without a request.
+        Raises the error of a failed login. Every later call raises the same error at once, without a request.
         """
         with self._lock:
             if self._lost is not None:
@@ -129,9 +142,10 @@ class LoginState:
             self._proved = self._epoch
 
     def verify(self, epoch: int, since_s: float) -> bool:
-        """Whether `check` shows that the login of `epoch` was valid at `since_s` (time.monotonic()), and so until then.
+        """Return whether the login number `epoch` was still valid at the time `since_s`.
 
-        Asks the site, unless it was asked since then. Raises the error of a failed request.
+        Ask the site, unless a check after since_s has already succeeded. since_s: a value of time.monotonic(). Raises the
+        error of a failed request.
         """
         with self._checking:
             if epoch != self._epoch:
@@ -144,12 +158,15 @@ class LoginState:
             return epoch == self._epoch
 
     def adopt(self, epoch: int) -> None:
-        """Note the login of another process of this run."""
+        """Record that another process of this run has logged in."""
         with self._lock:
             self._epoch = self._proved = max(self._epoch, epoch)
 
     def lost(self, url: str, reason: str) -> PipelineError:
-        """The error that ends the run, because a new login did not help. Always the same one."""
+        """Return the error that ends the run because the session is still expired after a new login.
+
+        Every call returns the same error.
+        """
         with self._lock:
             if self._lost is None:
                 self._lost = LoginError(
@@ -159,11 +176,11 @@ class LoginState:
 
 
 def same_page(url: str, other: str) -> bool:
-    """Whether two URLs are the same page, apart from the query: login pages have `?next=…`."""
+    """Whether two URLs are the same page, regardless of the query, since login pages have `?next=…`."""
     return _place(url) == _place(other)
 
 
 def _place(url: str) -> tuple[str, int, str]:
-    """Host, port and path. http and https of one host count as the same."""
+    """Return the host, port and path of a URL. The default ports of http and https count as the same port."""
     host, port = host_and_port(url)
     return host, 80 if port == 443 else port, urlsplit(absolute(url) or url).path.rstrip("/")

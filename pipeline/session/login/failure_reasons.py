@@ -34,7 +34,11 @@ _NO_MESSAGES = frozenset({"option", "textarea", "button", "label", "title", "a"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a login failed. said: the page's own words, cleaned, "" for none; retry: whether it may pass by itself."""
+    """Why a login failed, and how to fix the problem.
+
+    said: the error message on the page, cleaned; "" if there is none. retry: whether a later attempt may succeed without a
+    change.
+    """
 
     what: str
     said: str
@@ -43,9 +47,10 @@ class Refusal:
 
 
 def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
-    """Explain a failed login. before: the login page, whose texts do not count; after: the page after the login.
+    """Explain why a login failed.
 
-    form_again: whether that page has the login form again.
+    before: the login page, whose texts are not error messages; after: the page after the login; form_again: whether the page
+    after the login contains the login form again.
     """
     status = after.answer.status
     said = complaint(before, after)
@@ -69,7 +74,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
 
 
 def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
-    """The remaining reasons: required scripts, a wrong password, or a wrong check."""
+    """Return one of the remaining reasons: scripts are required, the password is wrong, or login.check is."""
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
         return Refusal("the site wants a browser that runs scripts", said,
@@ -81,17 +86,20 @@ def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
 
 
 def _title(page: Page) -> str:
-    """The text of a page's title and main headings."""
+    """Return the text of a page's title and main headings."""
     return " ".join(node.text() for node in page.document.lexbor.css("title, h1"))
 
 
 def asks_for_scripts(page: Page) -> bool:
-    """Whether a page only says that scripts are required."""
+    """Whether a page has no content except a message that scripts are required."""
     return is_challenge(page.document)
 
 
 def is_challenge(document: Document) -> bool:
-    """Whether a document only says that scripts are required, as the challenges of bot protections do."""
+    """Whether a document has no content except a message that scripts are required.
+
+    The challenge pages of bot protection services look like this.
+    """
     body = document.lexbor.css_first("body")
     if body is None or document.lexbor.css_first("script, noscript") is None:
         return False
@@ -108,7 +116,10 @@ def asks_captcha(page: Page) -> bool:
 
 
 def complaint(before: Page | None, after: Page) -> str:
-    """The page's own error message, "" for none: the text of an alert that was not on the page before."""
+    """Return the error message on a page: the text of an alert that the page before did not have.
+
+    Return "" if there is none.
+    """
     if told := _told_in_json(after):
         return clean_line(told, _LONGEST_QUOTE)
     old = {text for _, text in _blocks(before)} if before is not None else set()
@@ -122,7 +133,10 @@ def complaint(before: Page | None, after: Page) -> str:
 
 
 def _told_in_json(page: Page) -> str:
-    """The message in the JSON error of an API, under its usual names (RFC 9457, RFC 6749 5.2, and common practice)."""
+    """Return the error message in an API's JSON response with an error status; "" if there is none.
+
+    The usual names of the message are tried (RFC 9457; RFC 6749, 5.2; common practice).
+    """
     if page.answer.status < 400:
         return ""
     for path in ("detail", "error_description", "error.message", "message", "errors[0].message", "errors[0]", "error",
@@ -133,7 +147,7 @@ def _told_in_json(page: Page) -> str:
 
 
 def _blocks(page: Page) -> Iterator[tuple[LexborNode, str]]:
-    """Yield the visible elements with text of their own, and their whole visible text."""
+    """Yield the visible elements that directly contain text, each with its whole visible text."""
     body = page.document.lexbor.css_first("body")
     waiting = _seen_children(body) if body is not None else []
     while waiting:
@@ -167,7 +181,7 @@ def _seen_text(element: LexborNode) -> str:
 
 
 def _near(element: LexborNode) -> list[LexborNode]:
-    """The element and its two nearest parents, without body, html, form and main."""
+    """Return the element and its two nearest parents, except body, html, form and main."""
     found, parent = [element], element.parent
     while parent is not None and len(found) < 3:
         if parent.is_element_node and parent.tag not in ("body", "html", "form", "main"):

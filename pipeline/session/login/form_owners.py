@@ -1,9 +1,10 @@
-"""Finds the form of each control of a page, by the form element pointer of the HTML Standard.
+"""Finds the form to which each control of a page belongs, by the rules of the HTML Standard.
 
-HTML Standard, 13.2.6 (the pointer) and 4.10.17.3 (form owners). lexbor builds the standard's tree, in which a form may end
-before its controls, but does not record the owners. So this module numbers start tags with an attribute and end tags of forms
-with a comment, which does not change the tree, parses the page, and follows the pointer through the elements in source
-order. Tags in comments, scripts and templates become no elements.
+The rules are the form element pointer (HTML Standard, 13.2.6) and form owners (4.10.17.3). lexbor builds the tree that the
+standard prescribes, in which a form element may end before its controls, but does not record the owners. So this module marks
+each start tag of a form or control with a numbered attribute, and each end tag of a form with a numbered comment. The marks
+do not change the tree. After parsing, the module visits the marked nodes in source order and computes the pointer. Tags in
+comments, scripts and templates create no elements, and are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _HTML_IN_FOREIGN = frozenset({"foreignobject", "desc", "title", "annotation-xml"
 
 
 class OwnedTree:
-    """The tree of a page with the owners of its controls. Keep a reference to it while its nodes are used."""
+    """The tree of a page, with the form to which each control belongs.
+
+    Keep a reference to this object while its nodes are used.
+    """
 
     def __init__(self, text: str) -> None:
         mark = f"m{secrets.token_hex(8)}"
@@ -42,14 +46,14 @@ class OwnedTree:
         self._follow()
 
     def controls_of(self, form: LexborNode) -> list[LexborNode]:
-        """The form's controls, in tree order."""
+        """Return the controls of a form, in tree order."""
         return [control for control in self._controls if self.owner_of(control) == form]
 
     def owner_of(self, control: LexborNode) -> LexborNode | None:
         return self._owners.get(control.mem_id)
 
     def clean(self, text: str) -> str:
-        """A text or attribute value without the numbers that this module adds."""
+        """Remove the marks that this module added from a text or attribute value, and return the result."""
         return self._marks.sub("", text) if self._mark in text else text
 
     def _follow(self) -> None:
@@ -93,7 +97,7 @@ def _form_around(control: LexborNode) -> LexborNode | None:
 
 
 def _is_foreign(node: LexborNode) -> bool:
-    """Whether an element belongs to SVG or MathML, where it is not a form or control (13.2.6.5)."""
+    """Whether an element is inside SVG or MathML, where it is not a form or a control (13.2.6.5)."""
     parent = node.parent
     while parent is not None:
         tag = (parent.tag or "").lower()

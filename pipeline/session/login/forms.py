@@ -1,4 +1,4 @@
-"""Finds the forms of a page, chooses the login form, fills it in (HTML Standard, 4.10.22)."""
+"""Finds the forms of a page, chooses the login form, and fills it in (HTML Standard, 4.10.22)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ _TYPED = frozenset({"text", "email", "tel", "password", "url", "number", "date",
 
 @dataclass(frozen=True)
 class Form:
-    """One form. url, encoding: of the page; base: the base URL of its action; method: GET, POST or DIALOG.
+    """One form of a page.
 
-    controls: in tree order, with buttons; marks: the words of its attributes and headings.
+    url, encoding: the URL and the encoding of the page; base: the base URL of the form's action; method: GET, POST or DIALOG;
+    controls: the controls in tree order, including buttons; marks: the words in the form's attributes and headings.
     """
 
     element: LexborNode = field(repr=False)
@@ -63,11 +64,11 @@ class Form:
         return any(control.kind == "password" for control in self.controls)
 
     def submission(self, values: Mapping[str, str]) -> Submission:
-        """Fill in `values`. Names without a control are added at the end.
+        """Fill in the form with `values`, and return the request that sends it.
 
-        A value selects the radio button or checks the checkbox that has it ("" unchecks). The button that `values` names is
-        pressed, of several with that name the one with that value; without such a name the form's first button. Raises
-        ValueError when the form's action is not an http(s) URL.
+        A value selects the radio button or checks the checkbox with the same value; "" unchecks a checkbox. The button that
+        `values` names is pressed, by default the first button of the form; if several buttons have the name, the value
+        decides. Names without a control are added at the end. Raises ValueError if the form's action is not an http(s) URL.
         """
         button = self._button(values)
         asked = dict(button.overrides) if button is not None else {}
@@ -93,7 +94,7 @@ class Form:
 
     def _entries(self, control: Control, button: Control | None, values: Mapping[str, str],
                  encoding: str) -> list[Entry]:
-        """The entries that one control adds to the entry list."""
+        """Return the entries that one control adds to the request."""
         name = control.name
         if control.kind in BUTTONS:
             if control is not button:
@@ -121,19 +122,19 @@ class Form:
         return any(control.kind in CHOICES and control.name == name for control in self.controls)
 
     def _settled(self, values: Mapping[str, str]) -> set[str]:
-        """Names in `values` that need no entry: unchecked checkboxes, and image buttons."""
+        """Return the names in `values` that need no additional entry: unchecked checkboxes and image buttons."""
         return {control.name for control in self.controls if control.name in values and (
             control.kind == "image" or (control.kind == "checkbox" and values[control.name] == ""))}
 
 
 def forms_of(page: Page) -> list[Form]:
-    """All forms of a page in order, without those in templates."""
+    """Return all forms of a page in order, except those in templates."""
     tree = OwnedTree(page.text)
     return [_read_form(tree, element, page) for element in tree.forms]
 
 
 def frames_of(page: Page) -> list[str]:
-    """The http(s) URLs of the frames of a page, without duplicates."""
+    """Return the http(s) URLs of a page's frames, without duplicates."""
     found = [page.document.absolute(node.attributes.get("src") or "")
              for node in page.document.lexbor.css("iframe[src], frame[src]") if not _inside_noscript(node)]
     return [url for url in dict.fromkeys(found) if url and url != page.answer.url]
@@ -148,11 +149,11 @@ def _inside_noscript(node: LexborNode) -> bool:
 
 def choose_form(page: Page, names: Iterable[str], css: str | None, *,
                 is_trusted: Callable[[str], bool] = lambda url: True) -> Form | None:
-    """Choose the form to log in with: the one that `css` selects, else the one with most of the named fields.
+    """Choose the form to log in with; return None if the page has no such form.
 
-    `css` may select the form, an element in it, or a control that belongs to it. Among equal forms, one with a trusted action
-    is chosen first, then the one most like a login, then the first. None when no form has one of the names. Raises
-    selectolax's SelectolaxError.
+    css: a selector of the form, of an element inside the form, or of a control that belongs to the form. Without css, choose
+    the form with most fields named in `names`; of several, prefer a form whose action is_trusted accepts, then the form that
+    looks most like a login form, then the first one. Raises SelectolaxError for an invalid selector.
     """
     tree = OwnedTree(page.text)
     if css is not None:
@@ -169,7 +170,10 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
 
 
 def _likeness(form: Form, wanted: frozenset[str]) -> int:
-    """How likely a form is a login, and not a registration, a search or a password reset."""
+    """Return how much a form looks like a login form, not a registration, search or password reset.
+
+    The number is higher for a better match.
+    """
     passwords = [control for control in form.controls if control.kind == "password"]
     points = 3 if len(passwords) == 1 else -3 if passwords else 0
     points += 4 * any("current-password" in control.autocomplete for control in passwords)

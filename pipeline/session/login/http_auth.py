@@ -1,4 +1,4 @@
-"""HTTP authentication: Basic (RFC 7617), Bearer (RFC 6750), Digest (RFC 7616)."""
+"""HTTP authentication: Basic (RFC 7617), Bearer (RFC 6750) and Digest (RFC 7616)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.text import clean_line, shown_url
 from pipeline.urls import target_of
 
 MAX_TRIES = 3
-"""Attempts at one request: without or with an old nonce, with a new one, and again when the server calls that stale."""
+"""How often one request is sent: without or with an old nonce, with a new nonce, and after "stale"."""
 
 _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
 _PARAM = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[\t ]*=[\t ]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))", re.DOTALL)
@@ -27,14 +27,14 @@ _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 @dataclass(frozen=True)
 class Challenge:
-    """A challenge of a WWW-Authenticate header. The scheme and the names of params are in lower case."""
+    """One challenge of a WWW-Authenticate header. The scheme and the parameter names are in lower case."""
 
     scheme: str
     params: dict[str, str]
 
 
 def challenges_in(header: str) -> Iterator[Challenge]:
-    """Parse the challenges of one or more joined WWW-Authenticate headers (RFC 9110, 11.6.1)."""
+    """Yield the challenges of one or more WWW-Authenticate headers, joined with commas (RFC 9110, 11.6.1)."""
     at = 0
     while (scheme := _SCHEME.match(header, at)) is not None:
         at = scheme.end()
@@ -48,9 +48,10 @@ def challenges_in(header: str) -> Iterator[Challenge]:
 
 
 class HttpAuth:
-    """The credentials of a table `auth`. Thread-safe. trusted: the origins that get them; where: the table's name.
+    """The user name and password, or the token, of an `auth` table in the settings. Thread-safe.
 
-    Raises UsageError for a secret that is not available or cannot be sent.
+    trusted: the origins that receive the credentials; where: the name of the table, for error messages. Raises UsageError if
+    a secret is not available or contains a line break.
     """
 
     def __init__(self, table: AuthTable, trusted: TrustedOrigins, where: str) -> None:
@@ -66,13 +67,16 @@ class HttpAuth:
         self._uses = 0
         self._lock = threading.Lock()
         self.accepted = False
-        """Whether a request with these credentials was successful."""
+        """Whether a request with these credentials has succeeded."""
 
     def serves(self, url: str) -> bool:
         return self._trusted.trust(url)
 
     def header(self, method: str, url: str) -> str:
-        """The Authorization header for a request; "" for an untrusted origin, and for Digest without a challenge."""
+        """Return the Authorization header for a request; "" if none can be sent.
+
+        None is sent to an untrusted origin, and none for Digest before the server has sent a challenge.
+        """
         if not self.serves(url):
             return ""
         if self.scheme == "bearer":
@@ -87,23 +91,24 @@ class HttpAuth:
         return digest((self._user, self._password), challenge, method, url, uses=uses, cnonce=secrets.token_hex(16))
 
     def take(self, offered: Iterable[str], *, sent: bool, tries: int) -> bool:
-        """Read the challenge of a 401. Returns whether to send the request again with a new `header`.
+        """Read the challenge of a 401 response. Return whether to send the request again with a new `header`.
 
-        offered: the WWW-Authenticate headers; sent: whether the request had a header; tries: how often it was sent.
+        offered: the WWW-Authenticate headers; sent: whether the request had an Authorization header; tries: how often the
+        request was sent so far.
         """
         if self.scheme != "digest" or tries >= MAX_TRIES:
             return False
         for challenge in challenges_in(", ".join(offered)):
             if _usable(challenge):
                 if tries > 1 and sent and challenge.params.get("stale", "").lower() != "true":
-                    return False  # a new nonce was not accepted, so that the credentials are wrong
+                    return False  # the server rejected a new nonce, so the credentials are wrong
                 with self._lock:
                     self._challenge, self._uses = challenge, 0
                 return True
         return False
 
     def refused(self, url: str, offered: Iterable[str]) -> LoginError:
-        """The error for a 401 that remains, with its reason."""
+        """Return the error for a 401 response to the last attempt, with the reason."""
         found = list(challenges_in(", ".join(offered)))
         schemes = sorted({challenge.scheme for challenge in found})
         if found and self.scheme not in schemes:
@@ -117,19 +122,22 @@ class HttpAuth:
 
 
 def basic(user: str, password: str) -> str:
-    """The Authorization header of Basic (RFC 7617) in UTF-8."""
+    """Return the value of an Authorization header for Basic authentication, in UTF-8 (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode("ascii")
 
 
 def of_user_info(url: str) -> str:
-    """The Authorization header for the user info in a URL (Fetch Standard, 4.6); "" for a URL without user info."""
+    """Return the Authorization header for user:password@ in a URL (Fetch Standard, 4.6); "" without it."""
     user_info, at, _ = url.split("/", 3)[2].rpartition("@")
     user, _, password = user_info.partition(":")
     return basic(unquote(user, errors="surrogateescape"), unquote(password, errors="surrogateescape")) if at else ""
 
 
 def digest(credentials: tuple[str, str], challenge: Challenge, method: str, url: str, *, uses: int, cnonce: str) -> str:
-    """The Authorization header for a Digest challenge (RFC 7616, 3.4). uses: uses of its nonce, including this one."""
+    """Return the Authorization header for a Digest challenge (RFC 7616, 3.4).
+
+    uses: how often the nonce of the challenge has been used, including this request.
+    """
     user, password = credentials
     params = challenge.params
     algorithm = params.get("algorithm", "MD5")
@@ -159,7 +167,10 @@ def digest(credentials: tuple[str, str], challenge: Challenge, method: str, url:
 
 
 def _usable(challenge: Challenge) -> bool:
-    """Whether a challenge is supported. A client uses the first supported one (RFC 7616, 3.7); auth-int alone is not supported."""
+    """Whether this client supports a challenge. It uses the first supported challenge (RFC 7616, 3.7).
+
+    A challenge that offers only the quality of protection auth-int is not supported.
+    """
     params = challenge.params
     qops = [qop.strip().lower() for qop in params.get("qop", "auth").split(",")]
     return (challenge.scheme == "digest" and bool(params.get("nonce")) and "realm" in params and "auth" in qops
@@ -177,7 +188,7 @@ def _hash(algorithm: str) -> Callable[[str], str]:
 
 
 def _username(user: str) -> str:
-    """The username field (RFC 7616, 3.4); with RFC 5987 encoding when it is not ASCII."""
+    """Return the username parameter (RFC 7616, 3.4), in the encoding of RFC 5987 if it is not ASCII."""
     return f"username={_quoted(user)}" if user.isascii() else f"username*=UTF-8''{quote(user, safe='')}"
 
 

@@ -1,4 +1,4 @@
-"""Logs in through a form or an API, and verifies it: `check` must match afterwards."""
+"""Logs in through a form or an API, and verifies the login: `check` must match afterwards."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _MOST_FRAMES = 5
 _MOST_FRAMES_DEEP = 3
 
 KeepPage = Callable[[bytes], Path]
-"""Saves a page for inspection; returns its path."""
+"""A function that saves a page for inspection and returns the path of the file."""
 IsWanted = Callable[[Page], bool]
 
 
 class Login:
-    """The login of one spider through one client.
+    """Logs in one spider through one client.
 
-    rules: those of the login's requests; its body_origins are the origins that get the password. where: the settings table
-    that errors name; keep_page: saves the page of a failed login; take_token: receives an API's token.
+    rules: the request rules of the login; only its body_origins receive the password. where: the name of the settings table,
+    for error messages; keep_page: saves the page of a failed login; take_token: called with the token that an API returned.
     """
 
     def __init__(self, table: LoginTable, client: Client, rules: RequestRules, *, where: str, keep_page: KeepPage,
@@ -58,9 +58,11 @@ class Login:
         self._clock = clock
 
     def holds_at(self, url: str, *, by_access: bool = False, certain: bool = False) -> bool:
-        """Whether `check` matches on a GET of `url`. by_access: whether the page is accessible instead: no error, no login page.
+        """Fetch `url` with GET, and return whether the page shows that the session is logged in.
 
-        Raises ProxyError, TlsError, FetchError, LoginError. certain: raise FetchError, too, for an error of the server.
+        By default, login.check must match. by_access: it is enough that the page has no error status and is not the login
+        page. certain: raise FetchError if the server responds with status 429 or 5xx. Raises ProxyError, TlsError, FetchError
+        or LoginError.
         """
         shows = self._is_accessible if by_access else self._proves
         page = self._get(url, shows)
@@ -71,12 +73,13 @@ class Login:
         return holds
 
     def log_in(self) -> str:
-        """Fill in and send the form, and verify the login. Returns the URL of the page that proves it, "" if it has a secret.
+        """Fill in and send the login form, or call the API, and verify the login.
 
-        Raises LoginError with the page's own words, and saves the page; ProxyError, TlsError or FetchError.
+        Return the URL of the page that proves the login; "" if the URL contains a password. Raises ProxyError, TlsError,
+        FetchError, or LoginError with the error message of the page, which is saved.
         """
         url = self._table.url
-        assert url is not None  # the settings require it when there is something to send
+        assert url is not None  # the settings require login.url if the login sends anything
         if self._table.json_:
             return self._log_in_by_api(url)
         anonymous = not self._carries_cookies(url)
@@ -94,7 +97,7 @@ class Login:
         before, page = page, self._submit(page, form, self._table, self._shows_form(first))
         for step, after in zip(self._table.steps, following, strict=True):
             form = self._form_of(page, step)
-            if form is None:  # the site skipped a step (a known device needs no code), or refused the login
+            if form is None:  # the site skipped a step (such as a code for a known device), or refused the login
                 break
             before, page = page, self._submit(page, form, step, self._shows_form(after))
         return self._proof(before, page)
@@ -105,7 +108,10 @@ class Login:
         return self._proof(None, answer)
 
     def _proof(self, before: Page | None, after: Page) -> str:
-        """The URL of the page that proves the login. A token is read from `after`, the page after the login, first."""
+        """Verify the login, and return the URL of the page that proves it; "" if the URL contains a password.
+
+        after: the page after the login, from which the API token is read first. Raises LoginError.
+        """
         page = after
         if self._table.token is not None:
             if not (token := self._read(after.value, self._table.token, "token")):
@@ -136,12 +142,15 @@ class Login:
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
-        """Whether a URL has a password among its parameters, from a form sent with GET. Such a URL is not stored."""
+        """Whether a query parameter of a URL is a password, as after a form sent with GET.
+
+        Such a URL is not stored.
+        """
         told = {value for _, value in parse_qsl(urlsplit(url).query)}
         return any(secret.reveal() in told for secret in secrets((self._table, *self._table.steps)))
 
     def _shows_form(self, step: LoginStepTable | None) -> IsWanted:
-        """A test whether a page has the form of a step, or already proves the login."""
+        """Return a function that tests whether a page has the form of `step`, or already proves the login."""
         return lambda page: (step is not None and self._form_of(page, step) is not None) or self._proves(page)
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
@@ -181,7 +190,7 @@ class Login:
         return self._fetch("GET", url, is_wanted)
 
     def _fetch(self, method: str, url: str, is_wanted: IsWanted, **request: Any) -> Page:
-        """Fetch a page, and follow its refresh unless the page itself is wanted."""
+        """Fetch a page, and follow its refresh unless `is_wanted` accepts the page."""
         answer = fetch(self._client, method, url, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s, **request)
         return follow_refreshes(self._client, Page(answer, self._rules.encoding), method=method, is_wanted=is_wanted,
                                 encoding=self._rules.encoding, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s)
@@ -233,7 +242,10 @@ class Login:
                        "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
 
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
-        """The URL of the frame with the form of a step, also in nested frames; "" for none of the first few."""
+        """Return the URL of the frame that contains the form of `step`; "" if none of the first frames does.
+
+        Frames inside frames are searched too.
+        """
         for url in frames_of(page)[:_MOST_FRAMES]:
             if not self._origins.trust(url, page.answer.url):
                 continue
@@ -246,7 +258,10 @@ class Login:
         return ""
 
     def _error(self, refusal: Refusal, page: Page) -> LoginError:
-        """The LoginError for a refusal. Passwords that the page repeats are masked in the message and in the file."""
+        """Save the page, and return the LoginError for a refusal.
+
+        Passwords that the page repeats are masked in the message and in the saved file.
+        """
         steps = (self._table, *self._table.steps)
         hidden = {form for secret in secrets(steps) for form in written_forms(secret.reveal())}
         said = f": “{masked(refusal.said, hidden)}”" if refusal.said else ""
@@ -256,7 +271,7 @@ class Login:
 
 
 def _revealed(value: Any) -> Any:
-    """The fields of an API login for its JSON, with secrets."""
+    """Return the fields of an API login for the JSON body, with secrets in plain text."""
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The login of one session: logs in when needed, finds its check page, keeps its state on disk."""
+"""The login of one session: logs in when needed, finds a page to check the login, stores the state."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ from pipeline.settings import LoginTable
 
 UNCHECKABLE = ("no item counts as gone: login.check matches only on the response to the login, so that an expired session "
                "cannot be detected; name a page in login.check_url")
-"""The message for a session that is not `checkable`."""
+"""The message for a session whose login cannot be checked later. See SessionLogin.checkable."""
 _CHECK_AGAIN_S = (1.0, 4.0)
-"""The waits between attempts to fetch the check page when the site fails."""
+"""The seconds to wait between attempts to fetch the check page when the site fails."""
 _BY_ACCESS = "access"
-"""Follows the URL in the file of the check page when access to that page proves the login."""
+"""Follows the URL in the check page file if access to the page, not login.check, proves the login."""
 
 
 @dataclass(frozen=True)
 class LoginFiles:
-    """The files of one spider's login. jars: the folder (0700) with its state; page: for the page of a failed login."""
+    """The files of one spider's login.
+
+    jars: the folder of the login's state files (mode 0700); page: where to save the page of a failed login; spider: the
+    spider's name.
+    """
 
     jars: Path
     page: Path
@@ -45,7 +49,7 @@ class LoginFiles:
 
     @property
     def check_page(self) -> Path:
-        """The file with the URL at which the last login can be checked."""
+        """The file that stores the URL of the page on which the last login can be checked."""
         return self.jars / f"{self.spider}.landing"
 
     @property
@@ -59,9 +63,10 @@ class LoginFiles:
 
 @dataclass(frozen=True)
 class LoginRules:
-    """The settings of a login. table: None without one; start: a start URL fetched with GET, "" for none.
+    """The settings of a login.
 
-    cookie_names: the names of the login's cookies, () to detect them.
+    table: the login table; None without a login. start: the first start URL fetched with GET; "" if there is none.
+    cookie_names: the names of the login cookies; () to detect them.
     """
 
     table: LoginTable | None
@@ -70,17 +75,17 @@ class LoginRules:
 
 
 class OpenClient(Protocol):
-    """Opens a client of the session; jar, rules and login replace those of the session."""
+    """A function that opens a client of the session. jar, rules and login replace those of the session."""
 
     def __call__(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                  login: ClientLogin | None = None) -> Client: ...
 
 
 class SessionLogin:
-    """Logs a session in, one thread at a time, and checks whether it is still logged in.
+    """Logs in a session, one thread at a time, and checks whether the session is still logged in.
 
-    state: shared by all threads and tasks; None without a login. checkable: False when no page can be fetched on which `check`
-    shows the login, so that an expired session cannot be detected.
+    state: the state shared by all threads and tasks; None without a login. checkable: whether the login can be checked later.
+    If not, no page is known on which login.check matches only while logged in, and an expired session cannot be detected.
     """
 
     def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, proxies: ProxySelection,
@@ -102,24 +107,25 @@ class SessionLogin:
             Expiry(table, self._hosts()), self._log_in_again, self._still_holds, where=self._where)
 
     def headers(self, url: str) -> dict[str, str]:
-        """The header with the API's token, for URLs of the login's origins; {} for all others."""
+        """Return the header with the API token, if `url` belongs to an origin of the login; otherwise {}."""
         if not self.token or self._table is None or not self._origins.trust(url):
             return {}
         name, _, value = self._table.token_header.partition(": ")
         return {name: value.replace("{token}", self.token)}
 
     def holds(self) -> bool:
-        """Whether the session is still logged in from an earlier run; asks the site. True without a login."""
+        """Ask the site whether the login of an earlier run is still valid. Without a login, return True."""
         if self._table is None:
             return True
         with self._client() as client:
             return self._holds(self._login_through(self._table, client), self._table)
 
     def ensure(self, *, fresh: bool = False) -> bool:
-        """Log in unless the session is logged in. Returns whether a login was made; False without a login in the settings.
+        """Log in, unless the session is logged in. Return whether a new login was made.
 
-        fresh: log in again with an empty jar. Raises LoginError when the login cannot be verified, ProxyError, TlsError or
-        FetchError when the site is not available; the jar is then unchanged.
+        fresh: log in again in any case, with an empty cookie jar. Without a login in the settings, return False. Raises
+        LoginError if the login cannot be verified; ProxyError, TlsError or FetchError if the site is not available. After an
+        error, the cookie jar is unchanged.
         """
         if self._table is None:
             return False
@@ -138,7 +144,7 @@ class SessionLogin:
                 raise
 
     def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """The time of the last login and its cookies with an expiry time; None when there was no login."""
+        """Return the time of the last login and its cookies that expire; None if there was no login."""
         last = last_login.last(self._files.last_login)
         if last is None:
             return None
@@ -146,7 +152,10 @@ class SessionLogin:
                 last_login.ending(self._jar, last, hosts=self._hosts(), names=self._rules.cookie_names))
 
     def adopt(self, token: str, epoch: int) -> None:
-        """Use the login of another process of the same run; its cookies are passed separately."""
+        """Use the login that another process of the same run made.
+
+        Only the token and the number of the login are passed here; the cookies are passed separately.
+        """
         self.token = token
         if self.state is not None:
             self.state.adopt(epoch)
@@ -155,11 +164,14 @@ class SessionLogin:
         return self._requests.hosts | ({host_of(self._table.url)} if self._table is not None and self._table.url else set())
 
     def _client(self) -> Client:
-        """A client that stays with its proxy: a login from two addresses looks like a stolen session."""
+        """Return a client that never changes its proxy.
+
+        A site may take a login from two IP addresses for a stolen session.
+        """
         return self._open_client(self._proxies.pinned(), rules=self._login_rules)
 
     def _log_in_again(self) -> None:
-        """Log in after a request has shown that the login has expired."""
+        """Log in after a response has shown that the login has expired."""
         assert self._table is not None
         with self._lock:
             self._log_in(self._table, unless_it_holds=False)
@@ -195,12 +207,15 @@ class SessionLogin:
         return Login(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
-        """Check the login on check_url or the page found at the last login. Without cookies and token nothing is fetched."""
+        """Check the login on check_url, or on the check page found at the last login.
+
+        Without cookies and token, return False without a request.
+        """
         url, by_access = self._check_page(table)
         return bool(url) and (bool(self._jar.alive()) or bool(self.token)) and login.holds_at(url, by_access=by_access)
 
     def _still_holds(self) -> bool:
-        """Whether the session passes its check now. Retries; raises the error that prevented the check."""
+        """Whether the session is logged in now. Retry if the site fails; raise the error of the last attempt."""
         table = self._table
         assert table is not None
         url, by_access = self._check_page(table)
@@ -215,7 +230,10 @@ class SessionLogin:
         raise AssertionError("unreachable")
 
     def _check_page(self, table: LoginTable) -> tuple[str, bool]:
-        """The URL on which the login can be checked, "" for none; and whether access to it is the proof."""
+        """Return the URL on which the login can be checked ("" if there is none), and how.
+
+        The second value is True if access to the page proves the login; False if login.check must match on the page.
+        """
         if table.check_url is not None:
             return table.check_url, False
         if not table.sends:
@@ -224,10 +242,11 @@ class SessionLogin:
         return (url if urlsplit(url).scheme in ("http", "https") else ""), how == _BY_ACCESS
 
     def _find_check_page(self, table: LoginTable, login: Login, led_to: str) -> str:
-        """Find the page on which this new login can be checked later, as the line of the check page file; "" for none.
+        """Find the page on which this new login can be checked later. Return the line for the check page file.
 
-        This is the page after the login if `check` matches on a GET of it (not for an API, whose check is for its response). Else
-        it is the start page, if it differs without the login: `check` matches only with it, or access is refused without it.
+        The page after the login is used if login.check matches when the page is fetched again with GET. This is not tried for
+        an API, whose check is for the response to the login. Otherwise the start page is used if login.check matches on it,
+        or access to it is possible, only while logged in. Return "" if neither page can be used.
         """
         self.checkable = True
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):
@@ -264,12 +283,15 @@ class SessionLogin:
 
 
 def login_urls(login: LoginTable | None) -> list[str]:
-    """The URLs whose origins get passwords and tokens."""
+    """Return the URLs whose origins receive passwords and tokens."""
     return [] if login is None else [*([login.url] if login.url else []), *login.origins]
 
 
 def read_line(path: Path) -> str:
-    """The text in the file `path`, "" for a missing one. Raises SessionError."""
+    """Return the text in the file `path`; "" if the file is missing or is not UTF-8.
+
+    Raises SessionError if the file cannot be read.
+    """
     try:
         return path.read_text("utf-8").strip()
     except (FileNotFoundError, UnicodeDecodeError):

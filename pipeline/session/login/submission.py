@@ -1,4 +1,4 @@
-"""Encodes the entries of a form as a browser sends them (HTML Standard, 4.10.22)."""
+"""Encodes the entries of a form as a browser does (HTML Standard, 4.10.22)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {"utf-8": "UTF-8", "cp1252": "windows-1252", "gbk": "GBK", "cp932": "Sh
 
 
 class Entry(NamedTuple):
-    """A name and a value of a form. is_file: a file input without a chosen file."""
+    """A name and a value that a form sends. is_file: whether it is a file input without a chosen file."""
 
     name: str
     value: str
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Submission:
-    """The request for a filled form."""
+    """The HTTP request that sends a form."""
 
     method: str
     url: str
@@ -35,7 +35,11 @@ class Submission:
 
 
 def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: str, encoding: str) -> Submission:
-    """Encode entries. method: GET, POST or DIALOG (which sends nothing); action: an absolute URL; encoding: Python's codec."""
+    """Return the request that sends the entries of a form.
+
+    method: GET, POST, or DIALOG, which sends nothing; action: the absolute URL of the request; encoding: the name of the
+    Python codec.
+    """
     entries = [Entry(_crlf(name), _crlf(value), is_file) for name, value, is_file in entries]
     target = urlsplit(action)._replace(fragment="")
     if method == "DIALOG":
@@ -53,14 +57,17 @@ def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: s
 
 
 def output_encoding(accept_charset: str, document: str) -> str:
-    """Python's codec for a form: the first known one in its accept-charset, else the page's."""
+    """Return the Python codec in which a form is sent.
+
+    The first known encoding in accept-charset is used, or `document`, the encoding of the page.
+    """
     found = next((name for label in accept_charset.split() if (name := codec(label))), document)
-    # Encoding Standard, 4.3: never UTF-16.
+    # Forms are never sent in UTF-16, and not in gb18030 but in GBK (Encoding Standard, 4.3).
     return "utf-8" if found.startswith("utf-16") else "gbk" if found == "gb18030" else found
 
 
 def encoding_name(encoding: str) -> str:
-    """The Encoding Standard's name of a Python codec, as a field named _charset_ sends it."""
+    """Return the Encoding Standard's name of a Python codec; a field named _charset_ has this value."""
     if (known := _NAMES.get(encoding)) is not None:
         return known
     if match := re.fullmatch(r"cp(125\d|866)", encoding):
@@ -69,14 +76,17 @@ def encoding_name(encoding: str) -> str:
 
 
 def _urlencoded(entries: Sequence[Entry], encoding: str) -> str:
-    """Percent-encode all but letters, digits and *-._ (URL Standard, 5.2); a space becomes a plus sign."""
+    """Encode the entries as application/x-www-form-urlencoded (URL Standard, 5.2).
+
+    All characters except letters, digits and *-._ are percent-encoded; a space becomes a plus sign.
+    """
     encoded: Callable[[str], str] = lambda text: quote_plus(  # noqa: E731
         text.encode(encoding, "xmlcharrefreplace"), safe="*").replace("~", "%7E")
     return "&".join(f"{encoded(name)}={encoded(value)}" for name, value, _ in entries)
 
 
 def _multipart(entries: Sequence[Entry], encoding: str, boundary: str) -> bytes:
-    """Encode as multipart/form-data (RFC 7578), with HTML's escapes in names: %0D, %0A and %22."""
+    """Encode the entries as multipart/form-data (RFC 7578). Names are escaped as in HTML: %0D, %0A, %22."""
     parts: list[bytes] = []
     for name, value, is_file in entries:
         escaped = name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22").encode(encoding, "xmlcharrefreplace")

@@ -13,17 +13,17 @@ _HASHES = {"SHA1": hashlib.sha1, "SHA256": hashlib.sha256, "SHA512": hashlib.sha
 
 
 class _Totp(pyotp.TOTP):
-    min_secret_length_bits = 8  # the site chose the secret: many have 80 bits, fewer than pyotp accepts
+    min_secret_length_bits = 8  # sites choose the secret: many secrets have 80 bits, fewer than pyotp accepts
 
 
 def totp_code(secret: str, now_s: float) -> str:
-    """The code at `now_s` (seconds since 1970). secret: Base32 as sites show it, or an otpauth:// URI.
+    """Return the one-time code at the time `now_s` (seconds since 1970).
 
-    Raises UsageError for any other text.
+    secret: the Base32 text or the otpauth:// URI that the site shows. Raises UsageError for any other text.
     """
     parameters = {"secret": secret, "digits": "6", "period": "30", "algorithm": "SHA1"}
     uri = urlsplit(secret.strip())
-    # Not pyotp.parse_uri: it refuses secrets under 112 bits.
+    # pyotp.parse_uri is not used, because it rejects secrets of less than 112 bits.
     if uri.scheme.lower() == "otpauth":
         if uri.netloc.lower() != "totp":
             raise UsageError("is not a secret for time-based codes", where="login.totp",
