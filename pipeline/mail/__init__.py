@@ -1,1 +1,1 @@
-"""From changes found by runs to sent mail: digests, alerts, the outbox and its transports."""
+"""Digests and alerts by mail: rendering, the outbox and the mail transports."""

@@ -1,8 +1,8 @@
-"""Alerts by mail: decide which problems started or ended, and enqueue at most one mail in `every`.
+"""Alerts by mail: find problems that started or ended, and enqueue at most one mail per `every`.
 
-Problems that start or end at about the same time share a mail. There is at most one mail in `every`, and a problem that starts
-again within an hour of its last alert is reported only if it lasts. The message enters the outbox in the transaction that
-records the alert.
+Problems that start or end at about the same time are reported in one mail. A problem that starts again within an hour of its last
+alert is reported only if it lasts longer than this hour. The message is added to the outbox in the same transaction that records
+the alert.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, Aler
 from pipeline.text import clean_line, escape_controls
 
 REPEAT_AFTER = timedelta(hours=1)
-"""The shortest time between two alerts that the same problem started."""
+"""The shortest time between two alerts about the start of the same problem."""
 TAIL_LINES = 25
 TAIL_BYTES = 8192
 MAX_SHOWN = 20
-"""The maximum of problems that one mail describes. Of more it gives the number."""
+"""The maximum number of started problems, and of ended problems, that a mail describes. The mail gives the number of the others."""
 
 
 @dataclass(frozen=True)
 class AlertView:
-    """One problem as the templates show it. facts: name and value; log: the end of the run's log."""
+    """One problem as the mail templates show it.
+
+    facts: pairs of name and value. log: the last lines of the run's log.
+    """
 
     title: str
     facts: list[tuple[str, str]]
@@ -41,17 +44,17 @@ class AlertView:
 
 def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
           now: datetime) -> int | None:
-    """Compare the current problems with the open alerts, and enqueue a mail about the difference.
+    """Compare the current problems with the open alerts, and enqueue a mail about the differences.
 
-    Return the message's id, None without a mail. late: the spiders that missed a slot. log_of: the path of a run's log.
-    Raises StoreError, MailError, OSError.
+    Return the id of the enqueued message, or None if no mail is needed. late: conditions of the spiders that missed a slot. log_of:
+    a function that returns the path of a run's log. Raises StoreError, MailError, OSError.
     """
     table = settings.alerts
     if not table.to:
         return None
     history = alerts.alert_history(store)
     if history.last_at is not None and timedelta() <= now - history.last_at < timedelta(seconds=table.every):
-        return None  # the next mail will include it if it lasts
+        return None  # a problem that lasts is reported in the next mail
     ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
     current = {(condition.spider, condition.kind): condition for condition in (*late, *ending)
                if condition.spider in settings.spiders}
@@ -67,7 +70,7 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
 
 
 def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: AlertHistory, now: datetime) -> list[AlertCondition]:
-    """The problems without an open alert, without those that another problem implies."""
+    """Return the current problems without an open alert, except those that another problem implies."""
     known = {(alert.spider, alert.kind) for alert in history.open}
     found = []
     for (spider, kind), condition in current.items():
@@ -82,8 +85,11 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
 
 def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
              log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
-    """Render the mail into the file store. Its name and Message-ID are derived from its content."""
-    # 12 MB that a service without an alert does not need.
+    """Render the alert mail into the file store, and return the draft of its message.
+
+    The file name and the Message-ID are derived from the alerts in the mail.
+    """
+    # These imports take 12 MB of memory, which a service that sends no alert does not need.
     from pipeline.mail.message import compose  # noqa: PLC0415
     from pipeline.mail.message.dkim import signer_of  # noqa: PLC0415
     from pipeline.mail.render.render import render_alert  # noqa: PLC0415
@@ -160,12 +166,12 @@ def _ended_view(alert: Alert, words: AlertWording, settings: Settings, now: date
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log, at most `TAIL_LINES` and `TAIL_BYTES`; "" where there is none."""
+    """Return the last lines of a log, at most `TAIL_LINES` and `TAIL_BYTES`; "" if there is no log."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return ""  # a run that was killed before it wrote anything
+        return ""  # the run was killed before it wrote anything
     return "\n".join(line[:500] for line in lines[1 if size > TAIL_BYTES else 0:][-TAIL_LINES:])

@@ -1,7 +1,7 @@
-"""Build a digest: turn the runs of a claim into messages in the outbox. Runs in a child process.
+"""Build digests: turn the claimed runs of a digest into messages in the outbox.
 
-Nothing is rendered inside a transaction. The names of files written before the claim is closed are derived from the claim, so
-a build after a kill overwrites the files of the killed one.
+A build runs in a child process. Rendering never happens inside a database transaction. File names are derived from the id of the
+claim, so a build that is repeated after a crash overwrites the files of the build before.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ logger = logging.getLogger(__name__)
 class RenderLevel:
     """How completely a digest is rendered.
 
-    as_configured: the user's templates, charts, HTML fields and attachments; else our template without them. attach_csv: a
-    CSV of all changes is attached.
+    as_configured: whether to use the user's templates, charts, HTML fields and attachments; False uses only the built-in templates.
+    attach_csv: whether to attach a CSV file with all changes. details: amounts of detail to try, in this order.
     """
 
     as_configured: bool
@@ -63,15 +63,16 @@ class RenderLevel:
 RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=True, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=False, details=COUNTS_ONLY))
-"""From complete to counts only. A digest that cannot be rendered at one level is rendered at the next."""
+"""The levels, from complete to counts only. If a digest cannot be rendered at one level, the next level is tried."""
 
 
 @dataclass(frozen=True)
 class BuiltDigest:
-    """The result of a build. message_ids: rows of the outbox, none when there was nothing to report.
+    """The result of building a digest.
 
-    html_keys: the mails as HTML files, to view without a mail client. subject, counts: of the first mail. problem: why it was
-    not rendered completely, or "".
+    message_ids: ids of the enqueued messages; empty if there was nothing to report. html_keys: keys in the file store of the mails
+    as HTML files, which can be viewed without a mail client. subject, counts: the first mail's subject and its number of changes by
+    kind. problem: why the digest was not rendered completely, otherwise "".
     """
 
     digest_id: int
@@ -84,7 +85,7 @@ class BuiltDigest:
 
 @dataclass(frozen=True)
 class _RecipientsContent:
-    """The content for some recipients: the changes that pass their filter, and their summary."""
+    """The changes that pass the filters of some recipients, and the summary of these changes."""
 
     recipients: RecipientsTable
     changes: Iterable[Change]
@@ -104,9 +105,10 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
           first: int = 0, problem: str = "") -> BuiltDigest:
     """Render what the claimed runs found, enqueue the messages and close the claim.
 
-    If rendering fails (a user's template, content that a format rejects), the next of RENDER_LEVELS is tried; the mail, the
-    log and the digest's row say why. first, problem: the first level to try, and why earlier ones failed. Raises LeaseLostError
-    when another process took the claim over, MailError for addresses that are not valid in a header, StoreError.
+    If rendering fails, for example because of an error in a user's template, the next of RENDER_LEVELS is tried. The mail, the log
+    and the digest's row in the database then say why. first: index of the first level to try. problem: why earlier levels failed.
+    Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
+    StoreError.
     """
     for level in RENDER_LEVELS[first:-1]:
         try:
@@ -115,7 +117,7 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
             problem = str(error)
             logger.error("digest %s: %s; it is rendered without", claim.name, error)  # noqa: TRY400  a user's mistake
         except (PipelineError, OSError):
-            raise  # of the store, the disk or the addresses: less content does not help
+            raise  # an error of the store, the disk or an address: rendering less does not help
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             logger.exception("digest %s could not be rendered; it is rendered again with less content", claim.name)
@@ -154,11 +156,12 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
             since: datetime | None = None) -> list[Path]:
-    """Write NAME.eml, NAME.html and NAME.txt into `folder`; return their paths. The store does not change.
+    """Render the next mails of a digest as files in `folder`, without changing the store.
 
-    Further mails of the digest are NAME-2 and so on. since: report every run that ended from then on; without it, the runs
-    that this digest has not reported yet. Raises UsageError for an unknown digest, MailError when a file cannot be written,
-    and what `build` raises.
+    Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
+    since: include every run that ended at or after this time; None includes the runs that this digest has not reported yet. Raises
+    UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be written,
+    StoreError.
     """
     table = settings.digests.get(name)
     if table is None:
@@ -187,13 +190,13 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
 
 
 def html_fields(spider: SpiderTable) -> set[str]:
-    """The names of the fields of a spider that contain HTML."""
+    """Return the names of a spider's fields that contain HTML."""
     fields = spider.items.all_fields if spider.items is not None else {}
     return {name for name, rule in fields.items() if rule.type == "html"}
 
 
 def standalone(rendered: Rendered) -> str:
-    """The HTML with its pictures embedded, to view as a file."""
+    """Return the HTML with its pictures embedded, so that it can be viewed as a file."""
     html = rendered.html
     for picture in rendered.pictures:
         html = html.replace(f"cid:{picture.name}", f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
@@ -201,7 +204,10 @@ def standalone(rendered: Rendered) -> str:
 
 
 def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[_RecipientsContent]:
-    """The content for the digest's own recipients and for each group; none for recipients without news."""
+    """Return the content for the digest's own recipients and for each group.
+
+    Recipients for whom there is no news are left out, unless the digest has `empty = "send"` or even_empty is True.
+    """
     runs = stored.runs_of(store, run_ids)
     changes = NetChanges(store, runs)
     files = stored.files_of(store, run_ids)
@@ -214,7 +220,7 @@ def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_
         by_item = any(wanted.filters_items for wanted in filters)
         if by_item or spiders != set(table.spiders):
             own = FilteredChanges(changes, filters)
-        # A file belongs to no item: recipients with a filter on items get no files.
+        # Filters on items cannot be applied to downloaded files, so recipients with such a filter get no files.
         summary = summarize(own, [run for run in runs if run.spider in spiders],
                             [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
                             rejected=[items for items in rejected if items.spider in spiders])
@@ -243,7 +249,7 @@ class _DigestRenderer:
         self._problem = problem
 
     def mails(self, contents: Sequence[_RecipientsContent], *, scratch: Path, keep_under: str) -> Iterator[_Mail]:
-        """The mails, in the order of their numbers."""
+        """Yield the mails in the order of their numbers."""
         for position, content in enumerate(contents, 1):
             folder = scratch / str(position)
             folder.mkdir(mode=0o700)
@@ -300,7 +306,10 @@ class _DigestRenderer:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty temporary folder; what a killed build left there is removed first."""
+    """Create an empty temporary folder, and delete it at the end.
+
+    If a killed build left the same folder behind, its content is deleted first.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     try:

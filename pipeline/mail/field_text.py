@@ -1,4 +1,4 @@
-"""The values of an item's fields as text, and those that may become links in a mail."""
+"""Convert the values of item fields to text, and check which values may become links in a mail."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _EXACT = 10.0**15
 
 
 def field_text(value: Any) -> str:
-    """A field's value as text: strings as they are, 130.0 as 130, prices as the site writes them,
-    lists of scalars with commas, the rest as JSON."""
+    """Return a field's value as text.
+
+    Strings are unchanged, 130.0 becomes "130", and a price is written as on the site. The entries of a list of scalars or prices
+    are joined with commas. Any other value becomes JSON.
+    """
     if isinstance(value, str):
         return value
     if value is None:
@@ -34,7 +37,10 @@ def field_text(value: Any) -> str:
 
 
 def safe_link(value: Any) -> str:
-    """The absolute http(s) URL that `value` is, in ASCII, or "": no other scheme, no credentials, no white space."""
+    """Return `value` as a URL in ASCII if a mail may link to it, otherwise "".
+
+    A mail may link to an absolute http(s) URL without credentials, white space or invisible characters.
+    """
     if not isinstance(value, str) or len(value) > MAX_URL or not _SCHEME.fullmatch(value):
         return ""
     if clean_text(value) != value:
@@ -43,7 +49,7 @@ def safe_link(value: Any) -> str:
         parts = urlsplit(value)
         host = (parts.hostname or "").encode("idna").decode("ascii")
         port = f":{parts.port}" if parts.port else ""
-    except ValueError:  # a bad port or host; UnicodeError is one, too
+    except ValueError:  # an invalid port or host name; UnicodeError is a subclass of ValueError
         return ""
     if not host or "@" in parts.netloc:
         return ""

@@ -1,4 +1,4 @@
-"""The filters of recipients: by spider, kind of change, keywords and conditions on fields."""
+"""Filter the changes that recipients get: by spider, kind of change, keywords and conditions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LARGEST = 1e308
 
 
 class FilteredChanges:
-    """The changes that pass every filter. Can be iterated as often as `changes`."""
+    """Iterates over the changes that pass every filter. Can be iterated more than once if `changes` can."""
 
     def __init__(self, changes: Iterable[Change], filters: Sequence[RecipientsTable]) -> None:
         self._changes = changes
@@ -27,7 +27,10 @@ class FilteredChanges:
 
 
 def passes(change: Change, wanted: RecipientsTable) -> bool:
-    """Whether a change passes the filter `wanted`. Of a gone item its last state is filtered."""
+    """Return whether a change passes the filter `wanted`.
+
+    Keywords and conditions are applied to the item after the change; for a gone item, to the item before the change.
+    """
     if wanted.spiders and change.spider not in wanted.spiders:
         return False
     if wanted.changes and change.kind.value not in wanted.changes:
@@ -41,7 +44,10 @@ def passes(change: Change, wanted: RecipientsTable) -> bool:
 
 
 def holds(condition: Condition, data: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether a field meets a condition. A missing field meets only != and !~."""
+    """Return whether a field meets a condition. A missing field meets only conditions with != or !~.
+
+    data: the item's fields. before: the item's fields before the change, for conditions such as "price < before".
+    """
     found = data.get(condition.field)
     operand = before.get(condition.field) if condition.value is None else condition.value
     if condition.op in ("<", "<=", ">", ">="):
@@ -65,12 +71,12 @@ def _equal(found: Any, operand: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A whole number without ".0": a condition's numbers are read as floats."""
+    """Return a whole number without ".0", because the numbers in conditions are parsed as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def number(value: Any) -> float | None:
-    """The number in a field, or the first number in its text ("£1,234.50", "1.234,50 €"); None without one."""
+    """Return the number in a field, or the first number in its text ("£1,234.50", "1.234,50 €"), or None."""
     if isinstance(value, bool) or value is None:
         return None
     if (amount := amount_of(value)) is not None:

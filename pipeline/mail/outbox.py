@@ -1,7 +1,8 @@
-"""Deliver the messages of the outbox: lease, deliver, mark; retry later, or park what is given up.
+"""Deliver the messages of the outbox: lease a message, deliver it, record the result, retry later.
 
-`deliver_due` delivers in the caller's thread. `DeliveryLoop` calls it next to an asyncio loop whenever a message is due. A
-message is retried after a minute, then after twice as long each time up to an hour, until `RetryPolicy` gives up.
+`deliver_due` delivers in the caller's thread. `DeliveryLoop` runs beside an asyncio event loop and calls `deliver_due` whenever a
+message is due. A message is retried after one minute, then after twice the previous delay, up to one hour. A message is parked when
+`RetryPolicy` gives up.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LAST_RETRY_S = 3600.0
 HOUR = timedelta(hours=1)
 MAX_ATTEMPTS = 200
 _POLL_S = 30.0
-"""How often the loop looks for messages that another process enqueued."""
+"""How often the loop checks for messages that other processes have enqueued, in seconds."""
 _PAUSE_S = 5.0
 _MAX_PAUSE_S = 60.0
 _RECORD_AGAIN_S = 0.5
@@ -38,10 +39,11 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a message is given up, and how many are sent.
+    """When to give up on a message, and how many messages to send per hour.
 
-    max_age_s, max_attempts: a message is parked once it is older, or was tried as often. per_hour: the maximum of messages in
-    any hour. clock_is_trusted: whether the clock is right (clock_trust); as long as it is not, no message is too old.
+    max_age_s, max_attempts: a message that fails is parked if it is older than max_age_s or was tried max_attempts times. per_hour:
+    the maximum number of messages in any hour; None means no limit. clock_is_trusted: returns whether the system clock can be
+    trusted (see clock_trust); while it returns False, no message is too old.
     """
 
     max_age_s: float
@@ -55,7 +57,7 @@ class RetryPolicy:
 
 
 def _ignore(_: object) -> None:
-    """The default of callbacks."""
+    """Do nothing. The default for callbacks."""
 
 
 def _never() -> bool:
@@ -64,10 +66,10 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class DeliveryHooks:
-    """Callbacks of a delivery, called in its thread.
+    """Callbacks of `deliver_due`, called in its thread.
 
-    on_attempt: gets each attempt. on_error: gets the reason why a result cannot be recorded yet. stop: whether to end before
-    the next message. give_up: whether to end although a result is not recorded.
+    on_attempt: receives each attempt. on_error: receives the error if a result cannot be recorded yet. stop: returns whether to
+    stop before the next message. give_up: returns whether to stop although a result has not been recorded.
     """
 
     on_attempt: Callable[[DeliveryAttempt], None] = _ignore
@@ -78,10 +80,11 @@ class DeliveryHooks:
 
 @dataclass(frozen=True)
 class DeliveryAttempt:
-    """The outcome of one delivery of one message.
+    """The outcome of one attempt to deliver a message.
 
-    results: one for each recipient. error: why no recipient was asked, else "". unreachable: the error is the server's, so
-    other messages would fail, too. accepted, refused, waiting: numbers of recipients.
+    results: one result for each recipient. error: why the attempt failed before the server was asked about any recipient, otherwise
+    "". unreachable: whether the server failed as a whole, so that other messages would fail, too. accepted, refused, waiting:
+    numbers of recipients in each state.
     """
 
     message: Message
@@ -95,7 +98,7 @@ class DeliveryAttempt:
     waiting: int
 
     def __str__(self) -> str:
-        """One line for the log."""
+        """Return one line for the log."""
         what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
             return f"{what}: delivered to {self.accepted}" + (f", refused by {_refusals(self.results)}" if self.refused else "")
@@ -111,7 +114,10 @@ def _refusals(results: Iterable[RecipientResult]) -> str:
 
 
 def backoff_s(attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after the `attempt`-th failure (from 1): a minute, doubled up to an hour, ±20 % to spread messages."""
+    """Return the delay in seconds after the `attempt`-th failure, counted from 1.
+
+    The delay is one minute at first and doubles up to one hour. A random 20 % more or less spreads the retries of several messages.
+    """
     base = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(attempt, 1) - 1, 20))
     return base * rng.uniform(0.8, 1.2)
 
@@ -120,8 +126,9 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, p
                 hooks: DeliveryHooks = DeliveryHooks(), rng: random.Random | None = None) -> list[DeliveryAttempt]:
     """Deliver the messages that are due, one after the other over one connection; return the attempts.
 
-    Ends early when the server cannot be reached, or when `policy.per_hour` messages were sent within an hour; the rest stays
-    due. What a server said is written until that succeeds or `hooks.give_up`. Raises StoreError, DiskFullError.
+    Stops early if the server cannot be reached, or if `policy.per_hour` messages were sent within an hour; the remaining messages
+    stay due. A result that cannot be recorded is recorded again until this succeeds or `hooks.give_up` returns True. Raises
+    StoreError, DiskFullError.
     """
     attempts: list[DeliveryAttempt] = []
     # Jitter only spreads load.
@@ -143,7 +150,7 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, p
 
 
 def next_free_at(store: Store, per_hour: int | None, now: datetime) -> datetime | None:
-    """When `per_hour` allows the next message; None if it does so now."""
+    """Return when `per_hour` allows the next message, or None if a message may be sent now."""
     if per_hour is None:
         return None
     sent = stored.accepted_between(store, now - HOUR, now)
@@ -152,7 +159,7 @@ def next_free_at(store: Store, per_hour: int | None, now: datetime) -> datetime 
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, policy: RetryPolicy,
              hooks: DeliveryHooks, rng: random.Random) -> DeliveryAttempt | None:
-    """Make one attempt and record it. None when another process took the message over meanwhile."""
+    """Make one attempt and record the result; return None if another process has taken over the message."""
     results: list[RecipientResult] = []
     error, retry = "", True
     with _lease_renewed(store, message, owner=owner, now=now):
@@ -177,7 +184,10 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
 
 
 def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:
-    """Record a result, however long the disk is full: what a server accepted must not be sent again."""
+    """Record a result, and repeat this while it fails, for example because the disk is full.
+
+    A message that the server has accepted must not be sent again.
+    """
     reported, never = False, threading.Event()
     while True:
         try:
@@ -195,13 +205,13 @@ def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks)
 
 @contextmanager
 def _lease_renewed(store: Store, message: Message, *, owner: str, now: Clock) -> Iterator[None]:
-    """Renew the lease of `message` in a thread while its delivery lasts."""
+    """Renew the lease of `message` in a thread while the message is being delivered."""
     over = threading.Event()
     every_s = stored.LEASE_TTL.total_seconds() / 3
 
     def renew() -> None:
         while not over.wait(every_s):
-            # If the store stays unavailable, recording the result reports it.
+            # If the store stays unavailable, the error is reported when the result is recorded.
             with suppress(PipelineError):
                 stored.renew(store, message.id, owner=owner, now=now())
 
@@ -215,9 +225,9 @@ def _lease_renewed(store: Store, message: Message, *, owner: str, now: Clock) ->
 
 
 class DeliveryLoop:
-    """Delivers what is due, next to an asyncio loop, until it is stopped.
+    """Delivers due messages beside an asyncio event loop, until it is stopped.
 
-    on_attempt: gets each attempt, in the loop. on_error: gets errors of the store, in the loop.
+    on_attempt: receives each attempt. on_error: receives each error of the store. Both are called in the event loop.
     """
 
     def __init__(self, store: Store, transport: Transport, *, policy: RetryPolicy, now: Clock,
@@ -237,22 +247,25 @@ class DeliveryLoop:
         self._failures = 0
 
     def wake(self) -> None:
-        """Look for due messages now. Call it in the loop, after a message was enqueued."""
+        """Check for due messages now. Must be called in the event loop, after a message was enqueued."""
         self._woken.set()
 
     def stop(self) -> None:
-        """End `run` after the message that is being delivered. Call it in the loop."""
+        """End `run` after the delivery in progress. Must be called in the event loop."""
         self._stopped.set()
         self._woken.set()
 
     def abort(self) -> None:
-        """End `run` and the delivery in progress, which is tried again later. Call it in the loop."""
+        """Abort the delivery in progress and end `run`. Must be called in the event loop.
+
+        The aborted delivery is tried again later.
+        """
         self.stop()
         self._aborted.set()
         self._transport.abort()
 
     async def run(self) -> None:
-        """Deliver until `stop`. A cancellation aborts."""
+        """Deliver messages until `stop` is called. Cancelling this coroutine aborts the delivery in progress."""
         try:
             while not self._stopped.is_set():
                 self._woken.clear()
@@ -283,10 +296,13 @@ class DeliveryLoop:
             return
         self._failures = self._failures + 1 if attempts and attempts[-1].unreachable else 0
         if not attempts:
-            await asyncio.to_thread(self._transport.close)  # an idle connection takes a place at the server
+            await asyncio.to_thread(self._transport.close)  # an idle connection counts against the server's connection limit
 
     async def _wait(self) -> None:
-        """Wait until a message is due, for `wake`, or for `_POLL_S`; longer after each failure to reach the server."""
+        """Wait until a message is due, `wake` is called or `_POLL_S` has passed.
+
+        After a failure to reach the server, wait instead for a pause that doubles with each failure, or until `stop` is called.
+        """
         if self._failures:
             wait_s = min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(self._failures - 1, 10))
             with suppress(TimeoutError):

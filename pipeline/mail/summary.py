@@ -1,7 +1,7 @@
-"""The content of one digest: net changes of items, problems, rejected items, downloaded files.
+"""Summarize what a digest reports: net changes of items, problems, rejected items, downloaded files.
 
-An item that changed in several of the claimed runs is reported once, with its state before the first run and after the last.
-An item that is as it was before, or was new and is gone again, is not reported.
+If an item changed in several of the claimed runs, one change is reported: from its state before the first run to its state after
+the last run. If both states are equal, or the item was new and is gone again, nothing is reported.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from pipeline.store import Store
 from pipeline.store.mail import digests as stored
 
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
-"""The order of the sections in a mail: items that exist come first."""
+"""The order of the sections in a mail. Items that exist precede gone items."""
 MAX_FIELDS = 200
 _BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 
 
 @dataclass(frozen=True)
 class SpiderProblem:
-    """Failed or suspect runs of one spider. bad, total: numbers of runs. outcome: of the last failed run, None without one.
+    """The failed or suspect runs of one spider.
 
-    error: the message of the last failure, or why the last run is suspect. recovered: the last run succeeded.
+    bad: number of failed runs. total: number of all runs. outcome: outcome of the last failed run; None if no run failed. error:
+    message of the last failed run, or why the last run is suspect. recovered: whether the last run succeeded and is not suspect.
     """
 
     spider: str
@@ -39,7 +40,10 @@ class SpiderProblem:
 
 @dataclass(frozen=True)
 class RejectedItems:
-    """Items of one spider that failed validation. fresh: some of them were not rejected in the run before."""
+    """The items of one spider that failed validation.
+
+    fresh: whether some of them were not rejected in the run before.
+    """
 
     spider: str
     count: int
@@ -49,10 +53,11 @@ class RejectedItems:
 
 @dataclass
 class DigestSummary:
-    """What a digest reports, with the first changes of each kind (`summarize`: keep) instead of all.
+    """What a digest reports. Only the first changes of each kind are held in memory.
 
-    counts: changes by kind. top: the first changes of each kind. fields: names of fields that occur; fields_changed,
-    fields_priced: those that changed, and those with prices. start, end: of the runs.
+    counts: number of changes by kind. top: the first changes of each kind, at most `keep` (see `summarize`). fields: names of the
+    items' fields. fields_changed: names of the fields that changed. fields_priced: names of the fields with prices. start, end:
+    when the first run started and the last run ended.
     """
 
     spiders: list[str]
@@ -73,29 +78,33 @@ class DigestSummary:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is a change, a file, a newly rejected item or a lasting problem.
+        """Whether there is a change, a downloaded file, a newly rejected item or a problem that lasts.
 
-        An abandoned run is no problem: the next run continues it."""
+        An abandoned run is not a problem, because the next run continues it.
+        """
         return bool(self.total or self.files or any(items.fresh for items in self.rejected) or any(
             not problem.recovered and problem.outcome is not Outcome.ABANDONED for problem in self.problems))
 
 
 @dataclass
 class _ChangeSpan:
-    """The ids of the first and last change of items that changed more than once, by spider and key."""
+    """The ids of the first and last change of each item that changed more than once, by spider and key."""
 
     first: dict[tuple[str, str], int] = field(default_factory=dict)
     last: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class NetChanges:
-    """The net changes of some runs, one for each item. Can be iterated several times; reads from the store each time."""
+    """Iterates over the net changes of some runs: one change for each item.
+
+    Can be iterated several times. Each iteration reads the changes from the store.
+    """
 
     def __init__(self, store: Store, runs: Sequence[Run]) -> None:
         self._store = store
         self._run_ids = [run.id for run in runs]
         spiders = [run.spider for run in runs]
-        # A run has at most one change of an item: only several runs of one spider need netting.
+        # A run has at most one change of an item, so only the changes of spiders with several runs must be combined.
         self._several = {spider for spider in spiders if spiders.count(spider) > 1}
         self._spans: _ChangeSpan | None = None
 
@@ -116,7 +125,7 @@ class NetChanges:
                     yield net
 
     def _change_spans(self) -> _ChangeSpan:
-        """The spans, found by the first iteration."""
+        """Return the spans. The first call reads them from the store."""
         if self._spans is None:
             spans = _ChangeSpan()
             if self._several:
@@ -131,7 +140,10 @@ class NetChanges:
 
 
 def net_change(first: Change, last: Change) -> Change | None:
-    """The net of two changes of one item and of any between them; None if the item is as it was before."""
+    """Combine two changes of one item, and any changes between them, into one net change.
+
+    Return None if the item is the same as before the first change.
+    """
     was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
     is_there = last.kind is not ChangeKind.GONE
     if was_there and is_there:
@@ -149,7 +161,10 @@ def net_change(first: Change, last: Change) -> Change | None:
 
 def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,
               rejected: Sequence[RejectedItems] = ()) -> DigestSummary:
-    """Iterate over the changes once: count them, collect the names of their fields, keep the first `keep` of each kind."""
+    """Iterate over the changes once, and return the summary of changes, runs and files.
+
+    keep: how many changes of each kind the summary contains at most.
+    """
     counts: dict[ChangeKind, int] = {}
     top: dict[ChangeKind, list[Change]] = {kind: [] for kind in ORDER}
     fields: dict[str, None] = {}
@@ -187,7 +202,7 @@ def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
 
 
 def rejected_items(store: Store, runs: Sequence[Run]) -> list[RejectedItems]:
-    """The items that these runs rejected, by spider."""
+    """Return the items that these runs rejected, by spider."""
     reasons = stored.reject_counts(store, [run.id for run in runs if run.progress.rejected])
     found = []
     for spider in dict.fromkeys(run.spider for run in runs):

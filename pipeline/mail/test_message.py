@@ -1,4 +1,4 @@
-"""`pipeline mail test`: send one message directly through the transport, and show the dialogue."""
+"""Send one test message directly through the transport and show the dialogue (`pipeline mail test`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ If you read it, [mail] in settings.toml works: digests reach this address.
 
 
 def compose_test(settings: Settings, to: str, now: datetime) -> EmailMessage:
-    """A message with all headers of a digest. Raises MailError for an address that is not valid in a header."""
+    """Return a test message with all headers of a digest.
+
+    Raises MailError for an address that is not valid in a header.
+    """
     sender = settings.mail.from_
     message = compose.headers(compose.Envelope(
         sender=sender, to=[to], reply_to=settings.mail.reply_to, on_behalf=settings.mail.sender, subject="Test message of the pipeline",
@@ -38,7 +41,7 @@ def send_test(settings: Settings, data_dir: Path, to: str, *, now: datetime,
               dialogue: TextIO | None = None) -> tuple[RecipientResult, str]:
     """Send a test message now; return the recipient's result and the transport's receipt.
 
-    dialogue: receives the dialogue with the server, secrets masked. Raises MailError.
+    dialogue: stream to which the dialogue with the server is written, with secrets masked. Raises MailError.
     """
     mail = compose_test(settings, to, now)
     content = mail.as_bytes()

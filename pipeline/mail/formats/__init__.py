@@ -1,1 +1,1 @@
-"""Table formats of attachments and exports: CSV, XLSX, JSON lines; registered in `pipeline.registry`."""
+"""Table formats of attachments and exports: CSV, XLSX, JSON lines. `pipeline.registry` lists them."""

@@ -14,9 +14,10 @@ from pipeline.registry import ATTACHMENT_FORMATS, load
 
 @dataclass(frozen=True)
 class Columns:
-    """The fields that a table shows, one column each.
+    """The fields that a table of changes shows, one column for each.
 
-    changed: fields with a second column for the value before. priced: fields with prices, which get a column for the currency.
+    changed: fields that get a second column with the value before the change. priced: fields with prices, which get another column
+    for the currency.
     """
 
     fields: Sequence[str]
@@ -31,7 +32,7 @@ class Columns:
         return names
 
     def row(self, change: Change) -> Iterator[Any]:
-        """The cells of one change, as the fields' own values."""
+        """Yield the cells of one change. The values keep their types."""
         yield from (change.kind.value, change.spider, change.key, f"{change.at:%Y-%m-%d %H:%M:%S}")
         now = change.before if change.kind is ChangeKind.GONE else change.after
         for name in self.fields:
@@ -50,14 +51,20 @@ class Columns:
 
 
 class Writer(Protocol):
-    """Writes a table to `path` and returns the number of rows. bom: begin with a byte order mark where the format has one."""
+    """A function that writes a table to `path` and returns the number of rows.
+
+    bom: whether the file begins with a byte order mark; only formats that have byte order marks use this.
+    """
 
     def __call__(self, path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int: ...
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """What a format registers. description: for docs/digests.md. is_text: False where the content cannot be printed to a terminal."""
+    """A registered table format.
+
+    description: what docs/digests.md says about the format. is_text: False if the file cannot be printed to a terminal.
+    """
 
     write: Writer
     content_type: str
@@ -66,6 +73,6 @@ class TableFormat:
 
 
 def table_format(name: str) -> TableFormat:
-    """The format registered as `name`."""
+    """Return the format registered as `name`."""
     found: TableFormat = load(ATTACHMENT_FORMATS[name])
     return found

@@ -1,4 +1,7 @@
-"""Changes as CSV (RFC 4180), every text quoted; cells that a spreadsheet would run get an apostrophe."""
+"""Write changes as CSV (RFC 4180), safe to open in a spreadsheet.
+
+Every text is quoted. If a spreadsheet would run a cell as a formula, an apostrophe precedes the text of the cell.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,19 @@ _NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?%?")
 
 
 def guard_formula(text: str) -> str:
-    """`text` with an apostrophe before it if a spreadsheet would run it as a formula (OWASP, CSV injection). Numbers stay."""
+    """Return `text`, with an apostrophe in front if a spreadsheet would run it as a formula.
+
+    Numbers are unchanged. See OWASP, CSV injection.
+    """
     text = clean_text(text)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def write_csv(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
-    """Write UTF-8 CSV and return the number of rows. bom: begin with a byte order mark, by which Excel detects UTF-8."""
+    """Write the changes as CSV in UTF-8 and return the number of rows.
+
+    bom: whether the file begins with a byte order mark, which Excel needs to detect UTF-8.
+    """
     with path.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow([guard_formula(name) for name in columns.head()])

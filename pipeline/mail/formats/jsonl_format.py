@@ -1,4 +1,4 @@
-"""Changes as JSON lines: one object for each change, with `before` and `after` complete."""
+"""Write changes as JSON lines: one object per change, with the complete `before` and `after`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.model import Change
 
 
 def write_jsonl(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
-    """Write one JSON object a line and return the number of lines."""
+    """Write one JSON object per line and return the number of lines."""
     rows = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for rows, change in enumerate(changes, 1):  # noqa: B007  the last count is the number of rows

@@ -1,4 +1,4 @@
-"""Changes as an XLSX sheet: typed numbers and links, a frozen header with filters, no formulas."""
+"""Write changes as an XLSX sheet: typed numbers and links, a frozen header with filters, no formulas."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAX_ROWS = 1_048_576
 MAX_CELL = 32_767
 MAX_LINKS = 65_000
 EXACT_BELOW = 10**15
-"""A sheet keeps 15 digits: longer numbers are written as text."""
+"""A spreadsheet keeps 15 digits of a number, so longer numbers are written as text."""
 
 
 def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
-    """Write one sheet and return the number of rows; of more than `MAX_ROWS` the rest is left out."""
+    """Write one sheet and return the number of rows. Changes beyond `MAX_ROWS` are left out."""
     options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_formulas": False,
                "strings_to_urls": False, "strings_to_numbers": False}
     head = columns.head()
@@ -46,7 +46,7 @@ def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: 
 
 
 def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) -> int:
-    """Write one cell by the type of its value; return 1 if it became a link, else 0."""
+    """Write one cell according to the type of its value; return 1 if the cell is a link, otherwise 0."""
     if isinstance(value, bool):
         sheet.write_boolean(row, column, value)
     elif (amount := amount_of(value)) is not None and abs(amount) < EXACT_BELOW:

@@ -1,1 +1,1 @@
-"""From rendered text to one e-mail in a file: MIME structure, attachments, DKIM signature."""
+"""Compose one e-mail from rendered text and write it to a file: MIME, attachments, DKIM signature."""

@@ -1,4 +1,4 @@
-"""The attachments of a digest: tables of changes, downloaded files, pages with changes."""
+"""The attachments of a digest: tables of changes, downloaded files, and saved pages with changes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _TYPE = re.compile(r"(?!(?:multipart|message)/)[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[
 _IN_NAME = re.compile(r"[/\\:*?\"<>|]")
 NAME_LENGTH = 120
 MAX_PAGES = 10
-"""With more pages than this, all go into one archive."""
+"""If there are more saved pages than this, they are attached as one ZIP archive."""
 _ZIP = "application/zip"
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file on disk to attach. ours: written by this program, so text in it is UTF-8."""
+    """A file on disk to attach to a mail.
+
+    ours: whether this program wrote the file, so that its text is UTF-8.
+    """
 
     path: Path
     name: str
@@ -37,7 +40,10 @@ class Attachment:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that exceeds the limit. key: its key in the file store."""
+    """A file that is not attached because it exceeds the size limit.
+
+    key: its key in the file store; "" if the file is not stored.
+    """
 
     name: str
     size_bytes: int
@@ -46,10 +52,11 @@ class LeftOut:
 
 @dataclass
 class Packed:
-    """The attachments of a digest's first mail, those of its further mails, and what was left out.
+    """The attachments of each mail of a digest, and the files that are left out.
 
-    further: the attachments of each further mail. tables, pages: the ones among them of these kinds. attached_files: the number
-    of the mail that holds a download, by the download's id. rows_left_out: changes beyond the maximum of a format.
+    attachments: the files attached to the first mail. further: the files attached to each further mail. tables, pages: which of the
+    attached files are tables and saved pages. attached_files: for the id of each attached download, the number of its mail.
+    rows_left_out: number of changes beyond the row limit of a table format.
     """
 
     attachments: list[Attachment] = field(default_factory=list)
@@ -62,7 +69,7 @@ class Packed:
 
     @property
     def table(self) -> str:
-        """The name of the first attached table, "" without one."""
+        """The name of the first attached table, or "" if no table is attached."""
         return self.tables[0].name if self.tables else ""
 
 
@@ -70,11 +77,12 @@ Oversize = Literal["list", "zip", "split"]
 
 
 class Packer:
-    """Distributes attachments over one mail, or with oversize = "split" over several, each with at most `limit_bytes`.
+    """Distributes attachments over mails, with at most `limit_bytes` of attachments in each mail.
 
-    A table or page that is too large is zipped; with oversize = "zip" a downloaded file is, too. What still does not fit is
-    listed in `Packed.left_out`. A table left out is stored under a key that starts with `keep_under` ("" stores nothing).
-    scratch: the folder for temporary files. stem: the tables' name without extension.
+    With oversize = "split" there can be several mails, otherwise only one. A table or saved page that is too large is zipped; with
+    oversize = "zip", a downloaded file that is too large is zipped as well. A table or saved page that still does not fit is listed
+    in `Packed.left_out`. stem: file name of the tables without extension. keep_under: beginning of the keys under which tables and
+    archives that do not fit are kept in the file store; "" does not keep them. scratch: folder for temporary files.
     """
 
     def __init__(self, store: Store, *, stem: str, keep_under: str, scratch: Path, limit_bytes: int,
@@ -92,7 +100,10 @@ class Packer:
 
     def pack(self, wanted: Sequence[str], *, changes: Iterable[Change], total: int, columns: Columns,
              files: Sequence[StoredFile]) -> Packed:
-        """Write the tables and choose the files that `wanted` names. total: the number of changes."""
+        """Write the tables and choose the files that `wanted` names; return the attachments.
+
+        total: number of changes. files: the downloaded files.
+        """
         for name in dict.fromkeys(wanted):
             if name == "downloads":
                 for file in files:
@@ -112,7 +123,7 @@ class Packer:
         self._put_or_keep(found, self.packed.tables)
 
     def _add_pages(self, keys: Iterable[str]) -> None:
-        """Attach each page, or one archive of them if there are more than `MAX_PAGES`."""
+        """Attach each saved page, or one archive of all pages if there are more than `MAX_PAGES`."""
         found = {}
         for key in keys:
             path = self._store.files.path(key)
@@ -126,7 +137,11 @@ class Packer:
                 self._put_or_keep(page, self.packed.pages, key=key)
 
     def _put_or_keep(self, found: Attachment, attached: list[Attachment], *, key: str = "") -> None:
-        """Attach a file, zipped if it is too large; else list it. key: its key if the store has it already."""
+        """Attach a file, zipped if it is too large; if it still does not fit, list it as left out.
+
+        attached: the list to which an attached file is added. key: the file's key in the file store; "" if the file is not stored
+        yet.
+        """
         if self._fits(found.size_bytes) != 1 and found.content_type != _ZIP:  # one mail with a ZIP is better than two mails
             found = _zipped(found, self._scratch)
         number, named = self._put(found)
@@ -152,14 +167,20 @@ class Packer:
             self.packed.attached_files[file.id] = number
 
     def _fits(self, size_bytes: int) -> int:
-        """The number of the first mail with enough free bytes, from 1; the next number for a new mail; 0 if it fits in none."""
+        """Return the number of the first mail with enough free bytes, counted from 1.
+
+        Return the next unused number if a new mail is needed, and 0 if no mail can hold the file.
+        """
         for number, free_bytes in enumerate(self._free_bytes, 1):
             if size_bytes <= free_bytes:
                 return number
         return len(self._free_bytes) + 1 if self._oversize == "split" and size_bytes <= self._limit_bytes else 0
 
     def _put(self, found: Attachment) -> tuple[int, Attachment]:
-        """Add a file to a mail; return the mail's number (0 if it fits in none) and the file with a unique name."""
+        """Add a file to a mail; return the number of the mail and the attachment under a unique name.
+
+        The number is 0 if no mail can hold the file.
+        """
         number = self._fits(found.size_bytes)
         if not number:
             return 0, found
@@ -184,7 +205,10 @@ def _archive(found: Iterable[Attachment], path: Path) -> Attachment:
 
 
 def safe_name(name: str) -> str:
-    """A file name without folders, control and direction characters, of at most `NAME_LENGTH` characters with its extension."""
+    """Return `name` as a safe file name of at most `NAME_LENGTH` characters, with its extension.
+
+    Folder separators, control characters and direction marks are replaced or removed.
+    """
     name = _IN_NAME.sub("_", clean_line(name)).replace("\N{REPLACEMENT CHARACTER}", "_").lstrip(". ") or "file"
     if len(name) > NAME_LENGTH:
         extension = Path(name).suffix[:16]
@@ -202,7 +226,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def media_type(claimed: str, name: str) -> str:
-    """The media type that the server claimed if it is valid in a mail, else the type that the name suggests."""
+    """Return the media type that the server claimed if a mail may use it, otherwise a guess from the name."""
     bare = claimed.partition(";")[0].strip().lower()
     if _TYPE.fullmatch(bare):
         return bare

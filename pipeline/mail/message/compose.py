@@ -1,7 +1,7 @@
 """Compose a MIME message and write it to a file: headers, text, HTML, pictures, attachments, DKIM.
 
-The message is an `email.message.EmailMessage`. Attachments are copied from disk while it is written, one chunk in memory at
-a time. Everything is 7-bit (RFC 2045) with CRLF line ends, as SMTP requires.
+The message is an `email.message.EmailMessage`. While the message is written, its attachments are copied from disk in chunks, with
+one chunk in memory at a time. All content is 7-bit (RFC 2045) with CRLF line ends, as SMTP requires.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ _SPOOL_BYTES = 1 << 20
 
 
 class _Policy(EmailPolicy):  # generic in its stubs only, with this default
-    """EmailPolicy with four corrections to how it folds headers.
+    """Email policy that corrects four faults in how Python's EmailPolicy folds headers.
 
-    It folds addresses and parameters wrongly (header_folding.py). It turns an identifier longer than a line into encoded words,
-    which no client decodes there. It starts a long subject on a second line, which clients show as a leading space. And where
-    it encodes only the end of a subject, clients show a second space: such a subject is encoded as a whole. Unfolded
-    identifiers and subjects fit into the 998 characters of RFC 5322, 2.1.1."""
+    EmailPolicy folds addresses and parameters incorrectly (see header_folding.py). It turns an identifier that is longer than a
+    line into encoded words, which no client decodes. It starts a long subject on a second line, which clients show as a leading
+    space. If it encodes only the end of a subject, clients show two spaces instead of one; this policy encodes the whole subject.
+    Identifiers and subjects without folding fit into the 998 characters of RFC 5322, 2.1.1.
+    """
 
     def fold(self, name: str, value: str) -> str:
         if name.lower() in _VERBATIM:
@@ -64,16 +65,17 @@ class _Policy(EmailPolicy):  # generic in its stubs only, with this default
 
 
 def _without_parameters(header: Any) -> str:
-    """The media type or disposition of a header object."""
+    """Return the media type or the disposition of a header, without its parameters."""
     return str(getattr(header, "content_type", None) or header.content_disposition)
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """The header fields of one message. list_name: "" for a message that belongs to no digest.
+    """The values of the header fields of one message.
 
-    on_behalf: the Sender header, where it differs from From. references: Message-ID of the conversation. unsubscribe: https
-    URL for one-click unsubscribing.
+    on_behalf: address of the Sender header; None if there is no such header. list_name: name in the List-Id header; "" for a
+    message that belongs to no digest. references: Message-ID of the conversation; "" for none. unsubscribe: https URL for one-click
+    unsubscribing.
     """
 
     sender: str
@@ -91,14 +93,17 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture in the HTML part, referenced as `cid:NAME`."""
+    """A PNG picture of a mail, which the HTML references as `cid:NAME`."""
 
     name: str
     png: bytes
 
 
 def bare_address(address: str) -> str:
-    """The address alone: `me@example.com` of `Me <me@example.com>`. The domain is in ASCII (IDNA)."""
+    """Return an address without its display name, with the domain in ASCII (IDNA).
+
+    `Me <me@example.com>` becomes `me@example.com`.
+    """
     _, found = parseaddr(address)
     local, _, domain = found.rpartition("@")
     try:
@@ -112,13 +117,19 @@ def domain_of(address: str) -> str:
 
 
 def message_id(name: str, digest_id: int, part: int, created_at: datetime, sender: str) -> str:
-    """The Message-ID of one mail of a digest: the same each time the same claim is rendered, different from all others."""
+    """Return the Message-ID of one mail of a digest.
+
+    Rendering the same claim again gives the same Message-ID. No other mail has this Message-ID. part: number of the mail.
+    """
     seed = f"{name}\0{digest_id}\0{part}\0{created_at.isoformat()}\0{sender}"
     return f"<{name}.{digest_id}.{part}.{hashlib.sha256(seed.encode()).hexdigest()[:20]}@{domain_of(sender)}>"
 
 
 def thread_id(name: str, sender: str) -> str:
-    """The Message-ID that all mails of one digest refer to, so that clients show one conversation. No mail has it."""
+    """Return the Message-ID that all mails of a digest refer to, so that clients show one conversation.
+
+    No mail has this Message-ID itself.
+    """
     return f"<{name}.thread@{domain_of(sender)}>"
 
 
@@ -129,7 +140,10 @@ def _address(address: str) -> Address:
 
 
 def headers(envelope: Envelope) -> EmailMessage:
-    """A message with its header fields and no body. Raises MailError for addresses that are not valid in a header."""
+    """Return a message with its header fields and no body.
+
+    Raises MailError for an address that is not valid in a header.
+    """
     ascii_only = all(bare_address(a).isascii() for a in (envelope.sender, *envelope.to, *envelope.cc))
     message = EmailMessage(policy=_Policy(linesep="\r\n", raise_on_defect=False, cte_type="7bit", utf8=not ascii_only))
     try:
@@ -159,7 +173,10 @@ def headers(envelope: Envelope) -> EmailMessage:
 
 
 def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
-    """Add List-Id (RFC 2919) and List-Unsubscribe (RFC 2369): a URL (RFC 8058), and an address where mail can be sent to it."""
+    """Add List-Id (RFC 2919), List-Unsubscribe (RFC 2369) and List-Unsubscribe-Post (RFC 8058).
+
+    List-Unsubscribe names the `unsubscribe` URL if there is one, and the reply address unless its domain is a local name.
+    """
     domain = domain_of(envelope.sender)
     message["List-Id"] = f"<{envelope.list_name}.{domain}>"
     targets = [f"<{envelope.unsubscribe}>"] if envelope.unsubscribe else []
@@ -175,9 +192,10 @@ def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
 
 def write(file: BinaryIO, envelope: Envelope, *, text: str, html: str = "", pictures: Sequence[Picture] = (),
           attachments: Sequence[Attachment] = (), signer: Signer | None = None) -> None:
-    """Write the whole message to `file`, attachments chunk by chunk. A signed message passes through a temporary file.
+    """Write the whole message to `file`, copying the attachments in chunks.
 
-    Raises MailError for addresses that are not valid in a header, OSError when a file cannot be read or written.
+    A signed message is written to a temporary file first, because its signature precedes it. Raises MailError for an address that
+    is not valid in a header, OSError if a file cannot be read or written.
     """
     if signer is None:
         _write(file, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
@@ -222,7 +240,7 @@ def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, picture
 
 
 def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str) -> None:
-    """Turn the HTML part into a multipart/related (RFC 2387) with the pictures."""
+    """Turn the HTML part into a multipart/related (RFC 2387) that contains the pictures."""
     html = message.get_body(("html",))
     assert isinstance(html, EmailMessage)
     for picture in pictures:
@@ -232,7 +250,10 @@ def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str)
 
 
 def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
-    """The headers of an attachment, with `mark` in place of its body. A name outside ASCII is encoded as RFC 2231 says."""
+    """Return an attachment as a MIME part, with `mark` as a placeholder for the body.
+
+    A file name outside ASCII is encoded as in RFC 2231.
+    """
     part = EmailMessage(policy=_Policy(linesep="\r\n"))
     del part["MIME-Version"]
     # Without a charset clients and spam filters guess one.
@@ -256,7 +277,10 @@ def _write_base64(file: IO[bytes], attachment: Attachment) -> None:
 
 
 def _is_ascii_mostly(attachment: Attachment) -> bool:
-    """Whether this is a text of our own that is shorter as quoted-printable; rspamd adds 0.1 points for base64 text."""
+    """Whether an attachment is text of this program that is shorter as quoted-printable than as base64.
+
+    rspamd adds 0.1 points for text in base64.
+    """
     if not attachment.ours or not attachment.content_type.startswith("text/"):
         return False
     with attachment.path.open("rb") as source:
@@ -265,7 +289,10 @@ def _is_ascii_mostly(attachment: Attachment) -> bool:
 
 
 def _write_quoted(file: IO[bytes], attachment: Attachment) -> None:
-    """Write quoted-printable (RFC 2045, 6.7): a CRLF stays a line end, any other CR or LF is encoded."""
+    """Write an attachment as quoted-printable (RFC 2045, 6.7).
+
+    A CRLF stays a line end. Any other CR or LF is encoded.
+    """
     with attachment.path.open("rb") as source:
         for line in source:
             whole = line.endswith(b"\r\n")

@@ -1,7 +1,7 @@
-"""DKIM signatures (RFC 6376; Ed25519: RFC 8463) over messages on disk, in constant memory.
+"""DKIM signatures (RFC 6376; Ed25519: RFC 8463) of messages on disk, in constant memory.
 
-Headers use relaxed canonicalization, the body simple: it is sent byte for byte as it was rendered, 7-bit and with CRLF. A
-library that takes the message as bytes would hold a 20 MB attachment in memory three times.
+Headers use relaxed canonicalization. The body uses simple canonicalization, because the body is sent byte for byte as rendered, in
+7-bit and with CRLF. A library that takes the message as bytes would hold a 20 MB attachment in memory three times.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ MIN_RSA_BITS = 1024
 
 
 class Signer:
-    """Signs messages of one domain. key: the private key, PEM. Raises MailError for a key that cannot sign."""
+    """Signs the messages of one domain.
+
+    key: private key in PEM. Raises MailError for a key that cannot sign.
+    """
 
     def __init__(self, domain: str, selector: str, key: str) -> None:
         self._domain = domain
@@ -49,7 +52,10 @@ class Signer:
         self._algorithm, self._sign = _signing(found, where, fix)
 
     def header(self, message: IO[bytes], *, at: datetime) -> bytes:
-        """The DKIM-Signature header of a message with CRLF line ends, which is read from its current position to the end."""
+        """Return the DKIM-Signature header of a message with CRLF line ends.
+
+        message: file that is read from its current position to the end. at: time of the signature.
+        """
         head, body_hash = _read(message)
         fields = _fields(head)
         names = [name for name in SIGNED if name in fields]
@@ -76,7 +82,10 @@ def _signing(key: object, where: str, fix: str) -> tuple[str, Callable[[bytes], 
 
 
 def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
-    """The header of a message, and the SHA-256 of its body in simple canonicalization, which ignores empty lines at the end."""
+    """Return the header of a message, and the SHA-256 of its body in simple canonicalization.
+
+    Simple canonicalization ignores empty lines at the end of the body.
+    """
     start = message.read(_HEAD_LIMIT)
     head, _, rest = start.partition(b"\r\n\r\n")
     digest = hashlib.sha256()
@@ -91,7 +100,10 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
 
 
 def _fields(head: bytes) -> dict[str, bytes]:
-    """The raw value of each header. Of several with one name the last, which is the one that is signed."""
+    """Return the raw value of each header by name.
+
+    If a header occurs several times, its last value is returned, because DKIM signs the last one.
+    """
     found: dict[str, bytes] = {}
     for line in re.split(rb"\r\n(?![ \t])", head):
         name, _, value = line.partition(b":")
@@ -100,12 +112,12 @@ def _fields(head: bytes) -> dict[str, bytes]:
 
 
 def _relaxed(name: str, value: bytes) -> bytes:
-    """One header in relaxed canonicalization (RFC 6376, 3.4.2)."""
+    """Return one header in relaxed canonicalization (RFC 6376, 3.4.2)."""
     return name.encode() + b":" + _SPACE.sub(b" ", _FOLD.sub(b"", value)).strip() + b"\r\n"
 
 
 def _folded(names: str) -> str:
-    """`names` folded after colons: a line should have at most 78 characters (RFC 5322, 2.1.1)."""
+    """Fold `names` after colons, because a line should have at most 78 characters (RFC 5322, 2.1.1)."""
     lines = [""]
     for name in names.split(":"):
         if len(lines[-1]) + len(name) > 60:
@@ -115,7 +127,10 @@ def _folded(names: str) -> str:
 
 
 def signer_of(settings: Settings) -> Signer | None:
-    """The signer that [mail.dkim] configures, None without it. Raises MailError when its key cannot be read or used."""
+    """Return the signer that [mail.dkim] configures, or None without [mail.dkim].
+
+    Raises MailError if the key cannot be read or used.
+    """
     table = settings.mail.dkim
     if table is None:
         return None

@@ -1,6 +1,6 @@
-"""Fold address headers and headers with parameters, which Python's email package folds wrongly.
+"""Fold address headers and headers with parameters, which Python's email package folds incorrectly.
 
-email.message of Python 3.11 to 3.13 loses the quotes of a long display name with commas (python/cpython#80222, #100884),
+The email package of Python 3.11 to 3.13 loses the quotes of a long display name with commas (python/cpython#80222, #100884),
 encodes the comma between two addresses (#121284, CVE-2025-1795), and puts encoded words into a long media type.
 """
 
@@ -20,7 +20,10 @@ _PIECE = 60
 
 
 def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf8: bool = False) -> str:
-    """An address header (RFC 5322, 3.4). utf8: names outside ASCII stay as they are (RFC 6532)."""
+    """Return an address header (RFC 5322, 3.4), folded.
+
+    utf8: whether names outside ASCII stay unencoded (RFC 6532).
+    """
     words: list[str] = []
     for address in addresses:
         if words:
@@ -30,7 +33,7 @@ def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf
 
 
 def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
-    """The words of one mailbox; a line may be folded between them."""
+    """Yield the words of one mailbox. A line may be folded between these words."""
     shown = address.display_name
     if not shown:
         yield address.addr_spec
@@ -45,7 +48,10 @@ def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
 
 
 def parameter_header(name: str, value: str, parameters: Mapping[str, str], *, linesep: str) -> str:
-    """A header such as Content-Type: a value and its parameters (RFC 2045, 5.1; outside ASCII as in RFC 2231)."""
+    """Return a header with parameters, such as Content-Type, folded (RFC 2045, 5.1).
+
+    Parameters outside ASCII are encoded as in RFC 2231.
+    """
     words = [value]
     for key, text in parameters.items():
         for word in _parameter(key, text):
@@ -76,7 +82,10 @@ def _quoted(text: str) -> str:
 
 
 def _folded(start: str, words: list[str], linesep: str) -> str:
-    """Fold into lines of at most 78 characters, except for longer words. The first word stays on the first line."""
+    """Fold words into lines of at most 78 characters; a word that is longer gets a line of its own.
+
+    The first word stays on the first line.
+    """
     lines = [f"{start} {words[0]}" if words else start]
     for word in words[1:]:
         if len(lines[-1]) + 1 + len(word) <= _LINE:

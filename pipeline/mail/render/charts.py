@@ -1,7 +1,7 @@
-"""Charts of a numeric field over time: a small PNG inside the mail, and the same facts as text.
+"""Draw charts of a numeric field over time: a small PNG in the mail, and the same facts as text.
 
-A chart is drawn as steps, since a value holds until it changes. It contains no letters, so it needs no font; its colours are
-readable on light and dark backgrounds.
+A chart consists of steps, because a value holds until it changes. A chart contains no letters and therefore needs no font. The
+colours are readable on light and dark backgrounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.store.mail import digests as stored
 from pipeline.text import clean_line
 
 WIDTH, HEIGHT = 280, 56
-"""Size as shown. The picture has twice as many pixels, for high-resolution screens."""
+"""Width and height in the mail. The picture has twice as many pixels, for high-resolution screens."""
 MAX_CHARTS = 12
 _MAX_POINTS = 400
 _PAD = 6
@@ -33,7 +33,7 @@ Values = list[tuple[datetime, Json]]
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture and its alternative text."""
+    """The picture of a chart and its alternative text."""
 
     picture: Picture
     alt: str
@@ -53,9 +53,9 @@ class Chart:
 
 def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *, words: Wording, zone: tzinfo,
               seed: str) -> dict[int, list[Chart]]:
-    """Charts by id of a change: one for each of `fields` that changed at least once.
+    """Return the charts of the changes, by id of the change: one chart for each of `fields` that changed.
 
-    seed: makes the pictures' Content-IDs unique. Raises UsageError if the extra `charts` is not installed.
+    seed: text that makes the Content-IDs of the pictures unique. Raises UsageError if the extra `charts` is not installed.
     """
     found: dict[int, list[Chart]] = {}
     wanted = [change for change in changes if any(name in fields for name in change.fields)][:MAX_CHARTS]
@@ -75,13 +75,16 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
 
 
 def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
-    """The last `_MAX_POINTS` values of the field with their times. Of prices only those in the currency of the last one."""
+    """Return the last `_MAX_POINTS` values of a field with their times, up to the change `until`.
+
+    Prices that are not in the currency of the last price are left out.
+    """
     values: Values = []
     for change in history:
         if change.id > until.id:
             break
         if not values and change.kind is ChangeKind.CHANGED and number(change.before.get(field)) is not None:
-            values.append((change.at, change.before[field]))  # the store does not know when it began
+            values.append((change.at, change.before[field]))  # the store does not know since when the item had this value
         if change.kind is not ChangeKind.GONE and number(change.after.get(field)) is not None:
             values.append((change.at, change.after[field]))
     return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]
@@ -95,7 +98,7 @@ def _alt_text(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
 
 
 def _written(value: Json) -> str:
-    """A value as text; a price as the site writes it."""
+    """Return a value as text. A price is written as on the site."""
     return clean_line(field_text(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
 
 
@@ -106,7 +109,7 @@ def _number(value: Json) -> float:
 
 
 def draw(points: Points) -> bytes:
-    """Draw steps through at least two points, as PNG. Raises UsageError without resvg."""
+    """Draw a line of steps through at least two points; return a PNG. Raises UsageError without resvg."""
     try:
         import resvg_py  # noqa: PLC0415  an extra; only digests with charts need it
     except ImportError as error:
@@ -122,7 +125,7 @@ def _svg(points: Points) -> str:
     low, high = min(value for _, value in points), max(value for _, value in points)
     coordinates = []
     for at, (moment, value) in enumerate(points):
-        # The last value is drawn a little beyond its time, else it would have no width.
+        # The line is extended beyond the time of the last value, which would otherwise have no width.
         share = (moment - begin).total_seconds() / span_s if span_s else at / len(points)
         x = _PAD + share * (WIDTH - 2 * _PAD - 24)
         y = HEIGHT / 2 if high == low else _PAD + (high - value) / (high - low) * (HEIGHT - 2 * _PAD)

@@ -1,4 +1,4 @@
-"""The parts of a digest for the templates: summary line, subject, sections, problems, downloads."""
+"""Prepare the parts of a digest for its templates: summary, subject, sections, problems, downloads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _MAX_REASONS = 3
 
 @dataclass(frozen=True)
 class Section:
-    """The changes of one kind. count: of all; items: the ones shown; more: says how many are left out, "" for none."""
+    """The section of a digest with the changes of one kind.
+
+    count: number of changes of this kind. items: the items that are shown. more: text that says how many items are not shown,
+    otherwise "".
+    """
 
     kind: str
     heading: str
@@ -30,7 +34,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ProblemView:
-    """A problem of a spider. spider: "" for a problem of the digest itself."""
+    """A problem of a spider, or of the digest itself if `spider` is ""."""
 
     spider: str
     text: str
@@ -38,14 +42,17 @@ class ProblemView:
 
 @dataclass(frozen=True)
 class FileView:
-    """A downloaded or attached file. detail: its size, type and whether it is attached."""
+    """A downloaded or attached file.
+
+    detail: size and type of the file, and whether it is attached.
+    """
 
     name: str
     detail: str
 
 
 def summary_line(summary: DigestSummary, words: Wording) -> str:
-    """The digest in one line, such as "3 new, 2 changed, 1 gone"."""
+    """Return the digest in one line, such as "3 new, 2 changed, 1 gone"."""
     parts = [words.counts[kind].format(n=summary.counts[kind]) for kind in ORDER if summary.counts.get(kind)]
     if summary.files:
         parts.append(words.files.format(n=len(summary.files)))
@@ -61,7 +68,11 @@ def summary_line(summary: DigestSummary, words: Wording) -> str:
 
 
 def subject_of(template: str | None, name: str, titles: Sequence[str], line: str, words: Wording, *, date: str) -> str:
-    """The subject: the summary line with the first titles, in the user's template if there is one."""
+    """Return the subject of a mail: the summary line, followed by the first titles.
+
+    template: the user's template of the subject, in which this text replaces {summary}; None uses the generated subject. line: the
+    summary line. titles: titles of the first items.
+    """
     summary = line + (words.colon + words.comma.join(titles) if titles else "")
     if template is None:
         return f"[{name}] {summary}"
@@ -70,7 +81,10 @@ def subject_of(template: str | None, name: str, titles: Sequence[str], line: str
 
 
 def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
-    """From the first start to the last end of the runs, in the digest's time zone; "" without runs."""
+    """Return when the first run started and the last run ended, as text; "" without runs.
+
+    zone: time zone of the digest.
+    """
     if summary.start is None or summary.end is None:
         return ""
     start, end = summary.start.astimezone(zone), summary.end.astimezone(zone)
@@ -81,7 +95,10 @@ def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
 
 
 def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemView]], words: Wording, table: str) -> list[Section]:
-    """A section for each kind with changes. table: name of the attached table that has all changes, "" without one."""
+    """Return a section for each kind of change that occurred.
+
+    table: name of the attached table with all changes, or "" if no table is attached.
+    """
     found = []
     for kind in ORDER:
         count = summary.counts.get(kind, 0)
@@ -93,7 +110,10 @@ def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemVie
 
 
 def problems(summary: DigestSummary, words: Wording, notice: str) -> list[ProblemView]:
-    """The problems of the spiders and their rejected items. notice: shown first, a problem of the digest itself."""
+    """Return the problems of the spiders, followed by their rejected items.
+
+    notice: a problem of the digest itself, which is shown first; "" for none.
+    """
     views = [ProblemView("", notice)] if notice else []
     views += [_problem(problem, words) for problem in summary.problems]
     views += [_rejected(items, words) for items in summary.rejected]
@@ -127,7 +147,7 @@ def _with_reason(what: str, reason: str) -> str:
 
 
 def downloads(summary: DigestSummary, packed: Packed, words: Wording, most: int) -> list[FileView]:
-    """The first `most` downloaded files, and the number of the rest."""
+    """Return the first `most` downloaded files, and an entry with the number of the other files."""
     views = [FileView(clean_line(file.name, 120), _detail(file, packed, words)) for file in summary.files[:most]]
     left = len(summary.files) - len(views)
     return [*views, FileView(words.more.format(n=left), "")] if left else views
@@ -144,7 +164,7 @@ def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
 
 
 def attachments(packed: Packed, words: Wording) -> list[FileView]:
-    """The attached tables and pages, then those that are too large."""
+    """Return the attached tables and pages, followed by the files that were too large to attach."""
     views = [FileView(found.name, size_for_people(found.size_bytes)) for found in (*packed.tables, *packed.pages)]
     views += [FileView(left.name, _joined([size_for_people(left.size_bytes), words.not_attached,
                                            words.kept_at.format(key=left.key) if left.key else ""]))

@@ -1,4 +1,4 @@
-"""The difference of a field: as a whole, word by word, or place by place in long texts."""
+"""Show how a field changed: as a whole, word by word, or at several places in a long text."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ _CONTEXT = 40
 SHORT = 24
 LIMIT = 280
 MAX_COMPARED = 200_000
-"""Characters. Of a longer text only the beginning is compared."""
+"""Maximum number of characters that are compared. The rest of a longer text is ignored."""
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
 _MAX_SPANS = 24
-"""A place with more spans is shown as a whole, which is easier to read and shorter."""
+"""A place with more spans is shown as a whole (old → new), which is shorter and easier to read."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a changed text. kind: same, old (only before) or new (only after)."""
+    """A piece of a changed text.
+
+    kind: "same" for text in both versions, "old" for text only before the change, "new" for text only after the change.
+    """
 
     kind: Literal["same", "old", "new"]
     text: str
@@ -41,21 +44,23 @@ class Place:
 
     @property
     def whole(self) -> bool:
-        """Old → new as a whole, not word by word."""
+        """Whether the place is shown as a whole (old → new), not word by word."""
         return all(span.kind != "same" for span in self.spans)
 
     @property
     def parted(self) -> list[tuple[Span, bool]]:
-        """Each span, and whether a space goes before it. Without it two words would read as one, and spam filters treat a tag
-        inside a word as hidden text."""
+        """Each span, and whether a space must precede the span.
+
+        Without the space, two words would read as one, and spam filters treat a tag inside a word as hidden text.
+        """
         ends = ["", *(span.text for span in self.spans)]
         return [(span, end[-1:].isalnum() and span.text[:1].isalnum()) for span, end in zip(self.spans, ends, strict=False)]
 
 
 def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> tuple[list[Place], int]:
-    """Where two texts differ: the first `most` places, and the number of the rest.
+    """Return the first `most` places where two texts differ, and the number of further places.
 
-    Texts of several lines are compared line by line. Texts that differ only in white space have no place. limit: characters of
+    Texts of several lines are compared line by line. Differences in white space are ignored. limit: maximum number of characters of
     each side of a place.
     """
     if before.strip() and after.strip() and ("\n" in before or "\n" in after):
@@ -76,7 +81,10 @@ def _lines(text: str) -> list[str]:
 
 
 def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
-    """The lines that changed, before and after; None where a line was added or removed."""
+    """Yield each changed line before and after the change.
+
+    The line before is None for an added line; the line after is None for a removed line.
+    """
     for op, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if op == "equal":
             continue
@@ -100,9 +108,9 @@ def _beginning(line: str, limit: int) -> str:
 
 
 def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
-    """The difference of two texts, each cut to about `limit` characters around the first difference.
+    """Return the differences of two texts, each cut to about `limit` characters around the first one.
 
-    Short or dissimilar texts give one old and one new span, texts that differ only in white space give none.
+    Texts that are short or have little in common give one old and one new span. Texts that differ only in white space give no span.
     """
     before, after = _window(before, after, limit)
     if before == after:
@@ -118,13 +126,16 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
 
 
 def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
-    """The number of pairs of equal tokens, which is the cost of one step of the matcher. Prose has few."""
+    """Return the number of pairs of equal tokens, which determines how long one step of the matcher takes.
+
+    In ordinary prose this number is small.
+    """
     counts = Counter(new)
     return sum(counts[token] for token in old)
 
 
 def _window(before: str, after: str, limit: int) -> tuple[str, str]:
-    """Both texts on one line, from shortly before the first difference."""
+    """Return both texts on one line each, beginning shortly before the first difference."""
     before, after = clean_line(before[:MAX_COMPARED]), clean_line(after[:MAX_COMPARED])
     differs_at = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
                   min(len(before), len(after)))

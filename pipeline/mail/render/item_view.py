@@ -1,4 +1,4 @@
-"""One item for the templates: title, link, fields of a new item, changed places of a changed one."""
+"""Prepare one item for the templates: title, link, and its fields or the places where it changed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, Ch
 
 @dataclass(frozen=True)
 class Detail:
-    """How much a mail shows. items: changes of each kind; places: of each changed field; length: characters of each side of
-    a place."""
+    """How much of the changes a mail shows.
+
+    items: maximum number of changes of each kind. places: maximum number of places of each changed field. length: maximum number of
+    characters of each side of a place.
+    """
 
     items: int
     places: int = _MAX_PLACES
@@ -37,10 +40,10 @@ class Detail:
 
 @dataclass(frozen=True)
 class FieldView:
-    """One field: its value as text, or for a changed field the places where it differs.
+    """One field of an item: its value as text; or for a changed field, the places where it differs.
 
-    html, lines: the value of a field of type "html", as safe HTML and as lines of text. more: says how many places are left
-    out, "" for none.
+    html, lines: the value of a field of type "html", as safe HTML and as lines of text. more: text that says how many places are
+    not shown, otherwise "".
     """
 
     name: str
@@ -54,7 +57,10 @@ class FieldView:
 
 @dataclass(frozen=True)
 class ItemView:
-    """One item. spider: "" where the digest has only one. compact: all fields are shown on one line."""
+    """One item of a mail.
+
+    spider: the spider's name, or "" if the digest has only one spider. compact: whether all fields are shown on one line.
+    """
 
     title: str
     link: str
@@ -66,10 +72,10 @@ class ItemView:
 
 @dataclass(frozen=True)
 class ItemViewer:
-    """Makes an `ItemView` of a change.
+    """Makes an `ItemView` from a change.
 
-    html_fields: by spider, the names of fields that contain HTML. show_spider: the digest has several spiders. compact_kinds:
-    the kinds of which there are so many changes that each item is compact.
+    html_fields: by spider, the names of the fields that contain HTML. show_spider: whether to show the name of the spider, because
+    the digest has several. compact_kinds: kinds with so many changes that each item is shown on one line.
     """
 
     words: Wording
@@ -91,12 +97,15 @@ class ItemViewer:
                          for name, value in _data(change).items()}, change.key)
 
     def _text(self, change: Change, name: str, value: Any) -> str:
-        """A value as text. HTML becomes the text that it shows."""
+        """Return a value as text. HTML becomes the text that a browser would show."""
         text = "\n".join(value) if self._is_html(change, name) and _is_texts(value) else field_text(value)
         return plain(text) if self._is_html(change, name) else text
 
     def _texts(self, change: Change, name: str) -> tuple[str, str]:
-        """A field before and after, with the currency where two prices have the same text in different currencies."""
+        """Return the text of a field before and after the change.
+
+        The currencies are added if two prices have the same text but different currencies.
+        """
         before, after = (self._text(change, name, data.get(name)) for data in (change.before, change.after))
         old, new = currency_of(change.before.get(name)), currency_of(change.after.get(name))
         return (before, after) if before != after or old == new else (f"{before} ({old})", f"{after} ({new})")
@@ -113,7 +122,7 @@ class ItemViewer:
         return views
 
     def _plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
-        """The fields with a text, without those that only repeat title or link."""
+        """Return the fields that have a text, without those that only repeat the title or the link."""
         views = []
         for name, value in _data(change).items():
             whole = self._text(change, name, value)
@@ -128,7 +137,10 @@ class ItemViewer:
 
 
 def title_of(data: Mapping[str, Any], key: str) -> str:
-    """The title of an item: its field title, name, headline or subject, else its first text, else its key."""
+    """Return the title of an item.
+
+    The title is the field title, name, headline or subject; otherwise the first text among the fields; otherwise the key.
+    """
     by_name = {name.casefold(): value for name, value in data.items()}
     for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
         if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://")):
@@ -137,20 +149,23 @@ def title_of(data: Mapping[str, Any], key: str) -> str:
 
 
 def link_of(data: Mapping[str, Any], key: str) -> str:
-    """The link of an item: its field url, link or href, else the first field that is a URL, else its key if that is one."""
+    """Return the link of an item, or "" if it has none.
+
+    The link is the field url, link or href; otherwise the first field that is a URL; otherwise the key if it is a URL.
+    """
     by_name = {name.casefold(): value for name, value in data.items()}
     candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [key]
     return next((link for link in map(safe_link, candidates) if link), "")
 
 
 def _lines(text: str) -> list[str]:
-    """The first lines of a text."""
+    """Return the first `_MAX_LINES` lines of a text."""
     found = [clean_line(line, 300) for line in text.split("\n")]
     return found if len(found) <= _MAX_LINES else [*found[:_MAX_LINES], "…"]
 
 
 def _data(change: Change) -> dict[str, Any]:
-    """The fields of an item: of a gone item those before, else those after."""
+    """Return the fields of an item after the change; of a gone item, the fields before the change."""
     return change.before if change.kind is ChangeKind.GONE else change.after
 
 

@@ -1,6 +1,6 @@
-"""Render a digest or an alert as subject, text and HTML that stays under `HTML_LIMIT`.
+"""Render a digest or an alert as subject, text and HTML of less than `HTML_LIMIT` bytes.
 
-Templates run in a sandbox with autoescaping. Scraped text is data for them, never a template.
+Templates run in a sandbox with autoescaping. Scraped text is passed to the templates as data and is never used as a template.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipeline.settings import Language
 from pipeline.text import clean_line, clean_text, size_for_people
 
 HTML_LIMIT = 100_000
-"""Bytes. Gmail clips a mail above 102 kB."""
+"""Limit for the HTML of a mail in bytes. Gmail clips mails above 102 kB."""
 KEEP = 60
-"""The maximum of changes of one kind that a mail shows."""
+"""The maximum number of changes of one kind that a mail shows."""
 COMPACT_FROM = 12
-"""With more changes of one kind than this, each item has its fields on one line."""
+"""If there are more changes of one kind than this, each item has all its fields on one line."""
 DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4), Detail(4, places=4, length=120), Detail(1),
            Detail(1, places=3, length=120), Detail(0))
-"""From what fits into most mails down to counts only. The first that stays under HTML_LIMIT is sent."""
+"""Amounts of detail, down to counts only. A digest is sent with the first amount whose HTML stays below HTML_LIMIT."""
 COUNTS_ONLY = (Detail(0),)
 
 
@@ -44,9 +44,10 @@ COUNTS_ONLY = (Detail(0),)
 class RenderOptions:
     """How to render a digest.
 
-    subject: the user's template of the subject, with {name}, {date} and {summary}. templates: a folder whose digest.html or
-    digest.txt replace ours. charts: by id of a change. html_fields: by spider, the names of fields that contain HTML. details:
-    to try in this order. notice: shown first among the problems.
+    subject: the user's template of the subject, with {name}, {date} and {summary}; None for the generated subject. templates:
+    folder whose digest.html and digest.txt replace the built-in templates; None for the built-in templates. charts: the charts by
+    id of the change. html_fields: by spider, the names of the fields that contain HTML. details: amounts of detail to try, in this
+    order. notice: text that is shown first among the problems.
     """
 
     name: str
@@ -63,7 +64,10 @@ class RenderOptions:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The content of a mail. shows_items: False if there are changes and only their counts are shown."""
+    """The content of a mail.
+
+    shows_items: False if there are changes, but the mail shows only their numbers.
+    """
 
     subject: str
     text: str
@@ -73,7 +77,10 @@ class Rendered:
 
 
 def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Rendered:
-    """Render a digest with the most detail that stays under `HTML_LIMIT`. Raises UsageError when a user's template fails."""
+    """Render a digest with as much detail as `HTML_LIMIT` allows.
+
+    Raises UsageError if a user's template fails or is too long.
+    """
     words = WORDINGS[options.language]
     environment = _environment(options.templates)
     inliner = _inliner()
@@ -107,7 +114,10 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
 
 def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKind, Sequence[ItemView]], options: RenderOptions,
                  words: Wording, *, max_files: int) -> dict[str, Any]:
-    """The variables of the templates digest.html and digest.txt. Users' templates rely on these names."""
+    """Return the variables of the templates digest.html and digest.txt.
+
+    Users' own templates depend on these names.
+    """
     return {
         "lang": words.lang, "words": words, "name": options.name, "summary": digest_view.summary_line(summary, words),
         "period": digest_view.period(summary, words, options.zone),
@@ -120,7 +130,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
 
 def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number: int, total: int,
                 language: Language) -> Rendered:
-    """A further mail of a digest, which only carries attachments that the first mail had no room for."""
+    """Render a further mail of a digest, with attachments for which the first mail had no room."""
     words = WORDINGS[language]
     lines = [words.part.format(n=number, total=total), ""]
     lines += [f"* {file.name} ({size_for_people(file.size_bytes)})" for file in attachments]
@@ -129,7 +139,7 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
 
 def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str,
                  words: AlertWording) -> Rendered:
-    """An alert about problems that started and ended, each with title, facts and log."""
+    """Render an alert about problems that started and problems that ended."""
     environment = _environment(None)
     view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "words": words}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
@@ -137,7 +147,10 @@ def render_alert(summary: str, started: Sequence[object], ended: Sequence[object
 
 
 def numbered(subject: str, number: int, total: int) -> str:
-    """The subject with `(number/total)`, shortened so that this is not cut off; unchanged for a single mail."""
+    """Return the subject with "(number/total)" at the end; unchanged if there is only one mail.
+
+    A long subject is shortened first, so that this suffix is not cut off.
+    """
     return subject if total == 1 else f"{clean_line(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
 
 

@@ -1,4 +1,4 @@
-"""Sanitize scraped HTML for a mail: keep text, lists, tables and links; remove what loads or runs."""
+"""Sanitize scraped HTML for a mail: keep text, lists, tables and links; remove pictures and scripts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.text import clean_line, clean_text
 from pipeline.urls import joined
 
 MAX_SOURCE = 64_000
-"""Characters. The rest of a longer field is ignored."""
+"""Maximum number of characters of a field that are used. The rest of a longer field is ignored."""
 TEXT_LIMIT = 1200
 _MARKUP_LIMIT = 4000
-# No del and ins, which are how a mail shows changes; no headings above its own; no pictures, which would be loaded.
+# Not allowed: del and ins, with which a mail marks changes; img, which would be loaded. Headings become bold paragraphs.
 _TAGS = {"a", "b", "blockquote", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6",
          "i", "li", "ol", "p", "pre", "s", "small", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead",
          "tr", "u", "ul"}
@@ -29,9 +29,9 @@ _CELL = re.compile(r"</t[dh]><t[dh]>")
 
 
 def sanitised(source: str, *, base: str = "", limit: int = TEXT_LIMIT) -> Markup:
-    """`source` as a safe HTML fragment with at most `limit` characters of text.
+    """Return `source` as a safe HTML fragment with at most `limit` characters of text.
 
-    base: the URL that relative links refer to. Without it they are left out.
+    base: URL to which relative links refer; "" removes relative links.
     """
     cleaned = _HEADING.sub(lambda found: "</b></p>" if found[1] else "<p><b>", _cleaned(source, base))
     cut = "".join(_cut(cleaned, limit))
@@ -39,7 +39,7 @@ def sanitised(source: str, *, base: str = "", limit: int = TEXT_LIMIT) -> Markup
 
 
 def plain(source: str) -> str:
-    """The visible text of `source`, one line for each block."""
+    """Return the visible text of `source`, one line for each block."""
     text = _CELL.sub(" · ", _BREAK.sub("\n", re.sub(r">\s+<", "><", _cleaned(source, ""))))
     text = html.unescape(_TOKEN.sub(lambda token: "" if token[0].startswith("<") else token[0], text))
     return "\n".join(line for line in map(clean_line, text.split("\n")) if line)
@@ -56,7 +56,10 @@ def _cleaned(source: str, base: str) -> str:
 
 
 def _cut(cleaned: str, limit: int) -> Iterator[str]:
-    """The tokens that fit. Cleaning again closes the tags that stay open."""
+    """Yield the tokens of `cleaned` that fit into `limit` characters of text.
+
+    Tags may remain open; cleaning the result again closes them.
+    """
     markup = text = 0
     for match in _TOKEN.finditer(cleaned):
         token = match[0]

@@ -11,7 +11,7 @@ from pipeline.store.mail.alerts import AlertKind
 
 @dataclass(frozen=True)
 class Wording:
-    """Words of one language. Templates of str.format where they hold a {name}."""
+    """The fixed words of digests in one language. Texts with a {name} are templates for str.format."""
 
     lang: str
     counts: dict[ChangeKind, str]
@@ -123,7 +123,7 @@ WORDINGS: dict[Language, Wording] = {"en": ENGLISH, "zh": CHINESE}
 
 @dataclass(frozen=True)
 class AlertWording:
-    """Words of an alert in one language."""
+    """The fixed words of alerts in one language. Texts with a {name} are templates for str.format."""
 
     lang: str
     alert: str

@@ -1,6 +1,6 @@
-"""Mail transports: an SMTP server, a sendmail-compatible program, or a Maildir where neither is set.
+"""Mail transports: an SMTP server, a sendmail-compatible program, or by default a Maildir.
 
-A new transport is one file here and one line in `pipeline.registry.MAIL_TRANSPORTS`.
+To add a transport, add a module to this package and an entry to `pipeline.registry.MAIL_TRANSPORTS`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ __all__ = ["Transport", "open_transport"]
 
 
 def open_transport(settings: Settings, data_dir: Path, *, dialogue: TextIO | None = None) -> MaskedTransport:
-    """Return the transport that [mail] chooses, not connected yet. Secrets of the settings are masked in what it reports.
+    """Return the transport that [mail] selects, not connected yet.
 
-    dialogue: receives the dialogue with the server, secrets masked.
+    The secrets of the settings are masked in the transport's results and errors. dialogue: stream to which the dialogue with the
+    server is written, with secrets masked.
     """
     opener: TransportOpener = load(MAIL_TRANSPORTS[settings.mail.transport].opener)
     return MaskedTransport(opener(settings, data_dir, dialogue=dialogue), lambda: Mask.of(settings))

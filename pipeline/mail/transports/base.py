@@ -10,17 +10,20 @@ from pipeline.model import Message, RecipientResult
 from pipeline.settings import Settings
 
 ADDRESS = re.compile(r"[^\s<>\"(),:;\\\[\]\x00-\x1f\x7f@]{1,64}@[^\s<>\"(),;\\\x00-\x1f\x7f@]{1,255}")
-"""An address that can be passed on safely: no white space, brackets, quotes or control characters."""
+"""An address that can be passed to a server or a program safely: no white space, brackets, quotes or control characters."""
 
 
 class Transport(Protocol):
-    """Delivers rendered messages. One thread at a time calls it; only `abort` may come from another thread."""
+    """Delivers rendered messages.
+
+    Only one thread at a time may call the methods, except `abort`, which may be called from another thread.
+    """
 
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
         """Deliver `file` to message.recipients; return one result for each recipient.
 
-        Raises MailError when no recipient was asked, or when the outcome is unknown; MailError.retry says whether
-        another attempt can help.
+        Raises MailError if the server was not asked about any recipient, or if the outcome is unknown. MailError.retry says whether
+        another attempt can succeed.
         """
         ...
 
@@ -29,22 +32,26 @@ class Transport(Protocol):
         ...
 
     def abort(self) -> None:
-        """Make a delivery in progress fail at once. Called from another thread."""
+        """Make the delivery in progress fail at once. May be called from another thread."""
         ...
 
     def close(self) -> None:
-        """Close what is open. The next `deliver` opens it again."""
+        """Close any open connection. The next `deliver` opens a new connection."""
         ...
 
     def receipt(self, address: str) -> str:
-        """Say in a few words that the transport accepted a message for `address`, for `pipeline mail test`."""
+        """Return a short text which says that the transport accepted a message for `address`.
+
+        `pipeline mail test` prints this text.
+        """
         ...
 
 
 class TransportOpener(Protocol):
-    """What a transport registers in `pipeline.registry`: builds it from the settings, without connecting yet.
+    """A function that builds a transport from the settings, without connecting yet.
 
-    data_dir: where the transport may keep files. dialogue: receives the dialogue with the server, secrets masked.
+    `pipeline.registry` lists these functions. data_dir: folder in which the transport may keep files. dialogue: stream to which the
+    dialogue with the server is written, with secrets masked.
     """
 
     def __call__(self, settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> Transport: ...

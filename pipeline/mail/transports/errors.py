@@ -1,4 +1,4 @@
-"""Errors of an SMTP session in words: what happened, and how to fix it."""
+"""Describe errors of an SMTP session: what happened, and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from pipeline.text import clean_line
 
 
 def reply_line(code: int, text: bytes | str) -> str:
-    """A server's reply as one line: `550 no such user`."""
+    """Return a server's reply as one line, such as `550 no such user`."""
     words = reply_text(text)
     return f"{code} {words}".strip() if code > 0 else words
 
 
 def reply_text(text: bytes | str) -> str:
-    """The text of a server's reply on one line of at most 300 characters."""
+    """Return the text of a server's reply on one line of at most 300 characters."""
     return clean_line(text.decode("utf-8", "replace") if isinstance(text, bytes) else text, 300)
 
 
 def reason(error: BaseException) -> str:
-    """What the operating system or TLS reports, without errno and file names."""
+    """Return the error text of the operating system or of TLS, without errno and file names."""
     return clean_line(getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error), 200)
 
 
 def explain(error: OSError | ValueError, *, doing: str, user: str | None, timeout_s: float) -> tuple[str, str]:
-    """What happened, and the fix ("" where only waiting helps). doing: the step that failed, such as "connecting"."""
+    """Return what happened and how to fix it. The fix is "" if one can only wait.
+
+    doing: the step that failed, such as "connecting". user: user name at the mail server. timeout_s: limit that a TimeoutError
+    exceeded.
+    """
     what, fix = f"{reason(error)} while {doing}", ""
     match error:
         case smtplib.SMTPException():

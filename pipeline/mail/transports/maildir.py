@@ -1,7 +1,7 @@
-"""A Maildir on this machine: the transport where no mail server is set.
+"""Deliver messages to a local Maildir. This is the transport if no mail server is configured.
 
-Delivery follows https://cr.yp.to/proto/maildir.html: the file is written under tmp/, synced, then moved to new/. Its name
-is derived from the Message-ID, so the same message delivered again is the same file.
+Delivery follows https://cr.yp.to/proto/maildir.html: the file is written to tmp/, synced to disk, then moved to new/. The file name
+is derived from the Message-ID, so a message that is delivered twice is stored once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pipeline.settings import Settings
 
 
 def open_maildir(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> MaildirTransport:
-    """The Maildir that [mail] maildir names, in data_dir."""
+    """Return the transport for the Maildir that [mail] maildir names in data_dir."""
     return MaildirTransport(data_dir / settings.mail.maildir)
 
 
 class MaildirTransport:
-    """Delivers into `folder`, which is created if missing. Every recipient is accepted."""
+    """Delivers messages to a Maildir, which is created if it is missing. Accepts every recipient."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,10 +62,10 @@ class MaildirTransport:
         sync_folder(target.parent)
 
     def abort(self) -> None:
-        """Do nothing: writing a file ends soon."""
+        """Do nothing, because writing a file does not take long."""
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Do nothing, because no file stays open."""
 
     def receipt(self, address: str) -> str:
         return f"delivered to {address}, in the Maildir {self._folder}"

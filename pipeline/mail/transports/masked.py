@@ -13,9 +13,9 @@ from pipeline.model import Message, RecipientResult
 
 
 class MaskedTransport:
-    """Wraps a transport and masks secrets in what it reports.
+    """Wraps a transport and masks secrets in its results, receipts and errors.
 
-    mask: makes the mask for one text; a secret in a file may have changed since the last one.
+    mask: returns the function that masks a text. It is called each time, because a secret in a file may have changed.
     """
 
     def __init__(self, inner: Transport, mask: Callable[[], Callable[[str], str]]) -> None:

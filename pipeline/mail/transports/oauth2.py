@@ -1,7 +1,8 @@
-"""OAuth2 for mail: access tokens from a refresh token, and the login in a browser that obtains it.
+"""OAuth2 for mail: get an access token for each login; obtain the refresh token once, in a browser.
 
-Access tokens: RFC 6749, section 6. The token server is asked at each login; nothing is cached, so nothing is stale. Login:
-the authorization code grant with PKCE (RFC 7636) and a redirect to the loopback interface (RFC 8252, section 7.3).
+Access tokens are requested with the refresh token (RFC 6749, section 6) at each login and never cached, so none is outdated. The
+refresh token is obtained by the authorization code grant with PKCE (RFC 7636), with a redirect to the loopback interface (RFC 8252,
+section 7.3).
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _WRONG_STATE = b"<!DOCTYPE html><title>pipeline</title><p>This request does not 
 
 @dataclass(frozen=True)
 class TokenServer:
-    """The token endpoint of a provider. client_secret: read for each request; None for a client without one."""
+    """The token endpoint of a provider.
+
+    client_secret: returns the client secret and is called for each request; None for a client without a secret.
+    """
 
     url: str
     client_id: str
@@ -45,7 +49,10 @@ class TokenServer:
     timeout_s: float = TIMEOUT_S
 
     def ask(self, grant: Mapping[str, str]) -> dict[str, Any]:
-        """The response to one grant. Raises MailError, whose text contains neither secrets nor tokens."""
+        """Send a grant to the token endpoint and return the response.
+
+        Raises MailError, whose text contains neither secrets nor tokens.
+        """
         secret = self.client_secret() if self.client_secret is not None else None
         form = {**grant, "client_id": self.client_id} | ({"client_secret": secret} if secret is not None else {})
         try:
@@ -73,7 +80,10 @@ def _token_server(table: OAuth2Table) -> TokenServer:
 
 
 def access_token(table: OAuth2Table) -> str:
-    """A fresh access token. A new refresh token in the response replaces the old one. Raises MailError, UsageError."""
+    """Request a new access token and return it. Raises MailError, UsageError.
+
+    If the response contains a new refresh token, it replaces the stored refresh token.
+    """
     try:
         refresh_token = table.refresh_token.reveal()
     except UsageError as error:
@@ -87,7 +97,10 @@ def access_token(table: OAuth2Table) -> str:
 
 
 def save_refresh_token(secret: Secret, token: str) -> Path:
-    """Write a refresh token to the file that the settings name, mode 0600. Raises UsageError, MailError."""
+    """Write a refresh token to the file that `secret` names, with mode 0600; return the path.
+
+    Raises UsageError if the secret is not a file of its own, MailError if the file cannot be written.
+    """
     if not secret.can_be_replaced:
         raise UsageError("a refresh token can only be saved in a file of its own", where="settings.toml: mail.oauth2.refresh_token",
                          fix="set refresh_token = { file = \"mail-token\" }")
@@ -107,8 +120,8 @@ def _is_token(found: object) -> bool:
 def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CONSENT_TIMEOUT_S) -> Path:
     """Ask the account's owner for consent in a browser, save the refresh token and return its path.
 
-    say: shows a line to the person. Raises UsageError without [mail.oauth2], MailError when nobody consents in time or the
-    token server gives no token.
+    say: prints a line for the user. Raises UsageError without [mail.oauth2], MailError if nobody consents in time or the token
+    server returns no token.
     """
     table = mail.oauth2
     if table is None:
@@ -135,7 +148,7 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
 
 
 class _CodeReceiver(HTTPServer):
-    """Listens on the loopback interface for the redirect that carries the authorization code."""
+    """HTTP server on the loopback interface that receives the redirect with the authorization code."""
 
     def __init__(self, state: str) -> None:
         super().__init__(("127.0.0.1", 0), _CodeHandler)
@@ -156,7 +169,7 @@ class _CodeReceiver(HTTPServer):
         return self.query["code"]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a browser that closed its connection: the next request may carry the code."""
+        """Ignore an error of a connection, because a later request may carry the authorization code."""
 
 
 class _CodeHandler(BaseHTTPRequestHandler):
@@ -174,4 +187,4 @@ class _CodeHandler(BaseHTTPRequestHandler):
         self.wfile.write(_DONE if matches else _WRONG_STATE)
 
     def log_message(self, *arguments: Any) -> None:
-        """Log nothing: the URL contains the code."""
+        """Log nothing, because the URL contains the authorization code."""

@@ -1,6 +1,6 @@
-"""Mail through a sendmail-compatible program; OAuth2 tokens from a program.
+"""Deliver mail through a sendmail-compatible program, and get OAuth2 tokens from a program.
 
-Programs run without a shell, in their own process group, with a time limit and a limit on the output that is read.
+The programs run without a shell and in their own process group. Their run time is limited, and so is the output that is read.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ _OUTPUT_BYTES = 4000
 _TOKEN_BYTES = 16_384
 TOKEN_TIMEOUT_S = 30.0
 DELIVERY_TIMEOUT_S = 600.0
-# sysexits(3): failures that do not pass by waiting. 64 (usage) and 78 (configuration) pass once a person corrects them.
+# Exit codes of sysexits(3) after which a retry cannot succeed. 64 (usage) and 78 (configuration) are retried: a person can correct them.
 _REFUSALS = {65: "the message has a wrong format", 67: "no such user", 68: "no such host", 77: "not permitted"}
 
 
 def open_sendmail(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SendmailTransport:
-    """The program that [mail] command names."""
+    """Return the transport for the program that [mail] command names."""
     assert settings.mail.command is not None
     return SendmailTransport(settings.mail.command)
 
 
 class SendmailTransport:
-    """Runs `command` for each message, with `-i -f SENDER -- RECIPIENT…` after the command's own options."""
+    """Runs `command` for each message.
+
+    The arguments `-i -f SENDER -- RECIPIENT…` follow the command's own options.
+    """
 
     def __init__(self, command: Sequence[str], *, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
         self._command = tuple(command)
@@ -68,7 +71,7 @@ class SendmailTransport:
 
     def _run(self, arguments: Sequence[str], file: Path, output: IO[bytes]) -> int:
         """Run the program with the message as its standard input; return its exit code."""
-        with tempfile.TemporaryFile() as message:  # a file and no pipe: a program that does not read must not block us
+        with tempfile.TemporaryFile() as message:  # a file, because a program that does not read from a pipe would block this process
             try:
                 with file.open("rb") as source:
                     for line in source:  # sendmail expects lines that end with LF
@@ -100,14 +103,17 @@ class SendmailTransport:
             _kill(process)
 
     def close(self) -> None:
-        """Do nothing: no program keeps running."""
+        """Do nothing, because no program keeps running."""
 
     def receipt(self, address: str) -> str:
         return f"taken by {self._command[0]} for {address}"
 
 
 def token_from_command(command: Sequence[str], *, timeout_s: float = TOKEN_TIMEOUT_S) -> str:
-    """The access token that a command prints on its first line. Raises MailError, which never shows the output."""
+    """Return the access token that a command prints on its first line.
+
+    Raises MailError, whose text never contains the command's output.
+    """
     name = Path(command[0]).name
     with tempfile.TemporaryFile() as printed:
         process = _start(command, name, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.DEVNULL)

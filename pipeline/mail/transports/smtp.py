@@ -1,7 +1,7 @@
-"""SMTP through a yagmail connection: verified TLS, many messages per connection, streamed bodies.
+"""Deliver mail by SMTP: verified TLS, many messages per connection, streamed bodies.
 
-yagmail connects and logs in. The transaction (RFC 5321, section 3.3) is done here, because the reply for each recipient,
-and the step at which the connection broke, decide whether a message is sent again.
+yagmail connects and logs in. This module implements the mail transaction (RFC 5321, section 3.3) itself, because the reply for each
+recipient, and the step at which the connection broke, decide whether a message is sent again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.settings import MAIL_PROVIDERS, MailTable, Settings
 from pipeline.text import clean_line, size_for_people
 
 FINAL_REPLY_S = 600.0
-"""RFC 5321, 4.5.3.2.6: a client that waits less for the reply to the final dot sends messages twice."""
+"""How long to wait for the reply to the final dot, in seconds. A client that waits less sends messages twice (RFC 5321, 4.5.3.2.6)."""
 _CHUNK = 1 << 16
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _MASK = "********"
@@ -35,7 +35,7 @@ _PORT_OF_SECURITY = {"tls": 465, "starttls": 587, "none": 25}
 
 
 def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SmtpTransport:
-    """The SMTP server of [mail]."""
+    """Return the transport for the SMTP server of [mail]."""
     mail = settings.mail
     host, port, security = server_of(mail)
     return SmtpTransport(host, port, security=security, credentials=_credentials(mail), timeout_s=mail.timeout,
@@ -43,9 +43,9 @@ def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) ->
 
 
 def server_of(mail: MailTable) -> tuple[str, int, str]:
-    """Host, port and security ("tls", "starttls", "none"). What is not set follows from the provider or the port.
+    """Return host, port and security ("tls", "starttls" or "none") of the mail server.
 
-    Security is "none" only if the settings say so.
+    Values that are not set follow from the provider or from the port. Security is "none" only if the settings say so.
     """
     if mail.provider is not None:
         host, port, security = MAIL_PROVIDERS[mail.provider]
@@ -56,7 +56,10 @@ def server_of(mail: MailTable) -> tuple[str, int, str]:
 
 @dataclass(frozen=True)
 class SmtpCredentials:
-    """User name with a password or an OAuth2 access token. Both are read at each login: a change needs no restart."""
+    """User name with a password or an OAuth2 access token.
+
+    password, token: functions that are called at each login, so that a changed secret needs no restart.
+    """
 
     user: str | None = None
     password: Callable[[], str] | None = None
@@ -75,11 +78,11 @@ def _credentials(mail: MailTable) -> SmtpCredentials:
 
 
 class SmtpTransport:
-    """Delivers to one SMTP server. Connects on the first message and keeps the connection.
+    """Delivers messages to one SMTP server. Connects for the first message and keeps the connection.
 
-    security: "tls", "starttls" or "none". ca_file: PEM file, trusted in addition to the system's certificates.
-    timeout_s: limit of connecting and of each reply. dialogue: receives the dialogue, secrets masked. final_reply_s: limit of
-    the reply to the whole message, if longer than timeout_s.
+    security: "tls", "starttls" or "none". ca_file: PEM file with certificates to trust besides those of the system. timeout_s:
+    limit for connecting and for each reply. dialogue: stream to which the dialogue is written, with secrets masked. final_reply_s:
+    limit for the reply to the whole message, if longer than timeout_s.
     """
 
     def __init__(self, host: str, port: int, *, security: str, credentials: SmtpCredentials = SmtpCredentials(),
@@ -133,7 +136,10 @@ class SmtpTransport:
         return results
 
     def _data(self, smtp: smtplib.SMTP, file: Path) -> tuple[int, bytes]:
-        """Send the body and return the server's reply. If the reply is lost, the server may have the message or not."""
+        """Send the body and return the server's reply.
+
+        Raises MailError if the reply is lost; the server may or may not have accepted the message then.
+        """
         code, text = smtp.docmd("DATA")
         if code != 354:
             self._check_alive(code, text)
@@ -161,13 +167,16 @@ class SmtpTransport:
         return code, text
 
     def _check_alive(self, code: int, text: bytes) -> None:
-        """Raise MailError on 421 (the server closes the connection; RFC 5321, 4.2.2) and on -1 (the reply is not SMTP)."""
+        """Raise MailError on code 421 and on code -1.
+
+        With 421, the server closes the connection (RFC 5321, 4.2.2). smtplib returns -1 for a reply that is not SMTP.
+        """
         if code in (421, -1):
             self._disconnect()
             raise self._error(f"the server ended the session: {reply_line(code, text)}", "the message is tried again later")
 
     def _connection(self) -> smtplib.SMTP:
-        """The open connection after RSET, or a new one."""
+        """Return the open connection after a RSET command, or a new connection."""
         if self._smtp is not None:
             try:
                 if self._smtp.rset()[0] == 250:
@@ -204,7 +213,7 @@ class SmtpTransport:
             return smtp
 
     def _yagmail_client(self) -> Any:
-        """A yagmail client that connects and logs in when asked to."""
+        """Return a yagmail client that has not connected yet."""
         from yagmail import SMTP as YagmailClient  # noqa: PLC0415,N811  it takes 100 ms, and only senders need it
 
         dialogue = self._dialogue
@@ -230,7 +239,10 @@ class SmtpTransport:
         return client
 
     def _authenticate_xoauth2(self, smtp: smtplib.SMTP, token: str) -> None:
-        """AUTH XOAUTH2, as Gmail and Outlook define it. The server sends an error as JSON and expects an empty response."""
+        """Log in with AUTH XOAUTH2, as Gmail and Outlook define it.
+
+        The server sends an error as JSON and then expects an empty response.
+        """
         smtp.ehlo_or_helo_if_needed()
         if "XOAUTH2" not in smtp.esmtp_features.get("auth", "").upper().split():
             raise self._error("the server does not accept OAuth2 logins (XOAUTH2) here", "use a password, or another port")
@@ -253,8 +265,11 @@ class SmtpTransport:
 
     @contextmanager
     def _errors_translated(self, doing: str) -> Iterator[None]:
-        """Raise foreign errors as MailError. All can be retried: servers come back, and people correct passwords and
-        certificates; a message waits until it is too old."""
+        """Raise errors of smtplib, sockets and TLS as MailError.
+
+        All of these errors can be retried, because servers recover and people correct passwords and certificates. A message is
+        retried until it is too old.
+        """
         try:
             yield
         except MailError:
@@ -276,7 +291,10 @@ class SmtpTransport:
             self._smtp = None
 
     def abort(self) -> None:
-        """Shut the socket down, from another thread: the delivery fails at once and is tried again."""
+        """Shut down the socket, so that the delivery in progress fails at once and is tried again.
+
+        May be called from another thread.
+        """
         sock = self._smtp.sock if self._smtp is not None else None
         if sock is not None:
             with suppress(OSError):
@@ -296,13 +314,19 @@ class SmtpTransport:
 
 
 def _own_name() -> str:
-    """The argument of EHLO: this host's full name, or an address literal (RFC 5321, 4.1.3). Asks no name server."""
+    """Return the argument of EHLO: this host's full name or an address literal (RFC 5321, 4.1.3).
+
+    No name server is queried.
+    """
     name = socket.gethostname()
     return name if "." in name else "[127.0.0.1]"
 
 
 def _measure(file: Path, message: Message) -> tuple[int, bool]:
-    """Size in bytes, and whether addresses or headers need SMTPUTF8 (RFC 6531). Raises MailError if the file is missing."""
+    """Return the size in bytes, and whether addresses or headers need SMTPUTF8 (RFC 6531).
+
+    Raises MailError if the file cannot be read.
+    """
     try:
         with file.open("rb") as source:
             head = source.read(_CHUNK).partition(b"\r\n\r\n")[0]
@@ -314,7 +338,7 @@ def _measure(file: Path, message: Message) -> tuple[int, bool]:
 
 
 def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8: bool) -> list[RecipientResult] | None:
-    """Refusals for a message that the server's EHLO reply rules out, before anything is sent; None if there is no such reason."""
+    """Return a refusal for each recipient if the server's EHLO reply rules out the message, else None."""
     limit = smtp.esmtp_features.get("size", "")
     if limit.isdigit() and 0 < int(limit) < size_bytes:
         code, why = 552, (f"the server accepts {size_for_people(int(limit))}, the message has "
@@ -338,9 +362,10 @@ def _refusal(address: str, code: int, text: bytes, what: str) -> RecipientResult
 
 
 def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The body for DATA (RFC 5321, 4.5.2) without the final dot: CRLF line ends, a dot at the start of a line doubled.
+    """Yield the body for the DATA command (RFC 5321, 4.5.2), without the final dot.
 
-    A lone CR or LF becomes CRLF: a server that accepts one of them as a line end could otherwise read commands from a body.
+    Line ends become CRLF, and a dot at the start of a line is doubled. A lone CR or LF becomes CRLF as well: a server that accepts
+    a lone CR or LF as a line end could otherwise read SMTP commands from the body.
     """
     at_start, held = True, b""
     for chunk in chunks:
@@ -359,9 +384,9 @@ def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _DialogueLog:
-    """Mixed into smtplib.SMTP: writes each line of the dialogue, credentials masked.
+    """Mixin for smtplib.SMTP that logs each line of the dialogue with credentials masked.
 
-    From AUTH to the server's final reply to it, all lines in both directions are secret.
+    From the AUTH command to the server's final reply, the lines in both directions are secret.
     """
 
     _secret = False
@@ -392,7 +417,7 @@ class _DialogueLog:
 
 
 class LoggedSmtp(_DialogueLog, smtplib.SMTP):
-    """SMTP with STARTTLS or in the clear."""
+    """SMTP with STARTTLS or without encryption."""
 
 class LoggedSmtpSsl(_DialogueLog, smtplib.SMTP_SSL):
     """SMTP over TLS from the first byte."""
