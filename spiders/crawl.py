@@ -1,4 +1,4 @@
-"""The built-in spider `crawl`: follows links, extracts items, downloads files as settings.toml says."""
+"""The built-in spider `crawl`: follows links, extracts items and downloads files as the settings say."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ from pipeline.settings import SpiderTable
 from pipeline.urls import bare
 
 _ITEM = "pipeline_item"
-"""The meta key of a details page: the item as its listing has it."""
+"""The meta key of a request for a details page; the value is the item from the listing page."""
 _GONE = (404, 410)
 _SNIFFED_BYTES = 8192
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _HANDLED_STATUSES = [status for status in range(400, 500) if status not in (408, 425, 429)]
-"""Permanent error statuses of a details page. The spider handles them, so that the item does not count as gone."""
+"""Permanent error statuses that the spider handles itself for details pages.
+
+Otherwise, the item of a failed details page would count as gone.
+"""
 
 
 class CrawlSpider(BuiltInSpider):
-    """Follows links on the hosts of its starts, and yields the output of each page in one `Found`."""
+    """Follows links on the hosts of the start URLs, and yields the results of each page as one `Found`."""
 
     name = "crawl"
     does = "follows links and extracts items as the settings say"
@@ -81,7 +84,7 @@ class CrawlSpider(BuiltInSpider):
         found = Found(items=extracted.items, rejected=extracted.rejected)
         depth = response.meta.get("depth", 0) + 1
         if depth == 1 and self._follow.hosts is not None and response.url not in self._follow.hosts:
-            found.redirected_host = place_of(response.url)  # a start that redirects, often to www.
+            found.redirected_host = place_of(response.url)  # the start URL redirected to another host, often www.
             self._follow.hosts.add(found.redirected_host)
         referer = (("Referer", bare(response.url)),)
         following = self._pages.after(response, document, extracted.items) if self._pages is not None else None
@@ -101,7 +104,10 @@ class CrawlSpider(BuiltInSpider):
         return [Download(url, referer=bare(document.url)) for url in self._download.links(document)]
 
     def _with_details(self, listed: dict[str, Json], document: Document) -> Found:
-        """The item with the fields of its details page, or as it was listed when that page is gone."""
+        """Return the item with the fields of its details page.
+
+        If the details page is gone, return the item as it is in the listing. If the page has another error, reject the item.
+        """
         if self._details is None or document.status in _GONE:
             return Found(items=[listed])
         if document.status >= 400:
@@ -111,15 +117,21 @@ class CrawlSpider(BuiltInSpider):
 
 
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:
-    """The request of a details page. Two items may share a page, and one item may be on two listings, so its fields are part of
-    the request's identity."""
+    """Return the request for the details page of an item.
+
+    The identity of the request includes the fields of the item, because two items may share a details page, and one item may
+    be on two listing pages.
+    """
     said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
     return Request(url, depth=depth, headers=headers,
                    meta={_ITEM: item, VARIANT: f"item {said}", "handle_httpstatus_list": _HANDLED_STATUSES})
 
 
 def document_of(response: Response) -> Document | None:
-    """A response as rules see it; None for a response that is not text, whatever its type says."""
+    """Return a response as a document for rules; None if the body is not text.
+
+    The content of the body decides, not its Content-Type.
+    """
     def headers() -> dict[str, str]:
         return header_map(response.headers)
     if isinstance(response, TextResponse):
@@ -131,7 +143,10 @@ def document_of(response: Response) -> Document | None:
 
 
 def _sniffed(response: Response) -> tuple[str, str] | None:
-    """The encoding and text of a response whose type is not a text type, such as a YAML file with application/octet-stream."""
+    """Return the encoding and the text of a response whose Content-Type is not a text type; else None.
+
+    An example is a YAML file with the type application/octet-stream. None means that the body is binary data.
+    """
     body = response.body
     if body[:2] not in _BYTE_ORDER_MARKS and _CONTROL_BYTES.search(body[:_SNIFFED_BYTES]):
         return None

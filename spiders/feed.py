@@ -36,7 +36,7 @@ _INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTRY = re.compile(r"<((?:[\w.-]+:)?(?:item|entry))(?=[\s>])")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?(?:rss|feed|rdf)\s*>", re.IGNORECASE)
 _SEARCHED_ENTRIES = 10_000
-"""How many stored entries are searched for entries whose id is new."""
+"""How many stored entries are searched for one that is the same as an entry with a new id."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
@@ -51,12 +51,15 @@ _ELEMENTS = frozenset([
     "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt",
     "u", "ul", "var", "video", "wbr", "xmp"])
 _MAX_INVALID_SHARE = 0.5
-"""When more than this share of the characters beyond ASCII is invalid as UTF-8, the text has another encoding."""
+"""If a larger share of the characters beyond ASCII is invalid in UTF-8, the text is not UTF-8."""
 
 
 @dataclass
 class Entry:
-    """An entry as an item, and the URLs of its enclosures. link: the link as it is written in the feed."""
+    """An entry of a feed.
+
+    item: the entry as an item; files: the URLs of the enclosures; link: the link as written in the feed.
+    """
 
     item: dict[str, Json]
     files: list[str] = field(default_factory=list)
@@ -64,11 +67,12 @@ class Entry:
 
 
 class FeedSpider(BuiltInSpider):
-    """Items have id, url, title, author, published, summary, tags and feed; summary is text.
+    """Reads feeds.
 
-    With `args = { files = true }` enclosures are downloaded. Some feeds have new ids at each fetch; so an entry with a new id, but
-    the link and title of one that has left its feed, gets that entry's id. With `args = { ids = "link" }` ids are ignored.
-    Entries are never gone, since an entry leaves its feed when newer ones come.
+    An item has the fields id, url, title, author, published, summary (as text), tags and feed. `args = { files = true }`
+    downloads enclosures. Because some feeds have new ids at each fetch, an entry with a new id gets the id of a stored entry
+    that has left the feed and has the same link and title. `args = { ids = "link" }` ignores ids. Entries never count as
+    gone, since an entry leaves its feed when newer entries come.
     """
 
     name = "feed"
@@ -121,12 +125,12 @@ class FeedSpider(BuiltInSpider):
 
 
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
-    """Give entries with new ids the ids that they had before. Returns their number.
+    """Give entries with new ids the ids that they had before. Return the number of these entries.
 
-    known: the ids of the entries that are in the store; before: the stored entries. An entry is the same as a stored one that is
-    no longer in the feed, with the same link and title, and with the same text or date. When some ids of the feed are known, or
-    several entries have that link and title, the date must be the same. Otherwise the entry keeps its stored date, since feeds
-    with new ids at each fetch have new dates too.
+    known: the ids of the feed that are in the store; before: the stored entries. An entry is the same as a stored entry that
+    is no longer in the feed if both have the same link and title, and the same text or date. The date must be the same if
+    some ids of the feed are known, or if several entries have the same link and title. An entry with an unchanged text keeps
+    its stored date, since feeds with new ids at each fetch have new dates too.
     """
     here = {entry.item["id"] for entry in entries}
     gone: defaultdict[Json, list[dict[str, Json]]] = defaultdict(list)
@@ -160,16 +164,16 @@ def _link_and_title(item: Mapping[str, Json]) -> tuple[Json, ...]:
 
 
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False, problems: list[str] | None = None) -> list[Entry]:
-    """The entries of a feed, in its order. Raises SpiderError when the body is no feed.
+    """Return the entries of a feed, in the order of the feed. Raises SpiderError if the body is no feed.
 
-    Ids are used as the feed has them, so that they do not depend on its URL. by_link: use links in place of ids. problems: gets a
-    text when a part of the feed was left out.
+    Ids are used as the feed has them, so that they do not depend on the URL of the feed. by_link: use the links of entries
+    instead of ids. problems: a list to which a message is appended if a part of the feed was left out.
     """
     text = decoded(body, content_type)
     if text.lstrip().startswith("{"):
         entries = _read_json_feed(text, url)
     else:
-        # A stream, never the bytes, which feedparser may take for the name of a file or URL. No base URL: feedparser would resolve ids.
+        # feedparser gets a stream, because it may take bytes for a file name or URL; and no base URL, or it would resolve ids.
         text, unfinished = _without_unfinished_entry(text)
         if unfinished and problems is not None:
             problems.append("is truncated: its last entry has no end and was left out")
@@ -187,7 +191,10 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
 
 
 def _without_unfinished_entry(text: str) -> tuple[str, bool]:
-    """A feed without a last entry that has no end, and whether there was one: its generator may fail midway."""
+    """Return a feed without a last entry that has no end tag, and whether there was such an entry.
+
+    The program that generates a feed may fail before the end.
+    """
     if _ROOT_END.search(text, max(0, len(text) - 1000)):
         return text, False
     last = next(iter(deque(_ENTRY.finditer(text), maxlen=1)), None)
@@ -197,7 +204,11 @@ def _without_unfinished_entry(text: str) -> tuple[str, bool]:
 
 
 def decoded(body: bytes, content_type: str) -> str:
-    """A feed as text (RFC 7303: byte order mark, header, declaration). An invalid byte becomes one replacement character."""
+    """Return a feed as text.
+
+    The encoding is that of the byte order mark, the Content-Type header, or the XML declaration (RFC 7303). An invalid byte
+    becomes one replacement character.
+    """
     label = marked_encoding(body)
     declared = _DECLARED.match(body[:200])
     labels = [label] if label else [header_encoding(content_type),
@@ -216,7 +227,10 @@ def decoded(body: bytes, content_type: str) -> str:
 
 
 def _with_unique_ids(entries: list[Entry]) -> list[Entry]:
-    """Add a hash of title and link to the ids of entries that share an id, such as the notes of one page."""
+    """Make the ids of entries unique: add a hash of title and link to an id that several entries share.
+
+    The release notes on one page, for example, may share an id.
+    """
     ids = Counter(entry.item["id"] for entry in entries)
     for entry in entries:
         item = entry.item
@@ -243,10 +257,10 @@ def _files(links: list[Any], feed: str) -> list[str]:
 
 
 def _text(value: Any, detail: Any, *, untyped: bool) -> str:
-    """The text of a value, depending on its type: a value of type text keeps its angle brackets (RFC 4287, 3.1.1).
+    """Return a value as text. A value of the type text keeps its angle brackets (RFC 4287, 3.1.1).
 
-    untyped: the feed is RSS, which does not declare what is HTML. A tag that is unknown to HTML, such as the <T> in List<T>, is
-    then text.
+    untyped: whether the feed is RSS, which does not declare what is HTML. In RSS, a tag that HTML does not have is text, such
+    as the <T> in List<T>.
     """
     said = str(value or "")
     kind = (detail or {}).get("type") or ""
@@ -256,12 +270,12 @@ def _text(value: Any, detail: Any, *, untyped: bool) -> str:
 
 
 def _text_of_html(html: str) -> str:
-    """The text of a title or summary in HTML, without blank lines."""
+    """Return the text of a title or summary that is HTML, without empty lines."""
     return "\n".join(line for line in page_text(html).split("\n") if line)
 
 
 def _is_html(name: str) -> bool:
-    return name.lower() in _ELEMENTS or "-" in name or ":" in name  # custom elements, other vocabularies
+    return name.lower() in _ELEMENTS or "-" in name or ":" in name  # custom elements and other XML vocabularies
 
 
 def _item(own_id: Any, link: str, *, title: str, author: Any, published: Json, summary: str, tags: list[Any],
@@ -273,7 +287,7 @@ def _item(own_id: Any, link: str, *, title: str, author: Any, published: Json, s
 
 
 def _moment(entry: Any) -> Json:
-    """When the entry was published, in UTC; as it is written when that is no valid date."""
+    """Return when the entry was published, in UTC. An invalid date is returned as written in the feed."""
     for name in _MOMENTS:
         parsed = entry.get(f"{name}_parsed")
         if parsed:
@@ -296,7 +310,10 @@ def _read_json_feed(text: str, url: str) -> list[Entry]:
 
 
 def _json_entry(entry: dict[str, Any], feed: str) -> Entry:
-    """An entry of a JSON Feed. Its title and summary are text; only content_html is HTML (JSON Feed 1.1, Items)."""
+    """Return an entry of a JSON Feed. Title and summary are text; only content_html is HTML.
+
+    See JSON Feed 1.1, Items.
+    """
     authors = entry.get("authors") if isinstance(entry.get("authors"), list) else [entry.get("author")]
     names = [str(author["name"]) for author in authors or [] if isinstance(author, dict) and author.get("name")]
     summary = plain_text(str(entry.get("summary") or "")) or _text_of_html(str(entry.get("content_html") or "")) or plain_text(

@@ -1,4 +1,4 @@
-"""The built-in spider `sitemap`: reads sitemaps and their indexes; each URL is an item or a page."""
+"""The built-in spider `sitemap`: reads sitemaps and sitemap indexes; each URL is an item or a page."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipeline.urls import absolute
 from spiders.crawl import CrawlSpider
 
 MAX_URLS = 100_000
-"""How many URLs of one sitemap are read; the protocol allows 50,000."""
+"""How many URLs are read from one sitemap. The sitemap protocol allows 50,000."""
 MAX_NESTING = 3
-"""How deep indexes may be nested in indexes; the protocol allows no nesting."""
+"""How deep sitemap indexes may be nested. The sitemap protocol does not allow an index in an index."""
 
 _SITEMAP = "pipeline_sitemap"
 _MISSING = [404]
@@ -35,16 +35,20 @@ _END = re.compile(rb"(</(\w+:)?(urlset|sitemapindex)\s*>|<(\w+:)?(urlset|sitemap
 
 @dataclass
 class Sitemap:
-    """The content of one sitemap: pages as items (url, lastmod, changefreq, priority), and further sitemaps."""
+    """The content of one sitemap.
+
+    pages: an item for each page, with url, lastmod, changefreq and priority; sitemaps: the URLs of further sitemaps.
+    """
 
     pages: list[dict[str, Json]] = field(default_factory=list)
     sitemaps: list[str] = field(default_factory=list)
 
 
 class SitemapSpider(CrawlSpider):
-    """Without `items` the URLs are the items; with `items` their pages are fetched, as by spider = "crawl".
+    """Reads sitemaps. Each URL is an item; with `items` in the settings, the page of each URL is fetched.
 
-    `allow` and `deny` filter the pages, `deny` also the sitemaps that an index lists. A `start` may be a robots.txt, whose Sitemap lines are read.
+    A fetched page is processed as by the spider `crawl`. `allow` and `deny` filter the pages; `deny` also filters the
+    sitemaps that a sitemap index lists. A `start` URL may be a robots.txt, whose Sitemap lines are read.
     """
 
     name = "sitemap"
@@ -68,7 +72,7 @@ class SitemapSpider(CrawlSpider):
         if nesting is None:
             yield from super().parse(response)
             return
-        if response.status in _MISSING:  # only for a sitemap that an index or robots.txt lists
+        if response.status in _MISSING:  # handled only for sitemaps that an index or a robots.txt lists
             raise SpiderError("is listed, but answered 404: its pages are unknown, so none of them may count as gone", where=response.url,
                               fix="leave it out with deny if it does not come back")
         found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
@@ -84,7 +88,10 @@ class SitemapSpider(CrawlSpider):
 
 
 def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
-    """The body, decompressed if it is gzip. Raises SpiderError for more than max_bytes, and for a broken or truncated gzip."""
+    """Return the body, decompressed if it is gzip.
+
+    Raises SpiderError if the result has more than max_bytes bytes, or if the gzip data is invalid or truncated.
+    """
     if not body.startswith(_GZIP):
         return body
     try:
@@ -98,17 +105,17 @@ def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
-    """The pages and sitemaps in a sitemap. Raises SpiderError when the body is no sitemap."""
+    """Return the pages and further sitemaps in a sitemap. Raises SpiderError if the body is no sitemap."""
     encoding = marked_encoding(body)
     if encoding is not None and encoding != "utf-8":
         body = _XML_ENCODING.sub(r"\1", body.decode(encoding, "replace"), count=1).encode()
     head = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
-    if not _END.search(head[-1000:]):  # the missing part of the list would count as gone
+    if not _END.search(head[-1000:]):  # otherwise, the URLs after the cut would count as gone
         raise SpiderError("is not a sitemap, or is truncated: it does not end with </urlset> or </sitemapindex>", where=url)
     found = Sitemap()
-    # No entities, no network access, no huge trees: a sitemap is untrusted input.
+    # A sitemap is untrusted input: resolve no entities, access no network, build no huge trees.
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=False)
     try:
         top = etree.fromstring(with_bare_ampersands_escaped(head), parser)
@@ -130,7 +137,10 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
 
 
 def _read_lines(text: str, url: str) -> Sitemap:
-    """Read a list of URLs, one on each line, or the Sitemap lines of a robots.txt (which sitemaps.org defines, not RFC 9309)."""
+    """Read a list of URLs, one per line, or the Sitemap lines of a robots.txt.
+
+    The Sitemap lines of robots.txt are defined by sitemaps.org, not by RFC 9309.
+    """
     found = Sitemap()
     for line in map(str.strip, text.splitlines()[:MAX_URLS]):
         name, colon, value = line.partition(":")

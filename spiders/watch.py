@@ -1,4 +1,4 @@
-"""The built-in spider `watch`: each page, or a part of it, is an item with its text."""
+"""The built-in spider `watch`: each page, or a part of each page, is an item with its text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from spiders.crawl import document_of
 
 
 class WatchSpider(BuiltInSpider):
-    """Items have url, name and text: the lines of a page without empty lines and noise. Text that is not HTML is not changed."""
+    """Watches the text of pages. An item has the fields url, name and text.
+
+    The text consists of the lines of the page, without empty lines and without the matches of `ignore`. Text that is not HTML
+    is unchanged.
+    """
 
     name = "watch"
     key = "url"
@@ -31,7 +35,7 @@ class WatchSpider(BuiltInSpider):
         super().__init__(**kwargs)
         part = table.part
         if part is not None and part.css is not None and part.type == "text" and "::" not in part.css:
-            part = part.model_copy(update={"type": "html"})  # so that the blocks in it become lines
+            part = part.model_copy(update={"type": "html"})  # as HTML, each block becomes a line
         self._part = CompiledRule(part) if part is not None else None
         self._is_html = part is not None and part.type == "html"
         self._is_named = table.name is not None
@@ -44,7 +48,7 @@ class WatchSpider(BuiltInSpider):
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterator[TriedRule]:
-        """The part, the name, and the matches of each pattern of `ignore`."""
+        """Yield the rules for the part and the name, and the matches of each pattern of `ignore`."""
         watch = table.watch
         for name, rule in (("watch.part", watch.part), ("watch.name", watch.name)):
             if rule is not None:
@@ -54,7 +58,10 @@ class WatchSpider(BuiltInSpider):
             yield TriedRule(f"watch.ignore[{place}]", pattern, partial(_matches, pattern, lines))
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
-        """A page without the watched part is rejected: it is another page, and not a change of the watched one."""
+        """Yield the item of a page. A page without the watched part is rejected.
+
+        Such a page is another page, and not a change of the watched page.
+        """
         url = response.meta.get("redirect_urls", [response.url])[0]
         document = document_of(response)
         if document is None:
@@ -62,7 +69,7 @@ class WatchSpider(BuiltInSpider):
             yield Found(rejected=[RejectedItem({"url": url}, f"it is not text, but {kind}")])
             return
         content_type = _content_type(response)
-        html = is_html_type(content_type) or is_html(document.text, content_type)  # a page may not need to be decoded
+        html = is_html_type(content_type) or is_html(document.text, content_type)  # is_html_type first, because it needs no decoding
         if not html and is_binary(document.text):
             yield Found(rejected=[RejectedItem({"url": url}, "it is not text, but binary data")])
             return
@@ -89,13 +96,16 @@ def _values(rule: SelectorTable, document: Document) -> list[Any]:
 
 
 def _matches(pattern: str, lines: Iterable[str]) -> list[str]:
-    """What a pattern of `ignore` matches, for each line in which it matches."""
+    """Return the match of a pattern of `ignore` for each line in which the pattern matches."""
     compiled = regex.compile(f"(?:{pattern})")
     return [match for line in lines if (match := search(compiled, line)) is not None]
 
 
 def _lines(part: SelectorTable | None, document: Document) -> list[str]:
-    """The lines of the watched part of a page; none where the part's selector fails, which is shown with it."""
+    """Return the lines of the watched part of a page; [] if the selector of the part fails.
+
+    The failure itself is shown with the rule for the part.
+    """
     if part is None:
         read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text
         return read(document.text).splitlines()

@@ -1,4 +1,4 @@
-"""A response as rules see it: trees and selectors shared by logins, expiry checks, bans and items."""
+"""An HTTP response as rules read it: trees and selectors for logins, expiry checks, bans and items."""
 
 from pipeline.documents.checks import PageCheck
 from pipeline.documents.document import Document, header_map

@@ -1,4 +1,4 @@
-"""Apply login.check, login.expired, login.token and banned to a document: match, or first value."""
+"""Applies the rules login.check, login.expired, login.token and banned to a document."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ _NOTHING: tuple[Json, ...] = (None, False, [], {}, "")
 
 
 class PageCheck:
-    """One rule, applied with the same selectors as `items`. Its methods raise RuleFailedError."""
+    """One rule, applied with the same selectors as the rules of `items`.
+
+    The methods raise RuleFailedError.
+    """
 
     def __init__(self, rule: SelectorTable) -> None:
         self._find = _finder(rule)
         self._pattern = regex.compile(rule.regex) if rule.regex is not None else None
 
     def matches(self, document: Document) -> bool:
-        """Whether the rule matches. If it has a regex, the regex must match too."""
+        """Whether the rule matches the document. If the rule has a regex, the regex must match too."""
         return any(True for _ in self._found(document))
 
     def first(self, document: Document) -> str:
-        """The rule's first match (the first group of its regex, if it has one), "" for none."""
+        """Return the first match of the rule; "" if nothing matches.
+
+        If the rule has a regex, return the regex's first group, or its whole match if it has no group.
+        """
         return next(self._found(document), "").strip()
 
     def _found(self, document: Document) -> Any:
@@ -42,7 +48,10 @@ class PageCheck:
 
 
 def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
-    """A function that finds all matches of a rule in a document. Empty, null and false values of JSON are no matches."""
+    """Return a function that finds all matches of a rule in a document.
+
+    Empty, null and false JSON values do not count as matches.
+    """
     if rule.xpath is not None:
         return lambda document: parsel_texts(
             (match for match in select(document.parsel, rule) if not _is_false(match.root)), rule)
@@ -54,5 +63,5 @@ def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
 
 
 def _is_false(found: object) -> bool:
-    """Whether boolean() of XPath 1.0 (4.3) converts a number, string or boolean to false."""
+    """Whether boolean() of XPath 1.0 (section 4.3) converts a number, string or boolean to false."""
     return found is False or found == "" or (isinstance(found, float) and (found == 0 or math.isnan(found)))

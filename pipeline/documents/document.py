@@ -1,4 +1,4 @@
-"""One response as rules see it: its trees and its embedded data, each built on first use."""
+"""One HTTP response as rules read it: its trees and embedded data, each built at first use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PIECE_BYTES = 65_536
 
 
 class Document:
-    """A response and everything that rules read from it.
+    """An HTTP response, with everything that rules read from it.
 
-    url: the base of relative links, unless the page has a <base>. text: the body, decoded from `encoding`, or a function that
-    decodes it; the queries of its links are sent in this encoding. headers: called when a rule reads a header. body: the body
-    as it was received; the HTML5 tree is built from it when decoding would not change it.
+    url: the base of relative links, unless the page has a <base>; text: the decoded body, or a function that decodes it;
+    headers: a function that returns the response headers; encoding: the encoding of the page, also used for the queries of
+    its links; body: the received bytes, from which the HTML5 tree is built if decoding would not change them.
     """
 
     def __init__(self, *, url: str, status: int, text: str | Callable[[], str], headers: Callable[[], Mapping[str, str]],
@@ -45,7 +45,7 @@ class Document:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """The headers by their names in lower case."""
+        """The response headers, with names in lower case."""
         return {name.lower(): value for name, value in self._headers().items()}
 
     @cached_property
@@ -58,21 +58,21 @@ class Document:
     def parsel(self) -> parsel.Selector:
         found = parsel.Selector(text=self.text or "<html></html>", type="html", base_url=self.url)
         if "<template" in self.text or "<TEMPLATE" in self.text:
-            for template in found.root.iter("template"):  # a template's content is not part of the page, as in lexbor
+            for template in found.root.iter("template"):  # as in lexbor, the content of a template is not part of the page
                 template.text = None
                 template[:] = []
         return found
 
     @cached_property
     def json(self) -> Json:
-        """The body as JSON; None when it is not JSON."""
+        """The body parsed as JSON; None if it is not JSON."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError):
             return None
 
     def data(self, kind: str) -> Json:
-        """The data of one kind in the page: "json-ld", "opengraph", "microdata" or "csv"."""
+        """Return the embedded data of one kind: "json-ld", "opengraph", "microdata" or "csv"."""
         if kind not in self._data:
             if kind == "csv":
                 self._data[kind] = embedded_data.rows(self.text)
@@ -84,7 +84,7 @@ class Document:
 
     @cached_property
     def problems(self) -> dict[str, list[str]]:
-        """By kind of data, the problems met while reading it."""
+        """The problems found while reading embedded data, by kind of data."""
         return {}
 
     @cached_property
@@ -93,8 +93,8 @@ class Document:
 
     @cached_property
     def base(self) -> str:
-        """The base of relative links: <base href>, else the URL."""
-        if not self._may_have_base:  # saves the search in most pages, and in all JSON
+        """The base URL of relative links: <base href> if the page has one, otherwise the URL of the page."""
+        if not self._may_have_base:  # most pages and all JSON need no search
             return self.url
         found = self.lexbor.css_first("base[href]")
         return base_of(found.attributes.get("href") or "", self.url) if found is not None else self.url
@@ -106,15 +106,15 @@ class Document:
         return any(tag in self.text for tag in _BASE_TAGS)
 
     def absolute(self, link: str) -> str:
-        """The absolute http(s) URL of a link of this page, "" for none."""
+        """Return the absolute http(s) URL of a link on this page; "" if there is none."""
         return absolute(link, self.base, self.encoding)
 
 
 def is_utf8(body: bytes, encoding: str) -> bool:
-    """Whether the bytes of a body in this encoding are its text in UTF-8, as far as this can be found out cheaply.
+    """Whether the bytes of a body are its text in UTF-8, as far as a cheap test can tell.
 
-    If so, a large page needs no str (of up to four bytes a character) beside its tree. For a smaller page that is not ASCII the
-    check would cost as much as decoding, so the result is False.
+    If so, a large page can be parsed without a str, which needs up to four bytes per character. For a smaller page that is
+    not ASCII, the test would cost as much as decoding, so the result is False.
     """
     if encoding not in _LIKE_ASCII:
         return False
@@ -132,6 +132,6 @@ def is_utf8(body: bytes, encoding: str) -> bool:
 
 
 def header_map(headers: Mapping[bytes, list[bytes]]) -> dict[str, str]:
-    """Response headers as text. Repeated headers are joined with a comma."""
+    """Return response headers as text. The values of repeated headers are joined with commas."""
     return {name.decode("latin-1"): ", ".join(cast("Any", entry).decode("latin-1") for entry in values)
             for name, values in headers.items()}

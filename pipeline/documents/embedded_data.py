@@ -1,4 +1,4 @@
-"""Read data inside pages: JSON in script elements, JSON-LD, OpenGraph, microdata; and read CSV."""
+"""Reads data inside pages (JSON in script elements, JSON-LD, OpenGraph, microdata), and CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _SAMPLE = 8192
 MAX_NESTING = 50
 """How deep microdata items may be nested."""
 MAX_ELEMENTS = 200_000
-"""How many elements of one page's microdata are read. A part that several items name by itemref counts for each."""
+"""How many elements are read for the microdata of one page.
+
+An element that several items refer to by itemref counts once for each item.
+"""
 _NAMED = ("og:", "twitter:", "product:", "article:", "book:", "profile:", "music:", "video:", "fb:", "al:")
 _LINKED = {"a": "href", "area": "href", "link": "href", "object": "data"} | dict.fromkeys(
     ("audio", "embed", "iframe", "img", "source", "track", "video"), "src")
@@ -26,7 +29,10 @@ _VALUED = {"meta": "content", "data": "value", "meter": "value", "time": "dateti
 
 @dataclass
 class ParsedPage:
-    """The page that the functions of this module read. base: the base of relative links; problems: what could not be read."""
+    """The page that the functions of this module read.
+
+    base: the base URL of relative links; problems: messages about data that could not be read.
+    """
 
     root: LexborNode
     base: str
@@ -34,7 +40,10 @@ class ParsedPage:
 
 
 def json_ld(page: ParsedPage) -> Json:
-    """Every JSON-LD record of a page (W3C JSON-LD 1.1, section 7). The records of an @graph are returned one by one."""
+    """Return every JSON-LD record of a page (W3C JSON-LD 1.1, section 7).
+
+    The records in an @graph are returned one by one.
+    """
     found: list[Json] = []
     for script in page.root.css("script[type*='ld+json' i]"):
         values, problem = read_script(script.text(deep=True), kind="application/ld+json")
@@ -47,9 +56,10 @@ def json_ld(page: ParsedPage) -> Json:
 
 
 def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
-    """The values in a script element, and a problem, or "".
+    """Return the values in a script element, and the problem that occurred, or "".
 
-    kind: the type of the script. A script of a JSON type must contain JSON and nothing else; other scripts contain code too.
+    kind: the type attribute of the script. A script whose type is JSON must contain only JSON; other scripts also contain
+    code.
     """
     found, unread = scan(text)
     is_json = "json" in kind.lower()
@@ -61,15 +71,15 @@ def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
 
 
 def beginning(text: str) -> str:
-    """The beginning of a script, on one line, for messages."""
+    """Return the beginning of a script on one line, for messages."""
     line = " ".join(text[:200].split())
     return repr(line if len(line) <= 60 else line[:59] + "…")
 
 
 def opengraph(page: ParsedPage) -> Json:
-    """The properties of a page's meta elements (ogp.me), also of those with `name` in place of `property`.
+    """Return the properties in the meta elements of a page (ogp.me); `name` is accepted for `property`.
 
-    A property that occurs several times has a list.
+    The value of a property that occurs several times is a list.
     """
     found: dict[str, Json] = {}
     for meta in page.root.css("meta[property][content], meta[name][content]"):
@@ -81,7 +91,10 @@ def opengraph(page: ParsedPage) -> Json:
 
 
 def microdata(page: ParsedPage) -> Json:
-    """The top-level items of a page (HTML Standard, section 5), each with its @type, @id and properties."""
+    """Return the top-level microdata items of a page, each with its @type, @id and properties.
+
+    See the HTML Standard, section 5.
+    """
     return _Microdata(page).items()
 
 
@@ -132,7 +145,10 @@ class _Microdata:
         return [self._by_id[name] for name in ids if self._by_id and name in self._by_id]
 
     def _value(self, node: LexborNode) -> str:
-        """The value of a property. `content` comes first: shops write it on any element, and search engines read it there."""
+        """Return the value of a property.
+
+        `content` is preferred on every element: shops write it on any element, and search engines read it there.
+        """
         attributes, tag = node.attributes, node.tag or ""
         if (content := attributes.get("content")) is not None:
             return content
@@ -157,7 +173,10 @@ def _add(found: dict[str, Json], name: str, value: Json) -> None:
 
 
 def rows(text: str) -> list[dict[str, str]]:
-    """The rows of a CSV text (RFC 4180), with the names in its first line. The separator is the most frequent of , ; tab |"""
+    """Return the rows of a CSV text (RFC 4180) as dicts, with the column names of the first line.
+
+    The separator is a comma, semicolon, tab or vertical bar, whichever is most frequent in the first line.
+    """
     text = text.removeprefix("\ufeff")
     head = text[:_SAMPLE].partition("\n")[0]
     mark = max(",;\t|", key=head.count)

@@ -1,4 +1,4 @@
-"""Read <meta http-equiv=refresh> and the Refresh header (HTML Standard, 4.2.5.3 and 7.4.6)."""
+"""Reads <meta http-equiv=refresh> and the Refresh header (HTML Standard, 4.2.5.3 and 7.4.6)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from selectolax.lexbor import LexborNode
 from pipeline.documents.document import Document
 
 MAX_DELAY_S = 10
-"""A page with a longer delay is meant to be read, and is not a redirect."""
+"""A refresh with a longer delay, in seconds, is no redirect: the page is meant to be read."""
 
 _TOP_BYTES = 16 * 1024
-_EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # its first byte is rare, which makes the search fast
+_EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # the pattern begins with a rare byte, which makes the search fast
 _HINT = re.compile(rb"<meta[^>]{0,2000}refresh", re.IGNORECASE)
 _VALUE = re.compile(r"[\t\n\f\r ]*(?P<delay>\d+|(?=\.))[\d.]*(?:(?:[\t\n\f\r ]+[;,]?|[;,])[\t\n\f\r ]*(?P<rest>.*))?",
                     re.DOTALL)
@@ -21,15 +21,18 @@ _URL = re.compile(r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:'(?P<single>[^']*)|\"(?P
 
 
 def may_refresh(body: bytes) -> bool:
-    """Whether a body may contain a meta refresh, a cheap test for encodings that extend ASCII. Redirecting pages have it at
-    their beginning."""
+    """Whether a body may contain a meta refresh: a cheap test for encodings that extend ASCII.
+
+    Only the beginning is searched, where redirecting pages have their meta refresh.
+    """
     return _EQUIV.search(body, 0, _TOP_BYTES) is not None and _HINT.search(body) is not None
 
 
 def refresh_target(document: Document) -> str:
-    """The http(s) URL, without fragment, to which the page refreshes within MAX_DELAY_S; "" for none.
+    """Return the http(s) URL, without fragment, to which the page refreshes within MAX_DELAY_S seconds.
 
-    A refresh from https to http is ignored, and so is one in <noscript>, which is for browsers without scripts.
+    Return "" if there is none. A refresh from https to http is ignored, and so is a refresh inside <noscript>, which is for
+    browsers without scripts.
     """
     header = document.headers.get("refresh", "")
     values = [header] if header else []

@@ -1,4 +1,4 @@
-"""Search with regular expressions of the settings, within a time limit."""
+"""Searches with the regular expressions of the settings, within a time limit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import regex
 from pipeline.model import Json
 
 REGEX_LIMIT_S = 0.1
-"""How long a regular expression may take on one text. One that takes longer backtracks catastrophically."""
+"""How long a regular expression may run on one text. A longer search is catastrophic backtracking."""
 
 
 class RuleFailedError(Exception):
-    """Raised for a rule that could not be applied, or a value that is not of the rule's type; the message has the text and why."""
+    """A rule could not be applied, or a value does not have the type of the rule.
+
+    The message contains the text and the reason.
+    """
 
 
 def search(pattern: regex.Pattern[str], text: str) -> str | None:
-    """The first group of the first match, or the match if there is no group. Raises RuleFailedError when it takes too long."""
+    """Return the first group of the first match, or the whole match if the pattern has no group.
+
+    Return None if nothing matches. Raises RuleFailedError if the search takes longer than REGEX_LIMIT_S.
+    """
     try:
         match = pattern.search(text, timeout=REGEX_LIMIT_S)
     except TimeoutError as error:
@@ -33,5 +39,5 @@ def as_text(found: Json) -> str:
 
 
 def short(text: str) -> str:
-    """A text, shortened and quoted, for messages."""
+    """Return a text in quotes, shortened for messages."""
     return repr(text if len(text) <= 60 else text[:57] + "…")

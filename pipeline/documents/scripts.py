@@ -1,4 +1,4 @@
-"""Read data in script elements: JSON, and JavaScript objects as pages write them."""
+"""Reads data in script elements: JSON, and JavaScript objects as web pages write them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import chompjs
 from pipeline.model import Json
 
 MAX_CHARACTERS = 20_000_000
-"""How long a value may be that is not strict JSON."""
+"""The maximum number of characters of a value that is not strict JSON."""
 MAX_VALUES = 1000
-"""How many values of one script are read."""
+"""The maximum number of values read from one script."""
 
-# Every pattern here takes time in proportion to the text: a script may be 20 MB of anything.
+# Each pattern must take linear time, because a script may be 20 MB of arbitrary text.
 _BLANKS = r"[\s\ufeff;]|//[^\n]*(?:\n|$)|/\*.*?\*/|<!--(?:(?!-->)[^\n{]){0,200}+-->|<!--|-->|<!\[CDATA\["
 _FRONT = re.compile(rf"(?:{_BLANKS})*+", re.DOTALL)
 _BETWEEN = re.compile(rf"(?:{_BLANKS}|\]\]>|[,}}\])])*+", re.DOTALL)
@@ -39,15 +39,18 @@ _TOKEN = re.compile(r"""
 _WORDS = {"undefined": " null ", "void 0": " null ", "NaN": " null ", "!0": " true ", "!1": " false "}
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u\{([0-9a-fA-F]{1,6})\}|(\r\n|[\n\r\u2028\u2029])|(.))", re.DOTALL)
 _KNOWN = frozenset("\"\\/bfnrtu'`")
-_DECODER = json.JSONDecoder(strict=False)  # raw line ends and tabs in strings
+_DECODER = json.JSONDecoder(strict=False)  # strict=False allows line breaks and tabs in strings
 
 
 class UnreadableError(ValueError):
-    """Raised for a script that looks like data but cannot be read; the message says where it fails."""
+    """A script looks like data but cannot be read. The message says where reading failed."""
 
 
 def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
-    """The values that scan() finds. Raises UnreadableError when there are none and something looks like data."""
+    """Return the values that scan() finds. Raises UnreadableError if none of the data can be read.
+
+    A script without any data returns an empty list.
+    """
     found, error = scan(text, limit=limit)
     if error is not None and not found:
         raise error
@@ -55,7 +58,10 @@ def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
 
 
 def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableError | None]:
-    """All values of a script, written one after another or assigned by statements, and the error of the first unreadable one."""
+    """Return all values in a script, and the error for the first value that cannot be read, or None.
+
+    The values are written one after another, or assigned by statements.
+    """
     at = _end_of(_FRONT, text, 0)
     if text[at:at + 200].lstrip("{[ \r\n\t").startswith("&quot;"):
         return scan(html.unescape(text[at:]).replace("&quot;", "'"), limit=limit)
@@ -80,8 +86,8 @@ def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableE
 
 
 def _scalar(body: str) -> list[Json]:
-    """The value of a script that consists of one number, string, true, false or null; [] for another script."""
-    if body[:1] in "{[":  # true for an empty script too
+    """Return the value of a script that consists of one number, string, true, false or null; else []."""
+    if body[:1] in "{[":  # also true for an empty script
         return []
     try:
         found, end = _DECODER.raw_decode(body)
@@ -91,7 +97,11 @@ def _scalar(body: str) -> list[Json]:
 
 
 def _next(text: str, at: int) -> tuple[int, int] | None:
-    """Where the next object begins, and 0; or where the string in the next JSON.parse begins and ends. None for no more."""
+    """Return where the next value is; None if there is no further value.
+
+    For an object or array, return the index of its opening bracket, and 0. For a JSON.parse call, return the start and the
+    end of the string.
+    """
     if text[at] in "{[":
         return at, 0
     match = _ASSIGNMENT.match(text, at) or _LATER_ASSIGNMENT.search(text, at)
@@ -108,9 +118,10 @@ def _parsed(literal: str) -> Json:
 
 
 def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
-    """The object at `start`, and where it ends: read as JSON, else as JavaScript with comments, trailing commas and any quotes.
+    """Return the object at the index `start`, and the index at which it ends.
 
-    first: no value was read before, so that an object whose end cannot be found may extend to the end of the text.
+    The object is read as JSON, or else as JavaScript with comments, trailing commas and any quotes. first: whether no value
+    was read before; if so, an object whose end cannot be found may extend to the end of the text.
     """
     try:
         return _DECODER.raw_decode(text, start)
@@ -126,7 +137,7 @@ def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
 
 
 def _end_of_object(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` is closed, else the end of the text."""
+    """Return the index after the bracket that closes the one at `start`, or the length of the text."""
     depth = 0
     for match in _BRACKET.finditer(text, start):
         if match["open"]:
@@ -150,7 +161,7 @@ def _lenient(body: str) -> Json:
 
 
 def _as_json_token(match: re.Match[str]) -> str:
-    """Convert a token that chompjs reads wrongly to JSON: escapes, comments between words, literals before a comma."""
+    """Return the JSON for a token that chompjs misreads: a string with escapes, a comment or a literal."""
     if match["string"]:
         return _as_json_string(match["string"])
     if match["comment"]:
@@ -159,7 +170,7 @@ def _as_json_token(match: re.Match[str]) -> str:
 
 
 def _as_json_string(text: str) -> str:
-    """A JavaScript string literal as JSON."""
+    """Return a JavaScript string literal as a JSON string."""
     inner = text[1:-1]
     if "\\" in inner:
         inner = _ESCAPE.sub(_as_json_escape, inner)

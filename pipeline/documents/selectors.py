@@ -1,8 +1,8 @@
-"""Apply rules (CSS, XPath, JMESPath) to a part of a document: lexbor node, parsel selector or JSON.
+"""Applies rules (CSS, XPath, JMESPath) to a part of a document: lexbor node, parsel selector or JSON.
 
-CSS runs on lexbor, which is several times as fast as lxml. A group of rules with an XPath, or with CSS that lexbor does
-not support, runs on parsel as a whole, so that all its rules see the same tree. Rules for JSON are applied to the JSON value
-they are given, to the page, or to what `json` or `data` names.
+CSS is applied with lexbor, which is several times as fast as lxml. If one rule of a group has an XPath, or CSS that lexbor
+does not support, the whole group is applied with parsel, so that all its rules see the same tree. A rule for JSON is applied
+to the given JSON value, to the page, or to the data that `json` or `data` names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.settings import SelectorTable
 
 Kind = Literal["lexbor", "parsel", "json"]
 Scope = Any
-"""A LexborNode, parsel.Selector or Json, depending on the Kind."""
+"""The part of a document to which rules are applied: a LexborNode, a parsel.Selector or JSON, by Kind."""
 Find = Callable[[Scope, Document], list[Any]]
 
 _BREAK_FIRST = re.compile(r"<(?:pre|textarea|listing)(?: [^>]*)?>(?=\n)")
@@ -35,7 +35,7 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def kind_for(rules: Iterable[SelectorTable]) -> Kind:
-    """What a group of rules runs on: "json" when none of them reads HTML."""
+    """Return to what kind of scope a group of rules is applied: "json" if none of them reads HTML."""
     group = [rule for rule in rules if rule.css is not None or rule.xpath is not None or rule.json_ is not None]
     if not group:
         return "json"
@@ -56,12 +56,15 @@ def _lexbor_knows(css: str) -> bool:
 
 
 def root(document: Document, kind: Kind) -> Scope:
-    """The whole document as a scope."""
+    """Return the scope for the whole document."""
     return document.lexbor if kind == "lexbor" else document.parsel if kind == "parsel" else document.json
 
 
 def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
-    """The matches of a rule as scopes for other rules, and their kind. Find raises RuleFailedError."""
+    """Return the kind of scope that a rule finds, and a function that finds these scopes.
+
+    Other rules are applied to the scopes. The function raises RuleFailedError.
+    """
     if rule.is_json:
         return "json", _json_values(rule, kind)
     if kind == "lexbor":
@@ -69,12 +72,15 @@ def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
         return "lexbor", lambda scope, document: scope.css(css)
     if kind == "parsel":
         return "parsel", lambda scope, document: list(select(scope, rule))
-    # A CSS rule among rules for JSON: the only HTML it can mean is the page itself.
+    # A CSS rule in a group of rules for JSON is applied to the page.
     return "lexbor", lambda scope, document: document.lexbor.css(split_css(rule.css or "")[0])
 
 
 def finder(rule: SelectorTable, kind: Kind) -> Find:
-    """A function that finds all matches of a rule, as text or JSON. It raises RuleFailedError."""
+    """Return a function that finds all matches of a rule as text or JSON.
+
+    The function raises RuleFailedError.
+    """
     if rule.page is not None or rule.header is not None:
         return lambda scope, document: _of_page(rule, document)
     if rule.is_json:
@@ -91,9 +97,12 @@ def finder(rule: SelectorTable, kind: Kind) -> Find:
 
 
 def split_css(css: str) -> tuple[str, bool, str]:
-    """The CSS without its pseudo-element, whether that was ::text, and the attribute of ::attr(), "" for none."""
+    """Split a CSS selector at its pseudo-element.
+
+    Return the CSS before the pseudo-element, whether the pseudo-element is ::text, and the attribute of ::attr() or "".
+    """
     match = _PSEUDO.match(css)
-    assert match is not None  # such rules run on parsel
+    assert match is not None  # rules that do not match are applied with parsel
     return match["css"].strip() or "*", bool(match["text"]), match["attr"] or ""
 
 
@@ -115,7 +124,10 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
 
 
 def _with_raised_digits(node: LexborNode) -> str:
-    """An element's text in which the digits of <sup> stay raised: $12<sup>99</sup> is not 1299."""
+    """Return the text of an element, with digits in <sup> as superscript characters.
+
+    Otherwise $12<sup>99</sup> would become 1299.
+    """
     found = []
     for child in node.traverse(include_text=True):
         if child.is_text_node:
@@ -126,23 +138,29 @@ def _with_raised_digits(node: LexborNode) -> str:
 
 
 def _markup(node: LexborNode) -> str:
-    """An element as HTML that is parsed to the same element again: parsers drop a line break right after <pre>."""
+    """Return the HTML of an element in a form that is parsed to the same element again.
+
+    Parsers drop a line break right after <pre>, so such a line break is doubled.
+    """
     html = node.html or ""
-    if ">\n" not in html:  # no line break follows a tag
+    if ">\n" not in html:  # no tag is followed by a line break
         return html
     return _BREAK_FIRST.sub(r"\g<0>\n", html) if "<pre" in html or "<textarea" in html or "<listing" in html else html
 
 
 def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
-    """The matches of an XPath, or of CSS that lexbor does not support. Raises RuleFailedError."""
+    """Return the matches of an XPath, or of CSS that lexbor does not support. Raises RuleFailedError."""
     try:
         return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
-    except (ValueError, TypeError, re.error) as error:  # an XPath with functions that fail for their arguments
+    except (ValueError, TypeError, re.error) as error:  # for example, an XPath function failed for its arguments
         raise RuleFailedError(str(error)) from error
 
 
 def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> list[str]:
-    """The text of a rule's matches: attributes and text nodes unchanged, elements with all their text."""
+    """Return the texts of a rule's matches.
+
+    Attributes and text nodes are unchanged; for an element, all its text is joined.
+    """
     found: list[str] = []
     for match in matches:
         if not hasattr(match.root, "tag"):
@@ -157,7 +175,10 @@ def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> lis
 
 
 def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Find:
-    """A function that finds the values of a rule for JSON. The entries of a list are separate values, unless `whole`."""
+    """Return a function that finds the values of a rule for JSON.
+
+    Each entry of a list is a separate value, unless `whole` is set.
+    """
     expression = jmespath.compile(rule.jmes or "@")
     where = _json_source(rule, kind)
 
@@ -171,7 +192,7 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
                 raise RuleFailedError(f"{rule.jmes!r}: {str(error).partition(chr(10))[0]}") from error
             found += match if isinstance(match, list) and not whole else [] if match is None else [match]
         found = [entry for entry in found if entry is not None]
-        if problems and not found:  # the value may be in the part that could not be read
+        if problems and not found:  # the value may be in the data that could not be read
             raise RuleFailedError("; ".join(problems[:3]))
         return found
 
@@ -179,7 +200,10 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
 
 
 def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, list[str]], list[Any]]:
-    """A function that returns the JSON values to which a jmes is applied, and appends what cannot be read to its last argument."""
+    """Return a function that returns the JSON values to which `jmes` is applied.
+
+    The function appends messages about data that cannot be read to its last argument.
+    """
     if rule.data is not None:
         name = rule.data
 
@@ -205,7 +229,10 @@ def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, 
 
 
 def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[Any]:
-    """The data of script elements. A problem with a script of several is reported only when its type says that it is JSON."""
+    """Return the data of script elements, and append the problems to `problems`.
+
+    If there are several scripts, a problem is reported only for a script whose type says that it is JSON.
+    """
     values: list[Any] = []
     for text, kind in found:
         read, problem = embedded_data.read_script(text, kind=kind or "")

@@ -1,4 +1,4 @@
-"""Parses the framing of a chunked body (RFC 9112, 7.1) and rewrites it in a strict form."""
+"""Parses the framing of a chunked body (RFC 9112, 7.1) and rewrites the framing in a strict form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?", re.DOTALL)
 
 
 def size_of(line: bytes) -> int:
-    """Parse the size in the first line of a chunk, given without its LF. Raises CutShortError."""
+    """Return the size in the first line of a chunk, given without the LF. Raises CutShortError if invalid."""
     found = _SIZE.fullmatch(line)
     if found is None:
         raise CutShortError("body broken: a chunk has no size")
@@ -19,9 +19,9 @@ def size_of(line: bytes) -> int:
 
 
 class ChunkedBody:
-    """Follows the chunks of a body without reading their content.
+    """Follows the framing of a chunked body without interpreting the content.
 
-    over: whether the body is complete; followed: whether there are bytes after it.
+    over: whether the body is complete; followed: whether more bytes came after the body.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,13 @@ class ChunkedBody:
         self._left = 0
         self._line = b""
         self._after_chunk = False
-        self._trailer_lines = -1  # -1 until the last chunk
+        self._trailer_lines = -1  # -1 before the last chunk has been read
 
     def canonical(self, data: bytes, at: int = 0) -> bytes:
-        """Rewrite the data from `at` on: CRLF line ends, no extensions, no trailer, and no bytes after the body.
+        """Return the bytes of `data` from the index `at` on, with strict framing.
 
-        Raises CutShortError for invalid framing.
+        Line ends become CRLF; chunk extensions, trailers and bytes after the body are removed. Raises CutShortError for
+        invalid framing.
         """
         parts: list[bytes] = []
         while at < len(data) and not self.over:

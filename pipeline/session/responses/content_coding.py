@@ -1,7 +1,7 @@
-"""Decodes content codings (RFC 9110, 8.4) as a stream, and detects a stream without its end marker.
+"""Decodes content codings (RFC 9110, 8.4) as a stream, and detects a stream without an end marker.
 
-The decoders of Scrapy and urllib3 do not report a stream that was cut off. Bytes after a complete stream are ignored, as in
-browsers; consecutive gzip members or zstd frames are one body.
+The decoders of Scrapy and urllib3 do not report a truncated stream. As in browsers, bytes after a complete stream are
+ignored, and consecutive gzip members or zstd frames are one body.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ else:
     from backports import zstd
 
 ACCEPTED = "gzip, deflate, br, zstd"
-"""The value of Accept-Encoding."""
+"""The value of the Accept-Encoding header in requests."""
 
 _PIECE_BYTES = 64 * 1024
 _MAX_CODINGS = 5  # the same limit as curl's
@@ -36,9 +36,9 @@ class _Stream(Protocol):
 
 
 def codings_of(values: Iterable[str]) -> tuple[str, ...]:
-    """The codings in Content-Encoding values, in the order in which they were applied. Unknown words are ignored.
+    """Return the codings in Content-Encoding values, in the order in which the server applied them.
 
-    Raises DecodingError for a coding without a decoder here, and for too many codings.
+    Unknown words are ignored. Raises DecodingError for too many codings, and for a known coding without a decoder.
     """
     found = tuple(name for value in values for each in value.split(",")
                   if (name := each.strip().lower()) in _DECODERS or name in _WITHOUT_DECODER)
@@ -51,7 +51,10 @@ def codings_of(values: Iterable[str]) -> tuple[str, ...]:
 
 
 class ContentDecoder:
-    """Decodes several codings, the last one first. max_bytes: the limit on the output of each; None for no limit."""
+    """Decodes a body with several codings, the last applied coding first.
+
+    max_bytes: the limit on the output of each coding; None for no limit.
+    """
 
     def __init__(self, codings: tuple[str, ...], max_bytes: int | None = None) -> None:
         self._streams = [_Counted(_DECODERS[name](), max_bytes) for name in reversed(codings)]
@@ -59,14 +62,14 @@ class ContentDecoder:
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode data and yield pieces of at most 64 KiB. Raises DecodingError and OversizeError."""
+        """Decode data, and yield pieces of at most 64 KiB. Raises DecodingError or OversizeError."""
         self._begun = self._begun or bool(data)
         return self._through(data, 0)
 
     def finish(self, *, empty: bool = True) -> None:
-        """Check at the end of the body that it is complete. empty: whether a body without a byte may be complete.
+        """Check at the end of the body that every stream is complete.
 
-        Raises CutShortError when a stream lacks its end marker.
+        empty: whether a body of zero bytes counts as complete. Raises CutShortError if a stream has no end marker.
         """
         for stream in self._streams:
             stream.finish()
@@ -82,7 +85,10 @@ class ContentDecoder:
 
 
 def decode(body: bytes, codings: tuple[str, ...], max_bytes: int | None = None, *, empty: bool = True) -> bytes:
-    """Decode a whole body. empty: see ContentDecoder.finish(). Raises CutShortError, DecodingError and OversizeError."""
+    """Decode a complete body. empty: see ContentDecoder.finish.
+
+    Raises CutShortError, DecodingError or OversizeError.
+    """
     decoder = ContentDecoder(codings, max_bytes)
     decoded = b"".join(decoder.feed(body))
     decoder.finish(empty=empty)
@@ -137,11 +143,11 @@ class _Gzip:
 
 
 class _Deflate:
-    """Decodes the zlib format (RFC 1950) or raw deflate (RFC 1951), which old servers send under the same name."""
+    """Decodes the zlib format (RFC 1950), or raw deflate (RFC 1951), which old servers call "deflate" too."""
 
     def __init__(self) -> None:
         self._stream: zlib._Decompress | None = None
-        self._held = b""  # kept until a byte was decoded: before that the format is uncertain
+        self._held = b""  # input kept until the first byte is decoded, because the format is uncertain until then
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if self._stream is not None and not self._held:
@@ -177,7 +183,7 @@ def _inflated(stream: zlib._Decompress, data: bytes, name: str) -> Iterator[byte
             if piece:
                 yield piece
             data = stream.unconsumed_tail
-            # A full piece may be followed by more output even without input.
+            # After a piece of the maximum size, the decompressor may have more output without more input.
             if stream.eof or (not data and len(piece) < _PIECE_BYTES):
                 return
     except zlib.error as error:
@@ -185,7 +191,10 @@ def _inflated(stream: zlib._Decompress, data: bytes, name: str) -> Iterator[byte
 
 
 class _Brotli:
-    """Decodes brotli (RFC 7932). The library rejects bytes after the end, so that the end is then found byte by byte."""
+    """Decodes brotli (RFC 7932).
+
+    The brotli library rejects input that continues after the end of the stream; then the end is searched byte by byte.
+    """
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
@@ -216,7 +225,10 @@ class _Brotli:
                 return
 
     def _to_its_end(self, data: bytes) -> Iterator[bytes]:
-        """Decode everything again, the failed part byte by byte. Output from before is not repeated."""
+        """Decode all input again, and give `data`, which the library rejected, to the library byte by byte.
+
+        Output that was yielded before is not yielded again.
+        """
         given, self._stream = self._given, brotli.Decompressor()
         parts: Iterator[bytes] = iter((bytes(self._fed), *(data[at:at + 1] for at in range(len(data)))))
         try:
@@ -235,7 +247,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """Decodes one or more zstd frames, including skippable ones (RFC 8878, 3.1)."""
+    """Decodes one or more zstd frames, including skippable frames (RFC 8878, 3.1)."""
 
     _MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + number,)) + b"\x2a\x4d\x18" for number in range(16)))
 

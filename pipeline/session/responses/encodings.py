@@ -1,8 +1,8 @@
 """Determines the encoding of a page as browsers do.
 
-The sources are, in this order: a byte order mark, the header, a <meta> or XML declaration, detection from the bytes. Labels are
-those of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2); others are ignored. Unlike browsers, this module also
-supports hz-gb-2312 and iso-2022-kr.
+The sources are, in this order: a byte order mark, the Content-Type header, a <meta> or XML declaration, detection from the
+bytes. Only the labels of the Encoding Standard (https://encoding.spec.whatwg.org, 4.2) are accepted in headers and
+declarations. Unlike browsers, this module also supports hz-gb-2312 and iso-2022-kr.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
-# By Python's name of the encoding, or of the superset that browsers use for it.
+# The labels of each encoding. The key is Python's name of the encoding, or of the superset that browsers use.
 _LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
     "cp866": "866 cp866 csibm866 ibm866",
@@ -67,14 +67,14 @@ _LABELS = {
     "x-user-defined": "x-user-defined",
 }
 _CODECS = {label: name for name, labels in _LABELS.items() for label in labels.split()}
-# Other codecs of Python that are no text encodings, are broken, or allow markup without angle brackets.
+# Python codecs that are no text encodings, do not work, or can encode markup without angle brackets.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined",
                           "unicode-escape", "unicode_escape", "utf-7"})
-# UTF-32 first: its mark begins with that of UTF-16.
+# UTF-32 comes first, because its byte order mark begins with that of UTF-16.
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ALL_MARKS = tuple(mark for mark, _ in _MARKS)
-_SCANNED_BYTES = 4096  # the HTML Standard asks for 1024 at least
+_SCANNED_BYTES = 4096  # the HTML Standard requires at least 1024
 _PARAMETER = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,]*)')
 _DECLARATION = re.compile(
     rb"<!--.*?(?:-->|$)|<\?xml\s(?P<xml>[^<>]*)|<meta(?=[\s/])(?P<meta>(?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE | re.DOTALL)
@@ -89,30 +89,37 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
 def label_codec(label: str) -> str | None:
-    """Python's codec for a label of the Encoding Standard; None for any other label."""
+    """Return the Python codec for a label of the Encoding Standard; None for any other label."""
     return _CODECS.get(label.strip("\t\n\f\r ").lower())
 
 
 @lru_cache(maxsize=256)
 def codec(label: str) -> str | None:
-    """Python's codec for a label of the Encoding Standard or for Python's name of a charset; None for others."""
+    """Return the Python codec for a label of the Encoding Standard, or for a name that Python knows.
+
+    Return None for any other label, and for codecs that are no text encodings.
+    """
     if (known := label_codec(label)) is not None:
         return known
     try:
         name = codecs.lookup(label.strip()).name
-        b"a".decode(name, "ignore")  # raises for zlib, rot13 and other codecs that are no text encodings
+        b"a".decode(name, "ignore")  # raises an error for zlib, rot13 and other codecs that are no text encodings
     except (LookupError, ValueError):
         return None
     return None if name in _NO_CHARSETS else _CODECS.get(name, name)
 
 
 def page_encoding(body: bytes, content_type: str, override: str | None = None) -> str:
-    """Python's codec for a page. content_type: its header; override: a label from the settings; a byte order mark comes first."""
+    """Return the Python codec for a page.
+
+    content_type: the Content-Type header; override: a label from the settings, used instead of the encoding that the page
+    declares, but not instead of a byte order mark.
+    """
     return declared_encoding(body, content_type, override) or detected_encoding(body, content_type)
 
 
 def declared_encoding(body: bytes, content_type: str, override: str | None = None) -> str | None:
-    """As page_encoding(), but None for a page that declares no encoding."""
+    """Return the Python codec that a page declares, or `override`; None if there is neither."""
     if (found := _marked_encoding(body)) is not None:
         return found
     if override:
@@ -122,7 +129,10 @@ def declared_encoding(body: bytes, content_type: str, override: str | None = Non
 
 @lru_cache(maxsize=256)
 def header_encoding(content_type: str) -> str | None:
-    """The encoding of the first charset in a Content-Type header; None for none."""
+    """Return the Python codec for the first charset in a Content-Type header.
+
+    Return None if there is no charset, or if its label is unknown.
+    """
     for name, value in _PARAMETER.findall(content_type):
         if name.lower() == "charset":
             return label_codec(value.strip("\"' \t"))
@@ -130,17 +140,17 @@ def header_encoding(content_type: str) -> str | None:
 
 
 def detected_encoding(body: bytes, content_type: str) -> str:
-    """Detect the encoding from the bytes. ASCII HTML is windows-1252, as in browsers."""
+    """Detect the encoding from the bytes. HTML that is pure ASCII counts as windows-1252, as in browsers."""
     if body.isascii():
         return "cp1252" if "html" in content_type.lower() else "utf-8"
     return guessed(body)
 
 
 def guessed(body: bytes) -> str:
-    """Guess the encoding of a text as browsers do: UTF-8, also with a few invalid bytes, else windows-1252.
+    """Guess the encoding of a text as browsers do: UTF-8, even with a few invalid bytes, or windows-1252.
 
-    Another encoding is chosen only for text that is clearly in another script: a guess among Latin encodings would change
-    from page to page.
+    Another encoding is chosen only if the text is clearly in another script. A guess among Latin encodings would change from
+    page to page.
     """
     try:
         body.decode("utf-8")
@@ -153,7 +163,7 @@ def guessed(body: bytes) -> str:
     if wrong * 2 <= foreign and wrong <= max(1, foreign // 10):
         return "utf-8"
     runs = _BEYOND_ASCII.findall(body)
-    if sum(map(len, runs)) < max(_FEW, 2 * len(runs)):  # single letters between ASCII letters are Latin
+    if sum(map(len, runs)) < max(_FEW, 2 * len(runs)):  # single non-ASCII letters between ASCII letters mean a Latin script
         return "cp1252"
     looked_at = body if len(body) <= _LOOKED_AT else body[:_LOOKED_AT].rpartition(b"<")[0] or body[:_LOOKED_AT]
     best = from_bytes(looked_at, cp_isolation=_GUESSED).best()
@@ -162,22 +172,25 @@ def guessed(body: bytes) -> str:
 
 
 def decoded(body: bytes, encoding: str) -> str:
-    """Decode text without its byte order mark; invalid bytes become U+FFFD. encoding: Python's codec."""
+    """Decode text and remove the byte order mark; invalid bytes become U+FFFD. encoding: the Python codec."""
     return body.decode(encoding, "replace").removeprefix("\ufeff")
 
 
 def _marked_encoding(body: bytes) -> str | None:
-    """The encoding of the byte order mark; None for none."""
-    if not body.startswith(_ALL_MARKS):  # nearly all pages
+    """Return the encoding that the byte order mark of a page shows; None if there is no byte order mark."""
+    if not body.startswith(_ALL_MARKS):  # the fast path for nearly all pages
         return None
     return next((name for mark, name in _MARKS if body.startswith(mark)), None)
 
 
 def _encoding_in_page(body: bytes) -> str | None:
-    """The encoding in the first <meta> or XML declaration with a known label (HTML Standard, 13.2.3.2)."""
+    """Return the encoding in the first <meta> or XML declaration with a known label, or None.
+
+    See the HTML Standard, 13.2.3.2.
+    """
     for label in _labels_in_page(body[:_SCANNED_BYTES]):
         if (found := label_codec(label)) is not None:
-            # A declaration that is readable as ASCII cannot be in UTF-16.
+            # A page whose declaration is readable as ASCII cannot be in UTF-16.
             return "utf-8" if found.startswith("utf-16") else "cp1252" if found == _USER_DEFINED else found
     return None
 
@@ -200,7 +213,7 @@ def _labels_in_page(head: bytes) -> Iterator[str]:
 
 
 def _user_defined(name: str) -> codecs.CodecInfo | None:
-    """The codec of x-user-defined (Encoding Standard, 14.5), which Python lacks."""
+    """Return the codec for x-user-defined (Encoding Standard, 14.5), which Python does not have."""
     if name not in (_USER_DEFINED, "x_user_defined"):
         return None
     table = "".join(map(chr, [*range(0x80), *range(0xF780, 0xF800)]))

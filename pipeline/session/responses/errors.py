@@ -1,4 +1,4 @@
-"""Errors of invalid or incomplete responses. Their messages are readable without the exception's name."""
+"""Errors for invalid or incomplete responses. Their messages are readable without the class name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TLS_NOT_CLOSED = "body cut short: its length is not announced, and the TLS conne
 
 
 class HeadError(http.client.HTTPException):
-    """The head of a response is invalid, or larger than browsers accept."""
+    """The status line or the headers of a response are invalid, or larger than browsers accept."""
 
 
 class NotHttpError(HeadError):
@@ -25,7 +25,7 @@ class CutShortError(OSError):
 
 
 class DecodingError(ValueError):
-    """The body is not in the content coding that its head names."""
+    """The body is not encoded as its Content-Encoding says."""
 
 
 class OversizeError(ValueError):
@@ -33,12 +33,15 @@ class OversizeError(ValueError):
 
 
 def may_be_http(beginning: bytes) -> bool:
-    """Whether an answer that begins so is HTTP, perhaps cut inside of that word; some servers write a few bytes before it."""
+    """Whether these first bytes can begin an HTTP response.
+
+    They may end inside the word "HTTP", or have a few stray bytes before it, as some servers send.
+    """
     return b"HTTP" in beginning[:8].upper() or (len(beginning) < 4 and b"HTTP".startswith(beginning.upper()))
 
 
 def shown_bytes(data: bytes) -> str:
-    """The first line of a response that is not HTTP, in a readable form."""
+    """Return the first line of a response that is not HTTP, in a readable form for messages."""
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
         return "TLS"
     line = clean_line(data.lstrip(b"\r\n").partition(b"\n")[0].decode("latin-1"), 60)
@@ -46,7 +49,10 @@ def shown_bytes(data: bytes) -> str:
 
 
 def cut_short(received: int, announced: int | None) -> str:
-    """The message for an incomplete body: `body cut short: 51,200 of 102,400 bytes`."""
+    """Return the message for an incomplete body, such as `body cut short: 51,200 of 102,400 bytes`.
+
+    announced: the Content-Length; None if unknown.
+    """
     if announced is None:
         return f"body cut short after {received:,} bytes"
     return f"body cut short: {received:,} of {announced:,} bytes"

@@ -1,4 +1,4 @@
-"""Detects an expired login or a banned proxy in a response of requests: logins and files."""
+"""Detects an expired login or a banned proxy in a response to a login or download request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from pipeline.session.login.expiry import Expiry
 from pipeline.session.page import Answer, Page
 from pipeline.settings import BannedTable
 
-_HEAD_BYTES = 256 * 1024  # enough of a page to recognise the login form in it
+_HEAD_BYTES = 256 * 1024  # enough of a page to recognize a login form
 
 
 def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
-    """Why a response, whose body is unread, shows that the login has expired; "" when it does not."""
+    """Return why a response shows that the login has expired; "" if it does not.
+
+    The body of the response must be unread, and can still be read afterwards. asked: the URL of the request.
+    """
     for hop in (*response.history, response):
         if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
             return reason
@@ -31,7 +34,10 @@ def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
 
 
 def banned(rules: BannedTable, response: requests.Response) -> bool:
-    """Whether a response, whose body is unread, shows that its proxy is banned."""
+    """Whether a response shows that the proxy is banned.
+
+    The body of the response must be unread, and can still be read afterwards.
+    """
     if response.status_code in rules.status:
         return True
     page = _beginning(response) if rules.present is not None else None
@@ -39,13 +45,19 @@ def banned(rules: BannedTable, response: requests.Response) -> bool:
 
 
 def _is_short(response: requests.Response) -> bool:
-    """Whether a response is as short as a page that only refreshes to another one: such pages are always read."""
+    """Whether a response is short enough to be a page that only refreshes to another page.
+
+    The content of such short pages is always checked.
+    """
     length = response.headers.get("Content-Length", "0")
     return length.isdecimal() and int(length) <= _HEAD_BYTES
 
 
 def _beginning(response: requests.Response) -> Page | None:
-    """The beginning of an HTML page, whose body can still be read as a whole; None for other types and encoded bodies."""
+    """Return the beginning of an HTML page as a Page; None for other content types and for encoded bodies.
+
+    The whole body can still be read from the response afterwards.
+    """
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     packed = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
     if kind not in ("text/html", "application/xhtml+xml") or packed:
@@ -54,7 +66,7 @@ def _beginning(response: requests.Response) -> Page | None:
 
 
 def _peek(response: requests.Response) -> bytes:
-    """Read the beginning of a body, and make the response start with it again."""
+    """Return the first bytes of a body; the response can still be read from its start afterwards."""
     rest: HTTPResponse = response.raw
     head = rest.read(_HEAD_BYTES, decode_content=False)
     response.raw = HTTPResponse(_Rejoined(head, rest), headers=rest.headers, status=rest.status,
@@ -63,7 +75,7 @@ def _peek(response: requests.Response) -> bytes:
 
 
 class _Rejoined(io.RawIOBase):
-    """A reader of the beginning of a body that was already read, then of its rest."""
+    """Reads the beginning of a body that was already read, then the rest from the response."""
 
     def __init__(self, head: bytes, rest: HTTPResponse) -> None:
         self._head = head

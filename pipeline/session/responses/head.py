@@ -1,8 +1,9 @@
-"""Parses the head of an HTTP/1 response as browsers do: status line, fields and framing (RFC 9112).
+"""Parses status line, headers and framing of an HTTP/1 response as browsers do (RFC 9112).
 
-Where RFC 9112 leaves room, this follows Chromium: a line without a colon or with an invalid name is skipped, spaces around
-names are removed, folded lines are joined, equal lengths count once, a length that is not a number is ignored. Different
-lengths, a NUL and anything that is not HTTP raise HeadError. Both transports use this module, so that pages and files agree.
+Where RFC 9112 leaves a choice, this module follows Chromium: a line without a colon or with an invalid name is skipped,
+spaces around names are removed, folded lines are joined, repeated equal Content-Length values count once, and a
+Content-Length that is not a number is ignored. Conflicting Content-Length values, a NUL and a response that is not HTTP raise
+HeadError. Page requests and downloads both use this module, so that both treat a response alike.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ _TRANSFER_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a response. version: 10 or 11.
+    """The status line and headers of a response. version: 10 or 11.
 
-    fields: without Content-Length and Transfer-Encoding, which are in `chunked` and `length` (in bytes; None: until the
-    connection ends). A transfer coding is moved to Content-Encoding as the last one applied.
+    fields: the headers, except Content-Length and Transfer-Encoding; chunked: whether the body is chunked; length: the
+    Content-Length in bytes, None if the body ends with the connection. Another transfer coding, such as gzip, is added to
+    Content-Encoding as the last coding applied.
     """
 
     version: int
@@ -46,20 +48,23 @@ class Head:
         return 100 <= self.status < 200
 
     def framed_fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The fields with the Content-Length or the Transfer-Encoding, if there is one."""
+        """Return the headers including Content-Length or Transfer-Encoding, if there is one."""
         if self.chunked:
             return (*self.fields, (b"Transfer-Encoding", b"chunked"))
         return self.fields if self.length is None else (*self.fields, (b"Content-Length", b"%d" % self.length))
 
     def canonical(self) -> bytes:
-        """The head in a strict form, which all parsers read alike."""
+        """Return the status line and headers in a strict form that every parser reads in the same way."""
         lines = [b"HTTP/1.%d %03d %b" % (self.version - 10, self.status, self.reason)]
         lines += [name + b": " + value for name, value in self.framed_fields()]
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
-    """The offset of the body; -1 for an incomplete head. Raises HeadError beyond MAX_HEAD_BYTES."""
+    """Return the index at which the body begins; -1 if the headers are incomplete.
+
+    Raises HeadError if the headers are larger than MAX_HEAD_BYTES.
+    """
     while start < len(data) and data[start] in b"\r\n":  # some servers send an empty line first
         start += 1
     found = _END.search(data, start)
@@ -70,7 +75,7 @@ def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
 
 @dataclass(frozen=True)
 class PlainHead:
-    """The framing of a head that needs no rewriting. end: the offset of the body."""
+    """The framing of a response whose headers need no rewriting. end: the index at which the body begins."""
 
     end: int
     status: int
@@ -79,7 +84,10 @@ class PlainHead:
 
 
 def plain_head(data: bytes) -> PlainHead | None:
-    """The framing of a complete final head that is already in the strict form; None for any other head."""
+    """Return the framing of a response whose headers are complete and already in strict form, else None.
+
+    None is also returned for an interim response (1xx).
+    """
     found = _PLAIN.match(data)
     if found is None:
         return None
@@ -94,7 +102,10 @@ def plain_head(data: bytes) -> PlainHead | None:
 
 
 def parse_head(raw: bytes) -> Head:
-    """Parse a head, given with its empty line. Raises HeadError for what browsers reject."""
+    """Parse the status line and the headers, given with the empty line after them.
+
+    Raises HeadError if browsers reject the response.
+    """
     if b"\0" in raw:
         raise HeadError("its headers hold a NUL")
     lines = raw.lstrip(b"\r\n").split(b"\n")
@@ -102,7 +113,7 @@ def parse_head(raw: bytes) -> Head:
         raise HeadError(f"it has more than {MAX_LINES:,} header lines")
     if any(len(line) > MAX_LINE_BYTES for line in lines):
         raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
-    # A CR inside a line counts as a space (RFC 9112, 2.2): as a line end it would allow header injection.
+    # A CR inside a line is replaced by a space (RFC 9112, 2.2). As a line end, it would allow header injection.
     lines = [line.strip(b"\r").replace(b"\r", b" ") for line in lines]
     status_line = _STATUS_LINE.fullmatch(lines[0].rstrip())
     if status_line is None:
@@ -116,7 +127,7 @@ def parse_head(raw: bytes) -> Head:
 
 def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     fields: list[tuple[bytes, bytes]] = []
-    skipped = True  # whether the previous line was skipped: its continuation is skipped, too
+    skipped = True  # whether the previous line was skipped; if so, its continuation lines are skipped too
     for line in lines:
         if line[:1] in (b" ", b"\t"):
             if not skipped and line.strip():
@@ -151,7 +162,10 @@ def _framed(version: int, status: int, reason: bytes, fields: list[tuple[bytes, 
 
 
 def _length(values: list[bytes]) -> int | None:
-    """The Content-Length (RFC 9110, 8.6; Fetch standard, "extract a length"). Raises HeadError for different values."""
+    """Return the Content-Length; None if there is none or it is not a number.
+
+    See RFC 9110, 8.6, and "extract a length" in the Fetch Standard. Raises HeadError for conflicting values.
+    """
     if any(value != values[0] for value in values):
         shown = " and ".join(dict.fromkeys(value.decode("ascii", "replace")[:20] or "nothing" for value in values))
         raise HeadError(f"it announces several lengths: {shown}")
@@ -159,12 +173,15 @@ def _length(values: list[bytes]) -> int | None:
 
 
 def is_redirect(status: int, *, location: bool) -> bool:
-    """Whether a response is a redirect. Browsers follow it even when its body is incomplete."""
+    """Whether a response is a redirect, which browsers follow even if its body is incomplete."""
     return location and status in (301, 302, 303, 307, 308)
 
 
 def missing_range(status: int, content_range: str) -> str:
-    """The error for a 206 (RFC 9110, 15.3.7) to a request without a range; "" if it has the whole content, or for other statuses."""
+    """Return the error message for a partial response (206) to a request without a Range header.
+
+    Return "" for another status, and if the response contains the whole content (RFC 9110, 15.3.7).
+    """
     if status != 206:
         return ""
     found = _WHOLE_RANGE.fullmatch(content_range)

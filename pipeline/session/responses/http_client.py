@@ -1,6 +1,6 @@
-"""A response class for http.client, urllib3 and requests, with own parsing of heads and chunks.
+"""A response class for http.client, urllib3 and requests, with its own parser for headers and chunks.
 
-A connection uses it as its `response_class`, which both http.client and urllib3 support.
+Set the class as the `response_class` of a connection, an attribute that http.client and urllib3 support.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _MAX_INTERIM = 100
 
 
 class Response(http.client.HTTPResponse):
-    """A response that raises an error for an incomplete head or body. Interim responses are skipped.
+    """A response that raises an error if its headers or body are incomplete.
 
-    A chunked body reads like a plain one. framed: False when only the end of the connection ends the body.
+    Interim responses are skipped. A chunked body is read like any other body. framed: whether the body has a length or
+    chunks; if False, the body ends with the connection.
     """
 
     framed = True
@@ -85,7 +86,7 @@ class Response(http.client.HTTPResponse):
 
     def _line(self, *, began: bool) -> bytes:
         line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
-        if not line and not began:  # the same error as in http.client
+        if not line and not began:  # http.client raises the same error
             raise http.client.RemoteDisconnected("Remote end closed connection without response")
         if not began and line.strip() and not may_be_http(line):
             raise NotHttpError(line)
@@ -100,12 +101,15 @@ class Response(http.client.HTTPResponse):
 
 
 def is_framed(inner: object) -> bool:
-    """Whether the body has its own end. inner: urllib3's `_original_response`, a Response of this module."""
+    """Whether the body has a length or chunks, rather than ending with the connection.
+
+    inner: the `_original_response` of a urllib3 response, which is a Response of this module.
+    """
     return getattr(inner, "framed", True)
 
 
 class _TlsSource(io.RawIOBase):
-    """Reads a TLS socket. ragged: whether it ended without close_notify (RFC 8446, 6.1)."""
+    """Reads from a TLS socket. ragged: whether the connection ended without close_notify (RFC 8446, 6.1)."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__()
@@ -143,7 +147,10 @@ class _Wrapped(io.RawIOBase):
 
 
 class _ToTheEnd(_Wrapped):
-    """A body without a length on a TLS connection. Raises CutShortError when the connection ends without close_notify."""
+    """Reads a body without a length from a TLS connection.
+
+    Raises CutShortError if the connection ends without close_notify, because the body may then be incomplete.
+    """
 
     def __init__(self, source: Any, tls: _TlsSource) -> None:
         super().__init__(source)
@@ -157,7 +164,10 @@ class _ToTheEnd(_Wrapped):
 
 
 class _Chunked(_Wrapped):
-    """The content of a chunked body (RFC 9112, 7.1). Raises CutShortError when the last chunk is missing."""
+    """Reads the content of a chunked body (RFC 9112, 7.1).
+
+    Raises CutShortError if the last chunk is missing.
+    """
 
     def __init__(self, source: Any) -> None:
         super().__init__(source)
@@ -189,7 +199,7 @@ class _Chunked(_Wrapped):
         return size_of(self._line()[:-1])
 
     def _skip_trailer(self) -> None:
-        """Skip the trailer up to its empty line, which browsers require, too."""
+        """Skip the trailer up to the empty line that ends it. Browsers require the empty line too."""
         for _ in range(MAX_LINES):
             if self._line() in (b"\r\n", b"\n"):
                 return
