@@ -1,4 +1,4 @@
-"""Open a store: create or migrate its tables, and refuse one whose restore was interrupted."""
+"""Open a store: create or migrate its tables, and refuse a data_dir whose restore was interrupted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pipeline.store.database.schema_check import refuse_other_tables
 from pipeline.store.maintenance.clock_trust import observe_clock
 
 UNFINISHED_RESTORE = "restore-unfinished"
-"""A file in data_dir while a restore replaces data: the folder then holds a mixture of old and restored data."""
+"""The name of a file that exists in data_dir while a restore replaces data.
+
+While this file exists, data_dir holds a mixture of old and restored data.
+"""
 
 
 _FOLDERS_OF_A_DATABASE = ("downloads", "messages", "pages", "logs/runs")
@@ -22,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 def _warn_of_orphaned_files(store: Store) -> None:
-    """Warn if the database was deleted but its files were not: sent messages are then unknown and would be sent again."""
+    """Warn if the database file was deleted but the files that belong to it still exist.
+
+    A new, empty database does not know which messages were sent, so messages may be sent twice.
+    """
     file = store.engine.url.database
     if file is None or file == ":memory:" or Path(file).exists():
         return
@@ -34,9 +40,10 @@ def _warn_of_orphaned_files(store: Store) -> None:
 
 
 def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) -> Store:
-    """Open the store of `data_dir`. migrate: create or migrate its tables; without it, another schema is an error.
+    """Open the store of `data_dir` and return it. Raises StoreError.
 
-    url: an SQLAlchemy URL; SQLite in data_dir by default. Raises StoreError.
+    url: the SQLAlchemy URL of the database; None means the SQLite file in data_dir.
+    migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
     """
     store = prepare_store(data_dir, url)
     if (data_dir / UNFINISHED_RESTORE).exists():
@@ -45,7 +52,7 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
     if store.kind == "sqlite" and store.engine.url.database:
         _warn_of_orphaned_files(store)
         try:
-            Path(store.engine.url.database).touch(mode=0o600)  # its -wal and -shm get the same
+            Path(store.engine.url.database).touch(mode=0o600)  # SQLite gives the -wal and -shm files the same mode
         except OSError as error:
             raise StoreError(f"cannot be written: {error.strerror}", where=store.where,
                              fix="change [pipeline] database or data_dir, or its owner") from error

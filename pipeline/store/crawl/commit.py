@@ -1,6 +1,6 @@
-"""Commit a page in one transaction: which items are new, changed or back; rejects, links, downloads.
+"""Commit crawled pages in one transaction: items and their changes, rejected items, links, downloads.
 
-A page whose process is killed before the commit is fetched again; after the commit it is not.
+If a process is killed before it commits a page, the page is fetched again; after the commit, it is not.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ _NOTHING: dict[str, Json] = {}
 
 @dataclass
 class Committed:
-    """The result of one commit: the added progress and frontier rows. news: file keys of the saved pages on which something
-    changed. forgotten: tentative requests that were taken out.
+    """The result of a commit.
+
+    progress: what to add to the run's progress.
+    queued: the requests that were added to the frontier.
+    news: the file keys of the saved pages on which an item changed.
+    forgotten: the ids of tentative requests that were removed from the frontier.
     """
 
     progress: Progress = field(default_factory=Progress)
@@ -51,20 +55,20 @@ class Committed:
 
 
 class SeenRequests:
-    """A bounded cache of requests that the frontier of a pass has: most links of a site are on all its pages.
+    """A cache of limited size for requests that are already in the frontier of a pass.
 
-    It holds plain requests only, which their URL identifies.
+    Most links of a site appear on all of its pages. The cache holds only plain GET requests, which their URL identifies.
     """
 
     def __init__(self) -> None:
         self._urls: set[str] = set()
 
     def unseen(self, requests: Iterable[Request]) -> list[Request]:
-        """The requests that may be missing in the frontier."""
+        """Return the requests that may not be in the frontier yet."""
         return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
 
     def add(self, requests: Iterable[Request]) -> None:
-        """Note that the frontier has these requests."""
+        """Remember that these requests are in the frontier."""
         for request in requests:
             if len(self._urls) < _MOST_SEEN and len(request.url) <= _LONGEST_SEEN and _is_plain(request):
                 self._urls.add(request.url)
@@ -76,10 +80,10 @@ def _is_plain(request: Request) -> bool:
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
                  comparison: Comparison = _PLAIN, seen: SeenRequests | None = None, settled: Sequence[int] = ()) -> Committed:
-    """Commit pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
+    """Commit the pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
-    seen: a cache of known links, kept from one call to the next. settled: ids of tentative requests that came from these
-    pages, and now wait.
+    seen: a cache of links already in the frontier; pass the same object at each call.
+    settled: the ids of the tentative requests that came from these pages; the commit makes them waiting requests.
     """
     done = Committed()
     seen = seen or SeenRequests()
@@ -114,7 +118,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
             update(frontier).where(frontier.c.id == bindparam("row")).values(
                 state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
     for page in batch:
-        if page.redirected_host and page.frontier_id is not None:  # the next run of the pass reads it
+        if page.redirected_host and page.frontier_id is not None:  # the next run of the pass reads this host
             own = frontier.c.id == page.frontier_id
             request = dict(connection.execute(select(frontier.c.request).where(own)).scalar_one())
             request["meta"] = {**request.get("meta", {}), REDIRECTED_HOST: page.redirected_host}
@@ -124,7 +128,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
 
 
 class _NewChange(NamedTuple):
-    """A change to write."""
+    """A change that is to be written to the database."""
 
     key: str
     kind: ChangeKind
@@ -134,7 +138,11 @@ class _NewChange(NamedTuple):
 
 @dataclass
 class _Compared:
-    """What to write, by the result of the comparison."""
+    """The items of a commit, sorted by the result of their comparison with the stored items.
+
+    altered: rows with a change to report. quiet: rows that changed, but not enough to report. unchanged: ids of equal rows.
+    seen: the data of all items, except those that the pass had already seen.
+    """
 
     altered: list[dict[str, Any]] = field(default_factory=list)
     quiet: list[dict[str, Any]] = field(default_factory=list)
@@ -146,9 +154,10 @@ class _Compared:
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
                  comparison: Comparison) -> set[str]:
-    """Compare items with the stored ones and write the differences. Of items with the same key in one pass the first counts.
+    """Compare the items with the stored ones and write the differences.
 
-    Returns the file keys of the saved pages on which something changed.
+    If items in one pass have the same key, only the first one counts.
+    Returns the file keys of the saved pages on which an item changed.
     """
     found: dict[str, dict[str, Json]] = {}
     files: dict[str, str] = {}
@@ -219,7 +228,10 @@ def _write_items(connection: Connection, run: Run, compared: _Compared, now: dat
 
 
 def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewChange], files: Mapping[str, str], now: datetime) -> None:
-    """Write the changes and the new items. files: by item key, the file key of its saved page."""
+    """Write the changes, and insert the new items.
+
+    files: by item key, the file key of the saved page of the item.
+    """
     after = ready(connection, changes.c.after, (change.after for change in new_changes))
     insert_rows(connection, changes, len(new_changes), run_id=run.id, spider=run.spider, at=now,
                 key=Each(change.key for change in new_changes), kind=Each(change.kind.value for change in new_changes),
@@ -247,9 +259,10 @@ def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progr
 
 
 def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
-    """Queue each URL once for a spider. A later pass queues it again, and the download finds out whether the file changed.
+    """Queue the downloads that the pages requested, at most once for each URL in a pass of a spider.
 
-    A URL that is set aside is not queued until its pause is over.
+    A later pass queues the URL again, and the download then finds out whether the file has changed. A URL that is set aside is
+    not queued until its pause is over.
     """
     wanted = {download.url: download for page in batch for download in page.downloads}
     if not wanted:
@@ -273,7 +286,10 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
 
 
 def progress_so_far(store: Store, run: Run) -> Progress:
-    """The progress that a run has committed, for the process that replaces one that was killed before it could report."""
+    """Return the progress that a run has committed, counted from its rows.
+
+    A replacement process needs it if the process before was killed before it reported its progress.
+    """
     figures = replace(run.progress)
     with store.read() as connection:
         of_it = connection.execute(select(func.count(), func.coalesce(func.sum(pages.c["items"]), 0)).where(

@@ -1,4 +1,7 @@
-"""Decide whether two versions of an item differ: ignored fields, minimum changes, field coverage."""
+"""Decide whether two versions of an item differ, and whether the fields of a pass are suspect.
+
+Fields may be ignored, and small changes of numbers may be left unreported.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,18 @@ _EMPTY: tuple[Json, ...] = (None, "", [], {})
 class Comparison:
     """How an item is compared with its last reported state.
 
-    min_change: by field, the smallest difference of a number, and whether it is a percentage of the reported value.
+    ignore: the fields whose changes are not reported.
+    min_change: by field, the smallest numeric change that is reported, and whether it is a percentage of the reported value.
     """
 
     ignore: frozenset[str] = frozenset()
     min_change: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
 
     def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
-        """Whether nothing needs to be reported. Small differences add up, since each is measured from `reported`."""
+        """Whether there is no change to report.
+
+        Small changes add up, because each one is measured from the last reported state.
+        """
         if reported == found:
             return True
         names = dict.fromkeys([*reported, *found])
@@ -41,7 +48,7 @@ class Comparison:
         return bool(abs(after - before) < limit * (1 - 1e-9))
 
     def before(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
-        """The state that a change is reported against: `reported`, with ignored fields as they are now."""
+        """Return the state to show as "before" in a change: `reported`, but ignored fields as they are now."""
         if not self.ignore:
             return reported
         kept = {name: found.get(name) if name in self.ignore else value for name, value in reported.items()
@@ -51,7 +58,7 @@ class Comparison:
 
 @dataclass
 class Coverage:
-    """The number of items of a pass, and how many of them had each field."""
+    """The number of items that a pass saw, and, by field, how many of them had a value in the field."""
 
     items: int = 0
     fields: dict[str, int] = field(default_factory=dict)
@@ -71,7 +78,12 @@ class Coverage:
                 counts[name] = counts.get(name, 0) + (value not in _EMPTY)
 
     def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> str:
-        """Why this pass is suspect: a field that all items had before and none has now, or that too few have; "" if it is not."""
+        """Return why the coverage of this pass is suspect, or an empty string.
+
+        A pass is suspect if a field is in fewer items than `wanted` requires, or if no item has a field that all items had before.
+        before: the coverage of an earlier pass.
+        wanted: by field, the share of items that must have the field.
+        """
         if not self.items:
             return ""
         for name, share in wanted.items():

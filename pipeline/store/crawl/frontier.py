@@ -1,4 +1,7 @@
-"""The frontier: the requests of a pass, each fetched once, with their states. See also commit.py."""
+"""The frontier: the requests of a pass with their states. Each request is fetched once.
+
+See also commit.py.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,23 @@ from pipeline.store.database.schema import (
 from pipeline.store.runs import leases
 
 REDIRECTED_HOST = "pipeline_counts_in"
-"""Key in the stored meta of a start request: the host that the start redirected to."""
+"""A key in the stored `meta` of a start request; the value is the host to which the start was redirected."""
 _EXTRAS = ("encoding", "callback", "errback", "meta", "cb_kwargs", "cookies")
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A request of the frontier with the id of its row."""
+    """A request in the frontier, and the id of its row."""
 
     id: int
     request: Request
 
 
 def fingerprint(request: Request) -> bytes:
-    """SHA-1 of method, URL (with its query sorted), body, and the start, page number or item that the request is for.
+    """Return the SHA-1 of what identifies a request. A pass fetches each fingerprint once.
 
-    A pass fetches each fingerprint once.
+    The hash covers the method, the URL with its query sorted, the body, and the start, page number or item that the request
+    is for.
     """
     meta = request.meta
     part = f"{meta.get('pipeline_start', '')} {meta.get('pipeline_part', '')}" if meta else " "
@@ -52,7 +56,7 @@ def _canonical(url: str) -> str:
 
 
 def _extra(request: Request) -> dict[str, Json]:
-    """The properties in which the request differs from a plain GET."""
+    """Return the attributes in which the request differs from a plain GET request."""
     extra: dict[str, Json] = {name: value for name in _EXTRAS if (value := getattr(request, name))}
     if request.method != "GET":
         extra["method"] = request.method
@@ -74,7 +78,7 @@ def _from_row(row: Row[Any]) -> Queued:
 
 def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request],
                     state: FrontierState = FrontierState.WAITING) -> list[Queued]:
-    """Queue the requests that the frontier of the pass does not have yet; return their rows."""
+    """Queue the requests that are not yet in the frontier of the pass, and return the queued ones."""
     wanted: dict[bytes, Request] = {}
     for request in requests:
         # A request with dont_filter is fetched each time.
@@ -92,16 +96,20 @@ def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Req
 
 def enqueue(store: Store, run: Run, requests: Iterable[Request],
             state: FrontierState = FrontierState.WAITING) -> list[Queued]:
-    """Queue requests that belong to no page, such as the starts, or tentative ones. Raises LeaseLostError."""
+    """Queue requests that do not come from a committed page, such as start requests or tentative ones.
+
+    Raises LeaseLostError.
+    """
     with store.write() as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         return add_to_frontier(connection, run.pass_id, requests, state)
 
 
 def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
-    """Take tentative requests out of the frontier; they may be queued again. Raises LeaseLostError.
+    """Remove tentative requests from the frontier, so that they may be queued again.
 
-    Their rows stay until the next run: SQLite would reuse their ids, and some of them may be in progress.
+    Raises LeaseLostError.
+    Their rows stay until the next run, because SQLite would reuse the ids while some of the requests may be in progress.
     """
     rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
     with store.write() as connection:
@@ -114,9 +122,12 @@ def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
 
 def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = (),
             tentative: bool = False) -> list[Queued]:
-    """The next requests of a pass in the order of their priority. besides: ids to leave out. tentative: include tentative ones."""
+    """Return the next `limit` waiting requests of a pass, the highest priority first.
+
+    besides: ids of requests to leave out. tentative: whether to include tentative requests.
+    """
     state = frontier.c.state == FrontierState.WAITING.value
-    if tentative:  # not always, since the index serves one state only
+    if tentative:  # only if asked for, because the index supports queries for one state
         state = or_(state, frontier.c.state == FrontierState.TENTATIVE.value)
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, state).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
     away = set(besides)
@@ -126,7 +137,7 @@ def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = 
 
 
 def first_requests(store: Store, pass_id: int, *, limit: int = 1000) -> list[Request]:
-    """The start requests of a pass (depth 0) in any state, the oldest first."""
+    """Return the start requests of a pass (depth 0) in any state, the oldest first."""
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, frontier.c.depth == 0).order_by(
         frontier.c.id).limit(limit)
     with store.read() as connection:
@@ -134,7 +145,7 @@ def first_requests(store: Store, pass_id: int, *, limit: int = 1000) -> list[Req
 
 
 def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
-    """How many pages of a pass are in each state."""
+    """Return the number of requests of a pass by state."""
     with store.read() as connection:
         rows = connection.execute(select(frontier.c.state, func.count()).where(
             frontier.c.pass_id == pass_id).group_by(frontier.c.state))
@@ -142,9 +153,10 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
 
 
 def reopen(store: Store, run: Run) -> None:
-    """Prepare the frontier of a resumed pass: delete its tentative requests, and queue the pages that it missed again.
+    """Prepare the frontier for resuming a pass. Raises LeaseLostError.
 
-    A pass that is not resumable starts over. Raises LeaseLostError.
+    Tentative requests are deleted, and missed GET and HEAD requests are queued again. A pass that is not resumable starts over
+    with an empty frontier.
     """
     own = frontier.c.pass_id == run.pass_id
     with store.write() as connection:
@@ -161,9 +173,10 @@ def reopen(store: Store, run: Run) -> None:
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
-    """Set a page aside that ended its process: leave it out of this pass, at once or the second time.
+    """Leave a page that ended its process out of this pass, the second time that this happens.
 
-    Returns its URL when it is set aside now, else "". Raises LeaseLostError.
+    at_once: whether to leave the page out the first time already. Returns the URL of the page if it was set aside by this
+    call, otherwise "". Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
@@ -179,7 +192,7 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
 
 
 def first_set_aside(store: Store, pass_id: int) -> str:
-    """URL and reason of the first page that a pass set aside; "" if there is none."""
+    """Return the URL and the reason of the first page that a pass set aside, or an empty string."""
     with store.read() as connection:
         row = connection.execute(select(frontier.c.url, frontier.c.error).where(
             frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.ASIDE.value).order_by(frontier.c.id).limit(1)).first()
@@ -187,7 +200,10 @@ def first_set_aside(store: Store, pass_id: int) -> str:
 
 
 def mark_not_resumable(store: Store, run: Run) -> None:
-    """Mark the pass as not resumable: it holds requests in memory only, so its next run starts over."""
+    """Mark the pass as not resumable, so that its next run starts over.
+
+    Such a pass has requests that are only in memory. Raises LeaseLostError.
+    """
     with store.write() as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         connection.execute(update(passes).where(passes.c.id == run.pass_id).values(resumable=False))

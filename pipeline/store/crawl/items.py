@@ -1,4 +1,4 @@
-"""Read the items, changes, rejects and download URLs of a spider, in batches."""
+"""Read the items, changes, rejected items and download URLs of a spider, long results in batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.store.database.schema import rejects as reject_rows
 
 @dataclass(frozen=True)
 class RejectedItem:
-    """A rejected item with the reason and the URL of its page."""
+    """A rejected item, the reason for the rejection, and the URL of the page."""
 
     run_id: int
     url: str
@@ -30,7 +30,10 @@ class RejectedItem:
 
 
 def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[Item]:
-    """The present items in the order in which they were first seen. key: only the item with this key."""
+    """Yield the present items of a spider in the order in which they were first seen.
+
+    key: only the item with this key.
+    """
     one = items.c.key == key if key is not None else true()
     wanted = select(items.c.id, items.c.key, items.c.data).where(items.c.spider == spider, one, items.c.present)
     for row in paged(store, wanted, items.c.id):
@@ -38,7 +41,7 @@ def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[It
 
 
 def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
-    """Those of the keys for which an item is stored."""
+    """Return those of the given keys under which the spider has a stored item."""
     stored = {storable_key(key): key for key in keys}
     with store.read() as connection:
         found = connection.execute(select(items.c.key).where(
@@ -47,7 +50,7 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
 
 
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
-    """The items that the newest passes saw."""
+    """Return the data of up to `limit` present items; those that the newest passes saw come first."""
     wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
         items.c.pass_id.desc(), items.c.id).limit(limit)
     with store.read() as connection:
@@ -55,7 +58,7 @@ def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
 
 
 def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[RejectedItem]:
-    """The rejected items, the oldest first."""
+    """Yield the rejected items of a spider, the oldest first. key: only the items with this key."""
     one = reject_rows.c.key == key if key is not None else true()
     wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
     for row in paged(store, wanted, reject_rows.c.id):
@@ -63,20 +66,23 @@ def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[R
 
 
 def download_urls(store: Store, spider: str) -> list[str]:
-    """The URLs of the files a spider asked for."""
+    """Return the URLs of all files that the spider requested."""
     with store.read() as connection:
         return list(connection.execute(select(downloads.c.url).where(
             downloads.c.spider == spider).order_by(downloads.c.id)).scalars())
 
 
 def change_of(row: Row[Any]) -> Change:
-    """The Change of a row of `changes`."""
+    """Convert a row of the table `changes` to a Change."""
     return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after,
                   row.page_key)
 
 
 def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:
-    """Every stored change, the oldest first. key: only the changes of this item."""
+    """Yield all stored changes of a spider, the oldest first.
+
+    key: only the changes of the item with this key.
+    """
     one = change_rows.c.key == key if key is not None else true()
     wanted = select(change_rows).where(change_rows.c.spider == spider, one)
     for row in paged(store, wanted, change_rows.c.id):
@@ -84,7 +90,10 @@ def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Ch
 
 
 def field_names(store: Store, spider: str, *, sample: int = 1000) -> list[str]:
-    """The names of the fields of a spider's newest items, in their order."""
+    """Return the field names of the spider's newest items, in the order in which they appear.
+
+    sample: how many items to read.
+    """
     with store.read() as connection:
         found = connection.execute(select(items.c.data).where(items.c.spider == spider)
                                    .order_by(items.c.id.desc()).limit(sample)).scalars()

@@ -16,9 +16,9 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import pages, passes
 
 NO_REFUSALS = (404, 408, 410, 425, 429)
-"""Client errors (4xx) that are no refusal: the page does not exist, or not now."""
+"""Client errors (4xx) that do not count as refusals: they say that the page does not exist, or not at the moment."""
 _LOOKED_BACK = 20
-"""Earlier passes."""
+"""The number of earlier passes to search."""
 _AT_ONCE = 5000
 # The parts of a URL that identify a session: "PHPSESSID=…", ";jsessionid=…", "/(S(…))/", and long random words that
 # are no key of a record.
@@ -33,9 +33,10 @@ _EMPTY = and_(pages.c.status < 400, pages.c.size_bytes == 0)
 
 
 def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """Count the refused pages of the pass by status and host. Also returns whether an earlier pass may have got some of them.
+    """Count the refused pages of the pass, by status and host.
 
-    A refusal is a 4xx that is neither temporary nor says that the page does not exist: 401, 403, also a firewall's 405 or 418.
+    Also returns whether an earlier pass may have got one of these pages. A refusal is a 4xx response that is neither temporary
+    nor says that the page does not exist: 401 or 403, for example, but also a firewall's 405 or 418.
     """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url, pages.c.status).where(
@@ -45,7 +46,10 @@ def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
 
 
 def newly_empty(store: Store, run: Run) -> list[str]:
-    """Pages of the pass without a body that may have had items in an earlier pass, as when a script of the site failed."""
+    """Return the URLs of pages without a body that may have had items in an earlier pass.
+
+    A page may come without a body when, for example, a script of the site fails.
+    """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url).where(pages.c.pass_id == run.pass_id, _EMPTY).distinct()).scalars()
         return sorted(_given_before(connection, run, set(found), pages.c["items"] > 0, known=_EMPTY))
@@ -53,10 +57,12 @@ def newly_empty(store: Store, run: Run) -> list[str]:
 
 def _given_before(connection: Connection, run: Run, urls: set[str], given: ColumnElement[bool], *,
                   known: ColumnElement[bool]) -> set[str]:
-    """Those URLs that may be a page that an earlier pass got and this one did not.
+    """Return those of the URLs that may be pages that an earlier pass got and this pass did not.
 
-    Such a page has the same URL, also with another session id in it. If no earlier pass `known` this URL, it may be any
-    page with the same path and another query.
+    An earlier page is taken for the same page if its URL is equal, or equal except for a session id. If no page of an earlier
+    pass with this URL matches `known`, any page with the same path and another query is taken for the same page, too.
+
+    given: SQL for pages that an earlier pass got. known: SQL for pages that failed in the same way in an earlier pass.
     """
     if not urls:
         return set()
@@ -74,7 +80,7 @@ def _given_before(connection: Connection, run: Run, urls: set[str], given: Colum
 
 
 def _looked_back(connection: Connection, earlier: ColumnElement[bool]) -> list[int]:
-    """The last complete pass and all later ones, which saw every present item."""
+    """Return the ids of the last complete pass and of all later passes, which saw every present item."""
     found: list[int] = []
     for row in connection.execute(select(passes.c.id, passes.c.complete).where(earlier).order_by(passes.c.id.desc()).limit(_LOOKED_BACK)):
         found.append(row.id)
@@ -89,7 +95,7 @@ def _urls(connection: Connection, pass_ids: Collection[int], which: ColumnElemen
 
 
 def _path(url: str) -> str:
-    """Host and path without session ids."""
+    """Return the host and the path of a URL, without session ids."""
     path = _COOKIELESS.sub("", urlsplit(url).path)
     return place_of(url) + "/".join(segment.partition(";")[0] for segment in path.split("/"))
 

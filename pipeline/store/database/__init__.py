@@ -1,1 +1,1 @@
-"""The database: engine, backends for SQLite and PostgreSQL, tables and their migrations."""
+"""The database: the engine, the backends for SQLite and PostgreSQL, the tables and the migrations."""

@@ -1,7 +1,7 @@
-"""Insert and read many rows quickly: bulk INSERT, one-parameter IN, and reading in batches.
+"""Insert and read many rows quickly: bulk INSERT, IN with one parameter, and reading in batches.
 
-SQLAlchemy compiles the statements and its types convert the values, column by column: its own conversion, row by row,
-takes several times as long as the database does.
+SQLAlchemy compiles each statement, and its column types convert the values, one column at a time. The usual conversion in
+SQLAlchemy, one row at a time, takes several times as long as the database itself.
 """
 
 from __future__ import annotations
@@ -36,22 +36,28 @@ _Process = Callable[[Any], Any] | None
 
 
 class Each(list[Any]):
-    """Values of a column, one for each row."""
+    """The values of one column, one value for each row."""
 
 
 class Ready(list[Any]):
-    """As Each, with values that are converted for the driver already."""
+    """The values of one column, one value for each row, already converted for the database driver."""
 
 
 def ready(connection: Connection, column: Column[Any], values: Iterable[Any]) -> Ready:
-    """Values of a column, converted for the driver once, for use in several columns of the same type."""
+    """Convert the values of a column for the database driver.
+
+    Several columns of the same type can then use the result, so that the values are converted only once.
+    """
     process = _process(column, connection.dialect)
     return Ready(values if process is None else map(process, values))
 
 
 def insert_rows(connection: Connection, table: Table, count: int, *, new_only: bool = False, **columns: Any) -> None:
-    """Insert `count` rows. columns: by name, Each, Ready, or one value for all rows; other columns get their default.
-    new_only: skip rows that exist (ON CONFLICT DO NOTHING)."""
+    """Insert `count` rows into a table.
+
+    columns: for each column name, an Each, a Ready, or one value for all rows. Columns that are not given get their default.
+    new_only: whether to skip rows that already exist (ON CONFLICT DO NOTHING).
+    """
     if not count:
         return
     text, names, positional = _compiled(table, tuple(columns), connection.dialect, new_only)
@@ -61,7 +67,7 @@ def insert_rows(connection: Connection, table: Table, count: int, *, new_only: b
 
 
 def insert_of(connection: Connection) -> Callable[[Table], Any]:
-    """The database's own insert(), which knows ON CONFLICT DO UPDATE."""
+    """Return the insert() function of the database's own dialect, which supports ON CONFLICT DO UPDATE."""
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as insert_there  # noqa: PLC0415  a start without it is faster
     else:
@@ -70,7 +76,10 @@ def insert_of(connection: Connection) -> Callable[[Table], Any]:
 
 
 def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """SQL for `column IN values` with one parameter, so that the statement is compiled once for any number of values."""
+    """Return SQL for `column IN values` that has a single parameter.
+
+    SQLAlchemy therefore compiles the statement once, whatever the number of values.
+    """
     if connection.dialect.name == "postgresql":
         return column == any_(literal(values, ARRAY(column.type)))
     listed = func.json_each(json.dumps(values)).table_valued("value")
@@ -78,9 +87,9 @@ def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]
 
 
 def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Row[Any]]:
-    """The rows of a query in the order of `row_id`, one of its columns, read in batches.
+    """Yield the rows of a query, sorted by the column `row_id` of the query, and read them in batches.
 
-    Each batch has a transaction of its own, so that no writer waits for a slow reader.
+    Each batch is read in its own transaction, so that no writer has to wait for a slow reader.
     """
     last = 0
     while True:
@@ -94,14 +103,14 @@ def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Ro
 
 @lru_cache(maxsize=32)
 def _compiled(table: Table, names: tuple[str, ...], dialect: Dialect, new_only: bool) -> tuple[str, tuple[str, ...], bool]:
-    """The statement, its parameters in order, and whether they are positional."""
+    """Return the INSERT statement, the names of its parameters, and whether the parameters are positional."""
     compiled = insert(table).inline().compile(dialect=dialect, column_keys=list(names))
     text = f"{compiled} ON CONFLICT DO NOTHING" if new_only else str(compiled)
     return text, tuple(compiled.positiontup or compiled.params), compiled.positiontup is not None
 
 
 def _default(column: Column[Any]) -> Any:
-    """The Python default of a column; None where the database has the default."""
+    """Return the Python default of a column; None if only the database has a default."""
     return column.default.arg if isinstance(column.default, ScalarElementColumnDefault) else None
 
 
@@ -116,5 +125,5 @@ def _for_driver(value: Any, column: Column[Any], dialect: Dialect) -> Iterable[A
 
 @lru_cache(maxsize=128)
 def _process(column: Column[Any], dialect: Dialect) -> _Process:
-    """The function that converts a value of the column for the driver; None where none is needed."""
+    """Return the function that converts a column's values for the driver; None if no conversion is needed."""
     return column.type.dialect_impl(dialect).bind_processor(dialect)

@@ -1,7 +1,7 @@
-"""The Store: a database, its files, and its two kinds of transaction, read() and write().
+"""The Store class: a database, its files, and its two kinds of transaction, read() and write().
 
-`read()` sees one consistent snapshot. `write()` takes the single write lock first, so that nothing read inside it can
-change before it commits. sqlite.py and postgresql.py implement both.
+A `read()` transaction sees one consistent snapshot. A `write()` transaction first takes the only write lock, so that no
+other process can change what the transaction has read before it commits. sqlite.py and postgresql.py implement both kinds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ BACKENDS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 class Store:
-    """The database and the files of one data_dir. Threads may share it; a fork may not."""
+    """The database and the files of one data_dir.
+
+    Threads may share a Store; a forked child process must not use it.
+    """
 
     def __init__(self, engine: Engine, data_dir: Path) -> None:
         self.engine = engine
@@ -35,16 +38,17 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads. Raises StoreError."""
+        """Open a read-only transaction, and yield its connection. Raises StoreError."""
         with self._transaction(write=False, durable=False) as connection:
             yield connection
 
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
-        """A transaction that writes; committed at the end, rolled back on an exception.
+        """Open a writing transaction, and yield its connection. Raises StoreError, DiskFullError.
 
-        durable: a commit survives a power cut (SQLite synchronous=FULL); without it, a crash of the process
-        only. Raises StoreError, DiskFullError.
+        The transaction is committed at the end of the `with` block, or rolled back if an exception leaves the block.
+        durable: whether the commit survives a power failure (SQLite: synchronous=FULL). If False, the commit survives a crash of
+        the process, but perhaps not a power failure.
         """
         with self._transaction(write=True, durable=durable) as connection:
             yield connection
@@ -67,23 +71,23 @@ class Store:
 
     @property
     def where(self) -> str:
-        """Its URL, without the password."""
+        """The URL of the database, without the password."""
         return self.engine.url.render_as_string(hide_password=True)
 
     @property
     def kind(self) -> str:
-        """Which of BACKENDS it is."""
+        """The kind of database: a key of BACKENDS."""
         return self.engine.dialect.name
 
     @property
     def shared(self) -> bool:
-        """Whether several services may use it at the same time."""
+        """Whether several services may use the database at the same time."""
         return self.kind != "sqlite"
 
     def dump(self, target: Path) -> None:
-        """Copy a consistent snapshot of the database into a file, while others read and write.
+        """Write a consistent snapshot of the database to the file `target`.
 
-        Raises StoreError, DiskFullError.
+        Other processes may read and write the database at the same time. Raises StoreError, DiskFullError.
         """
         try:
             target.touch(mode=0o600)
@@ -94,11 +98,14 @@ class Store:
                                 fix="free some disk space, or choose a file that can be written", retry=True) from error
 
     def size_bytes(self, connection: Connection) -> int:
-        """Size of the database."""
+        """Return the size of the database in bytes."""
         return int(connection.exec_driver_sql(BACKENDS[self.kind].SIZE).scalar() or 0)
 
     def check(self) -> list[str]:
-        """Damage of the database, in words; empty when it is intact. Reads an SQLite file completely."""
+        """Return a description of each damage found in the database; an empty list if the database is intact.
+
+        The check reads an SQLite file completely.
+        """
         with self.read() as connection:
             return list(BACKENDS[self.kind].damage(connection))
 
@@ -107,7 +114,10 @@ class Store:
 
 
 def prepare_store(data_dir: Path, url: str | None = None) -> Store:
-    """The store of `data_dir` without a check of its tables, for backup, restore and migrations. Raises StoreError."""
+    """Open the store of `data_dir` without checking its tables, for backup, restore and migrations.
+
+    Raises StoreError.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

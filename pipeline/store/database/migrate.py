@@ -1,4 +1,7 @@
-"""Migrate a database to the schema of this version, after a copy of it. There are no downgrades."""
+"""Migrate a database to the schema of this version, after making a copy of the database.
+
+There are no downgrades.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import metadata
 
 HEAD = "0003"
-"""The migration that this version needs; a test compares it with migrations/."""
+"""The number of the last migration of this version; a test compares this number with migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"
-"""The folder in data_dir for the copy of the database from before a migration."""
+"""The folder in data_dir that holds the copies of the database made before migrations."""
 
-# As Alembic creates it.
+# The table as Alembic creates it.
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False),
                  PrimaryKeyConstraint("version_num", name="alembic_version_pkc"))
 
 
 def revision(store: Store) -> str | None:
-    """The number of a store's last migration; None for a store without tables."""
+    """Return the number of the last migration applied to a store; None if the store has no tables."""
     with store.read() as connection:
         return revision_of(connection)
 
@@ -35,14 +38,20 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def refuse_newer(found: str | None, where: str) -> None:
-    """Raise StoreError when the schema is newer than this version knows. Migrations are numbered."""
+    """Raise StoreError if the schema is newer than this version of the program.
+
+    found: the number of the last migration.
+    """
     if found is not None and found > HEAD:
         raise StoreError(f"its schema is at {found}, this version knows up to {HEAD}", where=where,
                          fix="it was written by a newer version: upgrade")
 
 
 def refuse_other(found: str | None, where: str) -> None:
-    """Raise StoreError for any schema but that of this version."""
+    """Raise StoreError if the schema is not the schema of this version.
+
+    found: the number of the last migration, or None.
+    """
     refuse_newer(found, where)
     if found != HEAD:
         raise StoreError(f"its schema is at {found or 'nothing'}, this version needs {HEAD}", where=where,
@@ -50,10 +59,11 @@ def refuse_other(found: str | None, where: str) -> None:
 
 
 def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
-    """Migrate the tables to `to` in one transaction, after a copy of the database to backups/ in data_dir.
+    """Copy the database to backups/ in data_dir, then migrate its tables to `to` in one transaction.
 
-    A store without tables gets those of schema.py directly: Alembic takes 150 ms to import, and 11 MB. Several processes
-    may start at once; the second to get the write lock finds the work done. Raises StoreError, DiskFullError.
+    If the store has no tables, they are created directly from schema.py, because importing Alembic takes 150 ms and 11 MB.
+    Several processes may start at once: the first one to get the write lock migrates, and the others find nothing left to do.
+    Raises StoreError, DiskFullError.
     """
     with store.write(durable=True) as connection:
         found = revision_of(connection)
@@ -71,7 +81,7 @@ def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None
 
 
 def create(connection: Connection) -> None:
-    """Create the tables of HEAD in an empty database, inside the transaction of `connection`."""
+    """Create the tables of migration HEAD in an empty database, inside the transaction of `connection`."""
     metadata.create_all(connection, checkfirst=False)
     _version.create(connection)
     connection.execute(insert(_version).values(version_num=HEAD))
@@ -79,7 +89,7 @@ def create(connection: Connection) -> None:
 
 def run(connection: Connection, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
     """Run the migrations up to `to` inside the transaction of `connection`."""
-    from alembic import command  # noqa: PLC0415  it takes 150 ms, and a store is migrated once
+    from alembic import command  # noqa: PLC0415  importing it takes 150 ms, and a store is seldom migrated
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()

@@ -1,6 +1,6 @@
 """A JSON column type that compresses long values with zstd, on SQLite only.
 
-PostgreSQL compresses long values itself. Short values, and those written by earlier versions, are plain JSON.
+PostgreSQL compresses long values itself. Short values, and values written by earlier versions, are stored as plain JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy import JSON, Dialect, TypeDecorator
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 MIN_BYTES = 400
-"""Shorter values are not compressed: it saves almost nothing, and most items are short."""
+"""Values shorter than this are not compressed: compression would save almost nothing, and most items are short."""
 _SAVES = 0.8
 
 
@@ -27,7 +27,7 @@ class _JsonAsGiven(UserDefinedType[Any]):
 
 
 class PackedJson(TypeDecorator[Any]):
-    """A JSON value. None is SQL's NULL."""
+    """A column type for JSON values. None is stored as NULL."""
 
     impl = JSON
     cache_ok = True
@@ -56,5 +56,5 @@ class PackedJson(TypeDecorator[Any]):
 
 @lru_cache(maxsize=1)
 def _zstd() -> Any:
-    from backports import zstd  # noqa: PLC0415  commands that read no long value start without it
+    from backports import zstd  # noqa: PLC0415  not imported by commands that read no long value
     return zstd

@@ -1,9 +1,9 @@
-"""The PostgreSQL backend: one writer at a time, as on SQLite, and snapshots for readers.
+"""The PostgreSQL backend: one writer at a time, as on SQLite, and a snapshot for each reader.
 
-A transaction that writes first takes an advisory lock, the counterpart of BEGIN IMMEDIATE. Nothing read inside it can
-change before it commits, so the same queries are correct on both databases and no transaction fails to serialise. The
-lock ends with its transaction. The server ends transactions whose client is gone (idle_in_transaction_session_timeout,
-TCP keep-alives).
+A writing transaction first takes an advisory lock, which does what BEGIN IMMEDIATE does on SQLite. No other process can
+change what the transaction has read before the transaction commits, so the same queries are correct on both databases and
+no transaction fails with a serialization error. The lock is released when the transaction ends. The server ends
+transactions whose client has disappeared (idle_in_transaction_session_timeout, TCP keepalive).
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ NEEDED = (12,)
 LOCK_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
-"""Transactions are idle for milliseconds between two statements; one that is idle this long has lost its client."""
+"""The server ends a transaction that is idle for this long: its client has disappeared.
+
+A healthy client is idle for only milliseconds between two statements.
+"""
 STATEMENT_TIMEOUT_S = 300
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 WRITERS = 0x63746F69  # number of the advisory lock: "ctoi"
 
 
 def open_engine(url: URL) -> Engine:
-    """Raises StoreError when the driver is not installed."""
+    """Create the SQLAlchemy engine for a PostgreSQL URL. Raises StoreError if the driver is not installed."""
     settings = {"lock_timeout": LOCK_TIMEOUT_S, "statement_timeout": STATEMENT_TIMEOUT_S,
                 "idle_in_transaction_session_timeout": IDLE_TIMEOUT_S}
     options = " ".join(f"-c {name}={seconds * 1000}" for name, seconds in settings.items())
@@ -50,7 +53,10 @@ def open_engine(url: URL) -> Engine:
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
-    """Start a transaction: with the write lock, or read-only on one snapshot."""
+    """Start a transaction: a writing one takes the write lock, a reading one sees a single snapshot.
+
+    durable: whether the commit waits until the server has written it to disk (synchronous_commit).
+    """
     if write:
         # READ COMMITTED, whatever the server's default: statements after the lock see what the last writer committed.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
@@ -61,11 +67,14 @@ def begin(connection: Connection, *, write: bool, durable: bool) -> None:
 
 
 END = b"\\.\n"
-"""The line after a table's rows, as COPY writes it; no row looks like it."""
+"""The line that ends the rows of a table in a dump, as COPY writes it; no row looks like this line."""
 
 
 def dump(engine: Engine, target: Path) -> None:
-    """Write every table of one snapshot in COPY format, each after a line of JSON with its name and columns."""
+    """Write all tables, as of one snapshot, to the file `target` in COPY format.
+
+    A line of JSON with the name and the columns of the table precedes the rows of each table.
+    """
     with engine.connect() as connection, connection.begin(), target.open("wb") as file:
         begin(connection, write=False, durable=False)
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -83,14 +92,14 @@ def dump(engine: Engine, target: Path) -> None:
 
 
 def load(connection: Connection, source: Path) -> None:
-    """Fill empty tables from a dump of the same schema, inside the transaction of `connection`."""
+    """Fill the empty tables from a dump of the same schema, inside the transaction of `connection`."""
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     cursor = connection.connection.cursor()
     with source.open("rb") as file:
         while head := file.readline():
             found = json.loads(head)
             if found["table"] == _VERSION.name:
-                return  # the migrations wrote it
+                return  # the migrations have written this table already
             with cursor.copy(f"COPY {found['table']} ({_listed(found['columns'])}) FROM STDIN") as copy:
                 while (row := file.readline()) not in (END, b""):
                     copy.write(row)
@@ -109,9 +118,10 @@ def _listed(columns: list[str]) -> str:
 
 
 def damage(connection: Connection) -> Iterator[str]:
-    """Damage that the server knows of: unreadable tables, failed checksums, invalid indexes.
+    """Yield a description of each damage that the server knows of.
 
-    The server recovers its own files after a crash. It does not read every page; pg_amcheck does.
+    Damage can be an unreadable table, a failed checksum or an invalid index. The server repairs its own files after a crash.
+    This function does not read every page; the tool pg_amcheck does.
     """
     for table in metadata.sorted_tables:
         connection.execute(select(table).limit(1)).all()

@@ -1,7 +1,8 @@
-"""The tables of the database and their column types. migrations/ updates older databases to them.
+"""The tables of the database and their column types.
 
-Instants are microseconds since 1970 UTC in the database and aware datetimes in Python. Tables of work have the three columns
-of a lease (leases.py).
+The scripts in migrations/ bring older databases to this schema.
+Instants are stored as microseconds since 1970 UTC, and are timezone-aware datetimes in Python. Each table whose rows
+processes work on has the three columns of a lease (leases.py).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware datetime, stored as microseconds since 1970 UTC: exact, ordered, the same on every database."""
+    """A column type for timezone-aware datetimes, stored as microseconds since 1970 UTC.
+
+    The stored values are exact, sort by time, and are the same on every database.
+    """
 
     impl = BigInteger
     cache_ok = True
@@ -49,18 +53,24 @@ class Instant(TypeDecorator[datetime]):
 
 
 LONGEST_KEY = 1000
-"""Characters of an item's key: entries of PostgreSQL's indexes have at most 2.7 kB."""
+"""The maximum length of an item's key in characters: an index entry in PostgreSQL can have at most 2.7 kB."""
 
 
 def storable(text: str) -> str:
-    """The text without U+0000 and lone surrogates: scraped text has both, and not every database stores them."""
+    """Return the text with U+0000 and lone surrogates replaced.
+
+    Scraped text may contain such characters, and not every database can store them.
+    """
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def storable_key(key: str) -> str:
-    """A key as it is stored. A very long key is cut and gets a hash of the whole."""
+    """Return the key in the form in which it is stored.
+
+    A very long key is truncated and gets a hash of the whole key.
+    """
     key = storable(key)
     if len(key) <= LONGEST_KEY:
         return key
@@ -68,7 +78,10 @@ def storable_key(key: str) -> str:
 
 
 class AnyText(TypeDecorator[str]):
-    """Text of any origin, made storable."""
+    """A column type for text from any source.
+
+    Characters that a database cannot store are replaced (see `storable`).
+    """
 
     impl = Text
     cache_ok = True
@@ -106,7 +119,10 @@ def _count(name: str) -> Column[int]:
 
 
 def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
-    """A partial index. PostgreSQL gets its condition in the migrations: naming it here would import that dialect at every start."""
+    """Return a partial index for SQLite.
+
+    The migrations create the index on PostgreSQL: the condition given here would import that dialect at every start.
+    """
     return Index(name, *columns, unique=unique, sqlite_where=where)
 
 
@@ -114,7 +130,7 @@ slots = Table(
     "slots", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("key", String(120), nullable=False),  # the wall-clock due time, or the request it is for
+    Column("key", String(120), nullable=False),  # the due time by the wall clock, or the request that created the slot
     Column("due_at", Instant, nullable=False),
     Column("claimed_at", Instant, nullable=False),
     Column("reason", String(20), nullable=False),  # schedule, catch-up, after, manual
@@ -140,7 +156,7 @@ passes = Table(
     Column("resumable", Boolean, nullable=False, default=True),
     Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
 )
-# A few of very many are open.
+# Only a few of very many passes are open.
 _partial("ix_passes_open", passes.c.spider, where=passes.c.closed_at.is_(None))
 
 runs = Table(
@@ -149,7 +165,7 @@ runs = Table(
     Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
     Column("slot_id", ForeignKey("slots.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False),
-    Column("reason", String(20), nullable=False),  # that of its slot, resume or retry
+    Column("reason", String(20), nullable=False),  # the reason of its slot, or resume or retry
     Column("due_at", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("not_before", Instant),
@@ -181,7 +197,7 @@ frontier = Table(
     Column("priority", Integer, nullable=False, default=0),
     Column("depth", Integer, nullable=False, default=0),
     Column("state", String(10), nullable=False, default="waiting"),
-    Column("status", Integer),  # the page's, once fetched
+    Column("status", Integer),  # HTTP status of the page, once fetched
     _text("error"),
     UniqueConstraint("pass_id", "fingerprint"),
     Index(None, "pass_id", "state", "priority", "id"),
@@ -205,7 +221,7 @@ items = Table(
     Column("spider", String(64), nullable=False),
     Column("key", AnyText, nullable=False),
     Column("data", PackedJson, nullable=False),
-    Column("reported", PackedJson, nullable=True),  # the state in its last change, where data differs from it
+    Column("reported", PackedJson, nullable=True),  # the data in the item's last change; NULL if equal to `data`
     Column("present", Boolean, nullable=False, default=True),
     Column("first_seen_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
@@ -260,7 +276,7 @@ downloads = Table(
     Column("failed_passes", Integer, nullable=False, default=0, server_default="0"),  # permanent failures in a row
     _text("error"),
     _text("part_key"), _text("part_etag"), _text("part_last_modified"), Column("part_length", Id),
-    # Of the last whole version. file_key "" beside a file_sha256: it was deleted to keep within the limits.
+    # Of the last complete version. If file_key is "" and file_sha256 is not, the file was deleted to stay within the limits.
     _text("file_key"), _text("etag"), _text("last_modified"), _text("file_sha256"), Column("file_size", Id),
     *_lease(),
     UniqueConstraint("spider", "url_sha1"),
@@ -271,7 +287,7 @@ download_files = Table(
     "download_files", metadata,
     Column("id", Id, primary_key=True),
     Column("download_id", ForeignKey("downloads.id"), nullable=False, index=True),
-    Column("run_id", ForeignKey("runs.id"), index=True),  # NULL: the file outlived the record of its run
+    Column("run_id", ForeignKey("runs.id"), index=True),  # NULL: the row of the run was deleted, the file was not
     Column("spider", String(64), nullable=False, index=True),
     Column("url", AnyText, nullable=False),
     Column("key", AnyText, nullable=False, unique=True),
@@ -280,7 +296,7 @@ download_files = Table(
     Column("sha256", String(64), nullable=False),
     Column("content_type", AnyText, nullable=False, default=""),
     Column("fetched_at", Instant, nullable=False),
-    Column("doomed_at", Instant, index=True),  # set: it is being deleted; the row goes after the file
+    Column("doomed_at", Instant, index=True),  # set while the file is being deleted; then the row is deleted
 )
 
 digests = Table(
@@ -289,7 +305,7 @@ digests = Table(
     Column("name", String(64), nullable=False, index=True),
     Column("slot_key", String(120), nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("closed_at", Instant),  # NULL: claimed, not yet in the outbox
+    Column("closed_at", Instant),  # NULL: claimed, and its messages are not yet in the outbox
     _text("error"),
     *_lease(),
 )
@@ -349,7 +365,7 @@ host_pauses = Table(  # hosts with a Retry-After longer than a run waits
     "host_pauses", metadata,
     Column("host", String(320), primary_key=True),  # "name:port"
     Column("until", Instant, nullable=False),
-    Column("spider", String(64), nullable=False),  # whose run was reported
+    Column("spider", String(64), nullable=False),  # the spider whose run received the Retry-After
 )
 
 login_cookies = Table(  # cookies with an expiry that carry a spider's login, as its jar last had them
@@ -373,10 +389,10 @@ alerts = Table(
     "alerts", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("kind", String(20), nullable=False),  # failing, suspect, late, login
+    Column("kind", String(20), nullable=False),  # failing, suspect, late, login, digest
     Column("since", Instant, nullable=False),
-    Column("told_at", Instant, nullable=False),  # its message entered the outbox with this row
-    Column("over_at", Instant),  # NULL: open; its second message entered the outbox with this
+    Column("told_at", Instant, nullable=False),  # when the message about its start was put into the outbox
+    Column("over_at", Instant),  # when the message about its end was put into the outbox; NULL: not over
     _text("error"),
 )
 # When two services see the same condition at the same moment, one of them sends the alert.

@@ -1,4 +1,4 @@
-"""Compare the tables and indexes of a database with schema.py, beyond the migration number."""
+"""Compare the tables, columns and indexes of a database with schema.py, not only its migration number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _POSTGRESQL_INDEXES = "SELECT tablename, indexname FROM pg_indexes WHERE scheman
 
 
 def refuse_other_tables(store: Store, revision: str) -> None:
-    """Raise StoreError that names a difference. Tables of other programs in the same database are ignored."""
+    """Raise StoreError if the tables differ from schema.py; the message names the first difference.
+
+    revision: the migration number to name in the message. Tables of other programs in the same database are ignored.
+    """
     with store.read() as connection:
         found = differences(connection)
     if found:
@@ -28,7 +31,10 @@ def refuse_other_tables(store: Store, revision: str) -> None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Missing, different and unknown columns and missing indexes of our tables, as sorted sentences."""
+    """Return a sorted list of sentences, one for each column or index that differs from schema.py.
+
+    A column may be missing, unknown or of another type; an index may be missing. Tables of other programs are ignored.
+    """
     sqlite = connection.dialect.name == "sqlite"
     columns = {(row[0], row[1]): (row[2], bool(row[3])) for row in connection.exec_driver_sql(
         _SQLITE_COLUMNS if sqlite else _POSTGRESQL_COLUMNS)}

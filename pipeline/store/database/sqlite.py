@@ -1,4 +1,4 @@
-"""The SQLite backend: one file in WAL mode; a writing transaction takes the write lock first."""
+"""The SQLite backend: one file in WAL mode. A writing transaction takes the write lock when it starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUSY_TIMEOUT_S = 30.0
 SIZE = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
 VERSION = "SELECT sqlite_version()"
 NEEDED = (3, 35)
-"""The first version with RETURNING."""
+"""The first version of SQLite that supports RETURNING."""
 
 
 def open_engine(url: URL) -> Engine:
@@ -34,7 +34,10 @@ def open_engine(url: URL) -> Engine:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. When two processes open a new file at once, one gets "locked" without a wait, so it is tried again."""
+    """Switch the database to WAL mode, and retry while the file is locked.
+
+    If two processes open a new file at the same time, SQLite reports "locked" to one of the processes without waiting.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -48,7 +51,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
-    """Start a transaction; BEGIN IMMEDIATE where it writes, so that no writer fails with SQLITE_BUSY later."""
+    """Start a transaction.
+
+    A writing transaction uses BEGIN IMMEDIATE, so that it cannot fail with SQLITE_BUSY later.
+    durable: whether the commit survives a power failure (synchronous=FULL).
+    """
     if write:
         level = "FULL" if durable else "NORMAL"
         if connection.info.get("synchronous") != level:
@@ -60,12 +67,15 @@ def begin(connection: Connection, *, write: bool, durable: bool) -> None:
 
 
 def dump(engine: Engine, target: Path) -> None:
-    """Copy a consistent snapshot of the database; no writer waits for it."""
+    """Copy a consistent snapshot of the database to the file `target`.
+
+    Writers do not have to wait for the copy.
+    """
     connection = engine.raw_connection()
     try:
         with closing(sqlite3.connect(target)) as copy:
             connection.driver_connection.backup(copy)  # type: ignore[union-attr]
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file
+            copy.execute("PRAGMA journal_mode=DELETE")  # so that the copy is a single file
     except sqlite3.Error as error:
         raise DBAPIError("backup", None, error) from error
     finally:
@@ -73,7 +83,7 @@ def dump(engine: Engine, target: Path) -> None:
 
 
 def damage(connection: Connection) -> Iterator[str]:
-    """The damage that `PRAGMA quick_check` finds. It reads every page of the file."""
+    """Yield each damage that `PRAGMA quick_check` finds. The check reads every page of the database file."""
     for found in connection.exec_driver_sql("PRAGMA quick_check(20)").scalars():
         if found != "ok":
             yield str(found)

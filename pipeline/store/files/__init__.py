@@ -1,1 +1,1 @@
-"""Files by key, the queue of downloads, and the versions of downloaded files."""
+"""Files named by keys, the queue of downloads, and the versions of downloaded files."""

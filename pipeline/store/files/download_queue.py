@@ -1,9 +1,10 @@
-"""The queue of downloads: waiting files, their leases, partial files, results and failures.
+"""The queue of downloads: the files to download, their leases, partial files, results and failures.
 
-A row waits until it is done or failed. The key and the validators of a partial file are written in one transaction, so
-that it is never taken for another version; a fresh start gets a partial file with a new name. `attempt` counts leases,
-`failures` counts failures without progress in a row: a kill or a stop is not counted. A file that failed for good in
-several passes in a row is set aside: it is not fetched for a while, longer each time.
+A download waits until it is done or has failed. The key of a partial file and the validators (ETag, Last-Modified) of its
+version are written in one transaction, so that its bytes are never combined with bytes of another version. A download that
+starts again from the beginning gets a partial file with a new name. The column `attempt` counts leases; `failures` counts
+failures in a row without progress, to which a kill or a stop does not add. A file whose download failed permanently in
+several passes in a row is set aside: it is not downloaded for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from pipeline.store.database.schema import download_files, downloads, items, run
 from pipeline.store.runs import leases
 
 _LOOK_AHEAD = 500
-"""Number of rows searched for some whose host is not busy."""
+"""The number of additional rows to search for downloads from hosts that have room for another connection."""
 SET_ASIDE_AFTER = 5
-"""Number of passes in a row in which a file failed for good, after which it is set aside."""
+"""The number of passes in a row in which a download must fail permanently before it is set aside."""
 FIRST_REST = timedelta(hours=1)
 LONGEST_REST = timedelta(days=1)
 _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
@@ -33,7 +34,10 @@ _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_len
 
 @dataclass(frozen=True)
 class Remaining:
-    """The downloads that a pass still waits for. due_at: when the first of them can be leased; None when none is waiting."""
+    """The downloads that a pass still waits for.
+
+    waiting: how many there are. due_at: when the first one can be leased; None if there are none.
+    """
 
     waiting: int
     due_at: datetime | None
@@ -41,7 +45,10 @@ class Remaining:
 
 @dataclass(frozen=True)
 class CompletedDownload:
-    """A downloaded file, or (key "") the result that the stored file has not changed. The validators are of this version."""
+    """A downloaded file, or, if `key` is "", the result that the stored file has not changed.
+
+    wanted: the row of the queue. etag, last_modified: the validators of this version of the file.
+    """
 
     wanted: QueuedDownload
     key: str = ""
@@ -55,10 +62,11 @@ class CompletedDownload:
 
 def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_host: int | None = None,
          busy_hosts: Mapping[str, int] | None = None) -> list[QueuedDownload]:
-    """Lease up to `limit` downloads of the run's pass that are due, the oldest first.
+    """Lease up to `limit` due downloads of the run's pass, the oldest first, and return them.
 
-    busy_hosts: the number of downloads in progress at each host; with `per_host` no host gets more than that.
-    Raises LeaseLostError when another process has taken the run.
+    per_host: the maximum number of downloads in progress from one host; None means no limit.
+    busy_hosts: by host, the number of downloads already in progress.
+    Raises LeaseLostError if another process has taken the run.
     """
     due = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
                downloads.c.state == DownloadState.WAITING.value,
@@ -103,16 +111,18 @@ def _queued(row: Row[Any]) -> QueuedDownload:
 
 
 def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
-    """Renew the leases of downloads in progress; return the ids that this owner still holds."""
+    """Renew the leases of downloads in progress; return the ids of those that this owner still holds."""
     with store.write() as connection:
         return {row_id for row_id in ids if leases.renew(connection, downloads, row_id, owner=owner, now=now)}
 
 
 def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
               length: int | None) -> None:
-    """Record which version the bytes in `part_key` belong to ("" forgets the partial file). Raises LeaseLostError.
+    """Record the partial file of a download, and the version of the file that its bytes belong to.
 
-    length: bytes of the whole file as announced, None when unknown.
+    Raises LeaseLostError.
+    part_key: the key of the partial file; "" means that there is none any more.
+    length: the size of the complete file in bytes, as the server announced it; None if unknown.
     """
     with store.write() as connection:
         leases.verify(connection, downloads, row_id, owner=owner)
@@ -123,7 +133,7 @@ def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: s
 def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owner: str, now: datetime) -> set[int]:
     """Record downloaded and unchanged files and end their downloads, in one transaction.
 
-    Returns the ids that this owner still held; other processes have taken the others.
+    Returns the ids of the downloads that this owner still held; other processes have taken the others.
     """
     with store.write() as connection:
         ours = set(connection.execute(select(downloads.c.id).where(
@@ -148,7 +158,7 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
              "key": each.key, "name": each.name, "size_bytes": each.size_bytes, "sha256": each.sha256,
              "content_type": each.content_type[:120], "fetched_at": now} for each in kept if each.key]
         if versions:
-            # The name was free again: somebody deleted or moved the file.
+            # The file of an older row with this key was deleted or moved by somebody: the name was free again.
             connection.execute(delete(download_files).where(
                 download_files.c.key.in_([version["key"] for version in versions])))
             connection.execute(insert(download_files), versions)
@@ -157,12 +167,13 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
 
 def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, retry_at: datetime | None,
          attempts: int, progressed: bool = False) -> DownloadState:
-    """Record a failed attempt. Raises LeaseLostError.
+    """Record a failed attempt, and return the new state of the download. Raises LeaseLostError.
 
-    retry_at: when to try again; None for a permanent failure, which counts towards being set aside. attempts: number of
-    failures in a row after which the download fails. progressed: it received data before it failed, so the count restarts.
+    retry_at: when to try again; None means a permanent failure, after several of which the download is set aside.
+    attempts: the number of failures in a row after which the download is given up.
+    progressed: whether the attempt received data before it failed; the count of failures then starts again at one.
     """
-    # The first lease of a pass: failures of an earlier pass do not count.
+    # In the first lease of a pass, failures of earlier passes do not count.
     fresh: ColumnElement[bool] = downloads.c.attempt <= 1
     with store.write() as connection:
         leases.verify(connection, downloads, row_id, owner=owner)
@@ -184,7 +195,10 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
 
 @dataclass(frozen=True)
 class SetAside:
-    """Files that a pass did not fetch, since they failed in several passes before. first: URL and reason of one of them."""
+    """The files that a pass did not download because they had failed in several earlier passes.
+
+    first: the error of one of these files. until: when the first of them is downloaded again; None if there are none.
+    """
 
     count: int = 0
     first: str = ""
@@ -192,7 +206,7 @@ class SetAside:
 
 
 def set_aside(store: Store, pass_id: int) -> SetAside:
-    """The files of a pass that are set aside. until: when the first of them is fetched again."""
+    """Return the files of a pass that are set aside."""
     where = and_(downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt == 0,
                  downloads.c.not_before.is_not(None))
     with store.read() as connection:
@@ -202,14 +216,17 @@ def set_aside(store: Store, pass_id: int) -> SetAside:
 
 
 def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
-    """URL and error of the files that a pass tried to fetch and that failed for good."""
+    """Return the URL and the error of each file that the pass tried to download and that failed."""
     with store.read() as connection:
         return [(row.url, row.error) for row in connection.execute(select(downloads.c.url, downloads.c.error).where(
             downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt > 0))]
 
 
 def failures(store: Store, row_id: int) -> int:
-    """The number of failures in a row, for the back-off."""
+    """Return how many times in a row a download has failed in this pass, for the retry delay.
+
+    Returns 0 in the first attempt of a pass.
+    """
     with store.read() as connection:
         row = connection.execute(select(downloads.c.failures, downloads.c.attempt).where(
             downloads.c.id == row_id)).first()
@@ -217,7 +234,10 @@ def failures(store: Store, row_id: int) -> int:
 
 
 def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
-    """Give up the leases of downloads that were stopped, without counting the attempt. Rows that others hold are left alone."""
+    """Give up the leases of downloads that were stopped, and do not count the attempt.
+
+    Downloads that other processes hold are left unchanged.
+    """
     with store.write() as connection:
         connection.execute(
             update(downloads).where(downloads.c.id.in_(ids), downloads.c.lease_owner == owner)
@@ -225,7 +245,10 @@ def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
 
 
 def remaining(store: Store, run: Run) -> Remaining:
-    """The downloads that the run's pass still waits for; rows that others hold are due when their lease expires."""
+    """Return the downloads that the run's pass still waits for.
+
+    A download that another process holds counts as due when its lease expires.
+    """
     # The maximum of two columns has no portable SQL function.
     waiting = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
                    downloads.c.state == DownloadState.WAITING.value)
@@ -242,7 +265,7 @@ def remaining(store: Store, run: Run) -> Remaining:
 
 
 def counts(store: Store, pass_id: int) -> dict[DownloadState, int]:
-    """The number of downloads of a pass in each state."""
+    """Return the number of downloads of a pass by state."""
     with store.read() as connection:
         rows = connection.execute(select(downloads.c.state, func.count()).where(
             downloads.c.pass_id == pass_id).group_by(downloads.c.state))
@@ -250,7 +273,10 @@ def counts(store: Store, pass_id: int) -> dict[DownloadState, int]:
 
 
 def run_bytes(store: Store, run: Run) -> int:
-    """Bytes of the files that the run's pass has fetched, earlier runs included."""
+    """Return the total size in bytes of the files that the pass of this run has downloaded.
+
+    Files that earlier runs of the same pass downloaded are included.
+    """
     with store.read() as connection:
         return int(connection.execute(
             select(func.coalesce(func.sum(download_files.c.size_bytes), 0))
@@ -258,14 +284,17 @@ def run_bytes(store: Store, run: Run) -> int:
 
 
 def part_keys(store: Store, spider: str) -> set[str]:
-    """Keys of partial files that a row of the spider refers to; any other partial file is left over from a kill."""
+    """Return the keys of the partial files that the spider's downloads refer to.
+
+    Other partial files were left by killed processes.
+    """
     with store.read() as connection:
         return set(connection.execute(select(downloads.c.part_key).where(
             downloads.c.spider == spider, downloads.c.part_key != "")).scalars())
 
 
 def same_content(store: Store, spider: str, sha256: str, size_bytes: int) -> list[str]:
-    """Keys of the spider's files with this content, the oldest first."""
+    """Return the keys of the spider's files that have this content, the oldest first."""
     with store.read() as connection:
         return list(connection.execute(select(download_files.c.key).where(
             download_files.c.spider == spider, download_files.c.sha256 == sha256,
@@ -274,6 +303,6 @@ def same_content(store: Store, spider: str, sha256: str, size_bytes: int) -> lis
 
 
 def is_recorded(store: Store, key: str) -> bool:
-    """Whether a finished download owns this key."""
+    """Whether a finished download has this file key."""
     with store.read() as connection:
         return connection.execute(select(download_files.c.id).where(download_files.c.key == key)).first() is not None

@@ -1,6 +1,7 @@
-"""Files of data_dir by key, such as `downloads/books/a.pdf`; the database holds only keys.
+"""The files in data_dir.
 
-A key is relative, uses "/", and cannot leave the folder, so that the folder can be moved.
+Each file is named by a key, such as `downloads/books/a.pdf`; the database holds only keys.
+A key is a relative path that uses "/" and cannot leave data_dir, so that data_dir can be moved.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class FileStore:
         self.root = root
 
     def path(self, key: str) -> Path:
-        """The path of `key` on disk. Raises StoreError for a key that leaves the folder."""
+        """Return the path of the file with this key.
+
+        Raises StoreError if the key is not valid or would leave the folder.
+        """
         parts = PurePosixPath(key).parts
         if not parts or key.startswith("/") or ".." in parts or "\0" in key or "\\" in key:
             raise StoreError(f"{key!r} is not a valid file key", where=str(self.root))
@@ -37,7 +41,11 @@ class FileStore:
 
     @contextmanager
     def writing(self, key: str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
-        """Write `key` atomically: temporary name, fsync, replace, fsync of the folder."""
+        """Open the file with this key for writing.
+
+        The file appears, or is replaced, atomically at the end of the `with` block.
+        The content goes to a temporary file, which is synced to disk and then renamed. An exception leaves the old file unchanged.
+        """
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -58,7 +66,10 @@ class FileStore:
             file.write(content)
 
     def sweep(self, under: str = "") -> int:
-        """Delete temporary files of processes that no longer run; return their number. For a data_dir that one machine uses."""
+        """Delete the temporary files of processes that no longer run; return the number of deleted files.
+
+        Only for a data_dir that a single machine uses, because process ids of other machines cannot be checked.
+        """
         swept = 0
         for folder, _, names in os.walk(self.root / under):
             for name in names:

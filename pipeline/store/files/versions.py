@@ -1,6 +1,6 @@
-"""The versions of downloaded files, and their deletion: mark the row, delete the file, delete the row.
+"""The versions of downloaded files, and how to delete them: mark the row, delete the file and the row.
 
-The mark is committed first and the row is deleted last, so that a kill in between only leaves work for the next time.
+The mark is committed first and the row is deleted last, so that an interrupted deletion is completed the next time.
 A file that a digest has yet to report is never marked.
 """
 
@@ -22,8 +22,11 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Version:
-    """One version of one file. current: it is the file's newest version; seen_at: when the server last had it; held: it cannot be
-    deleted now, because a digest needs it or it is being fetched again.
+    """A version of a downloaded file.
+
+    current: whether this is the newest version of the file.
+    seen_at: when the server was last known to have this version; for an older version, when the next version was downloaded.
+    held: whether the version must not be deleted now, because a digest needs it or because it is being downloaded again.
     """
 
     id: int
@@ -39,7 +42,10 @@ class Version:
 
 
 def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]], now: datetime) -> list[Version]:
-    """All files of a spider, the oldest first. waiting: the spiders of each digest in the settings."""
+    """Return all versions of all files of a spider, the oldest first.
+
+    waiting: by digest in the settings, the names of its spiders.
+    """
     held = _held(spider, waiting, now)
     with store.read() as connection:
         rows = connection.execute(
@@ -59,7 +65,10 @@ def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]],
 
 
 def sizes(store: Store) -> dict[str, int]:
-    """Recorded bytes of the files of each spider; a file with two names counts twice."""
+    """Return, by spider, the total size of its files in bytes.
+
+    A file that is stored under two names counts twice.
+    """
     with store.read() as connection:
         rows = connection.execute(select(download_files.c.spider, func.sum(download_files.c.size_bytes)).where(
             download_files.c.doomed_at.is_(None)).group_by(download_files.c.spider))
@@ -67,7 +76,10 @@ def sizes(store: Store) -> dict[str, int]:
 
 
 def mark_for_deletion(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str, Sequence[str]], now: datetime) -> None:
-    """Mark files for deletion, except those that are held. Their downloads are not fetched again until they change."""
+    """Mark files for deletion, except files that must not be deleted now (see Version.held).
+
+    The download of a marked file is not repeated until the file on the server changes.
+    """
     for chunk in _chunks(ids):
         with store.write() as connection:
             keys = connection.execute(
@@ -80,7 +92,7 @@ def mark_for_deletion(store: Store, spider: str, ids: Sequence[int], *, waiting:
 
 
 def marked_for_deletion(store: Store) -> list[tuple[int, str, str, int]]:
-    """Id, spider, key and size of the files that are marked for deletion."""
+    """Return the id, spider, key and size of each file that is marked for deletion."""
     with store.read() as connection:
         rows = connection.execute(select(
             download_files.c.id, download_files.c.spider, download_files.c.key, download_files.c.size_bytes,
@@ -89,7 +101,7 @@ def marked_for_deletion(store: Store) -> list[tuple[int, str, str, int]]:
 
 
 def forget(store: Store, ids: Sequence[int]) -> None:
-    """Delete the rows of deleted files."""
+    """Delete the rows of files that were marked for deletion and have been deleted."""
     for chunk in _chunks(ids):
         with store.write() as connection:
             connection.execute(delete(download_files).where(
@@ -97,8 +109,10 @@ def forget(store: Store, ids: Sequence[int]) -> None:
 
 
 def _held(spider: str, waiting: Mapping[str, Sequence[str]], now: datetime) -> ColumnElement[bool]:
-    """SQL for files that must stay: fetched again now, of a running run, or of a run that a digest has yet to report, is reporting,
-    or has reported in a message that is not sent.
+    """Return SQL for files that must not be deleted.
+
+    A file must not be deleted while it is downloaded again, while its run is not over, or while a digest has yet to report
+    its run, is reporting it, or has reported it in a message that is not sent yet.
     """
     telling = [name for name, spiders in waiting.items() if spider in spiders]
     untold = or_(false(), *(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name))

@@ -1,1 +1,1 @@
-"""Digests and their claims, the outbox, alerts, and when logins end."""
+"""Digests and their claims, the outbox, alerts, and the expiry of login cookies."""

@@ -1,6 +1,7 @@
-"""Alerts: conditions of spiders and digests whose start and end are reported by mail once each.
+"""Alerts: problems of spiders and digests.
 
-The alert's row and its message are written in one transaction, so that an alert is neither sent twice nor lost.
+The start and the end of each problem are reported by mail once.
+The row of an alert and its message are written in one transaction, so that an alert is neither sent twice nor lost.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from pipeline.store.runs.slots import run_of
 class AlertKind(StrEnum):
     """The kinds of alerts.
 
-    failing: several failures in a row; suspect: the result of the last run is implausible; late: a slot passed without a
-    success; login: a cookie of the login expires soon; digest: it could not be rendered completely.
+    failing: the spider failed several times in a row.
+    suspect: the result of the spider's last successful run is implausible.
+    late: a slot of the spider passed without a successful run.
+    login: a cookie of the spider's login expires soon.
+    digest: the digest could not be rendered completely.
     """
 
     FAILING = "failing"
@@ -37,10 +41,13 @@ class AlertKind(StrEnum):
 
 @dataclass(frozen=True)
 class AlertCondition:
-    """A current problem of a spider, or of the digest that `spider` names where kind is DIGEST.
+    """A current problem of a spider, or of a digest if `kind` is DIGEST.
 
-    last_run: the run that shows it; last_success: the last successful run; cookie: the cookie that expires; error: why a
-    digest could not be rendered.
+    spider: the name of the spider or of the digest.
+    last_run: the run that shows the problem.
+    last_success: the last successful run of the spider.
+    cookie: the login cookie that expires.
+    error: why the digest could not be rendered.
     """
 
     spider: str
@@ -55,7 +62,10 @@ class AlertCondition:
 
 @dataclass(frozen=True)
 class Alert:
-    """A condition that was reported and is not over. id: of its row."""
+    """A problem that was reported by mail and has not ended.
+
+    id: the number of the row in the table `alerts`.
+    """
 
     id: int
     spider: str
@@ -66,7 +76,12 @@ class Alert:
 
 @dataclass(frozen=True)
 class AlertHistory:
-    """The alerts sent so far. last_at: when the last one was sent; started_at: by spider and kind, when its start was last sent."""
+    """The alerts that were sent so far.
+
+    open: the alerts whose problem has not ended.
+    last_at: when the last alert was sent; None if none was sent.
+    started_at: by spider and kind of alert, when the start of such a problem was last reported.
+    """
 
     open: tuple[Alert, ...]
     last_at: datetime | None
@@ -85,7 +100,7 @@ def alert_history(store: Store) -> AlertHistory:
 
 
 def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondition]:
-    """The conditions that a spider's runs show: failing (`after` failures in a row) and suspect."""
+    """Return the problems that the runs of a spider show: failing (`after` failures in a row) and suspect."""
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
         since = success.ended_at if success is not None else None
@@ -114,7 +129,7 @@ def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondit
 
 
 def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[AlertCondition]:
-    """Spiders with a login cookie that expires in less than `before`, or has expired without a login since."""
+    """Return a problem for each spider whose login cookie has expired, or expires in less than `before`."""
     with store.read() as connection:
         found = login_cookies.first_ends(connection, at_least=before)
     return [AlertCondition(spider, AlertKind.LOGIN, max(cookie.login_at, cookie.ends_at - before), cookie=cookie)
@@ -122,14 +137,17 @@ def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Ale
 
 
 def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
-    """Digests that could not be rendered, or not completely."""
+    """Return a problem for each of the named digests that could not be rendered, or not completely."""
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
     return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
-    """The number of failures of a spider since its last success, and that success."""
+    """Return the number of failed runs of a spider since its last successful run, and that last run.
+
+    The last successful run is None if there is none.
+    """
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
         return status_queries.failures_since(connection, spider, success.ended_at if success is not None else None), success
@@ -137,9 +155,10 @@ def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
 
 def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequence[Alert], draft: DraftMessage, *,
          now: datetime) -> int | None:
-    """Enqueue the message and record the alerts that it reports, in one transaction. Returns the message's id.
+    """Put an alert message into the outbox and record the alerts that it reports, in one transaction.
 
-    Returns None, and writes nothing, when another process has reported any of them meanwhile.
+    started: the problems that began. over: the alerts whose problem ended.
+    Returns the id of the message. Returns None, and writes nothing, if another process has already reported one of them.
     """
     with store.write(durable=True) as connection:
         open_now = {(row.spider, row.kind): row.id for row in connection.execute(

@@ -1,4 +1,4 @@
-"""Digests: each claims ended runs, so that it reports each run once, also after a crash."""
+"""Digests: each one claims the runs that it will report, so that no run is reported twice."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ from pipeline.store.runs.slots import run_of
 CLAIM_TTL = timedelta(minutes=5)
 _WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
 FIRST_PAUSE = timedelta(seconds=15)
-"""First pause of a claim that could not be rendered; it doubles each time."""
+"""The pause after the first time a claim could not be rendered. The pause doubles with each further failure."""
 
 
 def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
           scheduled: bool = False, even_empty: bool = False, repeats: bool = True,
           ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
-    """Claim every ended run of the spiders that this digest has not reported yet; None when there is nothing to report.
+    """Claim all ended runs of the spiders that this digest has not reported yet, and return the claim.
 
-    An unfinished claim comes first, with the same id and runs; one of this owner at once. A postponed claim waits, and
-    runs that ended since get another claim. scheduled: record the due time once, even when there is nothing to
-    report. even_empty: also claim without any run. repeats: also claim runs that only repeat the failure that was last
-    reported of their spider; without it they wait for other news.
+    Returns None if there is nothing to report. If the digest has an unfinished claim whose lease is free or belongs to `owner`,
+    that claim is returned instead, with the same id and runs. A postponed claim is not returned until its pause is over; runs
+    that ended in the meantime get another claim.
+
+    scheduled: whether `slot_key` is a due time, which is then recorded once, even if there is nothing to report.
+    even_empty: whether to create a claim even if there are no runs.
+    repeats: whether to claim runs that only repeat the failure last reported for their spider; if False, such runs wait until
+    there is other news.
     """
     with store.write(durable=True) as connection:
         unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
@@ -44,7 +48,7 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
             return _claim(row, run_ids)
         if scheduled and connection.execute(select(digests.c.id).where(
                 digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
-            return None  # claimed meanwhile, or by another service
+            return None  # another claim for this due time exists, perhaps of another service
         run_ids = connection.execute(_untold(name, spiders)).scalars().all()
         if not repeats and run_ids and _only_repeats(connection, name, run_ids):
             return None
@@ -76,7 +80,10 @@ def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
 
 
 def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
-    """Whether these runs found nothing, and failed as the last run of their spider that this digest reported."""
+    """Whether the runs found nothing new and failed in the same way as the runs reported before.
+
+    Each run is compared with the last run of the same spider that this digest reported.
+    """
     told: dict[str, tuple[str, str] | None] = {}
     for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
         if run.spider not in told:
@@ -90,19 +97,19 @@ def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> 
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
-    """Ids of the ended runs that this digest has not reported."""
+    """Return the ids of the ended runs that this digest has not reported."""
     with store.read() as connection:
         return list(connection.execute(_untold(name, spiders)).scalars())
 
 
 def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[int]:
-    """Ids of the runs that ended at `since` or later, reported or not."""
+    """Return the ids of the runs that ended at `since` or later, whether reported or not."""
     with store.read() as connection:
         return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
 
 
 def unfinished(store: Store) -> list[str]:
-    """Names of digests with a claim that is not closed."""
+    """Return the names of the digests that have an open claim."""
     with store.read() as connection:
         return list(connection.execute(select(digests.c.name).where(
             digests.c.closed_at.is_(None)).distinct()).scalars())
@@ -114,9 +121,9 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
 
 
 def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
-    """Record why a claim could not be closed, and postpone it: longer each time, up to leases.LONGEST.
+    """Record why a claim could not be closed, and postpone it, longer each time, up to leases.LONGEST.
 
-    Runs that end meanwhile get another claim. Nothing happens if another process has taken the claim.
+    Runs that end in the meantime get another claim. Nothing is written if another process has taken the claim.
     """
     with store.write(durable=True) as connection:
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
@@ -126,10 +133,11 @@ def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: da
 
 def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime,
           error: str = "") -> list[int]:
-    """Enqueue the messages and close the claim in one transaction; ids of the messages. Raises LeaseLostError.
+    """Put the messages of a claim into the outbox and close the claim, in one transaction.
 
-    Without drafts there was nothing to report, and the runs count as reported. error: why the messages are not
-    completely rendered.
+    drafts: the messages; if empty, there was nothing to report, and the runs count as reported.
+    error: why the messages could not be rendered completely, or "" if they could.
+    Returns the ids of the messages. Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
         leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error[:2000])
@@ -143,7 +151,10 @@ def runs_of(store: Store, run_ids: Sequence[int]) -> list[Run]:
 
 
 def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None = None) -> Iterator[Change]:
-    """The changes of these runs in the order in which they were found, read in batches."""
+    """Yield the changes that these runs found, in the order in which they were found, read in batches.
+
+    kind: only changes of this kind; None means all kinds.
+    """
     wanted = select(changes).where(changes.c.run_id.in_(list(run_ids)))
     if kind is not None:
         wanted = wanted.where(changes.c.kind == kind.value)
@@ -151,7 +162,7 @@ def changes_of(store: Store, run_ids: Sequence[int], *, kind: ChangeKind | None 
 
 
 def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int = 5000) -> list[Change]:
-    """The changes of these items, the oldest first; at most the newest `limit`."""
+    """Return the newest `limit` changes of these items, the oldest first."""
     with store.read() as connection:
         rows = connection.execute(select(changes).where(
             changes.c.spider == spider, changes.c.key.in_(list(keys))).order_by(changes.c.id.desc()).limit(limit)).all()
@@ -160,7 +171,7 @@ def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int
 
 @dataclass(frozen=True)
 class RejectCount:
-    """The number of items of a spider that were rejected for one reason, with the URL of one of their pages."""
+    """How many items of a spider were rejected for one reason, and the URL of the page of one such item."""
 
     spider: str
     reason: str
@@ -169,7 +180,7 @@ class RejectCount:
 
 
 def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RejectCount]:
-    """The rejected items of these runs, counted by spider and reason, the most frequent first."""
+    """Return how many items these runs rejected, by spider and reason, the most frequent first."""
     count = func.count()
     wanted = select(rejects.c.spider, rejects.c.reason, count.label("count"), func.min(rejects.c.url).label("url")).where(
         rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider, rejects.c.reason).order_by(
@@ -179,7 +190,10 @@ def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> 
 
 
 def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
-    """Whether these runs of the spider rejected an item that the run before them did not reject for the same reason."""
+    """Whether these runs rejected an item that the run before did not reject for the same reason.
+
+    spider: the spider of all these runs.
+    """
     before = select(func.max(runs.c.id)).where(runs.c.spider == spider, runs.c.id < min(run_ids), runs.c.ended_at.is_not(None),
                                                runs.c.outcome != Outcome.SKIPPED.value).scalar_subquery()
     what = select(rejects.c.key, rejects.c.url, rejects.c.reason)
@@ -189,7 +203,7 @@ def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
 
 
 def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:
-    """The files that these runs downloaded, in the order of their arrival."""
+    """Return the files that these runs downloaded, in the order in which they were downloaded."""
     with store.read() as connection:
         rows = connection.execute(select(download_files).where(
             download_files.c.run_id.in_(list(run_ids))).order_by(download_files.c.id)).all()

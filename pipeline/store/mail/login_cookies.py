@@ -1,4 +1,7 @@
-"""When the cookies of a spider's login expire: written by the session, read by alerts and heartbeat."""
+"""When the cookies of a spider's login expire.
+
+Sessions write the table; alerts and the heartbeat read it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from pipeline.store.database.schema import login_cookies
 
 
 def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[LoginCookie], *, now: datetime) -> None:
-    """Record the cookies of a spider's login. login_at: time of that login; cookies of earlier logins are deleted.
+    """Record the cookies of a spider's login, and delete the cookies of earlier logins.
 
-    Cookies that expired since are kept, although the jar drops them: until the next login the problem persists.
+    login_at: the time of the login. Cookies of this login that have expired stay in the table, although the cookie jar
+    drops them, because the spider is not logged in until the next login.
     """
     rows = login_cookies.c
     with store.write() as connection:
@@ -26,9 +30,10 @@ def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[Logi
 
 
 def first_ends(connection: Connection, *, at_least: timedelta = timedelta()) -> dict[str, LoginCookie]:
-    """By spider, the login cookie that expires first.
+    """Return, by spider, the login cookie that expires first.
 
-    at_least: cookies of the program's own logins with a shorter lifetime are left out: they are renewed that often.
+    at_least: cookies from the program's own logins that live no longer than this are left out, because the program logs in
+    again before they matter. Imported cookies are always included.
     """
     found: dict[str, LoginCookie] = {}
     for row in connection.execute(select(login_cookies).order_by(login_cookies.c.ends_at, login_cookies.c.name)):

@@ -1,4 +1,7 @@
-"""The outbox table: messages, recipients, deliveries. A message is marked as sent only once accepted."""
+"""The outbox tables: messages, recipients, deliveries.
+
+A message counts as sent only after a server has accepted it.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from pipeline.store.runs import leases
 
 LEASE_TTL = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=2)
-"""No message waits longer for its next attempt; a later time means that the clock was set back."""
+"""The longest time that a message waits for its next attempt. A later time means that the clock was set back."""
 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """The result of one delivery attempt, for the log and the alert."""
+    """The state of a message after a delivery attempt, and the number of its recipients by state."""
 
     state: MessageState
     accepted: int
@@ -41,13 +44,13 @@ def insert_message(connection: Connection, draft: DraftMessage, *, now: datetime
 
 
 def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
-    """Put one message that belongs to no digest (a test, an alert) into the outbox."""
+    """Put a message that belongs to no digest (a test, an alert) into the outbox, and return its id."""
     with store.write(durable=True) as connection:
         return insert_message(connection, draft, now=now, digest_id=None)
 
 
 def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1) -> list[Message]:
-    """Lease messages that are due, the oldest first."""
+    """Lease up to `limit` messages that are due, the longest due first, and return them."""
     with store.write(durable=True) as connection:
         due = (messages.c.state == MessageState.WAITING.value) & (
             (messages.c.next_attempt_at <= now) | (messages.c.next_attempt_at > now + LONGEST_WAIT))
@@ -58,13 +61,13 @@ def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL
 
 
 def renew(store: Store, message_id: int, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL) -> bool:
-    """Renew the lease of a message in delivery; False when another process has taken it."""
+    """Renew the lease of a message in delivery; return False if another process has taken the message."""
     with store.write() as connection:
         return leases.renew(connection, messages, message_id, owner=owner, now=now, ttl=ttl)
 
 
 def accepted_between(store: Store, since: datetime, until: datetime) -> list[datetime]:
-    """The times at which a server accepted a message, the oldest first."""
+    """Return the times between `since` and `until` at which a server accepted a message, the oldest first."""
     with store.read() as connection:
         return list(connection.execute(select(deliveries.c.at).where(
             deliveries.c.at.between(since, until), deliveries.c.accepted > 0).order_by(deliveries.c.at)).scalars())
@@ -72,9 +75,10 @@ def accepted_between(store: Store, since: datetime, until: datetime) -> list[dat
 
 def record(store: Store, message: Message, results: Sequence[RecipientResult], *, owner: str, now: datetime,
            next_attempt_at: datetime | None, error: str = "") -> DeliveryResult:
-    """Record one attempt, recipient by recipient. Raises LeaseLostError.
+    """Record a delivery attempt and its result for each recipient. Raises LeaseLostError.
 
-    next_attempt_at: when to try the recipients again that were neither accepted nor refused for good; None parks the message.
+    next_attempt_at: when to try again to reach the recipients who were neither accepted nor permanently refused; None means
+    that the message is parked if there are such recipients.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, messages, message.id, owner=owner)
@@ -110,7 +114,7 @@ def _recipient_state(result: RecipientResult) -> RecipientState:
 
 def list_messages(store: Store, states: Sequence[MessageState] = (MessageState.WAITING, MessageState.PARKED), *,
                   limit: int = 1000) -> list[Message]:
-    """Messages in these states, the oldest first."""
+    """Return the messages in these states, the oldest first."""
     with store.read() as connection:
         rows = connection.execute(select(messages).where(
             messages.c.state.in_([state.value for state in states])).order_by(messages.c.id).limit(limit)).all()
@@ -118,7 +122,10 @@ def list_messages(store: Store, states: Sequence[MessageState] = (MessageState.W
 
 
 def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], list[tuple[datetime, int, str]]] | None:
-    """One message, the answer for each recipient, and its deliveries (time, attempt, error)."""
+    """Return a message, the result for each recipient, and its delivery attempts (time, number, error).
+
+    Returns None if there is no message with this id.
+    """
     with store.read() as connection:
         row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
         if row is None:
@@ -132,7 +139,10 @@ def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], 
 
 
 def retry(store: Store, message_id: int, *, now: datetime) -> bool:
-    """Try a waiting or parked message now, refused recipients included; False when there is no such message."""
+    """Make a waiting or parked message due now, and include its refused recipients.
+
+    Returns False if no message with this id is waiting or parked.
+    """
     with store.write(durable=True) as connection:
         changed = connection.execute(update(messages).where(
             messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
@@ -145,7 +155,10 @@ def retry(store: Store, message_id: int, *, now: datetime) -> bool:
 
 
 def drop(store: Store, message_id: int) -> bool:
-    """Drop a waiting or parked message; False when there is no such message."""
+    """Drop a waiting or parked message, so that it is never sent.
+
+    Returns False if no message with this id is waiting or parked.
+    """
     with store.write(durable=True) as connection:
         return bool(connection.execute(update(messages).where(
             messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
@@ -153,7 +166,7 @@ def drop(store: Store, message_id: int) -> bool:
 
 
 def next_due(store: Store) -> datetime | None:
-    """When the next message is due."""
+    """Return when the next message is due; None if no message is waiting."""
     with store.read() as connection:
         return connection.execute(select(func.min(messages.c.next_attempt_at)).where(
             messages.c.state == MessageState.WAITING.value)).scalar()

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs migrations inside the transaction that engine.py opened."""
+"""Alembic's entry point: run the migrations inside the transaction that engine.py opened."""
 
 from typing import Any, Literal
 
@@ -9,7 +9,10 @@ from pipeline.store.database.schema import metadata
 
 
 def plain_type(kind: str, value: Any, autogenerate: Any) -> str | Literal[False]:
-    """Migrations name the types of the database, not our own types: those may change, but a migration must not."""
+    """Return the name of the database type that a migration uses in place of one of our own column types.
+
+    A migration must not change, but our own column types may. Other types are named as usual.
+    """
     return f"sa.{type(value.impl_instance).__name__}()" if kind == "type" and isinstance(value, TypeDecorator) else False
 
 
