@@ -1,1 +1,1 @@
-"""The commands of `pipeline`: their options, what they do in the foreground, and what they print."""
+"""The commands of `pipeline`: their options, their work in the foreground, and their output."""

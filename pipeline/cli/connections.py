@@ -15,7 +15,10 @@ from pipeline.store import open_store
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Try the database, each proxy, each login and the mail server. Yields what was tried, and its error or None."""
+    """Try the database, each proxy, each login and the mail server.
+
+    Yields the name of each, and its error or None.
+    """
     yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
@@ -32,7 +35,7 @@ def _connect_mail(settings: Settings) -> None:
 
 
 def _log_in(settings: Settings, name: str) -> str:
-    """Log in. Returns a remark in brackets for the output, or ""."""
+    """Log in to the spider's site. Returns a remark in parentheses for the output, or an empty string."""
     table = settings.spiders[name].login
     session = open_session(name, settings.spiders[name], settings)
     if not session.ensure_login() and table is not None and table.sends:
@@ -41,7 +44,7 @@ def _log_in(settings: Settings, name: str) -> str:
 
 
 def _problem(attempt: Callable[[], object]) -> PipelineError | None:
-    """The error that the attempt raised, or None."""
+    """Call the function `attempt`, and return the PipelineError that it raised, or None."""
     try:
         attempt()
     except PipelineError as error:
@@ -50,7 +53,10 @@ def _problem(attempt: Callable[[], object]) -> PipelineError | None:
 
 
 def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Try each proxy of each spider, and all proxies of a pool, with a request for the spider's first start URL."""
+    """Try each proxy of each spider with a request for the first start URL of the spider.
+
+    All proxies of a pool are tried. Yields the name of each proxy, and its error or None.
+    """
     for name, spider in settings.spiders.items():
         if spider.proxy in (None, ENVIRONMENT) or not spider.start:
             continue

@@ -1,4 +1,4 @@
-"""What `pipeline backup`, `restore` and `prune` do, and the lines they print."""
+"""The work of `pipeline backup`, `restore` and `prune`, and the lines that these commands print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.text import size_for_people
 
 
 def back_up(settings: Settings, file: Path) -> str:
-    """Write a backup. Returns a line that describes it. Raises StoreError, DiskFullError."""
+    """Write a backup, and return a line that describes it. Raises StoreError, DiskFullError."""
     store = open_store(settings.data_dir, settings.database_url)
     try:
         done = backup.back_up(store, file, now=datetime.now(UTC), version=pipeline.__version__)
@@ -28,7 +28,7 @@ def back_up(settings: Settings, file: Path) -> str:
 
 
 def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> Iterator[str]:
-    """Restore a backup. Yields lines that describe the result. Raises StoreError, DiskFullError."""
+    """Restore a backup, and yield lines that describe the result. Raises StoreError, DiskFullError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with hold_instance_lock(settings.data_dir):
         done = restore_backup(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
@@ -45,7 +45,10 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
 
 
 def prune(settings: Settings) -> str:
-    """Delete what [retention] does not keep. Returns lines that describe it. Raises StoreError, DiskFullError."""
+    """Delete what [retention] does not keep, and return the text to print.
+
+    Raises StoreError, DiskFullError.
+    """
     store = open_store(settings.data_dir, settings.database_url)
     try:
         now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Build a digest and deliver due messages in the foreground; send a test message."""
+"""Build a digest and deliver due messages in the foreground, or send a test message."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def utc_now() -> datetime:
 
 
 def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
-    """Build a digest of the runs it has not reported yet, and deliver it. Returns the exit code.
+    """Build a digest of the runs that it has not reported yet, deliver it, and return the exit code.
 
-    A claim that a killed process left is built first; the runs that ended since then get another claim.
+    If a killed process left an unfinished claim, its digest is built first; runs that ended since then get another claim.
+    say: called with each line to print.
     """
-    runs.abandon_expired(store, now=utc_now())  # a killed process may hold a claim
+    runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a claim
     owner = f"{store.owner}:digest"
     claims = built_messages = 0
     while (claim := digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
@@ -49,8 +50,8 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
 
 
 def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:
-    """Deliver the messages that are due. Returns 0 when all were accepted, otherwise 7 (mail)."""
-    runs.abandon_expired(store, now=utc_now())  # a killed process may hold a message
+    """Deliver the messages that are due. Returns 0 if all were accepted, otherwise 7 (a mail error)."""
+    runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a message
     transport = open_transport(settings, settings.data_dir)
     try:
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
@@ -63,7 +64,10 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
 
 
 def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:
-    """Send a test message. Returns the transport's description of the delivery. Raises MailError."""
+    """Send a test message, and return the transport's description of the delivery. Raises MailError.
+
+    dialogue: the stream to which the SMTP dialogue is written; None means that it is not shown.
+    """
     result, receipt = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
     if not result.accepted:
         raise MailError(f"refused: {result.code} {result.text}", where=address, fix="check the address")

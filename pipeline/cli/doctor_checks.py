@@ -1,6 +1,6 @@
 """The checks of `pipeline doctor`: settings, permissions, disk, clock, database, versions, service.
 
-They change nothing, but they create a store that does not exist yet.
+The checks change nothing, except that they create the store if it does not exist yet.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 class State(StrEnum):
     """The severity of a finding.
 
-    warning: it works, but should be examined; problem: it does not work, or is not safe.
+    warning: something works, but should be examined. problem: something does not work, or is not secure.
     """
 
     OK = "ok"
@@ -54,7 +54,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. fix: what to do about it, or ""."""
+    """The result of one check. fix: what to do about a problem, or an empty string."""
 
     check: str
     state: State
@@ -67,7 +67,10 @@ class Finding:
 
 
 def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
-    """Run every check, in the order of their dependencies. connect: also try proxies, logins and the mail server."""
+    """Run all checks, each after the checks that it depends on, and yield their findings.
+
+    connect: whether to try the proxies, the logins and the mail server, too.
+    """
     yield from _versions()
     try:
         settings = load(settings_file)
@@ -92,7 +95,10 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
 
 
 def _versions() -> Iterator[Finding]:
-    """Compare installed packages with the requirements of the distribution; extras only if they are installed."""
+    """Compare the installed packages with the requirements of this program.
+
+    The packages of an optional extra are compared only if they are installed.
+    """
     try:
         wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
@@ -124,7 +130,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     failed = 0
     for secret in dict.fromkeys(secrets(settings)):
         if settings.demo is not None and secret.path == settings.data_dir / "demo-password":
-            continue  # made by the demo site
+            continue  # the demo site creates this file when it starts
         try:
             secret.reveal()
         except PipelineError as error:
@@ -166,7 +172,7 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
 
 
 def _private_files(data_dir: Path) -> list[Path]:
-    """Files that no other user may read: jars, the token, the database."""
+    """Return the files that no other user should be able to read: cookie jars, the token, the database."""
     names = ("jars/*", "heartbeat-token", "demo-password", "pipeline.sqlite3")
     return sorted(path for name in names for path in data_dir.glob(name) if path.is_file() and not path.is_symlink())
 
@@ -196,7 +202,7 @@ def _size(folder: Path) -> int:
             try:
                 found += os.lstat(os.path.join(place, name)).st_size
             except FileNotFoundError:
-                continue  # deleted since it was listed
+                continue  # deleted since the folder was listed
     return found
 
 
@@ -222,7 +228,7 @@ def _clock() -> Iterator[Finding]:
 
 
 def _is_synchronised() -> bool | None:
-    """Whether the kernel says that the clock is synchronised (adjtimex(2)); None where it does not say."""
+    """Whether the kernel reports a synchronized clock (adjtimex(2)); None if the kernel reports nothing."""
     try:
         asked = ctypes.create_string_buffer(512)  # struct timex; all zeros reads the state and sets nothing
         state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
@@ -271,7 +277,7 @@ def _service(settings: Settings) -> Iterator[Finding]:
     if found["version"] != pipeline.__version__:
         yield Finding("service", State.WARNING, f"version {found['version']} is running, but {pipeline.__version__} is "
                       "installed", "restart the service")
-    if "jobs" in found:  # not of an older service
+    if "jobs" in found:  # an older service does not send this
         yield Finding("jobs", State.OK, _jobs_line(found["jobs"]))
     health = str(found["health"])
     for reason in found["reasons"]:
@@ -281,7 +287,7 @@ def _service(settings: Settings) -> Iterator[Finding]:
 
 
 def _jobs_line(jobs: JobsStatus) -> str:
-    """The jobs of the service's scheduler: schedules, work at intervals, and starts that were late or left out."""
+    """Return a line about the scheduler's jobs: schedules, work at intervals, late and skipped starts."""
     upcoming = f" (next at {jobs['next_schedule_at']})" if jobs["next_schedule_at"] else ""
     parts = [f"{counted(jobs['schedules'], 'schedule')}{upcoming}",
              *(f"{job['name']} every {span_for_people(job['every_s'])}" for job in jobs["intervals"])]

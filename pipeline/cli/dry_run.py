@@ -1,4 +1,4 @@
-"""`pipeline run --dry-run`: run spiders on a temporary store and print their items."""
+"""`pipeline run --dry-run`: run spiders on a temporary store, and print their items."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from pipeline.workers.prepared_process import PreparedProcess
 
 def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], None], show: TextIO,
             prepared: PreparedProcess | None = None) -> list[Run]:
-    """Run spiders on an empty store that is deleted afterwards. Items go to `out` as JSON lines, all else to `show`.
+    """Run spiders on an empty store that is deleted afterwards, and return the ended runs.
 
-    Jars are copied, so that existing logins are used. No file is downloaded and no slot is claimed.
+    Items are passed to `out` as lines of JSON; everything else is written to `show`. Cookie jars are copied, so that existing
+    logins are used. No file is downloaded, and no slot is claimed in the real store.
     """
     with _temporary_settings(settings) as temporary:
         store = open_store(temporary.data_dir, None)
@@ -43,7 +44,7 @@ async def _perform(store: Store, settings: Settings, temporary: Settings, names:
 
 @contextmanager
 def _temporary_settings(settings: Settings) -> Iterator[Settings]:
-    """The same settings with a temporary data_dir."""
+    """Yield a copy of the settings with a temporary data_dir."""
     with tempfile.TemporaryDirectory(prefix="pipeline-dry-run-") as folder:
         jars = settings.data_dir / "jars"
         if jars.is_dir():

@@ -1,6 +1,6 @@
-"""`pipeline run`: perform runs in the foreground and show their progress.
+"""`pipeline run`: perform runs in the foreground, and show their progress.
 
-The forkserver loads Scrapy meanwhile, so this module imports only what a run has to wait for.
+The fork server loads Scrapy in the meantime, so this module imports only what a run has to wait for anyway.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from pipeline.workers.runner import Runner
 
 
 def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractContextManager[PreparedProcess | None]:
-    """Start the process that performs a single run, or else the forkserver. Call it before the store is opened."""
+    """Start the process for a single run, or the fork server that starts the processes of several runs.
+
+    Call this function before the store is opened, because the process may be forked from this one.
+    """
     single = len(names) == 1 and settings.spiders[names[0]].processes == 1
     if single and sys.platform == "linux" and threading.active_count() == 1:  # a fork copies only the thread that forks
         return PreparedProcess()
@@ -37,9 +40,11 @@ def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractCont
 
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
                   reason: str = "manual", prepared: PreparedProcess | None = None) -> list[Run]:
-    """Claim a slot for each name and perform its run as the service does. Returns the ended runs in the order of the names.
+    """Claim a slot for each named spider, and perform its run as the service would; return the ended runs.
 
-    prepared: the process for the run of an only name. If a service on the same store starts a run first, this waits for its end instead.
+    The runs are returned in the order of the names. If a service on the same store starts one of the runs first, this function
+    waits for the end of that run instead.
+    prepared: the process for the run, if only one spider is named.
     """
     runner = Runner(store, settings, prepared)
     loop = asyncio.get_running_loop()
@@ -69,8 +74,8 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
 
 def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> None:
-    """Delete downloads beyond their limits. A failure of this does not fail the runs."""
-    from pipeline.download.storage.retention import delete_surplus  # imported late: the run does not need it
+    """Delete downloads that exceed their limits. An error is shown, but does not fail the runs."""
+    from pipeline.download.storage.retention import delete_surplus  # imported here, because the run does not need it
     try:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
@@ -82,7 +87,7 @@ def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> Non
 
 
 async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:
-    """Wait until fewer than `max_runs` runs are at work, perform the run, and return how it ended."""
+    """Wait until fewer than `max_runs` runs are in progress, perform the run, and return the ended run."""
     while run.outcome is None:
         leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=datetime.now(UTC),
                                          limit=settings.pipeline.max_runs)
@@ -96,7 +101,7 @@ async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Ru
 
 @contextlib.asynccontextmanager
 async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
-    """Serve the demo site while its spider runs, unless a service serves it already."""
+    """Serve the demo site while the demo spider runs, unless a service already serves it."""
     if settings.demo is None or "demo" not in names:
         yield
         return
@@ -106,7 +111,7 @@ async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
     try:
         await site.start()
     except PipelineError:
-        yield  # the port is in use: by a service's demo site, or by a server whose answers the run will report
+        yield  # the port is in use by the demo site of a service, or by another server, whose responses the run will report
         return
     try:
         yield

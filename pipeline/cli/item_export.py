@@ -19,7 +19,11 @@ from pipeline.store.crawl import items as stored_items
 
 def export(store: Store, spider: str, *, form: str, changes: bool, output: Path | None,
            key: str | None = None) -> None:
-    """Write the items of a spider, or their changes, as JSON lines, CSV or XLSX. Raises UsageError."""
+    """Write the items of a spider, or their changes, as JSON lines, CSV or XLSX. Raises UsageError.
+
+    output: the file to write; None means standard output, which only text formats allow.
+    key: only the item with this key; None means all items.
+    """
     if output is not None:
         _write_items(store, spider, form, output, changes=changes, key=key)
     elif not table_format(form).is_text:
@@ -48,7 +52,7 @@ def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: b
 
 
 class _ItemColumns(Columns):
-    """The columns of a table of items: key and fields, without the columns of a change."""
+    """The columns of a table of items: the key and the fields, without the columns that describe a change."""
 
     def head(self) -> list[str]:
         return ["key", *(column for name in self.fields for column in self._of_field(name))]

@@ -1,6 +1,7 @@
-"""`pipeline`: the group of all commands; it prints an error as one line and sets the exit code.
+"""`pipeline`: the group of all commands, which prints an error as one line and sets the exit code.
 
-The commands are in commands/, one file for each family. This module imports little, so that `pipeline --help` is fast.
+The commands are in commands/, one file for each group of related commands. This module imports little, so that
+`pipeline --help` is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.text import escape_controls
 
 
 class Pipeline(click.Group):
-    """Prints an expected error as one line and exits with its code; only a bug shows a traceback."""
+    """Prints an expected error as one line and exits with its exit code; only a bug shows a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,7 +43,7 @@ class Pipeline(click.Group):
 def main(context: click.Context) -> None:
     """Crawl sites on a schedule, download files, mail digests of what changed, and report the status."""
     if context.invoked_subcommand not in ("init", "new"):  # these commands write files for an editor and a repository
-        os.umask(0o077)  # all others may write what a login gave access to: folders 0700 and files 0600, whatever the umask
+        os.umask(0o077)  # all other commands may write data from behind a login: make folders 0700 and files 0600, whatever the umask was
 
 
 for _command in (

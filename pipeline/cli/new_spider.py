@@ -33,7 +33,11 @@ start = ["https://example.com/"]
 
 
 def write_spider(folder: Path, name: str) -> tuple[Path, str]:
-    """Write spiders/NAME.py in a folder. Returns its path and the table for settings.toml. Raises SpiderError."""
+    """Write spiders/NAME.py in `folder`.
+
+    Returns the path of the file and the settings table for the spider.
+    Raises SpiderError.
+    """
     module = name.replace("-", "_")
     if not module.isidentifier():
         raise SpiderError(f"{name!r} is not a valid module name", where="new spider",

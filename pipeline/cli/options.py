@@ -1,4 +1,4 @@
-"""Shared by the commands: --settings, --json, loading settings and store, spider names."""
+"""Shared by the commands: --settings, --json, loading the settings, opening the store, spider names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def load_settings(settings_file: str) -> Settings:
-    """The settings of a command. The warnings that it logs to stderr are masked from now on."""
+    """Load the settings of a command.
+
+    From then on, secrets are masked in warnings that are logged to stderr.
+    """
     from pipeline import logs
     from pipeline.settings import load
     from pipeline.settings.masking import Mask
@@ -44,7 +47,10 @@ def open_stored(settings: Settings) -> Store:
 
 
 def spider_name(settings: Settings, name: str) -> str:
-    """The name, if the settings have such a spider. Raises UsageError that lists the known ones."""
+    """Return the name if the settings have a spider with this name. Otherwise, raise UsageError.
+
+    The error message lists the names of all spiders.
+    """
     from pipeline.settings import nearest
     if name not in settings.spiders:
         known = ", ".join(settings.spiders) or "none"

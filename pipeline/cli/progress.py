@@ -1,6 +1,6 @@
-"""Show the progress of foreground runs: bars on a terminal, otherwise a line when figures change.
+"""Show the progress of foreground runs: bars on a terminal, otherwise a line whenever figures change.
 
-It reads the figures from the store, where each run writes them once a second.
+The figures are read from the store, to which each run writes them once a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN_EVERY_S = 2.0
 
 
 async def watch(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
-    """Show the progress of the runs until cancelled."""
+    """Show the progress of the runs until the task is cancelled."""
     if not show.isatty():
         await _watch_plainly(store, run_ids, show)
         return

@@ -1,4 +1,4 @@
-"""The table of runs and the progress bars of their files, as `pipeline run` shows them on a terminal."""
+"""The table of runs and the progress bars of downloads that `pipeline run` shows on a terminal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _MOST_BARS = 12
 _NAME = 40
 
 Counts = Mapping[DownloadState, int]
-"""How many downloads of a pass are in each state."""
+"""The number of downloads of a pass by state."""
 
 
 def view(current: Sequence[tuple[Run, Counts]]) -> RenderableType:
-    """A table of the runs; below it a bar for each active download, and one for all files of a run."""
+    """Return a table of the runs and, below it, progress bars.
+
+    There is a bar for each active download, and one for all downloads of each run.
+    """
     table = _table()
     for name in ("run", "state", "pages", "waiting", "items", "new", "changed", "files", "MB"):
         table.add_column(name, justify="left" if name in ("run", "state") else "right")
@@ -62,7 +65,10 @@ def _add_bars(bars: Table, run: Run, counts: Counts) -> None:
 
 
 def left_s(run: Run, counts: Counts) -> float | None:
-    """Estimated seconds until all files are downloaded, from the mean size of the finished ones; None if unknown."""
+    """Return the estimated seconds until all files are downloaded; None if unknown.
+
+    The estimate uses the mean size of the files that are already downloaded.
+    """
     here = together(run.transfers)
     waiting = max(0, counts.get(DownloadState.WAITING, 0) - len(run.transfers))
     if not waiting:

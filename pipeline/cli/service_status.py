@@ -1,4 +1,4 @@
-"""`pipeline status`: ask the heartbeat of a running service for its status and print it as a table."""
+"""`pipeline status`: ask the heartbeat of a running service for its status, and print it as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.text import size_for_people
 
 
 def ask_status(settings: Settings) -> dict[str, Any]:
-    """Ask for the status snapshot of a running service. Raises HeartbeatError."""
+    """Ask a running service for its status, and return the snapshot. Raises HeartbeatError."""
     client = client_for(settings)
     answer = client.ask("status")
     try:
@@ -33,7 +33,7 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "failing": "red"}
 
 
 def status_table(found: dict[str, Any]) -> None:
-    """Print a snapshot as a table."""
+    """Print a status snapshot as a table."""
     console = Console()
     colour = _COLOURS.get(found["health"], "red")
     console.print(f"[{colour}]{found['health']}[/]  version {found['version']}, since {_short(found['started_at'])}",

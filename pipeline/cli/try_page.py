@@ -1,4 +1,4 @@
-"""`pipeline try`: have a child fetch one page and try each rule on it, and format the results."""
+"""`pipeline try`: fetch one page and try each rule on it in a child process, and format the results."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _LINES = 30
 
 
 def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
-    """Fetch one page with the spider's session in a child process, and apply each of its rules.
+    """Fetch one page with the spider's session, apply each rule of the spider, and return the results.
 
-    Raises the error of the child: of the login, the fetch, or the rules.
+    A child process does the work. Raises the error that the child process reports, for example because of the login, the fetch
+    or the rules.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise UsageError(f"{url!r} is not an http(s) URL", where="try")
@@ -59,7 +60,7 @@ async def _wait(child: Child, settings: Settings, name: str) -> int | None:
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """The results of `try` as lines of text."""
+    """Yield the results of `try` as lines of text."""
     yield f"{found['url']}: HTTP {found['status']}, {found['characters']} characters"
     if found.get("session"):
         yield f"session: {found['session']}"
@@ -82,7 +83,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _one_line(value: dict[str, Any]) -> str:
-    """An item as JSON; the text of a watched page as its lines."""
+    """Return an item as JSON; the item of a watched page as its name and the lines of its text."""
     text = value.get("text")
     if set(value) != {"url", "name", "text"} or not isinstance(text, str):
         return json.dumps(value, ensure_ascii=False)

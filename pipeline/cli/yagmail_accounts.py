@@ -1,4 +1,4 @@
-"""The mail accounts that yagmail's own files in the home folder name, as tables of settings.toml."""
+"""Find the mail accounts in yagmail's own files in the home folder, as tables for settings.toml."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import re
 from pathlib import Path
 
 USER_FILE = ".yagmail"
-"""yagmail.SMTP() takes its user from here, and the password from the keyring, service "yagmail"."""
+"""The file from which yagmail.SMTP() reads the user name. The password is in the keyring, under the service "yagmail"."""
 OAUTH2_FILE = "oauth2_creds.json"
-"""The name that yagmail's README gives the file of yagmail.SMTP(oauth2_file=…)."""
+"""The file name that yagmail's README uses for yagmail.SMTP(oauth2_file=…)."""
 _ADDRESS = re.compile(r"[\w.!#$%&'*+=?^{|}~-]+@[\w.-]+")
 _CLIENT_ID = re.compile(r"[\w.@-]+")
 
 
 def offers(home: Path) -> list[tuple[Path, str]]:
-    """Each file of yagmail that was found, with the tables that use the same account. A file that cannot be read is left out."""
+    """Return the path of each yagmail file that was found, and the settings tables for the same account.
+
+    Files that cannot be read, or that name no account, are left out.
+    """
     found = [(home / USER_FILE, _by_keyring(_text(home / USER_FILE))), (home / OAUTH2_FILE, _by_oauth2(_text(home / OAUTH2_FILE)))]
     return [(path, toml) for path, toml in found if toml]
 
@@ -29,7 +32,7 @@ def _text(path: Path) -> str:
 
 def _by_keyring(user: str) -> str:
     if user and "@" not in user:
-        user += "@gmail.com"  # as yagmail does
+        user += "@gmail.com"  # yagmail adds the same domain
     if not _ADDRESS.fullmatch(user):
         return ""
     return f'[mail]\nprovider = "gmail"\nuser = "{user}"\npassword = {{ keyring = "yagmail/{user}" }}\n'

@@ -1,4 +1,4 @@
-"""The service (`pipeline serve`): service.py composes it; each other module is one of its parts."""
+"""The service (`pipeline serve`): service.py combines its parts; each other module is one of them."""
 
 from pipeline.service.service import serve
 

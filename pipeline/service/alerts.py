@@ -1,4 +1,4 @@
-"""Sends alerts: one mail for the failures and late spiders that began or ended since the last one."""
+"""Send alerts: one mail about all problems of spiders and digests that began or ended since the last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.service.status import StatusSource
 from pipeline.store.mail.alerts import AlertCondition, AlertKind, alert_history, failures_and_success
 
 CATCH_UP = timedelta(minutes=10)
-"""Time after a start in which no spider is reported as late, because missed slots are being caught up."""
+"""The time after the start of the service in which no spider is reported as late, because missed slots are being caught up."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -25,7 +25,8 @@ logger = logging.getLogger("pipeline.service")
 class AlertSender:
     """Puts alerts into the outbox.
 
-    log_file: the log of a run, by its id. on_message: called when a message is in the outbox.
+    log_file: a function that returns the path of a run's log, given "runs" and the run's id.
+    on_message: called after a message was put into the outbox.
     """
 
     def __init__(self, state: ServiceState, status: StatusSource, log_file: Callable[[str, int], Path],
@@ -36,9 +37,10 @@ class AlertSender:
         self._on_message = on_message
 
     async def send(self) -> None:
-        """Put an alert into the outbox if a problem started or ended and `alerts.every` has passed since the last alert.
+        """Put an alert into the outbox if a problem began or ended.
 
-        Called after each run and at intervals, because a spider becomes late without a run.
+        Nothing is sent before `alerts.every` has passed since the last alert. The service calls this method after each run and at
+        intervals, because a spider may become late without a run.
         """
         state = self._state
         if not state.settings.alerts.to:
@@ -55,9 +57,9 @@ class AlertSender:
             self._on_message()
 
     async def _late(self) -> list[AlertCondition] | None:
-        """Spiders that the heartbeat reports as late. Those with a failed run are left out, since that is a separate alert.
+        """Return the spiders that the heartbeat reports as late; None if the store could not be read.
 
-        None when the store could not be read.
+        Spiders whose last run failed are left out, because failures have an alert of their own.
         """
         state = self._state
         found = await self._status.status()

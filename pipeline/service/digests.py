@@ -1,4 +1,4 @@
-"""Builds digests: when they are due, after a run, and for ended runs that were not reported yet."""
+"""Build digests: when they are due, after a run, and for ended runs that have not been reported yet."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from pipeline.workers.runner import Runner
 
 RETRY_S = 60.0
 AT_ONCE = 2
-"""Digests built at the same time, so that one that takes long does not delay the others."""
+"""The number of digests built at the same time, so that a digest that takes long does not delay the others."""
 
 logger = logging.getLogger("pipeline.service")
 
 
 class DigestBuilder:
-    """Claims ended runs for a digest and renders it in a child. on_message: called when messages may be in the outbox."""
+    """Claims ended runs for a digest, and renders the digest in a child process.
+
+    on_message: called when a digest was built, so that its messages may be in the outbox.
+    """
 
     def __init__(self, state: ServiceState, runner: Runner, on_message: Callable[[], None]) -> None:
         self._state = state
@@ -38,7 +41,7 @@ class DigestBuilder:
         return any(lock.locked() for lock in self._locks.values())
 
     async def build_after(self, run: Run) -> None:
-        """Build the digests without a schedule that report this run, unless the run is tried again."""
+        """Build the digests without a schedule that report this run, unless a retry of the run is waiting."""
         if await self._state.ask(is_tried_again, run):
             return
         for name, digest in self._state.settings.digests.items():
@@ -46,7 +49,7 @@ class DigestBuilder:
                 await self.build(name, f"after run {run.id}")
 
     async def build_unreported(self) -> None:
-        """Build the digests of ended runs that were not reported because of a kill or a failed rendering."""
+        """Build digests of ended runs that were not reported because of a kill or a failed rendering."""
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:
@@ -57,9 +60,12 @@ class DigestBuilder:
                 await self.build(name, "untold runs")
 
     async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
-        """Build one digest of the runs it has not reported yet. During its quiet hours this waits.
+        """Build a digest of the runs that it has not reported yet.
 
-        Returns False if its runs could not be claimed. A claim that could not be rendered is built again later.
+        During the digest's quiet hours, nothing is built.
+        Returns whether the runs for `slot_key` were claimed or there was nothing to report. If the digest cannot be rendered, it is
+        built again later.
+        scheduled: whether `slot_key` is a due time of the digest's schedule.
         """
         digest = self._state.settings.digests[name]
         if digest.quiet_until(utc_now(), self._state.settings.zone) is not None:
@@ -73,7 +79,7 @@ class DigestBuilder:
                                                 even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
                 if claim is None:
                     return True
-                claimed = claim.slot_key == slot_key  # otherwise an earlier, unfinished claim was built first
+                claimed = claim.slot_key == slot_key  # if not, an earlier, unfinished claim was built
                 await self._runner.build_digest(claim, self._owner)
             except PipelineError as error:
                 logger.error("digest %s: %s", name, error)  # noqa: TRY400
@@ -85,10 +91,10 @@ class DigestBuilder:
         return claimed
 
     async def _put_off(self, claim: DigestClaim, error: PipelineError) -> None:
-        """Postpone a digest that could not be rendered, unless an immediate retry is likely to help."""
-        if error.retry:  # after a killed process or a full disk it is built first next time, so that changes are reported in order
+        """Postpone a digest that could not be rendered, unless an immediate retry is likely to succeed."""
+        if error.retry:  # after a killed process or a full disk, the claim is not postponed, so that changes are reported in order
             return
         try:
             await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())
         except PipelineError as failed:
-            logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  its lease is kept until it expires
+            logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  the lease of the claim lasts until it expires

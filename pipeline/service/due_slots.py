@@ -1,4 +1,4 @@
-"""Claims due slots: a spider's slot becomes a waiting run, a digest's slot becomes a digest."""
+"""Claim due slots: a spider's slot becomes a waiting run, and a digest's slot becomes a digest."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ class DueSlots:
         self._plans: Schedules | None = None
 
     async def run(self) -> None:
-        """Claim slots until the service stops. Of the slots missed while it was down, the newest of each schedule is claimed."""
+        """Claim due slots until the service stops.
+
+        If slots were missed while the service was not running, the newest missed slot of each schedule is claimed.
+        """
         while not self._state.stopping.is_set():
             await self.claim()
             await self._state.slots_changed.wait()
 
     async def claim(self) -> None:
-        """Claim what is due now. New settings are planned first."""
+        """Claim the slots that are due now. If the settings have changed, plan their schedules first."""
         self._state.slots_changed.clear()
         now = utc_now()
         try:
@@ -55,11 +58,15 @@ class DueSlots:
             self._scheduling.look_again(utc_now() + timedelta(seconds=STORE_RETRY_S))
 
     def upcoming(self) -> Mapping[str, datetime]:
-        """The next due time of each spider; empty before the first plan."""
+        """Return the next due time of each spider; empty before the schedules are planned for the first time."""
         return self._plans.spiders.upcoming() if self._plans is not None else {}
 
     def clock_was_set(self, seconds: float) -> None:
-        """Plan again after the clock was set forward by `seconds`. After a step back, claimed slots later than now are due again."""
+        """Look for due slots after the clock was set forward by `seconds`, or back if `seconds` is negative.
+
+        After the clock was set back, the schedules are planned again: slots later than the new time are due again, even if they
+        were claimed before.
+        """
         if seconds < 0:
             self._plans = None
         self._state.wake()
@@ -77,7 +84,10 @@ class DueSlots:
                 self._state.spawn(self._build_digest(plans.digests, entry))
 
     async def _build_digest(self, plan: NextSlots, entry: NextSlot) -> None:
-        """Build the digest of a slot. The slot is done when its runs are claimed; otherwise it is tried again."""
+        """Build the digest of a slot.
+
+        The slot is done once its runs are claimed; until then, the service tries again.
+        """
         if entry.name not in self._state.settings.digests:
             return
         if await self._digests.build(entry.name, entry.due.key, scheduled=True):

@@ -1,4 +1,4 @@
-"""Housekeeping: deletes downloads beyond their limits and history beyond [retention]."""
+"""Housekeeping: delete downloads beyond their limits, and old data that [retention] does not keep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("pipeline.service")
 
 
 class Housekeeping:
-    """Deletes old data. It also decides for the outbox whether messages may be given up because of their age."""
+    """Deletes old data, and decides whether the outbox may give up messages because of their age."""
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
@@ -30,7 +30,7 @@ class Housekeeping:
         self._over_quota_bytes = 0
 
     def by_age(self, now: datetime) -> bool:
-        """Whether data may be deleted or given up because of its age; False while the clock cannot be trusted."""
+        """Whether data may be deleted or given up because of its age: not while the clock is implausible."""
         doubt = self._clock_trust.doubt(now)
         if doubt and not self._doubt:
             logger.warning("%s", doubt)
@@ -40,7 +40,7 @@ class Housekeeping:
         return not doubt
 
     async def tidy_downloads(self) -> None:
-        """Keep downloaded files within the limits of the settings."""
+        """Delete downloaded files that exceed the limits in the settings."""
         try:
             deleted = await asyncio.to_thread(self._delete_surplus_files)
         except PipelineError as error:
@@ -51,7 +51,10 @@ class Housekeeping:
         self._over_quota_bytes = deleted.over_bytes
 
     async def prune(self) -> None:
-        """Delete what [retention] does not keep, in small transactions with pauses, so that others can write."""
+        """Delete what [retention] does not keep.
+
+        The deletion uses small transactions with pauses in between, so that other processes can write.
+        """
         def go_on() -> bool:
             time.sleep(PRUNE_PAUSE_S)
             return not self._state.stopping.is_set()

@@ -1,4 +1,4 @@
-"""Recovery: checks the store after an unclean stop, and resumes interrupted runs."""
+"""Recovery: check the store after an unclean stop, and resume interrupted runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ logger = logging.getLogger("pipeline.service")
 
 
 def check_store(store: Store, *, unclean: bool) -> None:
-    """Check the database for damage and delete incomplete files. Raises StoreError.
+    """Check the database for damage, and delete incomplete files after an unclean stop. Raises StoreError.
 
-    A shared database is checked at each start, because how its other services ended is unknown; it takes milliseconds.
+    A database that several services share is checked at each start, because it is unknown whether the other services stopped
+    cleanly; the check takes milliseconds.
     """
     began = utc_now()
     faults = store.check()
@@ -36,14 +37,20 @@ def check_store(store: Store, *, unclean: bool) -> None:
 
 
 class Recovery:
-    """Resumes interrupted runs. performing: ids of the runs that this service performs, which are left alone."""
+    """Resumes interrupted runs.
+
+    performing: a function that returns the ids of the runs that this service performs, which must not be resumed.
+    """
 
     def __init__(self, state: ServiceState, performing: Callable[[], Collection[int]]) -> None:
         self._state = state
         self._performing = performing
 
     async def at_start(self) -> None:
-        """Resume every interrupted run. On a full disk, retry until the store can be written; the heartbeat reports it."""
+        """Resume all interrupted runs. If the disk is full, retry until the store can be written.
+
+        The heartbeat reports the full disk meanwhile.
+        """
         while not self._state.stopping.is_set():
             try:
                 await asyncio.to_thread(self._take_up, quiet_only=False)
@@ -57,7 +64,7 @@ class Recovery:
                 await asyncio.wait_for(self._state.stopping.wait(), RETRY_S)
 
     async def again(self) -> None:
-        """Resume the runs of processes that no longer exist, and those whose quiet hours or host pauses are over."""
+        """Resume runs whose process no longer exists, and runs whose quiet hours or host pauses are over."""
         try:
             await asyncio.to_thread(self._take_up, quiet_only=True)
         except PipelineError as error:
@@ -65,7 +72,10 @@ class Recovery:
         self._state.runs_changed.set()
 
     def _take_up(self, *, quiet_only: bool) -> None:
-        """Resume interrupted runs. quiet_only: of the stopped ones, only those that stopped for quiet hours or a host pause."""
+        """Resume interrupted runs.
+
+        quiet_only: whether to leave out stopped runs, except those that stopped because of quiet hours or a host pause.
+        """
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
             logger.warning("%s run %d was abandoned: its process no longer exists", run.spider, run.id, extra=about(run))

@@ -1,4 +1,4 @@
-"""Reload the settings at SIGHUP, all or nothing; a change that needs a restart is refused."""
+"""Reload the settings on SIGHUP, all or none; a change that requires a restart is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ logger = logging.getLogger("pipeline.service")
 
 
 class Reloader:
-    """Reloads the settings. on_reload: called with the new settings before any part of the service uses them."""
+    """Reloads the settings.
+
+    on_reload: called with the new settings before any part of the service uses them.
+    """
 
     def __init__(self, state: ServiceState, on_reload: Callable[[Settings], None]) -> None:
         self._state = state
@@ -23,7 +26,7 @@ class Reloader:
         self._lock = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Replace all settings, or log why none were replaced."""
+        """Replace all settings, or log why they were not replaced."""
         async with self._lock:
             try:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)

@@ -1,7 +1,8 @@
-"""APScheduler jobs of a service: schedules of spiders and digests, and work at intervals.
+"""The APScheduler jobs of a service: schedules of spiders and digests, and work repeated at intervals.
 
-A job only signals that its schedule is due; the row in the store decides whether its slot is claimed (schedule/claims.py).
-The job store is in memory: the schedules are in the settings, and the claimed slots are in the database.
+The job of a schedule only signals that a slot may be due; the rows in the store decide whether the slot is claimed
+(schedule/claims.py). The jobs are kept in memory, because the schedules are in the settings and the claimed slots are in the
+database.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from pipeline.schedule.claims import Schedules
 from pipeline.schedule.slot_trigger import SlotTrigger
 
 CLOCK_EVERY_S = 1.0
-"""How often the wall clock is compared with the monotonic clock."""
+"""The interval at which the wall clock is compared with the monotonic clock."""
 CLOCK_SET_S = 2.0
-"""A larger difference means that the wall clock was set."""
+"""If the two clocks differ by more than this after one interval, the wall clock was set."""
 LATE_S = 1.0
-"""A job that starts later than this after it was due is counted as late."""
+"""A job that starts later than this after its due time is counted as late."""
 _SCHEDULES = "schedules"
 _AT_ONCE = "at once"
 _PUT_OFF = "postponed slots"
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IntervalJob:
-    """Work at an interval. next_at: None when it is over."""
+    """Work that is repeated at an interval. next_at: when it is due next; None if it will not be repeated."""
 
     name: str
     every_s: float
@@ -50,8 +51,13 @@ class IntervalJob:
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of the scheduler. schedules: how many jobs of schedules; late, longest_late_s: starts since the service started that
-    came later than LATE_S; skipped: starts left out because the work before still ran."""
+    """The jobs of the scheduler.
+
+    schedules: the number of jobs of schedules. next_schedule_at: when the first of them is due.
+    intervals: the work repeated at intervals.
+    late: the number of starts since the service started that came more than LATE_S too late. longest_late_s: the longest delay.
+    skipped: the number of starts that were skipped because the previous start of the same work was still running.
+    """
 
     schedules: int
     next_schedule_at: datetime | None
@@ -62,7 +68,10 @@ class Jobs:
 
 
 class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
-    """Calls a job's function in the event loop. It only sets an event; a task for each of thousands of jobs would cost more."""
+    """Calls the function of a job directly in the event loop.
+
+    The function only sets an event, and a task for each of thousands of jobs would be more expensive.
+    """
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         job.func()
@@ -70,10 +79,13 @@ class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has n
 
 
 class Scheduling:
-    """The scheduler of a service. on_due: called when a slot may be due; on_failure: called when interval work failed.
+    """The scheduler of a service.
 
-    APScheduler waits by the monotonic clock (loop.call_later), but its jobs are due by the wall clock. When the wall clock is set,
-    on_clock is called with the seconds it was set forward, and every job is planned again.
+    on_due: called when a slot may be due. on_failure: called when work at an interval failed.
+    on_clock: called with the number of seconds by which the wall clock was set forward (negative: back).
+
+    APScheduler waits by the monotonic clock (loop.call_later), but its jobs are due by the wall clock. Work at intervals is
+    therefore rescheduled when the wall clock is set.
     """
 
     def __init__(self, *, on_due: Callable[[], None], on_clock: Callable[[float], None], on_failure: Callable[[], None],
@@ -105,9 +117,10 @@ class Scheduling:
         self._clock_task = asyncio.create_task(self._watch_clock())
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]], *, first_s: float | None = None) -> None:
-        """Repeat work at an interval, never twice at the same time. first_s: delay of the first time (None: one interval).
+        """Repeat work at an interval, but never start it while it is still running.
 
-        A failure is logged, and the work is repeated when it is due.
+        first_s: the delay before the work is done for the first time; None means one interval. A failure is logged, and the work
+        is repeated as usual.
         """
         async def job() -> None:
             try:
@@ -121,8 +134,8 @@ class Scheduling:
                                 next_run_time=self._now() + timedelta(seconds=seconds if first_s is None else first_s))
 
     def plan(self, plans: Schedules) -> None:
-        """Replace the jobs of all schedules. May be called from a thread."""
-        self._scheduler.pause()  # otherwise each of thousands of jobs would wake it
+        """Replace the jobs of all schedules. This method may be called from any thread."""
+        self._scheduler.pause()  # otherwise, adding each of thousands of jobs would wake the scheduler
         try:
             self._scheduler.remove_all_jobs(_SCHEDULES)
             for number, entry in enumerate(plans.entries):
@@ -134,7 +147,7 @@ class Scheduling:
             self._scheduler.resume()
 
     def jobs(self) -> Jobs:
-        """What the scheduler has to do. May be called from a thread."""
+        """Return the jobs of the scheduler. This method may be called from any thread."""
         next_at = {job.id: job.next_run_time for job in self._scheduler.get_jobs("default")}
         return Jobs(self._planned, self._schedules.get_next_run_time(),
                     tuple(IntervalJob(name, every_s, next_at.get(name)) for name, every_s in self._intervals.items()),
@@ -150,7 +163,7 @@ class Scheduling:
         self._skipped += 1
 
     def look_again(self, at: datetime | None) -> None:
-        """Call on_due at this time, instead of the time that an earlier call asked for."""
+        """Call on_due at the time `at`, instead of at the time given in an earlier call; None changes nothing."""
         if at is not None:
             self._scheduler.add_job(self._on_due, DateTrigger(at, timezone=UTC), id=_PUT_OFF, executor=_AT_ONCE, replace_existing=True)
 
@@ -161,7 +174,10 @@ class Scheduling:
             self._scheduler.shutdown(wait=False)
 
     async def _watch_clock(self) -> None:
-        """Detect that the wall clock was set. Not a job, because jobs would wait for the old time."""
+        """Detect that the wall clock was set.
+
+        This is a task and not a job, because jobs would wait for the old time.
+        """
         ahead_s = self._now().timestamp() - time.monotonic()
         while True:
             await asyncio.sleep(CLOCK_EVERY_S)
@@ -175,7 +191,7 @@ class Scheduling:
         for name, interval_s in self._intervals.items():
             try:
                 self._scheduler.modify_job(name, next_run_time=now + timedelta(seconds=interval_s))
-            except JobLookupError:  # it is over
+            except JobLookupError:  # the job has ended
                 continue
         self._on_clock(seconds)
         self._scheduler.wakeup()

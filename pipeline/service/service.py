@@ -1,7 +1,7 @@
-"""`pipeline serve`: schedules, runs, digests, outbox, heartbeat and the demo site on one asyncio loop.
+"""`pipeline serve`: schedules, runs, digests, outbox, heartbeat and demo site in one event loop.
 
-It composes the other modules of this package. Nothing here blocks or computes for long: threads read the store, and
-crawls and digests run in child processes.
+This module combines the other modules of the package. Nothing blocks the event loop or computes for long: threads read the
+store, and child processes crawl and render digests.
 """
 
 from __future__ import annotations
@@ -50,21 +50,26 @@ TIDY_EVERY_S = 600.0
 PRUNE_AFTER_S = 60.0
 PRUNE_EVERY_S = 3600.0
 ABORT_S = 5.0
-"""Time that an aborted delivery gets to end."""
+"""The time that a delivery has to end after it was aborted."""
 LAST_BEATS_S = 5.0
-"""Time that a stop waits for the last beats to a dead-man's switch."""
+"""The time that a stop waits for the last notifications to monitoring services (dead man's switches)."""
 SWITCH_S = 0.001
-"""Switch interval of the interpreter: the time after which a thread that reads the store yields to the event loop. It is a fifth
-of Python's default, which halves the response time of the heartbeat meanwhile."""
+"""The thread switch interval of the Python interpreter.
+
+After this time, a thread that reads the store yields to the event loop. The interval is a fifth of Python's default, which
+halves the response time of the heartbeat while such threads run.
+"""
 
 logger = logging.getLogger("pipeline.service")
 
 
 async def serve(settings: Settings, *, once: bool = False, show_progress: bool = False,
                 configure_logs: Callable[[Settings], None] = lambda settings: None) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code. once: perform what is due, deliver its messages, and return.
+    """Run the service until SIGTERM or SIGINT, and return the exit code.
 
-    show_progress: log the figures of runs while they run, for a terminal. configure_logs: called with reloaded settings.
+    once: perform only what is due, deliver the resulting messages, and return.
+    show_progress: whether to log the progress of runs, for a terminal.
+    configure_logs: called with the new settings after a reload.
     """
     sys.setswitchinterval(SWITCH_S)
     connections = settings.heartbeat.max_connections
@@ -114,7 +119,10 @@ class Service:
         return self._state.failed
 
     async def run(self, *, unclean: bool) -> None:
-        """Start, work until a stop is requested, and stop. unclean: the last service did not stop cleanly."""
+        """Start all parts, work until a stop is requested, and stop all parts.
+
+        unclean: whether the previous service did not stop cleanly.
+        """
         store = self._state.store
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
@@ -150,7 +158,10 @@ class Service:
         self._state.stop()
 
     async def _work(self) -> None:
-        """Run the loops and the timed jobs until a stop is requested; then end runs, outbox and jobs, in this order."""
+        """Run the loops and the timed jobs until a stop is requested, and then stop them.
+
+        The runs are stopped first, then the outbox, and then the jobs.
+        """
         state = self._state
         outbox_task = asyncio.create_task(state.keep_running(self._outbox.run))
         slots = self._claim_once if self._once else self._due_slots.run
@@ -165,7 +176,7 @@ class Service:
         self._outbox.stop()
         done_in_time, _ = await asyncio.wait([outbox_task], timeout=grace_s)
         if not done_in_time:
-            self._outbox.abort()  # the next start delivers what was aborted
+            self._outbox.abort()  # the next start of the service delivers the aborted message
             await asyncio.wait([outbox_task], timeout=ABORT_S)
         self._scheduling.stop()
         for task in tasks:
@@ -173,7 +184,10 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _add_jobs(self) -> None:
-        """Add the work at intervals. Jobs of schedules are added when schedules are planned."""
+        """Add the work at intervals to the scheduler.
+
+        The jobs of schedules are added when the schedules are planned.
+        """
         every = self._scheduling.every
         self._scheduling.start()
         every(RECOVER_EVERY_S, "recovery", self._recovery.again)
@@ -185,7 +199,10 @@ class Service:
             every(PROGRESS_EVERY_S, "progress", self._supervisor.log_progress)
 
     async def _claim_once(self) -> None:
-        """For `serve --once`: claim what is due now; stop when no run waits or runs, no digest is due, and the outbox is idle."""
+        """For `serve --once`: claim what is due now, and stop the service when its work is done.
+
+        The work is done when no run waits or is in progress, no digest is being built, and no message is due within seconds.
+        """
         state = self._state
         await self._due_slots.claim()
         while not state.stopping.is_set():

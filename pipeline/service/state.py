@@ -1,4 +1,4 @@
-"""State shared by the parts of a service: store, settings, wake-up events, background tasks."""
+"""The state that the parts of a service share: store, settings, wake-up events, background tasks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def utc_now() -> datetime:
 
 
 class ServiceState:
-    """Shared by the parts of one service; used in its loop only.
+    """The state that the parts of one service share. It must be used only in the service's event loop.
 
-    settings: a reload replaces them, so each part reads them here every time. stopping: set once, by a signal or at
-    the end of `serve --once`. slots_changed and runs_changed wake the loops that claim slots and start runs. failed:
-    whether a run, a delivery or a part of the service failed.
+    settings: the current settings. A reload replaces them, so read this attribute each time instead of keeping its value.
+    stopping: set once, by a signal or at the end of `serve --once`.
+    slots_changed, runs_changed: wake the loops that claim slots and start runs.
+    failed: whether a run, a delivery or a part of the service failed.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -55,29 +56,32 @@ class ServiceState:
         self.failed = True
 
     async def ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
-        """Call a function of the store in a thread, with the store as its first argument."""
+        """Call a function in a thread, with the store and the arguments, and return its result."""
         return await asyncio.to_thread(question, self.store, *arguments)
 
     # Tasks
 
     @property
     def busy(self) -> bool:
-        """Whether a spawned task is still running."""
+        """Whether a task started by `spawn` is still running."""
         return bool(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the coroutine as a task. Its errors are logged."""
+        """Run the coroutine as a task in the background. An exception in the task is logged."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def join(self, timeout_s: float) -> None:
-        """Wait for the spawned tasks, at most for the given time."""
+        """Wait until the tasks started by `spawn` end, at most `timeout_s` seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
     async def keep_running(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a loop until it returns; restart it after an error. An error in one loop must not end the others."""
+        """Run a loop until it returns, and restart it after an exception.
+
+        An exception in one loop therefore does not end the other loops.
+        """
         while True:
             try:
                 await loop()
@@ -96,11 +100,14 @@ class ServiceState:
 
 
 def about(run: Run) -> dict[str, dict[str, str | int]]:
-    """`extra` for a log line about a run that is written outside of `logs.about`."""
+    """Return the `extra` argument for a log message about a run; needed only outside `logs.about`."""
     return {"about": {"run": run.id, "spider": run.spider}}
 
 
 def shown_path(path: Path) -> str:
-    """A path for messages: relative to the current folder if it is inside it, unless that is the root."""
+    """Return the path for display: relative if the file is inside the current folder, otherwise absolute.
+
+    If the current folder is the root folder, the path is absolute.
+    """
     here = Path.cwd()
     return str(path.relative_to(here) if here != Path(here.anchor) and path.is_relative_to(here) else path)

@@ -1,4 +1,4 @@
-"""The status snapshot of the service for the heartbeat, read from the store in a thread."""
+"""Create the status snapshots of the service for the heartbeat; a thread reads the store."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from pipeline.text import iso
 
 
 class StatusSource:
-    """Builds the status snapshots for the heartbeat. upcoming: the next due time of each spider; jobs: of the scheduler;
-    mask: of the current settings."""
+    """Builds the status snapshots for the heartbeat.
+
+    upcoming: a function that returns the next due time of each spider.
+    jobs: a function that returns the jobs of the scheduler.
+    mask: a function that returns the mask for the secrets of the current settings.
+    """
 
     def __init__(self, state: ServiceState, *, upcoming: Callable[[], Mapping[str, datetime]], jobs: Callable[[], Jobs],
                  mask: Callable[[], Mask]) -> None:
@@ -38,7 +42,7 @@ class StatusSource:
         return {**snapshot, "jobs": jobs_status(self._jobs(), state.settings.zone)}
 
     def due_after(self, name: str, after: datetime) -> datetime | None:
-        """The first due time of a spider after an instant; None if it has none."""
+        """Return the first due time of a spider after the time `after`; None if there is none."""
         settings = self._state.settings
         tables = (SlotTimes.of(name, table, settings, settings.zone) for table in settings.spiders[name].schedule)
         return min((due.at for table in tables if (due := table.after(after, after)) is not None), default=None)

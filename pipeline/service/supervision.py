@@ -1,4 +1,4 @@
-"""Supervises runs: starts waiting runs up to `max_runs`, each in a child, and logs how it ended."""
+"""Supervise runs: start up to `max_runs` waiting runs, each in a child process, and log how they end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ logger = logging.getLogger("pipeline.service")
 
 
 class RunSupervisor:
-    """Starts and performs runs. after_run: awaited with each run that ended while the service was not stopping."""
+    """Starts and performs runs.
+
+    after_run: awaited with each run that ended while the service was not stopping.
+    """
 
     def __init__(self, state: ServiceState, runner: Runner, monitors: MonitorNotifier, after_run: Callable[[Run], Awaitable[None]]) -> None:
         self._state = state
@@ -31,7 +34,10 @@ class RunSupervisor:
         self._logged_progress: dict[int, str] = {}
 
     async def start_runs(self) -> None:
-        """Start waiting runs, the oldest first, while fewer than `max_runs` are at work, until the service stops."""
+        """Start waiting runs, the oldest first, until the service stops.
+
+        At most `max_runs` runs are in progress at the same time.
+        """
         state = self._state
         while not state.stopping.is_set():
             state.runs_changed.clear()
@@ -47,7 +53,10 @@ class RunSupervisor:
             await state.runs_changed.wait()
 
     async def held(self) -> set[str]:
-        """Spiders whose runs have to wait for quiet hours or for a pause that a host asked for. Raises StoreError."""
+        """Return the spiders whose runs must wait for the end of quiet hours or of a host's pause.
+
+        Raises StoreError.
+        """
         now, settings = utc_now(), self._state.settings
         paused = await asyncio.to_thread(host_pauses.paused_hosts, self._state.store, now=now)
         here = now.astimezone(settings.zone)
@@ -55,8 +64,8 @@ class RunSupervisor:
                 if quiet_until(spider.quiet, here) is not None or host_pauses.paused_until(spider, paused) is not None}
 
     async def log_progress(self) -> None:
-        """Log the progress of each running run when it changed."""
-        with contextlib.suppress(PipelineError):  # the heartbeat reports it
+        """Log the progress of each run in progress, if it has changed since it was last logged."""
+        with contextlib.suppress(PipelineError):  # the heartbeat reports an unreadable store
             found = [run for run in await asyncio.to_thread(runs.history, self._state.store, None, limit=20) if run.running]
             logged, self._logged_progress = self._logged_progress, {run.id: progress_line(run) for run in found}
             for run in found:

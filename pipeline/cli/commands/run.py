@@ -35,7 +35,7 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
         raise UsageError("name the spiders to run, or give --all (not both)", where="run")
     if every or len(set(spiders)) > 1:
         from pipeline.workers.forkserver import warm_up
-        warm_up()  # first, because the runs have to wait for it; if the settings are invalid, it ends with this process
+        warm_up()  # started first, because the runs wait for it; with invalid settings, the fork server ends with this process
     with without_collection():
         import asyncio
 
@@ -61,7 +61,10 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
 
 
 def exit_code(ended: list[Run]) -> int:
-    """0 when every run succeeded; the exit code of the error family when all failures belong to one family; otherwise 1."""
+    """Return 0 if every run succeeded, otherwise the exit code for the failures.
+
+    If all failures belong to one family of errors, the exit code is that of the family; otherwise it is 1.
+    """
     from pipeline.errors import family
     from pipeline.model import Outcome
     codes = {family(entry.error_kind).exit_code for entry in ended if entry.outcome is not Outcome.SUCCEEDED}

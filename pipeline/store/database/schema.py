@@ -119,9 +119,9 @@ def _count(name: str) -> Column[int]:
 
 
 def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
-    """Return a partial index for SQLite.
+    """Return an index that is partial on SQLite.
 
-    The migrations create the index on PostgreSQL: the condition given here would import that dialect at every start.
+    On PostgreSQL, only the migrations add the condition: adding it here would import the PostgreSQL dialect at every start.
     """
     return Index(name, *columns, unique=unique, sqlite_where=where)
 

@@ -1,4 +1,4 @@
-"""What `pipeline doctor` asks a database: its version, its size and the newest time that is stored."""
+"""What `pipeline doctor` asks a database: its version, its size and the newest time stored in it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pipeline.store.database.schema import pulse, runs
 
 @dataclass(frozen=True)
 class DatabaseFacts:
-    """Version, size and newest time of a database.
+    """The version, the size and the newest time of a database.
 
-    needed: the oldest version that serves, "" when `version` is new enough; newest: None in an empty store.
+    needed: the oldest supported version of the database, or "" if `version` is supported.
+    newest: the newest time stored in the database; None if the database is empty.
     """
 
     version: str
@@ -25,7 +26,7 @@ class DatabaseFacts:
 
 
 def database_facts(store: Store) -> DatabaseFacts:
-    """Raises StoreError."""
+    """Return the facts about the store's database. Raises StoreError."""
     backend = BACKENDS[store.kind]
     with store.read() as connection:
         version = str(connection.exec_driver_sql(backend.VERSION).scalar()).split()[0]

@@ -1,6 +1,6 @@
 """The health of a spider's proxies, in one small JSON file without credentials.
 
-The session writes the file, and the heartbeat reads it.
+The spider's session writes the file, and the heartbeat reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass
 class ProxyHealth:
-    """Failures of a proxy in a row, and until when it pauses (seconds since 1970)."""
+    """How often a proxy failed in a row, and until when it is not used (seconds since 1970)."""
 
     failures: int = 0
     resting_until_s: float = 0.0
@@ -20,7 +20,10 @@ class ProxyHealth:
 
 @dataclass
 class PoolHealth:
-    """The health of a pool. current: the proxy in use, scheme://host:port; health: of the proxies that failed lately."""
+    """The health of a pool of proxies.
+
+    current: the proxy in use, as scheme://host:port. health: by proxy, the health of those that failed lately.
+    """
 
     current: str = ""
     health: dict[str, ProxyHealth] = field(default_factory=dict)
@@ -34,9 +37,9 @@ def pool_file(data_dir: Path, spider: str) -> Path:
 
 
 def read_pool(file: Path) -> PoolHealth:
-    """The recorded health; that of a new pool when the file is missing or malformed.
+    """Return the health recorded in the file, or that of a new pool if the file is missing or malformed.
 
-    Raises OSError for a file that cannot be read.
+    Raises OSError if the file cannot be read.
     """
     try:
         found = json.loads(file.read_text("utf-8"))

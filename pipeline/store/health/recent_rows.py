@@ -18,7 +18,10 @@ ROWS = 100
 
 @dataclass(frozen=True)
 class DownloadRow:
-    """A download of a spider. name and size_bytes are of its last complete version; before the first, size_bytes is None."""
+    """A download of a spider.
+
+    name, size_bytes: of the last complete version of the file. size_bytes is None if there is no complete version yet.
+    """
 
     url: str
     state: str
@@ -31,7 +34,7 @@ class DownloadRow:
 
 @dataclass(frozen=True)
 class MessageRow:
-    """A message of the outbox, without its recipients."""
+    """A message in the outbox, without its recipients."""
 
     id: int
     subject: str

@@ -1,4 +1,4 @@
-"""Queries for the status: runs of each spider, sums of a day, outbox, digests, downloads."""
+"""Queries for the status: the runs of each spider, totals of a day, the outbox, digests and downloads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.store.database.schema import digests, downloads, messages, runs
 from pipeline.store.runs.slots import run_of
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
-"""Outcomes that count as a failure of the spider; a stop was requested, and a skipped run never began."""
+"""The outcomes that count as a failure of the spider. A stopped run was stopped by request, and a skipped run never began."""
 
 FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
-"""The counters of a run's progress that can be summed."""
+"""The counters of a run's progress that can be added up over several runs."""
 
 # Built once: building such a statement takes longer than running it, and each runs for every spider.
 _ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
@@ -35,7 +35,10 @@ _DAY = select(
 
 @dataclass(frozen=True)
 class RunTotals:
-    """Sums over the runs of one spider that ended in a period."""
+    """Totals of the runs of one spider that ended in a period.
+
+    outcomes: the number of runs by outcome. progress: the sum of each counter in FIGURES.
+    """
 
     outcomes: dict[str, int]
     progress: dict[str, int]
@@ -43,7 +46,10 @@ class RunTotals:
 
 @dataclass(frozen=True)
 class OutboxTotals:
-    """Number of messages. oldest_at: when the oldest waiting message was created; last_error: the newest error."""
+    """The number of waiting and of parked messages in the outbox.
+
+    oldest_at: when the oldest waiting message was created; None if none is waiting. last_error: the newest error of a message.
+    """
 
     waiting: int
     oldest_at: datetime | None
@@ -52,22 +58,25 @@ class OutboxTotals:
 
 
 def running(connection: Connection) -> list[Run]:
-    """Runs that have started and not ended, of all processes, the oldest first."""
+    """Return the runs that have started and not ended, of all processes, the oldest first."""
     return [run_of(row) for row in connection.execute(_RUNNING)]
 
 
 def recent(connection: Connection, spider: str, limit: int) -> list[int]:
-    """The ids of the last ended runs of a spider, the newest first; skipped runs are left out."""
+    """Return the ids of the last `limit` ended runs of a spider, the newest first, without skipped runs."""
     return [*connection.execute(_RECENT, {"spider": spider, "rows": limit}).scalars().all()]
 
 
 def ended_since(connection: Connection, since: datetime, limit: int) -> list[int]:
-    """The ids of up to `limit` runs that ended after `since`, in no order."""
+    """Return the ids of at most `limit` runs that ended after `since`, in no particular order."""
     return [*connection.execute(_SINCE, {"since": since, "rows": limit}).scalars().all()]
 
 
 def runs_of(connection: Connection, ids: list[int]) -> list[Run]:
-    """These runs, in no order; at most some thousands."""
+    """Return the runs with these ids, in no particular order.
+
+    The number of ids must not exceed some thousands.
+    """
     return [run_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
 
 
@@ -77,7 +86,7 @@ def last_success(connection: Connection, spider: str) -> Run | None:
 
 
 def failures_since(connection: Connection, spider: str, since: datetime | None) -> int:
-    """The number of failed runs of a spider after `since`; of all times for None."""
+    """Return the number of failed runs of a spider that ended after `since`; None counts all its runs."""
     wanted = select(func.count()).select_from(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
                                                           runs.c.outcome.in_(FAILURES))
     if since is not None:
@@ -86,7 +95,7 @@ def failures_since(connection: Connection, spider: str, since: datetime | None) 
 
 
 def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals]:
-    """By spider, the sums over the runs that ended after `since`."""
+    """Return, by spider, the totals of its runs that ended after `since`."""
     found: dict[str, RunTotals] = {}
     for row in connection.execute(_DAY, {"since": since}):
         entry = found.setdefault(row.spider, RunTotals({}, dict.fromkeys(FIGURES, 0)))
@@ -98,8 +107,9 @@ def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals
 
 @dataclass(frozen=True)
 class DigestProblem:
-    """A digest that could not be rendered, or not completely. next_at: when it is tried again; None if it was sent
-    incompletely.
+    """A digest that could not be rendered, or not completely.
+
+    next_at: when the program tries to render the digest again; None if the digest was sent incomplete.
     """
 
     name: str
@@ -109,7 +119,10 @@ class DigestProblem:
 
 
 def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
-    """The current problem of a digest: of its oldest claim that failed and is not finished, else of the last digest sent."""
+    """Return the current problem of a digest, or None.
+
+    The problem is the error of the digest's oldest open claim that failed or, if no open claim failed, of the last digest sent.
+    """
     of_it = select(digests).where(digests.c.name == name).limit(1)
     row = connection.execute(of_it.where(digests.c.closed_at.is_(None), digests.c.error != "").order_by(digests.c.id)).first()
     if row is None:
@@ -131,7 +144,7 @@ def outbox(connection: Connection) -> OutboxTotals:
 
 
 def download_counts(connection: Connection) -> dict[str, int]:
-    """The number of waiting and of failed downloads, by state."""
+    """Return the number of waiting and of failed downloads, by state."""
     wanted = select(downloads.c.state, func.count().label("number")).where(
         downloads.c.state.in_((DownloadState.WAITING, DownloadState.FAILED))).group_by(downloads.c.state)
     return {row.state: row.number for row in connection.execute(wanted)}

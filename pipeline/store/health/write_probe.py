@@ -1,4 +1,4 @@
-"""Prove that the database can be written, by writing one small row."""
+"""Check that the database can be written, by writing one small row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pipeline.store.database.schema import pulse
 
 
 def write_pulse(store: Store, *, now: datetime) -> None:
-    """Write the time to this host's row of `pulse`. Raises StoreError when the database cannot be written."""
+    """Write the current time to this host's row of the table `pulse`.
+
+    Raises StoreError if the write fails.
+    """
     host = socket.gethostname()[:120]
     with store.write() as connection:
         if not connection.execute(update(pulse).where(pulse.c.host == host).values(at=now)).rowcount:

@@ -1,1 +1,1 @@
-"""Backup and restore, retention, the instance lock of a service, and the check of the clock."""
+"""Backup and restore, retention, the lock that allows one service for a data_dir, and the clock check."""

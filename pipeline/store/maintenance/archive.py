@@ -1,4 +1,7 @@
-"""The backup archive: its manifest and file names, and unpacking one that may be damaged or foreign."""
+"""The backup archive: its manifest, its file names, and how to unpack it safely.
+
+The archive may be damaged, or may not come from this program at all.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +36,20 @@ REPLACED = "replaced"
 # The lock and the observed clock belong to this machine, the database is dumped instead, and logs are not needed.
 NOT_BACKED_UP = frozenset({*SQLITE_FILES, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
 MOST_FILES = 1_000_000
-"""Limit for the files of one archive: reading one takes about a kilobyte of memory for each."""
+"""The maximum number of files in an archive: reading an archive takes about a kilobyte of memory for each file."""
 CHUNK_BYTES = 1 << 20
 _MOST_AT_ONCE = 16 << 20
-"""Limit for the bytes that a header of the archive may make tarfile read at once."""
+"""The maximum number of bytes that tarfile may read at once because a header in the archive says so."""
 _GZIP = b"\x1f\x8b"
 
 
 @dataclass
 class Manifest:
-    """The contents of an archive. files: SHA-256 by name; revision: the last migration of its database."""
+    """The description of an archive's contents.
+
+    version: the version of the program that made the archive. kind: the kind of its database.
+    revision: the number of the last migration of its database. files: the SHA-256 of each file, by name.
+    """
 
     format: int
     version: str
@@ -53,7 +60,7 @@ class Manifest:
 
 
 class HashingReader:
-    """A file that computes the SHA-256 of what is read from it."""
+    """A readable file that computes the SHA-256 of the data that was read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -70,7 +77,10 @@ class HashingReader:
 
 
 def unpack(source: Path, staging: Path, store: Store) -> Manifest:
-    """Unpack and verify everything. Raises StoreError for a foreign, damaged or incomplete archive, or one of another database."""
+    """Unpack an archive into the folder `staging`, verify it completely, and return its manifest.
+
+    Raises StoreError if the archive is damaged, incomplete, not from this program, or from another kind of database.
+    """
     staging.mkdir(mode=0o700)
     found: dict[str, str] = {}
     content = b""
@@ -106,7 +116,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[tarfile.TarFile]:
-    """The opened archive, compressed or not, with a limit on single reads."""
+    """Open an archive, compressed or not, and limit the size of single reads."""
     with source.open("rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
@@ -116,7 +126,7 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
 
 
 class _LimitedReader:
-    """A file that refuses to read more than a limit at once."""
+    """A readable file that refuses to read more than _MOST_AT_ONCE bytes at once."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -129,7 +139,10 @@ class _LimitedReader:
 
 
 def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str], source: Path) -> bytes:
-    """The bytes of the manifest. Raises StoreError when it is longer than the files before it explain."""
+    """Return the bytes of the manifest.
+
+    Raises StoreError if the manifest is larger than expected for the files before it in the archive.
+    """
     most = 4096 + sum(6 * len(name) + 100 for name in found)
     if head.size > most:
         raise StoreError("has a manifest that is too long for its files", where=str(source), fix="it is not a backup of this program")
@@ -137,7 +150,10 @@ def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str]
 
 
 def _manifest(content: bytes, source: Path) -> Manifest:
-    """Parse the JSON of a manifest. Raises StoreError when it is missing, malformed or of another format."""
+    """Parse the JSON of a manifest.
+
+    Raises StoreError if it is missing, malformed or of another format version.
+    """
     try:
         found = json.loads(content)
         number = found["format"]

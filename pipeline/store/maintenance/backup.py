@@ -1,7 +1,8 @@
-"""Back up a store to one archive while other processes use it.
+"""Back up a store to a single archive while other processes use the store.
 
-The database is copied first, as a snapshot, then the files of data_dir: a file exists before the database names it. The
-manifest with the hash of each file is the last entry, so that an archive that was cut short is recognised.
+A snapshot of the database is copied first, and then the files of data_dir: a file is always written before the database
+refers to it, so no file is missing. The manifest with the hash of each file is the last entry of the archive, so that a
+truncated archive is recognized.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class BackedUp:
 
 
 def back_up(store: Store, target: Path, *, now: datetime, version: str) -> BackedUp:
-    """Write the archive atomically, mode 0600, since it contains cookies and the token. A name that ends in .gz is compressed.
+    """Write the archive to the file `target` atomically, compressed if its name ends in .gz or .tgz.
 
-    Raises StoreError, DiskFullError.
+    The archive has mode 0600, because it contains cookies and the heartbeat token. Raises StoreError, DiskFullError.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     database = target.with_name(f".{target.name}.{os.getpid()}.database.tmp")
@@ -89,7 +90,10 @@ def _packing(file: IO[bytes], *, compressed: bool) -> Iterator[tarfile.TarFile]:
 
 
 def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
-    """The files to back up: all but the database, logs, locks, temporary and partial files."""
+    """Yield the files to back up.
+
+    These are all files except the database, logs, locks, temporary files and partial downloads.
+    """
     away = {path.absolute() for path in besides}
     for folder, folders, names in os.walk(data_dir):
         top = Path(folder) == data_dir
@@ -110,7 +114,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str, manifest: Manifest) ->
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        return  # deleted since the folder was listed: by retention, or a jar that was replaced
+        return  # deleted since the folder was listed, by retention or because a cookie jar was replaced
     with file:
         about = os.fstat(file.fileno())
         head = tarfile.TarInfo(name)

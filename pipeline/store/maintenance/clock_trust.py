@@ -1,9 +1,9 @@
-"""Decide whether the wall clock can be trusted, before data is deleted because of its age.
+"""Decide whether the system clock is plausible, before anything is deleted because of its age.
 
-With an empty battery, a wrong time server or a restored snapshot, a machine's clock may be days wrong for some seconds. Each
-process that opens the store compares the wall clock with the monotonic clock since boot, and once per boot with the newest
-times in the store. When they differ by more than an hour, ages are not used until the clock has run steadily for a quarter
-of an hour.
+A machine with an empty battery, a wrong time server or a restored snapshot may have a clock that is days wrong for some
+seconds. Each process that opens the store compares the system clock with the monotonic clock since boot and, once after each
+boot, with the newest times in the store. If they differ by more than an hour, nothing is deleted because of its age until
+the clock has run steadily for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -28,13 +28,18 @@ from pipeline.text import span_for_people
 SLACK = timedelta(hours=1)
 SETTLES_S = 15 * 60.0
 FILE = "clock"
-"""File in data_dir with the last observation, for the next command."""
+"""The file in data_dir that holds the last observation, for the next process that checks the clock."""
 
 
 @dataclass(frozen=True)
 class ClockObservation:
-    """The last observation of the clocks. boot: id of the machine's boot; at_s: its time on the monotonic clock; wall: its time on
-    the wall clock (POSIX); since_s: since when, on the monotonic clock, both run together; off_s: the last difference found.
+    """The last observation of the system clock and the monotonic clock.
+
+    boot: the id of the machine's boot.
+    at_s: the time of the observation on the monotonic clock.
+    wall: the time of the observation on the system clock (seconds since 1970).
+    since_s: the time on the monotonic clock since which both clocks have advanced equally.
+    off_s: the last difference that was found, in seconds.
     """
 
     boot: str
@@ -45,7 +50,10 @@ class ClockObservation:
 
 
 def since_start() -> tuple[str, float]:
-    """The id of the machine's boot and the seconds since, suspended time included; of the process where /proc is missing."""
+    """Return the id of the machine's boot and the seconds since then, including suspended time.
+
+    On a system without /proc, the id names this process, and the seconds are those of time.monotonic().
+    """
     try:  # /proc/uptime counts as CLOCK_BOOTTIME, also under libraries that fake the time
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return boot, float(Path("/proc/uptime").read_text("ascii").split()[0])
@@ -54,7 +62,11 @@ def since_start() -> tuple[str, float]:
 
 
 class ClockTrust:
-    """Used by everything that deletes or gives up because of an age. counted: the monotonic clock, as `since_start`."""
+    """Decides whether the system clock is plausible.
+
+    All code that deletes or gives up something because of its age asks this class first.
+    counted: the monotonic clock; a function like `since_start`.
+    """
 
     def __init__(self, store: Store, *, counted: Callable[[], tuple[str, float]] = since_start) -> None:
         self._store = store
@@ -62,7 +74,7 @@ class ClockTrust:
         self._counted = counted
 
     def doubt(self, now: datetime) -> str:
-        """Why the clock cannot be trusted now; "" when it can. Raises StoreError."""
+        """Return why the system clock is not plausible now, or an empty string if it is. Raises StoreError."""
         boot, at_s = self._counted()
         before = self._read()
         if before is None or before.boot != boot or before.at_s > at_s:
@@ -82,7 +94,7 @@ class ClockTrust:
                 f"age until the clock has run steadily for {span_for_people(left_s)}")
 
     def _off_the_store_s(self, now: datetime) -> float:
-        """Seconds by which the clock is ahead of the newest time in the store; 0 for an empty store."""
+        """Return how many seconds the clock is ahead of the newest time in the store; 0 if the store is empty."""
         with self._store.read() as connection:
             newest = [found for column in (runs.c.created_at, pulse.c.at, messages.c.created_at)
                       if (found := connection.execute(select(func.max(column))).scalar()) is not None]
@@ -95,12 +107,15 @@ class ClockTrust:
             return None
 
     def _write(self, seen: ClockObservation) -> None:
-        """Write the observation. When that fails, the next one counts as the first."""
+        """Write the observation to the file. If this fails, the next observation counts as the first one."""
         with contextlib.suppress(OSError):
             replace_file(self._file, json.dumps(asdict(seen)).encode())
 
 
 def observe_clock(store: Store) -> None:
-    """Observe the clock before this process writes times into the store."""
+    """Check that the system clock is plausible, before this process writes any timestamps to the store.
+
+    A doubt is recorded in data_dir for later checks. Errors are ignored.
+    """
     with contextlib.suppress(PipelineError):
         ClockTrust(store).doubt(datetime.now(UTC))

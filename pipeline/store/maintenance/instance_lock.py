@@ -1,4 +1,4 @@
-"""The lock that lets one service use a data_dir, and shows whether the last one stopped cleanly."""
+"""The lock that allows only one service for a data_dir, and shows if the last one stopped cleanly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError, StoreError
 
 LOCK = "serve.lock"
 _WIDTH = 80
-"""Length of the status in bytes. It is overwritten in place, which works on a full disk."""
+"""The length of the status text in bytes. The text is overwritten in place, which works even on a full disk."""
 _ENDED = "ended"
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
-    """Hold the lock of data_dir. Yields whether the holder before did not end cleanly: a kill, a crash, a power cut.
+    """Hold the lock of data_dir. Yields whether the previous holder did not stop cleanly.
 
-    Raises StoreError that names the holder.
+    A kill, a crash or a power failure prevents a clean stop. Raises StoreError if another process holds the lock; the message
+    names that process.
     """
     path = data_dir / LOCK
     first = not path.exists()
@@ -41,8 +42,8 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
         try:
             yield unclean
         except PipelineError:
-            if not unclean:  # else the next one has to check the database, too
-                _write(descriptor, f"{_ENDED} {_now()}")  # it could not start, for example because its port is taken
+            if not unclean:  # if it was unclean, the next start has to check the database, too
+                _write(descriptor, f"{_ENDED} {_now()}")  # the service could not start, for example because its port is in use
             raise
         _write(descriptor, f"{_ENDED} {_now()}")
     finally:
@@ -54,12 +55,15 @@ def _now() -> str:
 
 
 def _status(descriptor: int) -> str:
-    """The status that a holder writes when it starts and when it ends."""
+    """Return the status text that a holder writes when it starts and when it stops."""
     return os.pread(descriptor, _WIDTH, 0).decode("utf-8", "replace").strip("\0 \n")
 
 
 def _write(descriptor: int, status: str) -> None:
-    """Write the status. On failure it is left empty, and the next start checks the database."""
+    """Write the status text.
+
+    If this fails, the text is left empty, and the next start checks the database.
+    """
     try:
         os.pwrite(descriptor, status.ljust(_WIDTH).encode(), 0)
         os.fsync(descriptor)
@@ -70,12 +74,12 @@ def _write(descriptor: int, status: str) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """The process that holds the lock by /proc/locks; "" where that is unknown."""
+    """Return the process that holds the lock according to /proc/locks, or an empty string if unknown."""
     found = os.fstat(descriptor)
     file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     try:
         locks = Path("/proc/locks").read_text("ascii").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
-    # "7: FLOCK  ADVISORY  WRITE 4711 fe:01:393229 0 EOF"; a process that waits for one has "->" in front.
+    # "7: FLOCK  ADVISORY  WRITE 4711 fe:01:393229 0 EOF"; in the line of a process that waits for a lock, "->" precedes FLOCK.
     return next((f"pid {words[4]}" for words in map(str.split, locks) if len(words) > 5 and words[1] == "FLOCK" and words[5] == file), "")

@@ -1,4 +1,4 @@
-"""Restore a backup: unpack and verify it, move the present data aside, put the backup in its place."""
+"""Restore a backup: unpack and verify it, move the present data aside, and put the backup in place."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ from pipeline.store.open import open_store
 from pipeline.store.runs import leases
 
 SERVICE_IS_GONE_S = 60.0
-"""A service writes its pulse every few seconds; without one for this long, it is gone."""
+"""A service that has not written its row of `pulse` for this long is not running: it writes the row every few seconds."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """The result of a restore. made_at: of the backup, ISO 8601; parked: messages that waited then, and may have been sent since;
-    lost: files of messages that the archive lacks; kept: folder with the data from before, None when there was none.
+    """The result of a restore.
+
+    made_at: when the backup was made, in ISO 8601.
+    files: the number of restored files.
+    parked: the number of messages that waited in the backup and are parked now, because they may have been sent since.
+    lost: the number of unsent messages whose file is not in the backup.
+    kept: the folder that holds the previous data; None if there was none.
     """
 
     made_at: str
@@ -39,12 +44,16 @@ class Restored:
 
 
 def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bool, resend: bool, now: datetime) -> Restored:
-    """Replace the data of a store by a backup. The caller holds the instance lock of data_dir.
+    """Replace the data of a store with a backup. The caller must hold the instance lock of data_dir.
 
-    Everything is unpacked and verified first. replace: present data is moved to a folder of its own (SQLite, files) or
-    dumped to it (PostgreSQL); without it, present data is an error. resend: messages that waited when the backup was
-    made are sent; without it they are parked, since they may have been sent since. After a kill in between, start the
-    restore again. Raises StoreError, DiskFullError.
+    The backup is unpacked and verified completely before any data is replaced. If the process is killed, start the restore
+    again.
+
+    replace: whether existing data may be replaced; files and an SQLite database are moved to a new folder in data_dir, and a
+    PostgreSQL database is dumped to that folder. If False, existing data raises StoreError.
+    resend: whether to send the messages that waited when the backup was made. If False, they are parked, because they may have
+    been sent since then.
+    Raises StoreError, DiskFullError.
     """
     store = prepare_store(data_dir, url)
     try:
@@ -70,7 +79,7 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
 
 
 def _occupied(store: Store) -> str:
-    """The data that a restore would replace, in words; "" if there is none."""
+    """Return a description of the data that a restore would replace, or an empty string if there is none."""
     if store.kind == "sqlite":
         return SQLITE_FILES[0] if (store.data_dir / SQLITE_FILES[0]).exists() else ""
     with store.read() as connection:
@@ -79,7 +88,10 @@ def _occupied(store: Store) -> str:
 
 
 def _refuse_running(store: Store, now: datetime) -> None:
-    """Raise StoreError while a service or a run uses the data: a remote service shows in its pulse, a run in its lease."""
+    """Raise StoreError while a service or a run uses the data.
+
+    A service on another machine is recognized by its recent row in `pulse`, a run by its lease.
+    """
     try:
         if not _occupied(store) or migrate.revision(store) != migrate.HEAD:
             return
@@ -99,7 +111,11 @@ def _refuse_running(store: Store, now: datetime) -> None:
 
 
 def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datetime) -> Path | None:
-    """Move the present data aside and the backup into its place. A marker file makes a killed restore visible until it is repeated."""
+    """Move the present data aside, and put the backup in its place.
+
+    Returns the folder with the previous data, or None.
+    A marker file in data_dir shows an interrupted restore until the restore is repeated.
+    """
     data_dir = store.data_dir
     database = staging / DATABASE
     if store.kind == "sqlite":
@@ -145,7 +161,7 @@ def _verify_sqlite(database: Path, data_dir: Path) -> None:
 
 
 def _load(store: Store, database: Path, manifest: Manifest) -> None:
-    """Replace the tables by those of the backup, in one transaction."""
+    """Replace all tables with those of the backup, in one transaction."""
     with store.write(durable=True) as connection:
         metadata.drop_all(connection)
         connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")

@@ -1,8 +1,8 @@
-"""Delete old runs, changes, fetched pages, sent messages, logs and saved pages, as [retention] says.
+"""Delete old runs, changes, page records, sent messages, logs and saved pages, as [retention] says.
 
-Transactions are small, so that no other process waits long; a kill in between leaves work for the next time. What a digest
-has yet to report, the outbox has yet to send or an open pass needs is never deleted, nor are the last runs of a spider, its
-last success and its last complete pass, which the next pass is compared with.
+Transactions are small, so that no other process waits long, and an interrupted deletion continues the next time. Data that
+a digest has yet to report, that the outbox has yet to send or that an open pass needs is never deleted. Neither are the last
+runs of a spider, its last successful run and its last complete pass, with which the next pass is compared.
 """
 
 from __future__ import annotations
@@ -49,14 +49,17 @@ from pipeline.store.database.schema import (
 )
 
 LAST_RUNS = 20
-"""Number of a spider's last runs that are always kept: the heartbeat shows them."""
+"""The number of a spider's last runs that are always kept, because the heartbeat shows them."""
 BATCH = 1000
-"""Rows of one transaction, which takes some milliseconds."""
+"""The number of rows that one transaction deletes, which takes some milliseconds."""
 
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """What is kept: what is younger than `age`, and of that the newest `count`. None: no limit."""
+    """How much to keep: only what is younger than `age`, and at most the newest `count`.
+
+    None means no limit.
+    """
 
     age: timedelta | None = None
     count: int | None = None
@@ -67,8 +70,13 @@ class RetentionRule:
 
 @dataclass(frozen=True)
 class RetentionRules:
-    """The rules of [retention]. runs: of each spider; pages: records of fetched pages, and saved pages of each folder; logs: of each
-    folder; waiting: the spiders of each digest in the settings.
+    """The rules of [retention].
+
+    runs: for the runs of each spider.
+    pages: for the records of fetched pages, and for the saved pages in each folder.
+    messages: for the sent and dropped messages.
+    logs: for the log files in each folder.
+    waiting: by digest in the settings, the names of its spiders.
     """
 
     runs: RetentionRule = field(default_factory=RetentionRule)
@@ -104,14 +112,15 @@ class PruneResult:
 
 
 class _StoppedError(Exception):
-    """The caller asked to stop; the rest is for the next time."""
+    """The caller of `prune` asked to stop; the next call deletes the rest."""
 
 
 def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> PruneResult:
-    """Delete what the rules no longer keep. go_on: called after each transaction; it may wait, and False ends the deletion.
-    by_age: whether the clock can be trusted (clock_trust); without it only counts are applied.
+    """Delete what the rules do not keep, and return how much was deleted.
 
     Raises StoreError, DiskFullError.
+    by_age: whether the clock is plausible (clock_trust.py); if False, only the counts of the rules are applied.
+    go_on: a function that is called after each transaction; it may wait, and the deletion ends if it returns False.
     """
     done = PruneResult()
     pruner = _Pruner(store, rules if by_age else rules.without_ages(), now, go_on, done)
@@ -146,7 +155,7 @@ class _Pruner:
         at = func.coalesce(messages.c.sent_at, messages.c.created_at, type_=messages.c.created_at.type)
         old = self._beyond(keep, at, messages.c.id, ended)
         while rows := self._some(select(messages.c.id, messages.c.file_key, messages.c.digest_id).where(ended, old)):
-            for row in rows:  # the files first: a row without its file can be deleted, a file without its row is lost
+            for row in rows:  # the files first: without its row, a file would never be deleted
                 self._remove(f"{row.file_key.removesuffix('.eml')}.")
             ids = [row.id for row in rows]
             with self._store.write() as connection:
@@ -157,7 +166,10 @@ class _Pruner:
         self._digests()
 
     def _digests(self) -> None:
-        """Delete digests whose messages and runs are gone, with their files; the last of each name stays."""
+        """Delete the digests whose messages and runs were deleted, with their files.
+
+        The last digest of each name is kept.
+        """
         last = select(func.max(digests.c.id)).group_by(digests.c.name)
         over = and_(digests.c.closed_at.is_not(None), digests.c.id.not_in(last),
                     ~exists().where(messages.c.digest_id == digests.c.id),
@@ -208,7 +220,10 @@ class _Pruner:
         self._digests()
 
     def _passes(self, spider: str) -> None:
-        """Delete passes and slots without a run; the newest slot stays, since it records what was due last."""
+        """Delete the passes and slots of the spider that have no run.
+
+        The newest slot is kept, because it records what was due last.
+        """
         empty = and_(passes.c.spider == spider, passes.c.closed_at.is_not(None), ~exists().where(runs.c.pass_id == passes.c.id))
         while ids := [row.id for row in self._some(select(passes.c.id).where(empty), limit=100)]:
             for table in (pages, frontier):
@@ -229,7 +244,10 @@ class _Pruner:
             select(func.max(runs.c.id)).where(own, each)).scalar()) is not None)]
 
     def _needed(self, spider: str) -> Select[Any]:
-        """Runs of the spider that a digest has yet to report, or whose digest the outbox has yet to send."""
+        """Return SQL for the runs of the spider that must be kept for digests.
+
+        These are the runs that a digest has yet to report, and the runs in a digest whose messages have yet to be sent.
+        """
         own = select(runs.c.id).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
                                       runs.c.outcome != Outcome.SKIPPED.value)
         parts = [own.where(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name)))
@@ -244,7 +262,7 @@ class _Pruner:
     # Frontiers, fetched pages, and files
 
     def frontier(self) -> None:
-        """Delete the frontiers of closed passes: nothing of them is fetched any more."""
+        """Delete the frontiers of closed passes, from which nothing will be fetched any more."""
         closed = select(passes.c.id).where(passes.c.closed_at.is_not(None))
         self._delete(frontier, frontier.c.pass_id.in_(closed))
 
@@ -266,7 +284,7 @@ class _Pruner:
                 self._done.files += self._old_files(folder, self._rules.pages, still)
 
     def _pages_to_tell(self) -> set[Path]:
-        """Saved pages that a digest has yet to attach."""
+        """Return the paths of the saved pages that a digest has yet to attach."""
         spiders = sorted({spider for each in self._rules.waiting.values() for spider in each})
         with self._store.read() as connection:
             return {self._store.files.path(key) for spider in spiders for key in connection.execute(
@@ -288,7 +306,10 @@ class _Pruner:
     # Shared
 
     def _beyond(self, keep: RetentionRule, at: Any, row_id: Any, among: ColumnElement[bool]) -> ColumnElement[bool]:
-        """SQL for rows that are older than `age`, or beyond the newest `count` of `among`."""
+        """Return SQL for the rows that a rule does not keep.
+
+        These are the rows older than `keep.age`, and the rows beyond the newest `keep.count` of the rows in `among`.
+        """
         parts = []
         if keep.age is not None:
             parts.append(at < self._now - keep.age)

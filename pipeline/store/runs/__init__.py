@@ -1,1 +1,1 @@
-"""Slots, passes and runs, and the leases under which they are performed."""
+"""Slots, passes and runs, and the leases that show which process works on a row."""

@@ -1,4 +1,4 @@
-"""Follow-ups of an ended run: a retry, or runs of the spiders that run `after` it."""
+"""What to start when a run ends: a retry, or the spiders configured to run `after` this one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, c
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
-    """Whether a retry of the run's slot waits: the slot is reported after the retry."""
+    """Whether a retry of the run's slot has yet to end. If so, the slot is reported after the retry."""
     with store.read() as connection:
         return connection.execute(select(runs.c.id).where(
             runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None
@@ -24,9 +24,12 @@ def is_tried_again(store: Store, run: Run) -> bool:
 
 @dataclass(frozen=True)
 class FollowUps:
-    """What follows a run of a spider. times: retries of one slot; wait_s: pause before the first, doubled each time up to max_wait_s.
+    """What to start when a run of a spider ends.
 
-    followers: the spiders that run after each successful pass of this one, with their `overlap`.
+    times: the maximum number of retries of one slot.
+    wait_s: the pause before the first retry; it doubles with each retry, up to max_wait_s.
+    outcomes: the outcomes after which the run is retried.
+    followers: by spider that runs after each successful pass of this spider, its `overlap` setting.
     """
 
     times: int = 0
@@ -37,14 +40,17 @@ class FollowUps:
 
     @classmethod
     def of(cls, settings: Settings, spider: str) -> FollowUps:
-        """The follow-ups of a spider, from its settings."""
+        """Return the follow-ups of a spider, from its settings."""
         retry = settings.spiders[spider].retry
         return cls(retry.times, retry.wait, retry.max_wait, frozenset(map(Outcome, retry.outcomes)),
                    {name: settings.spiders[name].overlap for name in settings.followers(spider)})
 
     def begin(self, connection: Connection, run: Run, *, outcome: Outcome, open_pass: bool, can_help: bool,
               now: datetime) -> None:
-        """Create the follow-ups. open_pass: the run did not finish its pass; can_help: the reason of its failure may pass."""
+        """Create the runs that follow this run.
+
+        open_pass: whether the run did not finish its pass. can_help: whether the cause of the failure may be temporary.
+        """
         if outcome is Outcome.SUCCEEDED and not open_pass:
             claim_after(connection, run, self.followers, now=now)
         elif can_help and outcome in self.outcomes:
@@ -59,7 +65,7 @@ class FollowUps:
             runs.c.spider == run.spider, runs.c.ended_at.is_(None), runs.c.id != run.id)).first()
         if manual or others is not None or tried >= self.times or attempts >= PASS_MAX_RUNS:
             return
-        if not open_pass:  # the pass cannot be resumed: it starts over
+        if not open_pass:  # the run ended its pass: open the pass again, and start it over
             connection.execute(update(passes).where(passes.c.id == run.pass_id).values(
                 closed_at=None, complete=False, resumable=False))
         wait_s = min(self.max_wait_s, self.wait_s * 2.0**tried)

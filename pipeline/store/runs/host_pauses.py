@@ -1,4 +1,7 @@
-"""Hosts whose Retry-After is longer than a run waits: no run sends them requests until it is over."""
+"""Hosts that asked (Retry-After) for a longer pause than a run waits.
+
+No run sends requests to such a host until the pause is over.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import host_pauses
 
 LONGEST = timedelta(days=7)
-"""Longest pause of a host: a wrong date must not stop a spider forever."""
+"""The longest pause of a host, so that a wrong date in a response cannot stop a spider forever."""
 
 
 def pause_host(store: Store, host: str, *, until: datetime, spider: str, now: datetime) -> datetime:
-    """Pause a host until `until`, or until a later time that is known. Returns the time that applies.
+    """Pause requests to a host until `until`, or until a later time that is already recorded.
 
-    host: "name:port". Raises StoreError, DiskFullError.
+    host: "name:port". spider: the spider that sent the request. Returns the time until which the host is paused.
+    Raises StoreError, DiskFullError.
     """
     until = min(until, now + LONGEST)
     with store.write(durable=True) as connection:
@@ -35,19 +39,22 @@ def pause_host(store: Store, host: str, *, until: datetime, spider: str, now: da
 
 
 def paused_hosts(store: Store, *, now: datetime) -> dict[str, datetime]:
-    """The paused hosts, and until when each is. Raises StoreError."""
+    """Return the paused hosts, and the time until which each one is paused. Raises StoreError."""
     with store.read() as connection:
         return paused_hosts_of(connection, now=now)
 
 
 def paused_hosts_of(connection: Connection, *, now: datetime) -> dict[str, datetime]:
-    # A later time means that the clock was set back since.
+    # A time later than now + LONGEST means that the clock has been set back since.
     rows = connection.execute(select(host_pauses).where(host_pauses.c.until > now, host_pauses.c.until <= now + LONGEST))
     return {row.host: row.until for row in rows}
 
 
 def paused_until(spider: SpiderTable, paused: Mapping[str, datetime]) -> datetime | None:
-    """When a spider may start, if the host of its login or the hosts of all its starts are paused; None: now."""
+    """Return the time when a spider may start; None if it may start now.
+
+    A spider must wait if the host of its login is paused, or the hosts of all its start URLs.
+    """
     if not paused:
         return None
     if spider.login is not None and (until := paused.get(_name(spider.login.url))) is not None:

@@ -1,10 +1,11 @@
-"""Leases on rows that processes work on: runs, downloads, digests, messages.
+"""Leases on the rows that processes work on: runs, downloads, digests, messages.
 
-A row belongs to `lease_owner` until `lease_until`. The lease of a dead process expires, and the next process takes the row.
-Each write of a result verifies the lease in the same transaction, so that a process that lost its lease changes nothing.
+A row belongs to `lease_owner` until `lease_until`. If the owner's process dies, the lease expires, and another process takes
+the row. Each write of a result verifies the lease in the same transaction, so that a process that lost its lease changes
+nothing.
 
-When a clock is set forward, all leases seem expired, but living processes of this machine keep theirs. When it is set back,
-leases would last too long: a lease that ends later than any lease can end counts as expired.
+If the clock is set forward, all leases seem to have expired, but living processes on this machine keep their rows. If the
+clock is set back, leases would last too long; a lease that ends later than any lease can end therefore counts as expired.
 """
 
 from __future__ import annotations
@@ -22,29 +23,35 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, upda
 from pipeline.errors import LeaseLostError
 
 TTL = timedelta(seconds=15)
-"""Duration of a lease: long enough to miss some renewals on a busy machine, short enough to resume work soon after a crash."""
+"""The duration of a lease.
+
+It is long enough to survive some missed renewals on a busy machine, and short enough to resume work soon after a crash.
+"""
 LONGEST = timedelta(minutes=10)
-"""No lease lasts longer."""
+"""The longest duration of any lease."""
 
 
 def new_owner() -> str:
-    """A new owner's name: machine, process id with its start time, and a random part for each opening of the store."""
+    """Return a new name for an owner of leases.
+
+    The name consists of the machine, the process id with the start time of the process, and a random part.
+    """
     return f"{_machine()}:{os.getpid()}{_start_of(os.getpid())}:{uuid.uuid4().hex[:8]}"
 
 
 def _start_of(pid: int) -> str:
-    """Start time of a process in ticks since boot (proc(5)), as ".TICKS"; "" if the system does not provide it."""
+    """Return the start time of a process in ticks since boot (proc(5)), as ".TICKS"; "" if it is unknown."""
     fields = _stat_of(pid)
     return f".{fields[19]}" if len(fields) > 19 else ""
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether a process is a zombie: it has ended, and its id is still in use."""
+    """Whether the process is a zombie: it has ended, but its id is still in use."""
     return _stat_of(pid)[:1] in (["Z"], ["X"])
 
 
 def _stat_of(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat (proc(5)) from the state on; empty without /proc or without the process."""
+    """Return the fields of /proc/PID/stat (proc(5)) from the process state on; [] if it cannot be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
@@ -52,10 +59,11 @@ def _stat_of(pid: int) -> list[str]:
 
 
 def _machine() -> str:
-    """The scope in which process ids are comparable: host, boot and process namespace.
+    """Return a name for the scope in which process ids can be compared.
 
-    Host names do not suffice: two containers, or two machines from one image, may share one, and the first namespace has
-    the same number everywhere. The boot id of the kernel is random (random(4)).
+    The name consists of the host, the boot and the process namespace. The host name alone is not enough: two containers, or two
+    machines made from one image, may have the same one. The first process namespace has the same number on every machine. The
+    kernel's boot id is random (random(4)).
     """
     host = socket.gethostname().replace(":", "-")[:32]
     try:
@@ -67,10 +75,11 @@ def _machine() -> str:
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
-    """Whether the process that an owner names still runs; None when that is unknown, as for another machine.
+    """Whether the process that owns a lease still runs; None if unknown, as for one on another machine.
 
-    own: the name of this owner. Process ids are reused, so a process with another start time is a different one; in a
-    container, an owner with our process id and another random part is gone.
+    owner: the name of the owner of the lease. own: the name of the owner in this process.
+    Process ids are reused, so a process with another start time is another process. An owner with the id of this process but
+    another random part no longer exists, as after the restart of a container.
     """
     if owner.startswith(own):
         return True
@@ -92,7 +101,10 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
 
 
 def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
-    """End the leases of dead processes of this machine, so that no process waits for their expiry."""
+    """End the leases of dead processes on this machine, so that no process has to wait for their expiry.
+
+    Returns the number of ended leases.
+    """
     released = 0
     for table in tables:
         held = connection.execute(select(table.c.lease_owner).where(table.c.lease_until > now).distinct()).scalars()
@@ -109,9 +121,9 @@ def free(table: Table, now: datetime) -> ColumnElement[bool]:
 
 def take(connection: Connection, table: Table, where: ColumnElement[bool], *, owner: str, now: datetime,
          ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1, own_too: bool = False) -> list[int]:
-    """Lease up to `limit` free rows that match and increment their attempt; return their ids.
+    """Lease up to `limit` free rows that match `where`, add one to their `attempt`, and return their ids.
 
-    own_too: include rows that this owner holds already. Rows of other living processes of this machine are not free,
+    own_too: whether to include rows that this owner already holds. Rows of other living processes on this machine are not free,
     whatever the clock says.
     """
     takeable = and_(where, or_(free(table, now), table.c.lease_owner == owner) if own_too else free(table, now))
@@ -131,19 +143,22 @@ def take(connection: Connection, table: Table, where: ColumnElement[bool], *, ow
 
 def renew(connection: Connection, table: Table, row_id: int, *, owner: str, now: datetime,
           ttl: timedelta = TTL) -> bool:
-    """Renew a lease for `ttl`; False when another owner has taken the row."""
+    """Extend a lease to `ttl` from now; return False if another owner has taken the row."""
     result = connection.execute(update(table).where(_ours(table, row_id, owner)).values(lease_until=now + ttl))
     return bool(result.rowcount == 1)
 
 
 def verify(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
-    """Verify that the owner still holds the row, inside the transaction that writes a result. Raises LeaseLostError."""
+    """Raise LeaseLostError unless the owner still holds the row.
+
+    Call it inside the transaction that writes a result.
+    """
     if connection.execute(select(table.c.id).where(_ours(table, row_id, owner))).first() is None:
         raise LeaseLostError(f"{table.name} {row_id} was taken over by another process")
 
 
 def end(connection: Connection, table: Table, row_id: int, *, owner: str, **values: Any) -> None:
-    """Write the result of a row and give up its lease. Raises LeaseLostError."""
+    """Write the result of a row, and give up its lease. Raises LeaseLostError."""
     verify(connection, table, row_id, owner=owner)
     connection.execute(update(table).where(table.c.id == row_id)
                        .values(lease_owner="", lease_until=None, **values))

@@ -1,4 +1,7 @@
-"""Paused spiders: their slots are not claimed until they are resumed. A running run continues."""
+"""Paused spiders: their slots are not claimed until the spider is resumed.
+
+A run in progress continues.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from pipeline.store.database.schema import paused
 
 
 def pause(store: Store, spider: str, *, now: datetime) -> None:
-    """Stop claiming slots of the spider. Pausing twice changes nothing."""
+    """Stop claiming slots of the spider. Nothing changes if the spider is already paused."""
     with store.write(durable=True) as connection:
         if connection.execute(select(paused.c.since).where(paused.c.spider == spider)).first() is None:
             connection.execute(insert(paused).values(spider=spider, since=now))
 
 
 def resume(store: Store, spider: str) -> None:
-    """Claim slots of the spider again. Of the missed slots, the newest is caught up."""
+    """Claim slots of the spider again. Of the slots missed during the pause, only the newest is caught up."""
     with store.write(durable=True) as connection:
         connection.execute(delete(paused).where(paused.c.spider == spider))
 

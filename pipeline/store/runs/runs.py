@@ -1,7 +1,7 @@
-"""Runs: start, progress, end, resumption. A run is one attempt at the pass of a slot (slots.py).
+"""Runs: how they start, report progress, end and are resumed.
 
-A run waits (started_at NULL), runs (leased) and ends (outcome). A running run whose lease expired is abandoned, and its
-pass gets a new run.
+A run is one attempt at the pass of a slot (slots.py). A run first waits (started_at is NULL), then runs (leased), and then
+ends (with an outcome). If the lease of a run in progress expires, the run is abandoned, and its pass gets a new run.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ from pipeline.store.runs.slots import (
 )
 
 CLOCK_SET_BACK = timedelta(minutes=1)
-"""A run that was created this far in the future was created before the clock was set back; its not_before is ignored."""
+"""A run whose creation time is this far in the future was created before the clock was set back; its not_before is ignored."""
 _PASSES_BACK = 100
-"""Number of earlier passes that are searched for the last one that found something."""
+"""The number of earlier passes to search for the last pass that found items."""
 QUIET = "QuietHours"
-"""The error_kind of a run that quiet hours stopped or did not let start."""
+"""The error_kind of a run that was stopped, or not allowed to start, because of quiet hours."""
 HOST_PAUSED = "HostPaused"
-"""The error_kind of a run that did not start because its hosts are paused."""
+"""The error_kind of a run that did not start because the hosts it needs are paused."""
 _HELD = (QUIET, HOST_PAUSED)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. complete: the frontier is empty and nothing is missing; keep_open: the next run resumes the pass;
-    retry: the reason of the failure may pass.
+    """How a run ended.
 
-    coverage: by field, the share of items that must have it, or the run is suspect; keep_unseen: items that this pass
-    did not see are not gone (a feed has its newest entries only).
+    complete: whether the frontier is empty and no page is missing.
+    keep_open: whether the pass stays open, so that the next run resumes it.
+    coverage: by field, the share of the items that must have the field; otherwise, the run is suspect.
+    keep_unseen: whether to keep items that this pass did not see, because the site shows only its newest entries (a feed).
+    retry: whether the cause of the failure may be temporary.
     """
 
     outcome: Outcome
@@ -63,17 +65,21 @@ class Ending:
 
 def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime,
                overlap: Overlap = "skip") -> Run | None:
-    """Claim one slot: create its pass and a waiting run, or a skipped run with the reason. None: it was claimed before."""
+    """Claim a slot: create its pass and a waiting run, or a skipped run with the reason; return the run.
+
+    Returns None if the slot was already claimed.
+    """
     with store.write(durable=True) as connection:
         return claim(connection, SlotClaim(spider, key, due_at, reason, overlap), now=now)
 
 
 def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int,
               held: Collection[str] = ()) -> Run | None:
-    """Lease a waiting run (any, oldest first, when run_id is None) while fewer than `limit` are running.
+    """Start a waiting run if fewer than `limit` runs are in progress. Returns None if no run can start.
 
-    held: spiders whose runs must wait. A spider has at most one running run and, besides retries, one waiting run, so
-    that the order of age is fair between spiders.
+    run_id: the run to start; None means the oldest waiting run. owner: the owner of the run's lease.
+    held: the spiders whose runs must not start now.
+    A spider has at most one run in progress and, besides retries, one waiting run, so starting the oldest run first is fair.
     """
     with store.write(durable=True) as connection:
         at_work = runs.alias()
@@ -98,7 +104,10 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
 
 
 def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | None:
-    """The run with an open pass: the run that it waited for may have finished the pass. None when it was skipped for that."""
+    """Return the run with an open pass: a new pass if an earlier run has finished the pass of this run.
+
+    A run that was to resume or retry a finished pass is skipped instead; the function then returns None.
+    """
     closed_at = connection.execute(select(passes.c.closed_at).where(passes.c.id == run.pass_id)).scalar_one()
     if closed_at is None:
         return run
@@ -119,7 +128,10 @@ def waiting_runs(store: Store) -> list[Run]:
 
 def report_progress(store: Store, run: Run, progress: Progress, transfers: Sequence[Transfer] = (), *,
                     now: datetime) -> bool:
-    """Write the progress of the run and its transfers, and renew its lease; False when another process has taken the run."""
+    """Write the progress and the transfers of the run, and renew its lease.
+
+    Returns False if another process has taken the run.
+    """
     with store.write() as connection:
         if not leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now):
             return False
@@ -130,14 +142,15 @@ def report_progress(store: Store, run: Run, progress: Progress, transfers: Seque
 
 def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime,
             follow_ups: FollowUps | None = None) -> Run:
-    """Write the outcome. When the pass is complete, items that it did not see are gone. Raises LeaseLostError.
+    """Write the outcome of a run, and return the ended run. Raises LeaseLostError.
 
-    A pass that found nothing where there were items, or lacks a field that all items had, is suspect: no item is marked
-    as gone, and the reason is in the run's error.
+    If the pass is complete, items that it did not see are marked as gone. If the pass is suspect, because it found nothing where
+    there were items before or lacks a field that all items had, no item is marked as gone, and the run's error says why.
+    progress: the final progress; None means the last progress that the run reported.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
-        if progress is None:  # the child died: its last progress is in the row
+        if progress is None:  # the child process died: the row has the last progress that it reported
             stored = connection.execute(select(runs).where(runs.c.id == run.id)).one()
             progress = run_of(stored).progress
         doubt = ""
@@ -163,9 +176,10 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
 
 
 def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
-    """Why the coverage of this pass is suspect, compared with the last complete pass that found items; "" if it is not.
+    """Return why the coverage of this pass is suspect, or an empty string if it is not.
 
-    A second complete pass without a field is compared with the first, and is not suspect.
+    The pass is compared with the last complete pass that found items. If two complete passes in a row lack a field, only the
+    first one is suspect.
     """
     own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
     # Compared in Python: PostgreSQL cannot query JSON whose names contain some characters of scraped text.
@@ -177,7 +191,10 @@ def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> s
 
 
 def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
-    """Mark items as gone that the pass neither saw nor rejected: a rejected item is still on the site."""
+    """Mark the items as gone that the pass neither saw nor rejected; a rejected item is still on the site.
+
+    Returns the number of these items.
+    """
     refused = select(rejects.c.key).join(runs, runs.c.id == rejects.c.run_id).where(runs.c.pass_id == run.pass_id)
     unseen = and_(items.c.spider == run.spider, items.c.present, items.c.pass_id < run.pass_id,
                   items.c.key.not_in(refused))
@@ -190,16 +207,17 @@ def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
 
 
 def renew_run(store: Store, run: Run, *, now: datetime) -> bool:
-    """Renew the lease of a run whose process is alive; False when another process has taken the run."""
+    """Renew the lease of a run whose process is alive; return False if another process has taken the run."""
     with store.write() as connection:
         return leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now)
 
 
 def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] | None = None) -> list[Run]:
-    """End every running run whose lease expired, and give its pass a new waiting run. Returns the ended runs.
+    """End every run in progress whose lease expired, and create a new run for its pass.
 
-    Leases of dead processes of this machine expire at once; runs of living ones (the clock jumped, the machine slept)
-    are kept. performing: the ids of this owner's runs that are still performed; None: all of them.
+    Returns the ended runs. The leases of dead processes on this machine expire at once. Runs of living processes are kept,
+    although their leases may have expired because the clock was changed or the machine was suspended.
+    performing: the ids of the runs that this owner still performs; None means all runs that it leased.
     """
     with store.write(durable=True) as connection:
         leases.release_dead(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
@@ -221,9 +239,9 @@ def _is_performed(run: Run, own: str, performing: Collection[int] | None) -> boo
 
 
 def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
-    """Create new runs for the passes of stopped runs. Returns the waiting runs.
+    """Create new runs for the passes of stopped runs, and return the new runs.
 
-    quiet_only: only for runs that quiet hours or paused hosts stopped lately.
+    quiet_only: whether to resume only runs that were stopped lately because of quiet hours or paused hosts.
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
     last = select(func.max(runs.c.id)).where(NOT_SKIPPED, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
@@ -232,7 +250,7 @@ def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> 
         lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind.in_(_HELD))
         last = last.where(runs.c.pass_id.in_(lately))
         wanted = and_(wanted, runs.c.error_kind.in_(_HELD))
-        with store.read() as connection:  # called often, and there are seldom any: do not block writers
+        with store.read() as connection:  # this is called often and seldom finds a run: look without blocking writers
             if connection.execute(lately.limit(1)).first() is None:
                 return []
     with store.write(durable=True) as connection:
@@ -259,7 +277,10 @@ def get_run(store: Store, run_id: int) -> Run | None:
 
 
 def history(store: Store, spider: str | None = None, *, limit: int = 20) -> list[Run]:
-    """Runs, the newest first, running and waiting ones included."""
+    """Return the newest `limit` runs, the newest first, including runs that wait or are in progress.
+
+    spider: only runs of this spider; None means all spiders.
+    """
     wanted = select(runs).order_by(runs.c.id.desc()).limit(limit)
     if spider is not None:
         wanted = wanted.where(runs.c.spider == spider)
@@ -268,7 +289,7 @@ def history(store: Store, spider: str | None = None, *, limit: int = 20) -> list
 
 
 def work_left(store: Store, pass_id: int) -> tuple[int, int]:
-    """The numbers of waiting pages and of waiting downloads of a pass."""
+    """Return the number of waiting pages and the number of waiting downloads of a pass."""
     with store.read() as connection:
         pages_waiting = connection.execute(select(func.count()).where(
             frontier.c.pass_id == pass_id,

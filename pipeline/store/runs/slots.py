@@ -1,7 +1,7 @@
 """Slots: claim each due time once, which creates a pass and a run, or a skipped run with the reason.
 
-A schedule's cursor holds the time up to which it was processed, so that a restart neither misses a slot nor searches old
-ones. The unique key of a slot ensures that it is claimed once.
+The cursor of a schedule holds the time up to which the schedule was processed, so that a restart neither misses a slot nor
+examines old ones. The unique key of a slot ensures that the slot is claimed only once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import cursors, passes, paused, runs, slots
 
 PASS_MAX_AGE = timedelta(hours=24)
-"""An open pass that is older is out of date: the next slot starts a new one."""
+"""An open pass older than this is outdated: the next slot starts a new pass instead of resuming it."""
 PASS_MAX_RUNS = 8
-"""Number of attempts at one pass after which the next slot starts a new one."""
+"""The number of attempts at one pass after which the next slot starts a new pass."""
 KILL_GRACE = timedelta(seconds=2)
-"""Wait of the run that replaces a killed one: within it, the killed run's child has noticed that it lost its lease."""
+"""The time that a run waits if it replaces a killed run, so that the killed run's process notices that it lost its lease."""
 
 Overlap = Literal["skip", "queue", "kill"]
 
@@ -30,16 +30,18 @@ NOT_SKIPPED = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
 """SQL for runs that were not skipped. A run that has not ended has no outcome."""
 
 COUNTED_ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
-"""SQL for runs that count towards PASS_MAX_RUNS. A stop does not show that a pass never ends."""
+"""SQL for runs that count towards PASS_MAX_RUNS. A stopped run does not: it does not suggest that the pass never ends."""
 
 _PROGRESS = set(Progress.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
 class SlotClaim:
-    """A slot to claim. reason: why it is due (schedule, catch-up, manual, after).
+    """A slot to claim.
 
-    schedule, planned: the cursor to move, and its new time. skip: why the slot must be skipped, "" to run it.
+    reason: why the slot is due (schedule, catch-up, manual, after).
+    schedule, planned: the schedule whose cursor moves, and the new time of the cursor; planned is None if no cursor moves.
+    skip: why the slot must be skipped; "" if it need not be.
     """
 
     spider: str
@@ -53,7 +55,7 @@ class SlotClaim:
 
 
 def run_of(row: Row[Any]) -> Run:
-    """The Run of a row of `runs`."""
+    """Convert a row of the table `runs` to a Run."""
     values = row._asdict()
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     values["progress"] = Progress(**{k: v for k, v in (values["progress"] or {}).items() if k in _PROGRESS})
@@ -66,15 +68,19 @@ def insert_run(connection: Connection, **values: Any) -> Run:
 
 
 def claim_due(store: Store, wanted: Sequence[SlotClaim], *, now: datetime) -> list[Run]:
-    """Claim slots in one transaction. Returns the runs of those that were not claimed before."""
+    """Claim several slots in one transaction.
+
+    Returns the runs of the slots that had not been claimed before.
+    """
     with store.write(durable=True) as connection:
         return [run for slot in wanted if (run := claim(connection, slot, now=now)) is not None]
 
 
 def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | None:
-    """Claim one slot: create its pass and a waiting run, or a skipped run with the reason. None: it was claimed before.
+    """Claim a slot: create its pass and a waiting run, or a skipped run with the reason; return the run.
 
-    A manual claim gets a run that waits already, so that `pipeline run` can start it without a service.
+    Returns None if the slot was already claimed. A manual claim returns the run that already waits, if there is one, so that
+    `pipeline run` can start it without a service.
     """
     if wanted.planned is not None:
         _move(connection, "spider", wanted.spider, wanted.schedule, wanted.planned)
@@ -98,7 +104,7 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
             doing = "is still at work" if other.started_at is not None else "is yet to begin"
             return _skipped(connection, other.pass_id, f"run {other.id} {doing}", **values)
         elif wanted.overlap == "queue":
-            pass_id = other.pass_id  # start_run decides on which pass it works
+            pass_id = other.pass_id  # start_run decides which pass the queued run works on
         else:
             _end(connection, other.id, Outcome.KILLED, "overlap = \"kill\": the next slot took its place", now)
             values["not_before"] = now + KILL_GRACE
@@ -112,19 +118,19 @@ def _run(connection: Connection, run_id: int) -> Run:
 
 
 def _unended(connection: Connection, spider: str) -> Sequence[Any]:
-    """The spider's runs that have not ended, waiting ones first."""
+    """Return the spider's runs that have not ended, waiting runs first."""
     return connection.execute(select(runs.c.id, runs.c.pass_id, runs.c.started_at, runs.c.reason).where(
         runs.c.spider == spider, runs.c.ended_at.is_(None)).order_by(runs.c.started_at.is_not(None), runs.c.id)).all()
 
 
 def _end(connection: Connection, run_id: int, outcome: Outcome, error: str, now: datetime) -> None:
-    """End a run of another process, which then finds its lease lost."""
+    """End a run of another process. That process then notices that it has lost its lease."""
     connection.execute(update(runs).where(runs.c.id == run_id).values(
         ended_at=now, outcome=outcome.value, error=error, lease_owner="", lease_until=None))
 
 
 def _skipped(connection: Connection, pass_id: int | None, why: str, **values: Any) -> Run:
-    if pass_id is None:  # a pass that is never run
+    if pass_id is None:  # a skipped run needs a pass, too, which is never crawled
         pass_id = _open_pass(connection, values["spider"], values["slot_id"], values["created_at"],
                              closed_at=values["created_at"])
     return insert_run(connection, pass_id=pass_id, ended_at=values["created_at"], outcome=Outcome.SKIPPED.value,
@@ -132,7 +138,7 @@ def _skipped(connection: Connection, pass_id: int | None, why: str, **values: An
 
 
 def pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -> int:
-    """The spider's open pass if it can be resumed, else a new one."""
+    """Return the id of the spider's open pass if it can be resumed, otherwise of a new pass."""
     found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
                                .order_by(passes.c.id.desc())).first()
     if found is not None:
@@ -151,7 +157,10 @@ def _open_pass(connection: Connection, spider: str, slot_id: int, now: datetime,
 
 
 def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overlap], *, now: datetime) -> None:
-    """Claim a slot for each spider that runs after this one, in the transaction that ends its pass."""
+    """Claim a slot for each spider that runs after this one, in the transaction that ends the pass.
+
+    followers: by spider, its `overlap` setting.
+    """
     stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()
     for spider, overlap in followers.items():
         claim(connection, SlotClaim(spider, f"after {run.spider} pass {run.pass_id}", now, "after", overlap,
@@ -162,7 +171,10 @@ def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overla
 
 
 def read_cursors(store: Store, kind: Literal["spider", "digest"]) -> dict[tuple[str, str], datetime]:
-    """The time up to which each schedule was processed, by the name of its spider or digest and its text."""
+    """Return the time up to which each schedule was processed.
+
+    The keys are pairs: the name of the spider or digest, and the text of the schedule.
+    """
     with store.read() as connection:
         rows = connection.execute(select(cursors.c.name, cursors.c.schedule, cursors.c.planned).where(
             cursors.c.kind == kind))
@@ -175,7 +187,10 @@ def move_cursor(store: Store, kind: Literal["spider", "digest"], name: str, sche
 
 
 def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterable[tuple[str, str, datetime]]) -> None:
-    """Create cursors for new schedules, given as name, schedule and planned time. An existing cursor is kept."""
+    """Create cursors for new schedules. An existing cursor is left unchanged.
+
+    fresh: for each schedule, the name of its spider or digest, its text, and the time for the cursor.
+    """
     with store.write() as connection:
         known = {(row.name, row.schedule) for row in connection.execute(
             select(cursors.c.name, cursors.c.schedule).where(cursors.c.kind == kind))}
@@ -187,7 +202,7 @@ def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterab
 
 
 def _move(connection: Connection, kind: str, name: str, schedule: str, planned: datetime) -> None:
-    """Move a cursor forward, never back: another service may be ahead."""
+    """Move a cursor forward, never back, because another service may have moved it further."""
     connection.execute(update(cursors).where(
         cursors.c.kind == kind, cursors.c.name == name, cursors.c.schedule == schedule, cursors.c.planned < planned,
     ).values(planned=planned))
