@@ -1,4 +1,4 @@
-"""Atomic file writes, mode 0600: temporary name, fsync, then rename or link."""
+"""Write files atomically, with mode 0600: write a temporary file, fsync, then rename or link."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace the content of `path` by `data`. Creates a missing folder (0700). Raises OSError."""
+    """Replace the content of `path` by `data`; create a missing folder with mode 0700. Raises OSError."""
     temporary = _written(path, data)
     try:
         os.replace(temporary, path)
@@ -19,7 +19,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def create_file(path: Path, data: bytes) -> bool:
-    """Create `path` with `data`. Returns False, and changes nothing, if it exists already. Raises OSError."""
+    """Create `path` with `data`. Return False and change nothing if `path` exists. Raises OSError."""
     temporary = _written(path, data)
     try:
         os.link(temporary, path)
@@ -32,7 +32,7 @@ def create_file(path: Path, data: bytes) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Sync `folder` to disk, so that a rename inside it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _written(path: Path, data: bytes) -> Path:
-    """Write `data` to a synced temporary file beside `path`. Returns its path."""
+    """Write `data` to a temporary file beside `path`, sync the file to disk and return its path."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
     try:

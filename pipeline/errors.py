@@ -5,7 +5,7 @@
     │   └── SettingsError        2   settings.toml has problems; lists all of them
     ├── SessionError             3   the session cannot be used
     │   ├── LoginError           3   the login failed or could not be verified
-    │   └── CookieError          3   a cookie file or header that cannot be read
+    │   └── CookieError          3   a cookie file or a cookie header cannot be read
     ├── ProxyError               4   the proxy is down or refused the request
     ├── FetchError               5   the site did not send a usable response
     │   └── TlsError             5   the site's certificate cannot be verified
@@ -18,8 +18,8 @@
     │   └── HeartbeatBusyError  11   the service is too busy for another connection
     └── SpiderError             10   the spider's own code or rules failed
 
-Each family has its own exit code. A message says what happened, where, and how to fix it. Errors of fetches,
-downloads and deliveries say in `retry` whether trying again can help.
+The numbers are exit codes. An error message says what happened, where, and how to fix it. The attribute `retry` of a
+fetch, download or delivery error says whether another attempt can succeed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from pipeline.text import escape_line
 
 
 class PipelineError(Exception):
-    """An error that a user can act on, shown as one line and never as a traceback.
+    """An error that a user can act on. It is shown as one line and never as a traceback.
 
-    what: what happened; where: the file, key, host or spider; fix: what to do about it.
+    what: what happened. where: the file, key, host or spider. fix: how to fix the problem. retry: whether another attempt can
+    succeed.
     """
 
     exit_code: ClassVar[int] = 1
@@ -64,7 +65,10 @@ class UsageError(PipelineError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem in settings.toml: the dotted path of the key, and what is wrong."""
+    """One problem in settings.toml.
+
+    key: dotted path of the key. text: what is wrong.
+    """
 
     key: str
     text: str
@@ -74,7 +78,7 @@ class Problem:
 
 
 class SettingsError(UsageError):
-    """Every problem of one settings file, one line each."""
+    """All problems of one settings file, shown on one line each."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         super().__init__(f"{len(problems)} problem(s)", where=file)
@@ -145,6 +149,9 @@ class SpiderError(PipelineError):
 
 
 def family(name: str) -> type[PipelineError]:
-    """The error class with this name, as a run's row records it; PipelineError for an unknown name."""
+    """Return the error class with this name, or PipelineError for an unknown name.
+
+    name: the class name that a run's row in the database records.
+    """
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, PipelineError) else PipelineError

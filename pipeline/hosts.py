@@ -1,4 +1,4 @@
-"""Hosts of URLs in one normal form for comparison (URL Standard, 3 and 4.4)."""
+"""Normalize the hosts of URLs, so that they can be compared (URL Standard, 3 and 4.4)."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ from functools import lru_cache
 import ada_url
 
 PORTS = {"http": 80, "https": 443}
-"""The default port of each scheme that is fetched."""
+"""The default port of each supported URL scheme."""
 
 _ORIGIN = re.compile(r"(?:(https?):)?//(?:[^/?#\\]*@)?(\[[^\]/?#\\@]*\]|[^/?#\\@:\[\]]*)(?::(\d{0,5}))?(?![^/?#])", re.IGNORECASE)
 
 
 def normal_host(host: str) -> str:
-    """Normalise a host without port; "" for one that is not valid in a URL.
+    """Return a host without port in normalized form, or "" if the host is not valid in a URL.
 
-    Lower case, A-labels for an international name, no dot at the end, an IPv4 address in four decimal numbers, an IPv6
-    address compressed and without brackets.
+    The normalized form has lower case, A-labels for an international name and no dot at the end. An IPv4 address has four decimal
+    numbers; an IPv6 address is compressed and has no brackets.
     """
     return _normal_host(host)
 
 
 def host_of(url: str) -> str:
-    """The host of an http(s) URL, or of one without a scheme, normalised; "" if there is none."""
+    """Return the normalized host of an http(s) URL or of a URL without scheme; "" if there is no host."""
     return host_and_port(url)[0]
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    """The host and the port of a URL, by default the port of its scheme; ("", 0) without a valid host.
+    """Return the host and the port of a URL; ("", 0) if the URL has no valid host.
 
-    User info is left out. An authority with a backslash has no host: clients disagree on where it ends.
+    The default port is the port of the URL's scheme. User info is ignored. An authority with a backslash has no valid host, because
+    clients disagree on where such an authority ends.
     """
     return _host_and_port("/".join(url.split("/", 3)[:3]))
 
 
 def place_of(url: str) -> str:
-    """The host of a URL, with its port if that is not the scheme's default, as in a spider's `hosts`."""
+    """Return the host of a URL, with its port unless it is the default port of the scheme.
+
+    The entries of a spider's `hosts` have this form.
+    """
     host, port = host_and_port(url)
     if not host:
         return ""
@@ -46,10 +50,10 @@ def place_of(url: str) -> str:
 
 
 class HostSet:
-    """A set of hosts and ports; it tells whether a URL leads to one of them.
+    """A set of hosts and ports. `url in hosts` is True if the URL leads to one of them.
 
-    places: http(s) URLs, or hosts with or without a port. An entry without a port, or
-    with the default port of its scheme, stands for ports 80 and 443 of the host: http and https are not distinguished.
+    places: http(s) URLs, or hosts with or without a port. An entry without a port, or with the default port of its scheme, stands
+    for ports 80 and 443 of the host, so http and https are not distinguished.
     """
 
     def __init__(self, places: Iterable[str] = ()) -> None:

@@ -1,6 +1,6 @@
-"""Log formats: plain lines on a terminal, JSON elsewhere; secrets masked, control characters escaped.
+"""Log formats: plain lines on a terminal, JSON lines elsewhere; secrets masked, controls escaped.
 
-`about` names the run or digest that the lines written inside it are about; every such line has these fields.
+`about` adds the run or the digest to all log lines that are written inside its with block.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from pipeline.text import escape_controls
 
 _ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("what log lines are about")
 _OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
-"""Parts whose loggers are not named pipeline.PART."""
+"""Logger names of the parts whose loggers are not named pipeline.PART."""
 
 
 @contextmanager
 def about(**what: str | int) -> Iterator[None]:
-    """Add run=…, spider=… to every line written inside, also by tasks and threads started there."""
+    """Add fields such as run=… and spider=… to every log line written inside the with block.
+
+    This includes the log lines of tasks and threads that are started inside the block.
+    """
     token = _ABOUT.set({**_ABOUT.get({}), **what})
     try:
         yield
@@ -33,7 +36,7 @@ def about(**what: str | int) -> Iterator[None]:
 
 
 class Masked(logging.Formatter):
-    """Formats with `inner`, then escapes control characters and masks secrets."""
+    """Formats a record with `inner`, then escapes control characters and masks secrets."""
 
     def __init__(self, inner: logging.Formatter, mask: Callable[[str], str]) -> None:
         super().__init__()
@@ -45,8 +48,11 @@ class Masked(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """Plain lines: time, level, message, and the run if the message does not name it. Further lines of a message are
-    indented, so that scraped text cannot look like a log line. base: what all lines of this process are about."""
+    """Plain log lines: time, level, message, and the run unless the message names it.
+
+    Further lines of a message are indented, so that scraped text cannot look like a log line. base: fields of all log lines of this
+    process.
+    """
 
     def __init__(self, base: Mapping[str, str | int]) -> None:
         super().__init__()
@@ -65,9 +71,11 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, part, run and spider where there are, message, and the traceback.
-    base: fields of every line of this process. mask: also applied to JSON inside a message, before that is encoded
-    again."""
+    """JSON log lines: time (UTC), level, part, run and spider if known, message, and traceback.
+
+    base: fields of all log lines of this process. mask: masks secrets in the message and the traceback before these are encoded as
+    JSON, because a message may contain JSON itself.
+    """
 
     def __init__(self, base: Mapping[str, str | int], mask: Callable[[str], str]) -> None:
         super().__init__()
@@ -84,14 +92,17 @@ class JsonLines(logging.Formatter):
 
 
 def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str, str | int]:
-    """The fields of a line: of its process, of `about`, and of the call itself (`extra={"about": …}`)."""
+    """Return the fields of a log line: of its process, of `about`, and of the call (`extra={"about": …}`)."""
     return {**base, **_ABOUT.get({}), **getattr(record, "about", {})}
 
 
 def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str], str], level: str = "info",
               parts: Mapping[str, str | None] | None = None, base: Mapping[str, str | int] | None = None) -> None:
-    """Send all log lines of this process to `stream`. parts: levels of single parts, such as mail="debug" (None resets
-    one). base: fields of every line of this process."""
+    """Send all log lines of this process to `stream`.
+
+    parts: log levels of single parts, such as mail="debug"; None resets the level of a part. base: fields of all log lines of this
+    process.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Masked(Lines(base or {}) if stream.isatty() else JsonLines(base or {}, mask), mask))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,6 +1,6 @@
-"""The records and enums of the vocabulary: Run, Item, Change, Page, Download, Message, their states.
+"""Records and enums that all packages share: Run, Item, Change, Page, Download, Message, states.
 
-Datetimes are aware and in UTC; `_s` is seconds, `_bytes` is bytes.
+Datetimes are timezone-aware and in UTC. Names ending in `_s` are seconds, names ending in `_bytes` are bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.price import same
 
 Json = Any
-"""What json.dumps takes: dict, list, str, int, float, bool, None."""
+"""Any value that json.dumps accepts: dict, list, str, int, float, bool, None."""
 
 
 class Outcome(StrEnum):
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 DRY_RUN = "dry-run"
-"""The reason of a dry run: its store is deleted afterwards, and it downloads no files."""
+"""The `reason` of a dry run, which downloads no files and whose store is deleted afterwards."""
 
 
 class ChangeKind(StrEnum):
@@ -45,8 +45,8 @@ class ChangeKind(StrEnum):
 class FrontierState(StrEnum):
     """The state of a request in the frontier.
 
-    tentative: found on a page that is not committed yet; forgotten: was tentative, but its page was fetched without a login;
-    aside: set aside because it ended its process; missed: failed, so its content is unknown.
+    tentative: found on a page that is not committed yet. forgotten: was tentative, but the page was fetched without a login. aside:
+    set aside because the request ended its process. missed: failed, so the content of the page is unknown.
     """
 
     WAITING = "waiting"
@@ -67,8 +67,8 @@ class DownloadState(StrEnum):
 class MessageState(StrEnum):
     """The state of a message in the outbox.
 
-    waiting: not accepted for all recipients; sent: accepted (refusals are in the recipients); parked: given up until
-    `pipeline outbox retry`; dropped: given up by `pipeline outbox drop`.
+    waiting: not yet accepted for all recipients. sent: accepted; the recipients' states show refusals. parked: given up until
+    `pipeline outbox retry`. dropped: given up by `pipeline outbox drop`.
     """
 
     WAITING = "waiting"
@@ -91,10 +91,10 @@ class Health(StrEnum):
 
 @dataclass(slots=True)
 class Request:
-    """A page to fetch, as the frontier stores it: everything in it is JSON.
+    """A page to fetch, as the frontier stores it. All its values can be stored as JSON.
 
-    callback: name of the spider's method, "" for its default. Change no request, but make another one with `replace`; to
-    freeze it would make a crawl, which makes one of each link, a percent slower.
+    callback: name of the spider's method, "" for the default method. Do not change a request, but copy it with `replace`. Requests
+    are not frozen, because a crawl creates one for each link, and frozen requests would make a crawl one percent slower.
     """
 
     url: str
@@ -114,7 +114,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Item:
-    """A record with a key within its spider."""
+    """A record that a spider extracts, with a key that identifies the record within its spider."""
 
     key: str
     data: dict[str, Json]
@@ -122,9 +122,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Change:
-    """A change of an item. before is {} for new items, after is {} for gone ones.
+    """A change of an item.
 
-    page_key: file key of the saved page, where digests attach pages.
+    before: the fields before the change, {} for a new item. after: the fields after the change, {} for a gone item. page_key: key
+    in the file store of the page with the change, if a digest attaches pages; otherwise "".
     """
 
     id: int
@@ -139,14 +140,21 @@ class Change:
 
     @property
     def fields(self) -> list[str]:
-        """Names of the fields that differ, in the order of the item. Prices are compared by currency and amount."""
+        """The names of the fields that differ, in the order of the item.
+
+        Prices are compared by currency and amount.
+        """
         names = list(dict.fromkeys([*self.after, *self.before]))
         return [name for name in names if not same(self.before.get(name), self.after.get(name))]
 
 
 @dataclass(frozen=True)
 class LoginCookie:
-    """A cookie with an expiry that carries a login. login_at: time of the login, or of the import where brought_in."""
+    """A cookie with an expiry time that carries a login.
+
+    login_at: time of the login, or of the import for an imported cookie. brought_in: whether the cookie was imported. ends_at: when
+    the cookie expires.
+    """
 
     name: str
     site: str
@@ -157,7 +165,10 @@ class LoginCookie:
 
 @dataclass(frozen=True)
 class Reject:
-    """An item that was rejected, with the reason. key: "" where it has none."""
+    """An item that was rejected, with the reason.
+
+    key: the item's key; "" if the item has no key.
+    """
 
     reason: str
     data: dict[str, Json]
@@ -166,9 +177,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Download:
-    """A file to download, yielded by a spider. name: the wished name, made safe before use.
+    """A file to download, yielded by a spider.
 
-    sha256: required hex digest, "" for any. headers are sent with the request.
+    name: the requested file name, which is made safe before use. sha256: the required digest in hex; "" accepts any content.
+    headers: HTTP headers of the request.
     """
 
     url: str
@@ -181,10 +193,12 @@ class Download:
 
 @dataclass(frozen=True)
 class QueuedDownload:
-    """A download leased from the store, with what an earlier attempt or pass left.
+    """A download leased from the store, with the state that an earlier attempt or pass left.
 
-    part_*: validators of the bytes in `part_key`; etag, last_modified, file_*: of the last complete version, with
-    file_key "" where it was deleted because of a limit. item: the item that the file belongs to, {} for none.
+    part_key: key of the partial download. part_etag, part_last_modified, part_length: ETag, Last-Modified and length of the
+    response of which the partial download is the beginning. etag, last_modified, file_key, file_sha256, file_size: of the last
+    complete version; file_key is "" if this version was deleted because of a limit. item: the item to which the file belongs; {}
+    for none.
     """
 
     id: int
@@ -210,9 +224,9 @@ class QueuedDownload:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One version of a downloaded file: key in the file store, size and SHA-256 (hex).
+    """One version of a downloaded file.
 
-    run_id: None when the file outlived the record of its run.
+    key: key in the file store. sha256: digest in hex. run_id: None if the file was kept longer than the record of its run.
     """
 
     id: int
@@ -229,13 +243,13 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Page:
-    """One fetched response with everything extracted from it: the unit of commit.
+    """One fetched response with everything extracted from it. Each page is committed as a whole.
 
-    frontier_id: the row it answers, None when it was kept in memory only.
-    error: why the page failed ("" when it did not), error_kind its class; transient: whether the error may pass.
-    body: the page as found, where it is to be kept; file_key: where it is then. epoch: of the login it was asked for with.
-    repeatable: whether its request may be sent twice. offsite: links that were left out because they lead to other hosts;
-    redirected_host: a host that belongs to the site too, because a start redirected there.
+    frontier_id: row of the request in the frontier; None if the request was only kept in memory. error: why the page failed,
+    otherwise "". error_kind: class of the error. transient: whether another attempt can succeed. body: content of the page if it is
+    to be saved. file_key: key in the file store of the saved page. epoch: number of the login with which the page was requested.
+    repeatable: whether the request may be sent twice. offsite: links that were left out because they lead to other hosts.
+    redirected_host: host to which a start URL was redirected, and which therefore belongs to the site.
     """
 
     url: str
@@ -259,7 +273,7 @@ class Page:
 
     @property
     def end_state(self) -> FrontierState:
-        """The state of its frontier row after the commit."""
+        """The state of the page's frontier row after the commit."""
         if not self.error:
             return FrontierState.DONE
         return FrontierState.MISSED if self.transient or self.error_kind == "SpiderError" else FrontierState.FAILED
@@ -267,7 +281,7 @@ class Page:
 
 @dataclass
 class Progress:
-    """Counters of a run, shown in its row, in `status` and on the terminal."""
+    """Counters of a run, which are shown in the run's row, in `status` and on the terminal."""
 
     pages: int = 0
     pages_failed: int = 0
@@ -288,7 +302,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A download in progress. total_bytes: None when the server did not announce it; rate in bytes per second."""
+    """A download in progress.
+
+    total_bytes: None if the server did not announce the size. rate_bytes_s: bytes per second.
+    """
 
     name: str
     done_bytes: int
@@ -297,14 +314,14 @@ class Transfer:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at this rate; None when unknown."""
+        """Seconds until the end of the download at the current rate; None if unknown."""
         if self.total_bytes is None or self.rate_bytes_s <= 0:
             return None
         return max(0, self.total_bytes - self.done_bytes) / self.rate_bytes_s
 
 
 def together(transfers: Sequence[Transfer]) -> Transfer:
-    """The sum of transfers; its total is known when each of theirs is."""
+    """Return the sum of transfers. Its total is None unless the total of each transfer is known."""
     totals = [each.total_bytes for each in transfers]
     known = [total for total in totals if total is not None]
     return Transfer("", sum(each.done_bytes for each in transfers), sum(known) if len(known) == len(totals) else None,
@@ -313,9 +330,10 @@ def together(transfers: Sequence[Transfer]) -> Transfer:
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt at a pass. reason: schedule, catch-up, after or manual as its slot's; resume or retry.
+    """One attempt at a pass.
 
-    not_before: it waits until then. transfers: downloads in progress, as of its last report.
+    reason: the reason of the slot (schedule, catch-up, after, manual), or resume or retry. not_before: earliest start of the run.
+    transfers: downloads in progress, according to the run's last report.
     """
 
     id: int
@@ -346,9 +364,10 @@ class Run:
 
 @dataclass(frozen=True)
 class DigestClaim:
-    """The runs that one digest reports. slot_key names the due time, id makes its Message-IDs stable.
+    """The runs that one digest reports.
 
-    attempt: number of times it was leased, including this time.
+    id: identifies the claim; Message-IDs are derived from it, so they do not change when the digest is built again. slot_key:
+    identifies the due time. attempt: number of times the claim was leased, including this time.
     """
 
     id: int
@@ -361,7 +380,10 @@ class DigestClaim:
 
 @dataclass(frozen=True)
 class DraftMessage:
-    """A rendered e-mail on its way into the outbox. file_key: the .eml in the file store."""
+    """A rendered e-mail that is to be added to the outbox.
+
+    file_key: key of the .eml file in the file store.
+    """
 
     message_id: str
     subject: str
@@ -373,7 +395,10 @@ class DraftMessage:
 
 @dataclass(frozen=True)
 class Message:
-    """A message of the outbox. recipients: those not yet accepted or refused."""
+    """A message of the outbox.
+
+    recipients: the recipients that the server has neither accepted nor refused yet.
+    """
 
     id: int
     digest_id: int | None
@@ -393,7 +418,10 @@ class Message:
 
 @dataclass(frozen=True)
 class RecipientResult:
-    """The mail server's answer for one recipient; retry: a temporary refusal (4xx)."""
+    """The mail server's reply for one recipient.
+
+    retry: whether the refusal is temporary (4xx).
+    """
 
     address: str
     accepted: bool

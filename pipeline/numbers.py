@@ -1,4 +1,4 @@
-"""Read numbers as people write them, in any script: 1,234.5, 1.234,5, 1 234,--, 1'234."""
+"""Parse numbers as people write them, in any script: 1,234.5, 1.234,5, 1 234,--, 1'234."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Literal
 
 MAX_DIGITS = 400
-"""More digits than a float can hold (its limit is 309)."""
+"""Maximum length of a number; a longer number is ignored. A float has at most 309 digits."""
 _ARABIC_POINT = "\u066b"
 _SAME = {
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\u02d7\ufe58\ufe63\uff0d",
@@ -23,7 +23,10 @@ _SAME = {
 
 
 class _Plain(dict[int, "int | str | None"]):
-    """A table for str.translate: digits of every script, spaces, signs and marks become ASCII; invisible characters are removed."""
+    """A table for str.translate that turns the characters of numbers into ASCII.
+
+    Digits, spaces, signs and marks of every script become ASCII. Invisible characters are removed.
+    """
 
     def __missing__(self, code: int) -> int | str | None:
         char = chr(code)
@@ -38,7 +41,7 @@ class _Plain(dict[int, "int | str | None"]):
 _PLAIN = _Plain({code: code for code in range(128)} | {ord("`"): "'"}
                 | {ord(char): plain for plain, chars in _SAME.items() for char in chars})
 
-# A blank or an apostrophe groups only before exactly three digits: "Pack of 3 12,99" begins with a 3.
+# A blank or an apostrophe separates thousands only before exactly three digits: the first number of "Pack of 3 12,99" is 3.
 _FOUND = re.compile(r"""
     (?P<sign>(?<![^\W_])[-+])?
     (?P<digits>
@@ -58,26 +61,28 @@ _MAGNITUDE = re.compile(r"""
     )(?![^\W_]) | \ ?[万萬億亿千만억천]
 """, re.VERBOSE | re.IGNORECASE)
 LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-"""A table for str.translate: raised digits as plain ones."""
+"""A table for str.translate that turns raised digits into plain digits."""
 _FRACTIONS = {"½": "5", "¼": "25", "¾": "75", "⅕": "2", "⅖": "4", "⅗": "6", "⅘": "8", "⅛": "125", "⅜": "375", "⅝": "625", "⅞": "875", "⅒": "1"}
 _FRACTION = re.compile(rf"(?:(?<=\d)\s)?([{''.join(_FRACTIONS)}])")
 _CASED = frozenset(["k", "K", "M", "B"])
 
 
 _SIMPLE = re.compile(r"\s*[£$€]?(\d{1,15})(\.\d{1,2})?\s*", re.ASCII)
-"""A fast path for most English prices, which are unambiguous."""
+"""Matches most English prices. These are unambiguous and need no further analysis, which saves time."""
 
 
 class NumberError(ValueError):
-    """A number whose exact value is unknown, such as 1.2M; the message quotes it."""
+    """A number whose exact value is unknown, such as 1.2M. The message quotes the number."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """One number found in a plain text: its digits and marks. start, end: its position, including sign and final dash.
+    """One number found in a plain text.
 
-    negative: by what is before it. end_mark: of "1.299,--" the comma, the decimal mark. abbreviated: all of one such as
-    "1.2M", else "". raised: the two digits of "12⁹⁹", decimals of a price, else "".
+    digits: the digits and the marks between them. start, end: position of the number, including its sign and its final dash.
+    negative: whether a minus sign precedes the number. end_mark: the decimal mark before a final dash, such as the comma of
+    "1.299,--"; otherwise "". abbreviated: the whole text of an abbreviated number such as "1.2M", otherwise "". raised: the raised
+    decimals of a price such as "12⁹⁹", otherwise "".
     """
 
     digits: str
@@ -90,9 +95,10 @@ class Found:
     raised: str = ""
 
     def value(self, decimal: str | None = None, *, three: Literal["decimals", "group"] = "decimals") -> int | float | None:
-        """The value; None if its marks contradict each other. decimal: the decimal mark, if known. Raises NumberError if abbreviated.
+        """Return the value, or None if the marks contradict each other. Raises NumberError if abbreviated.
 
-        three: the meaning of a single point before exactly three digits, if nothing else decides.
+        decimal: the decimal mark; None detects it. three: whether a single point before exactly three digits is a decimal mark or
+        separates groups of digits, if nothing else decides.
         """
         if self.abbreviated:
             raise NumberError(f"{self.abbreviated!r} is abbreviated")
@@ -125,19 +131,22 @@ class Found:
 
 
 def plain(text: str) -> str:
-    """A text with digits, spaces, signs and marks of every script as ASCII, without invisible characters."""
+    """Return the text with digits, spaces, signs and marks of every script as ASCII.
+
+    Invisible characters are removed.
+    """
     return text if text.isascii() and "`" not in text else text.translate(_PLAIN)
 
 
 def with_decimals(text: str) -> str:
-    """A text with fractions of one character as decimals: "5½" with those of 5.5."""
+    """Return the text with fraction characters as decimals, so that "5½" is read as 5.5."""
     if text.isascii():
         return text
     return _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
 
 
 def find(text: str) -> Iterator[Found]:
-    """The numbers of a plain text."""
+    """Yield the numbers of a plain text."""
     for match in _FOUND.finditer(text):
         if len(match[0]) > MAX_DIGITS:
             continue
@@ -151,11 +160,11 @@ def find(text: str) -> Iterator[Found]:
 
 
 def number(text: str, decimal: str | None = None) -> int | float | None:
-    """The first number of a text, or None. Raises NumberError if it is abbreviated (1.2M).
+    """Return the first number of a text, or None. Raises NumberError for an abbreviated number (1.2M).
 
-    Without `decimal`, a single separator followed by exactly three digits is taken for thousands when it is a
-    comma, a blank or an apostrophe, and for a decimal point when it is a point. "1.299,-" says that its comma is
-    the decimal mark, and no number of thousands begins with 0.
+    Without `decimal`, a single separator before exactly three digits separates thousands if it is a comma, a blank or an
+    apostrophe, and is a decimal mark if it is a point. Exceptions: in "1.299,-" the comma before the dash is the decimal mark, and
+    no number with thousands begins with 0.
     """
     simple = _SIMPLE.fullmatch(text)
     if simple is not None and (simple[2] is None or decimal in (None, ".")):
@@ -164,12 +173,12 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
     readable = plain(text)
     found = next(find(readable), None)
     if found is not None and found.raised and not any(unicodedata.category(char) == "Sc" for char in readable):
-        found = replace(found, raised="")  # a note's number, or a power
+        found = replace(found, raised="")  # without a currency sign, raised digits are a footnote or a power
     return found.value(decimal) if found is not None else None
 
 
 def _is_meant(short: str, before: str, digits: str) -> bool:
-    """Whether the letters behind a number multiply it: not the m of metres, but that of £1.5m."""
+    """Return whether the letters after a number multiply it: not the m of metres, but the m of £1.5m."""
     letters = short.strip()
     if len(letters) > 1 or not letters.isascii():
         return True
@@ -181,7 +190,10 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
 
 
 def _is_grouped(digits: str, mark: str) -> bool:
-    """Whether the marks of a number, but for its decimal `mark`, part it into groups as people do: not 1.2.3 and 1,2,3."""
+    """Return whether the marks of a number separate groups of digits as people do: not 1.2.3 and 1,2,3.
+
+    mark: the decimal mark, which separates no groups; "" if there is none.
+    """
     whole = digits.partition(mark)[0] if mark else digits
     if "." in whole and "," in whole:
         return False
@@ -193,9 +205,9 @@ def _is_grouped(digits: str, mark: str) -> bool:
 
 
 def _decimal_mark(digits: str, *, grouped: bool, three: str) -> str:
-    """The decimal mark of a number.
+    """Return the decimal mark of a number, or "" if it has none.
 
-    grouped: blanks or apostrophes were the separators of thousands. "" if there is none.
+    grouped: whether blanks or apostrophes separate the thousands. three: as in `Found.value`.
     """
     point, comma = digits.rfind("."), digits.rfind(",")
     if point >= 0 and comma >= 0:

@@ -1,4 +1,4 @@
-"""A price as a field's value: {"amount": 1299, "currency": "EUR", "text": "1.299,--€"}."""
+"""Prices as field values: {"amount": 1299, "currency": "EUR", "text": "1.299,--€"}."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ _KEYS = frozenset(("amount", "currency", "text"))
 
 
 def price(amount: float, currency: str | None, text: str) -> dict[str, Json]:
-    """Make a price. currency: ISO 4217 code, the sign on the page if several currencies share it, or None.
-    text: the text of the site."""
+    """Return a price as a field value.
+
+    currency: ISO 4217 code, or the sign on the page if several currencies share this sign, or None. text: the price as the site
+    writes it.
+    """
     return {"amount": int(amount) if amount == int(amount) else amount, "currency": currency, "text": text}
 
 
 def is_price(value: Json) -> bool:
-    """Whether a value of a field is a price."""
+    """Return whether a field's value is a price."""
     return isinstance(value, dict) and value.keys() == _KEYS and isinstance(value["amount"], (int, float))
 
 
 def amount_of(value: Json) -> int | float | None:
-    """The value if it is a number, the amount if it is a price, otherwise None."""
+    """Return the value if it is a number, its amount if it is a price, otherwise None."""
     if is_price(value):
         value = value["amount"]
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
@@ -32,9 +35,10 @@ def currency_of(value: Json) -> str | None:
 
 
 def same(before: Json, after: Json) -> bool:
-    """Whether two values are equal; prices, also inside records, are compared by amount and currency, not by text.
+    """Return whether two field values are equal.
 
-    A missing currency equals any currency.
+    Prices, including prices inside records and lists, are compared by amount and currency, not by text. A missing currency equals
+    any currency.
     """
     if before == after:
         return True

@@ -1,6 +1,7 @@
 """The registry of built-in spiders, mail transports, attachment formats and heartbeat commands.
 
-One line registers one; its module is loaded on first use. The registry is below the settings, so that settings, CLI and mail use the same names.
+Each part needs one line in its dictionary. The part's module is imported on first use. The registry does not import the settings,
+so that the settings, the command line and mail can use the same names.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from typing import Any
 class RegisteredSpider:
     """A built-in spider.
 
-    spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`.
-
-    declares_items: its items are what [spiders.NAME.items] declares, so that `items` needs at least one field.
+    spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
+    [spiders.NAME.items] declares the spider's items; `items` then needs at least one field.
     """
 
     spider_class: str
@@ -29,19 +29,18 @@ BUILT_IN_SPIDERS: dict[str, RegisteredSpider] = {
     "feed": RegisteredSpider("spiders.feed:FeedSpider"),
     "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider"),
 }
-"""What `spider` in [spiders.NAME] can name; any other value is a user's "module:Class"."""
+"""The spiders that `spider` in [spiders.NAME] can name. Any other value is the "module:Class" of a user."""
 DEFAULT_SPIDER = "crawl"
-"""The spider where `spider` is not set."""
+"""The spider that is used if `spider` is not set."""
 
 
 @dataclass(frozen=True)
 class MailTransport:
     """A registered mail transport.
 
-    opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`).
-
-    keys: the keys of [mail] that choose it. table: "module:Class", the model (`pipeline.settings.Table`) of the key that [mail]
-    does not declare. That key is a table of its own, [mail.KEY]; what it has is `settings.mail.transport_options[KEY]`.
+    opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`). keys: the keys of [mail]
+    that select the transport. table: "module:Class" of a model (`pipeline.settings.Table`) if the key is a table [mail.KEY] that
+    [mail] does not declare itself; `settings.mail.transport_options[KEY]` then has the values of the table.
     """
 
     opener: str
@@ -55,14 +54,14 @@ MAIL_TRANSPORTS: dict[str, MailTransport] = {
     "maildir": MailTransport("pipeline.mail.transports.maildir:open_maildir", keys=()),
 }
 DEFAULT_MAIL_TRANSPORT = "maildir"
-"""The transport when no key of another one is set."""
+"""The transport that is used if no key of another transport is set."""
 
 ATTACHMENT_FORMATS: dict[str, str] = {
     "csv": "pipeline.mail.formats.csv_format:CSV",
     "xlsx": "pipeline.mail.formats.xlsx_format:XLSX",
     "jsonl": "pipeline.mail.formats.jsonl_format:JSONL",
 }
-"""Formats of `attach` in [digests.NAME] and of `pipeline items --format`: "module:object" of each."""
+"""The formats for `attach` in [digests.NAME] and for `pipeline items --format`, each as "module:object"."""
 
 HEARTBEAT_COMMANDS: dict[str, str] = {
     "ping": "pipeline.heartbeat.protocols.commands.immediate:PING",
@@ -82,10 +81,10 @@ HEARTBEAT_COMMANDS: dict[str, str] = {
     "help": "pipeline.heartbeat.protocols.commands.immediate:HELP",
     "quit": "pipeline.heartbeat.protocols.commands.connection:QUIT",
 }
-"""What a client can send to the heartbeat: "module:object" of each `Command`, in the order of `help`."""
+"""The commands that a client can send to the heartbeat, each as "module:object" of a `Command`, in the order of `help`."""
 
 
 def load(target: str) -> Any:
-    """The object that "module:name" names."""
+    """Import and return the object that "module:name" names."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)

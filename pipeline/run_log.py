@@ -1,4 +1,4 @@
-"""The log file of one run: output and log lines of its processes, masked, of limited size."""
+"""The log file of one run: masked output and log lines of its processes, of limited size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LINE_BYTES = 65536
 
 
 def page_file(data_dir: Path, run_id: int) -> Path:
-    """The file in which a process of a run names the page it is processing."""
+    """Return the file in which a process of a run records the page it is processing."""
     return data_dir / "logs" / "runs" / f"{run_id}.page"
 
 
 def remove_page_files(data_dir: Path) -> int:
-    """Delete the page files that remain when processes are killed with their parent. Returns their number."""
+    """Delete page files that remain after processes were killed with their parent; return their number."""
     left = list((data_dir / "logs" / "runs").glob("*.page"))
     for file in left:
         file.unlink(missing_ok=True)
@@ -31,7 +31,7 @@ def remove_page_files(data_dir: Path) -> int:
 
 
 def page_at_work(file: Path) -> int:
-    """The frontier row of the page that a process was processing when it ended; 0 for none."""
+    """Return the frontier row of the page that a process was processing when it ended; 0 for none."""
     try:
         return int.from_bytes(file.read_bytes()[:8], sys.byteorder)
     except FileNotFoundError:
@@ -39,7 +39,10 @@ def page_at_work(file: Path) -> int:
 
 
 class RunLog(io.TextIOBase):
-    """Appends to a log file. A full file is renamed to NAME.1 and a new one is started. Several processes may write at once."""
+    """Appends to a log file. Several processes may write to one file at the same time.
+
+    A full file is renamed to NAME.1, and a new file is started.
+    """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,9 +79,9 @@ class RunLog(io.TextIOBase):
 
 
 class Capture:
-    """Redirects the output of this process and its child processes, line by line and masked, to the log.
+    """Redirects the output of this process and its child processes to the log, line by line and masked.
 
-    Tracebacks of a crash go there too. end() waits for the last lines, at most 2 s.
+    The traceback of a crash is written to the log as well. `end` waits at most 2 s for the last lines.
     """
 
     def __init__(self, log: RunLog, mask: Callable[[str], str]) -> None:

@@ -1,4 +1,4 @@
-"""Text for display: characters escaped or removed, URLs without secrets, sizes, durations, times."""
+"""Format text for display: escape or remove characters, mask secrets in URLs, show sizes and times."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _SECRET_PARAMETER = re.compile(r"([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|
 _MASK = "•••"
 
 MAX_QUOTED = 500
-"""Characters of remote text that `quoted` keeps."""
+"""The maximum number of characters of remote text that `quoted` keeps."""
 
 
 def escape_controls(text: str) -> str:
-    r"""Escape text for a terminal or a log: control characters and direction marks, `\u001b` for ESC.
+    r"""Escape control characters and direction marks for a terminal or a log: `\u001b` for ESC.
 
-    Tab and newline stay. The escapes are those of JSON, so that a line of JSON stays one.
+    Tab and newline are unchanged. The escapes are the escapes of JSON, so that a line of JSON remains valid JSON.
     """
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def escape_line(text: str) -> str:
-    r"""Escape text for one line of a terminal: `\x1b` for ESC, `\x0a` for a newline. Tab stays."""
+    r"""Escape text for one line of a terminal: `\x1b` for ESC, `\x0a` for a newline. Tab is unchanged."""
     return _ESCAPED_IN_LINE.sub(_escape, text)
 
 
@@ -48,32 +48,37 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Remote text on one line: escaped, white space collapsed, at most MAX_QUOTED characters."""
+    """Return remote text on one line: escaped, white space collapsed, at most MAX_QUOTED characters."""
     text = escape_line(" ".join(text.split()))
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED - 1] + "…"
 
 
 def decode_line(line: bytes) -> str:
-    r"""Decode UTF-8; other bytes become escapes such as `\xff`."""
+    r"""Decode UTF-8. Bytes that are not valid UTF-8 become escapes such as `\xff`."""
     return line.decode("utf-8", "backslashreplace")
 
 
 def clean_text(text: str) -> str:
-    """Remote text for a mail or a file: line ends as newlines, control characters as U+FFFD, hidden ones and direction
-    marks removed."""
+    """Return remote text in a form that is safe in a mail or a file.
+
+    Line ends become newlines, control characters become U+FFFD, and hidden characters and direction marks are removed.
+    """
     return _REMOVED.sub("", _REPLACED.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text)))
 
 
 def clean_line(text: str, limit: int = 0) -> str:
-    """Like clean_text, but on one line: white space collapsed, cut to `limit` characters with an ellipsis (0: no limit)."""
+    """Return text cleaned as by clean_text, on one line and with white space collapsed.
+
+    limit: maximum number of characters; a longer line is cut and ends with an ellipsis. 0 means no limit.
+    """
     if limit:
-        text = text[:limit * 8 + 200]  # white space may collapse, but text far behind the cut is never shown
+        text = text[:limit * 8 + 200]  # collapsing white space shortens the text, but text far beyond the limit is never shown
     line = _SPACE.sub(" ", clean_text(text)).strip()
     return line if not limit or len(line) <= limit else f"{line[:limit - 1].rstrip()}…"
 
 
 def shown_url(url: str) -> str:
-    """A URL without credentials: no user info, no fragment, values of secret-looking parameters masked."""
+    """Return a URL without user info and fragment, and with secret-looking parameters masked."""
     try:
         parts = urlsplit(url)
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
@@ -90,12 +95,12 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """ "1 spider", "2 spiders" """
+    """Return a number and a noun, such as "1 spider" or "2 spiders"."""
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def size_for_people(size_bytes: float) -> str:
-    """Format bytes in powers of 1000: 512 B, 3.1 MB."""
+    """Return a size in powers of 1000, such as 512 B or 3.1 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size_bytes) < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -104,7 +109,7 @@ def size_for_people(size_bytes: float) -> str:
 
 
 def span_for_people(seconds: float) -> str:
-    """Format a duration in its two largest units: 45 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    """Return a duration in its two largest units, such as 45 s, 3 min, 2 h 5 min or 3 d 4 h."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -116,10 +121,13 @@ def span_for_people(seconds: float) -> str:
 
 
 def stamp(now: datetime, zone: tzinfo) -> str:
-    """`2026-11-22 23:16:41`, the date and time in `zone`."""
+    """Return the date and time in `zone`, such as `2026-11-22 23:16:41`."""
     return f"{now.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def iso(moment: datetime, zone: tzinfo | None) -> str:
-    """`2026-11-22T23:16:41+08:00`, in `zone`; None: in its own."""
+    """Return the date and time in ISO 8601, such as `2026-11-22T23:16:41+08:00`.
+
+    zone: time zone of the result; None keeps the time zone of `moment`.
+    """
     return moment.astimezone(zone).isoformat(timespec="seconds") if zone else moment.isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Links as browsers resolve and request them (URL Standard, https://url.spec.whatwg.org)."""
+"""Resolve links as browsers do (URL Standard, https://url.spec.whatwg.org)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 import ada_url
 
 MAX_LENGTH = 8000
-"""Maximum length of a URL that is requested."""
+"""The maximum length of a URL that is requested."""
 
 # Characters that the URL parser does not change in paths and queries. Nearly all links match one of these two.
 _VERBATIM = r"[A-Za-z0-9\-._~!$&()*+,;=:@/?%\[\]|]*"
@@ -22,10 +22,10 @@ _NEVER_IN_QUERIES = frozenset(b"\"#<>'")
 
 
 def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
-    """Resolve `link` on a page at `base`, without its fragment; "" if browsers would request nothing.
+    """Resolve `link` against `base`, without its fragment; return "" if browsers would not request it.
 
-    encoding: of the page; the query of the link is encoded in it (URL Standard, 4.4, query state), and a character it
-    lacks becomes &#NNN;. The rest is UTF-8. What is percent-encoded already is not changed.
+    encoding: encoding of the page, in which the query of the link is encoded (URL Standard, 4.4, query state). A character that
+    this encoding lacks becomes &#NNN;. The rest of the URL is encoded in UTF-8. Existing percent-encoding is unchanged.
     """
     if len(link) > MAX_LENGTH:
         return ""
@@ -42,34 +42,40 @@ def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
 
 
 def redirect_target(location: bytes | str, url: str) -> str:
-    """The target of a redirect of `url`, without its fragment; "" if browsers would not follow it.
+    """Return the target of a redirect of `url`, without its fragment; "" if browsers would not follow it.
 
-    location: the octets of the header, also as Latin-1 text; those that are not ASCII are sent unchanged.
+    location: value of the Location header, as octets or decoded as Latin-1. Octets outside ASCII are sent unchanged.
     """
     octets = location.encode("latin-1", "replace") if isinstance(location, str) else location
     return absolute("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets), url)
 
 
 def target_of(url: str) -> str:
-    """The request target for an origin server: path and query of an absolute URL (RFC 9112, 3.2.1)."""
+    """Return the request target for an origin server: path and query of a URL (RFC 9112, 3.2.1)."""
     return "/" + url.partition("#")[0].split("/", 3)[3]
 
 
 def bare(url: str) -> str:
-    """An absolute URL without user info and fragment."""
+    """Return an absolute URL without user info and fragment."""
     url = url.partition("#")[0]
     scheme, _, authority, *rest = url.split("/", 3)
     return "/".join([scheme, "", authority.rpartition("@")[2], *rest]) if "@" in authority else url
 
 
 def base_of(href: str, url: str) -> str:
-    """The base URL of a page at `url`, given the href of its first <base> that has one (HTML, 4.2.3)."""
+    """Return the base URL of a page at `url` (HTML, 4.2.3).
+
+    href: value of the first href attribute of a <base> element.
+    """
     base = joined(href, url)
     return url if not base or base.startswith(("data:", "javascript:")) else base
 
 
 def joined(link: str, base: str) -> str:
-    """Resolve `link` against `base` (or without one), whatever its scheme; "" if it is not a URL."""
+    """Resolve `link` against `base`, whatever its scheme; return "" if the result is not a URL.
+
+    base: an absolute URL, or "" if `link` is absolute.
+    """
     try:
         return ada_url.join_url(base, link) if base else ada_url.normalize_url(link)
     except ValueError:
@@ -78,7 +84,7 @@ def joined(link: str, base: str) -> str:
 
 @lru_cache(maxsize=1000)  # all links of a page have one base
 def _normal_origin(url: str) -> str:
-    """Scheme, host and port of a URL if the URL parser would not change them; otherwise ""."""
+    """Return scheme, host and port of a URL if the URL parser would not change them, otherwise ""."""
     origin = _ORIGIN.match(url)
     return origin[0] if origin and _is_normal(origin[0]) else ""
 
