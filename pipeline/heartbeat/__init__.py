@@ -1,4 +1,4 @@
-"""The heartbeat server: it reports status over text lines, HTTP and UDP on one port.
+"""The heartbeat server, which reports the status over text lines, HTTP and UDP on one port number.
 
-This package imports nothing, so that `pipeline ping` does not load the HTTP server.
+This module imports nothing, so that `pipeline ping` starts without loading the HTTP server.
 """

@@ -1,4 +1,4 @@
-"""Which clients may connect, and which need the token to read the status."""
+"""Decides which clients may connect, and which clients need the token to read the status."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class AccessPolicy:
-    """Decides by a client's address; "" is the address of a client of the Unix socket.
+    """Decides what a client may do, by the client's IP address; "" stands for the Unix socket.
 
-    networks: those that may connect; empty: all. open_status: other machines read status and metrics without a token.
+    token: the access token; None means that no token is accepted. networks: the networks whose clients may connect;
+    empty means all networks. open_status: whether clients on other machines may read the status and the metrics without
+    a token.
     """
 
     token: Token | None = None
@@ -23,18 +25,18 @@ class AccessPolicy:
     open_status: bool = False
 
     def may_connect(self, peer: str) -> bool:
-        """This machine and the Unix socket always may."""
+        """Return whether a client may connect; clients on this machine always may."""
         if not self.networks:
             return True
         address = _address(peer)
         return address is None or address.is_loopback or any(address in network for network in self.networks)
 
     def may_read_status(self, peer: str) -> bool:
-        """Whether a client at this address may read the status without a token."""
+        """Return whether a client at this address may read the status without a token."""
         return self.open_status or self.is_local(peer)
 
     def is_local(self, peer: str) -> bool:
-        """Whether the client runs on this machine: it came over loopback or the Unix socket."""
+        """Return whether a client runs on this machine: the client uses loopback or the Unix socket."""
         address = _address(peer)
         return address is None or address.is_loopback
 
@@ -48,7 +50,10 @@ def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """None for the Unix socket. An IPv4 client of an IPv6 socket has its IPv4 address."""
+    """Parse a client's address; return None for a client of the Unix socket.
+
+    An IPv4 address that is mapped into IPv6 is returned as IPv4.
+    """
     if not peer:
         return None
     found = ipaddress.ip_address(peer.partition("%")[0])

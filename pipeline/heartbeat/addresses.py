@@ -1,4 +1,4 @@
-"""Where clients of this machine find the heartbeat: host, Unix socket path, and the URL of the pages."""
+"""The addresses of the heartbeat for clients on this machine: host, Unix socket, URL of the pages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ def socket_path(settings: Settings) -> Path | None:
 
 
 def connectable_host(host: str) -> str:
-    """The host to connect to, from this machine, when the service listens on `host`."""
+    """Return the host that clients on this machine connect to when the service listens on `host`."""
     return _ANY.get(host, host)
 
 
 def pages_url(settings: Settings, token: Token, port: int | None = None) -> str:
-    """The URL that opens the pages. port: the port in use, where the settings say 0."""
+    """Return the URL that opens the pages, including the token.
+
+    port: the port that the server listens on; None means the port in the settings, which must not be 0 then.
+    """
     table = settings.heartbeat
     host = next(iter(table.names), connectable_host(table.host)) if not is_loopback(table.host) else table.host
     shown = f"[{host}]" if ":" in host else host

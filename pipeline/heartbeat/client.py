@@ -1,4 +1,4 @@
-"""A blocking client of the heartbeat for the commands of this machine, on plain sockets."""
+"""A blocking heartbeat client on plain sockets, for commands that run on the same machine."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _FIX = "start `pipeline serve`, or correct [heartbeat] in settings.toml"
 
 @dataclass(frozen=True)
 class HeartbeatClient:
-    """Asks the heartbeat of a service, over TCP, TLS, a Unix socket or UDP.
+    """Sends commands to the heartbeat server over TCP, TLS, a Unix socket or UDP.
 
-    path: of the Unix socket to use instead of host and port. token: "" where none is needed.
+    path: path of the Unix socket to connect to; None means TCP to `host` and `port`. token: the access token; "" means
+    that the client sends no token.
     """
 
     host: str
@@ -40,26 +41,30 @@ class HeartbeatClient:
         return str(self.path) if self.path is not None else f"{self.host}:{self.port}"
 
     def ask(self, line: str, *, timeout_s: float = 5) -> str:
-        """The answer to one line. Raises HeartbeatError, with retry, when none comes in time."""
+        """Send one line and return the answer.
+
+        Raises HeartbeatError with `retry` set when the server is busy or does not answer within `timeout_s` seconds.
+        """
         for answer in self.ask_lines([line], timeout_s=timeout_s):
             return answer
         raise AssertionError("ask_lines gave no answer to the only line")
 
     def ask_lines(self, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
-        """The answers to lines sent over one connection; a line is taken after the answer to the one before.
+        """Send several lines over one connection and yield the answer to each.
 
-        Raises HeartbeatError, with retry.
+        The client takes a line from `lines` only after the server has answered the previous line. Raises HeartbeatError
+        with `retry` set.
         """
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                self._exchange(sock, answers, f"token {self.token}".encode())  # a wrong token shows in the next answer
+                self._exchange(sock, answers, f"token {self.token}".encode())  # if the token is wrong, the next answer says so
             for line in lines:
-                # A newline inside the line would be a second question, whose answer would not be read.
+                # A newline inside the line would begin a second command, whose answer would not be read.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")
                 yield self._exchange(sock, answers, text.encode("utf-8", "surrogateescape"))
 
     def _exchange(self, sock: socket.socket, answers: BinaryIO, line: bytes) -> str:
-        """Raises HeartbeatBusyError when the service answers that it has no room."""
+        """Send one line and return the answer. Raises HeartbeatBusyError when the server is busy."""
         try:
             sock.sendall(line + b"\n")
             answer = answers.readline(_LONGEST_ANSWER)
@@ -76,13 +81,16 @@ class HeartbeatClient:
         return HeartbeatBusyError(f"busy: {reason}", where=str(self), fix=_RETRY_FIX, retry=True)
 
     def ask_datagram(self, text: str, *, timeout_s: float = 2) -> str:
-        """The answer to one datagram. Raises HeartbeatError, with retry, when none comes in time."""
+        """Send one UDP datagram and return the answer.
+
+        Raises HeartbeatError with `retry` set when no answer arrives within `timeout_s` seconds.
+        """
         with _translated(f"{self.host}:{self.port}", timeout_s):
             family, kind, proto, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)[0]
             with socket.socket(family, kind, proto) as sock:
                 sock.settimeout(timeout_s)
                 sock.connect(address)
-                # Another machine answers with no more bytes than it got; it ignores newlines at the end.
+                # A server on another machine sends no more bytes than it received, so append newlines, which the server ignores.
                 padding = 0 if is_loopback(str(address[0])) else DATAGRAM_BYTES
                 sock.send(text.encode("utf-8", "surrogateescape").ljust(padding, b"\n"))
                 return sock.recv(65535).removesuffix(b"\n").decode("utf-8", "backslashreplace")
@@ -102,7 +110,7 @@ class HeartbeatClient:
 
 
 def client_for(settings: Settings) -> HeartbeatClient:
-    """A client of the service that these settings configure, for use on the same machine."""
+    """Return a client for the service that `settings` configure, running on the same machine."""
     table = settings.heartbeat
     host = connectable_host(table.host)
     return HeartbeatClient(host, table.port, None if table.on_port else socket_path(settings),
@@ -110,7 +118,11 @@ def client_for(settings: Settings) -> HeartbeatClient:
 
 
 def _trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
-    """A context that trusts exactly the certificate of the settings, whoever signed it and whatever name it has."""
+    """Return a TLS context that trusts only the certificate in the settings; None if none is configured.
+
+    The context checks neither the issuer nor the host name of the certificate. Raises HeartbeatError when the
+    certificate file cannot be read.
+    """
     if settings.heartbeat.certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -128,7 +140,7 @@ def _token(settings: Settings) -> str:
     try:
         return (settings.data_dir / TOKEN_FILE).read_text("utf-8").strip()
     except OSError:
-        return ""  # the service then answers that it needs the token
+        return ""  # the service then answers that the token is required
 
 
 @contextlib.contextmanager

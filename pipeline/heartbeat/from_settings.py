@@ -1,4 +1,4 @@
-"""Makes the heartbeat server that the settings describe, and logs its addresses."""
+"""Creates the heartbeat server from the settings, and logs the addresses of the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _log = logging.getLogger("pipeline")
 
 def server_from_settings(settings: Settings, store: Store, source: SnapshotSource, actions: AdminActions, *, version: str,
                          clock: Callable[[], datetime] = utc_now) -> HeartbeatServer:
-    """A server that is not started yet. Raises HeartbeatError when the token or the certificate cannot be read."""
+    """Create a heartbeat server from the settings, without starting the server.
+
+    Raises HeartbeatError when the token or the certificate cannot be read.
+    """
     table = settings.heartbeat
     return HeartbeatServer(
         source,
@@ -41,7 +44,10 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
 
 
 def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: bool) -> None:
-    """Log where the server answers, and warn of what is insecure. The URL with the token goes to a terminal only."""
+    """Log the addresses of the server, and warn about insecure settings.
+
+    on_terminal: whether the log goes to a terminal; only then the URL that contains the token is logged.
+    """
     table = settings.heartbeat
     path = socket_path(settings)
     if path is not None:

@@ -1,4 +1,4 @@
-"""The heartbeat server: one port for lines and HTTP, UDP on the same number, and a Unix socket."""
+"""The heartbeat server: text lines and HTTP on a TCP port, UDP on the same port, and a Unix socket."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class ServiceInfo:
-    """Facts about the service for the answers. zone: of the timestamps. clock: returns now, aware."""
+    """Facts about the service that the answers contain.
+
+    zone: the time zone of timestamps. clock: returns the current time, with a time zone.
+    """
 
     version: str = ""
     zone: tzinfo = UTC
@@ -54,10 +57,11 @@ class ServiceInfo:
 
 
 class HeartbeatServer:
-    """Answers many clients at once from the snapshots of `source`.
+    """Serves many clients at the same time, with status snapshots from `source`.
 
-    access: who may connect and ask. actions: what the pages behind the token show and do; None: there are no such pages.
-    checks: the health of the event loop and of the database.
+    access: which clients may connect, and which clients need the token. actions: reads the data and performs the
+    actions of the pages that need the token; None means that the server has no such pages. checks: how to check the
+    event loop and the database.
     """
 
     def __init__(self, source: SnapshotSource, listen: ListenOptions, *, limits: ServerLimits | None = None,
@@ -91,22 +95,25 @@ class HeartbeatServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that answer; the port in use once started."""
+        """The host and port that the server listens on; after start(), the actual port number."""
         return self._address
 
     async def status(self) -> Snapshot:
-        """The snapshot that clients get, with the health of the event loop and the database."""
+        """Return the snapshot that clients get, with the health of the event loop and the database."""
         return await self.responder.snapshot()
 
     @property
     def connection_count(self) -> int:
-        """Admitted connections."""
+        """Number of admitted connections."""
         return len(self.admission)
 
     # Start and stop
 
     async def start(self) -> None:
-        """Start the server and return when the port answers. Raises HeartbeatError when it cannot be bound."""
+        """Start the server and return when clients can connect.
+
+        Raises HeartbeatError when an address cannot be bound.
+        """
         loop = asyncio.get_running_loop()
         self.slices = TimeSlice()
         await self.http_app.start()
@@ -132,7 +139,11 @@ class HeartbeatServer:
         self._sweeper = loop.create_task(self._sweep(), name="heartbeat-sweep")
 
     async def _accept_from(self, sock: socket.socket) -> None:
-        """Give the socket to the acceptor; without epoll(7), each connection gets its transport at once."""
+        """Start to accept connections on a listening socket.
+
+        On systems with epoll(7), the acceptor accepts the connections. On other systems, asyncio does, and creates a
+        transport for each connection immediately.
+        """
         tls = self._listen.tls
         if hasattr(select, "epoll"):
             if tls is not None and self._handshakes is None:
@@ -148,7 +159,7 @@ class HeartbeatServer:
         sock.listen(BACKLOG)
 
     async def stop(self) -> None:
-        """Stop listening and close all connections; answers already written get two seconds to leave."""
+        """Stop listening and close all connections; wait up to two seconds until pending answers are sent."""
         self._stop_listening()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -158,13 +169,13 @@ class HeartbeatServer:
         for connection in tuple(self.connections):
             connection.close()
         await self.http_app.stop()
-        with contextlib.suppress(TimeoutError):  # a client that has not read its answer by then is cut off below
+        with contextlib.suppress(TimeoutError):  # connections whose clients still have not read the answers are aborted below
             await asyncio.wait_for(self._all_closed.wait(), _CLOSE_TIMEOUT_S)
         for connection in tuple(self.connections):
             connection.abort()
         if self._connecting:
             await asyncio.wait(self._connecting)
-        for _ in range(_LAST_TURNS):  # for connections that are not counted: being accepted, refused, in a handshake
+        for _ in range(_LAST_TURNS):  # let the loop finish connections being accepted, refused or in a handshake
             await asyncio.sleep(0)
         await self._cache.stop()
         if self._checks.write_probe is not None:
@@ -178,7 +189,7 @@ class HeartbeatServer:
         self._sweeper = None
 
     def _stop_listening(self) -> None:
-        self.admission.close()  # a connection that is being accepted is refused
+        self.admission.close()  # connections accepted from now on are refused
         if self._acceptor is not None:
             self._acceptor.close()
         if self._handshakes is not None:
@@ -191,13 +202,20 @@ class HeartbeatServer:
     # Connections
 
     def hand_over(self, accepted: AcceptedSocket, received: bytes, unsent: bytes) -> None:
-        """Take an admitted connection from the acceptor."""
+        """Create a transport for an admitted connection that the acceptor passes on.
+
+        received: data that the acceptor has read but not answered. unsent: the part of an answer that has not been sent
+        yet.
+        """
         self._connect(Connection(self, peer=accepted.peer, admitted=True, received=received, unsent=unsent,
                                  first=not accepted.answered), accepted)
 
     def queue_or_refuse(self, accepted: AcceptedSocket) -> None:
-        """Let a connection wait for a free one; refuse it where too many wait. Over TLS even a refusal needs a handshake, so
-        that connection is only closed."""
+        """Queue a connection that cannot be admitted yet; refuse the connection if the queue is full.
+
+        Over TLS, the client would have to complete a handshake to read the refusal, so the connection is closed without
+        a message.
+        """
         tls = self._listen.tls is not None
         received = b"" if tls else received_so_far(accepted.sock)
         if len(self._connecting) < BACKLOG and self.admission.can_queue(accepted.origin):
@@ -220,7 +238,7 @@ class HeartbeatServer:
                 await self._handshakes.connect(lambda: connection, sock, connection.origin)
             else:
                 await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
-        except OSError:  # the client reset the connection, or its handshake failed
+        except OSError:  # the client reset the connection, or the TLS handshake failed
             sock.close()
             if not connection.has_transport:
                 self.connection_closed(connection)
@@ -239,7 +257,10 @@ class HeartbeatServer:
             self.admission.remove(connection.origin)
 
     def _close_idle(self) -> bool:
-        """Close the connection that has been idle longest: first one that never sent a line, then HTTP between requests."""
+        """Close the connection that has been idle longest; return whether a connection was closed.
+
+        Connections without any answered line are closed first, then HTTP connections that wait for a request.
+        """
         if self._acceptor is not None and self._acceptor.close_idle():
             return True
         idle = min((one for one in self.connections if one.is_idle), key=lambda one: one.idle_since, default=None)
@@ -250,7 +271,10 @@ class HeartbeatServer:
         return True
 
     async def _sweep(self) -> None:
-        """Close idle and stuck connections, and measure the loop's lag. One timer for all is cheaper than one each."""
+        """Periodically close idle and stalled connections, and measure the lag of the event loop.
+
+        One timer for all connections is cheaper than a timer for each connection.
+        """
         loop = asyncio.get_running_loop()
         every_s = min(_SWEEP_EVERY_S, self.limits.idle_s, self.limits.http_idle_s)
         self._loop_health.record(time.monotonic(), self.responder.clock(), expected_s=0.0)

@@ -1,4 +1,4 @@
-"""The secret token that opens the pages and actions, kept in a file of data_dir."""
+"""The secret token that authorizes access to the pages and actions, stored in a file in data_dir."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _BYTES = 32
 
 
 class Token:
-    """The secret, and the values derived from it for browsers and feed readers, which never get the token itself."""
+    """The secret token, and derived values that browsers and feed readers get instead of the token."""
 
     def __init__(self, value: str) -> None:
         self._value = value
         self.cookie_name = f"pipeline-{self._derived('name')[:8]}"
-        """Different for each service, since all ports of a host share cookies (RFC 6265 section 8.5)."""
+        """The name of the cookie; different for each service, since browsers share cookies between all ports of a host
+        (RFC 6265 section 8.5)."""
         self.cookie = self._derived("cookie")
         self.csrf_token = self._derived("form")
-        """A form sends it back, so that no other site can post the form."""
+        """The value of a hidden field in each form of the pages, so that no other site can submit the form."""
         self.feed_key = self._derived("feed")
-        """Part of a feed's URL. It opens feeds and nothing else."""
+        """The key in the URL of a feed. The key gives access to feeds only."""
 
     def __repr__(self) -> str:
         return "Token(****)"
@@ -50,12 +51,19 @@ class Token:
 
 
 def _same(given: str, expected: str) -> bool:
-    """Compare in constant time. `expected` is ASCII; `given` may hold anything, lone surrogates included."""
+    """Return whether two strings are equal, in constant time.
+
+    given: any string, even with lone surrogates. expected: an ASCII string.
+    """
     return given.isascii() and hmac.compare_digest(given.encode(), expected.encode())
 
 
 def load_or_create_token(data_dir: Path) -> Token:
-    """The token of this data_dir, created at first use and readable by its owner only. Raises HeartbeatError."""
+    """Return the token stored in `data_dir`; create the token file if the file does not exist.
+
+    Only the owner may read the token file. Raises HeartbeatError when the file cannot be read or created, or contains
+    too short a token.
+    """
     path = data_dir / TOKEN_FILE
     try:
         try:

@@ -1,8 +1,9 @@
-"""Accepts connections, and answers simple lines without a protocol or transport.
+"""Accepts connections, and answers simple lines without creating an asyncio transport.
 
-A transport, a protocol and its timers cost more than the answer to one line. So a connection is only a socket until it
-needs more (HTTP, TLS, an answer from the snapshot, several lines or part of one). Then the acceptor hands it over, with
-what was read so far. A silent client costs one socket, before a TLS handshake, too.
+A transport and a protocol cost more time than the answer to one line. So the acceptor keeps only a socket for each
+connection. When a client needs more (HTTP, TLS, an answer from the snapshot, several lines, part of a line), the
+acceptor passes the connection on, together with the data already read. A silent client costs only a socket, also before
+a TLS handshake.
 """
 
 from __future__ import annotations
@@ -19,20 +20,26 @@ from pipeline.heartbeat.connections.admission import AdmissionControl
 from pipeline.heartbeat.protocols.responder import Responder
 
 AT_ONCE = 128
-"""Maximum of connections accepted, and of connections read, in one turn of the loop. Between turns it notices closed ones."""
+"""Maximum number of connections accepted, or read, in one iteration of the event loop. The loop notices closed
+connections between iterations."""
 HANDED_OVER_AT_ONCE = 32
-"""Maximum of connections that get a transport in one turn, which takes ten times as long as an answer here."""
+"""Maximum number of connections that get a transport in one iteration. Creating a transport takes ten times as long as
+answering a line."""
 SILENT_S = 1.0
-"""Seconds of silence after which a connection may be closed to make room for a new one."""
+"""Seconds of silence after which a connection may be closed to make room for a new connection."""
 _LONGEST_LINE = 512
-"""Maximum length of a line that is answered here."""
+"""Maximum length in bytes of a line that the acceptor answers."""
 _READ_BYTES = 16 * 1024
 _RETRY_S = 1.0
-"""Wait before the next accept when the process has no file descriptor left."""
+"""Seconds to wait before accepting again when the process has no free file descriptor."""
 
 
 class AcceptedSocket:
-    """An accepted connection without a transport. origin: what it is counted with; answered: it has had an answer."""
+    """An accepted connection without a transport.
+
+    origin: the group of clients with which the connection is counted (see `origin_of`). since: loop time of the last
+    activity. answered: whether the client has received an answer.
+    """
 
     __slots__ = ("answered", "origin", "peer", "since", "sock")
 
@@ -45,10 +52,10 @@ class AcceptedSocket:
 
 
 class ConnectionOwner(Protocol):
-    """Takes connections from the acceptor.
+    """The server, to which the acceptor passes connections.
 
-    hand_over: an admitted one, with what it sent and what it has still to get of an answer. queue_or_refuse: one that
-    was not admitted.
+    hand_over() takes an admitted connection, with the data received but not answered, and the unsent part of an answer.
+    queue_or_refuse() takes a connection that was not admitted.
     """
 
     @property
@@ -62,9 +69,10 @@ class ConnectionOwner(Protocol):
 class Acceptor:
     """Accepts connections on listening sockets and answers simple lines.
 
-    idle_s: silence after which a connection is closed. tls: nothing is read here; the first byte begins a handshake.
+    idle_s: seconds of silence after which a connection is closed. tls: whether clients begin with a TLS handshake; then
+    the acceptor reads nothing, and passes each connection on when the first byte arrives.
 
-    Needs epoll(7). The event loop watches the epoll descriptor: one event of the loop for all connections.
+    The acceptor needs epoll(7). The event loop watches a single epoll descriptor instead of all connections.
     """
 
     def __init__(self, owner: ConnectionOwner, responder: Responder, *, idle_s: float, tls: bool = False) -> None:
@@ -74,7 +82,7 @@ class Acceptor:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._accepted: dict[int, AcceptedSocket] = {}  # in the order in which they last sent something
+        self._accepted: dict[int, AcceptedSocket] = {}  # by file descriptor, the least recently active connection first
         self._epoll = select.epoll()
         self._loop.add_reader(self._epoll, self._read_ready)
 
@@ -83,7 +91,7 @@ class Acceptor:
         self._loop.add_reader(sock, partial(self._accept, sock))
 
     def close(self) -> None:
-        """Stop listening and close the connections that are held here; they have their answers."""
+        """Stop listening and close the connections of the acceptor, none of which waits for an answer."""
         for sock in self._listening:
             self._loop.remove_reader(sock)
             sock.close()
@@ -96,14 +104,17 @@ class Acceptor:
         self._accepted.clear()
 
     def sweep(self, now: float) -> None:
-        """Close connections that have been silent for too long."""
+        """Close connections that have been silent for more than `idle_s` seconds."""
         for accepted in tuple(self._accepted.values()):
             if now - accepted.since <= self._idle_s:
                 return
             self._forget(accepted)
 
     def close_idle(self) -> bool:
-        """Close the connection that has been silent longest and never sent a line, if there is one."""
+        """Close the connection that has been silent longest without any answer; return whether there was one.
+
+        Only connections that have been silent for at least SILENT_S seconds are closed.
+        """
         now = self._loop.time()
         for accepted in self._never_answered():
             if now - accepted.since >= SILENT_S:
@@ -124,7 +135,7 @@ class Acceptor:
                 return
             except ConnectionAbortedError:
                 continue
-            except OSError:  # no descriptor or no memory left
+            except OSError:  # no file descriptor or no memory left
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_RETRY_S, self._accept_again, listening)
                 return
@@ -134,7 +145,7 @@ class Acceptor:
                 continue
             accepted = AcceptedSocket(sock, address[0], origin, now)
             if not read and not self._owner.admission.has_room(origin):
-                self._read_ready()  # some clients may have disconnected
+                self._read_ready()  # removes the connections of clients that have disconnected
                 read = True
             if self._owner.admission.has_room(origin):
                 self._owner.admission.add(origin)
@@ -151,7 +162,7 @@ class Acceptor:
         now = self._loop.time()
         handed_over = 0
         for number, _ in self._epoll.poll(0, AT_ONCE):
-            if handed_over == HANDED_OVER_AT_ONCE:  # the others are still ready in the next turn
+            if handed_over == HANDED_OVER_AT_ONCE:  # epoll reports the others again in the next iteration
                 return
             accepted = self._accepted.pop(number)
             if self._tls:
@@ -161,13 +172,13 @@ class Acceptor:
                 data = accepted.sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._accepted[number] = accepted
-            except OSError:  # the client reset it
+            except OSError:  # the client reset the connection
                 self._close(accepted)
             else:
                 handed_over += self._received(accepted, data, now)
 
     def _received(self, accepted: AcceptedSocket, data: bytes, now: float) -> bool:
-        """Answer the data here or hand the connection over; returns whether it was handed over."""
+        """Respond directly if possible, otherwise pass the connection on; return whether it was passed on."""
         if not data and accepted.answered:
             self._close(accepted)
             return False
@@ -192,7 +203,7 @@ class Acceptor:
         return True
 
     def _answer(self, data: bytes) -> bytes | None:
-        """The answer to one whole and simple line; None when the data needs more than that."""
+        """Return the answer if `data` is exactly one line that needs no transport, otherwise None."""
         if not 0 < len(data) <= _LONGEST_LINE or data.find(b"\n") != len(data) - 1:
             return None
         reply = self._responder.answer_simple(data[:-1])
@@ -208,7 +219,7 @@ class Acceptor:
 
 
 def send_and_close(sock: socket.socket, data: bytes) -> None:
-    """Send what fits into the socket's buffer, then close."""
+    """Send as much of `data` as fits into the socket's buffer, then close the socket."""
     with contextlib.suppress(OSError):
         sock.send(data, socket.MSG_DONTWAIT)
         sock.shutdown(socket.SHUT_WR)
@@ -216,7 +227,7 @@ def send_and_close(sock: socket.socket, data: bytes) -> None:
 
 
 def received_so_far(sock: socket.socket) -> bytes:
-    """Read what has arrived, without waiting."""
+    """Return the data that has already arrived, without waiting; b"" if there is none."""
     try:
         return sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
     except OSError:

@@ -1,4 +1,4 @@
-"""Admission control: which connections are admitted, and which wait for a free one."""
+"""Admission control: decides which connections are admitted, queued or refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pipeline.heartbeat.connections.open_files import affordable
 
 
 class PendingConnection(Protocol):
-    """A connection that waits to be admitted. admit: it is admitted now; refuse: it will not be."""
+    """A connection that waits in the queue.
+
+    admit() is called when the connection is admitted, refuse() when the connection will not be admitted.
+    """
 
     origin: str
 
@@ -22,9 +25,10 @@ class PendingConnection(Protocol):
 
 
 class AdmissionControl:
-    """Counts the admitted and the waiting connections of each origin.
+    """Counts the admitted and the queued connections of each origin.
 
-    close_idle: closes one idle connection to make room; returns whether there was one.
+    An origin is a group of clients that are counted together (see `origin_of`). close_idle: function that closes an
+    idle connection to make room, and returns whether a connection was closed.
     """
 
     def __init__(self, limits: ServerLimits, access: AccessPolicy) -> None:
@@ -34,7 +38,7 @@ class AdmissionControl:
         self._queued = ConnectionCounts(affordable(2 * limits.connections) - most)
         self._queues: dict[str, dict[PendingConnection, None]] = {}
         self._closed = False
-        self._none_idle = False  # not worth looking again before the next sweep
+        self._none_idle = False  # no connection was idle; do not search again before the next sweep
         self.close_idle: Callable[[], bool] = lambda: False
 
     def __len__(self) -> int:
@@ -52,7 +56,7 @@ class AdmissionControl:
         return [connection for queue in self._queues.values() for connection in queue]
 
     def origin_of(self, peer: str) -> str | None:
-        """The origin a client at this address is counted with; None for one that may not connect."""
+        """Return the origin of a client at this address; None if the client may not connect."""
         return origin_of(peer, self._access.is_local) if self._access.may_connect(peer) else None
 
     def has_room(self, origin: str) -> bool:
@@ -62,11 +66,11 @@ class AdmissionControl:
         return "stopping" if self._closed else self._admitted.limit_reached(origin)
 
     def add(self, origin: str) -> None:
-        """Count one more admitted connection."""
+        """Count one more admitted connection of this origin."""
         self._admitted.add(origin)
 
     def remove(self, origin: str) -> None:
-        """An admitted connection ended: the next of its queue is admitted."""
+        """Stop counting an ended connection of this origin, and admit queued connections in its place."""
         self._admitted.remove(origin)
         self._admit_pending()
 
@@ -74,7 +78,7 @@ class AdmissionControl:
         return not self._closed and self._queued.has_room(origin)
 
     def enqueue(self, connection: PendingConnection) -> bool:
-        """Let a connection wait for a free one. False when too many wait already."""
+        """Queue a connection and close an idle connection to make room; return False if the queue is full."""
         if not self.can_queue(connection.origin):
             return False
         self._queued.add(connection.origin)
@@ -83,7 +87,7 @@ class AdmissionControl:
         return True
 
     def dequeue(self, connection: PendingConnection) -> None:
-        """Take a connection out of its queue, if it is in one."""
+        """Remove a connection from the queue; do nothing if the connection is not queued."""
         queue = self._queues.get(connection.origin, {})
         if connection in queue:
             del queue[connection]
@@ -92,7 +96,7 @@ class AdmissionControl:
                 del self._queues[connection.origin]
 
     def sweep(self) -> None:
-        """Close connections that have become idle as long as others wait."""
+        """Close idle connections to make room for queued connections."""
         self._none_idle = False
         while self._queues and self.close_idle():
             pass

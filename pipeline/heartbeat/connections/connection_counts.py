@@ -1,4 +1,4 @@
-"""How many connections each origin may have, so that no client can use up those of all others."""
+"""Limits the connections of each origin, so that no client can use up the connections of all others."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from collections.abc import Callable
 UNIX = "unix"
 LOCAL = "local"
 UNIX_CONNECTIONS = 64
-"""Over the Unix socket, in addition to all others: only its owner can open it."""
+"""Maximum number of connections over the Unix socket, in addition to all others. Only the owner of the socket can connect to it."""
 _RESERVED = 8
-"""One connection in so many is reserved for this machine."""
+"""One in this many connections is reserved for clients on this machine."""
 _SHARE = 4
-"""One address of another machine gets one connection in so many."""
+"""Each address of another machine may use one in this many connections."""
 
 
 def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
-    """What a client is counted with: the Unix socket, this machine, an IPv4 address, or a /64 of IPv6 (RFC 6177)."""
+    """Return the origin of a client: the group of clients whose connections are counted together.
+
+    An origin is the Unix socket, this machine, an IPv4 address, or a /64 network of IPv6 (RFC 6177).
+    """
     if not peer:
         return UNIX
     if is_local(peer):
@@ -29,10 +32,11 @@ def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
 
 
 class ConnectionCounts:
-    """Counts the connections of each origin against their limits.
+    """Counts the connections of each origin and compares the counts with the limits.
 
-    most: connections in all, without those of the Unix socket. per_address: of one address of another machine;
-    None: a quarter."""
+    most: maximum number of connections, not counting the Unix socket. per_address: maximum number of connections from
+    one address of another machine; None means a quarter of `most`.
+    """
 
     def __init__(self, most: int, *, per_address: int | None = None) -> None:
         self.most = most
@@ -60,7 +64,7 @@ class ConnectionCounts:
             del self._of[origin]
 
     def limit_reached(self, origin: str) -> str:
-        """The limit that an origin has reached, as text."""
+        """Describe the limit that an origin has reached."""
         if origin not in (UNIX, LOCAL) and self._of[origin] >= self._per_address:
             return f"the limit of {self._per_address} connections per address is reached"
         return f"the limit of {self.most} connections is reached"

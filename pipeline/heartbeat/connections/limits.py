@@ -7,25 +7,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """Sizes in bytes, times in seconds.
+    """The limits of the heartbeat server; sizes are in bytes, times in seconds.
 
-    connections: open at the same time; one more waits queue_s for a free one and is then refused. per_address:
-    connections of one address of another machine; None: a quarter. handshake_s: for a TLS handshake.
+    connections: maximum number of open connections.
+    per_address: maximum number of connections from one address of another machine; None means a quarter of
+    `connections`.
+    queue_s: how long another connection waits in the queue before the server refuses the connection.
+    handshake_s: maximum duration of a TLS handshake.
 
-    line_bytes: of one line. quiet_s: a line without its newline is answered after this much silence; request_line_s:
-    after this much where it may be the beginning of an HTTP request. idle_s: silence after which a connection is
-    closed; a `watch` is never idle. stalled_s: how long answers may wait for a client that does not read. drain_s: how
-    long input of a refused client is still read, so that the refusal arrives. watch_every_s: between two looks of a
-    `watch`.
+    line_bytes: maximum length of a line.
+    quiet_s: silence after which a line without a newline is answered.
+    request_line_s: the same, for a line that may be the beginning of an HTTP request.
+    idle_s: silence after which a connection is closed; a connection with a running `watch` is never idle.
+    stalled_s: how long answers wait for a client that does not read, before the connection is aborted.
+    drain_s: how long the server still reads input after a last line, so that the client receives the line.
+    watch_every_s: interval between the comparisons of a `watch`.
 
-    http_idle_s: for a whole HTTP request to arrive, and between two requests. unanswered_bytes: of requests before their
-    answer. dropped_bytes: of a refused body, read so that the answer arrives; beyond it the connection is cut off.
-    receive_buffer_bytes: of the kernel for each connection, which Linux doubles; questions are short.
+    http_idle_s: maximum time until an HTTP request has arrived completely, and between two requests.
+    unanswered_bytes: maximum size of the requests that have not been answered yet.
+    dropped_bytes: how much of a refused body is read and dropped, so that the client receives the response; the
+    connection of a client that sends more is aborted.
+    receive_buffer_bytes: size of the kernel's receive buffer for each connection, which Linux doubles.
 
-    fresh_s: how old a shared snapshot may be. patience_s: how long the store may take to answer.
+    fresh_s: maximum age of a snapshot that several clients share.
+    patience_s: how long to wait until the store answers.
 
-    datagrams_per_s: for each source address; datagrams_in_all_per_s: for all together. datagram_bytes: of one answer;
-    1232 fits any IPv6 path (RFC 8200 section 5: 1280 less the headers).
+    datagrams_per_s: maximum rate of datagrams from one source address.
+    datagrams_in_all_per_s: maximum rate of datagrams from all source addresses together.
+    datagram_bytes: maximum size of a datagram; 1232 fits every IPv6 path (RFC 8200 section 5: 1280 minus the headers).
     """
 
     connections: int = 512

@@ -1,4 +1,4 @@
-"""Binds the sockets that the heartbeat listens on (TCP, UDP, Unix), and makes their TLS context."""
+"""Binds the TCP, UDP and Unix sockets that the heartbeat listens on, and creates the TLS context."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from pathlib import Path
 from pipeline.errors import HeartbeatError
 from pipeline.settings import Settings
 
-BACKLOG = 4096  # if the queue is full, the client's kernel tries again after one second, then after three
+BACKLOG = 4096  # if this queue is full, the client's kernel retries after one second, then after three
 _UNIX_BACKLOG = 1024
 
 
 @dataclass(frozen=True)
 class ListenOptions:
-    """Where the server listens. port 0: a free port; None: no port, only the Unix socket. udp: also answer datagrams on
-    the same port number. socket_path: of a Unix socket. tls: the TCP port then speaks TLS only. host_names: what the
-    Host header of a browser may say beside addresses."""
+    """Where the server listens.
+
+    port: the TCP port; 0 means a free port, None means no TCP port. udp: whether to also answer datagrams on the same
+    port number. socket_path: path of the Unix socket; None means no Unix socket. tls: TLS context of the TCP port; None
+    means plain TCP. host_names: names that the Host header of a request may contain, besides IP addresses and
+    localhost.
+    """
 
     host: str = "127.0.0.1"
     port: int | None = 8000
@@ -33,7 +37,10 @@ class ListenOptions:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 and newer with the certificate of the settings; None without one. Raises HeartbeatError."""
+    """Return a context for TLS 1.2 and newer with the configured certificate; None without a certificate.
+
+    Raises HeartbeatError when the certificate or the key cannot be used.
+    """
     table = settings.heartbeat
     if table.certificate is None:
         return None
@@ -55,7 +62,10 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 async def bind_tcp(options: ListenOptions, *, receive_buffer_bytes: int) -> list[socket.socket]:
-    """Listening sockets on every address of the host, all on one port. Raises HeartbeatError."""
+    """Return listening sockets on every address of the host, all on the same port.
+
+    Raises HeartbeatError when an address cannot be bound.
+    """
     sockets: list[socket.socket] = []
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
@@ -80,9 +90,9 @@ async def bind_tcp(options: ListenOptions, *, receive_buffer_bytes: int) -> list
 
 
 def bind_udp(options: ListenOptions, listening: socket.socket) -> socket.socket:
-    """A datagram socket on the address and port of a listening TCP socket. Raises HeartbeatError.
+    """Return a UDP socket on the address and port of a listening TCP socket.
 
-    It is bound here because uvloop hides the reason when it cannot bind.
+    The socket is bound by this function because uvloop does not report why binding fails. Raises HeartbeatError.
     """
     sock = socket.socket(listening.family, socket.SOCK_DGRAM)
     try:
@@ -110,9 +120,9 @@ def _bind_error(options: ListenOptions, error: OSError, kind: str = "") -> Heart
 
 
 def bind_unix_socket(path: Path) -> socket.socket:
-    """A listening Unix socket that only its owner may use. It replaces one that a dead process left behind.
+    """Return a listening Unix socket that only the socket's owner may use.
 
-    Raises HeartbeatError.
+    A socket file that a dead process left behind is replaced. Raises HeartbeatError.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

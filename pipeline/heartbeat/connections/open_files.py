@@ -1,4 +1,4 @@
-"""The limit of open files (RLIMIT_NOFILE): raise it, and how many connections it allows."""
+"""Raises the limit of open files (RLIMIT_NOFILE), and computes how many connections the limit allows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import resource
 from pipeline.errors import UsageError
 
 _OTHER_FILES = 256
-"""Open files reserved for the rest of the service."""
+"""Number of open files reserved for the rest of the service."""
 LEAST_OPEN_FILES = 128
-"""An idle service has about 30 open files; each run, download and delivery has a few more."""
+"""Minimum limit of open files. An idle service has about 30 open files; each run, download and delivery needs a few more."""
 OPEN_FILES_FIX = "raise it to {}: `ulimit -n`, LimitNOFILE= of the unit, `--ulimit nofile=` of the container"
 
 
 def affordable(connections: int) -> int:
-    """`connections`, or as many as the soft limit of open files leaves room for."""
+    """Return `connections`, or fewer if the soft limit of open files does not allow so many."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - _OTHER_FILES))
 
 
 def open_files_for(connections: int) -> int:
-    """Open files that a service needs; a refused connection has a descriptor for a moment, too."""
+    """Return how many open files a service with `connections` connections needs.
+
+    The number of connections is doubled, because a refused connection also needs a file descriptor for a moment.
+    """
     return 2 * connections + _OTHER_FILES
 
 
 def possible_open_files(wanted: int) -> int:
-    """How many of `wanted` open files this process may have once it raised its soft limit (setrlimit(2))."""
+    """Return how many open files, up to `wanted`, this process may have after it raises its soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard):
         return wanted
@@ -33,9 +36,10 @@ def possible_open_files(wanted: int) -> int:
 
 
 def raise_open_files(connections: int) -> str:
-    """Raise the soft limit of open files to what `connections` need, or to the hard limit.
+    """Raise the soft limit of open files for `connections` connections, at most to the hard limit.
 
-    Returns a message if the limit is still too low for them, otherwise "". Raises UsageError when the limit is too low for any service.
+    Returns a warning if the limit is still too low for `connections`, otherwise "". Raises UsageError when the limit is
+    too low for any service.
     """
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)
@@ -49,7 +53,7 @@ def raise_open_files(connections: int) -> str:
 
 
 def short_of_files(connections: int) -> str:
-    """A message if the limit of open files is too low for `connections`, otherwise ""."""
+    """Return a warning if the limit of open files is too low for `connections`, otherwise ""."""
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)
     if possible >= wanted:

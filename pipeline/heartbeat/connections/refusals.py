@@ -1,4 +1,4 @@
-"""The answer to a connection that is not admitted: a line, or an HTTP 503."""
+"""The answer to a connection that is not admitted: a text line, or an HTTP 503 response."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pipeline.heartbeat.protocols.http_detection import FirstBytes, classify
 
 RETRY_AFTER_S = 1
 BUSY = "try again later"
-"""The end of every refusal."""
+"""The last words of every refusal."""
 _LIVEZ = re.compile(rb"[\r\n]*(?:GET|HEAD) /livez(?:\?\S*)? HTTP/\d")
 _HEAD = ("HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\n"
          "{}Connection: close\r\n\r\n")
 
 
 def refusal_for(received: bytes, reason: str) -> bytes:
-    """The whole answer to a refused connection that sent `received`. reason: the limit that was reached."""
+    """Return the complete answer to a refused connection.
+
+    received: what the client has sent. reason: the limit that was reached. A request for `/livez` gets a 200 response.
+    """
     if requests_livez(received):
         return _http("200 OK", "ok\n", head_only=received.lstrip().startswith(b"HEAD"))
     text = f"error: {reason}; {BUSY}\n"
@@ -26,7 +29,10 @@ def refusal_for(received: bytes, reason: str) -> bytes:
 
 
 def requests_livez(received: bytes) -> bool:
-    """Whether it is a complete request for `/livez`, which shows only that the event loop runs."""
+    """Return whether `received` is a complete request for `/livez`.
+
+    The response to `/livez` shows only that the event loop runs.
+    """
     return _LIVEZ.match(received) is not None and (b"\r\n\r\n" in received or b"\n\n" in received)
 
 

@@ -1,4 +1,4 @@
-"""Runs work that clients cause for a few milliseconds per turn of the event loop."""
+"""Limits the work that clients cause to a few milliseconds in each iteration of the event loop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Callable
 
 SLICE_S = 0.002
-"""Time for work in one turn of the loop; the tasks that it starts take several times as long again."""
+"""Seconds of work in one iteration of the event loop. The tasks that this work starts take several times as long."""
 
 
 class TimeSlice:
-    """Runs callbacks in order: at once while this turn of the loop has time left, otherwise in a later turn."""
+    """Runs callbacks in order: immediately while the time slice lasts, otherwise in a later iteration.
+
+    slice_s: maximum seconds of work in one iteration of the event loop.
+    """
 
     def __init__(self, *, slice_s: float = SLICE_S, clock: Callable[[], float] = time.perf_counter) -> None:
         self._slice_s = slice_s
@@ -31,7 +34,7 @@ class TimeSlice:
         while self._queue and self._spent_s < self._slice_s:
             began = self._clock()
             try:
-                self._queue[0]()  # stays first while it runs, so that work it adds runs after it
+                self._queue[0]()  # the running callback stays in the queue, so that callbacks it adds run later
             finally:
                 self._queue.popleft()
             self._spent_s += self._clock() - began

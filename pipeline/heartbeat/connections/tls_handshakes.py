@@ -1,4 +1,4 @@
-"""TLS handshakes: a few at the same time, each with a deadline."""
+"""Limits how many TLS handshakes run at the same time, and how long each may take."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ AT_ONCE = 32
 
 
 class TlsHandshakes:
-    """Performs TLS handshakes, a limited number at a time.
+    """Performs TLS handshakes, a limited number at the same time.
 
-    deadline_s: for one handshake, and for the wait to begin it.
+    deadline_s: maximum duration of a handshake, and maximum time until a handshake begins.
     """
 
     def __init__(self, context: ssl.SSLContext, *, deadline_s: float) -> None:
@@ -27,7 +27,10 @@ class TlsHandshakes:
         self._waiting: deque[tuple[str, float, asyncio.Future[bool]]] = deque()
 
     async def connect(self, make: Callable[[], asyncio.Protocol], sock: socket.socket, origin: str) -> None:
-        """Do the handshake and connect a protocol. Raises OSError when it fails or takes too long."""
+        """Perform the TLS handshake on `sock`, and connect the protocol that `make` creates.
+
+        Raises OSError when the handshake fails or takes too long.
+        """
         if not self._counts.has_room(origin):
             turn: asyncio.Future[bool] = self._loop.create_future()
             self._waiting.append((origin, self._loop.time() + self._deadline_s, turn))
@@ -43,7 +46,7 @@ class TlsHandshakes:
             self._begin_next()
 
     def sweep(self, now: float) -> None:
-        """Give up connections that have waited too long to begin."""
+        """Give up connections whose handshake has not begun in time."""
         while self._waiting and (self._waiting[0][1] < now or self._waiting[0][2].done()):
             _, _, turn = self._waiting.popleft()
             if not turn.done():

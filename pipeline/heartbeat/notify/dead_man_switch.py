@@ -1,7 +1,7 @@
-"""Sends beats to a dead-man's switch, which alerts when the service has died and the beats stop.
+"""Sends beats to a dead man's switch, an external monitor that alerts when the beats stop.
 
-The protocol is that of Healthchecks: POST to URL for success, to URL/start for a start, to URL/fail for a failure, with
-a text as the body.
+The protocol is that of Healthchecks: a POST request to URL reports success, to URL/start a start, to URL/fail a
+failure. The body of the request is a text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.text import escape_line
 TIMEOUT_S = 10.0
 ATTEMPTS = 3
 LONGEST_BODY = 10_000
-"""Characters; Healthchecks keeps as many."""
+"""Maximum length of the text in characters; Healthchecks stores as many."""
 AT_ONCE = 4
 MOST_PENDING = 64
 
@@ -30,8 +30,11 @@ _log = logging.getLogger(__name__)
 
 
 class BeatSender:
-    """Sends beats in threads, four at the same time, each with three attempts. It never blocks and never raises; it drops
-    new beats while 64 are pending."""
+    """Sends beats in threads, without blocking the caller or raising errors.
+
+    At most four beats are sent at the same time, each with up to three attempts. While 64 beats are pending, new beats
+    are dropped.
+    """
 
     def __init__(self, *, retry_s: float = 2.0) -> None:
         self._retry_s = retry_s
@@ -41,7 +44,8 @@ class BeatSender:
     def send(self, setting: str, url: str | Secret | None, event: Event, text: str = "", *, mask: Mask) -> None:
         """Send a beat in a thread.
 
-        setting: the name of the setting, for the log, which never shows the URL. url None: nothing is sent.
+        setting: the name of the setting, which log messages show instead of the secret URL. url: where to send the
+        beat; None means that no beat is sent.
         """
         if url is None:
             return
@@ -54,7 +58,7 @@ class BeatSender:
         task.add_done_callback(self._pending.discard)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for pending beats for at most `timeout_s` seconds, and drop the rest."""
+        """Wait at most `timeout_s` seconds for pending beats, then drop the remaining beats."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=timeout_s)
         for task in tuple(self._pending):
@@ -75,9 +79,12 @@ class BeatSender:
 
 
 def send_beat(url: str | Secret, event: Event, body: str) -> None:
-    """Send one beat. Raises UsageError for a URL that is not allowed; PipelineError, with retry, when it was not accepted.
-    Neither shows the URL."""
-    import requests  # noqa: PLC0415  # takes a tenth of a second, only where beats are configured
+    """Send one beat and wait for the response.
+
+    Raises UsageError for a URL that is not allowed, and PipelineError for a beat that was not accepted, with `retry`
+    set if another attempt may succeed. Neither error contains the URL.
+    """
+    import requests  # noqa: PLC0415  # importing requests takes a tenth of a second
 
     parts = urlsplit(url.reveal().strip() if isinstance(url, Secret) else url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):

@@ -1,4 +1,4 @@
-"""Reports runs and the health of the service to external monitors: dead-man's switches and systemd."""
+"""Reports runs and the health of the service to external monitors: dead man's switches and systemd."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from pipeline.settings.masking import Mask
 
 
 class MonitorNotifier:
-    """Notifies the dead-man's switch of each spider, that of the service, and systemd.
+    """Notifies systemd and the dead man's switches of the spiders and of the service.
 
-    settings: called each time, since a reload changes them. status: builds the snapshot.
+    settings: returns the current settings, which change when the service reloads them. mask: returns the mask for the
+    current secrets. status: builds a snapshot.
     """
 
     def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],
@@ -34,7 +35,7 @@ class MonitorNotifier:
         self._send(run, "start", "")
 
     def run_ended(self, run: Run) -> None:
-        """A run that was stopped or skipped is neither success nor failure, and sends nothing."""
+        """Report whether a run succeeded or failed; report nothing if the run was stopped or skipped."""
         if run.suspect:
             self._send(run, "fail", f"suspect: {run.error}")
         elif run.outcome is Outcome.SUCCEEDED:
@@ -49,7 +50,7 @@ class MonitorNotifier:
         self._systemd.notify(STOPPING=1)
 
     async def run(self) -> None:
-        """Send the service's beats, and feed systemd's watchdog, until cancelled."""
+        """Send the beats of the service, and keep-alive messages to systemd's watchdog, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_service_beats())
             if self._systemd.watchdog_s is not None:
@@ -78,7 +79,10 @@ class MonitorNotifier:
             await asyncio.sleep(table.beat_every)
 
     async def _feed_watchdog(self, every_s: float) -> None:
-        """A task of the event loop: when the loop hangs, systemd hears nothing and restarts the service."""
+        """Send a keep-alive message to systemd's watchdog every `every_s` seconds.
+
+        The event loop runs this task, so that systemd restarts the service when the event loop hangs.
+        """
         while True:
             self._systemd.notify(WATCHDOG=1)
             await asyncio.sleep(every_s)

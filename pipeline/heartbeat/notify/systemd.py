@@ -8,17 +8,21 @@ from collections.abc import Mapping
 
 
 class SystemdNotifier:
-    """Sends the state of the service to systemd. environment: os.environ, or a test's."""
+    """Sends the state of the service to systemd.
+
+    environment: the environment variables; tests pass their own.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         usec = environment.get("WATCHDOG_USEC", "") if for_us else ""
         self.watchdog_s = int(usec) / 1e6 / 2 if usec.isdigit() and int(usec) else None
-        """Seconds between two WATCHDOG=1: half of what systemd asks for (sd_watchdog_enabled(3)). None: no watchdog."""
+        """Seconds between two WATCHDOG=1 messages: half of the interval that systemd requires (sd_watchdog_enabled(3)).
+        None means no watchdog."""
 
     def notify(self, **assignments: str | int) -> None:
-        """Send READY=1, STOPPING=1, WATCHDOG=1 or STATUS=…. Does nothing if systemd does not listen any more."""
+        """Send assignments such as READY=1, STOPPING=1 or WATCHDOG=1; do nothing if systemd does not listen."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

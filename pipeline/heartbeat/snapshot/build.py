@@ -1,7 +1,7 @@
-"""Builds the status snapshot: reads the store at one moment and decides the health of the pipeline.
+"""Builds the status snapshot: reads the store at one moment and determines the pipeline's health.
 
-Health means success: a spider whose last run failed, or whose slot passed without a success, is not ok, even if the
-service itself runs well.
+Health means success: a spider whose last run failed, or that has had no success since its last slot, is not ok, even if
+the service itself works well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pipeline.text import iso, quoted, size_for_people, span_for_people
 
 @dataclass(frozen=True)
 class _Read:
-    """What one transaction read from the store."""
+    """The data that one transaction read from the store."""
 
     at_work: list[Run]
     spiders: dict[str, SpiderStatus]
@@ -54,10 +54,11 @@ class _Read:
 
 def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
                    history: RunHistory | None = None) -> Snapshot:
-    """The snapshot at `due_times.now`; schema.py documents its shape. It blocks on the store: call it in a thread.
+    """Return the snapshot at the time `due_times.now`; schema.py documents its keys.
 
-    A store that cannot be read makes a snapshot that says so; nothing is raised. mask: masks secrets in errors. history:
-    the runs that the snapshot before this one read; with it, a spider costs the same however long its history.
+    The function blocks while it reads the store: call it in a thread. If the store cannot be read, the function raises
+    no error and returns a snapshot that says so. mask: masks secrets in error texts. history: the runs that earlier
+    snapshots read, so that the time per spider does not grow with the number of its runs.
     """
     zone, now, started_at = settings.zone, due_times.now, due_times.started_at
     history = history or RunHistory()
@@ -100,7 +101,7 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
 
 
 def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str]) -> tuple[HealthWord, list[str]]:
-    """The health of the pipeline and the reasons for it."""
+    """Return the health of the pipeline, and the reasons why the health is not ok."""
     below = settings.heartbeat.disk_below
     reasons = [f"{name}: {reason}" for name, spider in found.spiders.items() for reason in spider["reasons"]]
     reasons += _outbox_reasons(found.outbox, settings.heartbeat.outbox_after)
@@ -111,7 +112,10 @@ def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[
 
 def unreadable_snapshot(why: str, *, started_at: datetime, now: datetime, version: str,
                         zone: tzinfo | None = None) -> Snapshot:
-    """The snapshot when the store cannot be read: failing, and why."""
+    """Return the snapshot for a store that cannot be read, with the health `failing`.
+
+    why: the reason that the snapshot shows.
+    """
     why = quoted(why)
     return {
         **_empty("failing", [f"store: {why}"], started_at=started_at, now=now, version=version, zone=zone),
@@ -126,7 +130,7 @@ def worst(words: list[HealthWord]) -> HealthWord:
 
 def _empty(health: HealthWord, reasons: list[str], *, started_at: datetime, now: datetime, version: str,
            zone: tzinfo | None) -> Snapshot:
-    """A snapshot without spiders, runs and figures."""
+    """Return a snapshot without spiders, runs and figures."""
     return {
         "schema": SCHEMA, "at": iso(now, zone), "version": version, "started_at": iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
@@ -170,7 +174,7 @@ def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], z
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether data_dir can be written. It does not write, which could make a full or broken disk worse."""
+    """Return whether data_dir is writable, without writing, which could make a full or broken disk worse."""
     try:
         return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
     except OSError:
@@ -180,7 +184,7 @@ def _is_writable(folder: Path) -> bool:
 def _disk(folder: Path, keep_free_bytes: int) -> DiskStatus:
     try:
         usage = shutil.disk_usage(folder)
-    except OSError:  # _disk_reasons says so: free_bytes is null
+    except OSError:  # _disk_reasons reports a disk whose free_bytes is None
         return {"free_bytes": None, "total_bytes": None, "keep_free_bytes": keep_free_bytes}
     return {"free_bytes": usage.free, "total_bytes": usage.total, "keep_free_bytes": keep_free_bytes}
 
@@ -205,7 +209,10 @@ def _without_credentials(proxy: str | ProxyTable) -> str:
 
 
 def _resting_proxies(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
-    """The proxies of pools that failed and rest. A pool file that cannot be read is left out; the next run reports it."""
+    """Return the proxies that rest after failures.
+
+    A pool file that cannot be read is skipped; the next run of the spider reports the error.
+    """
     found: list[RestingProxy] = []
     for name in settings.spiders:
         try:

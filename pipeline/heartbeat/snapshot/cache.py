@@ -1,4 +1,4 @@
-"""A cache of the snapshot, so that many clients cause one read of the store."""
+"""Caches the snapshot, so that many clients together cause only one read of the store."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 
 
 class SnapshotSource(Protocol):
-    """What builds the snapshot for the answers: the service."""
+    """Provides the snapshots from which the server answers; the service implements this interface."""
 
     async def status(self) -> Snapshot:
-        """`pipeline.heartbeat.snapshot.build.build_snapshot`, run in a thread. May raise PipelineError."""
+        """Return a snapshot, made by `build_snapshot` in a thread. May raise PipelineError."""
 
 
 @dataclass(frozen=True)
 class HealthChecks:
-    """How the server checks the service itself. write_probe: None if the database is not tested."""
+    """Which checks of the service itself a snapshot includes.
+
+    write_probe: tests whether the database can be written; None means no test. thresholds: the limits for the event
+    loop, the clock and the database.
+    """
 
     write_probe: WriteProbe | None = None
     thresholds: HealthThresholds = field(default_factory=HealthThresholds)
 
 
 class SnapshotCache:
-    """A snapshot no older than `fresh_s` seconds when it was asked for.
+    """Provides snapshots that are at most `fresh_s` seconds old.
 
-    One task reads the store at a time, however many clients ask. When the store does not answer within `patience_s`
-    seconds, the snapshot says `failing` and why.
+    Only one task reads the store at a time, however many clients ask. If the store does not answer within `patience_s`
+    seconds, the snapshot has the health `failing` and contains the reason.
     """
 
     def __init__(self, source: SnapshotSource, loop_health: LoopHealth, checks: HealthChecks, *, started_at: datetime,

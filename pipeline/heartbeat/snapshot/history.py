@@ -1,4 +1,4 @@
-"""A cache of ended runs: they never change, so every snapshot need not read them again."""
+"""Caches ended runs, which never change, so that each snapshot reads only new runs from the store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from pipeline.store.health import status_queries as queries
 from pipeline.text import iso, quoted
 
 MOST_RUNS = 5000
-"""Maximum of cached runs, which need some megabytes. Older ones are read for each snapshot."""
+"""Maximum number of cached runs, which need a few megabytes. All further runs are read again for each snapshot."""
 
 
 class EndedRun(NamedTuple):
-    """A run with secrets masked, as a snapshot shows it, and its figures in the order of queries.FIGURES."""
+    """An ended run, with secrets masked.
+
+    shown: the run as a snapshot contains it. figures: the figures of the run, in the order of queries.FIGURES.
+    """
 
     run: Run
     shown: PastRun
@@ -29,13 +32,19 @@ class EndedRun(NamedTuple):
 
 
 class RunHistory:
-    """The ended runs of the last snapshot. Threads may share it: it is only replaced as a whole."""
+    """The ended runs that the last snapshot read.
+
+    Threads may share a RunHistory, because its content is only replaced as a whole.
+    """
 
     def __init__(self) -> None:
         self._last: HistoryReader | None = None
 
     def reader(self, settings: Settings, mask: Callable[[str], str]) -> HistoryReader:
-        """For one snapshot; give it to keep() afterwards. mask: masks secrets in errors, the same for the same Settings."""
+        """Return a reader for one snapshot; pass the reader to keep() when the snapshot is complete.
+
+        mask: masks secrets in error texts; the same settings must always come with the same mask.
+        """
         last = self._last
         return HistoryReader(settings, mask, last.runs if last is not None and last.settings is settings else {})
 
@@ -44,7 +53,10 @@ class RunHistory:
 
 
 class HistoryReader:
-    """Reads the ended runs of one snapshot. known: runs by id that the snapshot before it read."""
+    """Reads the ended runs for one snapshot.
+
+    known: the runs that the previous snapshot read, by id.
+    """
 
     def __init__(self, settings: Settings, mask: Callable[[str], str], known: dict[int, EndedRun]) -> None:
         self.settings = settings
@@ -53,11 +65,11 @@ class HistoryReader:
         self._known = known
 
     def recent(self, connection: Connection, spider: str, limit: int) -> list[EndedRun]:
-        """The last ended runs of a spider that began, newest first."""
+        """Return the last ended runs of a spider, newest first, without skipped runs."""
         return self._runs(connection, queries.recent(connection, spider, limit))
 
     def day(self, connection: Connection, since: datetime) -> dict[str, queries.RunTotals]:
-        """By spider: outcomes and summed figures of the runs that ended after `since`."""
+        """Return the outcomes and summed figures of the runs that ended after `since`, for each spider."""
         ids = queries.ended_since(connection, since, MOST_RUNS + 1)
         if len(ids) > MOST_RUNS:
             return queries.totals_since(connection, since)
@@ -90,7 +102,7 @@ def past_run(run: Run, zone: tzinfo) -> PastRun:
 
 
 def duration_s(run: Run, until: datetime) -> float | None:
-    """Seconds from its start to `until`; None for a run that never began."""
+    """Return the seconds from the start of a run to `until`; None for a run that never started."""
     return round((until - run.started_at).total_seconds(), 3) if run.started_at else None
 
 

@@ -1,4 +1,4 @@
-"""Measures the lag of the service's event loop and jumps of the wall clock."""
+"""Measures the lag of the service's event loop, and detects jumps of the wall clock."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipeline.heartbeat.snapshot.schema import LoopStatus, Snapshot
 from pipeline.text import span_for_people
 
 LAG_S = 5.0
-"""A longer lag of the event loop is a reason for degraded: everything else in the service waited, too."""
+"""Seconds; a longer lag of the event loop makes the health `degraded`, because the whole service was delayed."""
 JUMP_S = 5.0
-"""A larger jump of the wall clock is a reason for degraded."""
+"""Seconds; a larger jump of the wall clock makes the health `degraded`."""
 _LAG_SHOWN_S = 60.0
 _JUMP_SHOWN_S = 600.0
 
 
 @dataclass(frozen=True)
 class HealthThresholds:
-    """From how many seconds on a loop lag, a clock jump and a hanging write count against the service's health."""
+    """Seconds from which on an event loop lag, a clock jump or a slow write worsens the health."""
 
     lag_after_s: float = LAG_S
     jump_after_s: float = JUMP_S
@@ -27,7 +27,10 @@ class HealthThresholds:
 
 
 class LoopHealth:
-    """Keeps the lags of the last minute and the last clock jump of ten minutes, from the ticks of a timer."""
+    """Keeps the event loop lags of the last minute and the last clock jump of the last ten minutes.
+
+    A timer calls record() at a fixed interval.
+    """
 
     def __init__(self, *, jump_after_s: float = JUMP_S) -> None:
         self._jump_after_s = jump_after_s
@@ -36,7 +39,11 @@ class LoopHealth:
         self._jump = (float("-inf"), 0.0)
 
     def record(self, monotonic_s: float, wall: datetime, *, expected_s: float) -> None:
-        """Record a tick of the timer, which was expected `expected_s` seconds after the one before."""
+        """Record that the timer has fired.
+
+        monotonic_s: the time of the monotonic clock. wall: the time of the wall clock. expected_s: the planned seconds
+        since the timer fired last.
+        """
         if self._last is not None:
             passed = monotonic_s - self._last[0]
             self._lags.append((monotonic_s, max(0.0, passed - expected_s)))
@@ -54,9 +61,10 @@ class LoopHealth:
 
 
 def with_service_health(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: float = LAG_S, unwritable: str = "") -> Snapshot:
-    """The snapshot with the health of the event loop and the database added; it never becomes better.
+    """Return the snapshot with the health of the event loop and the database added.
 
-    unwritable: why the database cannot be written, or "".
+    The health of the snapshot can only become worse. unwritable: why the database cannot be written; "" means that the
+    database is writable.
     """
     reasons = []
     if loop["lag_s"] > lag_after_s:

@@ -1,8 +1,8 @@
-"""The schema of a status snapshot: what `status`, `/status.json` and `pipeline status --json` answer.
+"""The schema of the status snapshot that `status`, `/status.json` and `pipeline status --json` return.
 
-`SCHEMA` is raised when a name is removed or changes its meaning, and not for additions. status.schema.json is generated from
-these types (`json_schema`); a test compares the two. Instants are ISO 8601 with the offset of the settings' time zone; `_s`
-is seconds, `_bytes` is bytes.
+`SCHEMA` is increased when a key is removed or changes its meaning, not when a key is added. status.schema.json is
+generated from these types by `json_schema`, and a test compares the two. Times are in ISO 8601 with the UTC offset of
+the time zone in the settings. Keys ending in `_s` are in seconds, keys ending in `_bytes` in bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OutcomeWord = Literal["succeeded", "failed", "timed_out", "killed", "stopped", "
 
 
 class RunStatus(TypedDict):
-    """One run. ended_at and outcome are null while it is at work; error is "" without an error."""
+    """A run. ended_at and outcome are null while the run is at work; error is "" if there was no error."""
 
     id: int
     spider: str
@@ -36,7 +36,7 @@ class RunStatus(TypedDict):
 
 
 class PastRun(TypedDict):
-    """An ended run in short."""
+    """A summary of an ended run."""
 
     id: int
     ended_at: str
@@ -48,17 +48,22 @@ class PastRun(TypedDict):
 
 
 class DayStatus(TypedDict):
-    """What the runs that ended in the last 24 hours did: how many by outcome, and the sums of their figures."""
+    """The runs of a spider that ended in the last 24 hours.
+
+    runs: the number of runs by outcome. progress: the sums of the figures of these runs.
+    """
 
     runs: dict[str, int]
     progress: dict[str, int]
 
 
 class SpiderStatus(TypedDict):
-    """One spider of the settings. late: its slot and its grace have passed, and no run has succeeded since.
+    """A spider of the settings.
 
-    next_due is null without a schedule. paused: its slots are not claimed, so it is never late. recent: ended
-    runs, newest first. login_ends: when the first cookie of its login expires, null when none expires.
+    late: whether a slot and its grace period have passed and no run has succeeded since. next_due: null without a
+    schedule, and while the spider is paused. paused: whether the spider is paused; slots of a paused spider are not
+    claimed, so that the spider is never late. recent: ended runs, newest first. login_ends: when the first cookie of
+    the login expires; null if no cookie expires.
     """
 
     health: HealthWord
@@ -78,7 +83,11 @@ class SpiderStatus(TypedDict):
 
 
 class OutboxStatus(TypedDict):
-    """Messages not yet accepted (waiting), and those given up until a person retries or drops them (parked)."""
+    """The outbox.
+
+    waiting: number of messages that have not been accepted yet. parked: number of messages that are not tried again
+    until a person retries or drops them.
+    """
 
     waiting: int
     oldest_age_s: float | None
@@ -87,8 +96,10 @@ class OutboxStatus(TypedDict):
 
 
 class TransferStatus(TypedDict):
-    """A file that is being downloaded, as of its run's last report. total_bytes: null when the server did not say; left_s: null
-    when it cannot be estimated."""
+    """A file that is being downloaded, as last reported by its run.
+
+    total_bytes: null if the server did not send the size. left_s: the remaining time; null if it cannot be estimated.
+    """
 
     run: int
     spider: str
@@ -100,7 +111,11 @@ class TransferStatus(TypedDict):
 
 
 class DownloadsStatus(TypedDict):
-    """Files that wait, that were given up, and that are being downloaded."""
+    """The downloads.
+
+    waiting: number of files that wait. failed: number of files that were given up. active: the files that are being
+    downloaded.
+    """
 
     waiting: int
     failed: int
@@ -108,7 +123,7 @@ class DownloadsStatus(TypedDict):
 
 
 class DiskStatus(TypedDict):
-    """The file system that holds data_dir. keep_free_bytes: what downloads leave free."""
+    """The file system that contains data_dir. keep_free_bytes: the free space that downloads must leave."""
 
     free_bytes: int | None
     total_bytes: int | None
@@ -116,7 +131,10 @@ class DiskStatus(TypedDict):
 
 
 class RestingProxy(TypedDict):
-    """A proxy of a pool that failed or was banned, and is not used before `until`. failures: in a row."""
+    """A proxy that failed or was banned, and is not used before `until`.
+
+    spider: the spider in whose pool the proxy is. failures: number of consecutive failures.
+    """
 
     spider: str
     proxy: str
@@ -127,8 +145,9 @@ class RestingProxy(TypedDict):
 class StoreStatus(TypedDict):
     """The state of the database.
 
-    writable: the last test write succeeded, ten seconds ago at most. error: why the database cannot be read or written.
-    size_bytes: null when it cannot be read."""
+    writable: whether the last test write, at most ten seconds ago, succeeded. error: why the database cannot be read or
+    written. size_bytes: null if the size cannot be read.
+    """
 
     readable: bool
     writable: bool
@@ -139,15 +158,16 @@ class StoreStatus(TypedDict):
 class LoopStatus(TypedDict):
     """The health of the event loop and of the wall clock.
 
-    lag_s: the longest lag of the service's event loop in the last minute. clock_jump_s: how far the wall clock jumped in the
-    last ten minutes, 0 when it did not."""
+    lag_s: the longest lag of the event loop in the last minute. clock_jump_s: how far the wall clock jumped in the last
+    ten minutes; 0 if it did not jump.
+    """
 
     lag_s: float
     clock_jump_s: float
 
 
 class JobStatus(TypedDict):
-    """Work at an interval. next_at: null when it is over."""
+    """A job that runs at a fixed interval. next_at: null if the job does not run again."""
 
     name: str
     every_s: float
@@ -155,8 +175,12 @@ class JobStatus(TypedDict):
 
 
 class JobsStatus(TypedDict):
-    """The scheduler's jobs: those of schedules, and work at intervals. late: starts more than one second after they were due,
-    since the service started; skipped: starts left out because the work before still ran."""
+    """The scheduler's jobs.
+
+    schedules: number of jobs that belong to schedules. intervals: the jobs that run at a fixed interval. late: number
+    of starts, since the service started, that were more than one second late. skipped: number of starts left out
+    because the previous start of the same job was still at work.
+    """
 
     schedules: int
     next_schedule_at: str | None
@@ -167,7 +191,10 @@ class JobsStatus(TypedDict):
 
 
 class Snapshot(TypedDict):
-    """The status of the whole pipeline at one moment. runs: those at work, including spiders no longer in the settings."""
+    """The status of the whole pipeline at one moment.
+
+    runs: the runs at work, including runs of spiders that are no longer in the settings.
+    """
 
     schema: int
     at: str
@@ -189,5 +216,5 @@ class Snapshot(TypedDict):
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a snapshot, as status.schema.json has it."""
+    """Return the JSON Schema (2020-12) of a snapshot, which is the content of status.schema.json."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Snapshot).json_schema()}

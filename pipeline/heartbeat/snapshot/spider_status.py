@@ -1,4 +1,4 @@
-"""Decides the health of one spider: whether its runs fail, whether it is late, and why."""
+"""Determines the health of one spider: whether its runs fail, whether it is late, and why."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pipeline.store.runs.runs import QUIET
 from pipeline.text import iso, quoted
 
 RECENT = 20
-"""Ended runs of each spider in a snapshot: enough for a sparkline."""
+"""Number of ended runs of each spider in a snapshot, enough for a sparkline."""
 
 DueAfter = Callable[[str, datetime], datetime | None]
-"""The first due time of a spider after a moment; None when it has no schedule."""
+"""Function that returns the first due time of a spider after a given time; None for a spider without a schedule."""
 
 
 @dataclass(frozen=True)
 class SpiderFacts:
-    """What the store says of all spiders at one moment."""
+    """What the store contains about all spiders at one moment."""
 
     at_work: list[Run]
     paused: Mapping[str, datetime]
@@ -37,8 +37,11 @@ class SpiderFacts:
 
 @dataclass(frozen=True)
 class DueTimes:
-    """When spiders are due. next_slots: the next due time by spider. due_after: decides lateness; None: a spider is late
-    once its entry in next_slots is overdue."""
+    """When spiders are due.
+
+    next_slots: the next due time of each spider, by name. due_after: computes the due times that decide whether a
+    spider is late; None means that a spider is late when its time in `next_slots` has passed.
+    """
 
     next_slots: Mapping[str, datetime | None]
     started_at: datetime
@@ -84,7 +87,7 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
 
 def _reasons(recent: list[EndedRun], failures: int, *, left_alone: datetime | None, late_since: datetime | None,
              success: Run | None, zone: tzinfo) -> Iterator[str]:
-    """Why a spider is not ok."""
+    """Yield the reasons why a spider is not ok."""
     if failures:
         why = quoted(next((each.run.error for each in recent if each.run.error), ""))
         yield ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
@@ -99,7 +102,10 @@ def _reasons(recent: list[EndedRun], failures: int, *, left_alone: datetime | No
 
 
 def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
-    """The last success, and how many runs failed since. The store is asked only when `recent` has no success."""
+    """Return the last successful run, and the number of failed runs since.
+
+    The store is queried only if `recent` contains no successful run.
+    """
     for position, run in enumerate(recent):
         if run.outcome is Outcome.SUCCEEDED:
             return run, sum(earlier.outcome in queries.FAILURES for earlier in recent[:position])
@@ -111,9 +117,10 @@ def _success_and_failures(connection: Connection, name: str, recent: list[Run]) 
 
 def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
                     due_after: DueAfter | None) -> datetime | None:
-    """When the next success of a spider is, or was, due: the first slot after the slot of its last success.
+    """Return when the next success of a spider is, or was, due.
 
-    For a spider that never succeeded, the slots count from the start of the service.
+    This is the first due time after the slot of the last success; for a spider that never succeeded, the first due time
+    after the start of the service. If `due_after` is None, this is `next_due`.
     """
     if due_after is None:
         return next_due
@@ -130,12 +137,15 @@ def _spider_is_late(settings: Settings, name: str, due: datetime, due_times: Due
 
 
 def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
-    """Whether `due` and its grace have passed. time_limit_s: added for a run at work or held by quiet hours."""
+    """Return whether the time `due` and the grace period have passed.
+
+    time_limit_s: additional time for a run that is at work or held by quiet hours.
+    """
     return now > due + timedelta(seconds=grace_s + time_limit_s)
 
 
 def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
-    """Half the time to the following slot, from one minute to one hour."""
+    """Return half the time to the following slot, but at least one minute and at most one hour."""
     following = due_after(name, due) if due_after else None
     return 3600.0 if following is None else min(3600.0, max(60.0, (following - due).total_seconds() / 2))
 

@@ -12,9 +12,10 @@ EVERY_S = 10.0
 
 
 class WriteProbe:
-    """Writes to the database every ten seconds and remembers whether that works.
+    """Writes to the database every ten seconds and remembers whether the last write succeeded.
 
-    write: does one small write, blocking, and raises PipelineError. It may hang; the next write waits for it.
+    write: performs one small write; blocks, and raises PipelineError when the write fails. If a write hangs, the next
+    write waits for its end.
     """
 
     def __init__(self, write: Callable[[], None], *, every_s: float = EVERY_S) -> None:
@@ -33,7 +34,10 @@ class WriteProbe:
             await asyncio.wait({self._task})
 
     def problem(self, monotonic_s: float, *, after_s: float) -> str:
-        """Why the database cannot be written: an error, or a write that has hung for `after_s` seconds. "" when it can."""
+        """Return why the database cannot be written; "" if it can.
+
+        The reason is an error, or a write that has not finished after `after_s` seconds.
+        """
         if self._began is not None and monotonic_s - self._began > after_s:
             return f"a write has not finished after {monotonic_s - self._began:.0f} s"
         return self._error
