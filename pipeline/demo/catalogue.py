@@ -1,6 +1,7 @@
 """The products of the demo shop, computed from a revision number.
 
-From one revision to the next, one product is removed, a few change price or stock, and every second time two are added.
+From one revision to the next, one product is removed, and a few products change their price or stock. Every second
+revision adds two products.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _PLACES = ("Århus", "Kyoto", "Zürich", "Oaxaca", "杭州", "Gdańsk", "“Nº 
 
 @dataclass(frozen=True)
 class Product:
-    """A product of the demo shop. price: in euro cents; stock: pieces."""
+    """A product of the demo shop.
+
+    price: the price in euro cents. stock: the number of pieces in stock.
+    """
 
     id: int
     name: str
@@ -39,7 +43,7 @@ class Product:
 
 
 def product(number: int, revision: int) -> Product:
-    """A product at a revision (1 or later)."""
+    """Return product number `number` as it is at a revision (1 or later)."""
     name = f"{_MATERIALS[number % 11]} {_THINGS[number % 13]} {_PLACES[number % 7]}"
     raised = (revision + number % 9) // 9
     sold = (revision + number % 13) // 13
@@ -47,13 +51,13 @@ def product(number: int, revision: int) -> Product:
 
 
 def products(revision: int) -> list[Product]:
-    """All products on sale at a revision, in the order of the pages."""
+    """Return all products on sale at a revision, in the order of the pages."""
     count = PAGES * PER_PAGE + (revision % 2 == 0)
     return [product(number, revision) for number in range(revision, revision + count)]
 
 
 def page(revision: int, number: int) -> list[Product]:
-    """The products of one page (1 to PAGES); the last page has the rest."""
+    """Return the products of one page (1 to PAGES); the last page contains all remaining products."""
     found = products(revision)
     start = (number - 1) * PER_PAGE
     return found[start:] if number == PAGES else found[start:start + PER_PAGE]
@@ -66,13 +70,13 @@ def on_sale(revision: int, number: int) -> Product | None:
 
 
 def special(number: int, revision: int) -> Product:
-    """The product of the gzip page or of the GBK page."""
+    """Return the product of the gzip-compressed page or of the GBK-encoded page."""
     name = "青花瓷茶壶" if number == CHINESE_ID else "Offer of the day: cherry desk"
     return Product(number, name, 12900 + revision * 100, 3)
 
 
 def as_csv(revision: int) -> bytes:
-    """The catalogue as CSV for spreadsheet programs: UTF-8 with a BOM, CRLF."""
+    """Return the catalogue as CSV for spreadsheet programs, in UTF-8 with a BOM and CRLF line endings."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["编号", "名称", "价格 (EUR)", "库存"])

@@ -1,4 +1,4 @@
-"""HTTP responses with a demo file: validators, conditions and ranges (RFC 9110: 8.8, 13, 14)."""
+"""HTTP responses with a demo file: validators, conditional requests, ranges (RFC 9110: 8.8, 13, 14)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.demo.files import DemoFile
 
 
 async def file_response(request: web.Request, file: DemoFile) -> web.StreamResponse:
-    """Send the whole file, the requested range, or 304 when the client has it already."""
+    """Send the whole file, the requested range, or 304 if the client's copy is current."""
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
     if file.download_name:
         encoded = quote(file.download_name, safe="")  # RFC 6266 section 4.3, RFC 8187 section 3.2
@@ -51,7 +51,10 @@ def _is_current(request: web.Request, file: DemoFile) -> bool:
 
 
 def _span(request: web.Request, file: DemoFile) -> tuple[int, int]:
-    """The range to send, as first byte and the byte after the last; the whole file if there is no valid range, or If-Range differs."""
+    """Return the range to send, as the first byte and the byte after the last.
+
+    The range is the whole file if the request has no valid range, or if its If-Range header does not match the file.
+    """
     whole = (0, file.size_bytes)
     condition = request.headers.get("If-Range")
     if condition is not None and condition.strip('"') != file.etag and request.if_range != file.modified:

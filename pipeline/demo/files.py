@@ -1,4 +1,4 @@
-"""The demo site's large files, generated while they are sent, always with the same bytes."""
+"""The large files of the demo site, generated while they are sent, always with the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class DemoFile:
-    """head, then `filler_bytes` of a repeated block, then tail. download_name: for Content-Disposition."""
+    """A file that consists of `head`, `filler_bytes` bytes of a repeated block, and `tail`.
+
+    download_name: the file name in the Content-Disposition header; "" means no such header.
+    """
 
     name: str
     content_type: str
@@ -31,11 +34,11 @@ class DemoFile:
 
     @property
     def etag(self) -> str:
-        """A strong ETag without its quotes (RFC 9110 section 8.8.3): head, tail and length determine the body."""
+        """A strong ETag without quotes (RFC 9110 section 8.8.3), computed from head, tail and filler length."""
         return hashlib.sha256(b"%d:" % self.filler_bytes + self.head + self.tail).hexdigest()[:24]
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from `start` up to `stop`, in pieces of at most CHUNK_BYTES."""
+        """Yield the bytes from `start` to before `stop`, in pieces of at most CHUNK_BYTES."""
         block = hashlib.shake_256(self.name.encode()).digest(CHUNK_BYTES)
         at = start
         filler_end = len(self.head) + self.filler_bytes
@@ -52,7 +55,7 @@ class DemoFile:
 
 
 def files(revision: int) -> dict[str, DemoFile]:
-    """By name. Only the catalogue changes between revisions."""
+    """Return all files by name. Only the catalogue differs between revisions."""
     found = (
         _report(),
         DemoFile("catalogue.csv", "text/csv; charset=utf-8", _EPOCH + timedelta(hours=revision),
@@ -63,7 +66,7 @@ def files(revision: int) -> dict[str, DemoFile]:
 
 
 def _report() -> DemoFile:
-    """A valid PDF of one page, made large by an object that nothing refers to."""
+    """Return a valid one-page PDF, made large by an object that no other object refers to."""
     text = b"BT /F1 24 Tf 72 720 Td (Annual report of the demo shop) Tj ET"
     filler_bytes = 3_000_000
     objects = (

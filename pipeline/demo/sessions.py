@@ -1,4 +1,4 @@
-"""Sessions of the demo site, in memory: each has a CSRF token and the catalogue revision it sees."""
+"""Sessions of the demo site, kept in memory; each has a CSRF token and a catalogue revision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _MOST = 1000
 class DemoSession:
     """A session of a visitor of the demo site.
 
-    revision: 0 until logged in. last_seen: seconds of the clock given to SessionStore.
+    revision: the catalogue revision that the visitor sees; 0 before the login. last_seen: the time of the last request,
+    by the clock of SessionStore.
     """
 
     key: str
@@ -28,7 +29,11 @@ class DemoSession:
 
 
 class SessionStore:
-    """Sessions by cookie. A session ends when it is idle for `idle_s` seconds. If there are too many, the oldest one ends."""
+    """The sessions of the demo site, by cookie.
+
+    A session ends after `idle_s` seconds without a request. If there are too many sessions, the session that has been
+    idle longest ends.
+    """
 
     def __init__(self, *, idle_s: float, clock: Callable[[], float]) -> None:
         self._idle_s = idle_s
@@ -44,7 +49,10 @@ class SessionStore:
         return found
 
     def create(self, revision: int = 0) -> DemoSession:
-        """A new session. A login always creates one, so that a cookie from before the login is worthless (session fixation)."""
+        """Create a session.
+
+        A login always creates a new session, so that a cookie from before the login is worthless (session fixation).
+        """
         session = DemoSession(secrets.token_urlsafe(24), secrets.token_urlsafe(24), self._clock(), revision)
         self._by_key[session.key] = session
         while len(self._by_key) > _MOST:

@@ -1,6 +1,7 @@
 """The demo site: a login with a CSRF token, a catalogue that changes between runs, large files.
 
-It runs in the service's event loop; bodies are generated and sent in small pieces, so that the loop never stalls.
+The site runs in the event loop of the service. Response bodies are generated and sent in small pieces, so that they do
+not block the event loop.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ Handler = Callable[[web.Request, DemoSession], Awaitable[web.StreamResponse]]
 
 
 class DemoSite:
-    """A site on loopback with the user "demo". password_file: created with a random password when missing, mode 0600.
+    """A web site on this machine that the user "demo" can log in to.
 
-    The catalogue's revision goes up with every login and is kept beside the password. port 0: a free port.
-    idle_s: a session unused for this long has to log in again.
+    port: the port to listen on; 0 means a free port. password_file: the file with the password; if the file is missing,
+    it is created with a random password and mode 0600. idle_s: seconds without a request after which a visitor must log
+    in again. Every login increases the revision of the catalogue, which is stored beside the password file.
     """
 
     def __init__(self, *, host: str, port: int, password_file: Path, idle_s: float = 60.0) -> None:
@@ -57,11 +59,14 @@ class DemoSite:
 
     @property
     def url(self) -> str:
-        """The URL of the site, without a slash at the end. After start(), with the actual port."""
+        """The URL of the site without a trailing slash; after start(), with the actual port."""
         return f"http://{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Start the site and return when it answers. Raises UsageError when the port or the password file cannot be used."""
+        """Start the site and return when clients can connect.
+
+        Raises UsageError if the port or the password file cannot be used.
+        """
         try:
             await asyncio.to_thread(self._read_files)
         except (OSError, ValueError) as error:
@@ -170,7 +175,7 @@ class DemoSite:
         return self._page("catalogue.html", session, title=f"Search for “{wanted}”", number=1, pages=1, products=found)
 
     async def _offers(self, request: web.Request, session: DemoSession) -> web.Response:
-        """The page that is compressed with gzip (RFC 9110 section 8.4.1.3) for clients that accept it."""
+        """Return a page that is compressed with gzip (RFC 9110 section 8.4.1.3) if the client accepts gzip."""
         response = self._one_product(session, "Offer of the day", catalogue.OFFER_ID)
         response.headers["Vary"] = "Accept-Encoding"
         if "gzip" in request.headers.get("Accept-Encoding", "") and isinstance(response.body, bytes):
@@ -179,7 +184,7 @@ class DemoSite:
         return response
 
     async def _chinese(self, request: web.Request, session: DemoSession) -> web.Response:
-        """A page in GBK; only its Content-Type says so."""
+        """Return a page in GBK; only the Content-Type header declares this encoding."""
         return self._one_product(session, "今日特价", catalogue.CHINESE_ID, charset="gbk", language="zh")
 
     async def _documents(self, request: web.Request, session: DemoSession) -> web.Response:

@@ -1,4 +1,4 @@
-"""Claims due slots in the store, each once, even if several services use the same schedules."""
+"""Claims due slots in the store, each only once, even if several services use the same schedules."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.store import Store
 from pipeline.store.runs import paused_spiders, slots
 
 ON_TIME = timedelta(seconds=60)
-"""Seconds; a slot that is claimed later than this after its due time was missed, so `catch_up` applies."""
+"""A slot that is claimed later than this after its due time counts as missed, so `catch_up` applies."""
 TRY_AGAIN = timedelta(seconds=1)
 BATCH = 100
-"""Maximum of slots claimed in one transaction, because no other process can write during it."""
+"""Maximum number of slots claimed in one transaction, because no other process can write during the transaction."""
 
 
 def spider_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:
-    """Every schedule of every spider: spider name, schedule name, due times."""
+    """Yield the spider name, schedule name and due times of every schedule of every spider."""
     for name, spider in settings.spiders.items():
         for table in spider.schedule:
             yield name, table.name, SlotTimes.of(name, table, settings, settings.zone)
@@ -38,7 +38,7 @@ def digest_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]
 
 @dataclass(frozen=True)
 class Schedules:
-    """The next slots of all spiders and digests of one version of the settings."""
+    """The next slots of all spiders and digests, for one version of the settings."""
 
     settings: Settings
     spiders: NextSlots
@@ -46,21 +46,21 @@ class Schedules:
 
     @property
     def entries(self) -> list[NextSlot]:
-        """The schedules that have a next slot."""
+        """The next slots of all schedules that have a next slot."""
         return [*self.spiders.entries, *self.digests.entries]
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next slot has to be processed; None for never."""
+        """When the next slot must be processed; None if there is no next slot."""
         return min((at for at in (self.spiders.next_at, self.digests.next_at) if at is not None), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """When to retry a due slot that could not be processed; None if there is none."""
+        """Return when to retry a due slot that could not be processed; None if there is no such slot."""
         return min((at for at in (self.spiders.put_off_until(now), self.digests.put_off_until(now)) if at is not None), default=None)
 
 
 def open_schedules(store: Store, settings: Settings, *, now: datetime) -> Schedules:
-    """All schedules, each continued after its last processed slot. Raises StoreError."""
+    """Return all schedules, each continued after its last processed slot. Raises StoreError."""
     return Schedules(settings, _open(store, "spider", spider_slot_times(settings), now),
                  _open(store, "digest", digest_slot_times(settings), now))
 
@@ -73,14 +73,14 @@ def _open(store: Store, kind: Literal["spider", "digest"], schedules: Iterable[t
              if (name, schedule) not in cursors]
     if fresh:
         slots.begin_cursors(store, kind, fresh)
-        cursors = slots.read_cursors(store, kind)  # another service may have claimed them first
+        cursors = slots.read_cursors(store, kind)  # another service may have stored other cursors first
     return NextSlots(tables, cursors, now=now)
 
 
 def claim_due(store: Store, plans: Schedules, *, now: datetime) -> list[Run]:
-    """Claim the due slots of spiders. Returns waiting runs, and skipped runs with their reason.
+    """Claim the due slots of spiders; return the waiting runs, and the skipped runs with their reason.
 
-    Of several due slots of one spider, only the newest is claimed. Raises StoreError; the slots then stay due.
+    If several slots of one spider are due, only the newest slot is claimed. Raises StoreError; the slots then stay due.
     """
     plan, spiders = plans.spiders, plans.settings.spiders
     due = plan.due(now, paused=paused_spiders.paused_spiders(store))

@@ -11,11 +11,11 @@ WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "S
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")
 _TIMES_NAMED = 6
-"""Maximum of times of day that are listed; more are described by minutes and hours."""
+"""Maximum number of times of day that are listed; more times are described by their minutes and hours."""
 
 
 def in_words(table: ScheduleTable) -> str:
-    """A schedule in words, with its options."""
+    """Return a schedule in words, including its options."""
     parts = [_when(table.when)]
     if table.timezone is not None:
         parts.append(f"in {table.timezone}")
@@ -35,7 +35,7 @@ def after_in_words(others: Sequence[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "90 minutes", "2 hours", "1 day": a duration in the largest unit that divides it."""
+    """Return a duration in words, in its largest whole unit: "90 minutes", "2 hours", "1 day"."""
     for unit, size in (("week", 604800), ("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size and seconds % size == 0:
             return _counted(round(seconds / size), unit)
@@ -78,7 +78,10 @@ def _minutes_of_every_hour(minutes: Sequence[int]) -> str:
 
 
 def _step(values: Sequence[int], whole: int) -> int:
-    """The step between the values if it is constant, also from the last to the first; otherwise 0."""
+    """Return the step between the values if the step is constant, otherwise 0.
+
+    whole: the length of the cycle; the step from the last value back to the first value must be the same.
+    """
     step = whole // len(values)
     return step if len(values) > 1 and list(values) == list(range(values[0], whole, step)) and step * len(values) == whole else 0
 
@@ -102,7 +105,7 @@ def _clock(hour: int, minute: int) -> str:
 
 
 def _ranges(values: Sequence[int], name: Callable[[int], str]) -> str:
-    """Ascending values in words; three or more consecutive ones as a range."""
+    """Return ascending values in words; three or more consecutive values become a range."""
     parts: list[str] = []
     rest = list(values)
     while rest:

@@ -1,4 +1,4 @@
-"""The next slot of every schedule, in memory: due, being processed, held or postponed."""
+"""Keeps the next slot of every schedule in memory, and whether the slot is taken, held or postponed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pipeline.schedule.slot_times import DueTime, SlotTimes
 
 @dataclass
 class NextSlot:
-    """The next slot of one schedule. name: its spider or digest; since: the last slot that was processed; wake_at: when it
-    has to be processed; taken: it is being processed; held: its spider is paused."""
+    """The next slot of one schedule.
+
+    name: the spider or digest. since: the slot that was processed last. wake_at: when the slot must be processed.
+    taken: whether the slot is being processed. held: whether the slot waits because the spider is paused.
+    """
 
     number: int
     name: str
@@ -26,11 +29,15 @@ class NextSlot:
 
 
 class NextSlots:
-    """All schedules with their next slots. Not thread-safe."""
+    """The next slots of all schedules. Not thread-safe."""
 
     def __init__(self, schedules: Iterable[tuple[str, str, SlotTimes]], cursors: Mapping[tuple[str, str], datetime],
                  *, now: datetime) -> None:
-        """Compute the first slots. schedules: name of the spider or digest, name of the schedule, due times."""
+        """Compute the first slots.
+
+        schedules: for each schedule, the name of the spider or digest, the name of the schedule, and the due times.
+        cursors: the slots that were processed last, by the same two names.
+        """
         self._entries: dict[int, NextSlot] = {}
         for number, (name, schedule, table) in enumerate(schedules):
             since = cursors.get((name, schedule))
@@ -42,13 +49,14 @@ class NextSlots:
 
     @property
     def entries(self) -> list[NextSlot]:
-        """The schedules that have a next slot."""
+        """The next slots of all schedules that have a next slot."""
         return list(self._entries.values())
 
     def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[NextSlot]:
-        """Take the schedules that are due, each with its newest slot. The caller returns each with advance() or wait().
+        """Take the due schedules, each with its newest slot, and return them.
 
-        Schedules of paused spiders stay until the spider is resumed.
+        The caller must then call advance() or wait() for each. Schedules of paused spiders are not taken until the
+        spider is resumed.
         """
         reached = [entry for entry in self._entries.values() if entry.wake_at <= now and not entry.taken]
         for entry in reached:
@@ -60,7 +68,10 @@ class NextSlots:
         return ready
 
     def advance(self, entry: NextSlot, now: datetime) -> None:
-        """Continue with the next slot, because this one was processed. A schedule without a next slot is removed."""
+        """Continue with the following slot, because this slot was processed.
+
+        A schedule without a following slot is removed.
+        """
         entry.since = entry.due.planned
         due = entry.times.after(entry.since, now)
         if due is None:
@@ -70,22 +81,22 @@ class NextSlots:
             self.wait(entry, due.at)
 
     def wait(self, entry: NextSlot, until: datetime) -> None:
-        """Process the slot at a later time."""
+        """Postpone the slot to the time `until`."""
         entry.wake_at = until
         entry.taken = False
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next slot has to be processed; None for never."""
+        """When the next slot must be processed; None if there is no next slot."""
         return min((entry.wake_at for entry in self._entries.values() if not (entry.taken or entry.held)), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """When to retry a due slot that could not be processed; None if there is none."""
+        """Return when to retry a due slot that could not be processed; None if there is no such slot."""
         return min((entry.wake_at for entry in self._entries.values()
                     if entry.wake_at > entry.due.at and entry.wake_at > now and not entry.taken), default=None)
 
     def upcoming(self) -> dict[str, datetime]:
-        """The next due time of each spider or digest, by name."""
+        """Return the next due time of each spider or digest, by name."""
         found: dict[str, datetime] = {}
         for entry in self._entries.values():
             if not entry.taken:
@@ -95,7 +106,10 @@ class NextSlots:
 
 
 def newest_of_each(entries: Iterable[NextSlot]) -> Iterator[tuple[NextSlot, list[NextSlot]]]:
-    """Group due slots by name: the newest one, and the others, which are claimed together with it."""
+    """Group due slots by spider or digest, and yield the newest slot and the other slots of each group.
+
+    Processing the newest slot also settles the other slots of its group.
+    """
     by_name: dict[str, list[NextSlot]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
         by_name.setdefault(entry.name, []).append(entry)

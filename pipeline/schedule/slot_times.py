@@ -1,8 +1,9 @@
-"""Computes the due times of a schedule: skipped days, clock changes, jitter.
+"""Computes the due times of a schedule, with skipped days, clock changes and jitter.
 
-Cron with fixed hours follows wall-clock time: a time that a clock change skips is due at the first minute after the gap, and
-a repeated time is due once, at the first. Its slot is identified by wall time and zone. Cron that allows every hour, and
-"every …", follow elapsed time: their slots are identified by the instant.
+A cron expression with fixed hours follows wall-clock time: a time that a clock change skips is due at the first minute
+after the gap, and a repeated time is due only the first time. Such a slot is identified by wall-clock time and time
+zone. A cron expression that allows every hour, and "every …", follow elapsed time; their slots are identified by the
+instant.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, order=True)
 class DueTime:
-    """One due time. at: with jitter; planned: without jitter; key: identifies the slot."""
+    """A due time. at: the time with jitter; planned: the time without jitter; key: identifies the slot."""
 
     at: datetime
     planned: datetime
@@ -31,7 +32,8 @@ class DueTime:
 class SlotTimes:
     """The due times of one schedule.
 
-    seed: makes jitter differ between spiders. skip, first and last are days in `zone`.
+    seed: makes the jitter differ between spiders. skip: days without slots. first, last: the first and the last day
+    with slots. All days are days in `zone`.
     """
 
     def __init__(self, schedule: str, zone: ZoneInfo, *, seed: str = "", jitter_s: float = 0.0, skip: Days | None = None,
@@ -50,18 +52,26 @@ class SlotTimes:
 
     @classmethod
     def of(cls, name: str, table: ScheduleTable, settings: Settings, zone: ZoneInfo) -> SlotTimes:
-        """Make it from a schedule of settings.toml. name: its spider or digest; zone: default time zone."""
+        """Return the due times of a schedule in settings.toml.
+
+        name: the spider or digest. zone: the default time zone.
+        """
         return cls(table.when, table.zone(zone), seed=name, jitter_s=table.jitter, skip=settings.days(table.skip),
                    first=table.from_, last=table.until)
 
     def cursor_before(self, now: datetime) -> datetime:
-        """The cursor of a new schedule: the time after it is now for "every …", and the next matching time for cron."""
+        """Return the cursor of a new schedule.
+
+        With this cursor, the first slot of "every …" is due now, and the first slot of a cron expression at its next
+        matching time.
+        """
         return now - timedelta(seconds=self._when.seconds) if isinstance(self._when, Every) else now
 
     def after(self, planned: datetime | None, now: datetime) -> DueTime | None:
-        """The first due time planned later than `planned` (None: there was no slot before).
+        """Return the first due time that is planned later than `planned`; None if there is none.
 
-        Without a slot before, "every …" is due now, and cron at its next time after now. Returns None for never.
+        planned: the slot before; None means that there was no slot. Then "every …" is due now, and a cron expression at
+        its next matching time after `now`.
         """
         found = self._planned_after(planned, now)
         if found is None or not self._jitter_s:
@@ -72,7 +82,10 @@ class SlotTimes:
         return DueTime(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
 
     def latest(self, planned: datetime | None, now: datetime) -> DueTime | None:
-        """The newest due time after `planned` and not after now, so that missed slots are caught up once; None if there is none."""
+        """Return the newest due time after `planned` and not after `now`; None if there is none.
+
+        The scheduler uses this time to start only one run for several missed slots.
+        """
         due = self.after(planned, now)
         if due is None or due.at > now:
             return None
@@ -88,11 +101,17 @@ class SlotTimes:
         return due
 
     def planned_by(self, at: datetime, known: datetime | None) -> datetime:
-        """The planned time of the newest slot due at `at` or before. known: an earlier planned time."""
+        """Return the planned time of the newest slot that is due at `at` or earlier.
+
+        known: an earlier planned time, or None.
+        """
         return self._aligned(at, known) if known is not None and known <= at else at
 
     def _aligned(self, moment: datetime, planned: datetime) -> datetime:
-        """For "every …": the last planned time not after a moment, counted from a known planned time."""
+        """Return the last planned time of an "every …" schedule that is not after `moment`.
+
+        planned: a known planned time, from which to count. For a cron expression, return `moment`.
+        """
         if not isinstance(self._when, Every):
             return moment
         every = timedelta(seconds=self._when.seconds)

@@ -1,4 +1,4 @@
-"""APScheduler trigger for one schedule of the settings. Missed slots fire once."""
+"""An APScheduler trigger for one schedule in the settings, which fires once for several missed slots."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pipeline.schedule.slot_times import SlotTimes
 
 
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Fires when a slot is due, including jitter. since: the last slot that was processed.
+    """Fires when a slot is due, including jitter.
 
-    APScheduler by itself would compute every slot of a year in which the machine was off.
+    since: the slot that was processed last. A standard APScheduler trigger would compute every slot of a year in which
+    the machine was off.
     """
 
     def __init__(self, times: SlotTimes, since: datetime | None) -> None:
@@ -21,7 +22,11 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         self._last: tuple[datetime | None, datetime, datetime | None] | None = None
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first time after `since` (it may be in the past) without a previous time; otherwise the first after both."""
+        """Return when the trigger fires next; None if it never fires again.
+
+        Without a previous time, this is the first due time after `since`, which may be in the past. Otherwise, this is
+        the first due time after both the previous time and now.
+        """
         if self._last is None or self._last[:2] != (previous_fire_time, now):  # APScheduler asks twice for each time
             self._last = (previous_fire_time, now, self._next(previous_fire_time, now))
         return self._last[2]

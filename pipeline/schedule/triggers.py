@@ -1,7 +1,8 @@
-"""APScheduler triggers for crontab expressions, composed of its CronTrigger and OrTrigger.
+"""APScheduler triggers for crontab expressions, built from APScheduler's CronTrigger and OrTrigger.
 
-They add what those lack: crontab's day numbers (Sunday is 0); crontab's rule that one matching day field is enough;
-wall-clock times at clock changes (a time in the gap is due at its end, a repeated time only once); days to skip.
+These triggers add what APScheduler's triggers lack: crontab's day numbers (Sunday is 0); crontab's rule that one
+matching day field is enough; wall-clock times at clock changes (a skipped time is due at the end of the gap, a repeated
+time only once); days to skip.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from pipeline.settings.fields.schedule import WEEKDAYS
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 HORIZON = timedelta(days=41 * 366)
-"""Years to search: 29 February falls on a given weekday within 40 years, even across a century without leap day."""
+"""How far to search: 29 February falls on each weekday within 40 years, even across a century without a leap day."""
 
 Allows = Callable[[date], bool]
 
 
 class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Cron in a zone, from the day `first` to the day `last`. allows: whether a day between them may have a slot."""
+    """Base class of triggers for a cron expression in a time zone.
+
+    first, last: the first and the last day with slots. allows: returns whether a day between them may have slots.
+    """
 
     def __init__(self, cron: Cron, zone: ZoneInfo, *, allows: Allows = lambda day: True, first: date = date.min,
                  last: date = date.max) -> None:
@@ -39,10 +43,13 @@ class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
 
 
 class WallClockTrigger(_CronTrigger):
-    """Cron with fixed hours: due when the wall clock of a zone shows the time."""
+    """Fires when the wall clock of the zone shows a matching time; for cron expressions with fixed hours."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first instant after the previous one, or without one the first not before now."""
+        """Return the first matching instant after the previous one; None if there is none.
+
+        Without a previous instant, return the first matching instant that is not before `now`.
+        """
         start = now - timedelta(microseconds=1) if previous_fire_time is None else previous_fire_time
         wall = start.astimezone(self._zone).replace(tzinfo=UTC, second=0, microsecond=0, fold=0)
         end = wall + HORIZON
@@ -60,10 +67,16 @@ class WallClockTrigger(_CronTrigger):
 
 
 class ElapsedTimeTrigger(_CronTrigger):
-    """Cron that allows every hour: both occurrences of a repeated hour are due, and none of a skipped hour."""
+    """Fires in both occurrences of a repeated hour; for cron expressions that allow every hour.
+
+    The trigger does not fire in an hour that a clock change skips.
+    """
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first instant after the previous one, or without one the first not before now."""
+        """Return the first matching instant after the previous one; None if there is none.
+
+        Without a previous instant, return the first matching instant that is not before `now`.
+        """
         start = now - timedelta(microseconds=1) if previous_fire_time is None else previous_fire_time
         at = (start.astimezone(UTC) + _MINUTE).replace(second=0, microsecond=0)
         end = at + HORIZON
@@ -82,7 +95,10 @@ class ElapsedTimeTrigger(_CronTrigger):
         return None
 
     def _next(self, at: datetime) -> datetime | None:
-        """The first time from `at` on, computed with the UTC offset at `at`, and after a clock change with the next offset."""
+        """Return the first matching instant from `at` on; None if there is none.
+
+        The instant is computed with the UTC offset at `at`, and after a clock change with the new offset.
+        """
         while True:
             offset = at.astimezone(self._zone).utcoffset() or timedelta()
             wall = next_wall_time(self._cron, at + offset)
@@ -95,7 +111,7 @@ class ElapsedTimeTrigger(_CronTrigger):
             at = change
 
     def _change(self, start: datetime, end: datetime) -> datetime | None:
-        """The first instant not after `end` with another UTC offset, or None."""
+        """Return the first instant up to `end` at which the UTC offset has changed; None if there is none."""
         offset = start.astimezone(self._zone).utcoffset()
         at = start
         while at < end:
@@ -114,9 +130,10 @@ class ElapsedTimeTrigger(_CronTrigger):
 
 @lru_cache(maxsize=4096)
 def next_wall_time(cron: Cron, wall: datetime) -> datetime | None:
-    """The first wall-clock time from `wall` on that matches. Both are labelled UTC, since UTC has no clock changes.
+    """Return the first matching wall-clock time from `wall` on.
 
-    Cached, because many schedules are equal and each is computed more than once.
+    Both times are labelled UTC, because UTC has no clock changes. The result is cached, because many schedules are
+    equal and each time is computed more than once.
     """
     found: datetime | None = _of_cron(cron).get_next_fire_time(None, wall)
     return found
@@ -142,12 +159,15 @@ def _midnight_as_utc(day: date) -> datetime:
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a day, also if a clock change skips 00:00."""
+    """Return the first instant of a day, even if a clock change skips 00:00."""
     return _instant(datetime.combine(day, datetime.min.time()), zone)
 
 
 def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant at which the wall clock of a zone shows a time; the end of the gap if it skips that time."""
+    """Return the first instant at which the wall clock of a time zone shows the time `wall`.
+
+    If a clock change skips this time, return the end of the gap.
+    """
     at = _instant(wall, zone)
     return at if at.astimezone(zone).replace(tzinfo=None) == wall else _end_of_gap(wall, zone)
 
@@ -157,7 +177,7 @@ def _instant(wall: datetime, zone: ZoneInfo, *, fold: int = 0) -> datetime:
 
 
 def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant after the gap that contains a skipped wall time."""
+    """Return the first instant after the gap that contains the skipped time `wall`."""
     after, before = _instant(wall, zone), _instant(wall, zone, fold=1)
     offset = before.astimezone(zone).utcoffset()
     while after - before > timedelta(seconds=1):

@@ -1,4 +1,4 @@
-"""Lists every schedule in words with its next due time, for `pipeline next`. It changes nothing."""
+"""Lists every schedule in words with its next due time, for `pipeline next`, without any changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pipeline.store.runs import host_pauses, paused_spiders, slots
 class Entry:
     """A schedule as `pipeline next` lists it.
 
-    kind: spider or digest; schedule: as in the settings, or None; next: None if unknown.
+    kind: "spider" or "digest". schedule: the name of the schedule in the settings, or None. words: the schedule in
+    words. next: the next due time; None if unknown.
     """
 
     kind: str
@@ -31,7 +32,7 @@ class Entry:
 
 
 def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
-    """An entry for each schedule of each spider and digest, the soonest first."""
+    """Return an entry for each schedule of each spider and digest, the soonest first."""
     paused = paused_spiders.paused_spiders(store)
     cursors = slots.read_cursors(store, "spider")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
@@ -64,6 +65,6 @@ def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, st
 
 
 def _next(table: SlotTimes, cursor: datetime | None, now: datetime) -> datetime | None:
-    """The next due time; an overdue slot is due now."""
+    """Return the next due time of a schedule; for an overdue slot, return now."""
     due = table.after(min(cursor, now) if cursor is not None else table.cursor_before(now), now)
     return max(now, due.at) if due is not None else None

@@ -1,1 +1,1 @@
-"""The HTTP side of the port: routes, authorization, pages, actions, metrics, Atom feeds."""
+"""The HTTP part of the heartbeat: routes, authorization, pages, actions, metrics, Atom feeds."""

@@ -1,4 +1,4 @@
-"""Reads the store for the pages that need the token, and performs the actions of their buttons."""
+"""Reads the store for the pages that need the token, and performs what their buttons request."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from pipeline.store.runs import paused_spiders, runs
 from pipeline.text import escape_line
 
 LOG_BYTES = 32 * 1024
-"""Of the end of a run's log."""
+"""Maximum number of bytes shown from the end of a run's log."""
 LOG_LINES = 200
 BODY_BYTES = 4 * 2**20
-"""Of a message's body that are shown."""
+"""Maximum number of bytes shown of a message's body."""
 HISTORY = 50
 
 
@@ -47,7 +47,10 @@ class RunPage:
 
 @dataclass(frozen=True)
 class MessagePage:
-    """What the page of one message shows. deliveries: time, number of the attempt, and error."""
+    """The content of the page of one message.
+
+    deliveries: the time, the attempt number and the error of each delivery attempt.
+    """
 
     message: Message
     recipients: list[RecipientResult]
@@ -55,10 +58,12 @@ class MessagePage:
 
 
 class AdminActions:
-    """Reads and actions of the pages that need the token.
+    """Reads data and performs actions for the pages that need the token.
 
-    settings: called each time, since a reload changes them. on_run, on_plan, on_mail: called after a run was requested, a
-    spider was paused or resumed, or a message is to be retried, so that the service reacts at once."""
+    settings: returns the current settings, which change when the service reloads them. on_run: called after a run was
+    requested. on_plan: called after a spider was paused or resumed. on_mail: called after a retry of a message was
+    requested.
+    """
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
@@ -81,7 +86,7 @@ class AdminActions:
     # Reading
 
     def spider(self, name: str) -> SpiderPage | None:
-        """What the page of a spider shows; None for a spider that is neither in the settings nor in the store."""
+        """Return the content of a spider's page; None if the spider is in neither the settings nor the store."""
         history = runs.history(self._store, name, limit=HISTORY)
         if name not in self._settings().spiders and not history:
             return None
@@ -99,7 +104,10 @@ class AdminActions:
         return runs.get_run(self._store, run_id)
 
     def log(self, run_id: int) -> str:
-        """The end of a run's log with control characters escaped and secrets masked; "" when there is none."""
+        """Return the end of a run's log, with secrets masked; "" if there is no log.
+
+        Control characters in the log are escaped.
+        """
         path = self._settings().data_dir / "logs" / "runs" / f"{run_id}.log"
         try:
             with path.open("rb") as file:
@@ -122,7 +130,10 @@ class AdminActions:
         return None if found is None else MessagePage(*found)
 
     def body(self, number: int) -> tuple[str, str] | None:
-        """The body of a message as it was sent, and its type: text/html or text/plain. None when the file is gone."""
+        """Return the body of a message as it was sent, and its type, which is text/html or text/plain.
+
+        Returns None if there is no such message, or if its file no longer exists.
+        """
         found = outbox.get(self._store, number)
         if found is None:
             return None
@@ -137,7 +148,10 @@ class AdminActions:
     # Acting
 
     def run_now(self, name: str) -> Run:
-        """Request a run. Returns a waiting run, or one that says why it was skipped. Raises UsageError."""
+        """Request a run; return the waiting run, or a skipped run that contains the reason.
+
+        Raises UsageError if the spider is unknown, or if another process requested a run at the same moment.
+        """
         self._check_known(name)
         now = self._clock()
         run = runs.claim_slot(self._store, name, f"manual {now.isoformat()} {self._store.owner}", due_at=now,
@@ -147,17 +161,17 @@ class AdminActions:
         return run
 
     def pause(self, name: str) -> None:
-        """Raises UsageError for a spider that is not in the settings."""
+        """Pause a spider. Raises UsageError for a spider that is not in the settings."""
         self._check_known(name)
         paused_spiders.pause(self._store, name, now=self._clock())
 
     def resume(self, name: str) -> None:
-        """Raises UsageError for a spider that is not in the settings."""
+        """Resume a paused spider. Raises UsageError for a spider that is not in the settings."""
         self._check_known(name)
         paused_spiders.resume(self._store, name)
 
     def retry(self, number: int) -> None:
-        """Raises UsageError when no such message is waiting or parked."""
+        """Request another delivery of a message. Raises UsageError if the message is not waiting or parked."""
         if not outbox.retry(self._store, number, now=self._clock()):
             raise UsageError(f"message {number} is not waiting: it was sent or dropped, or does not exist", where="outbox")
 
@@ -167,7 +181,10 @@ class AdminActions:
 
 
 def _readable(line: str) -> list[str]:
-    """A line of our JSON log as its time (UTC) and message, with the traceback; any other line as it is."""
+    """Return the time (UTC) and message of a line of the JSON log, followed by the lines of its traceback.
+
+    A line that is not in the format of the JSON log is returned unchanged.
+    """
     try:
         found = json.loads(line)
         text = f"{found['time'][11:19]} {found['message']}"
@@ -177,7 +194,10 @@ def _readable(line: str) -> list[str]:
 
 
 def _body_of(path: Path) -> tuple[str, str] | None:
-    """The body part of a message file. Larger messages were stored with their HTML beside them, and are not parsed."""
+    """Return the body of a message file and its type; None if the file is too large or contains no text.
+
+    The HTML of larger messages is stored in a separate file, so these message files need not be parsed.
+    """
     if path.stat().st_size > 8 * BODY_BYTES:
         return None
     with path.open("rb") as file:

@@ -22,14 +22,14 @@ from pipeline.model import Run
 
 EVENT_EVERY_S = 1.0
 STREAMS = 64
-"""Live progress streams open at the same time."""
+"""Maximum number of live progress streams that are open at the same time."""
 _DIGEST_POLICY = ("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
                   "form-action 'none'; frame-ancestors 'self'")
 _T = TypeVar("_T")
 
 
 class AdminViews:
-    """Request handlers. All reads of the store are done in threads."""
+    """Handles the requests for pages that need the token. The store is always read in threads."""
 
     def __init__(self, actions: AdminActions, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
         self._actions = actions
@@ -56,7 +56,7 @@ class AdminViews:
             router.add_post(path, self._authorizer.for_actions(_with_error_text(handler)))
 
     def stop(self) -> None:
-        """End the live streams, so that the server can stop at once."""
+        """End the live progress streams, so that the server can stop immediately."""
         self._stopping.set()
 
     # Reading
@@ -82,7 +82,7 @@ class AdminViews:
         return self._html("message.html", now=await self._snapshot(), page=found)
 
     async def _body(self, request: web.Request) -> web.Response:
-        """The message as it was sent, sandboxed: no script, no form, no request to anywhere."""
+        """Return the message as it was sent, in a sandbox without scripts, forms and network requests."""
         text, kind = _or_404(await asyncio.to_thread(self._actions.body, _number(request)))
         return web.Response(text=text, content_type=kind, headers={
             "Content-Security-Policy": _DIGEST_POLICY, "X-Frame-Options": "SAMEORIGIN"})
@@ -107,7 +107,10 @@ class AdminViews:
         return web.Response(text=page, content_type="text/html")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events (WHATWG HTML section 9.2): `progress` on every change, `end` when the run ends."""
+        """Send server-sent events: `progress` on every change, `end` when the run ends.
+
+        WHATWG HTML section 9.2 defines the format.
+        """
         number = _number(request)
         _or_404(await asyncio.to_thread(self._actions.progress, number))
         if self._streams >= STREAMS:
@@ -117,7 +120,7 @@ class AdminViews:
         try:
             await response.prepare(request)
             await self._stream(number, response)
-        except ConnectionError:  # the browser has left
+        except ConnectionError:  # the browser has closed the connection
             return response
         finally:
             self._streams -= 1
@@ -128,7 +131,7 @@ class AdminViews:
         while not self._stopping.is_set():
             run, log = await asyncio.to_thread(self._live, number)
             event = json.dumps({**self._pages.live(run), "log": log})
-            # A comment when nothing changed: without writing, a closed connection would go unnoticed.
+            # Without a change, send a comment, because only a write detects that the client closed the connection.
             await response.write(f"event: progress\ndata: {event}\n\n".encode() if event != last else b":\n\n")
             last = event
             if run.ended_at is not None:
@@ -171,7 +174,10 @@ class AdminViews:
 
 
 def _with_error_text(handler: Handler) -> Handler:
-    """Answer a PipelineError as text instead of logging it: the person who pressed the button reads it."""
+    """Wrap `handler` so that a PipelineError is returned as a text response instead of being logged.
+
+    The text is meant for the person who pressed the button.
+    """
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)

@@ -1,8 +1,9 @@
-"""The HTTP server of the port: probes, status and metrics for monitors, and the pages for people.
+"""The HTTP application of the heartbeat: probes, status and metrics for monitors, pages for people.
 
-aiohttp serves connections that were accepted elsewhere. Probes, status and metrics need no token on this machine; pages
-that show scraped content, digests or logs always do, and so does every action (admin_views.py). A wrong Host is refused
-(DNS rebinding), and no other origin may read or frame a response.
+aiohttp serves connections that the heartbeat server has accepted. On this machine, probes, status and metrics need no
+token. Pages that show scraped content, digests or logs always need the token, and so do all actions (admin_views.py). A
+request with a wrong Host header is refused, to prevent DNS rebinding. No other origin may read a response or show it in
+a frame.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ _requests_log = logging.getLogger(f"{__name__}.requests")
 
 
 class HttpApp:
-    """The routes, and the aiohttp server that gets the connections. host_names: what the Host header may say beside
-    addresses and localhost. actions: None for a server without the pages behind the token."""
+    """The routes, and the aiohttp server that serves the connections of the heartbeat server.
+
+    host_names: names that the Host header may contain, besides IP addresses and localhost. actions: None means that
+    there are no pages that need the token. zone: the time zone of displayed times. body_s: maximum seconds until a form
+    has arrived.
+    """
 
     def __init__(self, responder: Responder, *, host_names: tuple[str, ...] = (), actions: AdminActions | None = None,
                  zone: tzinfo = UTC, body_s: float = 15.0) -> None:
@@ -82,11 +87,14 @@ class HttpApp:
         _requests_log.removeFilter(self.log_filter)
 
     def resources(self) -> list[web.AbstractResource]:
-        """Every path that is served."""
+        """Return the resources (paths) of all routes."""
         return list(self._app.router.resources())
 
     def serve(self, transport: asyncio.Transport, connection: HttpConnection) -> web.RequestHandler:
-        """A handler for a connection that was accepted elsewhere. The caller passes it the connection's events."""
+        """Return an aiohttp handler for a connection that the heartbeat server has accepted.
+
+        The caller must pass the events of the connection to the handler.
+        """
         assert self._runner is not None
         assert self._runner.server is not None
         handler = self._runner.server()
@@ -98,12 +106,15 @@ class HttpApp:
         self._connections.pop(handler, None)
 
     def connection_of(self, request: web.Request) -> HttpConnection | None:
-        """The connection a request came by; None when it is closed."""
+        """Return the connection on which a request arrived; None if the connection is closed."""
         return self._connections.get(request.protocol)
 
     @web.middleware
     async def _track_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Tell the connection of the request's beginning and end, and close it where its body was not read."""
+        """Notify the connection when a request begins and ends.
+
+        If the handler has not read the request body, close the connection after the response.
+        """
         connection = self.connection_of(request)
         if connection is not None:
             connection.request_started()
@@ -119,7 +130,10 @@ class HttpApp:
         return response
 
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The handler's response, or an error response. The body is not read before the request is found valid."""
+        """Return the handler's response, or an error response.
+
+        The request body is read only after the request line and the headers were accepted.
+        """
         if not self._is_our_host(request.headers.get("Host", "")):
             return web.Response(status=421, text="error: the Host header is not allowed; use the address, or add the "
                                                  "name to [heartbeat] names in settings.toml\n")
@@ -130,7 +144,7 @@ class HttpApp:
                                 headers={"Allow": error.headers["Allow"]} if "Allow" in error.headers else None)
         except ConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001  whatever it is, the client gets a response and the log one line
+        except Exception as error:  # noqa: BLE001  after any error, the client gets a response
             if self._authorizer.is_authorized(request):
                 _log.exception("a request could not be answered")
             else:
@@ -138,11 +152,11 @@ class HttpApp:
             return web.Response(status=500, text="error: no answer because of a bug in the pipeline; its log has the details\n")
 
     def log_error(self, error: Exception) -> None:
-        """Log an error that a request without the token caused: one line, at most once a minute."""
+        """Log an error that a request without the token caused, as one line, at most once a minute."""
         _requests_log.error("request failed", exc_info=error)
 
     def _is_our_host(self, host: str) -> bool:
-        """Whether Host (RFC 9110 section 7.2) is an address, localhost or a name of the settings."""
+        """Return whether a Host header (RFC 9110 section 7.2) is an IP address, localhost or an allowed name."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if not name or name.lower().rstrip(".") in self._host_names:
             return True
@@ -159,7 +173,7 @@ class HttpApp:
         return web.Response(status=200 if found["health"] == "ok" else 503, text=f"{health(found)}\n")
 
     async def _livez(self, request: web.Request) -> web.Response:
-        """Answers if the event loop runs: a restart could fix nothing else."""
+        """Return 200 if the event loop runs, because a restart can fix only a hanging event loop."""
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
@@ -175,7 +189,10 @@ class HttpApp:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _overview(self, request: web.Request) -> web.Response:
-        """The overview page. The URL of `pipeline url` leads here too, with the token."""
+        """Return the overview page.
+
+        `pipeline url` prints the URL of this page with the token as a parameter; such a request logs the browser in.
+        """
         if "token" in request.query:
             return self._authorizer.log_in(request, request.query["token"])
         authorized = self._authorizer.is_authorized(request)

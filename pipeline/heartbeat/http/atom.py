@@ -1,6 +1,7 @@
-"""Atom feeds (RFC 4287) for feed readers: how runs ended, and what changed at one spider's site.
+"""Atom feeds (RFC 4287) for feed readers: how runs ended, and what changed on the site of a spider.
 
-A feed reader can send neither cookie nor header, so the URL carries a key that opens feeds and nothing else.
+A feed reader can send neither a cookie nor a header, so the URL of a feed contains a key that gives access to feeds
+only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 class Entry:
     """An entry of an Atom feed.
 
-    id: the same in every version of the feed. href: the page it links to, "" for none.
+    id: stays the same in every version of the feed. href: the page that the entry links to; "" means no link.
     """
 
     id: str
@@ -35,7 +36,10 @@ class Entry:
 
 
 def runs_ended(snapshot: Snapshot, service: str) -> list[Entry]:
-    """The last runs of all spiders, newest first. service: makes the ids of this service differ from another's."""
+    """Return an entry for each of the last runs of all spiders, newest first.
+
+    service: identifies this service, so that the ids of its entries differ from those of other services.
+    """
     found = [Entry(_id(service, "run", run["id"]), f"{name}: {run['outcome'] or 'ended'}", datetime.fromisoformat(run["ended_at"]),
                    run["error"] or f"{run['pages']} pages, {run['items']} items", f"/runs/{run['id']}")
              for name, spider in snapshot["spiders"].items() for run in spider["recent"] if run["ended_at"]]
@@ -50,7 +54,7 @@ def changed_items(changes: list[Change], service: str) -> Iterator[Entry]:
 
 
 def xml_text(text: str) -> str:
-    """`text` without the characters that XML 1.0 (section 2.2) forbids even as escapes."""
+    """Return `text` with every character that XML 1.0 (section 2.2) forbids replaced by U+FFFD."""
     return _NOT_XML.sub("\ufffd", text)
 
 
@@ -72,7 +76,7 @@ def _fields(change: Change) -> str:
 
 
 def _is_web_url(text: object) -> bool:
-    """Whether scraped text may become a link: only http and https URLs may."""
+    """Return whether a scraped value is an http or https URL; no other value may become a link."""
     if not isinstance(text, str):
         return False
     try:

@@ -17,8 +17,11 @@ COOKIE_AGE_S = 365 * 86400
 
 
 class HttpConnection(Protocol):
-    """The connection a request came by. is_last_request: it closes after this request; trusted: its address needs no token
-    for the status; secure: TLS."""
+    """The connection on which a request arrived.
+
+    is_last_request: whether the connection closes after this request. trusted: whether the client may read the status
+    without a token. secure: whether the connection uses TLS.
+    """
 
     @property
     def is_last_request(self) -> bool: ...
@@ -33,8 +36,11 @@ class HttpConnection(Protocol):
 
 
 class Authorizer:
-    """Decides which requests are authorized: those with the token as a cookie, or from scripts as `Authorization: Bearer …`
-    (RFC 6750). body_s: how long a form may take to arrive."""
+    """Decides which requests are authorized.
+
+    A browser proves with a cookie that it has the token; a script sends the token as `Authorization: Bearer …` (RFC
+    6750). body_s: maximum seconds until a form has arrived.
+    """
 
     def __init__(self, access: AccessPolicy, pages: PageRenderer, connection_of: Callable[[web.Request], HttpConnection | None], *,
                  body_s: float) -> None:
@@ -45,7 +51,7 @@ class Authorizer:
 
     @property
     def csrf_token(self) -> str:
-        """The hidden field of our own forms."""
+        """The CSRF token that each form of the pages contains as a hidden field."""
         return self._access.token.csrf_token if self._access.token is not None else ""
 
     @property
@@ -54,7 +60,7 @@ class Authorizer:
 
     @property
     def service_id(self) -> str:
-        """Distinguishes this service from others."""
+        """An identifier of this service, different for each service."""
         return self._access.token.cookie_name if self._access.token is not None else ""
 
     def may_read_status(self, request: web.Request) -> bool:
@@ -67,7 +73,7 @@ class Authorizer:
             token is not None and token.matches_cookie(request.cookies.get(token.cookie_name, "")))
 
     def for_status(self, handler: Handler) -> Handler:
-        """Requests of this machine, or with the token."""
+        """Wrap `handler` to accept only clients that may read the status, and requests with the token."""
         async def answer(request: web.Request) -> web.StreamResponse:
             if self.may_read_status(request) or self.is_authorized(request):
                 return await handler(request)
@@ -77,13 +83,16 @@ class Authorizer:
         return answer
 
     def for_pages(self, handler: Handler) -> Handler:
-        """Requests with the token."""
+        """Wrap `handler` to accept only requests with the token."""
         async def answer(request: web.Request) -> web.StreamResponse:
             return await handler(request) if self.is_authorized(request) else self.locked(request)
         return answer
 
     def for_feeds(self, handler: Handler) -> Handler:
-        """Requests with the token, or with the feed key in the URL, which is all that a feed reader can send."""
+        """Wrap `handler` to accept only requests with the token, or with the feed key in the URL.
+
+        A feed reader can send only a URL.
+        """
         async def answer(request: web.Request) -> web.StreamResponse:
             token = self._access.token
             if self.is_authorized(request) or (token is not None and token.matches_feed_key(request.query.get("key", ""))):
@@ -92,7 +101,11 @@ class Authorizer:
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:
-        """Requests with the token that, in a browser, come from a form of our own pages."""
+        """Wrap `handler` to accept only requests with the token that no other web site has caused.
+
+        A browser must send the form from a page of this service (CSRF protection). A script sends the token as a Bearer
+        token.
+        """
         async def answer(request: web.Request) -> web.StreamResponse:
             if not self.is_authorized(request):
                 return self.locked(request)
@@ -106,7 +119,10 @@ class Authorizer:
         return web.Response(status=403, text=self._pages.locked(wrong=wrong), content_type="text/html")
 
     def log_in(self, request: web.Request, given: str) -> web.Response:
-        """Set the cookie and redirect to the overview, so that the token leaves the address bar."""
+        """Set the login cookie and redirect to the overview, so that the address bar does not keep the token.
+
+        If the token is wrong, return the page that asks for the token.
+        """
         token = self._access.token
         if token is None or not token.matches(given):
             return self.locked(request, wrong=True)
@@ -127,7 +143,10 @@ class Authorizer:
         return kind.lower() == "bearer" and self._access.accepts_token(given.strip())
 
     async def _is_our_form(self, request: web.Request) -> bool:
-        """Check Origin and the CSRF token: SameSite=Strict alone treats all ports of a host as one site."""
+        """Return whether a form was sent from a page of this service, by its Origin header and CSRF token.
+
+        A cookie with SameSite=Strict is not enough, because browsers treat all ports of a host as one site.
+        """
         origin = request.headers.get("Origin")
         if origin is not None and _host_of(origin) != request.headers.get("Host", "").lower():
             return False

@@ -1,4 +1,4 @@
-"""A log filter for errors of HTTP requests: one line for each error, and at most one line a minute."""
+"""Filters the log records of failed HTTP requests: one line for each error, at most one line a minute."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ EVERY_S = 60.0
 
 
 class ErrorLogFilter(logging.Filter):
-    """For the logger of the HTTP server, so that clients cannot fill the log with requests that fail.
+    """Filters the HTTP server's log, so that clients cannot fill the log with requests that fail.
 
-    It drops errors in what a client sent. An error of our own becomes one line with its type and place, once in
-    `every_s` seconds, with the number of lines dropped since.
+    Errors in the data that a client sent are dropped. Any other error becomes one line with the type and place of the
+    error, at most once in `every_s` seconds, with the number of errors dropped since the last line.
     """
 
     def __init__(self, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class ErrorLogFilter(logging.Filter):
 
 
 def described(error: BaseException) -> str:
-    """An error's type, its text and where it was raised, on one line."""
+    """Return the type and text of an error, and where the error was raised, on one line."""
     place = next(iter(traceback.extract_tb(error.__traceback__)[-1:]), None)
     where = f" ({PurePath(place.filename).name}:{place.lineno}, {place.name})" if place is not None else ""
     return f"{type(error).__name__}: {quoted(str(error))[:200]}{where}"

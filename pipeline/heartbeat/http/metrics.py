@@ -1,7 +1,7 @@
-"""The snapshot as metrics, in the Prometheus text format or in OpenMetrics, as the scraper accepts.
+"""Returns the snapshot as metrics, in the Prometheus text format or in OpenMetrics.
 
-Every metric is a gauge. The figures of the last day and the last run come from the store, so they survive a restart and
-may go down; a counter over all time would go wrong once old runs are pruned.
+The figures of the last day and of the last run are gauges. They are read from the store, so they survive a restart and
+may decrease. A counter over all time would be wrong after old runs are deleted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 
 def exposition(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
-    """Body and Content-Type for a scraper that sent this Accept header."""
+    """Return the body and Content-Type of the metrics for a client that sent this Accept header."""
     registry = CollectorRegistry()
     registry.register(_Snapshot(snapshot))
     ProcessCollector(registry=registry)

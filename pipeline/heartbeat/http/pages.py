@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
 _CHARTS = 500
-"""Maximum of cached charts, enough for 250 spiders."""
+"""Maximum number of cached charts, enough for 250 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
            "waiting")
 
@@ -29,7 +29,7 @@ FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "
 class PageRenderer:
     """Renders the templates of the pages.
 
-    zone: of the times shown. `authorized` in a template: the request has the token.
+    zone: the time zone of displayed times. In a template, `authorized` says whether the request has the token.
     """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
@@ -45,7 +45,10 @@ class PageRenderer:
         self.script = (_FOLDER / "live.js").read_text("utf-8")
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
-        """Render a template. mask: applied to all scraped text, by the filters `plain` and `difference`."""
+        """Return a rendered template.
+
+        mask: masks secrets; the filters `plain` and `difference` apply this function to all scraped text.
+        """
         return self._templates.get_template(template).render(mask=mask, **facts)
 
     def overview(self, snapshot: Snapshot, *, authorized: bool, feed_key: str = "") -> str:
@@ -55,13 +58,16 @@ class PageRenderer:
         return self._templates.get_template("locked.html").render(wrong=wrong, authorized=False)
 
     def live(self, run: Run) -> dict[str, Any]:
-        """The values on a run's page that change while it is at work."""
+        """Return the values on a run's page that change while the run is at work."""
         return {"state": state_of(run), "took": took(run),
                 "figures": {name: getattr(run.progress, name) for name in FIGURES}
                 | {"size": size_for_people(run.progress.download_bytes)}}
 
     def _bars(self, runs: list[PastRun], figure: str) -> Markup:
-        """A chart of a spider's last runs, which come newest first. It is cached, since ended runs never change."""
+        """Return a chart of a spider's last runs, from the cache if possible, because ended runs never change.
+
+        runs: the runs, newest first.
+        """
         key = (figure, runs[0]["id"], runs[-1]["id"], len(runs))
         if key not in self._charts:
             if len(self._charts) >= _CHARTS:
@@ -74,7 +80,7 @@ class PageRenderer:
 
 
 def state_of(run: Run) -> str:
-    """The state of a run in words."""
+    """Return the state of a run in words."""
     if run.outcome is not None:
         return run.outcome.value.replace("_", " ")
     return "running" if run.started_at is not None else "waiting to start"
@@ -88,7 +94,7 @@ def took(run: Run) -> str:
 
 @pass_context
 def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
-    """Each field that differs: its name, its value before and after."""
+    """Return each field that differs: its name, the value before the change and the value after."""
     def short(value: object) -> str:
         return _short("" if value is None else plain(context, str(value)))
 
@@ -98,7 +104,7 @@ def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
 
 @pass_context
 def plain(context: Context, text: str) -> str:
-    """Scraped text on one line, with secrets masked and control characters escaped."""
+    """Return scraped text on one line, with secrets masked and control characters escaped."""
     masked: str = context["mask"](" ".join(text.split()))
     return escape_line(masked)
 
@@ -108,8 +114,10 @@ def _short(text: str) -> str:
 
 
 def bars(runs: list[PastRun], figure: str) -> Markup:
-    """The bars of a sparkline as SVG, oldest first, each of the class of its run's outcome. figure: "items" or
-    "duration_s"."""
+    """Return the bars of a sparkline as SVG, oldest run first.
+
+    The CSS class of each bar is the outcome of the run. runs: the runs, newest first. figure: "items" or "duration_s".
+    """
     values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in reversed(runs)]
     top = max(values, default=0) or 1.0
     step = _WIDTH / max(len(runs), RECENT)

@@ -1,4 +1,4 @@
-"""Request bodies: only small forms are read; all others are refused unread and never decompressed."""
+"""Request bodies: only small forms are read; all other bodies are refused without being read."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 FORM_BYTES = 16 * 1024
-"""Maximum size of a form; the forms of the pages have one field."""
+"""Maximum size of a form in bytes; the forms on the pages have only one field."""
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = 16
 
 
 def has_body(request: web.Request) -> bool:
-    """Whether the head announces a body (RFC 9112, 6.3)."""
+    """Return whether the request headers announce a body (RFC 9112, 6.3)."""
     return "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0").strip("0") != ""
 
 
 def refusal(request: web.Request) -> web.Response | None:
-    """413 or 415 for a body that no route reads; None where there is none, or where it may be a form.
+    """Return a 413 or 415 response if no route reads the request's body, otherwise None.
 
-    Only the head is looked at. A form must be plain: no content coding, urlencoded, UTF-8, at most FORM_BYTES.
+    Only the headers are checked. A form must be urlencoded, in UTF-8, without content coding, and at most FORM_BYTES
+    long.
     """
-    if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405, which reads nothing
+    if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405 response; its handler reads no body
         return None
     if request.method != "POST":
         return web.Response(status=413, text="error: this URL accepts no body\n")
@@ -38,7 +39,10 @@ def refusal(request: web.Request) -> web.Response | None:
 
 
 async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
-    """A field of the form in the request's body, "" without one. Raises an HTTPException for a body that is no form."""
+    """Return a field of the form in the request's body; "" if there is no such field.
+
+    Raises an HTTPException if the body is not a valid form.
+    """
     if not has_body(request):
         return ""
     body = b""

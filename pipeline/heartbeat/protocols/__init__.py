@@ -1,1 +1,1 @@
-"""The protocols of the port: text lines with their commands, HTTP detection, UDP datagrams."""
+"""The protocols of the heartbeat: text lines with their commands, HTTP detection, UDP datagrams."""

@@ -1,4 +1,4 @@
-"""One connection with a transport: admitted, queued or refused, then served as text lines or as HTTP."""
+"""A connection with a transport: admitted, queued or refused, then served as text lines or as HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_UNREAD = 16 * 1024
 
 
 class ServerState(Protocol):
-    """What the connections of a server share."""
+    """The parts of the server that all connections share."""
 
     access: AccessPolicy
     admission: AdmissionControl
@@ -37,12 +37,15 @@ class ServerState(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Begins with lines. An HTTP request line hands it to aiohttp, whose handler then gets every event.
+    """Serves one connection: text lines at first, and HTTP after an HTTP request line.
 
-    aiohttp is called and does not replace this protocol, so that the connection stays counted until it is lost.
-    peer: the client's address, "" for the Unix socket, None to ask the transport. admitted, received, unsent, first: of
-    a connection from the acceptor, which has admitted it already, read data, and sent only part of an answer; first is
-    False when it has answered before.
+    This protocol passes all events to aiohttp's handler instead of being replaced by the handler, so that the
+    connection is counted until it is lost. peer: the client's address; "" means the Unix socket, None means to ask the
+    transport.
+
+    The acceptor sets the other parameters. admitted: whether the connection has been admitted. received: data that has
+    been read but not answered. unsent: the part of an answer that has not been sent. first: False if a line has been
+    answered before.
     """
 
     __slots__ = ("_first", "_http", "_http_began", "_is_http", "_lines", "_lost", "_normalizer", "_paused", "_peer", "_received",
@@ -82,7 +85,7 @@ class Connection(asyncio.Protocol):
     # Admission
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from asyncio's
+        transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass of asyncio.Transport
         self._transport = transport
         server = self._server
         if self._peer is None:  # not from the acceptor
@@ -101,7 +104,7 @@ class Connection(asyncio.Protocol):
             self.admitted = True
         if self.admitted:
             server.connection_opened(self)
-            self._timer = loop.call_soon(self._begin)  # only then can the transport be paused
+            self._timer = loop.call_soon(self._begin)  # the transport cannot be paused before connection_made returns
         elif server.admission.enqueue(self):
             self._timer = loop.call_later(server.limits.queue_s, self.refuse)
             self._answer_livez()
@@ -109,7 +112,7 @@ class Connection(asyncio.Protocol):
             self.refuse()
 
     def admit(self) -> None:
-        """Begin a connection that was queued."""
+        """Start to serve a connection that was queued."""
         self.admitted = True
         self._server.connection_opened(self)
         self._begin()
@@ -118,7 +121,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         if self._timer is not None:
             self._timer.cancel()
-        if self._transport.is_closing():  # it was reset meanwhile; connection_lost follows
+        if self._transport.is_closing():  # the client has reset the connection; connection_lost follows
             return
         server = self._server
         self._lines = LineProtocol(self._transport, server.responder, server.limits, self._as_http, trusted=self.trusted,
@@ -133,7 +136,7 @@ class Connection(asyncio.Protocol):
             self.eof_received()
 
     def refuse(self) -> None:
-        """Answer that the server is busy, in the client's protocol, and close."""
+        """Tell the client that the server is busy, as a text line or as HTTP, and close the connection."""
         assert self._transport is not None
         if self._timer is not None:
             self._timer.cancel()
@@ -144,7 +147,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _answer_livez(self) -> None:
-        """Answer `/livez` to a queued connection too."""
+        """Answer a request for `/livez` even while the connection is queued."""
         if requests_livez(self._received):
             self.refuse()
 
@@ -155,7 +158,7 @@ class Connection(asyncio.Protocol):
             self._feed_http(data)
         elif self._lines is not None:
             self._lines.data_received(data)
-        elif self._transport is not None:  # not begun: keep the first bytes, and read no more than that
+        elif self._transport is not None:  # not served yet: keep the first bytes, then stop reading
             self._received += data
             if len(self._received) > _MOST_UNREAD:
                 self._transport.pause_reading()
@@ -163,7 +166,10 @@ class Connection(asyncio.Protocol):
                 self._answer_livez()
 
     def eof_received(self) -> bool:
-        """Half-closed clients are still answered, except over TLS, where asyncio has no half-closed connections."""
+        """Handle that the client has closed its sending side; return whether the transport stays open.
+
+        Pending requests are still answered, except over TLS, where asyncio does not support half-closed connections.
+        """
         self.eof = True
         if self._is_http:
             return self._http_began and not self.secure
@@ -178,8 +184,8 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._http is not None:
             self._server.http_app.forget(self._http)
-            # One turn later: aiohttp's task of this connection may be about to start or to take a request, and fails when
-            # its handler has lost the connection by then.
+            # Call the handler in the next iteration: aiohttp's task may be about to start or to take a request, and would
+            # fail if the handler had already lost the connection.
             asyncio.get_running_loop().call_soon(self._http.connection_lost, exc)
         elif self._lines is not None:
             self._lines.connection_lost()
@@ -210,17 +216,17 @@ class Connection(asyncio.Protocol):
         self._serving = True
 
     def body_refused(self) -> None:
-        """Drop the rest of the body; the connection is closed after the response."""
+        """Drop the rest of the request body; the connection is closed after the response."""
         self._refusing = True
 
     def response_ready(self) -> None:
-        """The response is about to be written; whatever arrives now is the next request."""
+        """Note that the response is about to be written, so that data arriving now is the next request."""
         self._serving = self._http_began = False
         self._unanswered = 0
         self._since = asyncio.get_running_loop().time()
 
     def sweep(self, now: float) -> None:
-        """Close a connection that is idle, whose request does not arrive, or whose client does not read."""
+        """Close the connection if the client is idle, sends its request too slowly, or does not read answers."""
         if not self._is_http:
             if self._lines is not None:
                 self._lines.sweep(now)
@@ -233,7 +239,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is HTTP and no request is being served: between requests, or while one is incomplete."""
+        """Whether this is an HTTP connection that waits for a request, or for the rest of a request."""
         return self._is_http and not self._serving and not self._paused
 
     @property
@@ -261,7 +267,7 @@ class Connection(asyncio.Protocol):
             self._http = self._server.http_app.serve(self._transport, self)
 
     def _feed_http(self, data: bytes) -> None:
-        """Give data to the HTTP server when this connection has its turn."""
+        """Queue data for the HTTP parser; abort the connection if too much data has not been answered."""
         limits = self._server.limits
         self._unanswered += len(data)
         if self._unanswered > (limits.dropped_bytes if self._refusing else limits.unanswered_bytes):
@@ -280,6 +286,6 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._http.data_received(data)
-        except Exception as error:  # noqa: BLE001  from the parser; the event loop would log a traceback for any client's bytes
+        except Exception as error:  # noqa: BLE001  a parser error; the event loop would log a traceback
             self._server.http_app.log_error(error)
             self.abort()

@@ -1,4 +1,4 @@
-"""Tells an HTTP request from lines of text by the first bytes of a connection (RFC 9112, 2.2 and 3)."""
+"""Distinguishes HTTP requests from text lines by a connection's first bytes (RFC 9112, 2.2 and 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 _REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/\d+(?:\.\d+)?")
 _MOST_BLANKS = 64
-"""Bytes of blank lines before a request line."""
+"""Maximum number of bytes in blank lines before a request line."""
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT ")
 _UNFINISHED = re.compile(rb"[A-Z]+ \S*(?: (?:H(?:T(?:T(?:P(?:/[\d.]*)?)?)?)?)?)?\r?")
 _LONGEST_HEAD = 16 * 1024
@@ -25,12 +25,18 @@ class FirstBytes(Enum):
 
 
 def is_request_line(line: bytes | bytearray) -> bool:
-    """Whether a line is an HTTP request line. line: with or without its carriage return."""
+    """Return whether a line is an HTTP request line.
+
+    line: the line, with or without its carriage return.
+    """
     return _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")) is not None
 
 
 def classify(data: bytes | bytearray) -> FirstBytes:
-    """The protocol of a connection that began with `data`. Blank lines before a request line are skipped."""
+    """Return the protocol of a connection whose first bytes are `data`.
+
+    Blank lines before a request line are skipped.
+    """
     line, newline, _ = (rest := data.lstrip(b"\r\n")).partition(b"\n")
     if len(data) - len(rest) > _MOST_BLANKS:
         return FirstBytes.LINES
@@ -44,10 +50,11 @@ def classify(data: bytes | bytearray) -> FirstBytes:
 
 
 class LineFeedNormalizer:
-    """Rewrites the head of a request whose lines end in a bare LF to CRLF, which aiohttp's parser requires.
+    """Changes the bare LF line endings of a request head to CRLF, which aiohttp's parser requires.
 
-    It is used only when the request line itself ends in a bare LF, and then for one request per connection. So a
-    proxy in front that ends lines in CRLF never reads a request differently from this server.
+    The server uses this class only if the request line itself ends in a bare LF, and only for one request per
+    connection. A proxy in front of the server ends lines in CRLF, so that proxy and server never interpret a request
+    differently.
     """
 
     def __init__(self) -> None:
@@ -61,7 +68,7 @@ class LineFeedNormalizer:
         return bool(newline) and not line.endswith(b"\r")
 
     def feed(self, data: bytes) -> bytes:
-        """The data for the parser: nothing until the head is complete, then the head, then the body if there is one."""
+        """Return the data for the parser: b"" until the head is complete, then the head, then the body if any."""
         if self._whole:
             return data if self._has_body else b""
         self._head += data

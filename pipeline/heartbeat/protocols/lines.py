@@ -1,7 +1,8 @@
-"""The text protocol: one line of answer for each line, until an HTTP request line switches to HTTP.
+"""The text protocol: the server answers each line with one line.
 
-Text that is not a command is echoed as `[timestamp] text`. Lines are UTF-8 and end in LF or CRLF; they are answered in
-order, any number per connection. The server never speaks first.
+If a connection begins with an HTTP request line, the connection switches to HTTP. Text that is not a command is echoed
+as `[timestamp] text`. Lines are in UTF-8 and end in LF or CRLF. A client may send any number of lines, and the server
+answers them in order. The server never sends anything before the client does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pipeline.text import decode_line, escape_line
 
 _log = logging.getLogger(__name__)
 _LINES_PER_TURN = 128
-"""Maximum of lines answered before other clients get their turn."""
+"""Maximum number of lines answered in one iteration of the event loop, before other clients are served."""
 TOKEN_NEEDED = "error: from another machine this needs the token; send `token …` first (`pipeline url` prints it)"  # noqa: S105
 _BUG = "error: no answer because of a bug in the pipeline; its log has the details"
 
@@ -29,9 +30,9 @@ _BUG = "error: no answer because of a bug in the pipeline; its log has the detai
 class LineProtocol:
     """Reads lines from one connection and answers them one after the other.
 
-    While an answer is being computed, or the client does not read its answers, nothing more is read from the socket. An HTTP
-    request line before any text goes, with all that came after it, to `as_http`. trusted: the client needs no token.
-    first: the client has sent nothing before.
+    While an answer is being computed, or while the client does not read its answers, the server reads nothing more from
+    the socket. as_http: called with everything that the client has sent, if the first text is an HTTP request line.
+    trusted: whether the client needs no token. first: whether the client has sent nothing before.
     """
 
     __slots__ = ("_answers", "_as_http", "_buffer", "_eof", "_first", "_last_active", "_limits", "_loop", "_paused",
@@ -69,7 +70,10 @@ class LineProtocol:
         self._advance()
 
     def eof_received(self) -> None:
-        """Answer what the client has sent, then close. A client that sent nothing gets the status."""
+        """Answer what the client has sent, then close the connection.
+
+        A client that has sent nothing gets the status.
+        """
         self._eof = True
         if self.closing:
             self._transport.close()
@@ -80,7 +84,7 @@ class LineProtocol:
         self._advance()
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: answer nothing more until it does."""
+        """Stop answering until the client reads its answers."""
         self._paused = True
         self._last_active = self._loop.time()
 
@@ -97,7 +101,7 @@ class LineProtocol:
                 waiting.cancel()
 
     def sweep(self, now: float) -> None:
-        """Close the connection when the client has been idle, or has not read its answers, for too long."""
+        """Close the connection if the client has been idle, or has not read its answers, for too long."""
         silence = now - self._last_active
         if self._paused:
             if silence > self._limits.stalled_s:
@@ -108,7 +112,10 @@ class LineProtocol:
     # Taking lines from the buffer
 
     def _advance(self) -> None:
-        """Answer the buffered lines until one needs a snapshot, the client stops reading or its turn is over."""
+        """Answer buffered lines, at most _LINES_PER_TURN.
+
+        Stops earlier when a line needs a snapshot, or when the client does not read its answers.
+        """
         self._cancel_timer()
         for _ in range(_LINES_PER_TURN):
             line = self._next_line()
@@ -119,7 +126,7 @@ class LineProtocol:
         self._wait()
 
     def _wait(self) -> None:
-        """Wait for whatever comes next: a turn of the loop, more data, silence, or the end."""
+        """Decide what happens next: answer more lines, read more data, wait for silence, or close."""
         if self.closing:
             return
         if self._task is not None or self._paused:
@@ -136,7 +143,7 @@ class LineProtocol:
                 self._transport.close()
 
     def _next_line(self) -> bytes | None:
-        """The next line without its end; None when there is none to answer now."""
+        """Return the next line without its line ending; None if no line can be answered now."""
         if self.closing or self._task is not None or self._paused:
             return None
         if self._skip_newline and self._buffer:
@@ -155,14 +162,17 @@ class LineProtocol:
         return line.removesuffix(b"\r")
 
     def _may_be_http(self) -> bool:
-        """Whether the buffer begins an HTTP request, which is handed over, or may still become one."""
+        """Return whether the buffer begins an HTTP request, or may still turn out to do so.
+
+        A recognized HTTP request is passed to `as_http`.
+        """
         first_bytes = classify(self._buffer) if self._buffer else FirstBytes.LINES
         self._undecided = first_bytes is FirstBytes.UNDECIDED and not self._eof
         if first_bytes is FirstBytes.HTTP:
             self.closing = True
             self._cancel_timer()
             data = bytes(self._buffer).lstrip(b"\r\n")
-            self._buffer.clear()  # the request may wait for its turn: it is kept once
+            self._buffer.clear()  # as_http keeps the data from now on
             self._as_http(data)
         return self._undecided or first_bytes is FirstBytes.HTTP
 
@@ -175,7 +185,7 @@ class LineProtocol:
     def _fell_quiet(self) -> None:
         self._timer = None
         self._first = self._undecided = False
-        if b"\n" in self._buffer:  # blank lines that no request followed
+        if b"\n" in self._buffer:  # blank lines without a request after them
             self._advance()
             return
         self._answer(self._rest())
@@ -186,7 +196,7 @@ class LineProtocol:
     # Answering
 
     def _answer(self, line: bytes) -> None:
-        """Answer at once where that is possible, otherwise start a task. Any line ends a `watch`."""
+        """Answer a line immediately if possible, otherwise start a task. Any line ends a running `watch`."""
         self._end_watch()
         text = decode_line(line)
         command, argument = parse(text)
@@ -216,7 +226,7 @@ class LineProtocol:
         self._answers.append(line)
 
     def authenticate(self, token: str) -> bool:
-        """Trust the client from now on if this is the token."""
+        """Return whether the token is correct; if so, trust the client from now on."""
         if not self._responder.access.accepts_token(token):
             return False
         self._trusted = True
@@ -227,7 +237,7 @@ class LineProtocol:
         self._watch.add_done_callback(self._watch_ended)
 
     async def _write_changes(self) -> None:
-        """Write a line now and on every change, until the client sends something or disconnects."""
+        """Send a line now and on every change, until the client sends something or disconnects."""
         before = await self._responder.snapshot()
         self._answers.append(f"watching, {escape_line(health(before))}")
         self._send()
@@ -255,8 +265,11 @@ class LineProtocol:
             self._transport.write(text.encode("utf-8", "backslashreplace"))
 
     def close(self, last_line: str) -> None:
-        """Send a last line and close; read on for a moment, since unread input would reset the connection before
-        the line arrives."""
+        """Send a last line and close the connection.
+
+        Input is still read for `drain_s` seconds, because unread input would reset the connection before the line
+        arrives.
+        """
         self._answers.append(last_line)
         self._send()
         self.closing = True
@@ -265,7 +278,7 @@ class LineProtocol:
         if self._eof or not self._transport.can_write_eof():
             self._transport.close()
             return
-        with contextlib.suppress(OSError):  # the client has reset it; connection_lost follows
+        with contextlib.suppress(OSError):  # the client has reset the connection; connection_lost follows
             self._transport.write_eof()
         self._transport.resume_reading()
         self._cancel_timer()
@@ -278,7 +291,10 @@ class LineProtocol:
 
 
 def _drop_late_newline(buffer: bytearray) -> bool:
-    """Drop a newline that comes after its line was answered. False while it may still come."""
+    """Remove the newline of a line that was answered before its newline arrived.
+
+    Returns False if the newline may still arrive.
+    """
     if buffer.startswith(b"\r"):
         del buffer[:1]
     if not buffer:

@@ -1,4 +1,4 @@
-"""Answers commands and echoes other text, the same for lines and datagrams."""
+"""Computes the answers to commands, and echoes other text, for both lines and datagrams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pipeline.text import decode_line, escape_line, stamp
 
 
 class Responder:
-    """Computes the answers to lines and datagrams. zone: of the timestamps. clock: now, aware."""
+    """Computes the answers to lines and datagrams.
+
+    zone: the time zone of timestamps. clock: returns the current time, with a time zone.
+    """
 
     def __init__(self, cache: SnapshotCache, zone: tzinfo, clock: Callable[[], datetime], access: AccessPolicy) -> None:
         self.clock = clock
@@ -25,7 +28,7 @@ class Responder:
         self._stamped = (0, "")
 
     def timestamp(self) -> str:
-        """The date and time, formatted once a second."""
+        """Return the current date and time as text, which is formatted at most once a second."""
         now = self.clock()
         second = int(now.timestamp())
         if second != self._stamped[0]:
@@ -39,9 +42,9 @@ class Responder:
         return f"[{self.timestamp()}] {escape_line(text)}"
 
     def answer_simple(self, line: bytes) -> str | None:
-        """The answer to a line that needs neither its connection nor a snapshot; None for all others.
+        """Return the answer to a line that needs neither the connection nor a snapshot, otherwise None.
 
-        A blank line is one of the others: an HTTP request may follow it.
+        Returns None for an HTTP request line, and for a blank line, which an HTTP request may follow.
         """
         if not line.strip(b"\r") or is_request_line(line):
             return None
@@ -50,11 +53,11 @@ class Responder:
         return self.answer_now(text, command, argument)
 
     def answer_now(self, text: str, command: Command | None, argument: str) -> str | None:
-        """The answer that needs neither the connection nor a snapshot; None where it needs one of them."""
+        """Return the answer to a parsed line that needs neither the connection nor a snapshot, otherwise None."""
         if command is None:
             return self.echo(text)
         return command.answer(self, argument) if isinstance(command, ImmediateCommand) else None
 
     async def answer_from_snapshot(self, command: SnapshotCommand, argument: str) -> str:
-        """The answer as one line, with control characters of scraped text escaped."""
+        """Return the answer as one line, with control characters in scraped text escaped."""
         return escape_line(command.answer(await self.snapshot(), argument))

@@ -1,8 +1,9 @@
-"""The heartbeat commands over UDP: one datagram in, one datagram out, or none.
+"""The heartbeat commands over UDP: each datagram is answered with one datagram or not at all.
 
-The server cannot be used to flood others, and two servers cannot answer each other for ever: an answer fits one
-packet; each source has a rate limit; another machine gets no more bytes than it sent, since a source address can be
-forged (RFC 9000 section 8 bounds amplification, too); a datagram that looks like an answer is dropped.
+The server cannot be used to flood other hosts, and two servers cannot answer each other forever. Each answer fits into
+one packet. Each source address has a rate limit. A client on another machine gets no more bytes than it sent, because a
+source address can be forged (RFC 9000 section 8 limits amplification for the same reason). A datagram that looks like
+an answer is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MOST_TASKS = 64
 
 
 class TokenBucket:
-    """A rate limiter: `rate` per second, with a burst of twice that."""
+    """A rate limiter that allows `rate` datagrams per second, and bursts of twice as many."""
 
     __slots__ = ("_at", "_left", "_rate")
 
@@ -46,7 +47,7 @@ class TokenBucket:
 
 
 class UdpProtocol(asyncio.DatagramProtocol):
-    """Answers datagrams. What must not be answered is dropped silently."""
+    """Answers datagrams. A datagram that must not be answered is dropped without a message."""
 
     def __init__(self, responder: Responder, limits: ServerLimits) -> None:
         self._responder = responder
@@ -58,14 +59,14 @@ class UdpProtocol(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)  # uvloop's is not derived from asyncio's
+        self._transport = cast("asyncio.DatagramTransport", transport)  # uvloop's transport is not a subclass of asyncio.DatagramTransport
 
     def connection_lost(self, exc: Exception | None) -> None:
         for task in self._tasks:
             task.cancel()
 
     def error_received(self, exc: Exception) -> None:
-        """A client has closed its port already (ICMP port unreachable)."""
+        """Log that an answer was not delivered: the client has closed its port (ICMP port unreachable)."""
         _log.debug("datagram not delivered: %s", exc)
 
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:

@@ -1,7 +1,7 @@
-"""The heartbeat commands: what a client can send, by line or datagram.
+"""The heartbeat commands, which clients send as text lines or as datagrams.
 
-A new command is one file here and one line in `pipeline.registry.HEARTBEAT_COMMANDS`. `help` and the table of docs/heartbeat.md
-follow from it.
+To add a command, add a module to this package and a line to `pipeline.registry.HEARTBEAT_COMMANDS`. The answer to
+`help` and the table in docs/heartbeat.md are generated from the commands.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pipeline.registry import HEARTBEAT_COMMANDS, load
 __all__ = ["COMMANDS", "TOKEN", "Command", "ConnectionCommand", "ImmediateCommand", "SnapshotCommand", "help_line", "parse"]
 
 COMMANDS: dict[str, Command] = {name: load(command) for name, command in HEARTBEAT_COMMANDS.items()}
-"""By name, in the order of `help`."""
+"""All commands by name, in the order in which `help` lists the commands."""
 
 
 def parse(text: str) -> tuple[Command | None, str]:
-    """The command that a line asks for and its argument. None for any other text, which is echoed."""
+    """Return the command in a line and its argument; (None, "") for any other text, which is echoed."""
     name, _, argument = text.strip().partition(" ")
     command = COMMANDS.get(name)
     if command is None or (argument and not command.argument) or (command.argument_required and not argument):
@@ -26,6 +26,6 @@ def parse(text: str) -> tuple[Command | None, str]:
 
 
 def help_line() -> str:
-    """All commands on one line."""
+    """Return the answer to `help`: all commands on one line."""
     usages = ", ".join(f"{command.name} {command.argument}".rstrip() for command in COMMANDS.values())
     return f"commands, one per line: {usages}; any other text is echoed as [timestamp] text"

@@ -1,4 +1,4 @@
-"""The kinds of heartbeat commands: answered at once, from the snapshot, or by the connection itself."""
+"""The kinds of heartbeat commands: answered immediately, from the snapshot, or by the connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot
 
 
 class Service(Protocol):
-    """What an immediate command can ask of the server."""
+    """The parts of the server that an immediate command can use."""
 
     @property
     def help(self) -> str: ...
@@ -19,7 +19,7 @@ class Service(Protocol):
 
 
 class LineConnection(Protocol):
-    """What a connection command can do with the connection it came over."""
+    """The operations that a connection command can perform on the client's connection."""
 
     def reply(self, line: str) -> None: ...
 
@@ -34,8 +34,10 @@ class LineConnection(Protocol):
 class Command:
     """A heartbeat command.
 
-    name: what the client sends. help: the answer in one phrase, as the manual shows it. argument: its name in `help`, ""
-    for a command without one. needs_token: a client on another machine must authenticate first."""
+    name: what the client sends. help: a phrase that describes the answer in the manual. argument: the name of the
+    argument in the answer to `help`; "" means that the command has no argument. needs_token: whether a client on
+    another machine must authenticate first.
+    """
 
     name: str
     help: str
@@ -46,18 +48,20 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class ImmediateCommand(Command):
-    """Answered without reading the store. answer: computes the answer line from the server and the argument."""
+    """A command that is answered without reading the store.
+
+    answer: computes the answer line from the server and the argument.
+    """
 
     answer: Callable[[Service, str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotCommand(Command):
-    """Answered from the snapshot, so that it cannot contradict `status`.
+    """A command that is answered from the snapshot, so that the answer never contradicts `status`.
 
-    answer: computes the answer line from the snapshot and the argument.
-
-    The answer may quote scraped text; the server escapes control characters.
+    answer: computes the answer line from the snapshot and the argument. The line may contain scraped text, because the
+    server escapes control characters.
     """
 
     answer: Callable[[Snapshot, str], str]
@@ -66,6 +70,6 @@ class SnapshotCommand(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionCommand(Command):
-    """Acts on the connection that it came over, so a datagram with its name is an echo."""
+    """A command that acts on the client's connection, and so has no effect when sent as a datagram."""
 
     run: Callable[[LineConnection, str], None]

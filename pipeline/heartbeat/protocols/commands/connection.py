@@ -1,4 +1,4 @@
-"""The commands `token` and `quit`, which act on the connection."""
+"""The heartbeat commands `token` and `quit`, which act on the client's connection."""
 
 from __future__ import annotations
 

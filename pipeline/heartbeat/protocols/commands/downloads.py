@@ -1,4 +1,4 @@
-"""The command `downloads`."""
+"""The heartbeat command `downloads`, which lists active downloads and counts the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot, TransferStatus
 from pipeline.text import size_for_people, span_for_people
 
 _MOST_FILES = 8
-"""Maximum of transfers in one answer."""
+"""Maximum number of downloads in one answer."""
 
 
 def _downloads(snapshot: Snapshot, argument: str) -> str:

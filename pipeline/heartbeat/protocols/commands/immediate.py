@@ -1,4 +1,4 @@
-"""The commands `ping`, `time` and `help`, which need no snapshot."""
+"""The heartbeat commands `ping`, `time` and `help`, which need no snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `outbox`."""
+"""The heartbeat command `outbox`, which counts the messages in the outbox."""
 
 from __future__ import annotations
 

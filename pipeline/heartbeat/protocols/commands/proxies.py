@@ -1,4 +1,4 @@
-"""The command `proxies`."""
+"""The heartbeat command `proxies`, which lists the proxies in the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `runs`, and the figures of a run in words."""
+"""The heartbeat command `runs`, and functions that describe the figures of a run in words."""
 
 from __future__ import annotations
 

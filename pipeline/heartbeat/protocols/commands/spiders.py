@@ -1,4 +1,4 @@
-"""The commands `spiders`, `spider NAME` and `next`."""
+"""The heartbeat commands `spiders`, `spider NAME` and `next`."""
 
 from __future__ import annotations
 

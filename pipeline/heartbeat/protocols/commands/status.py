@@ -1,4 +1,4 @@
-"""The commands `status`, `health` and `version`."""
+"""The heartbeat commands `status`, `health` and `version`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot
 
 
 def status(snapshot: Snapshot, argument: str = "") -> str:
-    """The snapshot as one line of ASCII JSON: no character in it can end a line or move a cursor."""
+    """Return the snapshot as one line of ASCII JSON, without any character that could end the line."""
     return json.dumps(snapshot, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""The command `watch`: a line for every change from one snapshot to the next."""
+"""The heartbeat command `watch`, which sends a line for every change between two snapshots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ WATCH = ConnectionCommand(name="watch", needs_token=True, run=_watch,
 
 async def watched_changes(before: Snapshot, current: Callable[[], Awaitable[Snapshot]], *, every_s: float,
                           paused: Callable[[], bool]) -> AsyncIterator[list[str]]:
-    """The changes since the snapshot `before`, a list of lines every `every_s` seconds; none while `paused`."""
+    """Yield the changes since the previous snapshot as a list of lines, every `every_s` seconds.
+
+    before: the first snapshot to compare with. current: returns a new snapshot. paused: while this function returns
+    True, nothing is compared or yielded.
+    """
     while True:
         await asyncio.sleep(every_s)
         if not paused():
@@ -33,7 +37,7 @@ async def watched_changes(before: Snapshot, current: Callable[[], Awaitable[Snap
 
 
 def changes(before: Snapshot, after: Snapshot) -> Iterator[str]:
-    """What differs between two snapshots, one line each."""
+    """Yield one line for each difference between two snapshots."""
     if (before["health"], before["reasons"]) != (after["health"], after["reasons"]):
         yield f"health {health(after)}"
     earlier = {run["id"]: run for run in before["runs"]}
@@ -54,6 +58,6 @@ def changes(before: Snapshot, after: Snapshot) -> Iterator[str]:
 
 
 def _outbox_state(snapshot: Snapshot) -> tuple[int, int, str]:
-    """Without the oldest message's age, which always changes."""
+    """Return the state of the outbox without the age of the oldest message, which always changes."""
     found = snapshot["outbox"]
     return found["waiting"], found["parked"], found["last_error"]
