@@ -1,1 +1,4 @@
-"""Crawls with Scrapy: frontier and page commits in the store, cookies and proxy from the session."""
+"""Crawl sites with Scrapy.
+
+The store keeps the frontier and the pages; the session has the cookies and the proxy.
+"""

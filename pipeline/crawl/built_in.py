@@ -1,4 +1,4 @@
-"""The base class of built-in spiders, for runs, for `pipeline try` and for the documentation."""
+"""The base class of the built-in spiders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pipeline.settings import SelectorTable, SpiderTable
 
 
 class TriedRule(NamedTuple):
-    """A rule that `try` shows. name: its key in [spiders.NAME]; values: returns its matches, and may raise RuleFailedError."""
+    """A rule that `pipeline try` shows.
+
+    name: the rule's key in [spiders.NAME]. values: a function that returns the rule's matches or raises RuleFailedError.
+    """
 
     name: str
     rule: SelectorTable | str
@@ -24,14 +27,14 @@ class TriedRule(NamedTuple):
 class BuiltInSpider(scrapy.Spider):
     """Base of the spiders in `pipeline.registry.BUILT_IN_SPIDERS`.
 
-    `parse` yields one `Found` with all output of a page, and never scrapy.Requests or single items. key: the key fields of its
-    items, unless [spiders.NAME.items] sets them.
+    `parse` yields one `Found` with all output of a page, and never a scrapy.Request or a single item. The class attribute `key`
+    names the key fields of the spider's items; [spiders.NAME.items] can override `key`.
     """
 
     does: ClassVar[str]
     """What the spider does, for the table in docs/spiders.md."""
     item: ClassVar[str]
-    """What one item is, for the same table."""
+    """What one item is, for the table in docs/spiders.md."""
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -39,15 +42,18 @@ class BuiltInSpider(scrapy.Spider):
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
-        """The keyword arguments of the constructor, from [spiders.NAME]."""
+        """Return the keyword arguments of the constructor, read from the settings table [spiders.NAME]."""
         return {}
 
     @classmethod
     def uses_item_rules(cls, table: SpiderTable) -> bool:
-        """Whether the spider applies `follow`, `items`, `pages` and `download` to a page, so that `try` shows those rules."""
+        """Return whether the spider applies the rules `follow`, `items`, `pages` and `download`.
+
+        If it does, `pipeline try` shows these rules.
+        """
         return False
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterable[TriedRule]:
-        """The rules that only this spider has, for `try` to show."""
+        """Return the rules that only this spider has, so that `pipeline try` shows them."""
         return ()

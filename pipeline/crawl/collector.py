@@ -38,17 +38,17 @@ from pipeline.text import clean_line, shown_url
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
 _SNIFFED_BYTES = 4096
 MAX_PER_PAGE = 100_000
-"""How many items, links and downloads, of each, one page may yield, so that no page can fill the store."""
+"""The largest number of items that one page may yield, and likewise of links and of downloads, so that no page can fill the store."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Found:
-    """All output of one page in one object, which is much faster than to yield items one by one.
+    """All output of one page in one object, which is much faster than yielding items one by one.
 
-    offsite: links that were left out because they lead to other hosts; redirected_host: a host that belongs to the site too, because a
-    start redirected there.
+    offsite: links that were left out because they lead to other hosts. redirected_host: a host that also belongs to the site,
+    because a start URL redirected to that host; "" means none.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
@@ -60,11 +60,11 @@ class Found:
 
 
 class RejectedItemError(Exception):
-    """Raised for an item that cannot be stored, with the reason."""
+    """An item cannot be stored; the message says why."""
 
 
 class PageCollector:
-    """The spider middleware next to the engine: it takes all output of a callback and passes nothing on."""
+    """The outermost spider middleware: commits all output of a callback and passes nothing on to Scrapy."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -83,7 +83,10 @@ class PageCollector:
         yield  # makes this an async generator, which Scrapy requires
 
     async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
-        """Commit the page with all output of its callback. Raises CloseSpider, and the error of the store."""
+        """Commit the page of a response with all output of its callback.
+
+        Raise CloseSpider, and the error of the store.
+        """
         page = _PageOutput()
         self._in_progress.add(id(response))
         limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
@@ -110,7 +113,10 @@ class PageCollector:
             self._in_progress.discard(id(response))
 
     def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
-        """Handle a callback that failed before it yielded anything. Scrapy passes a later failure to process_spider_output."""
+        """Commit the page as failed if its callback raised an exception before it yielded anything.
+
+        A later exception of the callback is handled in `collect`.
+        """
         if isinstance(exception, CloseSpider) or id(response) in self._in_progress:
             return None
         return self._fail(response, exception)
@@ -176,7 +182,10 @@ class PageCollector:
             self._reject(page, data, str(reason))
 
     def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
-        """Store a rejected item with the reason. An item whose key is known does not count as gone."""
+        """Add a rejected item and the reason to the page.
+
+        If the key of the item can be read, the item does not count as gone.
+        """
         try:
             plain = as_json(data)
         except RejectedItemError:
@@ -199,7 +208,7 @@ class PageCollector:
         if binary and not response.meta.get("depth"):
             kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
             self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from it")
-        # 0 means that the page has none of the site's content, so that its items of before are not gone.
+        # Size 0 says that the page has none of the site's content, so that items found on it earlier do not count as gone.
         size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
@@ -208,14 +217,14 @@ class PageCollector:
             self._scheduler.enqueue_request(request)
 
     async def _commit_failed(self, response: Response, error: Exception) -> None:
-        """Commit the page as failed, without any output: a part of its output would look like all of it."""
+        """Commit the page as failed, without output: an incomplete output would look like the complete one."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
         logger.error("the spider failed on %s", shown_url(response.url), exc_info=error)
         await self._write(response, error=f"{type(error).__name__}: {error} (on {shown_url(response.url)})", error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:
-        return_freed_memory(len(response.body))  # the callback is done with the page's tree
+        return_freed_memory(len(response.body))  # the callback no longer needs the parsed page
         await self._context.committer.commit(Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC),
             frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
@@ -227,10 +236,13 @@ def _method(response: Response) -> str:
 
 
 class ItemProcessor(ItemPipelineManager):
-    """Commits items that belong to no page, those of start() and of errbacks; runs the spider's item pipelines."""
+    """Runs item pipelines, and commits items of start() and of errbacks, which belong to no page."""
 
     async def run_pipelines(self, item: Any) -> Any:
-        """Pass an item through the spider's item pipelines and return the result. Raises DropItem."""
+        """Pass an item through the spider's item pipelines and return the result.
+
+        Raise DropItem if a pipeline drops the item.
+        """
         return await super().process_item_async(item)
 
     async def process_item_async(self, item: Any) -> Any:
@@ -244,7 +256,7 @@ class ItemProcessor(ItemPipelineManager):
 
 
 def key_fields(crawler: Crawler) -> tuple[str, ...]:
-    """The fields that make up an item's key: items.key of the settings, else the spider's attribute `key`."""
+    """Return the key fields of items: the setting `items.key`, else the spider's attribute `key`."""
     items = context_of(crawler).table.items
     own = getattr(crawler.spidercls, "key", ())
     return (items.key if items else ()) or ((own,) if isinstance(own, str) else tuple(own))
@@ -266,20 +278,23 @@ class _PageOutput:
 
 
 def _is_binary(response: Response, page: _PageOutput) -> bool:
-    """Whether a page that yielded nothing is binary data, such as a PDF."""
+    """Return whether the page yielded nothing and is binary data, such as a PDF."""
     return not page.has_output and not isinstance(response, TextResponse) and is_binary(response.body[:_SNIFFED_BYTES].decode("latin-1"))
 
 
 def _shows_challenge(response: Response, page: _PageOutput) -> bool:
-    """Whether a page that yielded nothing is a bot protection's, which has no content of the site."""
+    """Return whether the page yielded nothing and is the challenge page of a bot protection."""
     if page.has_output or not isinstance(response, HtmlResponse) or not _CHALLENGE.search(response.body):
         return False
     return is_challenge(Document(url=response.url, status=response.status, text=response.text, headers=dict))
 
 
 def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
-    """The error of an error page that yielded nothing, and whether it may pass; ("", False) for any other page."""
-    if response.status == 304:  # Revalidate has already replaced each 304 that it asked for by the cached page
+    """Return the error of an error page that yielded nothing, and whether the error is transient.
+
+    Return ("", False) for any other page.
+    """
+    if response.status == 304:  # Revalidate has replaced the 304s to its own conditional requests
         return f"HTTP 304 from {shown_url(response.url)}, though no page is kept of it", True
     if response.status < 400 or page.has_output:
         return "", False
@@ -291,7 +306,10 @@ def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
 
 
 def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Download]:
-    """Downloads with the key of their item: the item that has their URL in a field, else the only item of the page."""
+    """Yield the downloads, each with the key of its item.
+
+    The item of a download is the item with the download's URL in a field, else the only item of the page.
+    """
     owners: dict[str, str] = {}
     for item in items if files else ():
         for value in item.data.values():
@@ -304,7 +322,7 @@ def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Downlo
 
 
 def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
-    """The key of an item within its spider: its key fields, else its URL, else a hash of the whole item."""
+    """Return an item's key: the values of its key fields, else its field `url`, else a hash of the item."""
     if not fields and data.get("url"):
         fields = ("url",)
     if not fields:
@@ -319,9 +337,9 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """A value as JSON, as the store returns it, so that comparing an item with its stored form finds no change.
+    """Return a value as JSON data, exactly as the store would return the value.
 
-    Raises RejectedItemError for a value that cannot be stored.
+    Raise RejectedItemError for a value that cannot be stored.
     """
     if isinstance(value, str):
         return _storable(value)
@@ -347,7 +365,7 @@ def as_json(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Text that every database accepts: without NUL and lone surrogates, both of which JSON may contain."""
+    """Return the text without NUL and lone surrogates, which JSON allows but databases do not accept."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 class Failures:
     """How many pages failed, and the first error of each kind.
 
-    transient: failures that may pass; permanent: the others, those forbidden by robots.txt (`robots`) among them; spider: those
-    that the spider's own code caused.
+    transient: failures that a retry may solve. permanent: all other failures. robots: the permanent failures caused by robots.txt.
+    spider: the failures caused by the spider's own code.
     """
 
     transient: int = 0
@@ -64,7 +64,10 @@ class Failures:
 
 @dataclass
 class CrawlContext:
-    """The context of one run's crawl. starts: the settings' start requests, with their secrets, by index."""
+    """The state of one run's crawl.
+
+    starts: the start requests of the settings, with their secrets, in the order of the settings.
+    """
 
     store: Store
     run: Run
@@ -77,9 +80,9 @@ class CrawlContext:
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
     on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # called by the handler
-    robots: Robots | None = None  # the rules that downloads use; ObeyRobots adds what it reads
+    robots: Robots | None = None  # the rules for downloads; ObeyRobots adds every robots.txt that it fetches
     relogin: Relogin | None = None
-    followers: Followers | None = None  # in the leader of several processes
+    followers: Followers | None = None  # set in the leader process of a run with several processes
     is_follower: bool = False
     fatal: PipelineError | None = None
     hosts: HostSet = field(init=False)  # where links may lead
@@ -88,14 +91,17 @@ class CrawlContext:
     notes: list[str] = field(default_factory=list)  # further notes for the run's line
     capped: bool = False
     capped_by: str = ""
-    first: tuple[Request, ...] = ()  # starts that are put into the frontier at once, instead of by the spider's start()
-    stopping: Callable[[], bool] = lambda: False  # checked before each request: a stop may come while the engine starts
+    first: tuple[Request, ...] = ()  # start requests that go into the frontier directly; the spider's start() yields none
+    stopping: Callable[[], bool] = lambda: False  # checked before each request, since a stop may be requested while the engine starts
     keep_unseen: bool = False
     keep_pages: bool = False
-    decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # bodies without content codings
+    decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
-        """Apply page_cpu_limit to one step of a page, such as parsing it. There must be no await in the step."""
+        """Return a context manager that applies `page_cpu_limit` to one step of a page, such as parsing.
+
+        The step must contain no await.
+        """
         return contextlib.nullcontext() if self.page_limit is None else self.page_limit.step(frontier_id)
 
     def __post_init__(self) -> None:
@@ -104,7 +110,10 @@ class CrawlContext:
 
     @property
     def committer(self) -> PageWriter:
-        """The writer of this crawl's pages. It is set when the scheduler opens, or in a follower before the crawl starts."""
+        """The writer of this crawl's pages.
+
+        It is set when the scheduler opens; in a follower process, before the crawl starts.
+        """
         assert self._committer is not None
         return self._committer
 
@@ -113,26 +122,26 @@ class CrawlContext:
         self._committer = writer
 
     async def close_committer(self) -> None:
-        """Commit what waits, if the crawl ever opened."""
+        """Commit the pages that are not yet written, and close the writer, if it was ever set."""
         if self._committer is not None:
             await self._committer.close()
 
     def known_keys(self, keys: Iterable[str]) -> set[str]:
-        """Which of the keys belong to items that the spider has in the store."""
+        """Return those of the keys that belong to items of this spider in the store."""
         return items.known_keys(self.store, self.run.spider, keys)
 
     def latest_items(self, limit: int) -> list[dict[str, Json]]:
-        """The spider's items in the store, those of the newest passes first."""
+        """Return up to `limit` items of this spider from the store, the items of the newest passes first."""
         return items.latest(self.store, self.run.spider, limit=limit)
 
     def note(self, text: str) -> None:
-        """Add a note to the run's log and line, unless it is there already."""
+        """Add a note to the run's line and to the log, unless the run already has the same note."""
         if text not in self.notes:
             self.notes.append(text)
             logger.warning("%s", text)
 
     def add_host(self, place: str) -> None:
-        """Add a host (host:port) to those that links may lead to."""
+        """Add a host (host:port) to the hosts that links may lead to."""
         if place and place not in self.added_hosts:
             self.added_hosts.append(place)
             self.hosts.add(place)
@@ -140,7 +149,10 @@ class CrawlContext:
                 self.session.login_state.expiry.add_host(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a Page about the login its request was sent with, or the current login for a request not sent."""
+        """Return the fields of a Page that describe the login its request was sent with.
+
+        For a request that was not sent, they describe the current login.
+        """
         login_state = self.session.login_state
         if login_state is None:
             return {}
@@ -149,5 +161,5 @@ class CrawlContext:
 
 
 def context_of(crawler: Crawler) -> CrawlContext:
-    """The context of a crawler's run, which make_crawler() puts at `crawler.pipeline`."""
+    """Return the context of a crawler's run, which make_crawler() has stored as `crawler.pipeline`."""
     return cast("CrawlContext", cast("Any", crawler).pipeline)

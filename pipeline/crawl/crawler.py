@@ -1,4 +1,4 @@
-"""Run one crawl: Scrapy's settings and middlewares, the spider class, its starts, the engine."""
+"""Run one crawl: prepare the settings, the spider class and its start requests, and run the engine."""
 
 from __future__ import annotations
 
@@ -68,26 +68,29 @@ _SPIDER_MIDDLEWARES = {
 }
 
 _RETRIED = [each for each in RETRY_EXCEPTIONS if "handlers.http11" not in str(each)]
-"""Scrapy's list without the exceptions of its own HTTP handler, which would take time to load and which ours never raises."""
+"""Scrapy's RETRY_EXCEPTIONS without the exceptions of Scrapy's HTTP handler, which is slow to import and not used."""
 
 _FOR_PYTHON_SPIDERS = frozenset({
     "scrapy.spidermiddlewares.start.StartSpiderMiddleware",
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware",
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware",
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
-"""Middlewares for what only Python spiders have: scrapy.Requests in a callback's output, and attributes of the spider."""
+"""Middlewares that only Python spiders need, because they process yielded scrapy.Requests or attributes of the spider."""
 
 _FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.scrapy.fast_engine.RefererOnRedirects"}
-"""Middlewares that built-in spiders have in place of others: the links of a built-in spider carry their Referer already."""
+"""Replacements of middlewares for built-in spiders, whose links already have a Referer header."""
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrapy.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
            "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract")
-"""What a crawl loads by name. The forkserver imports it before the fork, so that a run starts in tens of milliseconds."""
+"""Modules and classes that a crawl loads by name. The forkserver imports them before it forks, so that a run starts faster."""
 
 
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
-    """Scrapy's settings for a run. Those that keep it safe take precedence over a spider's custom_settings."""
+    """Return Scrapy's settings for a run.
+
+    Settings that protect the run take precedence over a spider's custom_settings.
+    """
     table = context.table
     left_out = _FOR_PYTHON_SPIDERS if table.is_built_in else frozenset()
     replaced = _FOR_BUILT_IN if table.is_built_in else {}
@@ -133,9 +136,10 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
 
 
 def spider_class(name: str, folder: Path) -> type[Spider]:
-    """The class of a built-in spider, or of "module:Class", looked up in the folder of settings.toml first.
+    """Return the class of a built-in spider, or of "module:Class".
 
-    Raises SpiderError with the reason when it cannot be imported.
+    folder: the folder of settings.toml, in which modules are looked up first. Raise SpiderError with the reason when the class
+    cannot be imported.
     """
     module_name, _, class_name = (BUILT_IN_SPIDERS[name].spider_class if name in BUILT_IN_SPIDERS else name).partition(":")
     if str(folder) not in sys.path:
@@ -155,7 +159,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
-    """A Scrapy crawler for a run. Its components find the context by context_of()."""
+    """Return a Scrapy crawler for a run. The components of the crawler get the context from context_of()."""
     crawler = FastCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
@@ -163,9 +167,9 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
 
 async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
                 followers: Sequence[socket.socket] = ()) -> Ending:
-    """Crawl until the frontier is empty, a limit is met or `stop` is set. Returns how the crawl ended.
+    """Crawl until the frontier is empty, a limit is reached or `stop` is set. Return how the crawl ended.
 
-    followers: sockets to the run's other processes, which fetch a part of the pages.
+    followers: sockets to the run's other processes, which fetch some of the pages.
     """
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
@@ -204,7 +208,10 @@ async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
 
 
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
-    """The class with the name from the settings, and with their starts unless it has a start() of its own."""
+    """Return a subclass with the spider's name and start requests from the settings.
+
+    A start() that the spider defines itself is kept.
+    """
     attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
     if context.is_follower or context.first:
         attributes["start"] = _no_start
@@ -217,18 +224,21 @@ def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Sp
 
 
 async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:
-    """The start() of a spider whose requests are all in the frontier already."""
+    """Yield nothing: the start() of a spider whose start requests are all in the frontier already."""
     return
     yield
 
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
-    """A start as the frontier stores it. FillStartRequest adds its body, headers and secrets when it is sent."""
+    """Return a start request as the frontier stores it.
+
+    FillStartRequest adds the body, headers and secrets before sending.
+    """
     return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
 
 
 def _first(context: CrawlContext, index: int) -> Request:
-    """The start with this index as a request of the frontier."""
+    """Return the start request with this index as a request of the frontier."""
     return Request(_start_url(context.starts[index]), meta={FROM_START: True} | _start_meta(context, index))
 
 
@@ -237,7 +247,7 @@ def _start_url(start: PreparedStart) -> str:
 
 
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
-    """The meta that says which start a request is; none for a start that is only a URL."""
+    """Return the meta with the index of a start request; {} for a start request that is only a URL."""
     start = context.starts[index]
     plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
     return {} if plain else {START: index}

@@ -1,7 +1,7 @@
-"""Return the memory of a large page to the system.
+"""Return freed memory to the operating system after a large page.
 
-glibc keeps most of the memory that is freed. Without this, a process would stay as large as its largest page made it: by ten
-times the size of the page.
+glibc keeps most of the memory that a program frees. Without this module, a process would keep the memory that its largest page
+needed, which is about ten times the size of the page.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ LARGE_PAGE_BYTES = 1_000_000
 
 
 def return_freed_memory(page_bytes: int) -> None:
-    """Call malloc_trim(3) after a page of at least LARGE_PAGE_BYTES; a C library without it is left alone."""
+    """Call malloc_trim(3) after a page of at least LARGE_PAGE_BYTES.
+
+    Do nothing if the C library has no malloc_trim.
+    """
     if page_bytes < LARGE_PAGE_BYTES:
         return
     import ctypes  # noqa: PLC0415  1 MB, for large pages only

@@ -1,4 +1,4 @@
-"""Interfaces between parts of a crawl: keys of a request's meta, protocols of committer and followers."""
+"""Interfaces between the modules of a crawl: meta keys, and protocols of the committer and followers."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from pipeline.model import Page, Request
 from pipeline.store.crawl.frontier import Queued
 
 FRONTIER_ID = "pipeline_frontier_id"
-"""The meta key with the frontier row of a request; its value is None for a request that is kept in memory only."""
+"""The meta key with the id of a request's frontier row; the value is None for a request that is only in memory."""
 
 START = "pipeline_start"
-"""The meta key with the index of the request's `start` in the settings, whose body and secrets stay out of the store."""
+"""The meta key with the index of a start request in the settings. Its body and secrets are not written to the store."""
 
 VARIANT = "pipeline_part"
-"""The meta key that distinguishes requests with the same URL: a page number in the body, the item of a details page."""
+"""The meta key that distinguishes requests with the same URL, by a page number in the body or by the item of a details page."""
 
 FROM_START = "pipeline_begun"
-"""The meta key, in the store only, of a request from the spider's start(): its address may be a private one."""
+"""The meta key, only in the store, of a request from the spider's start(), which may have a private address."""
 
 EPOCH = "pipeline_login_epoch"
 """The meta key with the epoch of the login that a request was sent with."""
 
 SAFE_TO_REPLAY = "safe_to_replay"
-"""The meta key by which a spider allows a POST to be sent twice."""
+"""The meta key with which a spider allows that a POST request is sent twice."""
 
 NOT_BEFORE = "pipeline_not_before"
-"""The meta key of a request that is delayed: the event loop's time before which it must not be sent."""
+"""The meta key of a delayed request: the earliest time, on the event loop's clock, at which the request may be sent."""
 
 UNCONDITIONAL = "pipeline_whole"
-"""The meta key of a request that must be sent without conditions, so that its page comes whole and not as a 304."""
+"""The meta key of a request that must not be conditional, so that the response is the whole page and not a 304."""
 
 
 class HostPausedError(Exception):
-    """The host of a request is paused (Retry-After); the request goes back to the frontier."""
+    """The host of a request is paused (Retry-After), so the request is put back into the frontier."""
 
 
 class PageWriter(Protocol):
     """Commits the pages of a crawl.
 
-    Implemented by frontier.committer.Committer, by frontier.unproved_pages.UnprovedPages in front of it for a session with
-    a login, and by processes.follower.LeaderClient in a follower process.
+    Implemented by frontier.committer.Committer, by frontier.unproved_pages.UnprovedPages (which wraps the Committer when the
+    session has a login), and by processes.follower.LeaderClient in a follower process.
     """
 
     @property
@@ -55,7 +55,7 @@ class PageWriter(Protocol):
 
 
 class RowSource(Protocol):
-    """The frontier as the leader of several processes uses it: rows to hand out to followers, and to take back."""
+    """The frontier as the leader process uses it: its rows are given to followers and may be taken back."""
 
     @property
     def ready(self) -> int: ...
@@ -66,7 +66,10 @@ class RowSource(Protocol):
 
 
 class Followers(Protocol):
-    """The run's follower processes as the frontier uses them; implemented by processes.leader.FollowerGroup."""
+    """The run's follower processes, as seen by the frontier.
+
+    Implemented by processes.leader.FollowerGroup.
+    """
 
     @property
     def at_work(self) -> bool: ...

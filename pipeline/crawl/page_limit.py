@@ -1,7 +1,7 @@
-"""End this process when one page takes too much CPU time; a file tells the parent which page it was.
+"""End this process when one page takes too much CPU time, and record in a file which page it was.
 
-Parsers are C code that holds Python's lock, so that no thread of this process could interrupt them. The kernel can: its
-CPU timer ends the process with SIGPROF. The parent then sets the page aside and starts the run's process again.
+Parsers are C code that holds the global interpreter lock, so that no Python thread can interrupt them. Therefore a CPU timer of
+the kernel ends the process with SIGPROF. The parent process then sets the page aside and starts the run's process again.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ _T = TypeVar("_T")
 
 
 class PageLimit:
-    """cpu_s: CPU seconds of the whole process that one step of a page may take. file: where its frontier row is written."""
+    """The CPU time limit of pages.
+
+    file: the file in which the id of the current page's frontier row is recorded. cpu_s: the limit for one step of a page, in CPU
+    seconds of the whole process.
+    """
 
     def __init__(self, file: Path, cpu_s: float) -> None:
         self._cpu_s = cpu_s
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._note(None)  # gives the file its final size, so that no later write needs disk space
+            self._note(None)  # gives the file its final size, so that later writes succeed on a full disk
         except OSError as error:
             logger.warning("a page that takes too much CPU time will end the run, since %s cannot be opened: %s", file, error.strerror)
             self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     @contextmanager
     def step(self, frontier_id: int | None) -> Iterator[None]:
-        """Apply the limit to one step of a page. There must be no await in it."""
+        """Apply the limit to one step: the body of a `with` statement, which must contain no await."""
         self._begin(frontier_id)
         try:
             yield
@@ -42,7 +46,7 @@ class PageLimit:
             self._end()
 
     def steps(self, entries: Iterable[_T], frontier_id: int | None) -> Iterator[_T]:
-        """Yield the same entries. The limit applies to the making of each."""
+        """Yield the entries, and apply the limit to the time in which `entries` produces each of them."""
         iterator = iter(entries)
         while True:
             self._begin(frontier_id)
@@ -55,7 +59,10 @@ class PageLimit:
             yield entry
 
     async def noted(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
-        """Yield the same entries without a limit, since the CPU time of an await is that of other tasks."""
+        """Yield the entries without a limit, since other tasks use CPU time during an await.
+
+        Only record the page in the file.
+        """
         while True:
             self._note(frontier_id)
             try:

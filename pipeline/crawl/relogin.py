@@ -1,4 +1,4 @@
-"""Log in again once for all requests of a crawl that meet the expired login."""
+"""Log in again once for all requests of a crawl whose responses show an expired login."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from pipeline.session.login.expiry import LoginState
 
 
 class Relogin:
-    """The new login that all requests of a crawl wait for."""
+    """Performs a new login, for which all requests of a crawl wait."""
 
     def __init__(self, login_state: LoginState) -> None:
         self.login_state = login_state
         self._under_way: asyncio.Task[None] | None = None
 
     async def settled(self) -> int:
-        """Wait until no login is under way, and return the epoch. The requests that met the expired login handle its failure."""
+        """Wait until no login is in progress, and return the epoch of the login.
+
+        A failed login raises no error here: `renew` raises the error for the requests that asked for the login.
+        """
         while self._under_way is not None:
             await asyncio.wait({self._under_way})
         return self.login_state.epoch
 
     async def renew(self, epoch: int) -> None:
-        """Log in again unless that was done since `epoch`. Raises the error of the login."""
+        """Log in again, unless a login newer than `epoch` exists. Raise the error of a failed login."""
         if self._under_way is None:
             if self.login_state.is_stale(epoch):
                 return
@@ -32,4 +35,4 @@ class Relogin:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._under_way = None
         if not task.cancelled():
-            task.exception()  # marks it as retrieved: each waiter raises it, and there may be no waiter left
+            task.exception()  # marks the exception as retrieved: each waiter raises it, but there may be no waiter left

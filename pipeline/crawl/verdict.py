@@ -1,4 +1,4 @@
-"""The ending of a crawl: its outcome, whether the pass is complete, and the notes for the run."""
+"""Determine how a crawl ended: its outcome, whether the pass is complete, and the notes for the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _States = Mapping[FrontierState, int]
 
 
 def verdict(context: CrawlContext, *, stopped: bool) -> Ending:
-    """The ending of a crawl that is over. stopped: a stop was requested."""
+    """Return the ending of a finished crawl. stopped: whether a stop was requested."""
     if context.fatal is not None:
         return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
                       retry=context.fatal.retry)
@@ -30,7 +30,7 @@ def verdict(context: CrawlContext, *, stopped: bool) -> Ending:
 
 
 def _unfinished(context: CrawlContext, *, left: int, stopped: bool) -> Ending | None:
-    """The ending of a crawl that was stopped, or that ended while pages were left although no limit was met."""
+    """Return the ending of a crawl that was stopped, or left pages without having reached a limit."""
     failures = context.failures
     if stopped and left:
         return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
@@ -41,7 +41,7 @@ def _unfinished(context: CrawlContext, *, left: int, stopped: bool) -> Ending | 
 
 
 def _without_pages(context: CrawlContext, states: _States, first_aside: str) -> Ending | None:
-    """The ending of a crawl in which no page succeeded."""
+    """Return the ending if no page of the crawl succeeded; else None."""
     failures = context.failures
     first = failures.first or failures.first_by_robots
     if (first or states.get(FrontierState.ASIDE, 0)) and not states.get(FrontierState.DONE, 0):
@@ -53,7 +53,10 @@ def _without_pages(context: CrawlContext, states: _States, first_aside: str) -> 
 
 
 def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside: str) -> Ending:
-    """The ending of a crawl that succeeded. It is complete unless something may be missing that the site has."""
+    """Return the ending of a crawl that succeeded.
+
+    The pass is complete unless content of the site may be missing from it.
+    """
     failures = context.failures
     aside = states.get(FrontierState.ASIDE, 0)
     complete = not (left or context.capped or failures.transient or failures.spider or aside
@@ -61,7 +64,7 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     refused, given_before = refusals.refused(context.store, context.run)
     empty = refusals.newly_empty(context.store, context.run)
     if (refused and given_before) or empty or not context.session.checkable:
-        complete = False  # the items that were on these pages are not gone
+        complete = False  # otherwise the items that were on these pages would count as gone
     note = _joined(
         (f"{counted(len(empty), 'page')} came empty, as binary data or as a bot protection's challenge, and had items before; the first: {shown_url(empty[0])}; "
          "if they are meant to be empty, exclude them with deny") if empty else "",
@@ -79,7 +82,10 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
 
 
 def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
-    """ "3 pages refused: 403 from site.example", "" for none. refused: how many by status and host; what: "page" or "file"."""
+    """Return a note such as "3 pages refused: 403 from site.example"; "" for no refusal.
+
+    refused: the number of refusals by HTTP status and host. what: "page" or "file".
+    """
     if not refused:
         return ""
     by = ", ".join(f"{status} from {host}" for status, host in sorted(refused, key=lambda each: -refused[each])[:3])

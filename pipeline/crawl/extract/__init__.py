@@ -1,4 +1,4 @@
-"""Extraction rules, compiled and applied to pages: CSS, XPath, JMESPath, headers, regular expressions."""
+"""Compile extraction rules (CSS, XPath, JMESPath, header, regular expression) and apply them to pages."""
 
 from pipeline.crawl.extract.items import ExtractedItems, ItemRules, RejectedItem
 from pipeline.crawl.extract.link_cleaning import without_tracking

@@ -1,4 +1,4 @@
-"""Extract items from a page by [spiders.NAME.items]: their fields, and the reasons for rejecting them."""
+"""Extract items by the rules of [spiders.NAME.items], and reject items without a required field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 @dataclass(frozen=True)
 class RejectedItem:
-    """An item that does not meet the settings. data: the fields that could be read."""
+    """An item that violates the rules of its fields.
+
+    data: the fields that could be read. reason: what is wrong.
+    """
 
     data: dict[str, Json]
     reason: str
@@ -28,7 +31,10 @@ class RejectedItem:
 
 @dataclass
 class ExtractedItems:
-    """The items of one page and the rejected ones. links: the URL of each item's details page, "" for none."""
+    """The items of one page.
+
+    links: the URL of the details page of each item in `items`, "" for no details page.
+    """
 
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
@@ -36,17 +42,20 @@ class ExtractedItems:
 
 
 class ItemRules:
-    """Applies the fields to each match of `each`, or to the whole page."""
+    """Applies the rules of the fields to each match of the rule `each`; without `each`, to the whole page."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None = None,
                  link: SelectorTable | None = None) -> None:
-        """link: the rule for the link to an item's details page, applied where the fields are."""
+        """Compile the rules.
+
+        link: the rule for the link to an item's details page, applied to the same elements as `fields`; None means no details pages.
+        """
         outer = kind_for([*all_rules(fields, each), *([link] if link is not None else [])])
         self._record = _FieldGroup(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
 
     def extract(self, document: Document) -> ExtractedItems:
-        """The items of a page. A match whose fields are all empty is no item. Without `each` the page is the item."""
+        """Return the items of a page. A match of `each` is not an item if all its fields are empty."""
         extracted = ExtractedItems()
         try:
             scopes = self._record.scopes(root(document, self._record.outer), document)
@@ -56,7 +65,7 @@ class ItemRules:
             problems: list[str] = []
             data = self._record.read(scope, document, problems)
             if self._record.is_empty(data):
-                # A match of `each` without any field is no item, even when a field is required: a heading among the rows.
+                # A match of `each` without any field is not rejected, even when a field is required: it may be a heading of a table.
                 if problems and not self._record.many:
                     extracted.rejected.append(RejectedItem(data, "; ".join(problems)))
                 continue
@@ -78,7 +87,10 @@ class ItemRules:
             return ""
 
     def extract_onto(self, listed: dict[str, Json], document: Document) -> ExtractedItems:
-        """An item of a listing with the fields of its details page added. An empty field there does not replace a listed one."""
+        """Return an item of a listing page with the fields of its details page added.
+
+        A field that is empty on the details page does not replace the field of the listing page.
+        """
         problems: list[str] = []
         data = self._record.read(root(document, self._record.outer), document, problems)
         whole = listed | {name: value for name, value in data.items() if value not in _EMPTY or name not in listed}
@@ -86,7 +98,7 @@ class ItemRules:
 
 
 def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:
-    """Every rule of a group of fields, including those of nested records."""
+    """Yield every rule of a group of fields, including the rules of nested records."""
     if each is not None:
         yield each
     for rule in fields.values():
@@ -97,7 +109,7 @@ def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> I
 
 
 class _FieldGroup:
-    """A group of fields, and the scopes that they are applied to."""
+    """A group of fields, and the scopes (parts of a page) that their rules are applied to."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None, kind: Kind) -> None:
         self.outer = kind
@@ -111,11 +123,11 @@ class _FieldGroup:
         return self._each(scope, document) if self.many else [scope]
 
     def read(self, scope: Scope, document: Document, problems: list[str]) -> dict[str, Json]:
-        """The fields in one scope. Their problems are appended to `problems`."""
+        """Return the values of the fields in one scope. Append the problems found to `problems`."""
         return {name: entry.read(scope, document, problems) for name, entry in self._fields}
 
     def is_empty(self, data: dict[str, Json]) -> bool:
-        """Whether no field was found. Defaults do not count."""
+        """Return whether every field is empty or has its default value."""
         return all(data[name] in _EMPTY or data[name] == entry.rule.default for name, entry in self._fields)
 
 

@@ -1,4 +1,4 @@
-"""Clean links: remove tracking parameters; recognise ftp: links."""
+"""Remove tracking parameters from links, and recognise ftp: links."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ _FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 
 
 def ftp(link: str) -> str:
-    """An ftp: or ftps: link, "" for any other. Downloads report such a link as failed, with the reason."""
+    """Return the link if its scheme is ftp or ftps, else "".
+
+    Downloads report an ftp: link as failed, with the reason.
+    """
     return link.strip() if _FTP.fullmatch(link.strip()[:MAX_LENGTH]) else ""
 
 
 def without_tracking(url: str, drop: frozenset[str] = frozenset()) -> str:
-    """The URL without tracking parameters in its query, and without the parameters named in `drop`, in its query and in its
-    path (`;jsessionid=…`). The others keep their order."""
+    """Return the URL without tracking parameters and without the parameters named in `drop`.
+
+    Tracking parameters are removed from the query, those named in `drop` also from the path (`;jsessionid=…`). The other
+    parameters keep their order.
+    """
     head, mark, query = url.partition("?")
     if drop and ";" in head:
         head = _without_path_parameters(head, drop)
@@ -30,7 +36,10 @@ def without_tracking(url: str, drop: frozenset[str] = frozenset()) -> str:
 
 
 def _without_path_parameters(head: str, drop: frozenset[str]) -> str:
-    """Remove parameters of path segments, which follow a segment after a semicolon (RFC 3986, 3.3)."""
+    """Remove the path parameters named in `drop` from a URL without a query.
+
+    A path parameter follows a segment of the path after a semicolon (RFC 3986, 3.3).
+    """
     scheme, slashes, rest = head.partition("://")
     host, *segments = rest.split("/")
     kept = [";".join([name, *(each for each in parameters if each.partition("=")[0] not in drop)])

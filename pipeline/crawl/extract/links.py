@@ -1,4 +1,4 @@
-"""Apply `follow` and `download`: find links, filter them by allow, deny and hosts, count the others."""
+"""Apply the rules `follow` and `download`: find links, and filter them by `allow`, `deny` and `hosts`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from pipeline.urls import absolute
 
 _MAX_OFFSITE = 10_000
 _ADDRESS = re.compile(r"\s*(https?:|[/\\]{2})", re.IGNORECASE)
-"""Matches the beginning of a link with a host; `mailto:` and `javascript:` have none."""
+"""Matches the beginning of a link that has a host, unlike a `mailto:` or `javascript:` link."""
 
 
 class UrlFilter:
-    """Tests whether a URL is allowed: a pattern of `allow` matches (if there are any) and none of `deny`.
+    """Tests whether a URL is allowed by the patterns of `allow` and `deny`.
 
-    A pattern with characters beyond ASCII, which no URL contains, is applied to the percent-decoded URL.
+    The URL must match a pattern of `allow`, if there are any, and no pattern of `deny`. A pattern with non-ASCII characters,
+    which a URL cannot contain, is applied to the percent-decoded URL.
     """
 
     def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
@@ -35,7 +36,7 @@ class UrlFilter:
         self._deny = [regex.compile(pattern) for pattern in deny]
 
     def __call__(self, url: str) -> bool:
-        """Raises RuleFailedError."""
+        """Return whether the URL is allowed. Raise RuleFailedError if a pattern takes too long."""
         if self._allow and not any(_matches(pattern, url) for pattern in self._allow):
             return False
         return not any(_matches(pattern, url) for pattern in self._deny)
@@ -46,14 +47,15 @@ def _matches(pattern: regex.Pattern[str], url: str) -> bool:
 
 
 def hosts_of(table: SpiderTable) -> HostSet:
-    """The hosts that a spider may follow links to: those of its starts and of `hosts`."""
+    """Return the hosts to which a spider may follow links: those of its `start` and `hosts` settings."""
     return HostSet([*(start.url for start in table.start), *table.hosts])
 
 
 class LinkRules:
-    """The rules of `follow` or `download`. allow, deny: regular expressions for the whole URL.
+    """The rules of `follow` or `download`.
 
-    hosts: the hosts that links may lead to; None: any. for_files: the rules are those of downloads, whose URLs keep all their
+    allow, deny: regular expressions that are searched in the whole URL. drop: names of URL parameters to remove. hosts: the hosts
+    that links may lead to; None means any host. for_files: whether the rules are those of `download`, whose URLs keep all
     parameters.
     """
 
@@ -69,13 +71,13 @@ class LinkRules:
 
     @classmethod
     def to_follow(cls, table: SpiderTable) -> Self:
-        """The rules of a spider's `follow`, with its allow, deny, drop_params and hosts."""
+        """Return the rules of a spider's `follow`, with its `allow`, `deny`, `drop_params` and `hosts`."""
         return cls(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params, hosts=hosts_of(table))
 
     def links(self, document: Document) -> list[str]:
-        """Absolute http(s) URLs without fragments, each once, in the order of the page. Raises RuleFailedError.
+        """Return the links of a page as absolute http(s) URLs without fragments and duplicates.
 
-        For files also ftp: URLs, which the download pool refuses with a reason.
+        The rules of `download` also return ftp: URLs, which the download pool refuses with a reason. Raise RuleFailedError.
         """
         found: dict[str, None] = {}
         for reader in self._readers:
@@ -91,13 +93,19 @@ class LinkRules:
         return [url for url in found if url.startswith(own) or self.is_here(url)]
 
     def _own_prefix(self, url: str) -> str | tuple[()]:
-        """How URLs of a page's own origin begin, if that is one of the hosts. Nearly all links of a page do."""
+        """Return the scheme and host that URLs of the page's origin begin with; () if the host is not allowed.
+
+        With this prefix, most links of a page need no further check of their host.
+        """
         if self.hosts is None or url not in self.hosts:
             return ()
         return "/".join(url.split("/", 3)[:3]) + "/"
 
     def is_here(self, url: str) -> bool:
-        """Whether a URL leads to one of the hosts. Others are added to left_out()."""
+        """Return whether a URL leads to one of the hosts.
+
+        If not, add the URL to those that left_out() returns.
+        """
         if self.hosts is None or url in self.hosts:
             return True
         self._leave_out(url)
@@ -109,15 +117,18 @@ class LinkRules:
             self._offsite.append(url)
 
     def left_out(self) -> list[str]:
-        """Links left out since the last call: to other hosts, or to hosts that no browser opens. Each is returned once, as long
-        as there are no more than _MAX_OFFSITE."""
+        """Return the links left out since the last call.
+
+        They lead to other hosts, or to hosts that browsers do not open. Each link is returned only once, and at most _MAX_OFFSITE
+        links in all.
+        """
         found, self._offsite = self._offsite, []
         return found
 
 
 def left_out_note(urls: Collection[str]) -> str:
-    """ "2 links left out: other hosts: www.site.example; add it to hosts", "" for none."""
-    nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # no browser opens port 0
+    """Return a note such as "2 links left out: other hosts: www.site.example; add it to hosts", or ""."""
+    nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # browsers do not open port 0
     return "; ".join(filter(None, (
         _offsite_note([url for url in urls if url not in nowhere]),
         f"{counted(len(nowhere), 'link')} left out: no host that browsers open: {shown_url(min(nowhere))}" if nowhere else "")))

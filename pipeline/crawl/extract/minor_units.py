@@ -12,7 +12,7 @@ def _all(words: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(words.split(), meaning)
 
 
-# As in prices.py: by the country of the page's language or host, or by the language; "": the usual one.
+# As in prices.py, the keys are the country of the page's language or host, or the language; the key "" has the most usual currency.
 _EUROS = _all("IE MT CY DE AT NL BE FR IT FI EE de nl fr it fi et", "EUR")
 _CENTS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "SG": "SGD", "HK": "HKD", "ZA": "ZAR", **_EUROS}
 _OPEN = {"": ""}
@@ -31,19 +31,19 @@ MEANINGS: dict[str, dict[str, str]] = {
     "centimes": {**_CENTIMES, **_OPEN}, **_all("céntimos cêntimos centesimi λεπτά", {"": "EUR"}),
     **_all("Rappen Rp.", {"": "CHF"}), **_all("paise paisa पैसे", _PAISE), "kuruş": {"": "TRY"},
     **_all("haléřů haléře haléř", {"": "CZK"}), "bani": {"": "RON"}, **_all("角 分", {"": "CNY"})}
-"""The currencies that the signs and words after a number of hundredths mean."""
+"""By sign or word for a minor unit: the currency that it means, by country or language of the page."""
 
 ONLY_AFTER_WHOLE = frozenset(["gr", "gr.", "Rp.", "bani", "角", "分"])
-"""Signs that mean something else unless whole units come before them: grams, rupiahs, minutes."""
+"""Signs that are minor units only after an amount in whole units; alone they mean grams, rupiahs or minutes."""
 
 WHOLE = {"¢": ("CRC", "GHS"), "￠": ("CRC", "GHS"), "p": ("RUB",)}
-"""By sign, the currencies whose whole units some sites write with it."""
+"""By sign: the currencies whose whole units some sites write with this sign."""
 
 TOUCHING = frozenset(["p", "c"])
-"""Signs that must follow their number without a blank: "320 p" means pages."""
+"""Signs that must follow their number without a space: "320 p" means pages."""
 
 RESOLUTIONS = frozenset(["144", "240", "360", "480", "576", "720", "1080", "1440", "2160", "4320"])
-"""Numbers before a p that mean the lines of a video."""
+"""Numbers that mean a video resolution, and not pence, before a "p" ("720p")."""
 
 _AND = r"[\s,]{0,2}(?:(?:and|und|et|e|y|i|og|och|en|и|і|&)\s)?"
 _BEHIND_WHOLE = re.compile(
@@ -52,14 +52,15 @@ _BEHIND_WHOLE = re.compile(
 
 
 def share(sign: str) -> int:
-    """How many of a minor unit make one unit of the currency."""
+    """Return how many of the minor unit with this sign make one whole unit of the currency."""
     return 10 if sign == "角" else 100
 
 
 def behind_whole(text: str, at: int, currency: str | None) -> tuple[float, int] | None:
-    """The minor units after whole ones, as a part of a unit, and where they end; None for none.
+    """Return the minor units after an amount in whole units, and where their text ends.
 
-    at: where the whole units end (after the 1 of "£1 50p"); currency: that of the whole units, None when it is unclear.
+    The minor units are returned as a fraction of a whole unit. Return None if no minor units follow. at: where the whole units
+    end in the text (after the 1 in "£1 50p"). currency: the currency of the whole units; None means unknown.
     """
     match = _BEHIND_WHOLE.match(text, at)
     if match is None or (currency is not None and currency not in MEANINGS[match[2]].values()):

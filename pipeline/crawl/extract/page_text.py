@@ -1,4 +1,4 @@
-"""Convert a page to lines of text, as a reader sees them, and remove noise, for watched pages."""
+"""Convert a watched page to the lines of text that a reader sees, and remove noise such as dates."""
 
 from __future__ import annotations
 
@@ -20,20 +20,24 @@ _CELLS = frozenset(("td", "th"))
 _CELL = " | "
 _INVISIBLE = frozenset(["head", "script", "style", "template", "noscript", "svg", "iframe", "object", "math", "canvas"])
 _PREFORMATTED = frozenset(["pre", "textarea", "listing", "xmp", "plaintext"])
-"""Elements whose line breaks and blanks are kept."""
+"""Elements whose line breaks and spaces are kept."""
 _BLANKS = re.compile(r"\s+")
-# Bytes that no text has (WHATWG MIME Sniffing, 3): not tab, line feed, form feed, carriage return or escape.
+# Bytes that do not occur in text (WHATWG MIME Sniffing, 3): control characters except tab, line feed, form feed,
+# carriage return and escape.
 _BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
 _UNSPECIFIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown", "*/*")
-# What begins an HTML document where no type says so (WHATWG MIME Sniffing, 7.1).
+# The beginning of an HTML document whose Content-Type is unspecific (WHATWG MIME Sniffing, 7.1).
 _HTML_START = re.compile(r"\ufeff?\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|"
                          r"title|b|body|br|p)[\s>]", re.IGNORECASE | re.DOTALL)
 _XHTML_START = re.compile(r"[^<]{0,100}<\?xml.{0,500}?<html[\s>]", re.IGNORECASE | re.DOTALL)
 
 
 def is_html(text: str, content_type: str) -> bool:
-    """Whether a browser shows a response as a page and not as plain text: by its type, or by its start when that is unspecific."""
+    """Return whether a browser would show a response as an HTML page and not as plain text.
+
+    The Content-Type decides, or the beginning of the text if the Content-Type is unspecific.
+    """
     if is_html_type(content_type):
         return True
     kind = _kind_of(content_type)
@@ -43,7 +47,7 @@ def is_html(text: str, content_type: str) -> bool:
 
 
 def is_html_type(content_type: str) -> bool:
-    """Whether a response is a page by its type alone, whatever its text is."""
+    """Return whether the Content-Type is that of an HTML page."""
     return _kind_of(content_type) in _HTML_TYPES
 
 
@@ -52,25 +56,26 @@ def _kind_of(content_type: str) -> str:
 
 
 def is_binary(text: str) -> bool:
-    """Whether the text has control characters that do not occur in texts, so that it is binary data."""
+    """Return whether the text contains control characters that occur only in binary data."""
     return bool(_BINARY.search(text))
 
 
 def plain_text(text: str) -> str:
-    """A text that is not HTML, with its line ends unified and the blanks at the ends of lines removed."""
+    """Return a text that is not HTML with uniform line ends and without spaces at the ends of lines."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
 def page_text(html: str) -> str:
-    """The text of a page, or of a part of it: a line for each block, blanks joined to one, a bar between table cells.
+    """Return the text of HTML, with one line for each block element.
 
-    <pre> and <textarea> keep their lines, their blank lines and the blanks at the beginning of lines.
+    Spaces are collapsed, and table cells are separated by " | ". Line breaks, blank lines and leading spaces are kept in elements
+    such as <pre> and <textarea>.
     """
     root = LexborHTMLParser(html or "<html></html>").root
     assert root is not None
     lines = _Lines()
-    # Iterative, since a broken page may nest tens of thousands of elements. None with a text: the end of an element.
+    # Iterative, since a broken page may nest tens of thousands of elements. A None instead of a node marks the end of an element.
     waiting: list[tuple[LexborNode | None, str]] = [(root, "")]
     while waiting:
         node, closing = waiting.pop()
@@ -100,7 +105,10 @@ def page_text(html: str) -> str:
 
 
 class _Lines:
-    """The lines of a text while it is read. preformatted: how many open elements keep their lines."""
+    """The lines of a page's text while they are collected.
+
+    preformatted: the number of open elements such as <pre>.
+    """
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -108,7 +116,7 @@ class _Lines:
         self._line: list[str] = []
 
     def add(self, text: str) -> None:
-        """Add the text of a text node."""
+        """Add the text of a text node to the current line."""
         if self.preformatted:
             *before, text = text.split("\n")
             for part in before:
@@ -117,7 +125,10 @@ class _Lines:
         self._line.append(text)
 
     def end(self, *, line_break: bool = False) -> None:
-        """End the present line. line_break: at a line break that is kept, so that a blank line is a line too."""
+        """End the current line.
+
+        line_break: whether a line break that is kept ends the line, so that an empty line is kept too.
+        """
         if not self._line and not line_break:
             return
         whole = "".join(self._line)
@@ -127,7 +138,7 @@ class _Lines:
             self.done.append(text)
 
     def close(self, closing: str) -> None:
-        """End an element: a table cell, a block, or one that keeps its lines."""
+        """End an element. closing: the kind of the element: _CELL, "block" or "preformatted"."""
         if closing == _CELL:
             self._line.append(closing)
         else:
@@ -136,13 +147,16 @@ class _Lines:
 
 
 class NoiseFilter:
-    """Regular expressions whose matches are no change of a page: dates, counters, advertisements."""
+    """Removes text that does not count as a change of a page, such as dates, counters and advertisements."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [regex.compile(pattern) for pattern in patterns]
 
     def without(self, text: str) -> str:
-        """The text without its noise. A line that consists of noise is removed. Raises RuleFailedError."""
+        """Return the text without matches of the patterns, and without lines of which nothing is left.
+
+        Raise RuleFailedError if a pattern takes too long.
+        """
         if not self._patterns:
             return text
         kept = ((line, self._cut(line)) for line in text.splitlines())

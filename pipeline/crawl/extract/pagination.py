@@ -19,23 +19,23 @@ from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
 
 PAGE = "pipeline_page"
-"""The meta key of a page that is not the first one: its number and value, and a hash of the items of the page before."""
+"""The meta key of a request for a further page of a listing: the page's number and value, and a hash of the previous page's items."""
 _FILLED = "pipeline_page_filled"
 
 
 class Pagination:
-    """Makes the request of the next page. All state is in the meta of the requests."""
+    """Makes the request for the next page of a listing. All state is in the meta of the requests."""
 
     def __init__(self, table: PagesTable) -> None:
         self._table = table
         self._cursor = CompiledRule(table.cursor) if table.cursor is not None else None
 
     def after(self, response: Response, document: Document, items: list[dict[str, Json]]) -> Request | None:
-        """The next page of a listing; None after the last. Raises RuleFailedError."""
+        """Return the request for the next page of a listing; None after the last page. Raise RuleFailedError."""
         meta = response.meta
         here: dict[str, Json] = meta.get(PAGE) or {}
         if not here and (meta.get("depth", 0) or VARIANT in meta):
-            return None  # neither a start nor one of its further pages
+            return None  # neither a start page nor a further page of its listing
         number = here.get("number", 0) + 1
         if self._table.limit and number >= self._table.limit:
             return None
@@ -44,7 +44,7 @@ class Pagination:
             value = next((found for found in self._cursor.values(document) if found not in ("", False)), None)
             if value is None:
                 return None
-        elif not items or had == here.get("had"):  # many sites answer with their last page for all higher numbers
+        elif not items or had == here.get("had"):  # many sites send the last page for all higher numbers
             return None
         else:
             value = self._table.first + number * self._table.step
@@ -59,7 +59,7 @@ class Pagination:
 
 
 class FillPageNumber:
-    """Adds the number of a page to the form or JSON of its start, after FillStartRequest has added that body."""
+    """Adds the number of a page to the body (form or JSON) that FillStartRequest has added to the request."""
 
     def __init__(self, crawler: Crawler) -> None:
         pages = context_of(crawler).table.pages
@@ -89,19 +89,19 @@ class FillPageNumber:
 
 
 def _hidden_fields(document: Document, form: str) -> list[list[str]]:
-    """Names and values of the hidden fields of the first form that the CSS selector matches; none when there is no such form."""
+    """Return the hidden fields (name, value) of the first form that the CSS selector `form` matches."""
     found = document.parsel.css(form)[:1].css("input[type=hidden][name]")
     return [[field.attrib["name"], field.attrib.get("value", "")] for field in found]
 
 
 def with_param(url: str, name: str, value: str) -> str:
-    """A URL with one query parameter set, where it was or at the end."""
+    """Return the URL with one query parameter set: replaced where it was, or added at the end."""
     head, _, query = url.partition("#")[0].partition("?")
     return f"{head}?{_set_pair(query, quote_plus(name), quote_plus(value))}"
 
 
 def with_field(form: bytes, name: str, value: Json) -> bytes:
-    """An urlencoded form with one field set."""
+    """Return a URL-encoded form with one field set."""
     return _set_pair(form.decode("ascii", "surrogateescape"), quote_plus(name), quote_plus(str(value))).encode(
         "ascii", "surrogateescape")
 
@@ -116,7 +116,7 @@ def _set_pair(pairs: str, name: str, value: str) -> str:
 
 
 def with_member(body: bytes, path: str, value: Json) -> bytes:
-    """A JSON body with one member set. path: names separated by dots."""
+    """Return a JSON body with one member set. path: the names on the way to the member, separated by dots."""
     document: Any = json.loads(body) if body else {}
     *outer, name = path.split(".")
     inside = document

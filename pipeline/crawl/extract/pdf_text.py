@@ -1,7 +1,7 @@
-"""Convert a PDF to an HTML page of its text; a program of its own, run in a separate process.
+"""Convert a PDF to an HTML page with its text.
 
-A PDF is untrusted input for a large parser written in C. In a process of its own the parser can neither delay the crawl,
-nor fill its memory, nor crash it.
+This module is a script that runs in a separate process. A PDF is untrusted input for a large parser written in C. In a separate
+process the parser can neither delay or crash the crawl nor use up its memory.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ CPU_S = 20
 
 
 def page_of(data: bytes) -> str:
-    """HTML with a `section#page-1` and so on, and a `p` for each line. Raises ValueError for no PDF, or one with a password."""
-    import pypdfium2  # noqa: PLC0415  an extra
+    """Return HTML with a `<section id="page-N">` for each page of the PDF and a `<p>` for each line.
+
+    Raise ValueError if the data is not a PDF or the PDF has a password.
+    """
+    import pypdfium2  # noqa: PLC0415  an optional dependency
 
     try:
         document = pypdfium2.PdfDocument(data)
@@ -36,7 +39,7 @@ def page_of(data: bytes) -> str:
 
 
 def main() -> None:
-    """Convert stdin to stdout. An error is one line on stderr, with exit code 1."""
+    """Convert the PDF on stdin to HTML on stdout. Report an error as one line on stderr, with exit code 1."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     try:

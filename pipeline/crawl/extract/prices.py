@@ -17,7 +17,7 @@ from pipeline.numbers import LOWERED, Found, find, plain, with_decimals
 from pipeline.price import price
 
 LONGEST = 1000
-"""How many characters of a text are read."""
+"""The number of characters of a text that are searched for a price."""
 
 ISO_4217 = frozenset("""
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC
@@ -27,7 +27,7 @@ NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR 
 SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG""".split())  # noqa: SIM905  a list would be a page
 _THREE_DECIMALS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
-# Signs and words that mean one currency.
+# Signs and words with a single meaning.
 _SIGNS = {
     "€": "EUR", "euro": "EUR", "euros": "EUR", "eur": "EUR", "Euro": "EUR", "Euros": "EUR", "EURO": "EUR", "Eur": "EUR", "₩": "KRW", "원": "KRW", "円": "JPY", "₹": "INR", "₽": "RUB",
     "руб": "RUB", "руб.": "RUB", "р.": "RUB", "₴": "UAH", "грн": "UAH", "грн.": "UAH", "₺": "TRY", "TL": "TRY", "₫": "VND", "đ": "VND",
@@ -46,7 +46,8 @@ _SIGNS = {
     "JP¥": "JPY", "RMB": "CNY", "Fr.": "CHF", "SFr.": "CHF", "SFr": "CHF", "sFr.": "CHF", "د.إ": "AED", "ر.س": "SAR", "د.ك": "KWD",
     "ج.م": "EGP", "KD": "KWD", "usd": "USD", "gbp": "GBP", "chf": "CHF", "pln": "PLN", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
 }
-# Signs that mean several currencies, by the country of the page's language or host, or by the language; "": the usual one.
+# Signs with several meanings. The keys of a meaning are the country of the page's language or host, or the language; the key ""
+# has the most usual currency.
 _DOLLARS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "MX": "MXN", "AR": "ARS", "CL": "CLP", "CO": "COP", "SG": "SGD",
             "HK": "HKD", "TW": "TWD", "UY": "UYU", "DO": "DOP", "JM": "JMD", "": "USD"}
 _KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv": "SEK", "nb": "NOK", "nn": "NOK", "no": "NOK",
@@ -62,7 +63,10 @@ _SEVERAL = {
 
 
 def _alternatives(signs: list[str]) -> str:
-    """A pattern of signs. Next to a sign that begins or ends with a letter there must be no other letter; digits may touch it."""
+    """Return a pattern that matches any of the signs.
+
+    A sign that begins or ends with a letter must not touch another letter there; it may touch digits.
+    """
     written = []
     for sign in sorted(signs, key=len, reverse=True):
         start = r"(?<![^\W\d_])" if sign[0].isalpha() else ""
@@ -100,9 +104,10 @@ _CURRENCIES = ("priceCurrency", "currency", "currencyCode")
 
 
 def read_price(text: str, document: Document, *, decimal: str | None = None, currency: str | None = None) -> Json:
-    """The price in a text, in the form of pipeline.price; None for no price. Raises NumberError for one such as $1.2M.
+    """Return the price in a text, in the form of pipeline.price.
 
-    currency: the currency for a sign that may mean several, and for no sign.
+    Return None for no price. Raise NumberError for a price such as $1.2M. decimal: the decimal separator; None means to guess it.
+    currency: the currency of a price without a currency sign, or with a sign that several currencies share.
     """
     if (decimals := with_decimals(text)) != text:
         read = read_price(decimals, document, decimal=decimal, currency=currency)
@@ -125,13 +130,16 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
         amount = _of_minor(amount, sign, code, readable[start:end], is_told=currency is not None)
     elif isinstance(amount, int) and (part := minor_units.behind_whole(readable, end, code if code in ISO_4217 else None)):
         amount, end = amount + (-part[0] if found.negative else part[0]), part[1]
-    if amount is not None and found.negative and _DASH.match(written):  # a dash before a blank is not a minus sign
+    if amount is not None and found.negative and _DASH.match(written):  # a dash before a space is not a minus sign
         amount = -amount
     return None if amount is None else price(amount, code, _line(written[start:end]))
 
 
 def of_data(found: Json, document: Document, *, currency: str | None = None) -> Json:
-    """The price in data of a page: a number, a text such as "1299.00", or an offer of schema.org; None for anything else."""
+    """Return the price in data of a page; None if the data is not a price.
+
+    Prices are numbers, texts such as "1299.00", and offers of schema.org.
+    """
     if isinstance(found, dict):
         amount = next((found[name] for name in _AMOUNTS if found.get(name) not in (None, "")), None)
         own = next((str(found[name]) for name in _CURRENCIES if found.get(name)), None)
@@ -145,9 +153,10 @@ def of_data(found: Json, document: Document, *, currency: str | None = None) -> 
 
 
 def _chosen(text: str) -> tuple[Found, str, int, int] | None:
-    """The number of the price, its sign, and where both begin and end: the first number with a sign, else the first number.
+    """Return the number that is the price, its currency sign, and the start and end of both.
 
-    A price for a measure ("2 € / kg") is chosen only when there is no other.
+    Return None for no number. The first number with a currency sign is chosen, else the first number. A price per measure ("2 € /
+    kg") is chosen only when there is no other price.
     """
     numbers = [found for found in find(text) if not _PERCENT.match(text, found.end) and not _DATE.fullmatch(found.digits)]
     rate = None
@@ -176,12 +185,16 @@ def _chosen(text: str) -> tuple[Found, str, int, int] | None:
 
 
 def _preferred(front: re.Match[str] | None, behind: re.Match[str] | None) -> Iterator[re.Match[str]]:
-    """The matches in order of preference: signs that mean one currency before those that mean several, as in "$12 CAD"."""
+    """Yield matches: signs with one meaning before signs with several, as "CAD" before "$" in "$12 CAD"."""
     yield from sorted((match for match in (front, behind) if match), key=lambda match: match[1] in _SEVERAL)
 
 
 def _currency(sign: str, document: Document, told: str | None) -> str | None:
-    """The currency code that a sign means on a page; the sign itself when that is unclear, None for no sign."""
+    """Return the currency code that a sign means on a page.
+
+    Return the sign itself if the currency is unclear, and None if there is no sign and the page names no currency. told: the
+    currency in the settings of the field, or None.
+    """
     sign = sign.strip()
     if sign in ISO_4217:
         return sign
@@ -200,7 +213,10 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
 
 
 def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_told: bool) -> float:
-    """The amount of a number of hundredths. Raises RuleFailedError when its sign may as well mean whole units."""
+    """Return the amount in whole units of a price in minor units (99¢).
+
+    Raise RuleFailedError if the sign may also mean whole units. is_told: whether the settings name the currency.
+    """
     if code in minor_units.WHOLE.get(sign, ()):
         return amount
     if written[-1].isdigit() and not is_told:
@@ -209,13 +225,13 @@ def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_to
 
 
 def _declared(document: Document) -> str | None:
-    """The currency in the page's own data (schema.org, OpenGraph); None unless there is exactly one."""
+    """Return the currency in the metadata (schema.org, OpenGraph); None unless exactly one is named."""
     found = {code for code in _DECLARED.findall(document.text) if code in ISO_4217} if "urrency" in document.text else set()
     return next(iter(found)) if len(found) == 1 else None
 
 
 def _places(document: Document) -> list[str]:
-    """The country and the language of the page's lang attribute, then the country of its host's domain."""
+    """Return the country and language of the page's lang attribute, then the country of its domain."""
     match = _LANGUAGE.search(document.text[:20_000])
     said = [(match[2] or "").upper(), match[1].lower()] if match else []
     domain = (urlsplit(document.url).hostname or "").rpartition(".")[2].upper()

@@ -1,4 +1,4 @@
-"""Apply one rule to whole documents: its values, or the links that it matches."""
+"""Apply one rule to a whole document, to get its values or its links."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SRCSET = re.compile(r"::attr\(\s*(?:data-)?srcset\s*\)|@(?:data-)?srcset\b")
 _CANDIDATE = re.compile(r"[\s,]*(\S+)")
 _DESCRIPTORS = re.compile(r"[^,(]*(?:\([^)]*\)?[^,(]*)*,?")
 _LINKS = ("href", "src", "data-src", "srcset", "data-srcset", "data", "poster", "action", "content")
-"""Attributes with a link. Of an element with several of them the first one counts; a srcset may contain several links."""
+"""Attributes that contain a link, in order of precedence. Only the first attribute of an element counts."""
 _OF_ONE_ELEMENT = {"data": "object", "poster": "video"}
 
 
 class CompiledRule:
-    """One rule, compiled, applied to whole documents."""
+    """A compiled rule, which can be applied to whole documents."""
 
     def __init__(self, rule: SelectorTable) -> None:
         self.rule = rule
@@ -30,17 +30,20 @@ class CompiledRule:
         self._find_links = link_finder(rule, self._kind)
 
     def values(self, document: Document) -> list[Json]:
-        """Every value the rule gives. Raises RuleFailedError."""
+        """Return all values of the rule in a document. Raise RuleFailedError."""
         found = (self._convert(entry, document) for entry in self._find(root(document, self._kind), document))
         return [entry for entry in found if entry is not None]
 
     def links(self, document: Document) -> list[str]:
-        """The links of the rule's matches, as they are written in the document. Raises RuleFailedError."""
+        """Return the links in the rule's matches, exactly as written in the document. Raise RuleFailedError."""
         return self._find_links(root(document, self._kind), document)
 
 
 def link_finder(rule: SelectorTable, kind: Kind) -> Find:
-    """A function that finds the links of a rule: the values of a rule for text, JSON or an attribute, else a link attribute."""
+    """Return a function that finds the links of a rule.
+
+    If the rule selects text, JSON or an attribute, its values are the links. If it selects elements, their link attributes are.
+    """
     if _SRCSET.search(rule.css or rule.xpath or ""):
         find, convert = finder(rule, kind), converter(rule)
         return lambda scope, document: [
@@ -72,7 +75,7 @@ def _links_in(tag: str | None, attributes: Mapping[str, str | None]) -> list[str
 
 
 def srcset_links(srcset: str) -> list[str]:
-    """The URLs of image candidates (HTML, 4.8.4.2.2), in their order."""
+    """Return the URLs in a srcset attribute (HTML, 4.8.4.2.2), in their order."""
     links: list[str] = []
     at = 0
     while found := _CANDIDATE.match(srcset, at):

@@ -1,4 +1,4 @@
-"""The report of `pipeline try`: one page, and what each rule of a spider matches on it."""
+"""Build the report of `pipeline try`: what each rule of a spider matches on one page."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _LENGTH = 120
 
 
 def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider]) -> dict[str, Json]:
-    """The first matches of each rule on one page, and the items of the page.
+    """Return a report with the first matches of each rule on a page, and the items and links of the page.
 
-    body: the undecoded body, from which feeds and sitemaps are read. Raises SpiderError when the page is not a feed or sitemap.
+    body: the undecoded body, which spiders for feeds and sitemaps read. Raise SpiderError if such a spider's page is not a feed
+    or sitemap.
     """
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
                               "rules": [], "links": [], "items": [], "rejected": []}
@@ -49,14 +50,14 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
     if table.items is not None:
         rules += _fields("items", table.items.fields, table.items.each, document)
         if table.items.details is not None:
-            # The page tried may be a listing or a details page: both sets of rules are shown.
+            # The page may be a listing page or a details page, so both sets of rules are shown.
             rules += _fields("items.details", table.items.details.fields, None, document)
         _add_items(table.items, document, found)
     return found
 
 
 def session_note(session: Session, page: Page) -> str:
-    """A warning when a page looks as if the session had expired, although it was valid before; "" for none, or without a login."""
+    """Return a warning if a page looks as if the session has expired; "" if not, or without a login."""
     login_state = session.login_state
     if login_state is None:
         return ""
@@ -78,7 +79,7 @@ def session_note(session: Session, page: Page) -> str:
 
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], found: dict[str, Json]) -> None:
-    """Add what a spider without item rules yields for the page, by calling its parse()."""
+    """Call parse() of a spider without item rules, and add its items and links to the report."""
     made: type[Response] = responsetypes.from_args(
         headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
     options: dict[str, Any] = {"headers": dict(document.headers)}
@@ -92,10 +93,10 @@ def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: t
 
 
 def _followed(rules: LinkRules, document: Document) -> list[str]:
-    """The links that remain after allow, deny and hosts."""
+    """Return the links that pass `allow`, `deny` and `hosts`; [] if a rule fails."""
     try:
         return rules.links(document)
-    except RuleFailedError:  # reported with its rule
+    except RuleFailedError:  # the report of the rule has the error
         return []
 
 
@@ -121,7 +122,10 @@ def _fields(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | N
 
 def _group(name: str, fields: Mapping[str, FieldTable], each: SelectorTable | None, *, scopes: Sequence[Scope],
            kind: Kind, document: Document) -> Iterator[dict[str, Json]]:
-    """The fields of a record, applied to its scopes, and the nested records, applied to theirs."""
+    """Yield a report for each rule of a group of fields, and of its nested groups.
+
+    scopes: the parts of the page that the rules are applied to.
+    """
     if each is not None:
         inner: list[Scope] = []
         kind, find = parts(each, kind)

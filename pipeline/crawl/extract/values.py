@@ -1,4 +1,4 @@
-"""Convert the match of a rule to the value of a field: regular expression, strip, type."""
+"""Convert the match of a rule to the value of a field, by the rule's `regex`, `strip` and `type`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.settings import SelectorTable
 
 _MACHINE = re.compile(r"::attr\((?:content|value|data-[\w-]+)\)|@(?:content|value|data-[\w-]+)\b")
 _LINK = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
-_LONGEST_DATE = 100  # characters; the time of a guess grows with them
+_LONGEST_DATE = 100  # characters; longer texts take dateparser too long
 
 __all__ = ["Convert", "RuleFailedError", "as_text", "converter", "number", "search"]
 
@@ -25,7 +25,10 @@ Convert = Callable[[Json, Document], Json]
 
 
 def converter(rule: SelectorTable) -> Convert:
-    """A function that converts one match of a rule to its value, None for no value. It raises RuleFailedError."""
+    """Return a function that converts one match of a rule to its value, or to None for no value.
+
+    The returned function raises RuleFailedError if the match cannot be converted.
+    """
     typed = _typed(rule)
     if rule.regex is None and rule.strip is None:
         return typed
@@ -62,7 +65,7 @@ def _typed(rule: SelectorTable) -> Convert:
 
 
 def _as_line(found: Json, document: Document) -> Json:
-    return " ".join((found if isinstance(found, str) else as_text(found)).split())  # most values are str: saves a call
+    return " ".join((found if isinstance(found, str) else as_text(found)).split())  # the check saves a call, since most values are str
 
 
 def _as_url(found: Json, document: Document) -> Json:
@@ -120,14 +123,17 @@ def _as_date(found: Json, form: str | None) -> Json:
     moment = _read_date(" ".join(text.split()), form)
     if moment is None:
         raise RuleFailedError(f"{short(text)} is not a date" + (f" in the format {form!r}" if form else ""))
-    # A date without a time of day gets none.
+    # A date without a time of day stays a date without a time.
     day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
     return moment.date().isoformat() if day_only else moment.isoformat()
 
 
 def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
-    """Guess a complete date only: "3 days ago" and "in May" would be another day with each run."""
-    import dateparser  # noqa: PLC0415  an extra; without it, settings with `guess` are refused
+    """Return the date in a text in natural language. Only complete dates are accepted.
+
+    "3 days ago" or "in May" raises RuleFailedError, since it would be another day with each run.
+    """
+    import dateparser  # noqa: PLC0415  an optional dependency; without it, settings with `guess` are refused
 
     text = " ".join(as_text(found).split())
     if not text:

@@ -1,1 +1,1 @@
-"""Scrapy's scheduler over the frontier in the store, and the commit of pages."""
+"""A Scrapy scheduler that uses the frontier in the store, and the writer that commits pages."""

@@ -1,4 +1,7 @@
-"""Commit pages in batches: one transaction for all pages that came while the last one was written."""
+"""Commit pages in batches.
+
+A batch is one transaction with all pages that arrived while the previous batch was written.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,22 @@ from pipeline.store.crawl.compare import Comparison
 from pipeline.store.crawl.frontier import Queued, enqueue, forget
 
 MAX_BATCH = 200
-"""Pages in one transaction at most: readers of the store wait for it, and a kill loses it."""
+"""The largest number of pages in one transaction, since readers of the store wait for the transaction, and a kill loses it."""
 
 
 @dataclass
 class Links:
-    """Links of a page that are queued before the page is committed. ids: the rows of those that were new to the frontier."""
+    """Links that are queued before their page is committed.
+
+    ids: the frontier rows of the links that were new.
+    """
 
     requests: Sequence[Request]
     ids: list[int] = field(default_factory=list)
 
 
 class _Waiting(NamedTuple):
-    """A page that waits for its commit. links: those that were queued for it before."""
+    """A page that waits for its commit. links: the page's links, if queue_links() has already queued them."""
 
     page: Page
     done: asyncio.Future[None]
@@ -40,10 +46,10 @@ class _Waiting(NamedTuple):
 
 
 class Committer:
-    """Commits the pages of a crawl one batch after another, in a thread of its own.
+    """Commits the pages of a crawl batch by batch, in a separate thread.
 
-    on_queued: called with the new rows of the frontier; on_committed: with the frontier ids of committed pages;
-    on_forgotten: with those of rows taken out of the frontier; on_fatal: with the error of the store.
+    on_queued: called with the new rows of the frontier. on_committed: called with the frontier ids of committed pages.
+    on_forgotten: called with the ids of rows removed from the frontier. on_fatal: called with an error of the store.
     """
 
     def __init__(self, context: CrawlContext, on_queued: Callable[[Sequence[Queued]], None],
@@ -68,18 +74,21 @@ class Committer:
         self._task = asyncio.create_task(self._work())
 
     async def commit(self, page: Page) -> None:
-        """Commit the page. Returns when it is in the store; raises the store's error."""
+        """Commit the page and return when the page is in the store. Raise the error of the store."""
         await self.post(page)
 
     def post(self, page: Page, links: Links | None = None) -> asyncio.Future[None]:
-        """Like commit(), without waiting: the future is done when the page is in the store. links: its links, by queue_links()."""
+        """Add the page to the next batch, and return a future that is done when the page is in the store.
+
+        links: what queue_links() returned for the page; None if the links were not queued before.
+        """
         done = asyncio.get_running_loop().create_future()
         self._pages.append(_Waiting(page, done, links))
         self._wake.set()
         return done
 
     def queue_links(self, requests: Sequence[Request]) -> Links:
-        """Queue the links of a page before its commit. They are tentative until the page is committed."""
+        """Queue the links of a page before the page is committed. Until the commit, the links are tentative."""
         links = Links(requests)
         self._links.append((False, links))
         self._unqueued += 1
@@ -87,24 +96,24 @@ class Committer:
         return links
 
     def forget(self, links: Links) -> None:
-        """Take tentative links out of the frontier, because their page is fetched again."""
+        """Remove tentative links from the frontier, because their page is fetched again."""
         self._links.append((True, links))
         self._unqueued += 1
         self._wake.set()
 
     def enqueue(self, request: Request) -> None:
-        """Queue a request that belongs to no page. on_queued is called with its row."""
+        """Queue a request that does not belong to a page. `on_queued` is called with its new row."""
         self._requests.append(request)
         self._unqueued += 1
         self._wake.set()
 
     @property
     def idle(self) -> bool:
-        """Whether on_queued was called for every request that was queued."""
+        """Whether every queued request is written to the frontier and was passed to `on_queued`."""
         return not self._unqueued
 
     async def close(self) -> None:
-        """Commit what waits, then stop."""
+        """Commit all waiting pages and requests, then stop the thread."""
         self._closing = True
         self._wake.set()
         await self._task
@@ -135,7 +144,7 @@ class Committer:
     def _write(self, batch: list[_Waiting], requests: list[Request], links: list[tuple[bool, Links]]) -> Committed:
         context = self._context
         pages = [waiting.page for waiting in batch]
-        # The cookie jar is saved first: a committed page is never fetched again, so its cookies must not be lost.
+        # The cookie jar is saved first: a committed page is not fetched again, so the page's cookies must not be lost.
         context.session.jar.save()
         try:
             pages = self._archive.save(pages) if context.keep_pages else pages
@@ -156,7 +165,10 @@ class Committer:
         return done
 
     def _write_links(self, orders: list[tuple[bool, Links]]) -> Committed:
-        """Queue and forget links in their order, since a forgotten link may be found again; consecutive ones in one transaction."""
+        """Queue and forget links in the order of the calls, since a forgotten link may be queued again later.
+
+        Consecutive calls of the same kind are one transaction.
+        """
         context, done = self._context, Committed()
         for forgotten, group in groupby(orders, itemgetter(0)):
             links = [each for _, each in group]

@@ -1,7 +1,7 @@
-"""Archive the bodies of pages with changes, for digests that attach them: one file for each body.
+"""Archive the bodies of changed pages, one file each, for digests that attach pages.
 
-A file is written before its page is committed, and removed when the page turns out to have no changes. A kill between
-the two leaves a file that no change refers to.
+A file is written before its page is committed, and removed if the commit shows that the page has no changes. If the process is
+killed in between, a file remains that no change refers to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLUG = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 class PageArchive:
-    """The archived pages of one spider. Call its methods from one thread."""
+    """The archived pages of one spider. Not thread-safe."""
 
     def __init__(self, files: FileStore, spider: str) -> None:
         self._files = files
@@ -29,11 +29,14 @@ class PageArchive:
         self._written: set[str] = set()
 
     def save(self, pages: Sequence[Page]) -> list[Page]:
-        """Write the bodies of pages with items. Returns the pages with the keys of their files. Raises OSError."""
+        """Write the bodies of the pages that have items, and return all pages, with the keys of the files.
+
+        Raise OSError.
+        """
         return [self._saved(page) if page.body and page.items else page for page in pages]
 
     def keep_only(self, keys: Collection[str]) -> None:
-        """Remove the files written since the last call, except those with these keys."""
+        """Remove the files written since the last call, except the files with these keys."""
         for key in self._written.difference(keys):
             self._files.remove(key)
         self._written.clear()
@@ -41,7 +44,7 @@ class PageArchive:
     def _saved(self, page: Page) -> Page:
         key = f"{FOLDER}/{self._spider}/{sha256(page.body).hexdigest()[:32]}-{slug(page.url)}"
         try:
-            os.utime(self._files.path(key))  # retention deletes old files
+            os.utime(self._files.path(key))  # so that retention, which deletes old files, keeps this one
         except FileNotFoundError:
             self._files.write(key, page.body)
             self._written.add(key)
@@ -49,7 +52,7 @@ class PageArchive:
 
 
 def slug(url: str) -> str:
-    """A file name made of the page's host and path."""
+    """Return a file name made from the host and path of a URL."""
     parts = urlsplit(url)
     name = _SLUG.sub("_", f"{parts.hostname or ''}{parts.path}").strip("._-")[:80] or "page"
     return name if name.endswith((".html", ".htm")) else f"{name}.html"

@@ -1,4 +1,7 @@
-"""Convert frontier rows to Scrapy requests and back; base of the schedulers; errors of requests."""
+"""Convert frontier rows to Scrapy requests and back, and translate errors.
+
+Also the base class of the schedulers.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +42,20 @@ logger = logging.getLogger(__name__)
 
 
 class NotStorableError(Exception):
-    """Raised for a request that cannot be stored in the frontier."""
+    """A request cannot be stored in the frontier."""
 
 
 class RowScheduler(BaseScheduler):
-    """Base of the schedulers: issues rows, sends requests again (retries, redirects, paused hosts), commits failures."""
+    """Base class of the schedulers.
+
+    Turns frontier rows into requests, queues retries, redirects and requests to paused hosts, and commits failed requests.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
         self._context = context_of(crawler)
-        self._resend: deque[scrapy.Request] = deque()  # retries and redirects of issued rows
-        self._delayed: list[tuple[float, int, scrapy.Request]] = []  # a heap of those that have to wait, by time
+        self._resend: deque[scrapy.Request] = deque()  # retries and redirects, to be sent next
+        self._delayed: list[tuple[float, int, scrapy.Request]] = []  # a heap of requests to send later: time, number, request
         self._sequence = itertools.count()
 
     @classmethod
@@ -74,22 +80,23 @@ class RowScheduler(BaseScheduler):
             loop.call_at(not_before, self.wake_engine)
 
     def _release_delayed(self) -> None:
-        """Move delayed requests whose time has come to those that are sent again."""
+        """Move the delayed requests whose time has come to the queue of requests to send again."""
         if self._delayed:
             now = asyncio.get_running_loop().time()
             while self._delayed and self._delayed[0][0] <= now:
                 self._resend.append(heapq.heappop(self._delayed)[2])
 
     async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
-        """The errback of every request: commit that the request failed, then call the spider's own errback.
+        """Commit that a request failed, then call the spider's errback.
 
-        A response with an error status is a page, which PageCollector commits.
+        This method is the errback of every request. A response with an error status is not committed here, but by PageCollector,
+        like any page.
         """
         request = failure.request  # type: ignore[attr-defined]
         reason = failure.value
         assert reason is not None
         if reason is self._context.fatal:
-            return  # the error ends the run, and the row waits for the next run
+            return  # the error ends the run; the next run sends the request
         if not isinstance(reason, HttpError):
             error, transient = translate_error(reason, request, self._context.session.proxy_for(request.url))
             logger.warning("%s", error)
@@ -105,14 +112,17 @@ class RowScheduler(BaseScheduler):
                 yield entry
 
     def wake_engine(self) -> None:
-        """Make Scrapy's engine ask for requests again."""
+        """Make Scrapy's engine call next_request() again."""
         slot = self._crawler.engine._slot  # Scrapy has no public interface for this
         if slot is not None:
             slot.nextcall.schedule()
 
 
 def to_model(request: scrapy.Request, spider: Spider) -> Request:
-    """A Scrapy request as the frontier stores it. Raises NotStorableError."""
+    """Return a Scrapy request in the form that the frontier stores.
+
+    Raise NotStorableError if that is impossible.
+    """
     meta = {key: value for key, value in request.meta.items() if key not in _OWN_META}
     if request.meta.get("is_start_request"):
         meta[FROM_START] = True
@@ -148,7 +158,10 @@ def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
 
 
 def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
-    """A frontier row as a Scrapy request. failed: called with the spider's own errback and the failure."""
+    """Return a frontier row as a Scrapy request.
+
+    failed: called with the spider's errback (or None) and the failure.
+    """
     request = queued.request
     meta = {name: value for name, value in request.meta.items() if name != FROM_START} | {
         FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy percent-encodes characters that browsers do not encode
@@ -172,7 +185,7 @@ def _method(spider: Spider, name: str) -> Callable[..., Any] | None:
 
 
 def translate_error(error: BaseException, request: scrapy.Request, proxy: str | None) -> tuple[PipelineError, bool]:
-    """The error of a failed request as a PipelineError, and whether it may pass."""
+    """Return the error of a failed request as a PipelineError, and whether the error is transient."""
     url = request.url
     if isinstance(error, PipelineError):
         return error, error.retry
@@ -180,12 +193,12 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         return FetchError(str(error) or "it was refused", where=url), False
     cause = error.__cause__
     if proxy and (fault := proxy_fault(cause, url, proxy)):
-        return fault, True  # whatever the proxy's error is, it says nothing about the page
+        return fault, True  # an error of the proxy says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
         return TlsError(f"its certificate is not trusted: {reason}", where=url,
                         fix="set ca_file for an authority of your own"), True
-    if isinstance(cause, aiohttp.ClientConnectorError):  # its own message contains the address of an object
+    if isinstance(cause, aiohttp.ClientConnectorError):  # aiohttp's message contains the memory address of an object
         reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):

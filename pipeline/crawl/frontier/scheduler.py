@@ -1,8 +1,8 @@
-"""Scrapy's scheduler over the stored frontier: which page is fetched next, also after a kill.
+"""A Scrapy scheduler that uses the frontier in the store, so that a killed run can be continued.
 
-Up to WINDOW requests are in memory, the others stay in the store, so that a frontier of any size takes the same memory.
-Requests that cannot be stored (a callback that is no method of the spider, meta that is not JSON) are kept in memory
-only. A killed pass with such requests starts again from the beginning, which repeats no item because items have keys.
+At most WINDOW requests are in memory and the others in the store, so that the memory does not grow with the frontier. Requests
+that cannot be stored (whose callback is not a method of the spider, or whose meta is not JSON) are only in memory. If a pass with
+such requests is killed, it starts again from the beginning. Items are not reported twice, because they have keys.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl.frontier import Queued
 
 WINDOW = 1000
-"""How many rows are in memory at most."""
+"""The largest number of frontier rows in memory."""
 REFILL_BELOW = 100
-"""When fewer rows are in memory, more are read from the store."""
+"""When fewer rows than this are in memory, more are read from the store."""
 
 logger = logging.getLogger(__name__)
 
 
 class FrontierScheduler(RowScheduler):
-    """Issues the rows of the frontier, to Scrapy and to the run's follower processes, if any (processes/leader.py)."""
+    """Gives the rows of the frontier to Scrapy and to the run's follower processes, if there are any."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -53,7 +53,7 @@ class FrontierScheduler(RowScheduler):
         self._opened_s = time.monotonic()
         self._unproved: UnprovedPages | None = None  # only for a session with a login
         self._forgotten: set[int] = set()
-        self._unconditional: set[int] = set()  # rows whose cached page may be one for anonymous visitors
+        self._unconditional: set[int] = set()  # rows whose cached page may have been fetched without a valid login
 
     def open(self, spider: Spider) -> None:
         super().open(spider)
@@ -82,7 +82,7 @@ class FrontierScheduler(RowScheduler):
             context.committer.enqueue(request)
 
     async def finish(self) -> None:
-        """Commit what still waits. This is not Scrapy's close(), which cannot be awaited without a Deferred."""
+        """Commit all waiting pages. Scrapy's close() cannot do this, because it could only return a Deferred."""
         if self._refilling is not None:
             await self._refilling
         await self._context.committer.close()
@@ -124,7 +124,7 @@ class FrontierScheduler(RowScheduler):
         self._release_delayed()
         if self._resend:
             return self._resend.popleft()
-        if len(self._delayed) >= WINDOW:  # otherwise all rows of a paused host would move into memory
+        if len(self._delayed) >= WINDOW:  # otherwise all rows of a paused host would be read into memory
             return None
         queued = self._next_row()
         if queued is not None:
@@ -136,18 +136,21 @@ class FrontierScheduler(RowScheduler):
 
     @property
     def ready(self) -> int:
-        """How many rows are in memory and can be issued at once."""
+        """The number of rows in memory, which can be fetched without reading the store."""
         return len(self._window)
 
     def take(self, count: int) -> list[Queued]:
-        """Take up to `count` rows for another process. Each row is later committed, or comes back by give_back()."""
+        """Return up to `count` rows for a follower process.
+
+        Each row is later committed, or returned by give_back().
+        """
         slot = self._crawler.engine._slot
         if slot is None or slot.closing:
             return []
         return list(itertools.islice(iter(self._next_row, None), max(0, count)))
 
     def give_back(self, rows: Sequence[Queued]) -> None:
-        """Take back the rows of a process that has died, to fetch them again."""
+        """Take back the rows of a follower process that has died, so that they are fetched again."""
         self._issued -= len(rows)
         self._under_way.difference_update(row.id for row in rows)
         for row in rows:
@@ -181,7 +184,7 @@ class FrontierScheduler(RowScheduler):
         return True
 
     def _budget_spent(self) -> str:
-        """The limit that ends the crawl, "" when none is reached."""
+        """Return the note about the limit that ends the crawl; "" if no limit is reached."""
         table = self._context.table
         if table.max_pages and self._issued >= table.max_pages:
             return f"stopped at max_pages = {table.max_pages}"
@@ -190,7 +193,7 @@ class FrontierScheduler(RowScheduler):
         return ""
 
     def _refetch(self, ids: Sequence[int]) -> None:
-        """Fetch rows again whose pages may be ones for anonymous visitors, and do not use the page cache for them."""
+        """Fetch rows again, without the page cache: their pages may have been fetched without a valid login."""
         self._issued -= len(ids)
         self._under_way.difference_update(ids)
         self._unconditional.update(ids)
@@ -198,8 +201,8 @@ class FrontierScheduler(RowScheduler):
         self._wake()
 
     def _on_forgotten(self, ids: set[int]) -> None:
-        """Drop rows that were taken out of the frontier."""
-        self._forgotten |= ids  # a read of the store that is under way may still return them
+        """Drop rows that were removed from the frontier."""
+        self._forgotten |= ids  # a refill in progress may still return these rows
         self._under_way -= ids
         self._window = [entry for entry in self._window if entry[1] not in ids]
         heapq.heapify(self._window)
@@ -218,7 +221,7 @@ class FrontierScheduler(RowScheduler):
 
     async def _refill(self) -> None:
         away = [*self._under_way, *(entry[1] for entry in self._window)]
-        self._more_in_store = False  # a commit meanwhile may set it again
+        self._more_in_store = False  # a commit during the refill may set it to True
         try:
             found = await asyncio.to_thread(stored_frontier.waiting, self._context.store, self._context.run.pass_id,
                                             limit=WINDOW, besides=away, tentative=self._unproved is not None)
@@ -234,13 +237,16 @@ class FrontierScheduler(RowScheduler):
         self._wake()
 
     def _wake(self) -> None:
-        """Hand out new rows: to the followers first, which take longer to begin with them."""
+        """Give new rows to the followers, then wake the engine.
+
+        The followers are first because rows take time to reach them.
+        """
         if self._context.followers is not None:
             self._context.followers.feed()
         self.wake_engine()
 
     def fatal(self, error: PipelineError) -> None:
-        """Stop the crawl because of an error after which no page can be committed."""
+        """Stop the crawl because of an error that prevents the commit of pages."""
         if self._context.fatal is None:
             self._context.fatal = error
             self._stopping = asyncio.create_task(self._crawler.stop_async())

@@ -1,10 +1,9 @@
-"""Hold a login's pages until `login.check` proves that the session was still valid.
+"""Hold the pages of a session with a login until `login.check` shows that the session was still valid.
 
-A session can expire without any sign: the site then answers with a page for anonymous visitors, which looks like any
-other. So pages are held in memory, at most MAX_HELD of them for at most MAX_HOLD_S, until the check page shows that the
-session is still valid, and with it the pages that came before. If the session has expired, the crawl logs in once more
-and fetches the held pages again. The store has only the links of a held page, as tentative rows, so that the held pages
-of a killed run are fetched again too.
+A session can expire without any sign: the site then sends the pages for anonymous visitors, which may look like the right ones.
+Therefore pages are held in memory until the check page (`login.check`) shows that the session is still valid: at most MAX_HELD
+pages, for at most MAX_HOLD_S. If the session has expired, the crawl logs in again and fetches the held pages again. Only the
+links of a held page are in the store, as tentative rows, so that the next run fetches the held pages of a killed run again.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ class _Held(NamedTuple):
 class UnprovedPages:
     """The PageWriter of a crawl whose session has a login.
 
-    on_refetch: called with the frontier ids of pages to be fetched again; on_fatal: called with the error that ends the run;
-    wake: called when the engine has something to do.
+    on_refetch: called with the frontier ids of pages to fetch again. on_fatal: called with the error that ends the run. wake:
+    called when the engine may be able to continue.
     """
 
     def __init__(self, context: CrawlContext, login_state: LoginState, committer: Committer, *,
@@ -68,14 +67,17 @@ class UnprovedPages:
         return self._committer.idle
 
     def has_room(self, under_way: int) -> bool:
-        """Whether one more page may be fetched. After a session has expired without a sign, few may be in flight."""
+        """Return whether one more page may be fetched while `under_way` pages are in flight.
+
+        After the session has expired without a sign, only a few pages may be in flight.
+        """
         return self._room == MAX_HELD or under_way < self._room
 
     def enqueue(self, request: Request) -> None:
         self._committer.enqueue(request)
 
     async def commit(self, page: Page) -> None:
-        """Hold the page, or commit it when it needs no proof. Returns when that is done."""
+        """Hold the page, or commit it if it does not depend on the login."""
         await self.post(page)
 
     def post(self, page: Page) -> asyncio.Future[None]:
@@ -93,7 +95,7 @@ class UnprovedPages:
         return done
 
     def on_forgotten(self, ids: set[int]) -> None:
-        """Drop the held pages of rows that were taken out of the frontier."""
+        """Drop the held pages whose rows were removed from the frontier."""
         self._forgotten |= ids
         for held in self._held:
             if held.page.frontier_id in ids:
@@ -101,13 +103,13 @@ class UnprovedPages:
         self._held = [held for held in self._held if held.page.frontier_id not in ids]
 
     def prove_held(self) -> bool:
-        """Check the session now, since no other request is in flight. Returns whether a check is running."""
+        """Start a check of the session if pages are held, and return whether a check is in progress."""
         if self._held:
             self._prove_now()
         return self._proving is not None
 
     async def close(self) -> None:
-        """Commit the pages that can be proved without a new login. The next run fetches the others."""
+        """Commit the held pages if the session is still valid; otherwise the next run fetches them again."""
         if self._timer is not None:
             self._timer.cancel()
         if self._proving is not None:
@@ -131,7 +133,7 @@ class UnprovedPages:
             self._timer = asyncio.get_running_loop().call_later(MAX_HOLD_S, self._prove_now)
 
     def _refetch_stale(self) -> None:
-        """Drop the held pages and fetch them again, if there was a new login since they came."""
+        """Drop the held pages and fetch them again, if there was a new login since they were fetched."""
         if self._epoch != self._login_state.epoch:
             self._epoch = self._login_state.epoch
             held, self._held, self._held_bytes = self._held, [], 0
@@ -174,7 +176,7 @@ class UnprovedPages:
         epoch, last = self._epoch, self._held[-1].page.url if self._held else ""
         if not self._held or await self._commit_proved():
             return
-        if not self._login_state.is_stale(epoch):  # otherwise another request met the expired login, and logs in
+        if not self._login_state.is_stale(epoch):  # otherwise another request has detected the expired login and logs in
             self._report_silent_expiry(last)
         await self._relogin.renew(epoch)
         self._refetch_stale()
@@ -182,7 +184,7 @@ class UnprovedPages:
             self._context.followers.announce_login()
 
     async def _commit_proved(self) -> bool:
-        """Fetch the check page, and commit what was held before. Returns False when the session has expired."""
+        """Fetch the check page, and commit the pages held before. Return False if the session has expired."""
         held, epoch = len(self._held), self._epoch
         if not await asyncio.to_thread(self._login_state.verify, epoch, time.monotonic()) or epoch != self._epoch:
             return False
@@ -193,9 +195,10 @@ class UnprovedPages:
         return True
 
     def _report_silent_expiry(self, url: str) -> None:
-        """Hold fewer pages from now on, so that the crawl progresses although the session expires again and again.
+        """Log that the session has expired, and hold fewer pages from now on.
 
-        url: the last page before the check. Raises LoginError when this single page makes the session expire.
+        With fewer pages, the crawl progresses although the session may expire often. url: the last page before the check. Raise
+        LoginError if only this page was held: fetching it ends the session.
         """
         logger.warning("the session has expired, though no response said so: %d pages are fetched again after a new login",
                        len(self._held))
@@ -207,7 +210,7 @@ class UnprovedPages:
 
 
 def _not_repeated(page: Page) -> Page:
-    """The page as failed: it may be one for anonymous visitors, and its request is not sent again."""
+    """Return the page as failed: it may be for anonymous visitors, but its request must not be repeated."""
     error = page.error or (f"{shown_url(page.url)}: the login was over, or may have been, and what is no GET is not sent "
                            "twice; set login.expired.safe_to_replay if that does no harm")
     return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True,

@@ -1,1 +1,1 @@
-"""Downloader middlewares of this program; crawler.py lists them in their order."""
+"""Downloader middlewares of this program. pipeline/crawl/crawler.py lists them in their order."""

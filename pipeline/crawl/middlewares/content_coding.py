@@ -1,4 +1,7 @@
-"""Decode gzip, deflate, br and zstd pages; unlike in Scrapy, a truncated stream is an error."""
+"""Decode pages compressed with gzip, deflate, br or zstd.
+
+Unlike in Scrapy, a truncated stream is an error.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from pipeline.session.responses.errors import CutShortError, DecodingError, Over
 
 
 class DecodeBodies:
-    """Replaces a coded body by the decoded one. The handler decodes what it fetches; pages of the page cache are decoded here."""
+    """Replaces a compressed body by the decoded body.
+
+    The download handler has already decoded the responses that it fetched; this class decodes pages of the page cache.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         self._decoded = context_of(crawler).decoded
@@ -45,12 +51,15 @@ class DecodeBodies:
         kind = responsetypes.from_args(headers=response.headers, url=response.url, body=body)
         changed: dict[str, Any] = {"cls": kind, "body": body}
         if issubclass(kind, TextResponse):
-            changed["encoding"] = None  # detect it again: the present value was detected in the coded body
+            changed["encoding"] = None  # detect the encoding again, since it was detected in the compressed body
         decoded: Response = response.replace(**changed)
         return decoded
 
     def _decode(self, request: Request, response: Response, values: list[bytes]) -> bytes:
-        """Raises DownloadCancelledError, CutShortError and DecodingError."""
+        """Return the decoded body.
+
+        Raise DownloadCancelledError if it is too large, CutShortError or DecodingError if it is damaged.
+        """
         max_bytes = request.meta.get("download_maxsize", self._max_bytes)
         try:
             return decode(response.body, codings_of(value.decode("latin-1") for value in values), max_bytes or None)

@@ -1,4 +1,4 @@
-"""Middlewares for the cookie jar, headers, Referer, encoding, start requests and the SSRF check."""
+"""Middlewares for cookies, request headers, Referer, page encoding, start requests and the SSRF check."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ class _Middleware:
 
 
 class RefusePrivateAddresses(_Middleware):
-    """Refuses URLs with a private IP address before any other middleware; the handler checks the addresses of host names."""
+    """Refuses URLs with a private IP address.
+
+    The download handler checks the addresses that host names resolve to.
+    """
 
     def process_request(self, request: Request) -> None:
         self._context.session.ssrf_guard.check_url(request.url)
 
 
 class SessionCookies(_Middleware):
-    """Sends and stores cookies with the session's jar, which the login and downloads use too."""
+    """Sends and stores cookies with the session's cookie jar, which the login and the downloads also use."""
 
     def process_request(self, request: Request) -> None:
         if request.meta.get("dont_merge_cookies"):
@@ -50,7 +53,7 @@ class SessionCookies(_Middleware):
     def process_response(self, request: Request, response: Response) -> Response:
         login_state = self._context.session.login_state
         if login_state is not None and login_state.is_stale(request.meta.get(EPOCH, 0)):
-            return response  # sent before the last login: its cookies would end the new login
+            return response  # sent before the last login: cookies of this response would replace those of the new login
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
             self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
                                             served=response.headers.get("Date") or b"")
@@ -58,14 +61,17 @@ class SessionCookies(_Middleware):
 
 
 def _pairs(cookies: Any) -> dict[str, str]:
-    """A request's own cookies, from either of the forms that Scrapy accepts."""
+    """Return the cookies set in a request, which Scrapy accepts as a dict or as a list of dicts."""
     if isinstance(cookies, dict):
         return {str(name): str(value) for name, value in cookies.items()}
     return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
 
 
 class FillStartRequest(_Middleware):
-    """Adds the method, body, headers and cookies of a start in the settings, which are never written to the store."""
+    """Adds the method, body, headers and cookies of a start request from the settings.
+
+    They are never written to the store.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -79,7 +85,7 @@ class FillStartRequest(_Middleware):
         start: PreparedStart = self._context.starts[index]
         if request.meta.get(_FILLED):
             if origin_of(request.url) != origin_of(start.url) and not self._context.session.trusted.trust(request.url, _source(request)):
-                _remove(request, dict(start.headers))  # redirected to another origin, which must not get the start's headers
+                _remove(request, dict(start.headers))  # another origin must not receive these headers
             return None
         return request.replace(method=start.method, body=start.body, cookies=start.cookies,
                                headers={**request.headers, **dict(start.headers)},
@@ -87,7 +93,7 @@ class FillStartRequest(_Middleware):
 
 
 class SpiderHeaders(_Middleware):
-    """Sends the spider's own headers and the token of its login to trusted origins, and to no other."""
+    """Sends the spider's headers and the token of its login only to trusted origins."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -111,7 +117,7 @@ class SpiderHeaders(_Middleware):
 
 
 class RefererPolicy(_Middleware):
-    """Limits the Referer of a request to another origin (strict-origin-when-cross-origin)."""
+    """Applies the referrer policy strict-origin-when-cross-origin to the Referer header of every request."""
 
     def process_request(self, request: Request) -> None:
         sources = request.headers.getlist(b"Referer")
@@ -125,7 +131,7 @@ class RefererPolicy(_Middleware):
 
 
 def _source(request: Request) -> str:
-    """The URL that redirected to a request, "" for none."""
+    """Return the URL that redirected to this request; "" if the request is no redirect."""
     return str((request.meta.get("redirect_urls") or [""])[-1])
 
 
@@ -140,7 +146,10 @@ def _remove(request: Request, headers: Mapping[str, str]) -> None:
 
 
 class PageEncoding(_Middleware):
-    """Sets the encoding of a page by the same rules as logins and `try`. Scrapy accepts unknown labels and then fails on them."""
+    """Sets the encoding of a page by the same rules as logins and `pipeline try`.
+
+    Scrapy itself would accept unknown encoding labels, and fail when it decodes the page.
+    """
 
     def process_response(self, request: Request, response: Response) -> Response:
         if not isinstance(response, TextResponse):
@@ -152,7 +161,7 @@ class PageEncoding(_Middleware):
         return response if response.encoding == encoding else response.replace(encoding=encoding)
 
     def _override(self, request: Request) -> str | None:
-        """The encoding in the settings of the start, or of the spider."""
+        """Return the encoding set for the start request, else for the spider, in the settings; else None."""
         index, starts = request.meta.get(START), self._context.table.start
         own = starts[index].encoding if index is not None and index < len(starts) else None
         return own or self._context.table.encoding

@@ -1,4 +1,4 @@
-"""HTTP authentication (Basic, Digest) of pages and robots.txt, by `auth` of the spider or a start."""
+"""HTTP authentication (Basic, Digest) for pages and robots.txt, by the setting `auth`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pipeline.errors import PipelineError
 from pipeline.session.login.http_auth import HttpAuth
 
 _SENT = "pipeline_authorization"
-"""The meta key of a request whose header AddAuthorization set. It is only a flag, since meta may be stored."""
+"""The meta key that marks a request whose Authorization header was set by AddAuthorization.
+
+The value is only a flag, and no credentials, since the meta may be written to the store.
+"""
 _TRIES = "pipeline_authorization_tries"
 
 
@@ -32,7 +35,10 @@ class _HttpAuthMiddleware:
         return cls(crawler)
 
     def _auth_of(self, request: Request) -> HttpAuth | None:
-        """The credentials of the start, else of the spider; None when they must not be sent to this URL."""
+        """Return the credentials of the start request, else of the spider.
+
+        Return None if there are none, or if this URL must not receive them.
+        """
         index = request.meta.get(START)
         start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None
         auth = start.auth if start is not None and start.auth is not None else self._context.session.auth
@@ -40,7 +46,10 @@ class _HttpAuthMiddleware:
 
 
 class AddAuthorization(_HttpAuthMiddleware):
-    """Adds the Authorization header, before the page cache, since pages may vary by it. A header set by the spider stays."""
+    """Adds the Authorization header, unless the spider has set one.
+
+    This middleware precedes the page cache, since pages may vary by the header.
+    """
 
     def process_request(self, request: Request) -> None:
         if request.meta.pop(_SENT, False) and "Authorization" not in self._context.session.login_headers(request.url):
@@ -54,7 +63,7 @@ class AddAuthorization(_HttpAuthMiddleware):
 
 
 class AnswerAuthChallenge(_HttpAuthMiddleware):
-    """Answers a Digest challenge, and ends the run when the spider's credentials are refused and never were accepted."""
+    """Answers a Digest challenge, and ends the run if the spider's credentials were never accepted."""
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         auth = self._auth_of(request)

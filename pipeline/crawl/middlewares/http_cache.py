@@ -1,7 +1,7 @@
-"""Conditional requests: an unchanged page costs a 304 and is read from the page cache.
+"""Send conditional requests, and read unchanged pages (status 304) from the page cache.
 
-See RFC 9110, 13.1, and RFC 9111, 4.3. The items, links and downloads of a cached page are extracted again, so that they
-belong to this pass too and follow the present rules of the settings.
+See RFC 9110, 13.1, and RFC 9111, 4.3. The items, links and downloads of a cached page are extracted again in every pass, with the
+current rules of the settings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class Revalidate:
-    """Adds conditions to requests, and replaces a 304 by the cached page. It stores bodies as they came, still compressed."""
+    """Makes requests conditional, replaces a 304 by the cached page, and caches new pages.
+
+    Bodies are cached as received, that is, still compressed.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         context = context_of(crawler)
@@ -64,7 +67,7 @@ class Revalidate:
             return
         for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True):
             if value := headers.get(validator):
-                request.headers[name] = value.decode("latin-1")  # as text, which the handler can always send
+                request.headers[name] = value.decode("latin-1")  # as str, since the download handler can send every str
         request.meta[_OURS] = True
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
@@ -99,7 +102,10 @@ def _has_validator(response: Response) -> bool:
 
 
 def _varied(headers: Headers, request: Request) -> str | None:
-    """A hash of the request headers that the response varies by; "" for none, None when it varies by everything (*)."""
+    """Return a hash of the request headers that the response varies by.
+
+    Return "" for no such header, None for `Vary: *`.
+    """
     named = {name.strip().lower() for value in headers.getlist("Vary") for name in value.decode("latin-1").split(",")}
     if "*" in named:
         return None
@@ -117,7 +123,7 @@ def _headers(kept: CachedPage) -> Headers:
 
 
 def _rebuilt(kept: CachedPage, fresh: Response) -> Response:
-    """The cached response with the headers of the 304 (RFC 9111, 3.2)."""
+    """Return the cached response, with its headers updated from those of the 304 (RFC 9111, 3.2)."""
     headers = _headers(kept)
     for name, values in fresh.headers.items():
         if name.decode("latin-1").lower() not in _OF_THE_BODY:

@@ -1,4 +1,4 @@
-"""Detect responses that show an expired login, log in again, and repeat their requests."""
+"""Detect responses that show an expired login, log in again, and send their requests once more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.session.client import not_replayed
 from pipeline.session.page import Answer, Page
 
 REPLAYED = "pipeline_login_replayed"
-"""The meta key of a request that was sent again after a login: the epoch of that login. Each request is repeated once."""
+"""The meta key of a request that was repeated after a new login: the epoch of the new login. A request is repeated only once."""
 
 
 class _LoginExpiry:
@@ -39,7 +39,7 @@ class _LoginExpiry:
         return cls(crawler)
 
     async def _again(self, request: Request, reason: str) -> Request:
-        """Log in again and return the request to send. Raises the error that ends the run when the login fails."""
+        """Log in again, and return the request to send. If the login fails, end the run and raise the error."""
         login_state = self._relogin.login_state
         try:
             if REPLAYED in request.meta and not login_state.is_stale(request.meta[REPLAYED]):
@@ -53,20 +53,23 @@ class _LoginExpiry:
         return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: login_state.epoch})
 
     def _end_run(self, error: PipelineError) -> None:
-        """End the run, since without a login every page would be a login page. What is left waits for the next run."""
+        """End the run, since without a login every page would be a login page.
+
+        The next run fetches the remaining pages.
+        """
         if self._context.fatal is None:
             self._context.fatal = error
             self._stopping = asyncio.create_task(self._crawler.stop_async())
 
 
 class LoginExpiryByStatus(_LoginExpiry):
-    """Detects an expired login by status or redirect, before redirects are followed; marks requests with the login's epoch."""
+    """Detects an expired login by a response's status or redirect; marks requests with the login's epoch."""
 
     async def process_request(self, request: Request) -> None:
         request.meta[EPOCH] = await self._relogin.settled()
 
     async def process_response(self, request: Request, response: Response) -> Response | Request:
-        if request.callback is NO_CALLBACK:  # robots.txt, which is the same without a login
+        if request.callback is NO_CALLBACK:  # the request for robots.txt, which does not depend on the login
             return response
         location = (response.headers.get("Location") or b"").decode("latin-1")
         reason = self._expiry.of_status(request.url, response.status, location)
@@ -74,7 +77,7 @@ class LoginExpiryByStatus(_LoginExpiry):
 
 
 class LoginExpiryByContent(_LoginExpiry):
-    """Detects an expired login by the content of a decoded page, such as a login page with status 200."""
+    """Detects an expired login by the content of a decoded page, for example a login form with status 200."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)

@@ -1,6 +1,6 @@
 """The page cache: the last response of each page of one spider, in an SQLite file.
 
-The file may be deleted at any time: the pages are then fetched whole once more.
+The file may be deleted at any time. The next run then fetches every page without a condition.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 from backports import zstd
 
 MAX_UNWRITTEN = 16
-"""Pages in one transaction, which are lost when the process is killed."""
+"""The largest number of pages written in one transaction. They are lost when the process is killed before."""
 MAX_UNWRITTEN_BYTES = 4 * 10**6
 _BUSY_S = 2.0
 _SLACK = 1.25
-"""How many times max_bytes the file may have during a run. Pages are removed at the end of the run."""
+"""The limit of the file size during a run, as a multiple of max_bytes. At the end of the run, pages are removed to meet max_bytes."""
 _MIN_PACKED = 512
 _REMOVE_UNUSED = "DELETE FROM pages WHERE used_at < ?"
 _REMOVE_OLDEST = """DELETE FROM pages WHERE url IN (
@@ -38,7 +38,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedPage:
-    """A response as it was received. varied: a hash of the request headers that it varies by (Vary)."""
+    """A response as it was received.
+
+    varied: a hash of the request headers that the response varies by (Vary).
+    """
 
     headers: list[tuple[str, str]]
     varied: str
@@ -46,11 +49,11 @@ class CachedPage:
 
 
 class PageCache:
-    """Stores pages compressed (zstd), several in one transaction. Without a writable file it stores nothing.
+    """Stores pages compressed (zstd), several in one transaction.
 
-    Several processes may use one file, but only one thread of each. max_bytes: the limit of all pages as they are stored.
-    When the file is full, no new page is added and `left_out` counts those, since removing pages that this run has yet to
-    fetch would cost more than it gains.
+    Stores nothing if the file is not writable. Several processes may use one file, but only one thread of each process.
+    max_bytes: the limit for the total size of the stored pages. When the file is full, no page is added and `left_out` counts the
+    pages that were not added: to remove cached pages that this run may still request would cost more than it saves.
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
@@ -61,19 +64,19 @@ class PageCache:
         self._unwritten: dict[str, CachedPage] = {}
         self._unwritten_bytes = 0
         self._used: set[str] = set()
-        self._lock = threading.Lock()  # the last prune runs in another thread
-        self._compressor = zstd.ZstdCompressor()  # to make one takes longer than to compress a page
+        self._lock = threading.Lock()  # the prune at the end of the run is called in another thread
+        self._compressor = zstd.ZstdCompressor()  # creating a compressor takes longer than compressing a page
         self._database = self._opened() or self._opened(anew=True)
 
     def head(self, url: str) -> CachedPage | None:
-        """A cached page without its body; None when it is not in the cache."""
+        """Return a cached page without its body; None if the page is not in the cache."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
         row = self._first("SELECT head FROM pages WHERE url = ?", url)
         return None if row is None else _kept(row[0])
 
     def get(self, url: str) -> CachedPage | None:
-        """A cached page; None when it is not in the cache or is damaged."""
+        """Return a cached page; None if the page is not in the cache or is damaged."""
         if (kept := self._unwritten.get(url)) is not None:
             return kept
         row = self._first("SELECT head, crc, body, packed FROM pages WHERE url = ?", url)
@@ -91,7 +94,7 @@ class PageCache:
             self.flush()
 
     def touch(self, url: str) -> None:
-        """Mark a page as used, so that others are removed first."""
+        """Mark a page as used now, so that prune() removes other pages first."""
         self._used.add(url)
         if len(self._used) >= 4 * MAX_UNWRITTEN:
             self.flush()
@@ -108,7 +111,7 @@ class PageCache:
         self._full = bool(pages) and self._size_bytes() > _SLACK * self._max_bytes
 
     def prune(self, max_age_s: float, now_s: float) -> None:
-        """Remove pages not used for max_age_s, and beyond max_bytes those that were used longest ago."""
+        """Remove the pages not used for max_age_s, then the least recently used pages beyond max_bytes."""
         self.flush()
         self._write([(_REMOVE_UNUSED, [(now_s - max_age_s,)]), (_REMOVE_OLDEST, [(self._max_bytes,)])])
 
@@ -119,7 +122,7 @@ class PageCache:
             self._database = None
 
     def _packed(self, body: bytes) -> bytes:
-        """The body compressed, or the body itself when that saves little, for example because it came compressed."""
+        """Return the body compressed, or as it is if it is tiny or compression saves less than 10 %."""
         if len(body) < _MIN_PACKED:
             return body
         packed = self._compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
@@ -152,7 +155,10 @@ class PageCache:
                 logger.warning("the page cache could not be written: %s", error)
 
     def _opened(self, *, anew: bool = False) -> sqlite3.Connection | None:
-        """The database; None when it is damaged or cannot be opened. anew: delete the file first."""
+        """Open the database and return it; return None if it is damaged or cannot be opened.
+
+        anew: delete the file first.
+        """
         try:
             if anew:
                 for suffix in _SIDE_FILES:
@@ -166,7 +172,7 @@ class PageCache:
         try:
             database.execute("PRAGMA auto_vacuum = FULL")
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = OFF")  # checksums detect what a power failure damaged
+            database.execute("PRAGMA synchronous = OFF")  # checksums detect pages that a power failure damaged
             database.execute("CREATE TABLE IF NOT EXISTS pages (url TEXT PRIMARY KEY, head TEXT NOT NULL, "
                              "crc INTEGER NOT NULL, used_at REAL NOT NULL, body BLOB NOT NULL)")
             if "packed" not in [row[1] for row in database.execute("PRAGMA table_info(pages)")]:

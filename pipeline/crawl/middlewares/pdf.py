@@ -1,4 +1,4 @@
-"""Convert PDF responses to HTML pages of their text, in a separate process (pdf = true)."""
+"""Convert PDF responses to HTML pages with their text, in a separate process (setting `pdf = true`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.errors import FetchError
 from pipeline.text import clean_line, shown_url
 
 LIMIT_S = 30.0
-_HEAD_BYTES = 1024  # where readers look for the header of a PDF (ISO 32000-1, Annex H.3.4.1)
+_HEAD_BYTES = 1024  # PDF readers accept the header within this many bytes (ISO 32000-1, Annex H.3.4.1)
 
 
 class PdfToHtml:
-    """Replaces a PDF by a page of its text. A PDF that cannot be read fails its page."""
+    """Replaces a PDF by an HTML page with the text of the PDF. If the PDF cannot be read, the page fails."""
 
     def __init__(self, crawler: Crawler) -> None:
         if not context_of(crawler).table.pdf:
@@ -43,8 +43,12 @@ def is_pdf(data: bytes) -> bool:
 
 
 async def page_of(data: bytes, where: str) -> bytes:
-    """An HTML page of a PDF's text. Raises FetchError when it is no PDF, has a password, or exceeds a limit of pdf_text."""
-    # Not -m, because `pipeline` need not be importable from the working directory. -P: do not import from the script's folder.
+    """Return an HTML page with the text of a PDF.
+
+    Raise FetchError if the data is not a PDF, is protected by a password, or exceeds a limit of pdf_text.
+    """
+    # Run the file and not `-m`, because `pipeline` may not be importable from the working directory. -P: the script's folder is not
+    # added to sys.path.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", str(Path(pdf_text.__file__)),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)

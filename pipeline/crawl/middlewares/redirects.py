@@ -1,4 +1,4 @@
-"""Follow redirects of pages, with the Location read as browsers read it (URL Standard)."""
+"""Follow redirects of pages, and parse the Location header as browsers do (URL Standard)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 
 
 class Redirects(RedirectMiddleware):
-    """Scrapy's middleware with this program's URL parser. A redirect without a valid target fails its page."""
+    """Scrapy's redirect middleware with this program's URL parser.
+
+    A redirect without a valid target is an error of its page.
+    """
 
     def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
         location = response.headers.get("Location")

@@ -1,4 +1,4 @@
-"""Follow meta refresh like a redirect; a refresh to the login page shows an expired login."""
+"""Follow a meta refresh like a redirect, and detect an expired login by a refresh to the login page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.documents.refresh import may_refresh, refresh_target
 
 
 class FollowRefresh:
-    """Passes the target of a refresh to the redirect middleware, which counts it as a redirect."""
+    """Passes the target of a meta refresh to the redirect middleware, which counts it as a redirect."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._redirects = Redirects.from_crawler(crawler)
@@ -30,7 +30,10 @@ class FollowRefresh:
         return cls(crawler)
 
     def process_response(self, request: Request, response: Response) -> Response | Awaitable[Response | Request]:
-        """Returns an awaitable only for pages that may refresh, since a coroutine for every page costs time."""
+        """Return the response, or an awaitable if the page may contain a refresh.
+
+        A coroutine for every page would be slow.
+        """
         if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or response.status >= 400 or (
                 b"Refresh" not in response.headers and not may_refresh(response.body)):
             return response

@@ -1,4 +1,7 @@
-"""Obey robots.txt for pages; one that cannot be read forbids everything, unlike in Scrapy."""
+"""Obey robots.txt for pages.
+
+Unlike in Scrapy, a robots.txt that cannot be read forbids all pages of its host.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ from pipeline.crawl.frontier.requests import translate_error
 from pipeline.crawl.scrapy.handler import PROXY
 from pipeline.session.politeness.robots import PARSED_BYTES, RobotsTxt, robots_url
 
-_PRIORITY = 1000  # higher than that of the pages that wait for it
+_PRIORITY = 1000  # higher than the priority of pages, which wait for robots.txt
 
 logger = logging.getLogger(__name__)
 
 
 class ObeyRobots:
-    """Fetches robots.txt once a run for each origin. Requests with the meta key `dont_obey_robotstxt` are not checked."""
+    """Fetches robots.txt once per run and origin.
+
+    Requests with the meta key `dont_obey_robotstxt` are not checked.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -38,7 +44,7 @@ class ObeyRobots:
         return cls(crawler)
 
     async def process_request(self, request: Request) -> None:
-        """Raises FetchError for a URL that robots.txt forbids."""
+        """Raise FetchError if robots.txt forbids the URL of the request."""
         if request.callback is NO_CALLBACK or request.meta.get("dont_obey_robotstxt"):
             return
         place = robots_url(request.url)
@@ -70,7 +76,7 @@ class ObeyRobots:
         return robots
 
     def _slow_down(self, request: Request, asked_s: float) -> None:
-        """Apply a Crawl-delay, limited to `patience`."""
+        """Apply the Crawl-delay of robots.txt, at most the setting `patience`."""
         table = self._context.table
         if asked_s <= table.delay:
             return

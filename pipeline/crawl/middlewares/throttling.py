@@ -1,4 +1,4 @@
-"""Pause hosts that answer 429 or 503 (Retry-After), and change a proxy that a site has banned."""
+"""Pause requests to hosts that respond with 429 or 503, and replace proxies that a site has banned."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class HostPauses:
-    """Pauses a host that answers 429 or 503, for its Retry-After or else for a time that doubles.
+    """Pauses requests to a host that responds with status 429 or 503.
 
-    Requests to a paused host wait in the scheduler, so that other hosts are not delayed.
+    A pause is as long as the Retry-After header says, else twice as long as the previous pause. Requests to a paused host wait in
+    the scheduler, so that requests to other hosts are not delayed.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -52,7 +53,7 @@ class HostPauses:
         return cls(crawler)
 
     def process_request(self, request: Request) -> Awaitable[Request | None] | None:
-        """Nearly all requests pass without a coroutine."""
+        """Return an awaitable if the host is paused, else None. A coroutine for every request would be slow."""
         wait_s = self._budget.left_alone_s(request.url)
         return self._paused(request, wait_s) if wait_s else None
 
@@ -60,7 +61,7 @@ class HostPauses:
         if wait_s > self._patience_s:
             raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
                              fix="let the next run fetch it, or raise patience", retry=True)
-        if request.callback is NO_CALLBACK:  # robots.txt, for which other requests wait
+        if request.callback is NO_CALLBACK:  # the request for robots.txt, which other requests wait for
             await asyncio.sleep(wait_s)
             return None
         return self._later(request)
@@ -85,7 +86,10 @@ class HostPauses:
         return request.replace(meta={**request.meta, NOT_BEFORE: not_before})
 
     def _responded(self, request: Request, response: Response) -> None:
-        """Note the pause. The handler calls this before the host's next request is sent; process_response comes too late for that."""
+        """Start the pause that a response asks for.
+
+        The download handler calls this method before it sends the next request to the host; process_response is called too late.
+        """
         refused = response.status in TRY_LATER
         if not refused and not self._refusals:
             return

@@ -1,1 +1,1 @@
-"""Several processes that share one pass: the leader, its followers, and the messages between them."""
+"""Crawl one pass with several processes: the leader, its followers, and the messages between them."""

@@ -1,4 +1,4 @@
-"""A follower process of a run: it fetches the rows that the leader sends, and sends their pages back."""
+"""A follower process of a run: fetches the rows that the leader sends, and returns their pages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from pipeline.store.crawl.frontier import Queued
 
 
 class LeaderClient:
-    """The connection to the leader, and the PageWriter of this process. Pages of one loop turn go in one message."""
+    """The connection to the leader, and the PageWriter of a follower process.
+
+    Pages posted in the same iteration of the event loop are sent in one message.
+    """
 
     def __init__(self, context: CrawlContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._context = context
@@ -36,11 +39,11 @@ class LeaderClient:
         self._expired: int | None = None
         self.rows: deque[Queued] = deque()
         self.heard = asyncio.Event()
-        """Set by each message of the leader."""
+        """An event that is set whenever a message of the leader has arrived."""
         self.on_rows: Callable[[], None] = lambda: None
 
     async def listen(self) -> None:
-        """Take the leader's messages until the connection closes."""
+        """Process the leader's messages until the leader closes the connection."""
         while (message := await received(self._reader)) is not None:
             self.take(message)
 
@@ -62,14 +65,17 @@ class LeaderClient:
         self.post(page)
 
     def post(self, page: Page) -> asyncio.Future[None]:
-        """Done at once: the leader limits how many uncommitted pages there are by the rows it sends."""
+        """Send the page to the leader, and return a future that is already done.
+
+        A follower need not wait for the commit: the leader sends no more rows while many pages are uncommitted.
+        """
         loop = asyncio.get_running_loop()
         if not self._pages:
             loop.call_soon(self._send)
         login_state = self._context.session.login_state
-        if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader has the page fetched again
+        if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader lets the page be fetched again
             links = self._seen.unseen(page.links)
-            self._seen.add(links)  # committed with this page, or the run ends, or there is a new login
+            self._seen.add(links)  # these links are committed with this page, unless the run ends or there is a new login
             page = replace(page, links=tuple(links))
         self._pages.append(page)
         done = loop.create_future()
@@ -80,12 +86,12 @@ class LeaderClient:
         raise AssertionError("a follower adds no request to the frontier")
 
     def ask_login(self, epoch: int) -> None:
-        """Tell the leader that the login of `epoch` has expired."""
+        """Ask the leader for a new login, because the login with this epoch has expired."""
         self._expired = epoch
         self._send()
 
     def end(self, error: PipelineError) -> None:
-        """Tell the leader the error that ends this process, and so the run."""
+        """Send the leader the error that ends this process and therefore the run."""
         self._send(error)
 
     async def close(self) -> None:
@@ -98,7 +104,7 @@ class LeaderClient:
 
 
 class FollowerScheduler(RowScheduler):
-    """Scrapy's scheduler of a follower: issues the rows that the leader sent."""
+    """The Scrapy scheduler of a follower process, which returns requests for the rows sent by the leader."""
 
     def open(self, spider: Spider) -> None:
         super().open(spider)
@@ -121,7 +127,7 @@ class FollowerScheduler(RowScheduler):
 
 
 class FollowerRelogin(Relogin):
-    """The Relogin of a follower: the leader logs in, and this process waits for it."""
+    """The Relogin of a follower process: asks the leader to log in, and waits for the new login."""
 
     def __init__(self, login_state: LoginState, leader_client: LeaderClient) -> None:
         super().__init__(login_state)
@@ -146,9 +152,10 @@ class FollowerRelogin(Relogin):
 
 
 async def join(leader: socket.socket, make_context: Callable[[], CrawlContext], spidercls: type[Spider]) -> None:
-    """Fetch the rows that the leader sends, until it closes the connection.
+    """Fetch the frontier rows that the leader sends, until the leader closes the connection.
 
-    make_context: called when the leader has logged in; the concurrency in the context's table is this process's share.
+    leader: the socket to the leader process. make_context: called after the leader has logged in; must return a context whose
+    `table.concurrency` is the share of this process.
     """
     reader, writer = await asyncio.open_connection(sock=leader)
     first = await received(reader)

@@ -1,8 +1,8 @@
-"""The leader of a run's processes: hands rows of the frontier to followers, commits their pages.
+"""The leader process of a run: sends frontier rows to the followers, and commits the returned pages.
 
-Only the leader reads and writes the store. It keeps in memory which rows each follower has. When a follower dies, its
-rows are fetched again; when the leader dies, its followers end too. Nothing is lost: a page that was not committed
-still waits in the frontier.
+Only the leader reads and writes the store. The leader remembers in memory which rows each follower is fetching. If a follower
+dies, its rows are fetched again; if the leader dies, its followers end too. No page is lost, because the row of an uncommitted
+page is still in the frontier.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from pipeline.errors import PipelineError
 from pipeline.store.crawl.frontier import Queued
 
 FINISH_S = 5.0
-"""How long a stopped run waits for pages that followers are fetching."""
+"""How long a stopped run waits for the pages that followers are fetching."""
 MAX_ROWS = 64
-"""How many rows a follower has at most. It fetches them while the leader is busy; if it dies, they are fetched again."""
+"""The largest number of rows that one follower has, so that it has work while the leader is busy."""
 BACKLOG_BYTES = 20 * 10**6
-"""How many bytes of followers' pages may wait for their commit. Above that, followers get no more rows."""
+"""When more bytes of the followers' pages than this wait for their commit, followers receive no more rows."""
 MIN_PAGE_BYTES = 50_000
-"""The least number of bytes that a page counts towards BACKLOG_BYTES."""
+"""Every page counts as at least this many bytes in BACKLOG_BYTES."""
 
 logger = logging.getLogger(__name__)
 
 
 def shares(concurrency: int, processes: int) -> tuple[int, int]:
-    """How many requests to one host the leader, and each follower, may have in flight."""
+    """Return how many concurrent requests to one host the leader may send, and how many each follower."""
     each = concurrency // processes
     return concurrency - each * (processes - 1), each
 
 
 class FollowerGroup:
-    """The followers of a run, as its leader serves them."""
+    """The follower processes of a run, as managed by the leader process."""
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
@@ -53,7 +53,7 @@ class FollowerGroup:
 
     @classmethod
     async def open(cls, context: CrawlContext, sockets: Sequence[socket.socket]) -> Self:
-        """sockets: one for each follower, which waits for its first message."""
+        """Connect to the followers and return the group. sockets: one socket for each follower."""
         group = cls(context)
         for each in sockets:
             reader, writer = await asyncio.open_connection(sock=each)
@@ -61,7 +61,7 @@ class FollowerGroup:
         return group
 
     def start(self, frontier: RowSource) -> None:
-        """Start to hand out rows of this frontier."""
+        """Start to send rows of this frontier to the followers."""
         self._frontier = frontier
         for follower in self._followers:
             follower.send([])
@@ -73,7 +73,10 @@ class FollowerGroup:
         return bool(self._uncommitted_bytes) or any(follower.rows for follower in self._followers)
 
     def feed(self) -> None:
-        """Send rows to the followers that have at most half of MAX_ROWS. When there are few rows, each process gets a share."""
+        """Send rows to each follower that has at most MAX_ROWS / 2 rows.
+
+        If there are few rows, share them between all processes.
+        """
         if self._uncommitted_bytes >= BACKLOG_BYTES:
             return
         for follower in self._followers:
@@ -83,12 +86,12 @@ class FollowerGroup:
                     follower.send(rows)
 
     def announce_login(self) -> None:
-        """Tell the followers of a new login."""
+        """Tell the followers that there is a new login."""
         for follower in self._followers:
             follower.send([])
 
     async def close(self) -> None:
-        """Wait up to FINISH_S for pages that followers are fetching, then close the connections."""
+        """Wait at most FINISH_S for the pages that followers are fetching, then close the connections."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FINISH_S):
                 while self.at_work and self._context.fatal is None:
@@ -124,13 +127,13 @@ class FollowerGroup:
 
     def _taken(self, size_bytes: int, page: asyncio.Future[None]) -> None:
         self._uncommitted_bytes -= size_bytes
-        page.exception()  # marks it as retrieved: the committer reports it and ends the run
+        page.exception()  # marks the exception as retrieved: the committer has reported it and ends the run
         if not self._uncommitted_bytes:
             self._frontier.wake_engine()
             self._heard.set()
 
     async def _log_in(self, follower: _Follower, epoch: int) -> None:
-        """Log in again for a follower that met an expired session."""
+        """Log in again for a follower that has detected an expired login."""
         relogin = self._context.relogin
         assert relogin is not None
         try:
@@ -153,7 +156,7 @@ class FollowerGroup:
 
 
 class _Follower:
-    """The connection to one follower. rows: the rows that it is fetching."""
+    """The connection to one follower. rows: the rows that the follower is fetching, by id."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sync: SessionSync) -> None:
         self.reader = reader
@@ -163,5 +166,5 @@ class _Follower:
 
     def send(self, rows: list[Queued]) -> None:
         self.rows |= {row.id: row for row in rows}
-        with contextlib.suppress(RuntimeError, ConnectionError):  # the follower has just died: _listen gives its rows back
+        with contextlib.suppress(RuntimeError, ConnectionError):  # the follower has just died: _listen() gives its rows back
             self.writer.write(packed(Message(self.sync.update(), rows=rows)))

@@ -1,4 +1,4 @@
-"""Messages between the processes of one run: rows, pages, and changes of the session that they share."""
+"""Messages between the processes of one run, with frontier rows, pages, and changes of the session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _LENGTH_BYTES = 4
 
 @dataclass
 class SessionUpdate:
-    """Changes of the session in one process. epoch, token: those of its login; paused: as in HostBudget."""
+    """Changes of the session in one process.
+
+    epoch, token: the epoch and the token of the current login. cookies, removed: the new and the removed cookies. paused: until
+    when hosts are paused, as in HostBudget.paused. added_hosts: hosts that links may also lead to.
+    """
 
     epoch: int = 0
     token: str = ""
@@ -29,7 +33,11 @@ class SessionUpdate:
 
 @dataclass
 class Message:
-    """Leader to follower: rows to fetch. Follower to leader: pages, an expired login epoch, the error that ends it."""
+    """A message between the leader and a follower.
+
+    rows: the rows that the follower shall fetch. The other fields are for messages to the leader: pages: fetched pages. expired:
+    the epoch of a login that has expired, or None. fatal: the error that ends the follower, or None.
+    """
 
     update: SessionUpdate
     rows: list[Queued] = field(default_factory=list)
@@ -39,7 +47,7 @@ class Message:
 
 
 class SessionSync:
-    """Keeps the sessions of two processes equal. The first update carries everything."""
+    """Keeps the sessions of two processes equal. The first update contains the whole session."""
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
@@ -48,7 +56,7 @@ class SessionSync:
         self._paused: dict[str, float] = {}
 
     def update(self) -> SessionUpdate:
-        """What changed in this process since the last update sent or taken."""
+        """Return what changed here since the last update sent to or received from the other process."""
         session = self._context.session
         update = SessionUpdate(
             session.login_state.proved if session.login_state is not None else 0, session.token,
@@ -64,7 +72,7 @@ class SessionSync:
         return update
 
     def take(self, update: SessionUpdate) -> None:
-        """Apply an update of the other process. Cookies of an earlier login are ignored."""
+        """Apply an update from the other process. Ignore the cookies of an earlier login."""
         session = self._context.session
         self._context.budget.pause(update.paused)
         for host in update.added_hosts:
@@ -87,13 +95,13 @@ class SessionSync:
 
 
 def packed(message: Message) -> bytes:
-    """A message as bytes. It is a pickle, and so only for the socket between two processes of this program."""
+    """Return a message as bytes: a pickle, used only on sockets between two processes of this program."""
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
 async def received(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None when the other process has closed the connection."""
+    """Wait for the next message and return it; None if the other process has closed the connection."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
         message = pickle.loads(await reader.readexactly(length))  # noqa: S301  sent by a process of this program

@@ -166,7 +166,10 @@ class DirectMiddlewares(DownloaderMiddlewareManager):
         return [self._callable(method) for method in self.methods["process_response"]]
 
     def _callable(self, method: Any) -> Callable[..., Any]:
-        """What to call: the method itself, unless it takes the spider as an argument. Scrapy checks that for each page."""
+        """What to call: the method itself, unless it takes the spider as an argument.
+
+        Scrapy checks that for each page.
+        """
         if method not in self._mw_methods_requiring_spider:
             return method  # type: ignore[no-any-return]
         return wraps(method)(partial(self._handle_mw_method, method))
@@ -198,8 +201,10 @@ def _checked(method: Any, found: Any) -> Any:
 
 
 class SequentialScraper(Scraper):
-    """Handles the output of a page in the task of its request. Scrapy uses two more tasks and a queue, although
-    PageCollector leaves them almost nothing to do."""
+    """Handles the output of a page in the task of its request.
+
+    Scrapy uses two more tasks and a queue, although
+    """
 
     async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:
         """Like enqueue_scrape(), in the task of the request."""

@@ -54,7 +54,10 @@ _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agen
 
 
 class SessionHandler(AiohttpDownloadHandler):
-    """Sends every request through the session's proxy, if it has one. A proxy that fails never leads to a direct request."""
+    """Sends every request through the session's proxy, if it has one.
+
+    A proxy that fails never leads to a direct request.
+    """
 
     experimental = False  # the Scrapy version it was tested with is pinned
     lazy = True
@@ -120,7 +123,10 @@ class SessionHandler(AiohttpDownloadHandler):
 
     @staticmethod
     async def _iter_body_chunks(response: _ClientResponse) -> AsyncIterator[bytes]:
-        """Yield the body. Raises ResponseDataLossError with what is missing, also for spiders that tolerate data loss."""
+        """Yield the body.
+
+        Raises ResponseDataLossError with what is missing, also for spiders that tolerate data loss.
+        """
         redirect = is_redirect(response.status, location="Location" in response.headers)
         received = 0
         try:

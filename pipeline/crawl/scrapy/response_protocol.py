@@ -33,13 +33,19 @@ def use_lenient_protocol(connector: aiohttp.BaseConnector) -> aiohttp.BaseConnec
 
 
 class NotHttpResponseError(UnusableResponseError):
-    """The other end does not speak HTTP. secured: whether it was asked in TLS, which a proxy's tunnel is not."""
+    """The other end does not speak HTTP.
+
+    secured: whether it was asked in TLS, which a proxy's tunnel is not.
+    """
 
     secured = False
 
 
 class LenientProtocol(ResponseHandler):
-    """One connection. Bytes after the end of a response are dropped, as browsers do, and the connection is then closed."""
+    """One connection.
+
+    Bytes after the end of a response are dropped, as browsers do, and the connection is then closed.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
