@@ -1,1 +1,1 @@
-"""Processes that perform runs: the parent's side (runner, process), the child's (entry, crawl_run)."""
+"""Processes that perform runs: modules of the parent (runner, process) and child (entry, crawl_run)."""

@@ -1,4 +1,4 @@
-"""One run in a child process: login, crawl, downloads, progress, outcome; also a follower process."""
+"""Perform a run in a child process: login, crawl, downloads, progress, outcome."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ from pipeline.workers.stop_request import StopRequest
 
 PROGRESS_EVERY_S = 1.0
 STOP_GRACE_S = 10.0
-"""How long a stopped crawl waits for requests that are in flight."""
+"""How long a stopped crawl waits for requests in flight."""
 
 logger = logging.getLogger(__name__)
 
 
 class CrawlRun:
-    """Performs one run in this process: login, crawl, downloads, outcome. followers: sockets to the run's other processes."""
+    """Performs one run in this process: login, crawl, downloads, outcome.
+
+    stop: the stop request of the parent process. followers: sockets to the follower processes of the run.
+    """
 
     def __init__(self, store: Store, settings: Settings, run: Run, stop: StopRequest, followers: Sequence[socket.socket] = (), *,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -59,19 +62,19 @@ class CrawlRun:
         self._followers = followers
         self._clock = clock
         self._quiet_until: datetime | None = None
-        self._progress = replace(run.progress)  # not empty when a page killed an earlier process of this run
+        self._progress = replace(run.progress)  # not zero if an earlier process of this run was killed
         self._dry_run = run.reason == DRY_RUN
         self._downloads: RunDownloads | None = None
         self._ended = threading.Event()
 
     def perform(self) -> None:
-        """Perform the run and store its ending."""
+        """Perform the run and store how it ended."""
         reporter = threading.Thread(target=self._report, name="progress", daemon=True)
         reporter.start()
         try:
             ending = self._attempt()
         except PipelineError as error:
-            logger.error("%s", error)  # noqa: TRY400  one line: a user caused it, or can fix it
+            logger.error("%s", error)  # noqa: TRY400  one line, since the user caused the error or can fix it
             ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True, retry=error.retry)
         except Exception as error:
             logger.exception("the run failed")
@@ -83,7 +86,7 @@ class CrawlRun:
                 follow_ups=FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
-        """Perform the run, or end it at once when its quiet hours or a pause that a host asked for are not over."""
+        """Perform the run. End it immediately during quiet hours, or while one of its hosts is paused."""
         spidercls = spider_class(self._spider.spider, self._settings.folder)
         here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(self._spider.quiet, here)) is not None:
@@ -133,13 +136,13 @@ class CrawlRun:
     async def _crawl(self, context: CrawlContext, spidercls: type[Any]) -> Ending:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        # The crawl is stopped first: downloads take up to five seconds to stop, and the crawl would fetch more pages meanwhile.
+        # The crawl is stopped first: downloads take up to five seconds to stop, in which the crawl would fetch more pages.
         self._stop.add_listener(partial(_set_in, loop, stop), first=True)
         crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, followers=self._followers))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        # A page that hangs must not delay the stop: the next run fetches again what is not committed.
+        # A page that hangs must not delay the stop: the next run fetches uncommitted pages again.
         done, _ = await asyncio.wait({crawling}, timeout=STOP_GRACE_S if stop.is_set() else None)
         if not done:
             crawling.cancel()
@@ -147,7 +150,7 @@ class CrawlRun:
         return crawling.result()
 
     def _open_budget(self, paused: Mapping[str, datetime]) -> HostBudget:
-        """The request limits of all hosts. A pause longer than `patience` is stored for later runs."""
+        """Return the request limits of all hosts. Pauses longer than `patience` are stored for later runs."""
         def on_pause(host: str, seconds: float) -> None:
             if seconds <= self._spider.patience:
                 return
@@ -168,12 +171,12 @@ class CrawlRun:
         return f"{at.astimezone(self._settings.zone):%Y-%m-%d %H:%M:%S %Z}"
 
     def _stop_for_quiet_hours(self, since: datetime) -> None:
-        """Stop the run at a checkpoint. The service continues it when the quiet hours are over."""
+        """Stop the run at a checkpoint. The service continues the run after the quiet hours."""
         self._quiet_until = quiet_until(self._spider.quiet, since.astimezone(self._settings.zone))
         self._stop.ask()
 
     def _record_login(self, session: Session) -> None:
-        """Store when the login expires, for the alerts. A store error is logged and does not fail the run."""
+        """Store when the login expires, for alerts. A store error is only logged."""
         try:
             if (found := session.login_cookies()) is not None:
                 login_cookies.record(self._store, self._run.spider, *found, now=datetime.now(UTC))
@@ -186,7 +189,7 @@ class CrawlRun:
         return self._progress
 
     def _report(self) -> None:
-        """Renew the lease and store the progress once a second. When the lease is lost, kill this process."""
+        """Renew the lease and store the progress once a second. Kill this process if the lease is lost."""
         while not self._ended.wait(PROGRESS_EVERY_S):
             transfers = self._downloads.active() if self._downloads is not None else ()
             try:
@@ -200,7 +203,10 @@ class CrawlRun:
 
 
 def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:
-    """Fetch pages for the run's leader process. The leader commits them; this process writes nothing to the store."""
+    """Fetch pages for the leader process of the run.
+
+    The leader commits the pages; this process writes nothing to the store. leader: the socket to the leader process.
+    """
     spider = settings.spiders[run.spider]
 
     def context() -> CrawlContext:
@@ -212,7 +218,7 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))
-        os.killpg(0, signal.SIGKILL)  # the leader is gone or has every page: requests in flight are not needed
+        os.killpg(0, signal.SIGKILL)  # the leader has ended, or has received all pages, so requests in flight are not needed
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
@@ -230,7 +236,7 @@ def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots
 
 
 def _share(spider: SpiderTable, *, follower: bool) -> SpiderTable:
-    """The spider's table with this process's share of the concurrent requests."""
+    """Return the spider's settings table with `concurrency` reduced to the share of this process."""
     return spider.model_copy(update={"concurrency": shares(spider.concurrency, spider.processes)[follower]})
 
 

@@ -1,8 +1,8 @@
 """The main function of a child process: set up logging and signals, perform one run, digest or `try`.
 
-The forkserver has imported this module, and with it Scrapy, before it forks the child. The service names this module
-and never imports it, so that Scrapy stays out of the service. The child is the leader of its own session (setsid) and
-ends when its pipe to the parent closes.
+The forkserver imports this module, and Scrapy with it, before forking the child. The service only passes the name of this module
+to the forkserver and does not import it, so that the service does not load Scrapy. The child leads its own session (setsid), and
+ends when its pipe to the parent is closed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from pipeline.workers.stop_request import StopRequest
 from pipeline.workers.try_page import try_page
 
 GC_OBJECTS = 25_000
-"""How many new objects start a garbage collection: a fifth more pages a second than with Python's default of 700."""
+"""The number of new objects that starts a garbage collection. Crawls are a fifth faster than with Python's default of 700."""
 NICE = 5
-"""The niceness of runs, so that the service still answers while runs use every core. Digests, which can wait, get twice this."""
+"""The nice value of runs, so that the service responds while runs use every core. Digests get twice the value."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +46,16 @@ for _name in PRELOAD:
 
 
 def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *arguments: Any) -> None:
-    """The main function of a child. `work` says what `arguments` are:
+    """Run the work of a child process. `arguments` depend on `work`.
 
-    "run": a Run and the sockets to its followers; "follow": the Run and the socket to its leader; "digest": a DigestClaim,
-    its owner and how it is simplified; "try": a spider's name, a URL and the file for the report.
+    "run": a Run, and the sockets to the follower processes. "follow": a Run, and the socket to the leader process. "digest": a
+    DigestClaim, the owner of the claim, and the argument `less` of _build_digest. "try": the name of a spider, a URL, and the file
+    for the report. pipe: the connection to the parent process.
     """
     os.setsid()
-    gc.freeze()  # the garbage collector skips what was loaded before the fork
+    gc.freeze()  # the garbage collector skips objects created before the fork
     gc.enable()
-    for number in STOP_SIGNALS:  # ignored since the fork; programs that the child starts inherit SIG_IGN, but not a handler
+    for number in STOP_SIGNALS:  # set a handler instead of SIG_IGN, since programs that the child starts would inherit SIG_IGN
         signal.signal(number, _leave_to_parent)
     mask = Mask.of(settings)
     log = RunLog(Path(log_file), settings.logs.max_size)
@@ -72,7 +73,10 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
 
 def _leave_to_parent(number: int, frame: object) -> None:
-    """Ignore a stop signal: the parent gets it too, asks this child for a checkpoint, and kills a child that does not end."""
+    """Ignore a stop signal.
+
+    The parent process also receives the signal, asks this child to stop at a checkpoint, and kills the child if it does not stop.
+    """
 
 
 def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -> None:
@@ -83,7 +87,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
     try:
         if work in ("run", "follow"):
             _lower_priority(NICE)
-            gc.set_threshold(GC_OBJECTS, 20, 20)  # a crawl makes many objects and few cycles
+            gc.set_threshold(GC_OBJECTS, 20, 20)  # a crawl creates many objects but few reference cycles
             if work == "run":
                 CrawlRun(store, settings, arguments[0], stop, arguments[1:]).perform()
             else:
@@ -99,7 +103,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
 
 
 def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
-    """The fields that every line of this child's log has."""
+    """Return the fields that are in every log line of this child."""
     if work in ("run", "follow"):
         return {"run": arguments[0].id, "spider": arguments[0].spider}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
@@ -108,16 +112,16 @@ def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
 def _lower_priority(nice: int) -> None:
     """Give this process a lower CPU priority than the service.
 
-    Where the kernel schedules each session as a group (sched(7), autogroup), the nice value counts within the group only,
-    so the group gets the value as well.
+    If the kernel schedules each session as a group (autogroup, sched(7)), the nice value applies only within the group.
+    Therefore the nice value of the group is set, too.
     """
     os.nice(nice)
-    with contextlib.suppress(OSError):  # the kernel has no autogroups
+    with contextlib.suppress(OSError):  # the kernel does not support autogroups
         Path("/proc/self/autogroup").write_text(str(nice), "ascii")
 
 
 def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
-    """Do the work, then send the parent its error, or None."""
+    """Do the work, then send the parent process the PipelineError that it raised, or None."""
     try:
         work()
     except PipelineError as error:
@@ -127,10 +131,13 @@ def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
 
 
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:
-    """Render a digest into the outbox. less: the presentation to begin with and the reason, when earlier processes were
-    killed while they rendered a richer presentation."""
+    """Render a digest into the outbox.
+
+    less: the presentation to begin with, and the reason for it: earlier processes were killed while they rendered a richer one.
+    (0, "") means the richest presentation.
+    """
     first, problem = less
-    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  crawls do not need it
+    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  crawls do not need this module
     try:
         mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem)
     except PipelineError:

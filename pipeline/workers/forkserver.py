@@ -1,8 +1,8 @@
-"""Start the forkserver that children are forked from, and delete the folders of killed ones.
+"""Start the forkserver, which forks child processes, and delete folders left by killed forkservers.
 
 This module imports little, so that the forkserver starts early and loads Scrapy while the service loads its own modules.
-The folder of the forkserver's socket has a marker file with a lock: a marked folder without a lock belonged to a process
-that was killed.
+The folder of the forkserver's socket contains a locked marker file. A folder whose marker file is not locked was left by a
+process that was killed.
 """
 
 from __future__ import annotations
@@ -25,37 +25,42 @@ _MARKER = "crawl-to-inbox"
 
 
 def warm_up(*also: str) -> None:
-    """Start the forkserver, which loads Scrapy in the background. also: further modules to load, for more than one child."""
+    """Start the forkserver, which loads Scrapy in the background.
+
+    also: names of further modules that the forkserver loads.
+    """
     _delete_abandoned_folders(Path(tempfile.gettempdir()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.workers.forkserver_preload", ENTRY, *also])
     _skip_main_script()
     with stop_signals_blocked():
-        resource_tracker.ensure_running()  # first, since it unblocks SIGINT and SIGTERM
+        resource_tracker.ensure_running()  # in its own block, since ensure_running() unblocks SIGINT and SIGTERM
     with stop_signals_blocked():
         forkserver.ensure_running()
     _mark_folder(Path(get_temp_dir()))
 
 
 def _skip_main_script() -> None:
-    """Keep multiprocessing from running the `pipeline` script again in every child, as it does unless the program was
-    started by `python -m pipeline`."""
+    """Keep multiprocessing from running the `pipeline` script again in every child process.
+
+    multiprocessing would do so unless the program was started with `python -m pipeline`.
+    """
     script = sys.modules["__main__"]
     if script.__spec__ is None:
         script.__spec__ = find_spec("pipeline.__main__")
 
 
 def _mark_folder(folder: Path) -> None:
-    """Put a marker file into the folder with the forkserver's socket, locked for as long as this process lives."""
-    if (folder / _MARKER).exists():  # the forkserver was started before
+    """Create a marker file in the folder of the forkserver's socket, locked until this process ends."""
+    if (folder / _MARKER).exists():  # the forkserver is already running
         return
     descriptor = os.open(folder / "mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # never closed, to keep the lock
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.rename(folder / "mark", folder / _MARKER)  # other processes see the marker only once it is locked
+    os.rename(folder / "mark", folder / _MARKER)  # no other process sees the marker file before it is locked
 
 
 def _delete_abandoned_folders(temporary: Path) -> None:
-    """Delete the marked folders of processes that were killed before they could delete them."""
+    """Delete the marked folders that killed processes have left behind."""
     for folder in temporary.glob("pymp-*"):
         try:
             with (folder / _MARKER).open("rb+") as mark:

@@ -1,7 +1,7 @@
-"""Signals and garbage collection of the forkserver, which imports this module before all others.
+"""Set up signals and garbage collection in the forkserver, which imports this module first.
 
-The garbage collector is off: what the forkserver loads stays loaded. The forkserver exits without Python's clean-up,
-which takes 0.2 s, for which a program that reads our output would have to wait.
+The garbage collector is off, because everything that the forkserver loads stays loaded. The forkserver exits without Python's
+cleanup, which takes 0.2 s: a program that reads the output of this program would wait for the forkserver's end.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import signal
 
 from pipeline.workers.signals import STOP_SIGNALS
 
-# A stop signal to the service's process group (Ctrl-C, `timeout`) or control group is for the service alone, which then asks
-# its children for a checkpoint. Children inherit the new session and the ignored signals from here. Until this line the
-# signals are blocked, by the mask that the forkserver inherited (stop_signals_blocked).
-with contextlib.suppress(PermissionError):  # it is a session leader already
+# A stop signal to the service's process group (Ctrl-C, `timeout`) or control group must reach only the service, which then asks
+# its children to stop at a checkpoint. Children inherit the new session and the ignored signals from the forkserver. Until the
+# next lines, the signals are blocked by the signal mask that the forkserver inherited (stop_signals_blocked).
+with contextlib.suppress(PermissionError):  # the process is a session leader already
     os.setsid()
 for number in STOP_SIGNALS:
     signal.signal(number, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-gc.disable()  # each child enables it
+gc.disable()  # each child enables garbage collection
 atexit.register(os._exit, 0)

@@ -1,7 +1,7 @@
-"""A process that a command forks for its only run, before it opens the store.
+"""A process that the command `pipeline run NAME` forks for its only run, before opening the store.
 
-`pipeline run NAME` needs one child. A forkserver and its resource tracker would take 75 MB, of which the child shares half. A
-prepared process shares what the command has loaded instead, and loads Scrapy while the command opens the store.
+The command needs one child process. A forkserver and its resource tracker would use 75 MB, of which the child shares half. A
+prepared process shares the modules that the command has loaded, and loads Scrapy while the command opens the store.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pipeline.workers.signals import STOP_SIGNALS, stop_signals_blocked
 
 
 class PreparedProcess:
-    """A process that waits for begin(). Fork it while this process has one thread only. pipe: to the process.
+    """A child process that waits until begin() is called.
 
-    Leaving the context ends the process, unless it has begun its work.
+    Create the object while this process has only one thread. At the end of the `with` statement, the child is killed unless begin()
+    was called. pipe: the connection to the child.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,10 @@ class PreparedProcess:
         far_end.close()
 
     def begin(self, *arguments: Any) -> None:
-        """Let the process call enter() with these arguments; the pipe is its fourth. Raises OSError when it has died."""
+        """Let the child call entry.enter() with these arguments and its end of the pipe.
+
+        Raise OSError if the child has died.
+        """
         self._work.send(arguments)
         self._work.close()
 
@@ -49,17 +53,20 @@ class PreparedProcess:
 
 
 def _load_and_wait(work: Connection, pipe: Connection, of_the_command: tuple[Connection, ...]) -> None:
-    """The process's first function. A stop signal to the command's process group is for the command alone."""
+    """Run the child: ignore stop signals, load Scrapy, and wait for the arguments of entry.enter().
+
+    A stop signal to the process group is handled only by the command. of_the_command: the command's ends of the pipes.
+    """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     for connection in of_the_command:
-        connection.close()  # otherwise the end of the command would not be seen here
-    gc.disable()  # until enter(): what is loaded here stays loaded
+        connection.close()  # otherwise this process would not notice the end of the command
+    gc.disable()  # until enter(), since modules loaded here stay loaded
     entry = importlib.import_module(ENTRY)
     try:
         what, settings, log_file, *arguments = work.recv()
-    except EOFError:  # there is no work
+    except EOFError:  # the command has ended or needs no child
         return
     work.close()
     entry.enter(what, settings, log_file, pipe, *arguments)

@@ -1,7 +1,7 @@
-"""A child process, its start and its kill; forked from a forkserver that has Scrapy loaded.
+"""Start and kill child processes, which are forked from a forkserver that has loaded Scrapy.
 
-The service names the module that a child runs and never imports it. A child leads its own session, so that a kill ends
-its whole process group and nothing else.
+The service passes only the name of the module that a child runs, and does not import the module. A child leads its own session,
+so that the child can be killed together with all processes that it has started.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _begin(work: str, settings: Settings, log_file: str, pipe: Connection, arguments: tuple[Any, ...]) -> None:
-    """The child's first function. The module it imports is already loaded there."""
+    """Call enter() in the child process, where the forkserver has already loaded its module."""
     importlib.import_module(ENTRY).enter(work, settings, log_file, pipe, *arguments)
 
 
@@ -37,11 +37,14 @@ def _fork(process: BaseProcess, far_end: Connection) -> None:
 
 
 class Child:
-    """One child process. start() returns at once; wait() returns when the process has ended."""
+    """One child process."""
 
     def __init__(self, work: str, settings: Settings, log_file: Path, *arguments: Any,
                  prepared: PreparedProcess | None = None) -> None:
-        """prepared: the process to use; without it, one is forked from the forkserver."""
+        """Set up the process without starting it.
+
+        work, arguments: see entry.enter(). prepared: the process to use; None means that one is forked from the forkserver.
+        """
         if prepared is not None:
             self._process: BaseProcess = prepared.process
             self._pipe = prepared.pipe
@@ -54,9 +57,9 @@ class Child:
             self._begin = partial(_fork, self._process, far_end)
 
     def start(self) -> None:
-        """Start the process. Blocks for some milliseconds, longer while the forkserver is still loading.
+        """Start the process. Block for some milliseconds, or until the forkserver has loaded its modules.
 
-        Raises SpiderError when the forkserver does not answer, for example because it was killed.
+        Raise SpiderError if the forkserver does not respond, for example because it was killed.
         """
         try:
             self._begin()
@@ -66,11 +69,14 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process id; None before the start."""
+        """The process id; None before start()."""
         return self._process.pid
 
     async def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code (negative: the signal that ended the process); None when it still runs after timeout_s."""
+        """Wait for the end of the process and return its exit code.
+
+        A negative exit code is the number of the signal that killed the process. Return None if the process still runs after timeout_s.
+        """
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         loop.add_reader(self._process.sentinel, gone.set)
@@ -80,16 +86,16 @@ class Child:
             return None
         finally:
             loop.remove_reader(self._process.sentinel)
-        self._process.join()  # the sentinel of a forked process is ready an instant before its exit code
+        self._process.join()  # the sentinel of a forked process is ready shortly before the exit code is
         return self._process.exitcode
 
     def stop(self) -> None:
-        """Ask the process to checkpoint and end."""
-        with contextlib.suppress(OSError):  # the process is just ending
+        """Ask the process to stop at a checkpoint."""
+        with contextlib.suppress(OSError):  # the process has just ended
             self._pipe.send("stop")
 
     def kill(self) -> None:
-        """Kill the process and everything that it started."""
+        """Kill the process and all processes that it has started."""
         if self.pid is None:
             return
         try:
@@ -99,14 +105,17 @@ class Child:
                 os.kill(self.pid, signal.SIGKILL)
 
     def result(self) -> PipelineError | None:
-        """The error that the process sent before it ended, None for success. Raises EOFError when it sent nothing."""
+        """Return the error that the process sent before its end; None for success.
+
+        Raise EOFError if the process sent nothing.
+        """
         if not self._pipe.poll():
             raise EOFError
         found = self._pipe.recv()
         return found if isinstance(found, PipelineError) else None
 
     def memory_bytes(self) -> int:
-        """The resident memory of the process; 0 on a system without /proc."""
+        """Return the resident memory of the process; 0 on a system without /proc."""
         try:
             return int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):

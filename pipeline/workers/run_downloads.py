@@ -1,4 +1,4 @@
-"""The downloads of one run: with its session and host limits, in its progress and its outcome."""
+"""Connect the download pool with a run: its session, host limits, progress and outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from pipeline.text import counted, shown_url
 
 
 class RunDownloads:
-    """The download pool of a run. robots: None when the spider ignores robots.txt."""
+    """The download pool of a run.
+
+    robots: the rules of robots.txt; None means that the spider ignores them.
+    """
 
     def __init__(self, store: Store, settings: Settings, run: Run, session: Session, *, budget: HostBudget,
                  robots: Robots | None) -> None:
@@ -53,7 +56,7 @@ class RunDownloads:
                                  layout=FolderLayout(table.path, settings.zone, table.link_duplicates))
 
     def add_figures_to(self, progress: Progress) -> None:
-        """Set the figures of downloads in the run's progress; they include those of an earlier process of the run."""
+        """Set the numbers of downloads in the run's progress, including those of earlier processes of the run."""
         files, before = self.pool.figures(), self._run.progress
         progress.downloads = before.downloads + files.done - files.unchanged
         progress.downloads_unchanged = before.downloads_unchanged + files.unchanged
@@ -64,10 +67,10 @@ class RunDownloads:
         return self.pool.figures().active
 
     def final_ending(self, ending: Ending, *, stopped: bool) -> Ending:
-        """The ending of the run, given the ending of its crawl.
+        """Return the ending of the run, given the ending of its crawl.
 
-        A run whose crawl succeeded still fails while files are left (it is STOPPED when `stopped`), and on a full disk; the
-        next run of the pass fetches those files.
+        If the crawl succeeded but files are left to fetch, or the disk is full, the run has failed, or was stopped if `stopped` is
+        True. The next run of the pass fetches the remaining files.
         """
         if ending.outcome is not Outcome.SUCCEEDED:
             return ending
@@ -80,7 +83,7 @@ class RunDownloads:
         return replace(ending, error="; ".join(notes))
 
     def _set_aside_note(self) -> str:
-        """How many files are set aside because they failed in several runs; "" for none."""
+        """Return a note about the files that are set aside because they failed in several runs; "" for none."""
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""
@@ -88,7 +91,10 @@ class RunDownloads:
                 f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
     def _failures_note(self) -> str:
-        """How many files were refused and by whom, how many robots.txt forbids, and why the first other file failed; "" for none."""
+        """Return a note about the files that failed; "" for none.
+
+        The note has the number of files that sites refused (401, 403), that robots.txt forbids, and that failed otherwise.
+        """
         refused: Counter[tuple[int, str]] = Counter()
         forbidden = 0
         others = []

@@ -1,4 +1,4 @@
-"""Perform runs and digests in child processes: limits, kills, and the ending of a killed run."""
+"""Perform runs and digests in child processes, enforce their limits, and store how killed runs ended."""
 
 from __future__ import annotations
 
@@ -30,23 +30,26 @@ from pipeline.workers.process import Child
 WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
-"""How long a stopped child may take to checkpoint before it is killed."""
+"""How long a child may take to stop at a checkpoint before it is killed."""
 RETRY_WRITE_S = 1.0
-"""How long to wait before the ending of a run is written again, when the store had no room for it."""
+"""How long to wait before trying again to store the ending of a run, after the disk was full."""
 MAX_PAGES_SET_ASIDE = 20
-"""How many pages of one run may kill its process. One more ends the run."""
+"""How many pages of one run are set aside because they killed its process. One more such page ends the run."""
 PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-"""Signals that a page causes: its CPU limit (SIGPROF), or a parser that crashed."""
+"""Signals that a page has caused: by exceeding its CPU limit (SIGPROF), or by crashing a parser."""
 DIGEST_LIMIT_S = 600.0
-"""How long the rendering of a digest may take before it is killed."""
+"""How long a process may take to render a digest before it is killed."""
 DEATHS_PER_PRESENTATION = 3
-"""After how many killed processes a digest is rendered in the next simpler presentation."""
+"""After this many killed processes, a digest is rendered in the next simpler presentation."""
 
 logger = logging.getLogger(__name__)
 
 
 def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
-    """Start a run's processes, then close this process's copies of their sockets, which would hide that one of them ended."""
+    """Start the processes of a run, then close the sockets between them in this process.
+
+    While this process has the sockets open, a process of the run would not notice the end of another.
+    """
     try:
         for each in (child, *followers):
             each.start()
@@ -57,10 +60,13 @@ def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socke
 
 
 class Runner:
-    """Starts child processes and waits for their end. A service or command has one Runner."""
+    """Starts child processes and waits until they end. A service or command has one Runner."""
 
     def __init__(self, store: Store, settings: Settings, prepared: PreparedProcess | None = None) -> None:
-        """prepared: the process for the first run that starts; all others are forked from the forkserver."""
+        """Create the runner.
+
+        prepared: the process for the first run; all other processes are forked from the forkserver.
+        """
         self._store = store
         self._prepared = prepared
         self._has_forkserver = prepared is None
@@ -68,15 +74,18 @@ class Runner:
         self._children: set[Child] = set()
         self._stopping = False
         self.performing: set[int] = set()
-        """The ids of the runs whose ending this object will store."""
+        """The ids of the runs in progress, whose ending this object will store."""
         self._deaths: Counter[int] = Counter()
-        """By the id of a digest's claim: how many of its processes were killed before the digest was rendered."""
+        """How many processes were killed before they had rendered a digest, by the id of the digest's claim."""
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
 
     async def perform(self, run: Run) -> Run:
-        """Perform a leased run in a child process. Returns the ended run, also when the child crashed or was killed."""
+        """Perform a leased run in a child process, and return the ended run.
+
+        A crash or kill of the child raises no exception; the returned run says so.
+        """
         self.performing.add(run.id)
         try:
             return await self._perform(run)
@@ -84,7 +93,7 @@ class Runner:
             self.performing.discard(run.id)
 
     async def _perform(self, run: Run) -> Run:
-        """Start the run's process, and start it again without the page that killed it."""
+        """Start the process of the run. If a page kills the process, start it again without the page."""
         log_file = self.log_file("runs", run.id)
         noted = page_file(self.settings.data_dir, run.id)
         deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
@@ -100,15 +109,15 @@ class Runner:
             noted.unlink(missing_ok=True)
 
     def _with_progress(self, run: Run) -> Run:
-        """The run with the progress of its last process, to which the next process adds."""
+        """Return the run with the progress of its previous process, to which the next process adds."""
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
 
     def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
-        """Set the page aside at which the process died, if any. Returns whether to go on with the run, without that page.
+        """Set aside the page that killed the process, if any. Return whether to continue the run without it.
 
-        A page that causes one of PAGE_SIGNALS is set aside at once. A kill for memory or time may have other causes: the
-        page is set aside at the second one.
+        A page that causes one of PAGE_SIGNALS is set aside immediately. When a process exceeds its memory or time limit, the page may
+        not be the cause, so it is set aside only when this happens a second time. page: the id of the frontier row; 0 means no page.
         """
         if not page or code is None or code >= 0:
             return False
@@ -131,12 +140,15 @@ class Runner:
         return bool(url) and signalled in PAGE_SIGNALS
 
     async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
-        """Start the processes of a run and wait for their end. Returns why they were killed, if they were, and the exit code."""
+        """Start the processes of a run and wait until they end.
+
+        Return the ending if this process killed them, else None, and the exit code of the leader process.
+        """
         spider = self.settings.spiders[run.spider]
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
         settings = self.settings.for_run(run.spider)
         prepared, self._prepared = self._prepared, None
-        if prepared is None and not self._has_forkserver:  # a page ended the prepared process
+        if prepared is None and not self._has_forkserver:  # a page has killed the prepared process
             await asyncio.to_thread(warm_up)
             self._has_forkserver = True
         child = Child("run", settings, log_file, run, *(near for near, _ in pairs), prepared=prepared)
@@ -151,16 +163,16 @@ class Runner:
         finally:
             self._children.discard(child)
             for each in (child, *followers):
-                each.kill()  # also kills what the process started and left running
+                each.kill()  # also kills processes that it has started and left running
         for each in (child, *followers):
             await asyncio.to_thread(each.close)
         return reason, code
 
     async def _watch(self, run: Run, child: Child, followers: Sequence[Child], *, deadline: float,
                      memory_limit_bytes: int) -> Ending | None:
-        """Wait for the child, and kill it when it exceeds a limit. Returns the ending of a killed run.
+        """Wait for the child, and kill it if it exceeds a limit. Return the ending of a killed run, else None.
 
-        This process renews the lease too, since a child whose spider computes for long cannot renew it.
+        This process also renews the lease of the run, because a child whose spider computes for a long time cannot do so.
         """
         renew_at = time.monotonic() + RENEW_EVERY_S
         stop_deadline: float | None = None
@@ -169,7 +181,7 @@ class Runner:
             if now >= renew_at:
                 renew_at = now + RENEW_EVERY_S
                 if not await asyncio.to_thread(self._renew_lease, run):
-                    child.kill()  # another process has taken the run over, and its row says so
+                    child.kill()  # another process has taken the run over and will store the ending
                     return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
@@ -189,7 +201,7 @@ class Runner:
         return None
 
     def _renew_lease(self, run: Run) -> bool:
-        """Renew the run's lease. Returns False when another process has it."""
+        """Renew the lease of the run. Return False if another process has the lease."""
         try:
             return renew_run(self._store, run, now=datetime.now(UTC))
         except PipelineError as error:
@@ -197,7 +209,10 @@ class Runner:
             return True
 
     async def _end(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
-        """Store how the run ended, and retry for as long as the disk is full: a run without an ending blocks its spider."""
+        """Store how the run ended, and return the ended run.
+
+        Retry while the disk is full, because a run without an ending blocks its spider.
+        """
         logged = False
         while True:
             try:
@@ -225,7 +240,10 @@ class Runner:
             return get_run(self._store, run.id) or run
 
     async def build_digest(self, claim: DigestClaim, owner: str) -> None:
-        """Render a claimed digest in a child process. Raises its error; the claim stays, and rendering is tried again."""
+        """Render a claimed digest in a child process.
+
+        Raise the error of the child; the claim stays in the store, so that rendering is tried again.
+        """
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]
         less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
@@ -247,7 +265,7 @@ class Runner:
         except EOFError:
             self._deaths[claim.id] += 1
             if not self._store.shared:
-                await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left a file half written
+                await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left an incomplete file
             error = SpiderError("its process ended before the digest was rendered", where=f"digests.{claim.name}",
                                 fix=f"see {log_file.name} in data_dir/logs/digests; it is tried again", retry=True)
         await asyncio.to_thread(child.close)
@@ -256,7 +274,7 @@ class Runner:
         self._deaths.pop(claim.id, None)
 
     def stop(self) -> None:
-        """Ask every child process for a checkpoint; perform() then returns soon."""
+        """Ask every child process to stop at a checkpoint, so that perform() returns soon."""
         self._stopping = True
         for child in self._children:
             child.stop()

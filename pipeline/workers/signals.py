@@ -1,4 +1,4 @@
-"""The signals that ask a service or a command to stop. Its child processes ignore them."""
+"""The signals that ask a service or command to stop. Child processes ignore these signals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stop_signals_blocked() -> Iterator[None]:
-    """Block the stop signals. A process started in this context begins with them blocked, until it sets its own handling."""
+    """Block the stop signals within a `with` statement.
+
+    A process started within the statement inherits the blocked signals, and must unblock them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

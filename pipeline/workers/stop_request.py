@@ -1,4 +1,7 @@
-"""The parent's stop request in a child: "stop" asks for a checkpoint, a closed pipe ends the child."""
+"""Receive the stop requests that a parent process sends to its child through a pipe.
+
+The message "stop" asks the child to stop at a checkpoint; a closed pipe ends the child immediately.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from multiprocessing.connection import Connection
 
 
 class StopRequest:
-    """True once a stop was requested. The request calls the listeners one after another, in the thread that made it."""
+    """Whether a stop was requested, and the listeners to call then.
+
+    The object is true after a request. The thread that makes the request calls the listeners one after another.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -19,30 +25,35 @@ class StopRequest:
         self._listeners: list[Callable[[], None]] = []
 
     def poll(self) -> None:
-        """Take a stop that the parent sent before this process was ready."""
+        """Process a stop request that the parent sent before this process was ready."""
         with contextlib.suppress(EOFError, OSError):  # the parent has ended: watch() ends this process
             if self._pipe.poll() and self._pipe.recv() == "stop":
                 self.ask()
 
     def watch(self) -> None:
-        """Wait for the parent's messages. When the parent has ended, kill this process and everything that it started."""
+        """Wait for messages of the parent.
+
+        When the parent ends, kill this process and all that it has started.
+        """
         try:
             while True:
                 if self._pipe.recv() == "stop" and not self:
                     self.ask()
         except (EOFError, OSError):
-            # What is done is committed; another process takes over the rest when the lease expires.
+            # Finished work is committed. Another process continues the run when its lease expires.
             os.killpg(0, signal.SIGKILL)
 
     def ask(self) -> None:
-        """Request a checkpoint and a stop."""
+        """Request a stop at a checkpoint, and call all listeners."""
         self._asked.set()
         for listener in list(self._listeners):
             listener()
 
     def add_listener(self, listener: Callable[[], None], *, first: bool = False) -> None:
-        """Call the listener when a stop is requested; at once when one was. first: before the listeners added so far, which
-        may block."""
+        """Call a listener when a stop is requested, or immediately if a stop was already requested.
+
+        first: whether to call this listener before those added so far, which may block.
+        """
         self._listeners.insert(0 if first else len(self._listeners), listener)
         if self._asked.is_set():
             listener()

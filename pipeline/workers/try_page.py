@@ -1,4 +1,4 @@
-"""`pipeline try` in a child: fetch a page with a spider's session, report what its rules match."""
+"""Perform `pipeline try`: fetch a page with a spider's session, report what its rules match."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from pipeline.settings import Settings
 
 
 def try_page(settings: Settings, name: str, url: str, report: Path) -> None:
-    """Write the findings to the file `report` as JSON. Raises the error of the login, the fetch or the rules."""
+    """Write a JSON report of the rules' matches on a page to the file `report`.
+
+    name: the name of the spider. url: the URL of the page. Raise the error of the login, the fetch or the rules.
+    """
     spider = settings.spiders[name]
     session = open_session(name, spider, settings)
     session.ensure_login()

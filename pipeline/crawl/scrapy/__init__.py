@@ -1,1 +1,1 @@
-"""Everything that depends on internals of Scrapy or aiohttp: handler, engine, response protocol."""
+"""The code that depends on internals of Scrapy or aiohttp: download handler, engine, HTTP protocol."""

@@ -1,6 +1,6 @@
-"""Faster versions of the parts of Scrapy's engine that handle every page.
+"""Faster subclasses of the classes of Scrapy's engine that handle every page.
 
-They use private names of the Scrapy version that is pinned. With Scrapy's own parts a crawl works the same, a fifth slower.
+They use private names of Scrapy, whose version is pinned. With Scrapy's own classes a crawl gives the same results, a fifth slower.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger("scrapy.core.engine")
 
 
 class FastCrawler(Crawler):
-    """A crawler with the faster parts of this module."""
+    """A Scrapy crawler that uses the faster classes of this module."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -41,21 +41,24 @@ class FastCrawler(Crawler):
 
     def _create_engine(self) -> ExecutionEngine:
         engine = FastEngine(self, lambda _: self.stop_async())
-        # The engine has made these two objects, and may not make them twice; so their class is changed.
+        # The engine has already created these two objects and must not create them twice, so only their class is changed.
         engine.scraper.__class__ = SequentialScraper
         engine.downloader.middleware.__class__ = DirectMiddlewares
         return engine
 
 
 class FastEngine(ExecutionEngine):
-    """Handles each request in one task, from the scheduler to the end of its page; Scrapy uses three tasks and seven Deferreds."""
+    """Handles each request in one task, from the scheduler to the end of its page.
+
+    Scrapy uses three tasks and seven Deferreds for each request.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._pages: set[asyncio.Task[None]] = set()  # the event loop has only weak references to tasks
 
     async def _start_request_processing(self) -> None:
-        """End at once if a stop was requested while the engine was starting. Scrapy ignores such a stop."""
+        """Stop immediately if a stop was requested while the engine was starting, which Scrapy ignores."""
         if self.crawler.crawling:
             await super()._start_request_processing()
         else:
@@ -92,11 +95,14 @@ class FastEngine(ExecutionEngine):
             slot.nextcall.schedule()
 
     async def _result(self, request: Request) -> Response | Request | Failure:
-        """The result of the downloader and its middlewares for a request that is in downloader.active."""
+        """Send a request through the downloader and its middlewares, and return the result.
+
+        The request must be in downloader.active, and is removed from it.
+        """
         downloader = self.downloader
         try:
             result = await downloader.middleware.download_async(downloader._enqueue_request, request)
-        except Exception:  # noqa: BLE001  the errback handles the failure, or the scraper logs it
+        except Exception:  # noqa: BLE001  the errback handles the failure, or the scraper logs the failure
             return Failure()  # type: ignore[no-untyped-call]
         finally:
             downloader.active.remove(request)
@@ -112,12 +118,15 @@ class FastEngine(ExecutionEngine):
 
     @cached_property
     def _logs_pages(self) -> bool:
-        """Whether to make Scrapy's log line about each page, which has level DEBUG unless the log formatter is another."""
+        """Whether to create Scrapy's log message about each page.
+
+        The message has the level DEBUG, unless the spider has its own log formatter.
+        """
         return type(self.logformatter) is not LogFormatter or logger.isEnabledFor(logging.DEBUG)
 
 
 class ConnectedSignals(SignalManager):
-    """Sends only signals that have a receiver. Most of the six signals of each page have none."""
+    """Sends only signals that have a receiver. Most of the six signals for each page have no receiver."""
 
     def __init__(self, sender: Any) -> None:
         super().__init__(sender)
@@ -133,10 +142,13 @@ class ConnectedSignals(SignalManager):
 
 
 class DirectDownloader(Downloader):
-    """Downloads a request that need not wait at once, without Scrapy's queue, Deferred and additional coroutine."""
+    """Downloads a request immediately, without Scrapy's queue, if no delay or limit makes it wait."""
 
     def needs_backout(self) -> bool:
-        """True also when the only host is busy, so that its requests wait in the frontier and not in Scrapy's queue."""
+        """Return whether the engine shall take no more requests from the scheduler.
+
+        This is also true if the crawl has only one host and it is busy: requests then wait in the frontier, not in Scrapy's queue.
+        """
         if len(self.slots) == 1 and len(self.active) >= next(iter(self.slots.values())).concurrency:
             return True
         return super().needs_backout()
@@ -155,7 +167,7 @@ class DirectDownloader(Downloader):
 
 
 class DirectMiddlewares(DownloaderMiddlewareManager):
-    """Calls the middlewares directly, and awaits only those that return an awaitable."""
+    """Calls the middlewares directly, and awaits a result only if it is awaitable."""
 
     @cached_property
     def _request_methods(self) -> list[Callable[..., Any]]:
@@ -166,9 +178,9 @@ class DirectMiddlewares(DownloaderMiddlewareManager):
         return [self._callable(method) for method in self.methods["process_response"]]
 
     def _callable(self, method: Any) -> Callable[..., Any]:
-        """What to call: the method itself, unless it takes the spider as an argument.
+        """Return a middleware's method, or a wrapper that adds the argument `spider` if the method needs it.
 
-        Scrapy checks that for each page.
+        Scrapy would check this again for every page.
         """
         if method not in self._mw_methods_requiring_spider:
             return method  # type: ignore[no-any-return]
@@ -207,7 +219,7 @@ class SequentialScraper(Scraper):
     """
 
     async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:
-        """Like enqueue_scrape(), in the task of the request."""
+        """Do the work of Scrapy's enqueue_scrape() in the task of the request."""
         slot = self.slot
         assert slot is not None
         slot.add_response_request(result, request)
@@ -219,7 +231,7 @@ class SequentialScraper(Scraper):
             self._check_if_closing()
 
     async def _scrape(self, result: Response | Failure, request: Request) -> None:
-        """Pass a page's output from its callback directly to PageCollector, when no other spider middleware handles it."""
+        """Pass the output of a callback directly to PageCollector if no other spider middleware processes it."""
         collector = self._collector
         if collector is None or not isinstance(result, Response) or not 200 <= result.status < 300:
             await super()._scrape(result, request)
@@ -234,7 +246,7 @@ class SequentialScraper(Scraper):
 
     @cached_property
     def _collector(self) -> PageCollector | None:
-        """The PageCollector, when it is the only spider middleware for output, as it is for the built-in spiders."""
+        """The PageCollector; None if another spider middleware also processes output."""
         methods = self.spidermw.methods
         takers = [method.__self__ for method in methods["process_spider_output"] if method is not None]  # type: ignore[attr-defined]
         alone = len(takers) == 1 and len(methods["process_spider_input"]) == 1
@@ -246,7 +258,7 @@ class SequentialScraper(Scraper):
 
 
 class RefererOnRedirects(RefererMiddleware):
-    """Sets the Referer of redirects only, and so need not see the output of callbacks."""
+    """Sets the Referer of redirected requests only, and does not process the output of callbacks."""
 
     process_spider_output = None  # type: ignore[assignment]
     process_spider_output_async = None  # type: ignore[assignment]

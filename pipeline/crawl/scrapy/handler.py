@@ -1,6 +1,6 @@
 """Download handler for pages: Scrapy's aiohttp handler with the session's proxy, TLS and SSRF guard.
 
-This is the only module that imports the private module of Scrapy's handler.
+Only this module imports Scrapy's private module with the aiohttp handler.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES, is_redire
 from pipeline.urls import bare
 
 PROXY = "pipeline_proxy"
-"""The meta key with the proxy of a request, without its credentials."""
+"""The meta key with the proxy of a request, without the credentials of the proxy."""
 
 _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -56,14 +56,14 @@ _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agen
 class SessionHandler(AiohttpDownloadHandler):
     """Sends every request through the session's proxy, if it has one.
 
-    A proxy that fails never leads to a direct request.
+    If a proxy fails, the request is never sent directly to the site.
     """
 
-    experimental = False  # the Scrapy version it was tested with is pinned
+    experimental = False  # the Scrapy version is pinned
     lazy = True
 
     def __init__(self, crawler: Crawler) -> None:
-        # Not the parent's __init__, which makes a connector and a TLS context (20 ms) that would not be used.
+        # Skip the __init__ of the base class, which creates a connector and a TLS context (20 ms) that would not be used.
         BaseStreamingDownloadHandler.__init__(self, crawler)
         context = context_of(crawler)
         self._pipeline_session = context.session
@@ -76,9 +76,12 @@ class SessionHandler(AiohttpDownloadHandler):
         self._working_proxy: str | None = None
 
     async def download_request(self, request: Request) -> Response:
-        """Send a request when the limits of its host allow it; try the next proxy of the pool when one fails."""
+        """Send a request when the limits of its host allow.
+
+        If the proxy fails, send the request through the next proxy of the pool.
+        """
         session = self._pipeline_session
-        # Without a reactor, Scrapy's count of requests in flight is late; this semaphore is exact.
+        # Without a Twisted reactor, Scrapy updates its count of requests in flight too late; this semaphore is exact.
         async with self._semaphores[place_of(request.url)], self._budget.turn(request.url):
             if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
                 raise HostPausedError  # the pause began while this request waited for its turn
@@ -103,7 +106,7 @@ class SessionHandler(AiohttpDownloadHandler):
     async def _make_request(self, request: Request, timeout: float) -> AsyncIterator[_ClientResponse]:  # noqa: ASYNC109  Scrapy's own signature
         session = self._pipeline_session
         session.ssrf_guard.check_url(request.url)
-        # super() reads these attributes before its first await, so that no request sees those of another.
+        # super() reads these attributes before its first await, so that no request uses the attributes of another request.
         self._proxy = proxy = session.proxy_for(request.url)
         client = self._client(proxy, octets=not _is_utf8(request.headers))
         client.url = request.url
@@ -118,14 +121,14 @@ class SessionHandler(AiohttpDownloadHandler):
             raise DownloadConnectionRefusedError(str(error)) from error
         except aiohttp.ClientHttpProxyError as error:
             raise DownloadConnectionRefusedError(f"the proxy answered {error.status}") from error
-        except asyncio.IncompleteReadError as error:  # from the SOCKS handshake: aiohttp itself does not raise it
+        except asyncio.IncompleteReadError as error:  # raised in the SOCKS handshake; aiohttp does not raise this error
             raise DownloadConnectionRefusedError("the proxy closed the connection") from error
 
     @staticmethod
     async def _iter_body_chunks(response: _ClientResponse) -> AsyncIterator[bytes]:
-        """Yield the body.
+        """Yield the body in chunks.
 
-        Raises ResponseDataLossError with what is missing, also for spiders that tolerate data loss.
+        Raise ResponseDataLossError if the body is incomplete, even for spiders that set DOWNLOAD_FAIL_ON_DATALOSS to False.
         """
         redirect = is_redirect(response.status, location="Location" in response.headers)
         received = 0
@@ -145,9 +148,9 @@ class SessionHandler(AiohttpDownloadHandler):
                                         f"{cut_short(received, None)}: {missing}") from error
 
     def _check_whole(self, request: Request, response: Response) -> None:
-        """Raise ResponseDataLossError for a truncated body, so that it is fetched again and not cached.
+        """Raise ResponseDataLossError for a truncated body, so that the page is fetched again and not cached.
 
-        Only decoding shows whether a coded body is complete. The decoded body is kept for DecodeBodies.
+        To find out whether a compressed body is complete, it must be decoded. The decoded body is kept for DecodeBodies.
         """
         headers, status = response.headers, response.status
         if status == 206 and "Range" not in request.headers and (
@@ -168,7 +171,10 @@ class SessionHandler(AiohttpDownloadHandler):
             raise DownloadCancelledError(f"is larger than {max_bytes} bytes once it is decoded") from error
 
     def _client(self, proxy: str | None, *, octets: bool) -> _Client:
-        """The client for a proxy. octets: for requests whose headers are not UTF-8."""
+        """Return the client for a proxy, or for direct connections if `proxy` is None.
+
+        octets: whether the client is for requests whose headers are not UTF-8.
+        """
         if (proxy, octets) not in self._clients:
             self._clients[proxy, octets] = _Client(aiohttp.ClientSession(
                 connector=use_lenient_protocol(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
@@ -187,7 +193,7 @@ class SessionHandler(AiohttpDownloadHandler):
         return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **limits)
 
     def _tls_context(self, url: str, proxy: str | None) -> Any:
-        """The TLS context for a URL; none for plain HTTP, since making one takes time."""
+        """Return the TLS context for a URL; True for plain HTTP, since creating a context takes time."""
         parts = urlsplit(url)
         if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
             return self._pipeline_session.ssl_context(parts.hostname)
@@ -195,12 +201,12 @@ class SessionHandler(AiohttpDownloadHandler):
 
     @staticmethod
     def _extract_headers(response: _ClientResponse) -> Headers:
-        """The response headers as octets, since aiohttp's text of headers that are not UTF-8 cannot be encoded again."""
+        """Return the response headers as bytes: aiohttp's str of headers that are not UTF-8 cannot be encoded."""
         return received_headers(response.raw_headers)
 
     @staticmethod
     def _request_headers(request: Request) -> Headers:
-        """The headers to send, without Proxy-Authorization; a copy only when something changes."""
+        """Return the headers to send, without Proxy-Authorization."""
         headers = request.headers
         if b"Proxy-Authorization" in headers:
             headers = AiohttpDownloadHandler._request_headers(request)
@@ -215,18 +221,18 @@ class SessionHandler(AiohttpDownloadHandler):
 
 
 class _Client:
-    """aiohttp's client session, with its requests changed to those of browsers.
+    """A wrapper of aiohttp's client session that sends requests as browsers do.
 
-    An empty body is passed as none: for b"" aiohttp sends `Content-Length: 0` with a GET, and starts a task. URLs are sent as
-    they are: yarl would percent-encode them again and drop an empty query. User info becomes an Authorization header here,
-    since aiohttp supports it in Latin-1 only.
+    An empty body is passed as None, because for b"" aiohttp would send `Content-Length: 0` with a GET and start a task. URLs are
+    sent unchanged, whereas yarl would percent-encode them again and drop an empty query. User info in a URL becomes an
+    Authorization header, because aiohttp supports only user info in Latin-1.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self.close = session.close
         self.url = ""
-        """The URL of the next request, exactly as it is sent."""
+        """The URL of the next request, exactly as sent."""
 
     def request(self, method: str, url: str | yarl.URL, *, data: bytes, headers: list[tuple[str, str]], **options: Any) -> Any:
         text = self.url
@@ -241,7 +247,7 @@ class _Client:
 
 
 def _is_utf8(headers: Headers) -> bool:
-    """Whether the headers are UTF-8. Only a cookie, whose octets its site chose, may not be."""
+    """Return whether the headers are UTF-8. Only a Cookie header can contain other bytes."""
     if b"Cookie" not in headers:
         return True
     try:
@@ -252,12 +258,15 @@ def _is_utf8(headers: Headers) -> bool:
 
 
 def is_proxy_error(error: BaseException, proxy: str) -> bool:
-    """Whether the proxy failed or refused the request before anything was sent to the site, so that another proxy may work."""
+    """Return whether the proxy failed, or refused the request, before anything was sent to the site.
+
+    If so, the request can be sent through another proxy.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
-            return cause.status in (401, 407)  # the answer to a CONNECT, so it comes from the proxy
-        if isinstance(cause, ProxyError):  # other SOCKS errors are about the site
+            return cause.status in (401, 407)  # the response to a CONNECT request, which the proxy itself sends
+        if isinstance(cause, ProxyError):  # other SOCKS errors concern the connection to the site
             return refuses_password(cause)
         if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError,
                               asyncio.IncompleteReadError)) or is_of_tunnel(cause, proxy):
@@ -271,7 +280,7 @@ def _refused(response: _ClientResponse) -> aiohttp.ClientHttpProxyError:
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names to addresses that the SSRF guard allows, and to no others."""
+    """Resolves host names, and returns only the addresses that the SSRF guard allows."""
 
     def __init__(self, ssrf_guard: SsrfGuard) -> None:
         self._ssrf_guard = ssrf_guard

@@ -1,4 +1,4 @@
-"""Headers as octets with aiohttp, so that a Latin-1 cookie is returned unchanged (RFC 6265, 5.4)."""
+"""Send headers as bytes with aiohttp, so that Latin-1 cookies are returned unchanged (RFC 6265, 5.4)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from scrapy.http import Headers
 
 
 class OctetsRequest(aiohttp.ClientRequest):
-    """A request whose headers are Latin-1 text, one character for each octet; aiohttp itself sends only UTF-8."""
+    """A request whose headers are sent in Latin-1, one byte per character; aiohttp itself sends UTF-8."""
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        return await super().send(_Connection(conn))  # type: ignore[arg-type]  # it has all attributes of a Connection
+        return await super().send(_Connection(conn))  # type: ignore[arg-type]  # _Connection has all attributes of a Connection
 
 
 class _Connection:
-    """A connection that converts its first write, which is the head of a request, perhaps followed by the body."""
+    """A connection that converts the head of a request, which is in the first write, to Latin-1.
+
+    The first write may also contain the body, which is not changed.
+    """
 
     def __init__(self, conn: Any) -> None:
         self._conn = conn
@@ -37,7 +40,7 @@ class _Protocol:
 
     @property
     def transport(self) -> Any:
-        """The connection's transport; until the head is written, this object in its place."""
+        """The transport of the connection; before the head is written, this object, to intercept the write."""
         return self if not self._head_written and self._protocol.transport is not None else self._protocol.transport
 
     def is_closing(self) -> bool:
@@ -53,13 +56,13 @@ class _Protocol:
 
 
 class _ReceivedHeaders(Headers):
-    """Scrapy copies them for its response. Its own items() looks every name up again."""
+    """Headers with a faster items(), which Scrapy calls to copy the headers into the response."""
 
     items = dict.items
 
 
 def received_headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Scrapy's Headers of octets. They need no encoding, so that this takes a fifth of the time."""
+    """Return header fields as Scrapy's Headers, five times faster than Headers(), which would encode them."""
     headers = _ReceivedHeaders()
     for name, value in fields:
         dict.setdefault(headers, name.title(), []).append(value)

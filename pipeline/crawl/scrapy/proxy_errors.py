@@ -1,4 +1,4 @@
-"""Translate aiohttp's errors of proxies into ProxyError, with the messages of pipeline.session.errors."""
+"""Translate proxy errors of aiohttp to ProxyError, with the same messages as pipeline.session.errors."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ _DOWN = (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutE
 
 
 def proxy_fault(cause: BaseException | None, url: str, proxy: str) -> ProxyError | None:
-    """The error of the proxy as a ProxyError; None when the proxy did not fail."""
+    """Return the error of the proxy as a ProxyError; None if the proxy did not fail.
+
+    cause: the exception that made the request fail. url: the URL of the request.
+    """
     found = _fault(cause, shown_url(url), proxy)
     return ProxyError(found[0], where=shown_proxy(proxy), fix=found[1], retry=found[0] != _REFUSED[0]) if found else None
 
 
 def refuses_password(error: BaseException) -> bool:
-    """Whether a SOCKS proxy refused the user and password, and not the connection to the site."""
+    """Return whether the error is that a SOCKS proxy refused the user name or password."""
     return isinstance(error, SocksError) and any(word in str(error).lower() for word in _SOCKS_AUTH)
 
 
 def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, str] | None:
-    """The message and the fix; None when the proxy did not fail."""
+    """Return the message and the fix of a proxy's error; None if the proxy did not fail."""
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return _REFUSED if cause.status in (401, 407) else (
             f"the proxy answered {cause.status} to a tunnel to {where}", _ALLOWS)
@@ -60,12 +63,15 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
 
 
 def is_of_tunnel(error: BaseException | None, proxy: str) -> bool:
-    """Whether an HTTP proxy itself gave an answer that is no HTTP: inside of a tunnel's TLS it is the site's."""
+    """Return whether an HTTP proxy itself sent a response that is not HTTP.
+
+    Such a response over TLS comes from the site, through the proxy's tunnel.
+    """
     return isinstance(error, NotHttpResponseError) and not error.secured and not proxy.startswith("socks")
 
 
 def _is_hung_up(cause: BaseException | None) -> bool:
-    """Whether the connection was closed before a response came, from the proxy or from the site behind it."""
+    """Return whether the proxy, or the site behind it, closed the connection before sending a response."""
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return False
     error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
@@ -79,7 +85,7 @@ def _is_at(cause: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnec
 
 
 def _reason(cause: BaseException) -> str:
-    """The reason of the operating system ("Connection refused"), without addresses."""
+    """Return the operating system's message for an error ("Connection refused"), without addresses."""
     error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
     if isinstance(error, socket.gaierror):
         return "its name is not known"

@@ -1,8 +1,9 @@
-"""aiohttp's client protocol with response heads parsed by this program, as browsers parse them.
+"""aiohttp's client protocol, extended to parse the heads of responses as leniently as browsers do.
 
-Bytes come in by asyncio's documented `data_received`. A head that aiohttp's strict parser would refuse, or read otherwise
-than browsers do, is passed on in a canonical form; bodies are passed on unchanged. Two names of aiohttp are private:
-ResponseHandler, and the connector's `_factory`. Where `_factory` is missing, aiohttp's own protocol is used; a test fails then.
+`data_received`, which asyncio calls with the received bytes, parses the head. A head that aiohttp's strict parser would refuse,
+or read in another way than browsers, is passed to aiohttp in a canonical form. Bodies are passed on unchanged. The module uses two
+private names of aiohttp: ResponseHandler, and `_factory` of the connector. Without `_factory`, aiohttp's own protocol is used, and
+a test fails.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ _MAX_INTERIM = 100
 
 
 class UnusableResponseError(aiohttp.ClientPayloadError):
-    """A response that cannot be used, with this program's message."""
+    """A response cannot be used; the message says why."""
 
 
 def use_lenient_protocol(connector: aiohttp.BaseConnector) -> aiohttp.BaseConnector:
-    """Make the connector use LenientProtocol for its new connections. Returns the connector."""
+    """Make a connector use LenientProtocol for its new connections, and return the connector."""
     if hasattr(connector, "_factory"):
         connector._factory = partial(LenientProtocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
     return connector
 
 
 class NotHttpResponseError(UnusableResponseError):
-    """The other end does not speak HTTP.
+    """The server sent a response that is not HTTP.
 
-    secured: whether it was asked in TLS, which a proxy's tunnel is not.
+    secured: whether the connection to the server uses TLS.
     """
 
     secured = False
 
 
 class LenientProtocol(ResponseHandler):
-    """One connection.
+    """One connection to a server.
 
-    Bytes after the end of a response are dropped, as browsers do, and the connection is then closed.
+    Bytes after the end of a response are dropped, as in browsers, and the connection is then closed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,7 +53,7 @@ class LenientProtocol(ResponseHandler):
         self._in_head = False
         self._head = b""
         self._interim = 0
-        self._left: int | None = None  # of a body with a length
+        self._left: int | None = None  # bytes missing from a body with a Content-Length
         self._chunks: ChunkedBody | None = None
         self._ended = False
 
@@ -75,7 +76,7 @@ class LenientProtocol(ResponseHandler):
             super().data_received(data)
 
     def _from_head(self, data: bytes) -> bytes:
-        """The bytes to pass on; none until the head is complete."""
+        """Parse received bytes of a head, and return the bytes to pass on; b"" until the head is complete."""
         if not self._head and (plain := plain_head(data)) is not None:
             return self._begin(data, plain.end, plain.status, plain.length, chunked=plain.chunked)
         self._head += data
@@ -101,7 +102,7 @@ class LenientProtocol(ResponseHandler):
         return self._within_body(data, end)
 
     def _within_body(self, data: bytes, at: int) -> bytes:
-        """The data up to the end of the body. at: where the body begins or continues in the data."""
+        """Return the data up to the end of the body. at: where in the data the body begins or continues."""
         if self._chunks is not None:
             body = self._chunks.canonical(data, at)
             if self._chunks.over:
@@ -135,10 +136,10 @@ class LenientProtocol(ResponseHandler):
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Fail a body whose connection was lost too early.
+        """Set an error if the connection was lost before the response was complete.
 
-        A body without a length ends with its connection, but only when the connection was closed and not broken. With TLS
-        this needs a close_notify (RFC 8446, 6.1): without it, anybody on the path may have truncated the body.
+        A body without a length is complete when the server closes the connection properly. With TLS, this requires a close_notify
+        alert (RFC 8446, 6.1): without the alert, an attacker on the network may have truncated the body.
         """
         payload = self._payload
         if payload is not None and not payload.is_eof():
