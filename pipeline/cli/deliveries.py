@@ -24,10 +24,10 @@ def utc_now() -> datetime:
 
 
 def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
-    """Build a digest of the runs that it has not reported yet, deliver it, and return the exit code.
+    """Build a digest of all runs that it has not reported yet, deliver it, and return the exit code.
 
-    If a killed process left an unfinished claim, its digest is built first; runs that ended since then get another claim.
-    say: called with each line to print.
+    If a killed process left an unfinished claim, the digest of that claim is built first; runs that ended since then get
+    another claim. say: called with each line to print.
     """
     runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a claim
     owner = f"{store.owner}:digest"
@@ -50,7 +50,10 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
 
 
 def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:
-    """Deliver the messages that are due. Returns 0 if all were accepted, otherwise 7 (a mail error)."""
+    """Deliver the messages that are due.
+
+    Returns 0 if all messages were accepted, otherwise 7 (a mail error).
+    """
     runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a message
     transport = open_transport(settings, settings.data_dir)
     try:

@@ -60,9 +60,8 @@ class DigestBuilder:
                 await self.build(name, "untold runs")
 
     async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
-        """Build a digest of the runs that it has not reported yet.
+        """Build a digest of the runs that the digest has not reported yet, except during its quiet hours.
 
-        During the digest's quiet hours, nothing is built.
         Returns whether the runs for `slot_key` were claimed or there was nothing to report. If the digest cannot be rendered, it is
         built again later.
         scheduled: whether `slot_key` is a due time of the digest's schedule.

@@ -42,7 +42,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IntervalJob:
-    """Work that is repeated at an interval. next_at: when it is due next; None if it will not be repeated."""
+    """Work that is repeated at an interval.
+
+    next_at: when the work is due next; None if the work will not be repeated.
+    """
 
     name: str
     every_s: float
@@ -53,9 +56,9 @@ class IntervalJob:
 class Jobs:
     """The jobs of the scheduler.
 
-    schedules: the number of jobs of schedules. next_schedule_at: when the first of them is due.
+    schedules: the number of jobs of schedules. next_schedule_at: when the first of these jobs is due.
     intervals: the work repeated at intervals.
-    late: the number of starts since the service started that came more than LATE_S too late. longest_late_s: the longest delay.
+    late: the number of starts, since the service started, that were more than LATE_S late. longest_late_s: the longest delay.
     skipped: the number of starts that were skipped because the previous start of the same work was still running.
     """
 

@@ -1,4 +1,4 @@
-"""The store: the database and the files of one data_dir. It holds the whole state of the program."""
+"""The store: the database and the files of one data_dir, which hold all state of the program."""
 
 from pipeline.store.database.engine import Store
 from pipeline.store.files.file_store import FileStore

@@ -1,4 +1,4 @@
-"""`pipeline backup`, `restore` and `prune`: copy, restore and trim the stored data."""
+"""`pipeline backup`, `restore` and `prune`: back up and restore the stored data, and delete old data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def backup(settings_file: str, file: Path) -> None:
 @click.option("--replace", is_flag=True, help="Replace existing data; it is moved aside, not deleted.")
 @click.option("--resend", is_flag=True, help="Send the messages that waited in the backup, even if they were sent since.")
 def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> None:
-    """Restore a backup."""
+    """Restore the database and the files from a backup."""
     from pipeline.cli.data_files import restore as restore_backup
     for line in restore_backup(load_settings(settings_file), file, replace=replace, resend=resend):
         click.echo(line)
@@ -33,6 +33,6 @@ def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> N
 @click.command()
 @settings_option
 def prune(settings_file: str) -> None:
-    """Delete old data by [retention]. The service does this once an hour."""
+    """Delete the data that [retention] does not keep. The service does this once an hour."""
     from pipeline.cli.data_files import prune as prune_store
     click.echo(prune_store(load_settings(settings_file)))

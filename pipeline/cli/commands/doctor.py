@@ -15,7 +15,10 @@ from pipeline.text import counted
 @click.option("--offline", is_flag=True, help="Skip what needs the network: proxies, logins, the mail server.")
 @json_option
 def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
-    """Report everything that is wrong, each with its fix. Exits 1 when something is wrong."""
+    """Check settings, machine, database and connections, and report each problem with its fix.
+
+    Exits 1 if there is a problem.
+    """
     from pipeline.cli.doctor_checks import State, examine
     found = []
     for finding in examine(settings_file, now=datetime.now(UTC), connect=not offline):

@@ -47,7 +47,7 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
 @settings_option
 @click.pass_context
 def outbox(ctx: click.Context, settings_file: str) -> None:
-    """Show messages that were not sent, and why."""
+    """List the messages that were not sent, with the reasons."""
     ctx.obj = load_settings(settings_file)
     if ctx.invoked_subcommand is None:
         ctx.invoke(outbox_list)
@@ -86,7 +86,7 @@ def outbox_show(settings: Settings, number: int) -> None:
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_retry(settings: Settings, number: int) -> None:
-    """Try a waiting or parked message again now."""
+    """Try again now to deliver a waiting or parked message."""
     from pipeline.cli.deliveries import deliver_now
     from pipeline.store.mail import outbox as stored
     store = open_stored(settings)
@@ -99,7 +99,7 @@ def outbox_retry(settings: Settings, number: int) -> None:
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @click.pass_obj
 def outbox_drop(settings: Settings, number: int) -> None:
-    """Drop a message: it will not be sent."""
+    """Drop a message, so that it is never sent."""
     from pipeline.store.mail import outbox as stored
     if not stored.drop(open_stored(settings), number):
         raise UsageError(f"no message {number} is waiting or parked", where="outbox")
@@ -128,7 +128,7 @@ def mail_test(settings_file: str, address: str, *, debug: bool) -> None:
 @mail.command("login")
 @settings_option
 def mail_login(settings_file: str) -> None:
-    """Log in to the mail server with OAuth2 in a browser. Needed once."""
+    """Log in to the mail server with OAuth2 in a browser. This is needed only once."""
     from pipeline.mail.transports.oauth2 import log_in
     settings = load_settings(settings_file)
     click.echo(f"the refresh token was saved to {log_in(settings.mail, say=click.echo)}")

@@ -34,7 +34,7 @@ def without_collection() -> Iterator[None]:
 @settings_option
 @click.option("--once", is_flag=True, help="Perform what is due, deliver the results, and exit.")
 def serve(settings_file: str, *, once: bool) -> None:
-    """Run the service. It ends on SIGTERM or Ctrl-C, and reloads the settings on SIGHUP."""
+    """Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the settings."""
     with without_collection():
         import asyncio
 

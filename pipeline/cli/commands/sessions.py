@@ -1,4 +1,4 @@
-"""`pipeline login` and `cookies`: try a spider's login, import and show its cookies."""
+"""`pipeline login` and `cookies`: test a spider's login, import cookies for a spider and list them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.text import counted
 @click.option("--fresh", is_flag=True, help="Log in again even if the session is still logged in.")
 @click.argument("spider")
 def login(settings_file: str, spider: str, *, fresh: bool) -> None:
-    """Try the login of a spider."""
+    """Test the login of a spider: log in, unless the spider's session is still logged in."""
     from pipeline.session import UNCHECKABLE, open_session
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
@@ -34,7 +34,7 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
 
 @click.group()
 def cookies() -> None:
-    """Import or show the cookies of a spider."""
+    """Import or list the cookies of a spider."""
 
 
 @cookies.command("import")
@@ -42,7 +42,7 @@ def cookies() -> None:
 @click.argument("spider")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def cookies_import(settings_file: str, spider: str, file: Path) -> None:
-    """Import cookies of a browser. FILE is a cookies.txt, a Cookie header, or a JSON export."""
+    """Import cookies from a browser. FILE is a cookies.txt file, a Cookie header, or a JSON export."""
     from pipeline.session import open_session
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
@@ -55,7 +55,7 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
 @settings_option
 @click.argument("spider")
 def cookies_show(settings_file: str, spider: str) -> None:
-    """List the cookies of a spider. Values are masked."""
+    """List the cookies of a spider, with their values masked."""
     from pipeline.session import describe, open_session
     settings = load_settings(settings_file)
     session = open_session(spider, settings.spiders[spider_name(settings, spider)], settings)

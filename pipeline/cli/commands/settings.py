@@ -1,4 +1,4 @@
-"""`pipeline check`, `init` and `schema`: check, write and describe settings.toml."""
+"""`pipeline check`, `init` and `schema`: check settings.toml, create it, and print its JSON Schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.text import counted
 @settings_option
 @click.option("--connect", is_flag=True, help="Also try the logins, the proxies, the mail server and the database.")
 def check(settings_file: str, *, connect: bool) -> None:
-    """Report every problem of the settings at once."""
+    """Check the settings, and report all problems at once."""
     settings = load_settings(settings_file)
     click.echo(f"{settings.file}: {counted(len(settings.spiders), 'spider')}, {counted(len(settings.digests), 'digest')}: no problems")
     if connect:

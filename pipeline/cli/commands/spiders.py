@@ -1,4 +1,4 @@
-"""`pipeline try` and `pipeline new`: try a spider's rules on a page, write a new spider."""
+"""`pipeline try` and `pipeline new`: try the rules of a spider on a page, and create a new spider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 @click.argument("url")
 @json_option
 def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> None:
-    """Try a spider's rules on one page. It is fetched with the spider's session."""
+    """Fetch one page with a spider's session, and print what each rule of the spider finds on the page."""
     from pipeline.cli.try_page import lines, try_rules
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
@@ -37,7 +37,7 @@ def new() -> None:
 @settings_option
 @click.argument("name")
 def new_spider(settings_file: str, name: str) -> None:
-    """Write spiders/NAME.py beside the settings file, and print the table to add to it."""
+    """Write spiders/NAME.py beside the settings file, and print the table to add to the settings file."""
     from pipeline.cli.new_spider import write_spider
     path, table = write_spider(Path(settings_file).absolute().parent, name)
     click.echo(f"wrote {path}; add this to {settings_file}:\n\n{table}")

@@ -1,4 +1,4 @@
-"""`pipeline status`, `ping` and `url`: ask the heartbeat of a running service."""
+"""`pipeline status`, `ping` and `url`: query the heartbeat of a running service, or print its address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pipeline.errors import PipelineError, UsageError
 @settings_option
 @json_option
 def status(settings_file: str, *, as_json: bool) -> None:
-    """Print the status of the running service. Exits 0 ok, 1 degraded, 2 failing or unreachable, 3 unknown."""
+    """Print the status of the running service.
+
+    Exit code: 0 ok, 1 degraded, 2 failing or unreachable, 3 unknown.
+    """
     from pipeline.cli.service_status import ask_status, status_table
     try:
         settings = load_settings(settings_file)
@@ -46,7 +49,7 @@ def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
 @click.command()
 @settings_option
 def url(settings_file: str) -> None:
-    """Print the link to the heartbeat's pages. It contains the token: keep it secret."""
+    """Print the link to the heartbeat's pages. The link contains the token: keep the link secret."""
     from pipeline.heartbeat.addresses import pages_url
     from pipeline.heartbeat.token import load_or_create_token
     settings = load_settings(settings_file)

@@ -1,4 +1,4 @@
-"""`pipeline history`, `next` and `items`: past runs, due times and items from the store."""
+"""`pipeline history`, `next` and `items`: list past runs, due times and items from the store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool
 @settings_option
 @json_option
 def next_slots(settings_file: str, *, as_json: bool) -> None:
-    """List schedules in words, with their next due time."""
+    """List each schedule in words, with its next due time."""
     from dataclasses import asdict
 
     from pipeline.schedule.upcoming import upcoming

@@ -1,6 +1,6 @@
 """Commit crawled pages in one transaction: items and their changes, rejected items, links, downloads.
 
-If a process is killed before it commits a page, the page is fetched again; after the commit, it is not.
+If a process is killed before it commits a page, the page is fetched again; a committed page is not fetched again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Committed:
 class SeenRequests:
     """A cache of limited size for requests that are already in the frontier of a pass.
 
-    Most links of a site appear on all of its pages. The cache holds only plain GET requests, which their URL identifies.
+    Most links of a site appear on all of its pages. The cache holds only plain GET requests, because the URL alone identifies
+    such a request.
     """
 
     def __init__(self) -> None:
@@ -288,7 +289,7 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
 def progress_so_far(store: Store, run: Run) -> Progress:
     """Return the progress that a run has committed, counted from its rows.
 
-    A replacement process needs it if the process before was killed before it reported its progress.
+    The process that replaces a killed process uses this progress, because the killed process could not report its own.
     """
     figures = replace(run.progress)
     with store.read() as connection:

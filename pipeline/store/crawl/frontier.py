@@ -38,7 +38,7 @@ class Queued:
 
 
 def fingerprint(request: Request) -> bytes:
-    """Return the SHA-1 of what identifies a request. A pass fetches each fingerprint once.
+    """Return a SHA-1 hash that identifies a request. A pass fetches each fingerprint once.
 
     The hash covers the method, the URL with its query sorted, the body, and the start, page number or item that the request
     is for.
@@ -108,8 +108,8 @@ def enqueue(store: Store, run: Run, requests: Iterable[Request],
 def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
     """Remove tentative requests from the frontier, so that they may be queued again.
 
-    Raises LeaseLostError.
-    Their rows stay until the next run, because SQLite would reuse the ids while some of the requests may be in progress.
+    The rows of the removed requests stay until the next run, because SQLite would reuse the ids of deleted rows while some of
+    the requests may be in progress. Raises LeaseLostError.
     """
     rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
     with store.write() as connection:
@@ -173,10 +173,10 @@ def reopen(store: Store, run: Run) -> None:
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
-    """Leave a page that ended its process out of this pass, the second time that this happens.
+    """Leave a page out of this pass after crawling the page has ended the process twice.
 
-    at_once: whether to leave the page out the first time already. Returns the URL of the page if it was set aside by this
-    call, otherwise "". Raises LeaseLostError.
+    at_once: whether to leave the page out after the first time. Returns the URL of the page if this call set the page aside,
+    otherwise "". Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)

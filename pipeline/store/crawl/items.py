@@ -41,7 +41,7 @@ def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[It
 
 
 def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
-    """Return those of the given keys under which the spider has a stored item."""
+    """Return the subset of the given keys under which the spider has a stored item."""
     stored = {storable_key(key): key for key in keys}
     with store.read() as connection:
         found = connection.execute(select(items.c.key).where(
@@ -50,7 +50,7 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
 
 
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
-    """Return the data of up to `limit` present items; those that the newest passes saw come first."""
+    """Return the data of at most `limit` present items, starting with the items that the newest passes saw."""
     wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
         items.c.pass_id.desc(), items.c.id).limit(limit)
     with store.read() as connection:

@@ -57,12 +57,12 @@ def newly_empty(store: Store, run: Run) -> list[str]:
 
 def _given_before(connection: Connection, run: Run, urls: set[str], given: ColumnElement[bool], *,
                   known: ColumnElement[bool]) -> set[str]:
-    """Return those of the URLs that may be pages that an earlier pass got and this pass did not.
+    """Return the subset of `urls` that may be pages that an earlier pass got and this pass did not.
 
-    An earlier page is taken for the same page if its URL is equal, or equal except for a session id. If no page of an earlier
-    pass with this URL matches `known`, any page with the same path and another query is taken for the same page, too.
+    A URL is in the subset if an earlier pass got the same URL, or the same URL with another session id. If no earlier pass
+    failed in the same way at this URL, it is enough that an earlier pass got a page with the same path and another query.
 
-    given: SQL for pages that an earlier pass got. known: SQL for pages that failed in the same way in an earlier pass.
+    given: SQL for pages that a pass got. known: SQL for pages at which a pass failed in the same way as this one.
     """
     if not urls:
         return set()
@@ -80,7 +80,10 @@ def _given_before(connection: Connection, run: Run, urls: set[str], given: Colum
 
 
 def _looked_back(connection: Connection, earlier: ColumnElement[bool]) -> list[int]:
-    """Return the ids of the last complete pass and of all later passes, which saw every present item."""
+    """Return the ids of the last complete pass and of all later passes.
+
+    Together, these passes saw every present item.
+    """
     found: list[int] = []
     for row in connection.execute(select(passes.c.id, passes.c.complete).where(earlier).order_by(passes.c.id.desc()).limit(_LOOKED_BACK)):
         found.append(row.id)

@@ -26,7 +26,7 @@ NEEDED = (12,)
 LOCK_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
-"""The server ends a transaction that is idle for this long: its client has disappeared.
+"""The server ends a transaction that is idle for this long, because the client of the transaction has disappeared.
 
 A healthy client is idle for only milliseconds between two statements.
 """
@@ -55,7 +55,7 @@ def open_engine(url: URL) -> Engine:
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
     """Start a transaction: a writing one takes the write lock, a reading one sees a single snapshot.
 
-    durable: whether the commit waits until the server has written it to disk (synchronous_commit).
+    durable: whether the commit waits until the server has written the transaction to disk (synchronous_commit).
     """
     if write:
         # READ COMMITTED, whatever the server's default: statements after the lock see what the last writer committed.

@@ -1,10 +1,10 @@
 """The queue of downloads: the files to download, their leases, partial files, results and failures.
 
 A download waits until it is done or has failed. The key of a partial file and the validators (ETag, Last-Modified) of its
-version are written in one transaction, so that its bytes are never combined with bytes of another version. A download that
-starts again from the beginning gets a partial file with a new name. The column `attempt` counts leases; `failures` counts
-failures in a row without progress, to which a kill or a stop does not add. A file whose download failed permanently in
-several passes in a row is set aside: it is not downloaded for a while, longer each time.
+version are written in one transaction, so that bytes of two versions are never combined. A download that starts again from
+the beginning gets a partial file with a new name. The column `attempt` counts leases. The column `failures` counts failures
+in a row without progress; a kill or a stop is not counted. A file whose download failed permanently in several passes in a
+row is set aside: the file is not downloaded for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.store.database.schema import download_files, downloads, items, run
 from pipeline.store.runs import leases
 
 _LOOK_AHEAD = 500
-"""The number of additional rows to search for downloads from hosts that have room for another connection."""
+"""How many more rows than requested are searched, to find downloads from hosts that are below the limit per host."""
 SET_ASIDE_AFTER = 5
 """The number of passes in a row in which a download must fail permanently before it is set aside."""
 FIRST_REST = timedelta(hours=1)
@@ -36,7 +36,7 @@ _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_len
 class Remaining:
     """The downloads that a pass still waits for.
 
-    waiting: how many there are. due_at: when the first one can be leased; None if there are none.
+    waiting: the number of these downloads. due_at: when the first of these downloads can be leased; None if there are none.
     """
 
     waiting: int
@@ -45,7 +45,7 @@ class Remaining:
 
 @dataclass(frozen=True)
 class CompletedDownload:
-    """A downloaded file, or, if `key` is "", the result that the stored file has not changed.
+    """A downloaded file, or, if `key` is "", the finding that the file on the server has not changed.
 
     wanted: the row of the queue. etag, last_modified: the validators of this version of the file.
     """
@@ -111,7 +111,10 @@ def _queued(row: Row[Any]) -> QueuedDownload:
 
 
 def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
-    """Renew the leases of downloads in progress; return the ids of those that this owner still holds."""
+    """Renew the leases of downloads in progress.
+
+    Returns the ids of the downloads that this owner still holds.
+    """
     with store.write() as connection:
         return {row_id for row_id in ids if leases.renew(connection, downloads, row_id, owner=owner, now=now)}
 
@@ -120,9 +123,8 @@ def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: s
               length: int | None) -> None:
     """Record the partial file of a download, and the version of the file that its bytes belong to.
 
-    Raises LeaseLostError.
-    part_key: the key of the partial file; "" means that there is none any more.
-    length: the size of the complete file in bytes, as the server announced it; None if unknown.
+    part_key: the key of the partial file; "" means that the partial file no longer exists.
+    length: the size of the complete file in bytes, as the server announced it; None if unknown. Raises LeaseLostError.
     """
     with store.write() as connection:
         leases.verify(connection, downloads, row_id, owner=owner)
@@ -197,7 +199,7 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
 class SetAside:
     """The files that a pass did not download because they had failed in several earlier passes.
 
-    first: the error of one of these files. until: when the first of them is downloaded again; None if there are none.
+    first: the error of one of these files. until: when the first of these files is downloaded again; None if there are none.
     """
 
     count: int = 0

@@ -68,7 +68,7 @@ class FileStore:
     def sweep(self, under: str = "") -> int:
         """Delete the temporary files of processes that no longer run; return the number of deleted files.
 
-        Only for a data_dir that a single machine uses, because process ids of other machines cannot be checked.
+        Use this method only for a data_dir on a single machine: the process ids of other machines cannot be checked.
         """
         swept = 0
         for folder, _, names in os.walk(self.root / under):

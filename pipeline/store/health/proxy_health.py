@@ -22,7 +22,7 @@ class ProxyHealth:
 class PoolHealth:
     """The health of a pool of proxies.
 
-    current: the proxy in use, as scheme://host:port. health: by proxy, the health of those that failed lately.
+    current: the proxy in use, as scheme://host:port. health: the health of each proxy that failed lately, by proxy.
     """
 
     current: str = ""
@@ -37,7 +37,7 @@ def pool_file(data_dir: Path, spider: str) -> Path:
 
 
 def read_pool(file: Path) -> PoolHealth:
-    """Return the health recorded in the file, or that of a new pool if the file is missing or malformed.
+    """Return the health recorded in the file; a new PoolHealth if the file is missing or malformed.
 
     Raises OSError if the file cannot be read.
     """

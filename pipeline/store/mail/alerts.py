@@ -144,9 +144,9 @@ def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
-    """Return the number of failed runs of a spider since its last successful run, and that last run.
+    """Return how often a spider failed since its last successful run, and the last successful run itself.
 
-    The last successful run is None if there is none.
+    The run is None if the spider never succeeded.
     """
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
@@ -158,7 +158,7 @@ def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequenc
     """Put an alert message into the outbox and record the alerts that it reports, in one transaction.
 
     started: the problems that began. over: the alerts whose problem ended.
-    Returns the id of the message. Returns None, and writes nothing, if another process has already reported one of them.
+    Returns the id of the message. Returns None, and writes nothing, if another process has already reported one of the alerts.
     """
     with store.write(durable=True) as connection:
         open_now = {(row.spider, row.kind): row.id for row in connection.execute(

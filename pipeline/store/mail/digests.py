@@ -1,4 +1,7 @@
-"""Digests: each one claims the runs that it will report, so that no run is reported twice."""
+"""Digests: each digest claims the runs that it will report, so that it reports each run exactly once.
+
+A claim survives a crash: the next process continues with the same runs.
+"""
 
 from __future__ import annotations
 
@@ -121,9 +124,10 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
 
 
 def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
-    """Record why a claim could not be closed, and postpone it, longer each time, up to leases.LONGEST.
+    """Record why a claim could not be closed, and postpone the claim, longer each time.
 
-    Runs that end in the meantime get another claim. Nothing is written if another process has taken the claim.
+    The longest pause is leases.LONGEST. Runs that end in the meantime get another claim. Nothing is written if another process
+    has taken the claim.
     """
     with store.write(durable=True) as connection:
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
@@ -190,7 +194,7 @@ def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> 
 
 
 def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
-    """Whether these runs rejected an item that the run before did not reject for the same reason.
+    """Whether these runs rejected an item that the previous run did not reject for the same reason.
 
     spider: the spider of all these runs.
     """

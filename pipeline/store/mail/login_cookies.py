@@ -32,8 +32,8 @@ def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[Logi
 def first_ends(connection: Connection, *, at_least: timedelta = timedelta()) -> dict[str, LoginCookie]:
     """Return, by spider, the login cookie that expires first.
 
-    at_least: cookies from the program's own logins that live no longer than this are left out, because the program logs in
-    again before they matter. Imported cookies are always included.
+    at_least: cookies from the program's own logins whose lifetime is not longer than this are left out, because the program
+    renews such cookies in time. Imported cookies are always included.
     """
     found: dict[str, LoginCookie] = {}
     for row in connection.execute(select(login_cookies).order_by(login_cookies.c.ends_at, login_cookies.c.name)):

@@ -39,7 +39,7 @@ MOST_FILES = 1_000_000
 """The maximum number of files in an archive: reading an archive takes about a kilobyte of memory for each file."""
 CHUNK_BYTES = 1 << 20
 _MOST_AT_ONCE = 16 << 20
-"""The maximum number of bytes that tarfile may read at once because a header in the archive says so."""
+"""The maximum number of bytes that a header in the archive can make tarfile read at once."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -116,7 +116,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[tarfile.TarFile]:
-    """Open an archive, compressed or not, and limit the size of single reads."""
+    """Open an archive, whether compressed or not, so that no single read exceeds _MOST_AT_ONCE bytes."""
     with source.open("rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
@@ -152,7 +152,7 @@ def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str]
 def _manifest(content: bytes, source: Path) -> Manifest:
     """Parse the JSON of a manifest.
 
-    Raises StoreError if it is missing, malformed or of another format version.
+    Raises StoreError if the manifest is missing, malformed or of another format version.
     """
     try:
         found = json.loads(content)

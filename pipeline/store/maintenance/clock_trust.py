@@ -50,7 +50,7 @@ class ClockObservation:
 
 
 def since_start() -> tuple[str, float]:
-    """Return the id of the machine's boot and the seconds since then, including suspended time.
+    """Return the id of the machine's boot and the seconds since that boot, including suspended time.
 
     On a system without /proc, the id names this process, and the seconds are those of time.monotonic().
     """
@@ -115,7 +115,7 @@ class ClockTrust:
 def observe_clock(store: Store) -> None:
     """Check that the system clock is plausible, before this process writes any timestamps to the store.
 
-    A doubt is recorded in data_dir for later checks. Errors are ignored.
+    The result is recorded in data_dir for later checks. Errors are ignored.
     """
     with contextlib.suppress(PipelineError):
         ClockTrust(store).doubt(datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""The lock that allows only one service for a data_dir, and shows if the last one stopped cleanly."""
+"""The lock that reserves a data_dir for one service, and shows if the last service stopped cleanly."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
 
     replace: whether existing data may be replaced; files and an SQLite database are moved to a new folder in data_dir, and a
     PostgreSQL database is dumped to that folder. If False, existing data raises StoreError.
-    resend: whether to send the messages that waited when the backup was made. If False, they are parked, because they may have
-    been sent since then.
+    resend: whether to send the messages that waited when the backup was made. If False, these messages are parked, because
+    they may have been sent since then.
     Raises StoreError, DiskFullError.
     """
     store = prepare_store(data_dir, url)

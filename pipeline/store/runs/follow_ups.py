@@ -16,7 +16,7 @@ from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, c
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
-    """Whether a retry of the run's slot has yet to end. If so, the slot is reported after the retry."""
+    """Whether a retry of the run's slot has not ended yet, so that the slot is reported after the retry."""
     with store.read() as connection:
         return connection.execute(select(runs.c.id).where(
             runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None
@@ -27,9 +27,9 @@ class FollowUps:
     """What to start when a run of a spider ends.
 
     times: the maximum number of retries of one slot.
-    wait_s: the pause before the first retry; it doubles with each retry, up to max_wait_s.
+    wait_s: the pause before the first retry; the pause doubles with each retry, up to max_wait_s.
     outcomes: the outcomes after which the run is retried.
-    followers: by spider that runs after each successful pass of this spider, its `overlap` setting.
+    followers: the spiders that run after each successful pass of this spider, with their `overlap` settings.
     """
 
     times: int = 0

@@ -25,7 +25,8 @@ from pipeline.errors import LeaseLostError
 TTL = timedelta(seconds=15)
 """The duration of a lease.
 
-It is long enough to survive some missed renewals on a busy machine, and short enough to resume work soon after a crash.
+The duration is long enough to survive some missed renewals on a busy machine, and short enough to resume work soon after a
+crash.
 """
 LONGEST = timedelta(minutes=10)
 """The longest duration of any lease."""
@@ -51,7 +52,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _stat_of(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat (proc(5)) from the process state on; [] if it cannot be read."""
+    """Return the fields of /proc/PID/stat (proc(5)) from the state on; [] if the file cannot be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
@@ -62,8 +63,8 @@ def _machine() -> str:
     """Return a name for the scope in which process ids can be compared.
 
     The name consists of the host, the boot and the process namespace. The host name alone is not enough: two containers, or two
-    machines made from one image, may have the same one. The first process namespace has the same number on every machine. The
-    kernel's boot id is random (random(4)).
+    machines made from one image, may have the same host name. The first process namespace has the same number on every machine.
+    The kernel's boot id is random (random(4)).
     """
     host = socket.gethostname().replace(":", "-")[:32]
     try:
@@ -75,8 +76,9 @@ def _machine() -> str:
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
-    """Whether the process that owns a lease still runs; None if unknown, as for one on another machine.
+    """Whether the process that owns a lease still runs; None if unknown.
 
+    The answer is unknown, for example, for a process on another machine.
     owner: the name of the owner of the lease. own: the name of the owner in this process.
     Process ids are reused, so a process with another start time is another process. An owner with the id of this process but
     another random part no longer exists, as after the restart of a container.
@@ -151,7 +153,7 @@ def renew(connection: Connection, table: Table, row_id: int, *, owner: str, now:
 def verify(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
     """Raise LeaseLostError unless the owner still holds the row.
 
-    Call it inside the transaction that writes a result.
+    Call this function inside the transaction that writes a result.
     """
     if connection.execute(select(table.c.id).where(_ours(table, row_id, owner))).first() is None:
         raise LeaseLostError(f"{table.name} {row_id} was taken over by another process")

@@ -38,7 +38,7 @@ _PASSES_BACK = 100
 QUIET = "QuietHours"
 """The error_kind of a run that was stopped, or not allowed to start, because of quiet hours."""
 HOST_PAUSED = "HostPaused"
-"""The error_kind of a run that did not start because the hosts it needs are paused."""
+"""The error_kind of a run that did not start because the host of its login, or of all its start URLs, is paused."""
 _HELD = (QUIET, HOST_PAUSED)
 
 
@@ -48,7 +48,7 @@ class Ending:
 
     complete: whether the frontier is empty and no page is missing.
     keep_open: whether the pass stays open, so that the next run resumes it.
-    coverage: by field, the share of the items that must have the field; otherwise, the run is suspect.
+    coverage: by field, the share of the items that must have the field; if fewer items have the field, the run is suspect.
     keep_unseen: whether to keep items that this pass did not see, because the site shows only its newest entries (a feed).
     retry: whether the cause of the failure may be temporary.
     """
@@ -104,7 +104,7 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
 
 
 def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | None:
-    """Return the run with an open pass: a new pass if an earlier run has finished the pass of this run.
+    """Give the run a new pass if another run has finished the old one, and return the run.
 
     A run that was to resume or retry a finished pass is skipped instead; the function then returns None.
     """

@@ -30,7 +30,10 @@ NOT_SKIPPED = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
 """SQL for runs that were not skipped. A run that has not ended has no outcome."""
 
 COUNTED_ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
-"""SQL for runs that count towards PASS_MAX_RUNS. A stopped run does not: it does not suggest that the pass never ends."""
+"""SQL for runs that count towards PASS_MAX_RUNS.
+
+A stopped run does not count, because a stop does not suggest that the pass never ends.
+"""
 
 _PROGRESS = set(Progress.__dataclass_fields__)
 
@@ -41,7 +44,7 @@ class SlotClaim:
 
     reason: why the slot is due (schedule, catch-up, manual, after).
     schedule, planned: the schedule whose cursor moves, and the new time of the cursor; planned is None if no cursor moves.
-    skip: why the slot must be skipped; "" if it need not be.
+    skip: why the slot must be skipped; "" if it must not be skipped.
     """
 
     spider: str
@@ -202,7 +205,7 @@ def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterab
 
 
 def _move(connection: Connection, kind: str, name: str, schedule: str, planned: datetime) -> None:
-    """Move a cursor forward, never back, because another service may have moved it further."""
+    """Move a cursor forward, never back: another service may already have moved the cursor further."""
     connection.execute(update(cursors).where(
         cursors.c.kind == kind, cursors.c.name == name, cursors.c.schedule == schedule, cursors.c.planned < planned,
     ).values(planned=planned))
