@@ -1,6 +1,7 @@
-"""settings.toml, typed. `load(path)` reads and validates it; the tables are frozen models.
+"""The settings from settings.toml. `load(path)` reads and validates the file.
 
-Durations are seconds and sizes are bytes once read. Secrets stay references until `Secret.reveal()`.
+The tables are immutable models. Durations are in seconds and sizes in bytes. A secret is a reference until `Secret.reveal()` reads
+the secret itself.
 """
 
 from pipeline.settings.fields.conditions import Condition

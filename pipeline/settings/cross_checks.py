@@ -1,6 +1,6 @@
-"""Checks across tables of settings.toml: unknown names of spiders, proxies, tags; circles of `after`.
+"""Checks across tables of settings.toml: unknown spiders, proxies and tags; circles of `after`.
 
-They read the raw TOML, so that `load` reports their problems together with those of the models.
+The checks read the raw TOML, so that `load` can report their problems together with the problems of the models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Find the problems that need more than one table. raw: settings.toml as tomllib reads it."""
+    """Yield the problems that can only be found by comparing several tables.
+
+    raw: settings.toml as tomllib reads it.
+    """
     spiders, digests, proxies, calendars = (_table(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
@@ -52,13 +55,19 @@ def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """The texts in a list or a single value, which may have the wrong type. A TOML date counts as text."""
+    """Return the texts in a list, or a single text as a list. Values of other types are ignored.
+
+    A TOML date counts as a text.
+    """
     entries = value if isinstance(value, list) else [value]
     return [str(entry) for entry in entries if isinstance(entry, str) or type(entry) is date]
 
 
 def _list(table: object, name: str) -> list[str]:
-    """The texts of a list in a table; table or list may have the wrong type."""
+    """Return the texts of the list `name` in a table.
+
+    A table or list of the wrong type counts as empty.
+    """
     found = table.get(name) if isinstance(table, dict) else None
     return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
 
@@ -73,7 +82,7 @@ def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any
 
 
 def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Tags that no spider has, and groups that name spiders their digest does not have."""
+    """Yield tags that no spider has, and spiders of a group that do not belong to its digest."""
     tags_of = {name: _list(spider, "tags") for name, spider in spiders.items() if isinstance(spider, dict)}
     yield from _tag_problems(f"{key}.tags", "spider", _list(digest, "tags"), tags_of)
     names = chosen(_list(digest, "spiders"), _list(digest, "tags"), tags_of)
@@ -128,7 +137,7 @@ def _is_proxy_url(url: str) -> bool:
 
 
 def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Find unknown spiders in `after`, and circles, in which each spider would wait for itself."""
+    """Yield unknown spiders in `after`, and circles, in which a spider would wait for itself."""
     before = {name: _texts(spider.get("after")) for name, spider in spiders.items() if isinstance(spider, dict)}
     for name, others in before.items():
         for other in others:
@@ -140,7 +149,7 @@ def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _circle(name: str, before: dict[str, list[str]]) -> list[str]:
-    """A path of `after` from `name` back to itself; empty when there is none."""
+    """Return a path of `after` from `name` back to `name`; empty if there is none."""
     paths, seen = [[name]], set[str]()
     while paths:
         path = paths.pop()
@@ -154,7 +163,7 @@ def _circle(name: str, before: dict[str, list[str]]) -> list[str]:
 
 
 def _skip_problems(key: str, schedule: object, calendars: dict[str, Any]) -> Iterator[Problem]:
-    """Entries of `skip` that are neither days nor the name of a calendar."""
+    """Yield the entries of `skip` that are neither days nor the name of a calendar."""
     for table in schedule if isinstance(schedule, list) else [schedule]:
         for entry in _texts(table.get("skip")) if isinstance(table, dict) else ():
             if entry not in calendars:

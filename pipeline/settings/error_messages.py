@@ -1,4 +1,4 @@
-"""Error messages for settings that pydantic rejects: dotted key, problem, value found, known keys."""
+"""Turn pydantic's validation errors into messages: dotted key, problem, value found, known keys."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ _TEXTS = {
     "bool_type": "should be true or false", "bool_parsing": "should be true or false",
     "int_type": "should be a whole number", "int_parsing": "should be a whole number",
     "int_from_float": "should be a whole number", "float_type": "should be a number", "float_parsing": "should be a number"}
-"""Our message for each error type of pydantic."""
+"""The error message for each of pydantic's error types."""
 _WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_type", "bool_parsing")
 """Error types that pydantic reports once for each member of a union."""
 _COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
              "quiet", "schedule", "host", "header", "login", "path", "status"}
-"""Our own error types, whose messages contain the value already."""
+"""Error types of this project's own validators, whose messages contain the value already."""
 
 
 def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
-    """Make a Problem of each error that pydantic found. raw: settings.toml as tomllib reads it."""
+    """Yield a Problem for each error that pydantic found.
+
+    raw: settings.toml as tomllib reads it.
+    """
     found = [(".".join(_path(detail["loc"], raw, missing=detail["type"] == "missing")), detail)
              for detail in error.errors(include_url=False, include_context=True)]
     specific = [key for key, detail in found if detail["type"] not in _WRONG_TYPE]
@@ -40,7 +43,7 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
     for key, detail in found:
         if detail["type"] not in _WRONG_TYPE:
             yield Problem(key, _text(key, detail, raw))
-        # A union reports one error for each of its types: they become one problem, unless a more specific one is known.
+        # A union reports one error for each of its types. Combine these errors into one problem, unless a more specific error is known.
         elif not any(other == key or other.startswith((f"{key}.", f"{key}[")) for other in specific) and key in expected:
             *first, last = dict.fromkeys(expected.pop(key))
             yield Problem(key, _text(key, detail, raw, f"should be {', '.join(first)} or {last}" if first else ""))
@@ -69,7 +72,10 @@ def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
 
 
 def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> list[str]:
-    """The dotted key as in settings.toml, without pydantic's tags. missing: the last part is not in the file."""
+    """Return the dotted key as in settings.toml, without pydantic's tags.
+
+    missing: whether the last part of the key is missing in settings.toml.
+    """
     path: list[str] = []
     for position, step in enumerate(location):
         last = position == len(location) - 1
@@ -85,7 +91,7 @@ def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> lis
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that the table at `location` accepts, found in the models."""
+    """Return the keys that the models accept in the table at `location`."""
     def models(annotation: object) -> list[type[Table]]:
         if isinstance(annotation, type) and issubclass(annotation, Table):
             return [annotation]

@@ -1,4 +1,4 @@
-"""Read and validate settings.toml; report all its problems at once, each with its key and its fix."""
+"""Read and validate settings.toml. All problems are reported at once, each with its key and its fix."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.root import Settings
 
 _NUL = re.compile(r"\\[uU]0000")
-"""The escape of U+0000 in TOML. Only a file with it is searched value by value, which is slow for ten thousand tables."""
+"""Matches the escape of U+0000 in TOML. Only a file with this escape is searched value by value, because the search is slow for ten
+thousand tables."""
 
 
 def load(path: str | Path) -> Settings:
-    """Read, validate and cross-check a settings file. Raises SettingsError with every problem in it."""
+    """Read, validate and cross-check a settings file. Raises SettingsError that lists all problems."""
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -53,7 +54,7 @@ def load(path: str | Path) -> Settings:
 
 
 def secrets(part: object) -> list[Secret]:
-    """All secrets that the settings, or a part of them, refer to."""
+    """Return all secrets to which the settings, or a part of the settings, refer."""
     return list(_secrets(part))
 
 
@@ -72,7 +73,10 @@ def _secrets(value: object) -> Iterator[Secret]:
 
 
 def _nul_problems(value: object, key: str) -> Iterator[Problem]:
-    """Find values with U+0000: they are never valid, and system calls truncate texts there."""
+    """Yield a problem for each value that contains U+0000.
+
+    Such a value is never valid, because system calls cut a text at U+0000.
+    """
     if isinstance(value, str) and "\0" in value:
         yield Problem(key, "contains the character U+0000; remove it")
     for name, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
@@ -80,7 +84,7 @@ def _nul_problems(value: object, key: str) -> Iterator[Problem]:
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of settings.toml, for editors."""
+    """Return the JSON Schema of settings.toml, for editors."""
     found = Settings.model_json_schema(by_alias=True)
     found["properties"].pop("file", None)
     return found

@@ -1,4 +1,4 @@
-"""Masks the secrets of the settings in all output: logs, pages, mails and answers."""
+"""Mask the secrets of the settings in all output: logs, web pages, mails and responses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from pipeline.settings.models.root import ProxyTable, Settings
 
 MASK = "****"
 _SHORTEST = 4
-"""Shorter secrets are not masked: masking "a" would mask half of every line."""
+"""Shorter secrets are not masked, because masking "a" would mask half of every line."""
 
 
 class Mask:
-    """Replaces every known secret: plain, percent-encoded, HTML-escaped or escaped in JSON. Secrets are read once."""
+    """Replaces every known secret in a text: plain, percent-encoded, HTML-escaped or JSON-escaped.
+
+    `of` reads the secrets once, when the mask is created.
+    """
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
         forms = {form for value in values for form in written_forms(value)}
@@ -35,7 +38,7 @@ class Mask:
 
 
 def written_forms(value: str) -> Iterator[str]:
-    """A secret in each form: plain, percent-encoded, HTML-escaped, escaped in JSON."""
+    """Yield a secret in each form that is masked: plain, percent-encoded, HTML-escaped, JSON-escaped."""
     yield from (value, quote(value, safe=""), quote_plus(value), escape(value), escape(value, quote=False))
     for ascii_only in (True, False):
         yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
@@ -46,7 +49,7 @@ def _values(settings: Settings) -> Iterator[str]:
         try:
             value = secret.reveal()
         except UsageError:
-            continue  # it does not exist, so it cannot be in the output either
+            continue  # a secret that cannot be read cannot be in the output either
         yield value
         yield from _password_in(value)
     for proxy in settings.proxies.values():
@@ -57,7 +60,7 @@ def _values(settings: Settings) -> Iterator[str]:
 
 
 def _password_in(url: str) -> Iterator[str]:
-    """The password of a URL, as written and percent-decoded."""
+    """Yield the password of a URL, as written and percent-decoded."""
     try:
         password = urlsplit(url).password if "://" in url else None
     except ValueError:

@@ -1,6 +1,6 @@
 """Generate docs/settings-reference.md: every key with its type, default and description.
 
-`make docs` writes the file. A description is the docstring below the field.
+`make docs` writes the file. The description of a key is the docstring below its field.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[demo]", root.DemoTable),
     ("Requests", request.RequestTable), ("HTTP authentication", request.AuthTable), ("Schedules", ScheduleTable),
     ("Selectors", extraction.SelectorTable), ("Fields of items", extraction.FieldTable), ("Retention rules", root.KeepTable))
-"""Each table with its heading, in the order of the page."""
+"""The tables with their headings, in the order of the page."""
 
 _INTRODUCTION = """\
 # Settings reference
@@ -51,14 +51,14 @@ _WORDS = {
     "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours",
     "CatchUp": "true, false or duration", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
     "DayTexts": "list of days", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request"}
-"""What the reference calls a type; a table is called table, and a Literal is its values."""
+"""What the reference calls each type. A table is called table, and a Literal is shown as its values."""
 
 _UNITS_S = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _UNITS_BYTES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("B", 1))
 
 
 def reference() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     parts = [_INTRODUCTION]
     transports = [(f"[mail.{key}]", load(table)) for key, table in mail.transport_tables().items()]
     for heading, table in (*SECTIONS, *transports):
@@ -79,12 +79,15 @@ def _rows(table: type[Table]) -> Iterator[str]:
 
 
 def _inherited(table: type[Table]) -> set[str]:
-    """Fields of an item take the keys of a selector as well; the page lists them once."""
+    """Return the keys of `table` that the page does not repeat.
+
+    The fields of items take all keys of a selector, which the page lists only once.
+    """
     return set(extraction.SelectorTable.model_fields) if table is extraction.FieldTable else set()
 
 
 def descriptions(table: type[Table]) -> dict[str, tuple[ast.expr, str]]:
-    """By field, inherited ones included: its annotation, and the docstring below it ("" for none)."""
+    """Return by field, inherited fields included, its annotation and the docstring below it ("" for none)."""
     found: dict[str, tuple[ast.expr, str]] = {}
     for kind in reversed(table.__mro__):
         if not issubclass(kind, Table) or kind is Table:
@@ -119,7 +122,7 @@ def _type(node: ast.expr, table: type[Table]) -> str:
 
 
 def _plural(words: str) -> str:
-    """ "text" as "texts"; a list of values keeps them as they are."""
+    """Return the plural of a type, such as "texts" for "text". A list of values is unchanged."""
     if words.startswith("`"):
         return words
     return " or ".join(f"{word}es" if word.endswith("s") else f"{word}s" for word in words.split(" or "))

@@ -1,4 +1,4 @@
-"""The settings that a service reads only at its start, so a reload cannot change them."""
+"""Reject changes of settings that a service reads only at its start, when settings are reloaded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.settings.models.root import Settings
 
 _PIPELINE = ("data_dir", "database", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
-"""Of the heartbeat, what is asked for each time; the rest says where it listens, and to whom."""
+"""Keys of [heartbeat] that are read each time they are needed. The other keys can only be changed by a restart."""
 
 
 def refuse_what_takes_a_restart(old: Settings, new: Settings) -> None:
-    """Raises SettingsError naming each key of `new` that differs from what the service started with."""
+    """Raise SettingsError if `new` changes keys that the service reads only at its start."""
     pairs: tuple[tuple[str, Table, Table, tuple[str, ...]], ...] = (
         ("pipeline", old.pipeline, new.pipeline, _PIPELINE),
         ("heartbeat", old.heartbeat, new.heartbeat, tuple(name for name in HeartbeatTable.model_fields if name not in _LIVE)),

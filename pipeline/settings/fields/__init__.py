@@ -1,1 +1,1 @@
-"""Values of settings.toml with their own syntax: durations, schedules, templates, conditions."""
+"""Types for values of settings.toml with their own syntax: durations, schedules, conditions."""

@@ -1,4 +1,4 @@
-"""Conditions on an item's fields for the filters of digests: `price < 100`, `stock = "In stock"`."""
+"""Conditions on an item's fields, for the filters of digests: `price < 100`, `stock = "In stock"`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ _CONDITION = re.compile(r"\s*(?P<field>[^<>=!~]+?)\s*(?P<op><=|>=|!=|!~|<|>|=|~)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 ORDERED = ("<", "<=", ">", ">=")
 BEFORE = "before"
-"""The name that stands for the value of the field before the change."""
+"""The word in a condition that stands for the value of the field before the change."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison. op: < <= > >= = != ~ (contains) !~; value: text, a number, or None for the value before."""
+    """One comparison of a field.
+
+    op: <, <=, >, >=, =, !=, ~ (contains) or !~ (does not contain). value: a text or a number; None stands for the field's value
+    before the change.
+    """
 
     field: str
     op: str
@@ -51,4 +55,4 @@ def _as_is(value: Any) -> Condition:
 
 
 ConditionText = Annotated[Any, BeforeValidator(_as_is), BeforeValidator(_condition), WithJsonSchema({"type": "string"})]
-"""A condition in settings.toml; validation turns the text into a Condition."""
+"""The type of a condition in settings.toml. Validation turns the text into a Condition."""

@@ -1,4 +1,4 @@
-"""The path template of downloaded files: "{date}/{item.category}/{name}", below the spider's folder."""
+"""Path templates of downloaded files, such as "{date}/{item.category}/{name}"."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _problem(text: str, *, found: str, part: str = "", hint: str = "", known: st
 
 
 def item_fields(template: str) -> list[str]:
-    """The names of item fields in a template."""
+    """Return the names of the item fields in a template."""
     return [name.removeprefix(ITEM) for name in PLACEHOLDER.findall(template) if name.startswith(ITEM)]
 
 

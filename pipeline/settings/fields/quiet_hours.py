@@ -9,19 +9,22 @@ _LONGEST = timedelta(days=30)
 
 
 def quiet_until(spans: Sequence[str], now: datetime) -> datetime | None:
-    """The end of the quiet hours if `now` is within them, otherwise None."""
+    """Return the end of the quiet hours if `now` is within them, otherwise None."""
     ends = [end for span in spans for begin, end in _around(span, now) if begin <= now < end]
     return max(ends, default=None)
 
 
 def quiet_in_s(spans: Sequence[str], now: datetime) -> float | None:
-    """Seconds until the next quiet hours begin; None if there are none."""
+    """Return the seconds until the next quiet hours begin; None if there are no quiet hours."""
     begins = [begin for span in spans for begin, _ in _around(span, now) if begin > now]
     return min(((begin.astimezone(UTC) - now.astimezone(UTC)).total_seconds() for begin in begins), default=None)
 
 
 def quiet_between(spans: Sequence[str], start: datetime, end: datetime) -> timedelta:
-    """The quiet part of the time from start to end; of a longer time, only the first month is considered."""
+    """Return how much of the time from `start` to `end` is within quiet hours.
+
+    Only the first month after `start` is considered.
+    """
     quiet = timedelta()
     at, end = start, min(end, start + _LONGEST)
     while spans and at < end:
@@ -35,12 +38,15 @@ def quiet_between(spans: Sequence[str], start: datetime, end: datetime) -> timed
 
 
 def _elapsed(start: datetime, end: datetime) -> timedelta:
-    """Elapsed time. Subtracting local times would be an hour off across a clock change."""
+    """Return the elapsed time between two instants.
+
+    The difference of two local times would be an hour off across a clock change.
+    """
     return max(timedelta(), end.astimezone(UTC) - start.astimezone(UTC))
 
 
 def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
-    """The quiet hours of yesterday, today and tomorrow."""
+    """Return when the quiet hours of yesterday, today and tomorrow begin and end."""
     first, last = (time.fromisoformat(text) for text in span.split("-"))
     found = []
     for offset in (-1, 0, 1):

@@ -21,17 +21,21 @@ _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
 SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin$", re.IGNORECASE)
-"""Names of keys, fields and headers whose values are secrets. settings.toml refuses such a value written in plain text."""
+"""Matches the names of keys, fields and headers whose values are secrets. Such a value is rejected if settings.toml contains it in
+plain text."""
 
 
 def nearest(name: str, known: Any) -> str:
-    """A hint such as " (did you mean 'office'?)", or "" if no known name is similar."""
+    """Return a hint such as " (did you mean 'office'?)", or "" if no known name is similar."""
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def duration_s(value: object) -> object:
-    """ "30s", "15m", "2h", "7d" (and sums such as "1h30m") in seconds; numbers are refused as ambiguous."""
+    """Return the seconds of a duration such as "30s", "15m", "2h", "7d" or "1h30m".
+
+    Numbers without a unit are rejected as ambiguous.
+    """
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
         return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
     raise PydanticCustomError("duration", "{found} is not a duration; write it as \"30s\", \"15m\", \"2h\" or \"7d\"",
@@ -39,7 +43,7 @@ def duration_s(value: object) -> object:
 
 
 def size_bytes(value: object) -> object:
-    """ "20MB", "1GiB" in bytes."""
+    """Return the bytes of a size such as "20MB" or "1GiB"."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * _BYTES[match[2]])
     raise PydanticCustomError("size", "{found} is not a size; write it as \"500kB\", \"20MB\" or \"1GiB\"",
@@ -53,9 +57,12 @@ Size = Annotated[int, BeforeValidator(size_bytes),
 
 
 class Table(BaseModel):
-    """A table of settings.toml: unknown keys are errors, values are frozen, inputs stay out of messages."""
+    """A table of settings.toml. Unknown keys are errors, and values cannot be changed.
 
-    # Built at the first validation, because child processes get validated settings and do not validate.
+    Error messages do not contain the input, which may be a secret.
+    """
+
+    # The validators are built at the first validation. Child processes receive validated settings and never need them.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True, defer_build=True)
 
 
@@ -85,7 +92,7 @@ ZoneName = Annotated[str, BeforeValidator(_zone)]
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an e-mail address, with or without a display name."""
+    """Return whether a text is an e-mail address, with or without a display name."""
     bare = re.fullmatch(r"[^<>\r\n]*<([^<>]+)>|([^<>\r\n]+)", text.strip())
     return bool(bare and _ADDRESS.fullmatch((bare[1] or bare[2]).strip()))
 
@@ -100,7 +107,7 @@ Address = Annotated[str, BeforeValidator(_address)]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine only."""
+    """Return whether `host` is an address or a name of this machine only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -108,7 +115,10 @@ def is_loopback(host: str) -> bool:
 
 
 def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
-    """Validate a URL that may receive secrets: https, or on this machine. A Secret is checked when it is used."""
+    """Validate and return a URL that may receive secrets: it must use https or lead to this machine.
+
+    A Secret is returned without validation, because the URL in a secret is checked when it is used.
+    """
     if isinstance(value, str):
         parts = urlsplit(value)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):

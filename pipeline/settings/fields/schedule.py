@@ -1,6 +1,6 @@
 """Schedules in settings.toml: cron as in crontab(5), "every 30m", "daily at 07:00".
 
-A schedule is such a text, or a table with the text and its time zone, jitter, days to skip, first and last day.
+A schedule is a text, or a table with the text as `when` and options: time zone, jitter, days to skip, first and last day.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXAMPLES = '"0 7 * * *", "every 30m" or "daily at 07:00"'
 class Cron:
     """The values that the five fields of crontab(5) allow; Sunday is 0.
 
-    either_day: both day fields are restricted, so a day has to match only one of them.
+    either_day: whether both day fields are restricted. A day then needs to match only one of the two fields.
     """
 
     minutes: tuple[int, ...]
@@ -46,7 +46,7 @@ class Cron:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether wall-clock time decides. If every hour is allowed, elapsed time decides."""
+        """Whether the schedule follows the wall clock. If every hour is allowed, it follows elapsed time."""
         return len(self.hours) < 24
 
     def has_day(self, day: date) -> bool:
@@ -64,7 +64,7 @@ class Every:
 
 
 When = Every | tuple[Cron, ...]
-"""Several crons are due when one of them is: "daily at 07:00 and 19:30"."""
+"""When a schedule is due: at an interval, or whenever one of several crons is due, as in "daily at 07:00 and 19:30"."""
 
 
 def parse_when(text: str) -> When:
@@ -89,7 +89,7 @@ def _every_s(text: str) -> float:
 
 
 def _at_times(days: str, times: str) -> Iterator[Cron]:
-    """ "daily", "weekdays", "weekends" or names of days, at one or more times."""
+    """Yield one Cron for each time of day; the days are "daily", "weekdays", "weekends" or names of days."""
     named = {"daily": "*", "weekdays": "mon-fri", "weekends": "sat,sun"}.get(days)
     weekdays = named or re.sub(r"\s*(?:,|\band\b)\s*", ",", days)
     for text in re.split(r"\s*(?:,|\band\b)\s*", times):
@@ -100,7 +100,7 @@ def _at_times(days: str, times: str) -> Iterator[Cron]:
 
 
 def parse_cron(schedule: str) -> Cron:
-    """Parse the five fields of crontab(5). Raises ValueError that names the wrong field."""
+    """Parse the five fields of crontab(5). Raises ValueError that names the invalid field."""
     fields = schedule.lower().split()
     if len(fields) != len(_FIELDS):
         raise ValueError(f"{schedule!r} is not a schedule ({len(fields)} fields, not five)")
@@ -127,7 +127,7 @@ def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...])
             start = _value(first, names, low, high, label)
             end = _value(last, names, low, high, label) if last else (high if step else start)
         if label == "day of week" and start > end:
-            end += 7  # sat-mon: a week has no end
+            end += 7  # sat-mon: the range continues in the next week
         if start > end or (step is not None and int(step) == 0):
             raise ValueError(f"{label} {text!r} is empty")
         values.update(range(start, end + 1, int(step or 1)))
@@ -148,7 +148,10 @@ _YEARLY = re.compile(r"(\d\d)-(\d\d)")
 
 @dataclass(frozen=True)
 class Days:
-    """Days without slots: weekdays (Sunday is 0), days of every year (month, day), ranges of dates."""
+    """Days on which a schedule has no slots.
+
+    weekdays: days of the week (Sunday is 0). yearly: days of every year as (month, day). spans: ranges of dates as (first, last).
+    """
 
     weekdays: frozenset[int] = frozenset()
     yearly: frozenset[tuple[int, int]] = frozenset()
@@ -163,7 +166,10 @@ class Days:
 
 
 def parse_days(entries: Iterable[str]) -> Days:
-    """Parse days: "sun", "sat-sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25" for every year. Raises ValueError."""
+    """Parse the days of a `skip` or a calendar. Raises ValueError for an invalid entry.
+
+    Entries are "sun", "sat-sun", "2026-12-24", "2026-12-24..2027-01-02", or "12-25" for a day of every year.
+    """
     weekdays: set[int] = set()
     yearly: set[tuple[int, int]] = set()
     spans = []
@@ -216,7 +222,7 @@ def _day(value: object) -> object:
 
 
 def _days(value: object) -> object:
-    """Accept dates that TOML has parsed already."""
+    """Return the entries as texts. TOML has parsed some of them as dates already."""
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
         raise PydanticCustomError("schedule", "{found} is not a list of days", {"found": repr(value)})
@@ -229,20 +235,20 @@ DayTexts = Annotated[tuple[str, ...], BeforeValidator(_days)]
 
 
 class ScheduleTable(Table):
-    """A schedule with options. A text alone is its `when`."""
+    """A schedule with options. A schedule that is only a text is the value of `when`."""
 
     when: Annotated[str, BeforeValidator(_when)]
     """Cron, "every 30m", "daily at 07:00", "weekdays at 07:00" or "mon, thu at 07:00 and 19:00"."""
     timezone: ZoneName | None = None
-    """Time zone of the schedule; that of the digest or of [pipeline] by default."""
+    """Time zone of the schedule. The default is the time zone of the digest or of [pipeline]."""
     jitter: Duration = 0.0
-    """Largest delay of a slot. Each slot always has the same delay, and none is later than the next slot."""
+    """Maximum delay of a slot. Each slot is always delayed by the same time, and never beyond the next slot."""
     skip: DayTexts = ()
-    """Days without a slot: "sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25", or a name in [calendars]."""
+    """Days without slots: "sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25", or the name of a list in [calendars]."""
     from_: Day | None = Field(None, alias="from")
-    """First day."""
+    """First day of the schedule."""
     until: Day | None = None
-    """Last day."""
+    """Last day of the schedule."""
 
     @model_validator(mode="after")
     def _not_over_before_it_begins(self) -> ScheduleTable:
@@ -252,7 +258,7 @@ class ScheduleTable(Table):
 
     @property
     def name(self) -> str:
-        """The name that distinguishes it from other schedules of its spider: its whole text."""
+        """The text that distinguishes this schedule from other schedules of the same spider."""
         extra = [f"{label} {value}" for label, value in (("in", self.timezone), ("from", self.from_), ("until", self.until))
                  if value is not None]
         return " ".join([self.when, *extra])
@@ -262,7 +268,7 @@ class ScheduleTable(Table):
 
 
 def _schedules(value: object) -> object:
-    """Validate one schedule or several, each a text or a table."""
+    """Accept one schedule or a list of schedules, each written as a text or a table."""
     entries = value if isinstance(value, (list, tuple)) else [value]
     return tuple({"when": entry} if not isinstance(entry, dict) else entry for entry in entries)
 

@@ -1,4 +1,4 @@
-"""References to secrets: environment variable, file, value of a JSON file, or keyring entry."""
+"""References to secrets: environment variable, file, value in a JSON file, or keyring entry."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FORMS = '{ env = "NAME" }, { file = "path" } or { keyring = "service/account" }
 
 
 class Secret:
-    """A reference to a secret, which `reveal` reads. Its repr shows the reference only.
+    """A reference to a secret. `reveal` reads the secret; the repr shows only the reference.
 
-    place: the variable, the file (relative to base; `~` is the home folder), or "service/account" in the keyring.
-    key: the secret is this value of the JSON object in the file.
+    place: the environment variable, the path of the file, or "service/account" in the keyring. base: folder to which a relative
+    path refers; `~` is the home folder. key: if not "", the file contains a JSON object and the secret is the value of this key.
     """
 
     __slots__ = ("base", "key", "kind", "place")
@@ -42,16 +42,19 @@ class Secret:
 
     @property
     def path(self) -> Path:
-        """The file, where the secret is in one."""
+        """The path of the file, if the secret is in a file."""
         return Path(self.base, Path(self.place).expanduser())
 
     @property
     def can_be_replaced(self) -> bool:
-        """Whether the program may write a new value: a file with nothing else in it."""
+        """Whether the program may write a new value: the secret is in a file that contains nothing else."""
         return self.kind == "file" and not self.key
 
     def reveal(self) -> str:
-        """The secret itself, without the newline at the end of its file. Raises UsageError where it cannot be read."""
+        """Read and return the secret, without the newline at the end of its file.
+
+        Raises UsageError if the secret cannot be read.
+        """
         if self.kind == "env":
             value = os.environ.get(self.place)
             if value is None:
@@ -72,7 +75,7 @@ class Secret:
         try:
             found = json.loads(text)
         except ValueError:
-            found = None  # the exception's text would show a part of the file
+            found = None  # the exception is dropped, because its text would show a part of the file
         value = found.get(self.key) if isinstance(found, dict) else None
         if not isinstance(value, str):
             raise UsageError(f"the secret's file {self.path} has no text {self.key!r} in a JSON object",
@@ -107,7 +110,7 @@ class Secret:
 
 
 def _from_keyring(place: str) -> str:
-    """The password of "service/account" in the keyring of the desktop or of the system."""
+    """Return the password of "service/account" in the keyring of the desktop or of the system."""
     service, _, account = place.rpartition("/")
     try:
         import keyring  # noqa: PLC0415  an extra

@@ -1,1 +1,1 @@
-"""The tables of settings.toml as frozen models."""
+"""Models of the tables of settings.toml, which cannot be changed after validation."""

@@ -1,4 +1,4 @@
-"""[digests.NAME] with its groups: which changes are sent, to whom and when."""
+"""[digests.NAME] and its groups: which changes are sent, to whom and when."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUIET = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*-\s*([01]?\d|2[0-3]):([0-5]\d
 
 
 def _quiet(value: object) -> object:
-    """ "22:00-07:00" as two times of day."""
+    """Return quiet hours such as "22:00-07:00" as two times of day."""
     match = _QUIET.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[1].zfill(2) + match[2] == match[3].zfill(2) + match[4]:
         raise PydanticCustomError("quiet", "{found} are not quiet hours; write them as \"22:00-07:00\"",
@@ -32,37 +32,43 @@ def _quiet(value: object) -> object:
 
 if TYPE_CHECKING:
     AttachmentKind = str
-else:  # type checkers know no Literal that is computed
+else:  # type checkers do not support a computed Literal
     AttachmentKind = Literal[(*ATTACHMENT_FORMATS, "downloads", "pages")]
 
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
 
 def chosen(names: Iterable[str], tags: Collection[str], tags_of: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """The named spiders and those with one of the tags. tags_of: the tags of each spider."""
+    """Return the named spiders and the spiders that have one of the tags.
+
+    tags_of: the tags of each spider.
+    """
     tagged = [name for name, own in tags_of.items() if not set(tags).isdisjoint(own)]
     return tuple(dict.fromkeys([*names, *tagged]))
 
 
 class RecipientsTable(Table):
-    """Recipients of a mail and the filter for its changes. All conditions of the filter must hold."""
+    """The recipients of a mail, and the filter for the changes in the mail.
+
+    A change must meet all conditions of the filter.
+    """
 
     to: tuple[Address, ...] = ()
     """Addresses of the To header."""
     cc: tuple[Address, ...] = ()
     """Addresses of the Cc header."""
     bcc: tuple[Address, ...] = ()
-    """Addresses that get the mail and are not named in it."""
+    """Addresses that receive the mail, but are not visible in the mail."""
     spiders: tuple[str, ...] = ()
-    """Spiders by name."""
+    """Names of the spiders whose changes are reported."""
     tags: tuple[str, ...] = ()
-    """Spiders that have one of these tags, besides those in `spiders`."""
+    """Tags. Spiders that have one of these tags are reported in addition to `spiders`."""
     changes: tuple[Literal["new", "changed", "gone", "back"], ...] = ()
-    """Kinds of change to include; all by default."""
+    """Kinds of change to report; all by default."""
     keywords: tuple[str, ...] = ()
-    """Words of which a field of the item must contain at least one, in upper or lower case."""
+    """Words of which a field of the item must contain at least one. Upper and lower case are not distinguished."""
     where: tuple[ConditionText, ...] = ()
-    """Conditions that must all hold, such as "price < 100", "title ~ python" or "price < before"."""
+    """Conditions on the fields of the item, such as "price < 100", "title ~ python" or "price < before". All must be met."""
     problems: bool = True
     """Whether failed and suspect runs are reported."""
 
@@ -76,7 +82,10 @@ class RecipientsTable(Table):
 
 
 class GroupTable(RecipientsTable):
-    """Recipients with a mail of their own, which has the changes that pass both the digest's filter and this one."""
+    """A group of recipients with a mail of its own.
+
+    The mail contains the changes that pass both the filter of the digest and the filter of the group.
+    """
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -86,39 +95,42 @@ class GroupTable(RecipientsTable):
 
 
 class DigestTable(RecipientsTable):
-    """A mail about what spiders found: which changes, to whom and when. All conditions of the filter must hold."""
+    """A mail about what spiders found: which changes, to whom and when.
+
+    A change must meet all conditions of the filter.
+    """
 
     groups: tuple[GroupTable, ...] = ()
-    """Groups of recipients, each with a mail and a filter of its own."""
+    """Groups of recipients, each with its own mail and its own filter."""
     schedule: Schedules = ()
-    """When it is sent, written as a spider's schedule; right after a run with news by default."""
+    """When the digest is sent, written like the schedule of a spider. By default it is sent right after a run with news."""
     timezone: ZoneName | None = None
-    """Time zone of the schedule, the quiet hours and the times in the mail; that of [pipeline] by default."""
+    """Time zone of the schedule, of the quiet hours and of the times in the mail. The default is the time zone of [pipeline]."""
     quiet: QuietHours | None = None
-    """Hours without mail, such as "22:00-07:00". What is due is sent in one mail when they end."""
+    """Hours in which no mail is sent, such as "22:00-07:00". One mail with everything that was due is sent when they end."""
     empty: Literal["skip", "send"] = "skip"
-    """What happens when there is nothing new: no mail, or a mail that says so."""
+    """What happens if there is nothing new: "skip" sends no mail, "send" sends a mail that says so."""
     attach: tuple[AttachmentKind, ...] = ()
-    """Attachments: tables of the changes, downloaded files, or the pages on which something new or changed was found."""
+    """What to attach: tables of the changes, downloaded files, or the pages on which new or changed items were found."""
     csv_bom: bool = False
     """Whether CSV files begin with a byte order mark, which Excel needs to read UTF-8."""
     subject: str | None = None
-    """Subject of the mail, instead of the generated one."""
+    """Subject of the mail instead of the generated subject, with the placeholders {name}, {date} and {summary}."""
     attach_limit: Size = Field(20 * 10**6, validate_default=False)
-    """Size of all attachments of one message, before encoding."""
+    """Maximum size of all attachments of one message, before encoding."""
     oversize: Literal["list", "zip", "split"] = "list"
-    """What happens to attachments beyond `attach_limit`: they are listed with their path in data_dir, zipped first, or sent in
-    further mails. Tables are zipped in any case."""
+    """What happens to attachments beyond `attach_limit`: "list" mentions them with their path in data_dir, "zip" zips them first,
+    "split" sends them in further mails. A table that is too large is always zipped first."""
     charts: tuple[str, ...] = ()
-    """Numeric fields that are drawn over time for the items that changed. Needs the extra `charts`."""
+    """Numeric fields. For items that changed, the mail shows a chart of these fields over time. Needs the extra `charts`."""
     templates: str | None = None
     """Folder whose digest.html and digest.txt replace the built-in templates."""
     thread: bool = False
     """Whether mail clients show all mails of this digest as one conversation (References header)."""
     unsubscribe: HttpUrl | None = None
-    """An https URL that accepts a POST for one-click unsubscribing (RFC 8058)."""
+    """An https URL for one-click unsubscribing, to which mail clients send a POST request (RFC 8058)."""
     language: Language = "en"
-    """Language of the fixed words."""
+    """Language of the fixed words in the mail."""
 
     @field_validator("unsubscribe")
     @classmethod
@@ -136,7 +148,10 @@ class DigestTable(RecipientsTable):
         return self
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
-        """A copy in which `spiders` of the digest and its groups include those with their tags. tags_of: the tags of each spider."""
+        """Return a copy in which `spiders` of the digest and its groups include the spiders with their tags.
+
+        tags_of: the tags of each spider.
+        """
         spiders = chosen(self.spiders, self.tags, tags_of)
         own = {name: tags_of[name] for name in spiders if name in tags_of}
         groups = tuple(group.model_copy(update={"spiders": chosen(group.spiders, group.tags, own)})
@@ -144,11 +159,14 @@ class DigestTable(RecipientsTable):
         return self.model_copy(update={"spiders": spiders, "groups": groups})
 
     def zone(self, default: ZoneInfo) -> ZoneInfo:
-        """Its own time zone, or that of [pipeline]."""
+        """Return the time zone of the digest, or `default` if the digest has none."""
         return ZoneInfo(self.timezone) if self.timezone else default
 
     def quiet_until(self, now: datetime, default: ZoneInfo) -> datetime | None:
-        """The end of the quiet hours when `now` is within them, else None. default: the zone of [pipeline]."""
+        """Return the end of the quiet hours if `now` is within them, otherwise None.
+
+        default: the time zone of [pipeline].
+        """
         if self.quiet is None:
             return None
         local = now.astimezone(self.zone(default))

@@ -1,4 +1,4 @@
-"""[spiders.NAME.downloads]: how files are fetched, where they are stored and how long they are kept."""
+"""[spiders.NAME.downloads]: how files are downloaded, stored and kept."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from pipeline.settings.fields.scalars import Duration, Size, Table
 
 
 class DownloadsTable(Table):
-    """How the files of a spider are fetched, stored and kept."""
+    """How the files of a spider are downloaded, stored and kept."""
 
     path: PathTemplate = "{name}"
-    """Path of a file below downloads/SPIDER, with the placeholders {name}, {stem}, {ext}, {date}, {year}, {month}, {day}, {host}
-    and {item.FIELD}."""
+    """Path of a file below downloads/SPIDER. The placeholders are {name}, {stem}, {ext}, {date}, {year}, {month}, {day}, {host} and
+    {item.FIELD}."""
     link_duplicates: bool = False
-    """Whether a file with known content becomes a hard link, so that the disk holds the content once."""
+    """Whether a file whose content is stored already becomes a hard link, so that the content uses disk space only once."""
     max_size: Size = Field(2 * 10**9, validate_default=False)
-    """Largest size of one file."""
+    """Maximum size of one file."""
     workers: int = Field(4, ge=1, le=64)
-    """Number of files that are fetched at the same time."""
+    """Number of files that are downloaded at the same time."""
     timeout: Duration = 60.0
-    """How long a server may be silent."""
+    """How long to wait for a server that sends no data."""
     attempts: int = Field(4, ge=1, le=100)
-    """Number of failures in a row after which a file is given up until the next pass."""
+    """Number of consecutive failures after which a file is not tried again before the next pass."""
     per_host: int | None = Field(None, ge=1, le=64)
-    """Number of files that are fetched from one host at the same time."""
+    """Number of files that are downloaded from one host at the same time."""
     max_total: Size | None = Field(None, validate_default=False)
-    """Largest size of all files of one pass."""
+    """Maximum size of all files of one pass."""
     rate: Size | None = Field(None, validate_default=False)
-    """Bytes per second, all files together."""
+    """Maximum speed of all downloads together, in bytes per second."""
     versions: int = Field(0, ge=0)
-    """Number of versions to keep of a file that changes; 0 keeps all."""
+    """Number of versions to keep of a file that changes; 0 keeps all versions."""
     keep_for: Duration | None = None
-    """How long files are kept after the site last had them; forever by default."""
+    """How long files are kept after the site last offered them. By default they are kept forever."""
     quota: Size | None = Field(None, validate_default=False)
-    """Limit for the files of this spider; the oldest are deleted beyond it, but none that a digest has yet to send."""
+    """Maximum size of all files of this spider. Beyond this size the oldest files are deleted, but never a file that a digest has
+    yet to send."""

@@ -1,4 +1,4 @@
-"""The rules of a spider: selectors, item fields, details pages, numbered pages, what to watch."""
+"""The extraction rules of a spider: selectors, fields, details pages, numbered pages, what to watch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ def check_regexes(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_extra(module: str, extra: str) -> None:
-    """Raises PydanticCustomError where an optional package is not installed."""
+    """Raise PydanticCustomError if an optional package is not installed.
+
+    extra: name of the extra that installs the package.
+    """
     if find_spec(module) is None:
         raise PydanticCustomError("extra", "needs the package {module}, which is not installed; "
                                   "pip install 'crawl-to-inbox[{extra}]'", {"module": module, "extra": extra})
@@ -75,8 +78,10 @@ _SOURCES = ("css", "xpath", "jmes", "header", "page")
 
 
 class SelectorTable(Table):
-    """A selector with options: one of css, xpath, jmes, header, page, and what becomes of its matches. A text alone is CSS, or XPath
-    when it starts with / or ./ (also with (/ and .//). `jmes` reads the JSON that `json` or `data` names, else the page itself.
+    """A selector with options: one of css, xpath, jmes, header, page, and how its matches are converted.
+
+    A selector that is only a text is XPath if it begins with /, ./, (/ or (./, and CSS otherwise. `jmes` reads the JSON that `json`
+    or `data` selects, otherwise the page itself.
     """
 
     css: str | None = None
@@ -84,37 +89,38 @@ class SelectorTable(Table):
     xpath: str | None = None
     """XPath expression."""
     jmes: str | None = None
-    """JMESPath expression, for JSON."""
+    """JMESPath expression for JSON."""
     json_: str | None = Field(None, alias="json")
-    """CSS selector of script elements whose content is JSON, such as `script#__NEXT_DATA__`; `jmes` reads it."""
+    """CSS selector of script elements that contain JSON, such as `script#__NEXT_DATA__`. `jmes` reads this JSON."""
     data: Literal["json-ld", "opengraph", "microdata", "csv"] | None = None
-    """Structured data of the page that `jmes` reads: JSON-LD, OpenGraph, microdata, or the rows of a CSV file."""
+    """Structured data of the page: JSON-LD, OpenGraph, microdata, or the rows of a CSV file. `jmes` reads this data."""
     header: str | None = None
     """Name of a response header."""
     page: Literal["status", "url", "title"] | None = None
-    """A property of the page itself."""
+    """A property of the page: its HTTP status, URL or title."""
     regex: str | None = None
-    """Regular expression applied to each match; the value is its first group, or all of it without a group."""
+    """Regular expression that is applied to each match. The value is the first group of the expression, or the whole match if the
+    expression has no group."""
     default: Any = None
-    """Value where nothing matches."""
+    """Value if nothing matches."""
     type: Literal["text", "raw", "number", "price", "date", "url", "html", "json"] = "text"
-    """Type of the value: text with blanks collapsed, text as it is, a number, a price (amount, currency, text), a date, an
-    absolute URL, HTML, or the JSON value as it is."""
+    """Type of the value: text with white space collapsed, text without changes ("raw"), a number, a price (amount, currency, text),
+    a date, an absolute URL, HTML, or a JSON value without changes."""
     format: str | None = None
-    """Format of a date as strptime has it, such as "%d.%m.%Y"; ISO 8601 and RFC 5322 by default."""
+    """Format of a date for strptime, such as "%d.%m.%Y". By default, dates are read in ISO 8601 and RFC 5322."""
     guess: bool | tuple[str, ...] = False
-    """Whether a date may be written in words, in any language or in those listed, such as ["de", "fr"]. Needs the extra
+    """Whether a date may be written in words: true for any language, or a list of languages such as ["de", "fr"]. Needs the extra
     `dates`."""
     decimal: Literal[".", ","] | None = None
-    """Decimal mark of a number; detected by default."""
+    """Decimal mark of a number. By default it is detected."""
     currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
-    """ISO 4217 code for prices without a currency sign, or with one that several currencies use: kr, $, Rs."""
+    """ISO 4217 code for prices without a currency sign, or with a sign that several currencies share, such as kr, $ or Rs."""
     strip: str | None = None
-    """Characters to remove from both ends, besides blanks."""
+    """Characters to remove from both ends of the value, in addition to white space."""
     join: str | None = None
-    """Text that joins all matches to one."""
+    """Text that is put between the matches to join them into one value."""
     many: bool = False
-    """Whether the value is the list of all matches."""
+    """Whether the value is a list of all matches."""
     required: bool = False
     """Whether an item without this field is rejected."""
 
@@ -177,12 +183,15 @@ class SelectorTable(Table):
 
     @property
     def is_json(self) -> bool:
-        """Whether it reads JSON rather than a document."""
+        """Whether the selector reads JSON instead of a document."""
         return self.jmes is not None or self.json_ is not None or self.data is not None
 
 
 def selector(value: object) -> object:
-    """A selector table for a text: CSS, or XPath when it starts with / or ./ (also (/ and .//)."""
+    """Return the selector table for a text, which is XPath or CSS; return other values unchanged.
+
+    A text is XPath if it begins with /, ./, (/ or (./.
+    """
     if isinstance(value, str):
         if not value.strip():
             raise PydanticCustomError("selector", "an empty selector matches nothing")
@@ -194,12 +203,15 @@ Selector = Annotated[SelectorTable, BeforeValidator(selector)]
 
 
 class FieldTable(SelectorTable):
-    """A field of an item: a selector with all its keys, a nested record with `fields`, or a list of records with `each` as well."""
+    """A field of an item: a value, a nested record or a list of records.
+
+    The keys of a selector describe a value. `fields` describes a nested record. `each` and `fields` describe a list of records.
+    """
 
     each: Selector | None = None
-    """Selector of the elements that become a list of records, with `fields`."""
+    """Selector of the elements that become a list of records. `fields` describes one record."""
     fields: dict[str, Rule] = Field(default_factory=dict)
-    """Fields of a nested record."""
+    """Fields of a nested record, or of each record of a list."""
 
     def _check_source(self) -> None:
         if not self.fields:
@@ -218,19 +230,19 @@ FieldTable.model_rebuild()
 
 
 class DetailsTable(Table):
-    """A page of its own for each item: the link to it, and the fields that are extracted there."""
+    """The details page of each item: the link to the page, and the fields that are extracted from it."""
 
     link: Selector
-    """Selector of the link to an item's own page."""
+    """Selector of the link to an item's details page."""
     fields: dict[str, Rule] = Field(min_length=1)
-    """Fields that are extracted from that page."""
+    """Fields that are extracted from the details page."""
 
 
 _CHANGE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 
 
 def _minimum(value: object) -> object:
-    """ "5%" of the old value, or an amount as a number."""
+    """Parse a minimum change: "5%" of the old value, or an amount as a number."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return float(value), False
     if isinstance(value, str) and (match := _CHANGE.fullmatch(value.strip())):
@@ -242,30 +254,30 @@ def _minimum(value: object) -> object:
 
 
 MinChange = Annotated[tuple[float, bool], BeforeValidator(_minimum)]
-"""An amount, and whether it is a percentage of the old value."""
+"""An amount, and whether the amount is a percentage of the old value."""
 
 
 class ItemsTable(Table):
-    """What an item is, which fields it has, and which differences are a change."""
+    """What an item is, which fields it has, and which differences count as a change."""
 
     each: Selector | None = None
-    """Selector of the elements that are items; the whole page is one item by default."""
+    """Selector of the elements that are items. By default the whole page is one item."""
     key: tuple[str, ...] = ()
-    """Names of the fields that identify an item."""
+    """Names of the fields that together identify an item."""
     fields: dict[str, Rule] = Field(default_factory=dict)
-    """Selectors of the fields by name."""
+    """Selectors of the fields, by name of the field."""
     details: DetailsTable | None = None
-    """Fields from a page of its own for each item."""
+    """Fields that are extracted from the details page of each item."""
     ignore: tuple[str, ...] = ()
-    """Fields that are stored but whose differences are not a change."""
+    """Fields that are stored, but whose differences do not count as a change."""
     min_change: dict[str, MinChange] = Field(default_factory=dict)
-    """Smallest difference of a number that is a change, in per cent ("5%") or as an amount (0.5)."""
+    """Smallest difference of a number that counts as a change, as a percentage ("5%") or as an amount (0.5)."""
     coverage: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-    """Share of the items (0 to 1) that must have a field; a run below it is suspect."""
+    """Share of the items (0 to 1) that must have a field. A run with a smaller share is suspect."""
 
     @property
     def all_fields(self) -> dict[str, FieldTable]:
-        """Fields of the listing and of the details page."""
+        """The fields of the listing and of the details page."""
         return self.fields | (self.details.fields if self.details else {})
 
     @model_validator(mode="after")
@@ -286,24 +298,26 @@ class ItemsTable(Table):
 
 
 class PagesTable(Table):
-    """Pages of one listing that differ in a number or a cursor. The first page without items is the last; with `cursor`, the first
-    page that names no next one."""
+    """Numbered pages of one listing, whose requests differ in a page number, an offset or a cursor.
+
+    The first page without items is the last page. With `cursor`, the last page is the first page that names no next page.
+    """
 
     param: str = Field(min_length=1)
-    """Name of the parameter; in JSON a path such as "query.offset"."""
+    """Name of the parameter that differs; in JSON, a path such as "query.offset"."""
     where: Literal["query", "form", "json"] = "query"
-    """Where the parameter is: in the URL of the start, in its form, or in its JSON body."""
+    """Where the parameter is: in the URL of the start, in the form of the start, or in the JSON body of the start."""
     first: int = 1
-    """Number that the start stands for."""
+    """Value of the parameter for the start."""
     step: int = Field(1, ge=1)
-    """Difference between two pages: 1 for page numbers, the page size for offsets."""
+    """Difference of the parameter between two pages: 1 for page numbers, the page size for offsets."""
     cursor: Selector | None = None
-    """Selector of the value that a page names for the next one."""
+    """Selector of the value on a page that is the parameter for the next page."""
     state: str | None = None
-    """CSS selector of the form whose hidden fields go into the next request, such as `__VIEWSTATE` of ASP.NET; with where =
-    "form"."""
+    """CSS selector of the form whose hidden fields are sent with the next request, such as `__VIEWSTATE` of ASP.NET. It needs
+    `where = "form"`."""
     limit: int = Field(0, ge=0)
-    """Number of pages of each start; 0 for no limit."""
+    """Maximum number of pages for each start; 0 means no limit."""
 
     _state = field_validator("state")(check_css)
 
@@ -315,13 +329,13 @@ class PagesTable(Table):
 
 
 class WatchTable(Table):
-    """What `spider = "watch"` compares: the text of a page or of a part of it, with blanks collapsed."""
+    """What `spider = "watch"` compares: the text of a page or of a part, with white space collapsed."""
 
     part: Selector | None = None
-    """Selector of the part to compare; the whole body by default."""
+    """Selector of the part of the page to compare. By default the whole body is compared."""
     ignore: tuple[str, ...] = ()
-    """Regular expressions; text that matches is removed before lines are compared."""
+    """Regular expressions. Matching text is removed before lines are compared."""
     name: Selector | None = None
-    """Selector of the item's name; the page's title by default."""
+    """Selector of the item's name. The default is the title of the page."""
 
     _ignore = field_validator("ignore")(check_regexes)

@@ -21,47 +21,48 @@ class HeartbeatTable(Table):
     """The heartbeat server: where it listens, who may connect, and when the status is degraded."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any address but loopback needs `allow_remote = true`."""
+    """Address to listen on. An address other than loopback needs `allow_remote = true`."""
     port: int = Field(8000, ge=0, le=65535)
-    """TCP port to listen on; 0 picks a free one."""
+    """TCP port to listen on; 0 chooses a free port."""
     socket: str | None = None
-    """Path of a Unix socket, used instead of the port; when `host` is given, both are used."""
+    """Path of a Unix socket, which is used instead of the port. If `host` is set, the server listens on both."""
     udp: bool = False
-    """Whether datagrams to the same port number are answered as well."""
+    """Whether the server also answers UDP datagrams to the same port number."""
     names: tuple[str, ...] = ()
-    """Host names that browsers may use to reach the server, besides IP addresses, localhost and `host`."""
+    """Host names under which browsers may reach the server, in addition to IP addresses, localhost and `host`."""
     allow_remote: bool = False
-    """Whether other machines may connect. They need the token (`pipeline url`) for everything but /livez and echoes."""
+    """Whether other machines may connect. Except for /livez and echoes, other machines need the token (`pipeline url`)."""
     allow_plain: bool = False
     """Whether other machines may connect without TLS. Anyone on the network in between can then read the token."""
     open_status: bool = False
-    """Whether other machines may read status, health and metrics without the token. Pages and actions always need it."""
+    """Whether other machines may read status, health and metrics without the token. Web pages and actions always need the token."""
     allow: tuple[Network, ...] = ()
-    """Networks that may connect, such as "10.0.0.0/8"; all networks by default. This machine always may."""
+    """Networks that may connect, such as "10.0.0.0/8"; all networks by default. This machine may always connect."""
     certificate: str | None = None
-    """PEM file with the TLS certificate and its chain. The port then accepts TLS only."""
+    """PEM file with the TLS certificate and its chain. The port then accepts only TLS."""
     key: str | None = None
-    """PEM file with the private key, where `certificate` does not contain it."""
+    """PEM file with the private key, if `certificate` does not contain the key."""
     max_connections: int = Field(512, ge=1, le=65535)
-    """Number of connections at the same time."""
+    """Maximum number of connections at the same time."""
     max_connections_per_address: int | None = Field(None, ge=1, le=65535)
-    """Number of connections of one remote IPv4 address or IPv6 /64; a quarter of max_connections by default. Behind a reverse
-    proxy, all clients have its address."""
+    """Maximum number of connections from one remote IPv4 address or IPv6 /64. The default is a quarter of max_connections. Behind a
+    reverse proxy, all clients have the address of the proxy."""
     late_after: Duration | None = None
-    """How long after its due time a spider without a success is late; by default half the time to the next slot, from a minute to
-    an hour."""
+    """How long after its due time a spider without a successful run is late. The default is half the time to the next slot, but at
+    least a minute and at most an hour."""
     outbox_after: Duration = 15 * 60.0
-    """The status is degraded when a message has waited longer than this."""
+    """The status is degraded if a message has waited longer than this."""
     disk_below: Size | None = Field(None, validate_default=False)
-    """The status is degraded when less disk is free than this; pipeline.keep_free by default."""
+    """The status is degraded if less disk space is free than this. The default is pipeline.keep_free."""
     lag_after: Duration = 5.0
-    """The status is degraded when the service's event loop was blocked for longer than this."""
+    """The status is degraded if the service's event loop was blocked for longer than this."""
     jump_after: Duration = 5.0
-    """The status is degraded when the wall clock jumped by more than this."""
+    """The status is degraded if the system clock jumped by more than this."""
     write_after: Duration = 15.0
-    """The status is failing when a write to the database takes longer than this."""
+    """The status is failing if a write to the database takes longer than this."""
     beat: Secret | HttpUrl | None = None
-    """An https URL of a dead man's switch. The service reports to it whether the pipeline works, or why it does not."""
+    """An https URL of an external monitor (dead man's switch). The service reports to this URL that the pipeline works, or why it
+    does not work."""
     beat_every: Duration = 60.0
     """Time between two reports to `beat`."""
 
@@ -85,5 +86,5 @@ class HeartbeatTable(Table):
 
     @property
     def on_port(self) -> bool:
-        """Whether it listens on TCP: always, unless a Unix socket is set and no host is."""
+        """Whether the server listens on TCP: always, unless `socket` is set and `host` is not set."""
         return self.socket is None or "host" in self.model_fields_set

@@ -1,4 +1,4 @@
-"""[spiders.NAME.login] and [spiders.NAME.cookies]: how a spider logs in and detects expiry."""
+"""[spiders.NAME.login] and [spiders.NAME.cookies]: how a spider logs in and detects an expired login."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class LoginStepTable(Table):
-    """A form to fill in on a page after the first."""
+    """A form to fill in on a page after the first page of the login."""
 
     fields: dict[str, str | Secret] = Field(default_factory=dict)
-    """Values of the form's fields by name."""
+    """Values of the form's fields, by name of the field."""
     totp: dict[str, Secret] = Field(default_factory=dict)
-    """Fields that take a one-time code, with the secret of each (Base32 or an otpauth:// URL)."""
+    """Fields for a one-time code, each with the secret that generates the codes (Base32 or an otpauth:// URL)."""
     form: str | None = None
-    """CSS selector of the form, where the page has several and the login form is not recognised."""
+    """CSS selector of the form, if the page has several forms and the login form is not recognized."""
 
     _form = field_validator("form")(check_css)
 
@@ -44,7 +44,7 @@ class LoginStepTable(Table):
 
     @property
     def sends(self) -> bool:
-        """Whether a form is filled in."""
+        """Whether the step fills in a form."""
         return bool(self.fields or self.totp or self.form)
 
     @model_validator(mode="after")
@@ -55,24 +55,27 @@ class LoginStepTable(Table):
 
 
 class ExpiredTable(Table):
-    """How an answer shows that the login has expired. Selectors are tried on pages of the spider's own hosts."""
+    """How a response shows that the login has expired.
+
+    Selectors are only applied to pages of the spider's own hosts.
+    """
 
     redirect: bool = True
     """Whether a redirect to login.url shows that the login has expired."""
     status: tuple[int, ...] = ()
-    """HTTP statuses that show it, such as 401."""
+    """HTTP statuses that show that the login has expired, such as 401."""
     present: Selector | None = None
-    """Selector of something that only pages without a login have, such as the login form."""
+    """Selector of an element that only pages without a login have, such as the login form."""
     missing: Selector | None = None
-    """Selector of something that every page with a login has, such as the link to log out."""
+    """Selector of an element that every page with a login has, such as the link to log out."""
     safe_to_replay: bool = False
-    """Whether requests other than GET and HEAD are repeated after the new login."""
+    """Whether requests other than GET and HEAD are repeated after a new login."""
 
     _statuses = field_validator("status")(check_statuses)
 
 
 def _json_field(value: object, name: str) -> object:
-    """A value of `fields` in an API's login, with tables such as { env = … } at any depth read as secrets."""
+    """Validate a value of `fields` for an API. Tables such as { env = … } at any depth become secrets."""
     if isinstance(value, dict):
         if len(value) == 1 and next(iter(value)) in ("env", "file"):
             return Secret.parse(value)
@@ -89,33 +92,32 @@ def _json_field(value: object, name: str) -> object:
 
 
 JsonField = Annotated[Any, WithJsonSchema({})]
-"""A text, a secret, a number, true or false, a list or a table of those."""
+"""A text, a secret, a number, true or false, or a list or table of such values."""
 
 
 class LoginTable(LoginStepTable):
-    """How a spider logs in, and how the login is proved."""
+    """How a spider logs in, and how the success of the login is verified."""
 
     url: HttpUrl | None = None
-    """URL of the page with the form. Without it and `fields`, the imported cookies are the login."""
+    """URL of the page with the login form. Without `url` and `fields`, the imported cookies are the login."""
     fields: dict[str, JsonField] = Field(default_factory=dict)
-    """Values by name: texts and secrets for a form, any JSON value for an API."""
+    """Values by name of the field: texts and secrets for a form, any JSON values for an API."""
     check: Selector
-    """Selector that matches only when logged in; it proves the login."""
+    """Selector that matches only on pages with a login. A match verifies the login."""
     check_url: HttpUrl | None = None
-    """URL of the page that `check` is looked for on; by default the page after the login, for imported cookies the first
-    start."""
+    """URL of the page to which `check` is applied. The default is the page after the login, or for imported cookies the first start."""
     origins: tuple[HttpUrl, ...] = ()
-    """Further origins, such as "https://accounts.example", that passwords and the token may be sent to."""
+    """Further origins, such as "https://accounts.example", to which passwords and the token may be sent."""
     steps: tuple[LoginStepTable, ...] = ()
     """Forms on the pages after the first, for a password or a one-time code."""
     json_: bool = Field(False, alias="json")
-    """Whether the fields are posted to `url` as JSON, for an API without a form."""
+    """Whether the fields are sent to `url` in a POST request as JSON, for an API without a form."""
     token: Selector | None = None
-    """Selector of the token in the answer to the login; the token is sent as `token_header` to the login's site."""
+    """Selector of the token in the response to the login. The token is sent to the login's site in the header `token_header`."""
     token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
-    """Header that carries the token."""
+    """The header that contains the token."""
     expired: ExpiredTable = ExpiredTable()
-    """How an answer shows that the login has expired."""
+    """How a response shows that the login has expired."""
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -149,14 +151,14 @@ class LoginTable(LoginStepTable):
 
 
 class CookiesTable(Table):
-    """Cookies to import: give either file or header."""
+    """Cookies to import, either from a file or from a Cookie header."""
 
     file: str | None = None
-    """File with cookies: Netscape format, a Cookie header, or JSON of a browser extension or Playwright."""
+    """File with cookies: in Netscape format, as a Cookie header, or as JSON of a browser extension or of Playwright."""
     header: Secret | None = None
     """The Cookie header of a browser."""
     url: HttpUrl | None = None
-    """URL of the site that the cookies in `header` belong to; the first start by default."""
+    """URL of the site to which the cookies in `header` belong. The default is the first start."""
 
     @model_validator(mode="after")
     def _one(self) -> CookiesTable:

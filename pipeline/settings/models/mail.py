@@ -1,4 +1,4 @@
-"""[mail] and [alerts]: how messages are sent, and who is told about problems of spiders."""
+"""[mail] and [alerts]: how messages are sent, and who receives mails about problems."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ MAIL_PROVIDERS: dict[str, tuple[str, int, Literal["tls", "starttls"]]] = {
     "yandex": ("smtp.yandex.com", 465, "tls"),
     "zoho": ("smtp.zoho.com", 465, "tls"),
 }
-"""Host, port and security for each `provider` in [mail]."""
+"""Host, port and security of each `provider` in [mail]."""
 
 Language = Literal["en", "zh"]
-"""Languages of the fixed words in mails."""
+"""The languages of the fixed words in mails."""
 
 
 class DkimTable(Table):
-    """A DKIM signature (RFC 6376), for mail servers that do not sign."""
+    """A DKIM signature (RFC 6376), for mail servers that do not sign messages."""
 
     domain: str = Field(pattern=r"^[A-Za-z0-9.-]+$")
-    """Domain that signs."""
+    """Domain that signs the messages."""
     selector: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    """Name of the key: its public half is in the TXT record SELECTOR._domainkey.DOMAIN."""
+    """Name of the key. The TXT record SELECTOR._domainkey.DOMAIN contains the public key."""
     key: Secret
-    """Private key in PEM: RSA or Ed25519."""
+    """Private key in PEM format: RSA or Ed25519."""
 
 
 _MICROSOFT = "https://login.microsoftonline.com/common/oauth2/v2.0"
@@ -61,24 +61,27 @@ OAUTH2_PROVIDERS: dict[str, dict[str, str]] = {
                 "scope": "https://outlook.office.com/SMTP.Send offline_access"},
 }
 OAUTH2_PROVIDERS["office365"] = OAUTH2_PROVIDERS["outlook"]
-"""OAuth2 addresses and scope for each `provider` in [mail] that has them."""
+"""OAuth2 URLs and scope of each `provider` in [mail] for which they are known."""
 
 
 class OAuth2Table(Table):
-    """OAuth2 for the mail server: an app that is registered with the provider. `pipeline mail login` gets the account's consent."""
+    """OAuth2 for the mail server, with an app that is registered with the provider.
+
+    `pipeline mail login` asks the owner of the account for consent.
+    """
 
     client_id: str = Field(min_length=1)
     """Client id of the app that is registered with the provider."""
     client_secret: Secret | None = None
-    """Client secret of the app, where it has one."""
+    """Client secret of the app, if the app has one."""
     refresh_token: Secret
     """File in which `pipeline mail login` stores the refresh token."""
     token_url: HttpUrl = ""
-    """URL that issues tokens; known for gmail, outlook and office365."""
+    """URL that issues tokens. It is known for gmail, outlook and office365."""
     authorize_url: HttpUrl = ""
-    """URL at which the owner of the account agrees; known for gmail, outlook and office365."""
+    """URL at which the owner of the account gives consent. It is known for gmail, outlook and office365."""
     scope: str = ""
-    """Scope that is asked for; known for gmail, outlook and office365."""
+    """Scope to request. It is known for gmail, outlook and office365."""
 
     @field_validator("token_url", "authorize_url")
     @classmethod
@@ -88,65 +91,68 @@ class OAuth2Table(Table):
 
 
 def _transport_keys() -> list[str]:
-    """The keys of [mail] that choose a transport."""
+    """Return the keys of [mail] that select a transport."""
     return [key for transport in MAIL_TRANSPORTS.values() for key in transport.keys]
 
 
 def transport_tables() -> dict[str, str]:
-    """By key, the model of each table [mail.KEY] that a transport has for itself, as "module:Class"."""
+    """Return by key the models of the tables [mail.KEY] that belong to a transport, as "module:Class"."""
     return {key: transport.table for transport in MAIL_TRANSPORTS.values() if transport.table is not None
             for key in transport.keys if key not in MailTable.model_fields}
 
 
 class MailTable(Table):
-    """How messages are sent. Without host, provider and command they are written to a Maildir."""
+    """How messages are sent.
+
+    If none of `host`, `provider` and `command` is set, messages are written to a Maildir.
+    """
 
     from_: Address = Field("Pipeline <pipeline@localhost>", alias="from")
     """Sender of every message."""
     host: str | None = None
     """Host name of the mail server."""
     provider: str | None = None
-    """Name of a known provider, which stands for host, port and security."""
+    """Name of a known mail provider, which sets host, port and security."""
     command: tuple[str, ...] | None = None
-    """A sendmail-compatible program with its options, used instead of a server. It gets `-i -f SENDER -- RECIPIENT…` and the
-    message on its standard input, and runs without a shell."""
+    """A sendmail-compatible program with its options, which is used instead of a server. The program runs without a shell, with the
+    further arguments `-i -f SENDER -- RECIPIENT…`, and reads the message from its standard input."""
     port: int | None = Field(None, ge=1, le=65535)
-    """Port of the mail server; it follows from `security` by default."""
+    """Port of the mail server. The default depends on `security`."""
     security: Literal["tls", "starttls", "none"] | None = None
-    """TLS from the start, STARTTLS, or no encryption; it follows from `port` by default."""
+    """TLS from the start, STARTTLS, or no encryption. The default depends on `port`."""
     user: str | None = None
-    """User name at the mail server."""
+    """User name for the mail server."""
     password: Secret | None = None
-    """Password at the mail server."""
+    """Password for the mail server."""
     token_command: tuple[str, ...] | None = None
-    """A program that prints an OAuth2 access token for `user`. It runs at each login, without a shell."""
+    """A program that prints an OAuth2 access token for `user`. The program runs at each login, without a shell."""
     oauth2: OAuth2Table | None = None
-    """Access tokens from an OAuth2 server. The addresses of gmail, outlook and office365 are known."""
+    """Access tokens from an OAuth2 server. The URLs for gmail, outlook and office365 are known."""
     allow_plaintext_auth: bool = False
-    """Whether the password may be sent without encryption."""
+    """Whether a password or token may be sent without encryption."""
     ca_file: str | None = None
-    """PEM file with further certificate authorities to trust."""
+    """PEM file with additional certificate authorities to trust."""
     timeout: Duration = 60.0
-    """How long each answer of the mail server may take."""
+    """How long to wait for each reply of the mail server."""
     reply_to: Address | None = None
-    """Address that replies go to."""
+    """Address for replies (Reply-To header)."""
     sender: Address | None = None
-    """Address of the Sender header, where it differs from `from`."""
+    """Address of the Sender header, if different from `from`."""
     envelope_from: Address | None = None
-    """Address that bounces go to (MAIL FROM); `from` by default."""
+    """Address for bounces (MAIL FROM). The default is `from`."""
     per_hour: int | None = Field(None, ge=1)
-    """Number of messages in any hour; further messages wait."""
+    """Maximum number of messages in any hour. Further messages wait."""
     max_age: Duration = 5 * 86400.0
-    """A message that is older is parked instead of tried again."""
+    """Maximum age of a message. An older message is parked instead of being tried again."""
     max_attempts: int = Field(200, ge=1)
-    """A message that was tried so often is parked."""
+    """Maximum number of attempts to deliver a message. After these attempts, the message is parked."""
     maildir: str = "mail"
-    """Folder in data_dir that receives the messages as a Maildir, where neither host, provider nor command is given."""
+    """Folder in data_dir to which messages are written as a Maildir, if none of `host`, `provider` and `command` is set."""
     dkim: DkimTable | None = None
-    """The DKIM signature of messages, for servers that do not sign."""
+    """The DKIM signature of messages, for mail servers that do not sign messages."""
 
     transport_options: SkipJsonSchema[dict[str, Any]] = Field(default_factory=dict, exclude=True)
-    """By key, the tables [mail.KEY] of registered transports. The file has no key of this name."""
+    """The tables [mail.KEY] of registered transports, by key. The file has no key with the name transport_options."""
 
     @model_validator(mode="before")
     @classmethod
@@ -217,7 +223,7 @@ class MailTable(Table):
 
     @property
     def transport(self) -> str:
-        """The name in `pipeline.registry.MAIL_TRANSPORTS` of the transport that these settings choose."""
+        """The transport that these settings select, as its name in `pipeline.registry.MAIL_TRANSPORTS`."""
         return next((name for name, transport in MAIL_TRANSPORTS.items()
                      if any(map(self._is_given, transport.keys))),
                     DEFAULT_MAIL_TRANSPORT)
@@ -229,15 +235,15 @@ class MailTable(Table):
 
 
 class AlertsTable(Table):
-    """Mails about spiders in trouble."""
+    """Mails about problems of spiders and digests."""
 
     to: tuple[Address, ...] = ()
-    """Addresses that are told when a spider is in trouble and when the trouble is over; nobody by default."""
+    """Addresses that receive a mail when a problem starts and when the problem ends. By default no such mails are sent."""
     after: int = Field(3, ge=1)
-    """Number of failures in a row that raise an alert."""
+    """Number of consecutive failures of a spider after which an alert is sent."""
     every: Duration = 5 * 60.0
-    """Shortest time between two mails with alerts; what starts or ends in between is in the next one."""
+    """Shortest time between two mails with alerts. The next mail reports everything that starts or ends in between."""
     login_before: Duration = 3 * 86400.0
-    """How long before a login cookie expires an alert is sent; "0s" sends none."""
+    """How long before the expiry of a login cookie an alert is sent; "0s" sends no such alert."""
     language: Language = "en"
-    """Language of the mails."""
+    """Language of the alerts."""

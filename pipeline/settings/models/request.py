@@ -1,4 +1,4 @@
-"""Requests as [spiders.NAME] describes them: `start`, its headers, its body and HTTP authentication."""
+"""Requests of [spiders.NAME]: URL, headers, body, cookies and HTTP authentication of a `start`."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
 
 
 class RequestTable(Table):
-    """A request in `start`. A text alone is its URL."""
+    """A request in `start`. A request that is only a text is the value of `url`."""
 
     url: HttpUrl
     """URL to fetch."""
     method: str | None = None
-    """HTTP method; GET by default, POST with a body."""
+    """HTTP method. The default is GET, or POST if the request has a body."""
     params: Pairs | None = None
-    """Parameters of the query, as a table or as pairs. Empty values are left out; names may repeat in pairs."""
+    """Parameters of the query, as a table or as a list of pairs. Parameters with an empty value are left out. Pairs may repeat a name."""
     form: Pairs | None = None
-    """Fields of a form for the body, as a table or as pairs."""
+    """Fields of a form that is sent as the body, as a table or as a list of pairs."""
     json_: Any = Field(None, alias="json")
-    """Value for the body as JSON."""
+    """Value that is sent as the body, as JSON."""
     body: str | None = None
-    """Text for the body."""
+    """Text that is sent as the body."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
-    """Headers of this request."""
+    """HTTP headers of this request."""
     cookies: dict[str, str | Secret] = Field(default_factory=dict)
     """Cookies of this request."""
     encoding: str | None = None
-    """Encoding of the answer, where it declares a wrong one."""
+    """Encoding of the response, if the response declares a wrong encoding."""
     auth: AuthTable | None = None
     """HTTP authentication of this request."""
 
@@ -94,16 +94,16 @@ class RequestTable(Table):
 
 
 class AuthTable(Table):
-    """HTTP authentication with a user and a password, or with a token."""
+    """HTTP authentication with user name and password, or with a token."""
 
     type: Literal["basic", "digest", "bearer"] = "basic"
     """Authentication scheme."""
     user: str | None = None
-    """User name, for basic and digest."""
+    """User name, for basic and digest authentication."""
     password: Secret | None = None
-    """Password, for basic and digest."""
+    """Password, for basic and digest authentication."""
     token: Secret | None = None
-    """Token, for bearer."""
+    """Token, for bearer authentication."""
 
     @model_validator(mode="after")
     def _complete(self) -> AuthTable:

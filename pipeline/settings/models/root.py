@@ -1,4 +1,4 @@
-"""The whole of settings.toml, with [pipeline], [proxies], [retention], [logs] and [demo]."""
+"""The root model of settings.toml, with [pipeline], [proxies], [retention], [logs] and [demo]."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class PipelineTable(Table):
     """Where data is stored, the time zone, and limits of the whole program."""
 
     data_dir: str = "var"
-    """Folder for everything the program writes: database, cookie jars, downloads, messages, logs."""
+    """Folder for everything that the program writes: database, cookie jars, downloads, messages, logs."""
     timezone: ZoneName = "UTC"
-    """IANA time zone of schedules and of the times that people read."""
+    """IANA time zone of schedules and of displayed times."""
     max_runs: int = Field(2, ge=1, le=64)
-    """Number of runs at the same time."""
+    """Maximum number of runs at the same time."""
     contact: str = ""
-    """Address that is added to the user agent, so that a site can reach you."""
+    """Address that is added to the User-Agent header, so that the operator of a site can contact you."""
     database: str | Secret | None = None
-    """URL of the database; SQLite in data_dir by default. A URL with a password must be a secret."""
+    """URL of the database. The default is SQLite in data_dir. A URL with a password must be a secret."""
     keep_free: Size = Field(200 * 10**6, validate_default=False)
     """Disk space that downloads leave free."""
     downloads_quota: Size | None = Field(None, validate_default=False)
-    """Limit for the downloaded files of all spiders together; the oldest are deleted beyond it."""
+    """Maximum size of the downloaded files of all spiders together. Beyond this size the oldest files are deleted."""
     shutdown_grace: Duration = 20.0
-    """How long a service waits at a stop (SIGTERM) for its runs to save their progress."""
+    """How long a service that is being stopped (SIGTERM) waits for its runs to save their progress."""
 
     @field_validator("database")
     @classmethod
@@ -57,12 +57,15 @@ class PipelineTable(Table):
 
 
 class KeepTable(Table):
-    """How much is kept: `"30d"` is an age, `1000` a count, `{ age = "30d", count = 1000 }` both, `{}` keeps all."""
+    """How much is kept: `"30d"` is an age, `1000` a count, `{ age = "30d", count = 1000 }` both.
+
+    `{}` keeps everything.
+    """
 
     age: Duration | None = None
-    """Entries that are older are deleted."""
+    """Entries older than this are deleted."""
     count: int | None = Field(None, ge=0)
-    """Only so many of the newest entries are kept."""
+    """Number of entries to keep; the oldest entries beyond this number are deleted."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,10 +79,10 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class LogsTable(Table):
-    """How much is logged: `level` for all parts, or one level for each part."""
+    """How much is logged: `level` applies to all parts, the other levels apply to one part each."""
 
     level: Level = "info"
-    """Level of all parts that have none of their own."""
+    """Level of all parts without a level of their own."""
     service: Level | None = None
     """Level of the service."""
     schedule: Level | None = None
@@ -99,19 +102,22 @@ class LogsTable(Table):
     scrapy: Level | None = None
     """Level of Scrapy."""
     max_size: Size = Field(10 * 10**6, validate_default=False)
-    """Size at which a run's log starts over; the log before it is kept as NAME.log.1."""
+    """Size at which a run's log is renamed to NAME.log.1 and a new log is started."""
 
     @property
     def parts(self) -> dict[str, str | None]:
-        """The level of each part; None: that of everything."""
+        """The level of each part. None means `level`."""
         return {name: level for name, level in self if name not in ("level", "max_size")}
 
 
 class RetentionTable(Table):
-    """How long records are kept. What a digest has yet to report or the outbox has yet to send is always kept."""
+    """How long records are kept.
+
+    Changes that a digest has yet to report and messages that the outbox has yet to send are always kept.
+    """
 
     runs: KeepTable = KeepTable.model_validate("365d")
-    """Runs of each spider, with their changes and digests. The last 20 runs and the last success are always kept."""
+    """Runs of each spider, with their changes and digests. The last 20 runs and the last successful run are always kept."""
     pages: KeepTable = KeepTable.model_validate({"age": "7d", "count": 1_000_000})
     """Records of fetched pages, and pages saved for digests."""
     messages: KeepTable = KeepTable.model_validate({"age": "90d", "count": 10_000})
@@ -121,30 +127,36 @@ class RetentionTable(Table):
 
 
 class ProxyTable(Table):
-    """A proxy whose password is a secret. A proxy without one may be a URL: `office = "http://127.0.0.1:3128"`."""
+    """A proxy whose password is a secret.
+
+    A proxy without a password can also be written as a URL: `office = "http://127.0.0.1:3128"`.
+    """
 
     url: str
-    """Address of the proxy, such as "socks5h://10.0.0.1:1080"."""
+    """URL of the proxy, such as "socks5h://10.0.0.1:1080"."""
     user: str | None = None
-    """User name at the proxy."""
+    """User name for the proxy."""
     password: Secret | None = None
-    """Password at the proxy."""
+    """Password for the proxy."""
 
 
 Proxy = str | ProxyTable | tuple[str | ProxyTable, ...]
 
 
 class DemoTable(Table):
-    """The bundled demo site. Remove the table when you no longer need it."""
+    """The bundled demo site. Remove this table when you no longer need the demo site."""
 
     host: Literal["127.0.0.1"] = "127.0.0.1"
     """Address of the bundled demo site."""
     port: int = Field(8081, ge=0, le=65535)
-    """Port of the bundled demo site; 0 picks a free one."""
+    """Port of the bundled demo site; 0 chooses a free port."""
 
 
 class Settings(Table):
-    """The whole of settings.toml. file: its path; folder: what relative paths start from."""
+    """The whole of settings.toml.
+
+    file: path of settings.toml. folder: folder to which relative paths refer.
+    """
 
     pipeline: PipelineTable = PipelineTable()
     """Where data is stored, the time zone, and limits of the whole program."""
@@ -153,15 +165,15 @@ class Settings(Table):
     mail: MailTable = MailTable.model_construct(from_="Pipeline <pipeline@localhost>")
     """How messages are sent."""
     proxies: dict[str, Proxy] = Field(default_factory=dict)
-    """Proxies by name: a URL, a table, or a list of them, which is a pool."""
+    """Proxies by name: a URL, a table, or a list of URLs and tables, which is a pool."""
     alerts: AlertsTable = AlertsTable()
-    """Who is told when a spider is in trouble."""
+    """Who receives mails about problems."""
     retention: RetentionTable = RetentionTable()
     """How long records are kept."""
     logs: LogsTable = LogsTable()
     """Levels and size of logs."""
     calendars: dict[str, DayTexts] = Field(default_factory=dict)
-    """Lists of days by name, for the `skip` of schedules."""
+    """Lists of days by name, which the `skip` of a schedule can use."""
     spiders: dict[str, SpiderTable] = Field(default_factory=dict)
     """Spiders by name."""
     digests: dict[str, DigestTable] = Field(default_factory=dict)
@@ -185,12 +197,12 @@ class Settings(Table):
         return self.folder / Path(self.pipeline.data_dir).expanduser()
 
     def keeps_pages(self, spider: str) -> bool:
-        """Whether a digest attaches the pages on which this spider found something."""
+        """Return whether a digest attaches the pages on which this spider found new or changed items."""
         return any("pages" in digest.attach and spider in digest.spiders for digest in self.digests.values())
 
     @property
     def database_url(self) -> str | None:
-        """The URL of the database, also if it is a secret; None for SQLite in data_dir."""
+        """The URL of the database, read from its secret if it is one; None for SQLite in data_dir."""
         found = self.pipeline.database
         return found.reveal() if isinstance(found, Secret) else found
 
@@ -199,14 +211,20 @@ class Settings(Table):
         return ZoneInfo(self.pipeline.timezone)
 
     def days(self, entries: tuple[str, ...]) -> Days:
-        """The days that a `skip` names, with calendars expanded."""
+        """Return the days that the entries of a `skip` name.
+
+        The name of a calendar stands for the days of this calendar.
+        """
         return parse_days([day for entry in entries for day in self.calendars.get(entry, (entry,))])
 
     def followers(self, name: str) -> list[str]:
-        """The spiders that run after a spider."""
+        """Return the spiders that run after the spider `name`."""
         return [other for other, table in self.spiders.items() if name in table.after]
 
     def for_run(self, name: str) -> Settings:
-        """The part of the settings that a run of a spider needs. Sending all of ten thousand spiders to a child takes long."""
+        """Return the part of the settings that a run of the spider `name` needs.
+
+        Sending the settings of ten thousand spiders to a child process would take long.
+        """
         wanted = (name, *self.followers(name))
         return self.model_copy(update={"spiders": {each: self.spiders[each] for each in wanted}, "digests": {}})

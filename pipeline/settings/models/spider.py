@@ -36,7 +36,7 @@ from pipeline.settings.models.request import CONTROL_CHARACTERS, AuthTable, Star
 
 
 def _check_host(place: str) -> str:
-    """A host with or without a port."""
+    """Return `place` if it is a host with or without a port. Raises PydanticCustomError otherwise."""
     try:
         parts = urlsplit(f"//{place}")
         good = parts.port != 0 and bool(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d+)?", place))
@@ -49,12 +49,15 @@ def _check_host(place: str) -> str:
 
 
 class BannedTable(Table):
-    """How an answer shows that the proxy is banned. The proxy then pauses, and the request uses the next proxy of the pool."""
+    """How a response shows that the proxy is banned.
+
+    The proxy is then paused, and the request is sent through the next proxy of the pool.
+    """
 
     status: tuple[int, ...] = ()
     """HTTP statuses that show that the proxy is banned."""
     present: Selector | None = None
-    """Selector of something that only the answer to a banned proxy has."""
+    """Selector of an element that only responses to a banned proxy have."""
 
     _statuses = field_validator("status")(check_statuses)
 
@@ -67,123 +70,128 @@ CatchUp = Annotated[float | None, BeforeValidator(_catch_up), WithJsonSchema({"t
 
 
 class RetryTable(Table):
-    """How often a failed run is tried again. A wrong password or a mistake in a rule is not tried again."""
+    """How often a failed run is retried.
+
+    A run that failed because of a wrong password or an error in a rule is not retried.
+    """
 
     times: int = Field(0, ge=0, le=7)
-    """Number of further runs for one slot."""
+    """Maximum number of retries for one slot."""
     wait: Duration = 60.0
-    """Wait before the first of them; it doubles each time."""
+    """Delay before the first retry. The delay doubles with each further retry."""
     max_wait: Duration = 3600.0
-    """Longest wait."""
+    """Maximum delay before a retry."""
     outcomes: tuple[Literal["failed", "timed_out", "killed"], ...] = ("failed", "timed_out", "killed")
-    """Outcomes that are tried again."""
+    """Outcomes after which a run is retried."""
 
 
 class SpiderTable(Table):
-    """A spider: what it fetches, extracts and downloads, when it runs and within which limits."""
+    """A spider: what it fetches, extracts and downloads, when it runs, and its limits."""
 
     spider: str = DEFAULT_SPIDER
-    """Name of a built-in spider (spiders.md lists them), or a class of yours as "module:Class"."""
+    """Name of a built-in spider (see spiders.md), or your own class as "module:Class"."""
     tags: tuple[str, ...] = ()
-    """Words by which digests and their groups choose spiders."""
+    """Tags by which digests and their groups select spiders."""
     schedule: Schedules = ()
-    """When it runs: cron, "every 30m", "daily at 07:00", a table with these and more, or a list."""
+    """When the spider runs: cron, "every 30m", "daily at 07:00", a table with further options, or a list of these."""
     after: tuple[str, ...] = ()
-    """Spiders after whose successful passes it runs, once for each pass."""
+    """Names of spiders. This spider runs once after each of their successful passes."""
     catch_up: CatchUp = None
-    """Whether a slot that was missed while no service ran is run late: true, false, or for how long after its due time."""
+    """Whether a slot that was missed while no service was running is run late: true, false, or the maximum time after its due time."""
     overlap: Literal["skip", "queue", "kill"] = "skip"
-    """What happens to a slot while the spider is running: it is skipped, queued, or replaces the run."""
+    """What happens to a slot while the spider is running: "skip" omits the slot, "queue" runs it afterwards, "kill" ends the
+    current run first."""
     retry: RetryTable = RetryTable()
-    """How often a failed run is tried again."""
+    """How often a failed run is retried."""
     start: tuple[Start, ...] = ()
-    """URLs or requests that a crawl begins with."""
+    """URLs or requests with which a crawl begins."""
     follow: tuple[Selector, ...] = ()
     """Selectors of the links to follow."""
     download: tuple[Selector, ...] = ()
     """Selectors of the files to download."""
     hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = ()
-    """Hosts ("name" or "name:port") that links may lead to, besides those of `start`."""
+    """Hosts ("name" or "name:port") to which links may lead, in addition to the hosts of `start`."""
     allow: tuple[str, ...] = ()
-    """Regular expressions; only links that match one of them are followed."""
+    """Regular expressions. Only links that match at least one of them are followed."""
     deny: tuple[str, ...] = ()
-    """Regular expressions; links that match one of them are not followed."""
+    """Regular expressions. Links that match one of them are not followed."""
     drop_params: tuple[str, ...] = ()
-    """Parameters of the query and the path to remove from links, besides those for tracking (utm_…, gclid, fbclid …)."""
+    """Parameters of query and path to remove from links, in addition to tracking parameters (utm_…, gclid, fbclid …)."""
     pages: PagesTable | None = None
-    """Numbered pages: by page, offset or cursor, in the URL, a form or JSON."""
+    """Numbered pages of a listing: by page, offset or cursor, in the URL, a form or JSON."""
     items: ItemsTable | None = None
     """How items are extracted."""
     watch: WatchTable = WatchTable()
-    """For the watch spider: which part of a page is compared, and what in it is ignored."""
+    """For the watch spider: which part of a page is compared, and which text in this part is ignored."""
     login: LoginTable | None = None
     """How the spider logs in."""
     auth: AuthTable | None = None
-    """HTTP authentication of pages, files, robots.txt and the login, at the origins of `start` only."""
+    """HTTP authentication for pages, files, robots.txt and the login. It is used only at the origins of `start`."""
     cookies: CookiesTable | None = None
     """Cookies to import."""
     login_cookies: tuple[str, ...] = ()
-    """Names of the cookies that carry the login and whose expiry raises an alert; those set by the login by default."""
+    """Names of the cookies that carry the login. An alert is sent before one of them expires. The default is the cookies that the
+    login sets."""
     proxy: str | None = None
-    """A name in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
+    """Name of a proxy in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
     banned: BannedTable = BannedTable()
-    """How an answer shows that the proxy is banned."""
+    """How a response shows that the proxy is banned."""
     max_pages: int = Field(0, ge=0)
-    """Number of pages of one pass; 0 for no limit. A run that reaches the limit is not complete."""
+    """Maximum number of pages of one pass; 0 means no limit. A run that reaches the limit is not complete."""
     max_depth: int = Field(0, ge=0)
-    """Number of links between a start and a page; 0 for no limit. Pages beyond it do not belong to the pass."""
+    """Maximum number of links between a start and a page; 0 means no limit. Pages beyond the limit do not belong to the pass."""
     max_time: Duration | None = None
     """Time after which no further page is fetched. The run then succeeds, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
-    """Number of requests to one host at the same time."""
+    """Maximum number of requests to one host at the same time."""
     processes: int = Field(1, ge=1, le=16)
-    """Number of processes that fetch one pass together and share `concurrency`; for the built-in spiders."""
+    """Number of processes that fetch one pass together and share `concurrency`. Only built-in spiders support several."""
     delay: Duration = 0.0
-    """Time between two requests to one host, by all spiders with a delay."""
+    """Time between two requests to one host. Requests of all spiders with a delay are counted together."""
     throttle: bool = False
     """Whether Scrapy's AutoThrottle adapts the number of requests to the speed of the site, up to `concurrency`."""
     patience: Duration = 600.0
-    """Longest Retry-After or Crawl-delay to wait for; beyond it the page fails for this run."""
+    """Maximum Retry-After or Crawl-delay to wait for. If the site demands a longer wait, the page fails for this run."""
     quiet: tuple[str, ...] = ()
-    """Hours without requests, such as "22:00-06:00", in the time zone of [pipeline]; a run then saves its progress and stops."""
+    """Hours without requests, such as "22:00-06:00", in the time zone of [pipeline]. A run then saves its progress and stops."""
     revalidate: bool = True
-    """Whether pages with an ETag or Last-Modified are cached in data_dir/cache and fetched again only when they changed."""
+    """Whether pages with an ETag or Last-Modified header are cached in data_dir/cache and downloaded again only if they changed."""
     page_cache: Size = Field(10**9, ge=10**6, validate_default=False)
-    """Disk space of cached pages of this spider, compressed; those unused the longest are deleted first."""
+    """Maximum disk space for the cached pages of this spider, compressed. The least recently used pages are deleted first."""
     robots: bool = True
     """Whether robots.txt is obeyed."""
     encoding: str | None = None
-    """Encoding of pages, where they declare a wrong one."""
+    """Encoding of pages, if the pages declare a wrong encoding."""
     pdf: bool = False
-    """Whether PDFs are read as pages of text: a section#page-N for each page, a p for each line. Needs the extra `pdf`."""
+    """Whether PDFs are read as text, with a section#page-N for each page and a p for each line. Needs the extra `pdf`."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
-    """Headers that are sent to the origins of start and login and of headers_for, and to no other."""
+    """HTTP headers that are sent only to the origins of `start`, of `login` and of `headers_for`."""
     headers_for: tuple[HttpUrl, ...] = ()
-    """Further origins, such as "https://cdn.example", that get `headers` and the bodies of requests."""
+    """Further origins, such as "https://cdn.example", to which `headers` and the bodies of requests are sent."""
     user_agent: str | None = None
-    """User-Agent header; by default it names this program and pipeline.contact."""
+    """User-Agent header. The default names this program and pipeline.contact."""
     ca_file: str | None = None
-    """PEM file with further certificate authorities to trust."""
+    """PEM file with additional certificate authorities to trust."""
     insecure_tls: bool | tuple[str, ...] = False
-    """Hosts whose certificates are not verified; true for those of start and login."""
+    """Hosts whose certificates are not verified; true means the hosts of `start` and `login`."""
     timeout: Duration = 60.0
-    """Limit for one request, from its start to the last byte."""
+    """Time limit for one request, from its start to the last byte of the response."""
     retries: int = Field(2, ge=0, le=20)
     """Number of times a failed request is repeated."""
     max_page_size: Size = Field(32 * 10**6, validate_default=False)
-    """Largest size of a page, decompressed."""
+    """Maximum size of a page after decompression."""
     time_limit: Duration = 6 * 3600.0
-    """Limit for one run; the run is ended beyond it."""
+    """Time limit for one run. A run that exceeds the limit is ended."""
     memory_limit: Size = Field(2 * 10**9, validate_default=False)
-    """Memory limit of a run's process; the run is ended beyond it."""
+    """Memory limit for the process of a run. A run that exceeds the limit is ended."""
     page_cpu_limit: Duration = 20.0
-    """CPU time to parse and extract one page; a page that takes more is set aside."""
+    """CPU time limit for parsing and extracting one page. A page that exceeds the limit is set aside."""
     downloads: DownloadsTable = DownloadsTable()
-    """How files are fetched and stored."""
+    """How files are downloaded, stored and kept."""
     args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for a Python spider."""
+    """Keyword arguments for a spider that is written in Python."""
     beat: Secret | HttpUrl | None = None
-    """An https URL of a dead man's switch that is told when a run starts, succeeds or fails."""
+    """An https URL of an external monitor (dead man's switch), to which the start and the success or failure of each run are reported."""
 
     @field_validator("beat")
     @classmethod
@@ -283,7 +291,7 @@ class SpiderTable(Table):
 
     @property
     def is_built_in(self) -> bool:
-        """Whether `spider` names a built-in spider, not a class of the user's."""
+        """Whether `spider` names a built-in spider, not a user's class."""
         return self.spider in BUILT_IN_SPIDERS
 
     @property
