@@ -1,1 +1,1 @@
-"""Downloads: files streamed to disk, stored completely or not at all, resumed when interrupted."""
+"""Download files: stream them to disk, store them completely or not at all, resume interrupted ones."""

@@ -19,12 +19,16 @@ from pipeline.errors import PipelineError
 from pipeline.model import QueuedDownload, Transfer
 
 _GATHER_S = 0.02
-"""How long finished files wait for others, to be recorded in one transaction."""
+"""How long finished files wait for other files, so that all are recorded in one transaction."""
 
 
 @dataclass
 class ActiveTransfer:
-    """A leased download. offset: where the response starts in the file; received: bytes since then; total: of the file."""
+    """A leased download.
+
+    offset: the position in the file at which the response starts. received: the bytes received from this response. total: the
+    size of the file; None means unknown. begun: whether a worker has taken the download.
+    """
 
     wanted: QueuedDownload
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -38,8 +42,8 @@ class ActiveTransfer:
     def on_response(self, response: requests.Response, offset: int, total: int | None) -> None:
         self.offset, self.total, self.started_s = offset, total, time.monotonic()
         self.close_connection()
-        # A duplicate of the descriptor: shutting it down ends a read in the worker's thread at once, over TLS
-        # too, and the operating system cannot reuse its number for another connection in the meantime.
+        # Duplicate the file descriptor. Shutting the duplicate down immediately ends a read in the worker's thread, even with TLS,
+        # and the operating system cannot reuse its number for another connection in the meantime.
         with contextlib.suppress(OSError, AttributeError, ValueError):
             self.connection = socket.socket(fileno=os.dup(response.raw.fileno()))
 
@@ -64,7 +68,7 @@ class ActiveTransfer:
 
 
 class ActiveTransfers:
-    """Passes leased downloads from the scheduler to the workers and their results back. For any number of threads."""
+    """Passes leased downloads from the scheduler to the workers, and results back. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -76,9 +80,12 @@ class ActiveTransfers:
         self._stopping = False
         self._bytes = 0
         self.earlier_bytes = 0
-        """Received by earlier processes of the run."""
+        """The bytes that earlier processes of the run have received."""
         self.fatal: PipelineError | None = None
-        """Why the run cannot continue (disk full, store unavailable). The queue keeps the downloads."""
+        """The error because of which the run cannot continue (disk full, store unavailable), or None.
+
+        The unfinished downloads stay in the queue.
+        """
 
     @property
     def stopping(self) -> bool:
@@ -90,12 +97,12 @@ class ActiveTransfers:
 
     @property
     def idle(self) -> bool:
-        """Whether no download is leased, apart from finished ones that are not verified yet."""
+        """Whether no download is leased, except finished downloads that are not yet verified by a login check."""
         return not self._active
 
     @property
     def drained(self) -> bool:
-        """Whether a drain waits only for files that are not verified yet."""
+        """Whether a drain is waiting only for files that are not yet verified by a login check."""
         with self._changed:
             return self._draining and not self._active
 
@@ -104,27 +111,27 @@ class ActiveTransfers:
             return list(self._active)
 
     def in_transfer(self) -> tuple[Transfer, ...]:
-        """The figures of the files that workers fetch now."""
+        """Return the progress of each file that a worker is fetching."""
         now_s = time.monotonic()
         with self._changed:
             return tuple(each.figures(now_s) for each in self._active.values() if each.begun)
 
-    # The scheduler's side
+    # Methods for the scheduler
 
     def wake(self) -> None:
-        """Have the scheduler look at the queue: there may be new downloads, or a login check has ended."""
+        """Make the scheduler read the queue, because there may be new downloads or a login check has ended."""
         with self._changed:
             self._look = True
             self._changed.notify_all()
 
     def begin_look(self) -> list[str]:
-        """Note that the scheduler looks at the queue now. Returns the URLs of all leased downloads."""
+        """Record that the scheduler is about to read the queue, and return the URLs of all leased downloads."""
         with self._changed:
             self._look = False
             return [transfer.wanted.url for transfer in self._active.values()]
 
     def add(self, leased: Iterable[QueuedDownload]) -> None:
-        """Make leased downloads available to the workers."""
+        """Add leased downloads, which workers then take with next()."""
         with self._changed:
             for wanted in leased:
                 self._active[wanted.id] = transfer = ActiveTransfer(wanted)
@@ -134,10 +141,13 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float, *, gather: int) -> None:
-        """Wait for results, a wake-up or a stop; while workers are busy, a little longer for `gather` results."""
+        """Wait until there are results, or wake() or stop() was called, at most timeout_s.
+
+        If all workers are busy, wait a little longer, until there are `gather` results.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._look or self._results or self._stopping, timeout=timeout_s)
-            # A transaction for many files costs little more than for one, and no worker waits for it meanwhile.
+            # A transaction for many files takes little longer than for one, and more downloads are waiting, so no worker is idle.
             self._changed.wait_for(lambda: not self._waiting or len(self._results) >= gather or self._stopping,
                                    timeout=_GATHER_S)
 
@@ -147,21 +157,21 @@ class ActiveTransfers:
             return results
 
     def remove(self, wanted: QueuedDownload) -> None:
-        """Forget a download whose lease has ended, or whose result is kept elsewhere."""
+        """Remove a download whose lease has ended, or whose result is recorded or held elsewhere."""
         with self._changed:
             self._active.pop(wanted.id, None)
             self._look = True
             self._changed.notify_all()
 
     def stop_lost(self, ids: Iterable[int], renewed: Collection[int]) -> None:
-        """Stop the transfers among `ids` whose lease was not renewed: another process may have taken it."""
+        """Stop the transfers whose id is in `ids` but not in `renewed`: another process may have their lease."""
         with self._changed:
             for row_id in ids:
                 if row_id not in renewed and row_id in self._active:
                     self._active[row_id].stop()
 
     def clear(self) -> list[int]:
-        """Forget all downloads. Returns their ids."""
+        """Remove all downloads, and return their ids."""
         with self._changed:
             ids = list(self._active)
             self._active.clear()
@@ -169,16 +179,16 @@ class ActiveTransfers:
             return ids
 
     def end_drain_if_idle(self) -> None:
-        """End a drain, unless a download is leased or the queue may have changed."""
+        """End the drain, unless a download is leased or the queue may have changed."""
         with self._changed:
             if not self._active and not self._look:
                 self._drained = True
                 self._changed.notify_all()
 
-    # The workers' side
+    # Methods for the workers
 
     def next(self) -> ActiveTransfer | None:
-        """The next download for a worker, waiting for one; None when the pool stops."""
+        """Wait for the next download and return it to a worker; return None when the pool stops."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if self._stopping:
@@ -193,16 +203,16 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def count_bytes(self, transfer: ActiveTransfer, count: int) -> int:
-        """Count received bytes. Returns those of the whole run, earlier processes included."""
+        """Count received bytes. Return the bytes of the whole run, including its earlier processes."""
         with self._changed:
             transfer.received += count
             self._bytes += count
             return self.earlier_bytes + self._bytes
 
-    # The end
+    # Ending the pool
 
     def wait_until_drained(self) -> None:
-        """Block until `end_drain_if_idle` ends this drain, or the pool stops."""
+        """Start a drain, and block until end_drain_if_idle() ends it or the pool stops."""
         with self._changed:
             self._drained = False
             self._draining = self._look = True
@@ -210,7 +220,7 @@ class ActiveTransfers:
             self._changed.wait_for(lambda: self._drained or self._stopping)
 
     def stop(self) -> None:
-        """Stop all transfers. Their bytes are kept."""
+        """Stop all transfers. The bytes received so far are kept."""
         with self._changed:
             self._stopping = True
             for transfer in self._active.values():
@@ -218,7 +228,7 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def fail(self, error: PipelineError) -> None:
-        """Stop because the run cannot continue. Keeps the first error in `fatal`."""
+        """Stop all transfers, because the run cannot continue. Keep the first error in `fatal`."""
         with self._changed:
             self.fatal = self.fatal or error
         self.stop()

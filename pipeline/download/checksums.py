@@ -1,4 +1,4 @@
-"""Computes the SHA-256 during a transfer, and reads the checksums that servers announce in headers."""
+"""Compute the SHA-256 during a transfer, and read the checksums that servers send in headers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.download.response.buffers import Buffers
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
 _ALONE_BYTES = MIB
-"""Smaller files are hashed without a second thread: starting one costs more than it saves."""
+"""Files up to this size are hashed without a second thread, since starting a thread would take longer than it saves."""
 
 
 class Hasher:
-    """SHA-256 of a stream. After the first MiB a second thread computes it.
+    """Computes the SHA-256 of a stream, after the first MiB in a second thread.
 
-    hashlib releases the GIL, so that the network and the disk do not wait for the hash. Close the hasher when the transfer
-    fails. buffers: where the buffers passed to `update` go back to once they are hashed.
+    hashlib releases the global interpreter lock, so that the network and the disk do not wait for the hash. Call close() if the
+    transfer fails. buffers: the pool to which update() returns buffers once they are hashed.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -34,7 +34,10 @@ class Hasher:
         self._thread: threading.Thread | None = None
 
     def read_file(self, file: BinaryIO, length: int) -> None:
-        """Hash the first `length` bytes of a file, in this thread."""
+        """Hash the first `length` bytes of a file in the calling thread.
+
+        Raise EOFError if the file is shorter.
+        """
         buffer = memoryview(bytearray(MIB))
         file.seek(0)
         while length:
@@ -45,7 +48,7 @@ class Hasher:
             length -= count
 
     def update(self, buffer: memoryview, count: int) -> None:
-        """Hash the first `count` bytes of a buffer. The hasher gives the buffer back."""
+        """Hash the first `count` bytes of a buffer, then return the buffer to the pool."""
         self._seen_bytes += count
         if self._thread is None:
             if self._seen_bytes <= _ALONE_BYTES:
@@ -63,7 +66,7 @@ class Hasher:
             self._buffers.give(buffer)
 
     def hexdigest(self) -> str:
-        """The digest of all bytes so far. Waits for the thread."""
+        """Wait until all bytes are hashed, and return the digest."""
         self.close()
         return self._hash.hexdigest()
 
@@ -75,10 +78,11 @@ class Hasher:
 
 
 def announced(headers: Mapping[str, str], *, partial: bool) -> dict[str, bytes]:
-    """The announced digests of the whole file by hashlib's algorithm names, strongest first.
+    """Return the digests of the whole file in the headers, by hashlib's algorithm name, strongest first.
 
-    Repr-Digest (RFC 9530) and Digest (RFC 3230) describe the whole file even in a 206 response; Content-Digest (RFC 9530) and
-    Content-MD5 (RFC 1864) describe only the body of this response. Invalid values are ignored.
+    partial: whether the response is a 206. Repr-Digest (RFC 9530) and Digest (RFC 3230) describe the whole file even in a 206
+    response; Content-Digest (RFC 9530) and Content-MD5 (RFC 1864) describe only the body of this response. Invalid values are
+    ignored.
     """
     found: dict[str, bytes] = {}
     names = ["Repr-Digest", "Digest"] if partial else ["Repr-Digest", "Content-Digest", "Digest"]
@@ -103,7 +107,7 @@ def _keep(found: dict[str, bytes], algorithm: str | None, value: str) -> None:
 
 
 def of_file(file: BinaryIO, algorithm: str) -> bytes:
-    """The digest of a whole file. file: open for reading, buffered or not."""
+    """Return the digest of a whole file, which must be open for reading in binary mode."""
     file.seek(0)
     digest = hashlib.new(algorithm, usedforsecurity=False)
     buffer = memoryview(bytearray(MIB))

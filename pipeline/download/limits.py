@@ -1,4 +1,4 @@
-"""Limits on downloads: sizes, timeouts, attempts, workers; and the rate limiter of a run."""
+"""Limits on downloads (sizes, timeouts, attempts, workers), and the rate limiter of a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """Limits on one spider's downloads. Sizes in bytes, durations in seconds; None: no limit.
+    """Limits on the downloads of one spider.
 
-    workers: how many files are fetched at a time; per_host: how many of them from one host.
-    stall_s: how long a server may send nothing, and how long it has for each `stall_bytes` of a body.
-    sync_bytes: a kill or a power cut loses at most this much of one file (1 MiB before the first checkpoint).
-    chunk_bytes: the size of a read; None: chosen by the number of workers.
-    patience_s: a retry later than this is left to the next run.
-    lease_renewal_s: how often the leases of the files in progress are renewed; None: three times in the life of a lease.
+    Sizes are in bytes, durations in seconds; None means no limit.
+
+    workers: how many files are fetched concurrently; per_host: how many of them from the same host.
+    stall_s: a server that sends less than `stall_bytes` of a body in this time is considered stalled.
+    sync_bytes: how much of one file a kill or a power failure may lose (1 MiB before the first checkpoint).
+    chunk_bytes: the size of a read; None means that the size depends on the number of workers.
+    patience_s: a retry that is due later than this is left to the next run.
+    lease_renewal_s: how often the leases of active downloads are renewed; None means every third of a lease's lifetime.
     """
 
     workers: int = 4
@@ -40,9 +42,9 @@ class DownloadLimits:
 
     @property
     def buffer_bytes(self) -> int:
-        """The size of each buffer of a worker. The buffers of all workers together stay below 32 MiB.
+        """The size of each buffer of a worker, so that the buffers of all workers together stay below 32 MiB.
 
-        Below a low rate limit buffers are smaller, so that bytes arrive steadily.
+        With a low rate limit, buffers are smaller, so that bytes arrive steadily.
         """
         if self.chunk_bytes is not None:
             return self.chunk_bytes
@@ -51,9 +53,9 @@ class DownloadLimits:
 
 
 class RateLimiter:
-    """Limits the bytes per second of all transfers together. bytes_s: the average; None: no limit.
+    """Limits the average rate of all transfers together. bytes_s: bytes per second; None means no limit.
 
-    A transfer first counts its bytes and then waits, so that every transfer makes progress.
+    A transfer first counts received bytes and then waits, so that every transfer makes progress.
     """
 
     def __init__(self, bytes_s: float | None) -> None:
@@ -62,7 +64,7 @@ class RateLimiter:
         self._free_at = 0.0
 
     def spend(self, count: int, stopped: threading.Event) -> None:
-        """Count `count` bytes, and wait until they fit into the rate or `stopped` is set."""
+        """Count received bytes, and wait until the rate is within the limit or `stopped` is set."""
         if self._bytes_s is None:
             return
         with self._lock:

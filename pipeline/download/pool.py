@@ -1,4 +1,4 @@
-"""The download pool of one run: starts, drains and stops its threads, and reports figures."""
+"""The download pool of one run: starts, drains and stops its threads, and reports its numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ _DRAIN_GRACE_S = 30.0
 
 @dataclass(frozen=True)
 class DownloadFigures:
-    """What a run has downloaded. done includes unchanged: files that did not have to be fetched. active: in transfer now."""
+    """The numbers of a run's downloads.
+
+    done: finished files, including `unchanged` files, which did not have to be fetched. failed: files that failed. bytes: the bytes
+    received. active: the files in transfer.
+    """
 
     done: int = 0
     unchanged: int = 0
@@ -40,9 +44,10 @@ class DownloadFigures:
 
 
 class DownloadPool:
-    """Fetches the files that wait in the queue of a run's pass, from `start()` until `drain()` or `stop()` returns.
+    """Fetches the files in the download queue of a run's pass.
 
-    Leases are taken in the name of `store.owner`. clock: aware, UTC.
+    The pool works from start() until drain() or stop() returns. `store.owner` owns the leases. clock: returns the time as an
+    aware datetime in UTC.
     """
 
     def __init__(self, store: Store, run: Run, site: SiteAccess, limits: DownloadLimits, *, layout: FolderLayout | None = None,
@@ -62,11 +67,14 @@ class DownloadPool:
 
     @property
     def fatal(self) -> PipelineError | None:
-        """Why the run cannot continue (disk full, store unavailable). The queue keeps the downloads."""
+        """The error because of which the run cannot continue (disk full, store unavailable), or None.
+
+        The unfinished downloads stay in the queue.
+        """
         return self._transfers.fatal
 
     def start(self) -> None:
-        """Start the threads. Raises StoreError; DownloadError when the folder cannot be used."""
+        """Start the threads. Raise StoreError, or DownloadError if the folder cannot be used."""
         self._folder = folder = DownloadFolder(self._store.files.root, self._run.spider)
         folder.remove_stale_parts(queue.part_keys(self._store, self._run.spider), partial(queue.is_recorded, self._store))
         self._transfers.earlier_bytes = queue.run_bytes(self._store, self._run)
@@ -85,19 +93,22 @@ class DownloadPool:
             thread.start()
 
     def wake(self) -> None:
-        """Have the queue read again: pages with new downloads were committed."""
+        """Make the scheduler read the queue again, because pages with new downloads were committed."""
         self._transfers.wake()
 
     def drain(self) -> None:
-        """Block until no download waits, or only retries later than `patience_s`, or `fatal` is set.
+        """Block until the queue has no downloads, except retries due after `patience_s`, or `fatal` is set.
 
-        Ends the threads; further downloads need a new pool.
+        Then end the threads. Further downloads need a new pool.
         """
         self._transfers.wait_until_drained()
         self._end(_DRAIN_GRACE_S)
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Stop all transfers, keep their parts and return their downloads to the queue. Takes at most about `grace_s`."""
+        """Stop all transfers, keep the partial downloads, and return the downloads to the queue.
+
+        This takes at most about `grace_s` seconds.
+        """
         self._end(grace_s)
 
     def figures(self) -> DownloadFigures:
@@ -110,11 +121,11 @@ class DownloadPool:
         deadline = time.monotonic() + grace_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._closing:  # a stop may come while a drain ends
+        with self._closing:  # stop() may be called while drain() ends
             self._close(deadline - time.monotonic())
 
     def _close(self, within_s: float) -> None:
-        """Record the last results, and close the folder once no thread uses it."""
+        """Record the last results, and close the folder if no thread is still running."""
         if self._folder is None:
             return
         if self._scheduler is not None:

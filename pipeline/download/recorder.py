@@ -1,4 +1,4 @@
-"""Records the results of transfers in the store: finished files, retries with backoff, failures."""
+"""Record the results of transfers in the store: finished files, retries with backoff, failures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 class ResultRecorder:
-    """Writes results to the store. For any number of threads.
+    """Writes the results of transfers to the store. Thread-safe.
 
-    leave_alone: called with a URL whose host must not be asked for a number of seconds; clock: aware, UTC.
+    leave_alone: called with a URL and the number of seconds for which its host must get no requests. clock: returns the time as an
+    aware datetime in UTC.
     """
 
     def __init__(self, store: Store, run: Run, folder: DownloadFolder, limits: DownloadLimits, *,
@@ -39,7 +40,10 @@ class ResultRecorder:
         self.done = self.unchanged = self.failed = 0
 
     def record(self, results: Sequence[FileResult]) -> None:
-        """Record finished files in one transaction, and only then remove their parts. Record permanent errors."""
+        """Record results: finished files in one transaction, and permanent errors.
+
+        The partial download of a file is removed only after the file is recorded.
+        """
         finished = [(each.wanted, each.found) for each in results if not isinstance(each.found, PipelineError)]
         ours = queue.record(self._store, self._run, [_completed(wanted, found) for wanted, found in finished],
                             owner=self._store.owner, now=self._clock()) if finished else set()
@@ -58,7 +62,10 @@ class ResultRecorder:
                 self.record_failure(each.wanted, each.found)
 
     def record_failure(self, wanted: QueuedDownload, error: PipelineError, *, progressed: bool = False) -> None:
-        """Record a failed attempt: retry the download later, or fail it. progressed: the attempt does not count."""
+        """Record a failed attempt, so that the download is retried later or has failed.
+
+        progressed: whether the attempt received data and therefore does not count as one of the allowed attempts.
+        """
         wait_s = self._backoff_s(wanted, error)
         if isinstance(error, TryLaterError):
             self._leave_alone(wanted.url, error.after_s or wait_s)
@@ -77,7 +84,7 @@ class ResultRecorder:
             _log.info("the download is retried later: %s", error)
 
     def refetch(self, results: Sequence[FileResult]) -> None:
-        """Delete files that were fetched with an expired login, and return their downloads to the queue."""
+        """Delete the files fetched with an expired login, and return their downloads to the queue."""
         for each in results:
             if isinstance(each.found, Fetched):
                 self._folder.remove(each.found.key, each.found.size_bytes)
@@ -86,10 +93,13 @@ class ResultRecorder:
         queue.release(self._store, [each.wanted.id for each in results], owner=self._store.owner)
 
     def _backoff_s(self, wanted: QueuedDownload, error: PipelineError) -> float:
-        """Seconds until the retry: doubled with each failure, plus up to a quarter; at least what the server asked for."""
+        """Return the seconds until the next attempt, at least as many as Retry-After says.
+
+        The time doubles with each failure, and is randomly increased by up to a quarter.
+        """
         failures = queue.failures(self._store, wanted.id)
         wait_s: float = min(self._limits.backoff_s * 2 ** min(failures, 30), self._limits.backoff_max_s)
-        wait_s *= random.uniform(1.0, 1.25)  # noqa: S311  it spreads retries, nothing secret
+        wait_s *= random.uniform(1.0, 1.25)  # noqa: S311  the random number only spreads retries
         if isinstance(error, TryLaterError):
             wait_s = max(wait_s, error.after_s)
         return wait_s

@@ -1,4 +1,4 @@
-"""Schedules downloads: leases waiting ones for the workers, renews leases, has results recorded."""
+"""Schedule downloads: lease queued downloads for the workers, renew leases, and record results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from pipeline.store.runs import leases
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-"""How often the queue is read for retries that are due, while workers are idle."""
+"""How often the queue is read for due retries while workers are idle, in seconds."""
 
 
 class DownloadScheduler:
-    """Leases downloads and records results, in one thread. unverified: holds results in a session with a login."""
+    """Leases downloads and records their results, in one thread.
+
+    unverified: holds the results until a login check verifies them; None for a session without a login.
+    """
 
     def __init__(self, store: Store, run: Run, limits: DownloadLimits, *, transfers: ActiveTransfers,
                  recorder: ResultRecorder, unverified: UnverifiedFiles | None, clock: Callable[[], datetime]) -> None:
@@ -41,7 +44,7 @@ class DownloadScheduler:
         self._leased_any = False
 
     def run(self) -> None:
-        """Work until the pool stops. The target of the scheduler's thread."""
+        """Work until the pool stops. This is the function of the scheduler's thread."""
         renewed_s = time.monotonic()
         try:
             while not self._transfers.stopping:
@@ -55,11 +58,11 @@ class DownloadScheduler:
                 self._transfers.wait(wait_s, gather=self._limits.workers)
         except PipelineError as error:
             self._transfers.fail(error)
-        except Exception as error:  # noqa: BLE001  otherwise the thread would end unnoticed and the run would hang
+        except Exception as error:  # noqa: BLE001  otherwise the thread would end without notice and the run would hang
             self._transfers.fail(unexpected_error(error))
 
     def close(self, within_s: float) -> None:
-        """Record the last results after `run` has ended, and return all other downloads to the queue."""
+        """Record the last results after run() has ended, and return all other downloads to the queue."""
         if self._unverified is None:
             self._record_results()
         else:
@@ -69,9 +72,9 @@ class DownloadScheduler:
             queue.release(self._store, leased, owner=self._store.owner)
 
     def _lease_more(self) -> float:
-        """Lease downloads for idle workers. Returns the seconds until there may be more to lease."""
+        """Lease downloads for idle workers. Return the seconds until there may be more downloads to lease."""
         leased = self._transfers.begin_look()
-        # One for each worker, and two each to continue with while the store is written.
+        # Each worker gets one download to fetch, and two to continue with while results are written to the store.
         room = 3 * self._limits.workers - len(leased)
         if self._unverified is not None and (most := self._unverified.room) is not None:
             room = min(room, most - len(leased))
@@ -95,11 +98,11 @@ class DownloadScheduler:
         held = self._unverified is not None and self._unverified.held
         if not held and (not left.waiting or wait_s > self._limits.patience_s):
             self._transfers.end_drain_if_idle()
-        # A download that is due and not leased waits for a busy host. The end of a transfer wakes this thread anyway.
+        # A download that is due but not leased waits for its busy host. The end of a transfer wakes this thread.
         return max(wait_s, 0.05 if self._transfers.idle else _LOOK_S)
 
     def _record_results(self) -> None:
-        """Record the workers' results; in a session with a login, those that a login check has verified."""
+        """Record the workers' results, in a session with a login only those verified by a login check."""
         if self._unverified is None:
             results = self._transfers.take_results()
             self._recorder.record(results)
@@ -107,7 +110,7 @@ class DownloadScheduler:
                 self._transfers.remove(each.wanted)
             return
         self._hold_results(self._unverified)
-        # Downloads that wait for a retry must not delay the check: a drain may end without them.
+        # Downloads that wait for a retry must not delay the check, because a drain may end without them.
         self._apply(self._unverified.take_verified(check_now=self._transfers.drained))
 
     def _hold_results(self, unverified: UnverifiedFiles) -> None:
@@ -130,6 +133,6 @@ class DownloadScheduler:
 
 
 def unexpected_error(error: Exception) -> PipelineError:
-    """The error for an exception that ended a thread; logs its traceback."""
+    """Log the traceback of an exception that ended a thread, and return the error to report for it."""
     _log.error("a download thread failed", exc_info=error)
     return DownloadError(f"an unexpected {type(error).__name__} in a download thread", fix="the log has the details; report it")

@@ -1,7 +1,7 @@
-"""Transfers one file: request, write, hash, resume of a part, verification, final name.
+"""Transfer one file: request, write, hash, verify and name it, or resume its partial download.
 
-A part is resumed only when the server proves with If-Range, ETag and Content-Range that the remaining bytes belong to the
-same version. Otherwise a new part starts from zero, so that one file never contains bytes of two versions.
+A partial download is resumed only if the headers (If-Range, ETag, Content-Range) prove that the remaining bytes belong to the same
+version of the file. Otherwise a new download starts from the beginning, so that a file never contains bytes of two versions.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from pipeline.text import shown_url
 
 
 class StoppedError(DownloadError):
-    """The transfer was told to stop. The bytes received so far are kept."""
+    """The transfer was stopped on request. The bytes received so far are kept."""
 
 
 class _MismatchError(DownloadError):
-    """The bytes do not match a checksum. The part is deleted."""
+    """The received bytes do not match a checksum. The partial download is deleted."""
 
 
 @dataclass(frozen=True)
 class TransferTools:
-    """What one worker uses for all its transfers."""
+    """The objects that a worker thread uses for all its transfers."""
 
     client: requests.Session
     folder: DownloadFolder
@@ -57,25 +57,29 @@ class TransferTools:
 
 
 class TransferRecords(Protocol):
-    """What a transfer reads from and writes to the store."""
+    """The part of the store that a transfer reads and writes."""
 
     def is_recorded(self, key: str, /) -> bool:
-        """Whether the store has a file with this key."""
+        """Return whether the store has a file with this key."""
 
     def same_content(self, sha256: str, size_bytes: int) -> Sequence[str]:
-        """Keys of the spider's files with this SHA-256 and size."""
+        """Return the keys of the spider's files with this SHA-256 and size."""
 
     def record_part(self, *, part_key: str, etag: str, last_modified: str, length: int | None) -> None:
-        """Record which version the bytes in a part belong to. Only a recorded part is resumed later; "" for no part."""
+        """Record which version of the file the bytes of a partial download belong to.
+
+        Only a recorded partial download is resumed later. part_key: its key; "" means that there is none. length: the size of the
+        whole file, or None.
+        """
 
 
 @dataclass(frozen=True)
 class TransferEvents:
-    """How a transfer reports its progress, and how to stop it.
+    """Callbacks for the progress of a transfer, and the event that stops the transfer.
 
-    stopped: ends the transfer; to end one that waits for the server, shut the response's socket down as well. on_response:
-    receives the open response, the offset of its first byte, and the length of the whole file. on_bytes: receives the size of
-    every chunk that is on the disk; an error that it raises ends the transfer.
+    stopped: set the event to stop the transfer; if the transfer is waiting for the server, also shut down the socket of the
+    response. on_response: called with the open response, the position in the file at which its body begins, and the size of the
+    whole file or None. on_bytes: called with the size of every chunk written; an error that on_bytes raises ends the transfer.
     """
 
     stopped: threading.Event
@@ -87,7 +91,8 @@ class TransferEvents:
 class Fetched:
     """A complete file under its final name.
 
-    part_key: the part to remove once the store has recorded the file, "" for none; received_bytes: in this attempt.
+    part_key: the partial download to remove once the store has recorded the file; "" means none. received_bytes: the bytes received
+    in this attempt.
     """
 
     key: str
@@ -103,7 +108,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class NotModified:
-    """The stored version is still the current one on the server."""
+    """The stored file is still the current version on the server."""
 
     etag: str = ""
     last_modified: str = ""
@@ -111,15 +116,18 @@ class NotModified:
 
 
 def fetch(tools: TransferTools, wanted: QueuedDownload, records: TransferRecords, events: TransferEvents) -> Fetched | NotModified:
-    """Fetch one file, and resume its part where that is safe.
+    """Fetch one file, and resume its partial download if that is safe.
 
-    Raises StoppedError, DiskFullError, DownloadError and the errors of `tools.translate`.
+    Raise StoppedError, DiskFullError, DownloadError and the errors that `tools.translate` returns.
     """
     return _Transfer(tools, wanted, records, events).run()
 
 
 class _Transfer:
-    """One attempt to fetch a file. _recorded_part: the key of the part that the store knows; a later attempt can resume it."""
+    """One attempt to fetch a file.
+
+    _recorded_part: the key of the partial download that is recorded in the store, and that a later attempt can resume; "" for none.
+    """
 
     def __init__(self, tools: TransferTools, wanted: QueuedDownload, records: TransferRecords, events: TransferEvents) -> None:
         self._client, self._folder, self._buffers = tools.client, tools.folder, tools.buffers
@@ -145,7 +153,10 @@ class _Transfer:
         return self._fetch_from_start()
 
     def _open_part(self) -> PartFile | None:
-        """Open the part to resume. At least its last byte is requested again, for a response with all headers."""
+        """Open the partial download to resume, if there is one.
+
+        If all bytes may be present, remove the last one: requesting it again gives a response with all headers.
+        """
         wanted = self._wanted
         if not (wanted.part_key and (wanted.part_etag or wanted.part_last_modified)):
             return None
@@ -162,7 +173,10 @@ class _Transfer:
         return part
 
     def _resume(self, part: PartFile) -> Fetched | NotModified | None:
-        """Fetch the rest of a part; None when the server has another version or does not support ranges."""
+        """Fetch the rest of a partial download; return None if it cannot be resumed.
+
+        It cannot be resumed if the server has another version of the file or does not support ranges.
+        """
         if part.size == 0:
             return None
         ours = Validators(self._wanted.part_etag, self._wanted.part_last_modified)
@@ -189,18 +203,18 @@ class _Transfer:
             if response.status_code == 304 and conditions:
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
             if response.status_code not in (200, 203) and (
-                    response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may be the whole
+                    response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may be whole
                 raise DownloadError(f"the server answered {response.status_code} to a request that it does not fit",
                                     where=self._where, retry=True)
             total = None if headers.must_decode(response) else headers.length_of(response.headers)
-            # Some servers send validators, and yet send the file again instead of a 304.
+            # Some servers send validators, but respond to a conditional request with the file instead of a 304.
             if conditions and total is not None and total == self._wanted.file_size and headers.same_version(
                     Validators(self._wanted.etag, self._wanted.last_modified), theirs):
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
             part = self._folder.create_part(self._wanted.id)
             found = None
             try:
-                self._folder.remove_part(self._wanted.part_key)  # of an earlier version
+                self._folder.remove_part(self._wanted.part_key)  # a partial download of an earlier version
                 found = self._receive(response, part, Hasher(self._buffers), total, fresh=True)
             finally:
                 part.close()
@@ -209,7 +223,10 @@ class _Transfer:
             return found
 
     def _conditions(self) -> dict[str, str]:
-        """The headers of a conditional request, for a file whose stored version is the one that the spider wants."""
+        """Return the headers of a conditional request.
+
+        Return {} if there is no stored version, or if its SHA-256 is not the one that the spider gave.
+        """
         wanted = self._wanted
         if not self._has_version() or wanted.sha256_wanted.lower() not in ("", wanted.file_sha256):
             return {}
@@ -217,7 +234,10 @@ class _Transfer:
         return {name: value for name, value in found.items() if value}
 
     def _has_version(self) -> bool:
-        """Whether the last version is stored, or was deleted by retention: then it is not fetched again either."""
+        """Return whether the last fetched version is stored, or was deleted by retention.
+
+        A version deleted by retention is not fetched again.
+        """
         wanted = self._wanted
         return self._folder.has(wanted.file_key) if wanted.file_key else bool(wanted.file_sha256)
 
@@ -265,7 +285,7 @@ class _Transfer:
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
                       strong: Validators) -> None:
-        """Write the whole body to the part. Bytes are counted: the announced length may be wrong."""
+        """Write the whole body to the part file. The limit of the size applies to the bytes actually received."""
         limits = self._limits
         body = Body(response, codings=headers.codings(response), unpack=headers.must_decode(response),
                     watch_bytes=limits.max_bytes)
@@ -280,15 +300,15 @@ class _Transfer:
                 if window_bytes < limits.stall_bytes:
                     raise self._stalled()
                 window_at, window_bytes = now, 0
-            # The first checkpoint comes early, because a kill before it loses all bytes of the file.
+            # The first checkpoint is early, because a kill before the first checkpoint loses all bytes of the file.
             if part.size - part.synced >= (limits.sync_bytes if self._recorded_part else min(limits.sync_bytes, MIB)):
                 self._checkpoint(part, strong, total)
-        # A socket that was shut down to stop this transfer looks like the end of the body.
+        # After the socket was shut down to stop this transfer, the body seems to have ended.
         if self._stopped.is_set() or (total is not None and part.size != total):
             raise self._cut(part, total)
 
     def _receive_chunk(self, body: Body, part: PartFile, hasher: Hasher, total: int | None) -> int:
-        """Read a chunk, write it to the part and hash it. Returns the number of bytes, 0 at the end of the body."""
+        """Read a chunk, write it to the part file and hash it. Return its size; 0 at the end of the body."""
         limits, buffer = self._limits, self._buffers.take()
         hashed = False
         try:
@@ -322,12 +342,12 @@ class _Transfer:
     def _cut(self, part: PartFile, total: int | None, why: str = "") -> DownloadError:
         if self._stopped.is_set():
             return self._stop()
-        if total is not None:  # of the whole file: this response may carry only a part of it
+        if total is not None:  # the size of the whole file, of which this response may contain only a part
             why = cut_short(part.size, total)
         return DownloadError(why or f"{cut_short(part.size, None)}: the connection broke", where=self._where, retry=True)
 
     def _checkpoint(self, part: PartFile, strong: Validators, total: int | None) -> None:
-        """Sync the part, and record its version when the server gave a validator to resume it with."""
+        """Sync the part file, and record its version if the server sent a strong validator to resume with."""
         try:
             part.sync()
         except DiskFullError:
@@ -337,14 +357,17 @@ class _Transfer:
             self._recorded_part = part.key
 
     def _discard(self, part: PartFile) -> None:
-        """Delete a part that cannot be resumed."""
+        """Delete a partial download that cannot be resumed."""
         if self._recorded_part == part.key:
             self._records.record_part(part_key="", etag="", last_modified="", length=None)
             self._recorded_part = ""
         self._folder.remove_part(part.key)
 
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
-        """Compare the checksums of the spider and the server. A mismatch after a resume is retried from the start."""
+        """Compare the file with the checksums given by the spider and the server; raise _MismatchError.
+
+        fresh: whether the file was fetched from the start; a mismatch after a resume is retried from the start.
+        """
         wanted = self._wanted.sha256_wanted.strip().lower()
         wrong = "the SHA-256 that the spider gave" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):

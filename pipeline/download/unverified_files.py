@@ -1,9 +1,9 @@
-"""Holds the results of a session with a login until `login.check` matches once more.
+"""Hold the results of downloads until `login.check` shows that the session was still valid.
 
-A session can expire without notice: the site then answers with a page for visitors who are not logged in, or with 401, 403
-or 404. So the result of each file, a file or a permanent error, is held until the check page shows that the session is still
-logged in. If it is not, the session logs in once and the held files are fetched again. The store counts held files as neither
-done nor failed, so that they are fetched again after a kill, too.
+A session can expire without notice: the site then responds with a page for anonymous visitors, or with status 401, 403 or 404.
+Therefore the result of each download, a file or a permanent error, is held until the check page (`login.check`) shows that the
+session is still logged in. If the session has expired, the program logs in again and fetches the held files again. In the store,
+held downloads are neither done nor failed, so that the next run fetches them again if this process is killed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pipeline.text import shown_url
 MAX_HELD = 200
 MAX_HELD_S = 10.0
 SUSPECT_CHECK_S = 2.0
-"""The least time between two checks that suspect results call for."""
+"""The minimum time between two login checks that are started because of suspect results."""
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 _log = logging.getLogger(__name__)
 
 
 class FileResult(NamedTuple):
-    """The result of a transfer: a file, or an error that a retry does not change.
+    """The result of a transfer: a file, an unchanged file, or a permanent error.
 
-    login_epoch: the number of the login that the request used; at_s: when the transfer ended (time.monotonic()).
+    login_epoch: the epoch of the login that the request used. at_s: when the transfer ended (time.monotonic()).
     """
 
     wanted: QueuedDownload
@@ -43,12 +43,12 @@ class FileResult(NamedTuple):
 
     @property
     def is_suspect(self) -> bool:
-        """Whether sites often answer like this when a session has expired."""
+        """Whether the result, an HTML page or an error, is typical of an expired session."""
         return isinstance(self.found, PipelineError) or (isinstance(self.found, Fetched) and self.found.content_type in _PAGE_TYPES)
 
 
 class Verdict(NamedTuple):
-    """The results to record, and those whose files must be fetched again."""
+    """The results that are verified and can be recorded, and those whose files must be fetched again."""
 
     verified: list[FileResult]
     refetch: list[FileResult]
@@ -56,7 +56,11 @@ class Verdict(NamedTuple):
 
 @dataclass
 class _LoginCheck:
-    """One request for the check page, in its own thread. until_s: results up to this time are verified by it."""
+    """One request for the check page, in its own thread.
+
+    until_s: a successful check verifies the results of transfers that ended up to this time. expired_unnoticed: whether the session
+    had expired without a response that showed it.
+    """
 
     epoch: int
     until_s: float
@@ -67,9 +71,9 @@ class _LoginCheck:
 
 
 class UnverifiedFiles:
-    """Holds results until a login check verifies them. For use by one thread; the check runs in another.
+    """Holds results until a login check, which runs in another thread, verifies them. Not thread-safe.
 
-    checkable: whether the login can be checked; on_check: called from the check's thread when it ends.
+    checkable: returns whether the login can be checked. on_check: called in the thread of a check when the check ends.
     """
 
     def __init__(self, login_state: LoginState, checkable: Callable[[], bool], on_check: Callable[[], None]) -> None:
@@ -88,11 +92,14 @@ class UnverifiedFiles:
 
     @property
     def room(self) -> int | None:
-        """How many more downloads may be leased, None for no limit. After a session expired unnoticed there are few."""
+        """How many more downloads may be leased; None means no limit.
+
+        The limit is low after the session has expired unnoticed.
+        """
         return None if self._max_held == MAX_HELD else max(0, self._max_held - len(self._held))
 
     def due_in_s(self) -> float:
-        """Seconds until the next check is due, if nothing else happens."""
+        """Return the seconds until the next check is due, if no more results arrive."""
         if not self._held or self._check is not None:
             return MAX_HELD_S
         now_s = time.monotonic()
@@ -105,9 +112,9 @@ class UnverifiedFiles:
         self._held += results
 
     def take_verified(self, *, check_now: bool) -> Verdict:
-        """Take the results that a check has decided, and start the next check when it is due. check_now: it is due.
+        """Remove and return the results decided by a check, and start the next check if it is due.
 
-        Raises the error that kept the session from being checked or from logging in again.
+        check_now: start a check even if it is not due yet. Raise the error because of which the check or the new login failed.
         """
         if not self._checkable():
             verified, self._held = self._held, []
@@ -118,7 +125,10 @@ class UnverifiedFiles:
         return decided
 
     def close(self, within_s: float) -> Verdict:
-        """Verify what is possible without a new login. All other files must be fetched again."""
+        """Verify the held results without a new login, and return the verdict.
+
+        Files that cannot be verified within within_s must be fetched again.
+        """
         deadline = time.monotonic() + within_s
         verified: list[FileResult] = []
         refetch: list[FileResult] = []
@@ -145,7 +155,7 @@ class UnverifiedFiles:
         try:
             check.logged_in = self._login_state.verify(check.epoch, check.until_s)
             if not check.logged_in and renew:
-                # A stale epoch means that another thread noticed, and logs in.
+                # A stale epoch means that another thread has noticed the expired session and logs in.
                 check.expired_unnoticed = not self._login_state.is_stale(check.epoch)
                 self._login_state.renew(check.epoch)
                 self._login_state.settled()
@@ -158,7 +168,10 @@ class UnverifiedFiles:
             self._on_check()
 
     def _take_decided(self) -> Verdict:
-        """Take the results that the ended check, if there is one, has decided. Results of an earlier login are fetched again."""
+        """Remove and return the results decided by the check, if it has ended.
+
+        Files fetched with an earlier login must be fetched again.
+        """
         check = self._check
         verified: list[FileResult] = []
         if check is not None and check.ended.is_set():
@@ -177,7 +190,10 @@ class UnverifiedFiles:
         return Verdict(verified, refetch)
 
     def _reduce_concurrency(self) -> None:
-        """Lease fewer files at a time, so that a file that ends the session can be identified."""
+        """Lease fewer files at a time, to find out whether fetching one of them ends the session.
+
+        Raise LoginError if only one file was held: fetching it ends the session.
+        """
         _log.warning("the session expired without a response that showed it: %d files are fetched again after a new login",
                      len(self._held))
         if self._max_held == 1 and len(self._held) == 1:

@@ -1,4 +1,4 @@
-"""Fetches one file at a time in each thread, and decides what an error means for file and run."""
+"""Fetch one file at a time in each thread, and decide what an error means for the file and the run."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from pipeline.text import clean_line, shown_url
 _log = logging.getLogger(__name__)
 
 _DISK_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""Errors of the system, not of one file."""
+"""Errors that concern the whole system and not a single file."""
 _PROGRESS_BYTES = MIB
-"""A failed attempt that received this much does not count against the number of attempts."""
+"""A failed attempt that received at least this many bytes does not count as one of the allowed attempts."""
 
 
 @dataclass(frozen=True)
 class SiteAccess:
-    """How the files of a site are requested.
+    """The callbacks and the login state with which files of a site are requested.
 
-    new_session: makes the requests.Session of one thread; translate: its errors to ours; admit: waits until a URL may be
-    requested (or the event is set) and counts as one request of its host until it exits; leave_alone: called with a URL whose
-    host must not be asked for a number of seconds; login_state: for a session with a login; checkable: whether its login can be
-    checked.
+    new_session: returns a new requests.Session for a thread. translate: converts an exception of requests to a PipelineError.
+    admit: returns a context manager that waits until a URL may be requested, or the event is set, and counts as one request to the
+    URL's host until its end. leave_alone: called with a URL and the number of seconds for which its host must get no requests.
+    login_state: the state of the session's login; None means no login. checkable: returns whether the login can be checked.
     """
 
     new_session: Callable[[], requests.Session]
@@ -57,7 +57,7 @@ class SiteAccess:
 
 
 class DownloadWorker:
-    """Fetches files. One object serves all worker threads; `run` is their target."""
+    """Fetches files. All worker threads share one object and execute run()."""
 
     def __init__(self, store: Store, site: SiteAccess, limits: DownloadLimits, *, layout: FolderLayout,
                  folder: DownloadFolder, transfers: ActiveTransfers, recorder: ResultRecorder) -> None:
@@ -71,7 +71,7 @@ class DownloadWorker:
         self._rate = RateLimiter(limits.rate_bytes_s)
 
     def run(self) -> None:
-        """Fetch one file after the other until the pool stops."""
+        """Fetch one file after another until the pool stops."""
         tools: TransferTools | None = None
         try:
             while (transfer := self._transfers.next()) is not None:
@@ -80,14 +80,17 @@ class DownloadWorker:
                 self._process(tools, transfer)
         except PipelineError as error:
             self._transfers.fail(error)
-        except Exception as error:  # noqa: BLE001  otherwise the thread would end unnoticed and the run would hang
+        except Exception as error:  # noqa: BLE001  otherwise the thread would end without notice and the run would hang
             self._transfers.fail(unexpected_error(error))
         finally:
             if tools is not None:
                 tools.client.close()
 
     def _process(self, tools: TransferTools, transfer: ActiveTransfer) -> None:
-        """Fetch one file. Passes its result on, records a failed attempt, or raises the error that ends the run."""
+        """Fetch one file, then pass on its result or record the failed attempt.
+
+        Raise an error that ends the run.
+        """
         wanted = transfer.wanted
         try:
             with self._site.admit(wanted.url, transfer.stopped):
@@ -97,7 +100,7 @@ class DownloadWorker:
         except StoppedError:
             if self._transfers.stopping:
                 return  # the scheduler returns all leased downloads to the queue
-        except (DiskFullError, LoginError) as error:  # the next file would fail, too
+        except (DiskFullError, LoginError) as error:  # the next file would fail for the same reason
             self._transfers.fail(error)
             return
         except LeaseLostError as error:
@@ -136,7 +139,7 @@ class DownloadWorker:
 
 @dataclass(frozen=True)
 class _Records:
-    """The records of one download in the store."""
+    """The part of the store that the transfer of one download reads and writes."""
 
     store: Store
     wanted: QueuedDownload

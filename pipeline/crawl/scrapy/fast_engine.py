@@ -215,7 +215,7 @@ def _checked(method: Any, found: Any) -> Any:
 class SequentialScraper(Scraper):
     """Handles the output of a page in the task of its request.
 
-    Scrapy uses two more tasks and a queue, although
+    Scrapy uses two more tasks and a queue, which have almost no work because PageCollector passes nothing on.
     """
 
     async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:

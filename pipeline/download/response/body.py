@@ -1,6 +1,7 @@
-"""Reads a response body into reused buffers, decodes it where asked, detects an incomplete one.
+"""Read a response body into reused buffers, decode it if requested, detect if it is incomplete.
 
-A plain body is received directly into the buffer, below urllib3: without a bytes object for each chunk, and without a copy.
+A body without content codings and chunks is received directly into the buffer. Bypassing urllib3 saves a bytes object and a copy
+for each chunk.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from pipeline.session.responses.errors import CutShortError, OversizeError, cut_
 from pipeline.session.responses.http_client import is_framed
 
 _FULL_ENOUGH_S = 0.1
-"""After this time a buffer goes on to the disk, full or not."""
+"""After this time, a buffer is written to the disk even if it is not full."""
 
 
 class Body:
-    """The body of an open response. Its end raises an error when the body is incomplete.
+    """The body of an open response. An incomplete body raises an error at its end.
 
-    codings: its content codings. They are decoded if `unpack` is set. Otherwise the body stays as it is and is decoded only to
-    find its end marker, up to watch_bytes. Errors are those of sockets, http.client, urllib3 and pipeline.session.responses.
+    codings: the content codings of the body. unpack: whether fill() returns the decoded body; otherwise the body is decoded only to
+    find out whether it is complete, up to watch_bytes decoded bytes. fill() raises errors of sockets, http.client, urllib3 and
+    pipeline.session.responses.
     """
 
     def __init__(self, response: requests.Response, *, codings: tuple[str, ...], unpack: bool, watch_bytes: int) -> None:
@@ -42,7 +44,10 @@ class Body:
         self._failure: OSError | None = None
 
     def fill(self, buffer: memoryview) -> int:
-        """Read into a buffer until it is full or 0.1 s have passed. Returns the number of bytes, 0 at the end of the body."""
+        """Read into a buffer until it is full or 0.1 s have passed.
+
+        Return the number of bytes read; 0 at the end of the body.
+        """
         if self._decoder is not None:
             return self._decode(self._decoder, buffer)
         if self._plain is None:
@@ -73,7 +78,7 @@ class Body:
         return count
 
     def _look(self, decoder: ContentDecoder, data: bytes) -> None:
-        """Decode a body that is stored undecoded, only to detect whether it is complete."""
+        """Decode data of a body that is stored without decoding, to find out whether the body is complete."""
         try:
             for _ in decoder.feed(data):
                 pass
@@ -90,14 +95,14 @@ class Body:
         wanted = len(buffer) if inner.length is None else min(len(buffer), inner.length)
         while filled < wanted and inner.fp is not None:
             try:
-                # One recv_into() at most, past the small buffer that the headers came through.
+                # At most one recv_into(), which bypasses the small buffer that was used to read the headers.
                 count = inner.fp.readinto1(buffer[filled:wanted])
                 if not count and inner.length:
                     raise CutShortError(cut_short((self._announced or 0) - inner.length, self._announced))
             except OSError as error:
                 if not filled:
                     raise
-                self._failure = error  # raised by the next call: the bytes before it are kept
+                self._failure = error  # raised by the next call, so that the bytes received before the error are kept
                 break
             filled += count
             if inner.length is not None:
@@ -109,6 +114,6 @@ class Body:
         return filled
 
     def _end(self, inner: http.client.HTTPResponse) -> None:
-        """End the response as http.client does, so that the connection can be reused."""
+        """Close the response as http.client does, so that the connection can be reused."""
         inner.close()
         self._response.raw.release_conn()

@@ -1,4 +1,4 @@
-"""A pool of reused buffers, passed from the network to the disk to the hash."""
+"""A pool of reused buffers, which are filled from the network, written to disk, and hashed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import queue
 
 
 class Buffers:
-    """A few buffers of one size, taken and given back by any thread.
+    """A pool of a few buffers of the same size. Thread-safe.
 
-    The hash may lag behind the network by all buffers but one.
+    With several buffers, the network can continue while earlier buffers are being hashed.
     """
 
     def __init__(self, size_bytes: int, count: int = 4) -> None:
@@ -17,7 +17,7 @@ class Buffers:
             self._free.put(memoryview(bytearray(size_bytes)))
 
     def take(self) -> memoryview:
-        """Take a free buffer; wait for one when there is none."""
+        """Wait until a buffer is free, and return it."""
         return self._free.get()
 
     def give(self, buffer: memoryview) -> None:

@@ -1,7 +1,7 @@
-"""Parses the file name in a Content-Disposition header as leniently as browsers do (RFC 6266).
+"""Parse the file name in a Content-Disposition header as leniently as browsers do (RFC 6266).
 
-`filename*` (RFC 8187) comes first, then `filename*0`, `filename*1` … (RFC 2231, 3), then `filename`. An invalid parameter is
-ignored; the others still count.
+The parameter `filename*` (RFC 8187) takes precedence over `filename*0`, `filename*1` … (RFC 2231, 3), and these over `filename`.
+Invalid parameters are ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from pipeline.session.responses.encodings import codec
 
 _LONGEST = 8192
-# A quote may be anywhere in a parameter, and may never be closed. Neither expression can backtrack far.
+# A parameter may contain a quote anywhere, even one that is never closed. Neither expression can backtrack far.
 _PARAMETER = re.compile(r'(?:[^;"]+|"(?:[^"\\]|\\.)*(?:"|\\?$))+', re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _TOKEN = re.compile(r'[^\s"=]+')
@@ -27,17 +27,20 @@ _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def file_name(header: str) -> str:
-    """The name that the server gave, unsafe and unchecked; "" for none. header: decoded as Latin-1."""
+    """Return the file name that the server gave; "" for none. The name may be unsafe.
+
+    header: the value of the header, decoded as Latin-1.
+    """
     found = _parameters(header[:_LONGEST].replace("\r", "").replace("\n", ""))
     name = _extended(found.get("filename*", "")) or _continued(found) or _plain(found.get("filename", ""))
     return unicodedata.normalize("NFC", name)
 
 
 def _parameters(header: str) -> dict[str, str]:
-    """The parameters by lower-case name; of a repeated one, the first value.
+    """Return the parameters by lower-case name. The first value of a repeated parameter counts.
 
-    Some servers send no disposition type, so the first word counts as a parameter when it looks like one. A repeated part
-    number ends a continued name.
+    Some servers send no disposition type ("attachment"), so the first word is taken as a parameter if it has the form of a
+    parameter. A name in several parts (`filename*0`, `filename*1` …) ends at a repeated number.
     """
     found: dict[str, str] = {}
     parts: set[str] = set()
@@ -64,7 +67,10 @@ def _unquoted(value: str) -> str:
 
 
 def _extended(value: str) -> str:
-    """Decode `UTF-8'en'na%C3%AFve.txt`, also without language or charset; "" for any other syntax."""
+    """Decode a value such as `UTF-8'en'na%C3%AFve.txt`, in which charset and language may be missing.
+
+    Return "" for any other syntax.
+    """
     charset, encoded = _charset_of(value)
     if _NOT_EXTENDED.search(encoded):
         return ""
@@ -72,13 +78,16 @@ def _extended(value: str) -> str:
 
 
 def _charset_of(value: str) -> tuple[str, str]:
-    """Split an extended value: (charset or "", encoded text)."""
+    """Split an extended value into charset ("" if missing) and encoded text."""
     *before, encoded = value.split("'", 2)
     return before[0] if before else "", encoded
 
 
 def _continued(found: dict[str, str]) -> str:
-    """Join the parts 0, 1, 2 … up to the first that is missing. A star after the number means percent-encoded."""
+    """Join and decode the parts `filename*0`, `filename*1` … up to the first missing number.
+
+    A part with a star after the number (`filename*0*`) is percent-encoded.
+    """
     charset, data = "", b""
     for number in range(len(found)):
         starred, plain = found.get(f"filename*{number}*"), found.get(f"filename*{number}")
@@ -94,7 +103,10 @@ def _continued(found: dict[str, str]) -> str:
 
 
 def _plain(value: str) -> str:
-    """Decode `filename`: any octets, RFC 2047 words, or percent-encoded UTF-8. RFC 6266 allows none of them."""
+    """Decode the value of `filename`: raw bytes, RFC 2047 encoded words, or percent-encoded UTF-8.
+
+    RFC 6266 allows none of these encodings, but servers use them.
+    """
     if "=?" in value:
         try:
             text = _WORD.sub(_word, value)
@@ -121,7 +133,10 @@ def _word(word: re.Match[str]) -> str:
 
 
 def _decoded(data: bytes, charset: str) -> str:
-    """Decode with the charset that the server names; "" for an unknown charset or invalid bytes."""
+    """Decode bytes with the charset that the server named; guess the charset if it named none.
+
+    Return "" for an unknown charset or invalid bytes.
+    """
     if not charset:
         return _guessed(data)
     try:
@@ -131,7 +146,7 @@ def _decoded(data: bytes, charset: str) -> str:
 
 
 def _codec(label: str) -> str:
-    """The codec of a charset name. Raises LookupError for an unknown one."""
+    """Return the name of Python's codec for a charset. Raise LookupError for an unknown charset."""
     name = codec(re.sub(r"(?i)^iso-?8859-?(?=\d)", "iso8859-", label))
     if name is None:
         raise LookupError(label)
@@ -148,7 +163,7 @@ def _guessed(data: bytes) -> str:
 
 
 def _octets(text: str) -> bytes:
-    """The bytes of a header value that was decoded as Latin-1."""
+    """Return the bytes of a header value that was decoded as Latin-1."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:

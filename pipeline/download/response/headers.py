@@ -1,4 +1,4 @@
-"""Reads the headers of a file's response: validators, length, range, and content codings."""
+"""Read headers of the response with a file: validators, length, range, and content codings."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ _RANGE = re.compile(r"\s*bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\s*", re.IGN
 
 @dataclass(frozen=True)
 class Validators:
-    """The validators of a version of a file (RFC 9110, 8.8). etag: with W/ and quotes; last_modified: as sent."""
+    """The validators of a version of a file (RFC 9110, 8.8).
+
+    etag: the value of ETag, with W/ and quotes. last_modified: the value of Last-Modified. "" means a missing header.
+    """
 
     etag: str = ""
     last_modified: str = ""
 
     @property
     def for_range(self) -> str:
-        """The value for If-Range, when these are strong validators: the ETag, else the date; "" for neither."""
+        """The value for If-Range: the ETag, else the date, else "". Use it only with strong validators."""
         return self.etag or self.last_modified
 
 
 @dataclass(frozen=True)
 class ContentRange:
-    """The Content-Range of a 206 response. first, last: byte positions; total: length of the whole file, None if unknown."""
+    """The Content-Range of a 206 response.
+
+    first, last: the positions of the first and last byte. total: the size of the whole file; None means unknown.
+    """
 
     first: int
     last: int
@@ -41,13 +47,16 @@ class ContentRange:
 
 
 def validators(headers: Mapping[str, str]) -> Validators:
-    """The validators as sent, weak or strong. They are enough to ask whether a file has changed."""
+    """Return the validators, weak or strong, with which to ask whether a file has changed."""
     etag = headers.get("ETag", "").strip()
     return Validators(etag if _etag(etag) else "", headers.get("Last-Modified", "").strip()[:100])
 
 
 def strong_validators(headers: Mapping[str, str]) -> Validators:
-    """The strong validators: an ETag without W/, a date at least a second before Date (RFC 9110, 8.8.2.2)."""
+    """Return the strong validators (RFC 9110, 8.8).
+
+    An ETag is strong without W/; Last-Modified is strong if it is at least a second before Date.
+    """
     found = validators(headers)
     modified, sent = http_date(found.last_modified), http_date(headers.get("Date", ""))
     date_is_strong = modified is not None and sent is not None and (sent - modified).total_seconds() >= 1
@@ -60,14 +69,17 @@ def _etag(value: str) -> bool:
 
 
 def same_version(ours: Validators, theirs: Validators) -> bool:
-    """Whether two responses are of the same version, by a validator that both have; False when they have none in common."""
+    """Return whether two responses have the same version of a file, by a validator that both have.
+
+    Return False if they have no validator in common.
+    """
     if ours.etag and theirs.etag:
         return ours.etag.removeprefix("W/") == theirs.etag.removeprefix("W/")
     return bool(ours.last_modified) and ours.last_modified == theirs.last_modified
 
 
 def length_of(headers: Mapping[str, str]) -> int | None:
-    """Content-Length; None when it is missing, invalid, or does not apply because of a Transfer-Encoding."""
+    """Return the Content-Length; None if it is missing, invalid, or overridden by a Transfer-Encoding."""
     if "Transfer-Encoding" in headers:
         return None
     value = headers.get("Content-Length", "").strip()
@@ -75,7 +87,7 @@ def length_of(headers: Mapping[str, str]) -> int | None:
 
 
 def content_range(headers: Mapping[str, str]) -> ContentRange | None:
-    """The Content-Range of a single range; None when it is missing or invalid."""
+    """Return the Content-Range; None if it is missing or invalid."""
     match = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None:
         return None
@@ -87,10 +99,10 @@ def content_range(headers: Mapping[str, str]) -> ContentRange | None:
 
 
 def codings(response: requests.Response) -> tuple[str, ...]:
-    """The content codings of the body, in the order in which they were applied.
+    """Return the content codings of the body, in the order in which the server applied them.
 
-    The request asked for none. Values that are no codings, such as "utf-8", are ignored. Raises DownloadError for a coding that
-    cannot be decoded.
+    A file is requested without codings, but servers may apply some. Values that are not codings, such as "utf-8", are ignored. Raise
+    DownloadError for a coding that cannot be decoded.
     """
     try:
         return codings_of(response.headers.get("Content-Encoding", "").split(","))
@@ -99,9 +111,9 @@ def codings(response: requests.Response) -> tuple[str, ...]:
 
 
 def must_decode(response: requests.Response) -> bool:
-    """Whether the body has to be decoded.
+    """Return whether the body must be decoded.
 
-    False for a gzip archive that the server also labels `Content-Encoding: gzip`: the encoded bytes are the file.
+    A gzip archive that the server also labels `Content-Encoding: gzip` must not be decoded: the encoded bytes are the file.
     """
     found = codings(response)
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""Sends the GET for a file and translates error statuses to errors that say whether to retry."""
+"""Send the GET request for a file, and translate error statuses to errors that say whether to retry."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from pipeline.session.trusted_origins import referer_for
 from pipeline.text import clean_line, shown_url
 
 Translate = Callable[[requests.RequestException, str, str | None], PipelineError]
-"""pipeline.session.errors.translate, or one like it: (error, url, proxy) to an error with `retry` set."""
+"""A function such as pipeline.session.errors.translate: converts (error, url, proxy) to an error whose `retry` is set."""
 
 _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
 _RETRY_AFTER_MAX_S = 24 * 3600.0
 _FIXES = {401: "the site requires a login: add one to the spider", 403: "the site requires a login, or blocks this client",
           407: "give the proxy's user and password in [proxies]"}
 _ANSWERED = "the server answered"
-_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # after the URL, which has no spaces
+_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # this follows the URL, which contains no spaces
 _OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "accept-encoding", "host",
                    "content-length", "transfer-encoding", "connection"})
 
 
 class TryLaterError(DownloadError):
-    """The server asks for no more requests for now. after_s: seconds until the next one; 0: the server did not say."""
+    """The server asks the client to send no more requests for some time.
+
+    after_s: the seconds until the next request; 0 means that the server did not say.
+    """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "", retry: bool = True, after_s: float = 0.0) -> None:
         super().__init__(what, where=where, fix=fix, retry=retry)
@@ -39,9 +42,10 @@ class TryLaterError(DownloadError):
 
 def request_file(client: requests.Session, wanted: QueuedDownload, extra: Mapping[str, str], *, limits: DownloadLimits,
         translate: Translate) -> requests.Response:
-    """Send a GET and return the response with its body unread. Redirects are followed to http and https only.
+    """Send a GET request, and return the response with its body unread.
 
-    Raises PipelineError for all error statuses but 304 and 416.
+    Only http(s) redirects are followed. extra: further request headers. Raise PipelineError for all error statuses except 304 and
+    416.
     """
     scheme = wanted.url.partition(":")[0].strip().lower() if ":" in wanted.url else ""
     if scheme not in ("http", "https"):
@@ -81,6 +85,6 @@ def _status_error(response: requests.Response, url: str) -> DownloadError:
 
 
 def refused_status(error: str) -> int:
-    """The status 401 or 403 in a file's recorded error; 0 for any other error."""
+    """Return the status 401 or 403 from the recorded error of a file; 0 for any other error."""
     found = _REFUSED.search(error)
     return int(found[1]) if found else 0

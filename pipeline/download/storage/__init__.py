@@ -1,1 +1,1 @@
-"""Downloaded files on the disk: names, folders, part files and retention."""
+"""Downloaded files on disk: names, folders, part files (partial downloads) and retention."""

@@ -1,8 +1,9 @@
 """The download folder of one spider: creates part files, names finished files, removes files.
 
-The folder is `downloads/SPIDER/` under data_dir, its part files are in `.parts/`. The folder stays open, and every file in
-it is opened relative to its descriptor (safe_folders.py). A finished part gets its final name by link(2), which never
-replaces a file. The part keeps its own name until the store has recorded the file, so that a kill in between loses nothing.
+The folder is `downloads/SPIDER/` in data_dir, with part files (partial downloads) in its subfolder `.parts/`. The folder stays
+open, and files are opened relative to its file descriptor (see safe_folders.py). A complete part file gets its final name by
+link(2), which never replaces a file. The part file also keeps its old name until the store has recorded the file, so that nothing
+is lost if the process is killed in between.
 """
 
 from __future__ import annotations
@@ -40,16 +41,19 @@ _STORE_RESERVE_BYTES = MIB
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 IsRecorded = Callable[[str], bool]
-"""Whether the store has a file with this key."""
+"""A function that returns whether the store has a file with this key."""
 _Link = Callable[[int, str], None]
-"""Gives the finished file this name in this open folder. Raises FileExistsError."""
+"""A function that gives the finished file this name in this open folder, or raises FileExistsError."""
 
 
 class DownloadFolder:
-    """The open download folder of one spider. A context manager; safe to use from several threads."""
+    """The open download folder of one spider. A context manager. Thread-safe."""
 
     def __init__(self, root: Path, spider: str) -> None:
-        """Creates the folders that are missing. Raises DownloadError for a symbolic link or an unusable folder."""
+        """Open the folder, and create missing folders.
+
+        Raise DownloadError if a folder is a symbolic link or cannot be used.
+        """
         self._prefix = f"downloads/{spider}"
         self._lock = threading.Lock()
         self._reserved: set[str] = set()
@@ -76,14 +80,14 @@ class DownloadFolder:
         return found.f_bavail * found.f_frsize
 
     def leave_space_for_store(self, part: PartFile) -> None:
-        """Shorten a part when the disk is full: the database needs space to record the failure."""
+        """Shorten the part file if the disk is full, since the database needs space to record the failure."""
         if self.free_bytes() < _STORE_RESERVE_BYTES:
             part.truncate(max(0, part.size - _STORE_RESERVE_BYTES))
 
     # Part files
 
     def create_part(self, row_id: int) -> PartFile:
-        """Create an empty part with a name that no part had before. Raises DownloadError, DiskFullError."""
+        """Create an empty part file with a new name. Raise DownloadError, or DiskFullError."""
         name = f"{row_id}-{secrets.token_hex(4)}.part"
         try:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
@@ -94,7 +98,7 @@ class DownloadFolder:
         return PartFile(descriptor, f"{self._prefix}/{_PARTS}/{name}")
 
     def open_part(self, key: str, is_recorded: IsRecorded) -> PartFile | None:
-        """Open an existing part to resume it; None when it is missing or in use."""
+        """Open an existing part file to resume it; return None if the file is missing or in use."""
         name = self._part_name(key)
         if not name:
             return None
@@ -110,7 +114,10 @@ class DownloadFolder:
         return PartFile(descriptor, key)
 
     def _remove_final_name(self, part: os.stat_result, is_recorded: IsRecorded) -> None:
-        """Remove the final name that a part got just before a kill: the store does not know it, and the part will grow."""
+        """Remove the final name of a part file, if it got one and the store has not recorded it.
+
+        A process that was killed has left the name. The part file will be changed, and with it the file of that name.
+        """
         if part.st_nlink == 1:
             return
         for path, _, files, folder in os.fwalk(".", dir_fd=self._folder, follow_symlinks=False):
@@ -126,7 +133,10 @@ class DownloadFolder:
             unlink(name, self._parts)
 
     def remove_stale_parts(self, keep: set[str], is_recorded: IsRecorded) -> int:
-        """Remove the parts that are neither in `keep` nor locked, and their unrecorded final names. Returns how many parts."""
+        """Remove the part files that are neither in `keep` nor locked, and return their number.
+
+        Also remove their final names, if the store has not recorded them.
+        """
         removed = 0
         for name in os.listdir(self._parts):
             if f"{self._prefix}/{_PARTS}/{name}" in keep or not name.endswith(".part"):
@@ -145,19 +155,19 @@ class DownloadFolder:
     # Finished files
 
     def has(self, key: str) -> bool:
-        """Whether the finished file still exists as a regular file."""
+        """Return whether the finished file still exists and is a regular file."""
         with suppress(DownloadError, FileNotFoundError), self._parent_of(key) as (folder, name):
             return is_file(name, folder)
         return False
 
     def finish(self, part: PartFile, path: Sequence[str], sha256: str, is_recorded: IsRecorded,
                same_content: Sequence[str] = ()) -> tuple[str, str]:
-        """Give a synced part its final name: (key, name). Raises DownloadError, DiskFullError.
+        """Give a synced part file its final name, and return its key and name.
 
-        path: the folders and the preferred name. same_content: keys of files that should have the same content. The first
-        that has it gets this name as well, and the part is no longer needed. An existing file is never replaced. One with
-        the same content that the store does not know was left by a kill before it was recorded, and is used as this file.
-        The name stays reserved until `release_name`.
+        path: the folders and the preferred name. same_content: keys of files that may have the same content. The first of them that
+        really has the same content gets the final name as an additional name, instead of the part file. An existing file is never
+        replaced. However, if a file with the preferred name and the same content is not recorded in the store, a killed process has
+        left it, and the file is used. The name stays reserved until release_name(). Raise DownloadError, or DiskFullError.
         """
         for key in same_content:
             with suppress(DownloadError, FileNotFoundError), self._parent_of(key) as (folder, name):
@@ -167,12 +177,15 @@ class DownloadFolder:
         return self._finish(part, partial(_link_or_move, self._parts, source), path, sha256, is_recorded)
 
     def release_name(self, key: str) -> None:
-        """End the reservation of a name: the store has recorded the file, or never will."""
+        """End the reservation of a name, because the store has recorded the file or will never do so."""
         with self._lock:
             self._reserved.discard(key)
 
     def remove(self, key: str, size_bytes: int) -> bool:
-        """Delete a finished file, and its folders when they are empty; False when something else is in its place."""
+        """Delete a finished file, and its folders if they are empty.
+
+        Return False, without deleting, if there is something else in place of the file.
+        """
         *folders, _ = self._components(key)
         try:
             with suppress(FileNotFoundError), self._parent_of(key) as (folder, name):
@@ -204,14 +217,14 @@ class DownloadFolder:
                                             is_recorded=is_recorded):
                             os.fsync(folder)
                             return f"{where}/{name}", name
-            except FileNotFoundError as error:  # another thread deleted the empty folder at this moment
+            except FileNotFoundError as error:  # another thread has just deleted the empty folder
                 if last:
                     raise failure(error, where) from error
         raise AssertionError("numbered names have no end")
 
     def _claim_name(self, part: PartFile, link: _Link, target: tuple[int, str], *, key: str, sha256: str,
                     is_recorded: IsRecorded) -> bool:
-        """Give the file this name. False when the name belongs to another file."""
+        """Give the file this name and reserve the name. Return False if the name belongs to another file."""
         with self._lock:
             if key in self._reserved:
                 return False
@@ -228,7 +241,7 @@ class DownloadFolder:
             return True
 
     def _has_content(self, part: PartFile, folder: int, name: str, sha256: str) -> bool:
-        """Whether the file with this name has the same content as the part."""
+        """Return whether the file `name` in this folder has the same content as the part file."""
         try:
             descriptor = os.open(name, _READ, dir_fd=folder)
         except OSError:
@@ -243,13 +256,16 @@ class DownloadFolder:
     # Keys
 
     def _part_name(self, key: str) -> str:
-        """The file name in a part's key; "" when the key is not that of a part."""
+        """Return the file name in the key of a part file; "" if the key is not that of a part file."""
         *folders, name = self._components(key)
         return name if folders == [_PARTS] else ""
 
     @contextmanager
     def _parent_of(self, key: str) -> Iterator[tuple[int, str]]:
-        """Open the folder of a finished file: (descriptor, file name). Raises FileNotFoundError, DownloadError."""
+        """Open the folder of a finished file, and yield its descriptor and the file's name.
+
+        Raise FileNotFoundError, or DownloadError.
+        """
         *folders, name = self._components(key)
         if not name or folders[:1] == [_PARTS]:
             raise FileNotFoundError(key)
@@ -257,7 +273,7 @@ class DownloadFolder:
             yield folder, name
 
     def _components(self, key: str) -> list[str]:
-        """The folders and the name of a key, relative to this folder; [""] for a key outside it."""
+        """Return the folders and file name in a key, relative to this folder; [""] for a key outside of it."""
         path = key.removeprefix(f"{self._prefix}/").split("/") if key.startswith(f"{self._prefix}/") else [""]
         return [""] if any(each in ("", ".", "..") or "\0" in each for each in path) else path
 
@@ -272,7 +288,7 @@ def _link_or_move(folder: int, name: str, to_folder: int, to_name: str) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        # Without hard links (FAT, some network shares), checking and renaming cannot be one step.
+        # On file systems without hard links (FAT, some network shares), checking and renaming are two steps.
         if exists(to_name, to_folder):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), to_name) from error
         os.rename(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder)

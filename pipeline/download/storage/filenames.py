@@ -1,8 +1,8 @@
-"""Safe file names from a spider, a Content-Disposition header or a URL, for Linux, macOS and Windows.
+"""Make safe file names from a spider's name, a Content-Disposition header or a URL.
 
-A safe name is a single path component: never empty, without separators, `..`, a leading dot, control characters,
-bidirectional or other invisible characters, device names, trailing dots or spaces, and at most 150 bytes of UTF-8. A name
-that is too long keeps its extension.
+A name is safe on Linux, macOS and Windows. It is a single path component, not empty, at most 150 bytes of UTF-8, and not the name
+of a device. It has no separators, leading dots, trailing dots or spaces, and no control, bidirectional or other invisible
+characters. A name that is too long is shortened but keeps its extension.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 from pathvalidate import sanitize_filename
 
 MAX_BYTES = 150
-"""File systems allow 255. The rest is for " (2)", and for the folders before the name on Windows."""
+"""File systems allow 255 bytes. The difference leaves space for " (2)", and for the path of the folder on Windows."""
 _FALLBACK = "download"
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 _DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
-# For types for which mimetypes has an unusual first choice, or none.
+# For media types for which the module mimetypes returns an unusual extension, or none.
 _EXTENSIONS = {
     "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
     "application/octet-stream": "", "application/vnd.ms-excel": ".xls", "application/xml": ".xml",
@@ -32,11 +32,12 @@ _EXTENSIONS = {
 
 
 def choose(*, preferred: str, disposition: str, url: str, content_type: str) -> str:
-    """A safe name: the spider's preferred one, else from Content-Disposition, else from the URL, else "download".
+    """Return a safe file name.
 
-    A name without an extension gets that of the content type.
+    The name is the preferred one, else that in Content-Disposition, else that in the URL, else "download". A name without an
+    extension gets the extension of the content type.
     """
-    from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  deleting files needs no session
+    from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  deleting files does not need this module
     for candidate in (preferred, file_name(disposition), from_url(url)):
         name = safe(candidate)
         if name:
@@ -49,7 +50,7 @@ def choose(*, preferred: str, disposition: str, url: str, content_type: str) -> 
 
 
 def from_url(url: str) -> str:
-    """The last part of a URL's path, percent-decoded."""
+    """Return the last segment of a URL's path, percent-decoded."""
     try:
         path = urlsplit(url).path
     except ValueError:
@@ -58,7 +59,7 @@ def from_url(url: str) -> str:
 
 
 def extension_for(content_type: str) -> str:
-    """`.pdf` for `application/pdf; charset=…`; "" for types without a usual extension."""
+    """Return the usual extension of a Content-Type, such as ".pdf"; "" if there is none."""
     kind = media_type(content_type)
     if kind in _EXTENSIONS:
         return _EXTENSIONS[kind]
@@ -66,17 +67,18 @@ def extension_for(content_type: str) -> str:
 
 
 def media_type(header: str) -> str:
-    """`text/csv` of a Content-Type (RFC 9110, 8.3); "" for an invalid one."""
+    """Return the media type in a Content-Type header, such as "text/csv" (RFC 9110, 8.3); "" if invalid."""
     found = re.match(r"\s*([\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63})\s*(?:;|$)", header, re.ASCII)
     return found[1].lower() if found else ""
 
 
 def safe(text: str) -> str:
-    """A safe path component from any text; "" when no safe character is left."""
+    """Return a safe path component made from any text; "" if no safe character is left."""
     if not text:
         return ""
     name = unicodedata.normalize("NFC", text[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
-    # Cc controls, Cf invisible and bidirectional marks, Cs lone surrogates, Co private, Cn unassigned, Zl and Zp.
+    # Cc: control characters, Cf: invisible and bidirectional marks, Cs: lone surrogates, Co: private use, Cn: unassigned, Zl, Zp:
+    # line and paragraph separators.
     name = "".join(
         character for character in name
         if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
@@ -90,12 +92,12 @@ def safe(text: str) -> str:
 
 
 def _trimmed(name: str) -> str:
-    """Without leading dots (hidden files), leading dashes (options) and trailing dots (Windows drops them)."""
+    """Remove leading dots (hidden files) and dashes (options), and trailing dots (removed by Windows)."""
     return name.lstrip(" .-~").rstrip(" .")
 
 
 def numbered(name: str) -> Iterator[str]:
-    """Yield `a.pdf`, `a (2).pdf`, `a (3).pdf`, … without end."""
+    """Yield `a.pdf`, `a (2).pdf`, `a (3).pdf` and so on, without end."""
     yield name
     stem, extension = split(name)
     number = 2
@@ -106,7 +108,10 @@ def numbered(name: str) -> Iterator[str]:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Stem and extension with its dot ("" for none); `.tar.gz` is one."""
+    """Return stem and extension ("" for none).
+
+    The extension includes the dot, and may be double (".tar.gz").
+    """
     double = _DOUBLE.search(name)
     if double and double.start():
         return name[:double.start()], double[0]
@@ -123,5 +128,5 @@ def _cut(name: str, limit: int) -> str:
 
 
 def _cut_bytes(text: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8, never half a character."""
+    """Return the beginning of a text, at most `limit` bytes of UTF-8, without an incomplete character."""
     return text.encode()[:limit].decode("utf-8", "ignore").rstrip(" .")

@@ -1,4 +1,4 @@
-"""A part file: the bytes of a file that is still being downloaded."""
+"""Part files: partial downloads, that is, the bytes received so far of a file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.errors import DownloadError
 
 
 class PartFile:
-    """The bytes received so far of one version of a file. The file is open, locked and appended to.
+    """An open, locked part file, with the bytes received so far of one version of a file.
 
-    size: bytes in the file; synced: how many of them are certainly on the disk.
+    size: the number of bytes in the part file. synced: how many of these bytes are safely on disk.
     """
 
     def __init__(self, descriptor: int, key: str) -> None:
@@ -27,7 +27,7 @@ class PartFile:
         return self._file
 
     def write(self, view: memoryview) -> None:
-        """Append. Raises DiskFullError, DownloadError."""
+        """Append the bytes. Raise DiskFullError, or DownloadError."""
         try:
             while view:
                 count = self._file.write(view)
@@ -45,7 +45,7 @@ class PartFile:
         self.synced = min(self.synced, size)
 
     def sync(self) -> None:
-        """Write all bytes to the disk. Raises DownloadError; DiskFullError where the file system notices only now."""
+        """Write all bytes to disk (fsync). Raise DownloadError, or DiskFullError if the file system is full."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:

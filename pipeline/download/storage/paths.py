@@ -1,4 +1,4 @@
-"""The path of a downloaded file: fills in the template `downloads.path`, makes each part safe."""
+"""Make the path of a downloaded file: fill in the template `downloads.path`, and make each name safe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.model import Json, QueuedDownload
 from pipeline.settings.fields.path_template import ITEM, PLACEHOLDER
 
 _PLACEHOLDER_TEXT = "unsorted"
-"""Replaces a field that the item lacks, and a text without a single safe character."""
+"""Replaces a field that the item does not have, and a text without any safe character."""
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """How the files of a spider are laid out in its folder.
+    """The rules for the paths of a spider's files in its download folder.
 
-    template: see pipeline.settings.fields.path_template; zone: the time zone of {date}; link_duplicates: a file whose content
-    is stored already becomes a hard link to it.
+    template: see pipeline.settings.fields.path_template. zone: the time zone of {date}. link_duplicates: whether a file whose
+    content is already stored becomes a hard link to the stored file.
     """
 
     template: str = "{name}"
@@ -28,9 +28,10 @@ class FolderLayout:
     link_duplicates: bool = False
 
     def path_of(self, wanted: QueuedDownload, name: str) -> tuple[str, ...]:
-        """The folders and the file name, each a safe component. name: a safe one, with its extension.
+        """Return the folders and the file name of a download, all of them safe.
 
-        The date is the day on which the pass requested the file, so that a retry after midnight gives the same path.
+        name: a safe file name with its extension. The date in the path is the day on which the pass requested the file, so that a
+        retry after midnight gives the same path.
         """
         if self.template == "{name}":
             return (name,)
@@ -55,7 +56,10 @@ def _host(url: str) -> str:
 
 
 def _field(item: Json, path: str) -> str:
-    """The text of a field without path separators. path: the field's name, or a path such as `author.name`."""
+    """Return the text of a field of an item, without path separators.
+
+    path: the name of the field, or a path such as `author.name`.
+    """
     found = item.get(path) if path in item else item
     for name in path.split(".") if path not in item else ():
         found = found.get(name) if isinstance(found, dict) else None

@@ -1,8 +1,9 @@
-"""Deletes downloaded files beyond the limits on versions, age and total size.
+"""Delete downloaded files that exceed the limits on versions, age and total size.
 
-Files are deleted in this order: versions of a file beyond the n newest; versions that the site has not had for too long;
-then, until the spider is within its quota, superseded versions, oldest first, and after them current files, starting with
-those that no pass has requested for the longest. The quota for all spiders together is applied last, in the same order.
+Files are deleted in this order: first, versions of a file beyond the allowed number of versions; second, versions that the site
+has not had for longer than the allowed age; third, files beyond the spider's quota. To meet the quota, superseded versions are
+deleted, oldest first, and then current files, least recently requested first. The quota for all spiders is applied last, in the
+same way.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from pipeline.text import size_for_people
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
-"""How many files are deleted before their rows are."""
+"""How many files are deleted before their rows in the store are deleted."""
 
 
 @dataclass(frozen=True)
 class FileRetention:
-    """Limits on one spider's files. versions: kept of each file, 0 for all; age: how long after the site last had it, None for
-    ever; quota_bytes: of all files together, None for no limit."""
+    """Limits on the files of one spider.
+
+    versions: how many versions of each file are kept; 0 means all. age: how long a version is kept after the site last had it; None
+    means forever. quota_bytes: the total size of all files; None means no limit.
+    """
 
     versions: int = 0
     age: timedelta | None = None
@@ -40,7 +44,10 @@ class FileRetention:
 
 @dataclass(frozen=True)
 class DeletedFiles:
-    """What was deleted. over_bytes: how far the quotas are still exceeded, by files that digests have yet to send."""
+    """The number and size of deleted files.
+
+    over_bytes: by how many bytes the quotas are still exceeded, because digests have not sent some files yet.
+    """
 
     files: int = 0
     bytes: int = 0
@@ -48,10 +55,10 @@ class DeletedFiles:
 
 
 def delete_surplus(store: Store, settings: Settings, *, now: datetime, by_age: bool = True) -> DeletedFiles:
-    """Delete all files beyond the limits in the settings, and first those whose deletion a kill interrupted.
+    """Delete all files beyond the limits in the settings.
 
-    by_age: False when the clock cannot be trusted (clock_trust): then no file is deleted for its age.
-    Raises StoreError, and DownloadError for a folder that cannot be used.
+    Files whose deletion was interrupted by a kill are deleted first. by_age: whether to delete files because of their age; False if
+    the system clock cannot be trusted (clock_trust). Raise StoreError, or DownloadError for a folder that cannot be used.
     """
     waiting = {name: digest.spiders for name, digest in settings.digests.items()}
     files, size_bytes = _delete_marked(store)
@@ -71,7 +78,10 @@ def delete_surplus(store: Store, settings: Settings, *, now: datetime, by_age: b
 
 
 def _mark_over_total_quota(store: Store, settings: Settings, waiting: Mapping[str, Sequence[str]], now: datetime) -> int:
-    """Mark the files beyond pipeline.downloads_quota for deletion. Returns the bytes by which it stays exceeded."""
+    """Mark the files beyond `pipeline.downloads_quota` for deletion.
+
+    Return by how many bytes the quota stays exceeded.
+    """
     quota = settings.pipeline.downloads_quota
     sizes = stored.sizes(store) if quota is not None else {}
     if quota is None or sum(sizes.values()) <= quota:
@@ -86,9 +96,10 @@ def _mark_over_total_quota(store: Store, settings: Settings, waiting: Mapping[st
 
 def surplus_versions(kept: Sequence[Version], rules: FileRetention, *, now: datetime,
                      linked: bool = False) -> tuple[list[Version], int]:
-    """The versions of one spider to delete, in order of deletion, and the bytes above its quota that cannot be deleted.
+    """Return the versions of one spider to delete, in order of deletion, and the excess in bytes.
 
-    linked: files with the same content are one file on the disk.
+    The excess is the size that stays above the quota, because digests or runs still need some files. linked: whether files with
+    the same content are hard links, and therefore use disk space only once.
     """
     surplus: dict[int, Version] = {}
     if rules.versions:
@@ -107,12 +118,15 @@ def surplus_versions(kept: Sequence[Version], rules: FileRetention, *, now: date
 
 
 def _deletable(versions: Iterable[Version]) -> dict[int, Version]:
-    """The versions by id, without those that a digest or a run still needs."""
+    """Return the versions by id, without the versions that a digest or a run still needs."""
     return {version.id: version for version in versions if not version.held}
 
 
 def _beyond_quota(kept: Sequence[Version], quota_bytes: int, linked: set[str]) -> tuple[list[Version], int]:
-    """The versions to delete until the rest fits, and the bytes that stay above the quota. linked: spiders with hard links."""
+    """Return the versions to delete to meet the quota, and by how many bytes it stays exceeded.
+
+    linked: the spiders whose files with the same content are hard links.
+    """
     def content(version: Version) -> tuple[str, str | int]:
         return version.spider, version.sha256 if version.spider in linked else version.id
 
@@ -132,7 +146,7 @@ def _beyond_quota(kept: Sequence[Version], quota_bytes: int, linked: set[str]) -
 
 
 def _delete_marked(store: Store) -> tuple[int, int]:
-    """Delete the files that are marked for deletion. Returns the number of files and of bytes."""
+    """Delete the files that are marked for deletion. Return the number of files and their size in bytes."""
     by_spider = defaultdict(list)
     for row_id, spider, key, size_bytes in stored.marked_for_deletion(store):
         by_spider[spider].append((row_id, key, size_bytes))

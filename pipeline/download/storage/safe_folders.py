@@ -1,4 +1,4 @@
-"""Opens folders without following symbolic links: by descriptor, one component at a time."""
+"""Open folders without following symbolic links: each folder relative to the descriptor of its parent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.errors import DiskFullError, DownloadError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""Errors of a file system without hard links (FAT, some network shares), or with too many links to a file."""
+"""Errors of link(2) if the file system has no hard links (FAT, some network shares) or a file has too many links."""
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_root(root: Path) -> int:
-    """Open data_dir, and create it when it is missing. It may be a symbolic link. Raises DownloadError."""
+    """Open data_dir, which may be a symbolic link; create it if it is missing. Raise DownloadError."""
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(root, _FLAGS)
@@ -29,9 +29,10 @@ def open_root(root: Path) -> int:
 
 @contextmanager
 def inside(start: int, parts: Sequence[str], where: str = "", *, create: bool = True) -> Iterator[int]:
-    """Open the folder `parts` below the open folder `start`.
+    """Open the folder with the path `parts` below the open folder `start`, and yield its descriptor.
 
-    Raises DownloadError for a symbolic link or an unusable folder; FileNotFoundError for a missing one unless `create`.
+    create: whether to create missing folders; otherwise raise FileNotFoundError. where: the path of `start` for error messages. Raise
+    DownloadError if a folder is a symbolic link or cannot be used.
     """
     current = os.dup(start)
     try:
@@ -75,7 +76,10 @@ def failure(error: OSError, where: str) -> DownloadError:
 
 
 def locked(descriptor: int) -> bool:
-    """Lock the file until its descriptor is closed or this process ends; False when another process has locked it."""
+    """Lock a file until its descriptor is closed or this process ends.
+
+    Return False if another process has locked the file.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,7 +87,7 @@ def locked(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, *NO_LINKS):
             raise
-    return True  # also when the file system has no locks
+    return True  # also if the file system does not support locks
 
 
 def exists(name: str, folder: int) -> bool:
