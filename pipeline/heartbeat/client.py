@@ -19,7 +19,7 @@ from pipeline.settings.fields.scalars import is_loopback
 
 DATAGRAM_BYTES = 1232
 _LONGEST_ANSWER = 64 * 2**20
-_RETRY_FIX = "try again in a moment, or raise [heartbeat] max_connections"
+_RETRY_FIX = "try again in a moment, or increase [heartbeat] max_connections"
 _FIX = "start `pipeline serve`, or correct [heartbeat] in settings.toml"
 
 
@@ -131,7 +131,7 @@ def _trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_verify_locations(settings.folder / settings.heartbeat.certificate)
     except OSError as error:
-        raise HeartbeatError(f"cannot be read: {error.strerror or error}", where=settings.heartbeat.certificate,
+        raise HeartbeatError(f"the certificate cannot be read: {error.strerror or error}", where=settings.heartbeat.certificate,
                              fix="correct [heartbeat] certificate") from error
     return context
 
@@ -148,7 +148,7 @@ def _translated(where: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise HeartbeatError(f"no answer within {timeout_s:g} s", where=where, fix=_FIX, retry=True) from error
+        raise HeartbeatError(f"the service gave no answer within {timeout_s:g} s", where=where, fix=_FIX, retry=True) from error
     except OSError as error:
         raise HeartbeatError(f"cannot be reached: {error.strerror or error}", where=where, fix=_FIX,
                              retry=True) from error

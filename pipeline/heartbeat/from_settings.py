@@ -51,7 +51,7 @@ def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: b
     table = settings.heartbeat
     path = socket_path(settings)
     if path is not None:
-        _log.info("heartbeat on the Unix socket %s", path)
+        _log.info("the heartbeat listens on the Unix socket %s", path)
     if table.on_port:
         host, port = server.address
         scheme = "https" if table.certificate is not None else "http"
@@ -66,8 +66,8 @@ def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: b
 def _warn_of_remote_access(settings: Settings) -> None:
     table = settings.heartbeat
     if table.open_status:
-        _log.warning("heartbeat: open_status = true: any machine that can connect to %s:%d reads status and metrics "
+        _log.warning("heartbeat: with open_status = true, any machine that can connect to %s:%d may read the status and the metrics "
                      "without a token", table.host, table.port)
     if table.certificate is None:
-        _log.warning("heartbeat: other machines connect without TLS (allow_plain = true), so the token can be read on the "
-                     "network; set certificate and key where that matters")
+        _log.warning("heartbeat: with allow_plain = true, other machines connect without TLS, and anyone on the network may read the "
+                     "token; set `certificate` and `key` to use TLS")

@@ -57,7 +57,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
                              fix="correct [heartbeat] certificate and key") from error
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise HeartbeatError(f"the certificate and key cannot be used: {error}", where=f"{certificate}, {key or certificate}",
-                             fix="both must be PEM, belong together, and the key have no passphrase") from error
+                             fix="use PEM files, a key that belongs to the certificate, and a key without a passphrase") from error
     return context
 
 
@@ -112,7 +112,7 @@ def _bind_error(options: ListenOptions, error: OSError, kind: str = "") -> Heart
         return HeartbeatError(f"port {port} on {host} is in use{kind}", where="heartbeat",
                               fix="stop the other program or set [heartbeat] port = … in settings.toml")
     if error.errno == errno.EACCES:
-        return HeartbeatError(f"port {port} on {host} needs privileges{kind}", where="heartbeat",
+        return HeartbeatError(f"only a privileged user may listen on port {port} of {host}{kind}", where="heartbeat",
                               fix="set [heartbeat] port = … above 1023 in settings.toml")
     reason = error.strerror or (os.strerror(error.errno) if error.errno else "no such address")
     return HeartbeatError(f"cannot listen on {host}, port {port}{kind}: {reason}", where="heartbeat",
@@ -159,4 +159,4 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-    raise HeartbeatError("another process answers on this socket", where=str(path), fix="stop the other service")
+    raise HeartbeatError("another process listens on this socket", where=str(path), fix="stop the other service")

@@ -10,7 +10,7 @@ _OTHER_FILES = 256
 """Number of open files reserved for the rest of the service."""
 LEAST_OPEN_FILES = 128
 """Minimum limit of open files. An idle service has about 30 open files; each run, download and delivery needs a few more."""
-OPEN_FILES_FIX = "raise it to {}: `ulimit -n`, LimitNOFILE= of the unit, `--ulimit nofile=` of the container"
+OPEN_FILES_FIX = "increase the limit to {} with `ulimit -n`, LimitNOFILE= in the systemd unit, or `--ulimit nofile=` for a container"
 
 
 def affordable(connections: int) -> int:

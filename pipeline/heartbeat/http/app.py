@@ -149,7 +149,7 @@ class HttpApp:
                 _log.exception("a request could not be answered")
             else:
                 self.log_error(error)
-            return web.Response(status=500, text="error: no answer because of a bug in the pipeline; its log has the details\n")
+            return web.Response(status=500, text="error: no answer because of a bug in the pipeline; the service's log contains the details\n")
 
     def log_error(self, error: Exception) -> None:
         """Log an error that a request without the token caused, as one line, at most once a minute."""

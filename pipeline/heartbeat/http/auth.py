@@ -78,8 +78,8 @@ class Authorizer:
             if self.may_read_status(request) or self.is_authorized(request):
                 return await handler(request)
             return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer realm="pipeline"'},
-                                text="error: from another machine this needs the token (`pipeline url` prints it): "
-                                     "Authorization: Bearer …\n")
+                                text="error: a request from another machine needs the token, which `pipeline url` prints; "
+                                     "send the header Authorization: Bearer …\n")
         return answer
 
     def for_pages(self, handler: Handler) -> Handler:
@@ -97,7 +97,7 @@ class Authorizer:
             token = self._access.token
             if self.is_authorized(request) or (token is not None and token.matches_feed_key(request.query.get("key", ""))):
                 return await handler(request)
-            return web.Response(status=403, text="error: this feed needs its key; copy its URL from the pages\n")
+            return web.Response(status=403, text="error: the key in the URL of this feed is missing or wrong; copy the URL from the pages\n")
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:

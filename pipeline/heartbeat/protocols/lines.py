@@ -23,8 +23,8 @@ from pipeline.text import decode_line, escape_line
 _log = logging.getLogger(__name__)
 _LINES_PER_TURN = 128
 """Maximum number of lines answered in one iteration of the event loop, before other clients are served."""
-TOKEN_NEEDED = "error: from another machine this needs the token; send `token …` first (`pipeline url` prints it)"  # noqa: S105
-_BUG = "error: no answer because of a bug in the pipeline; its log has the details"
+TOKEN_NEEDED = "error: a client on another machine needs the token for this command; send `token …` first (see `pipeline url`)"  # noqa: S105
+_BUG = "error: no answer because of a bug in the pipeline; the service's log contains the details"
 
 
 class LineProtocol:
@@ -216,7 +216,7 @@ class LineProtocol:
             return
         error = task.exception()
         if error is not None:
-            _log.error("no answer", exc_info=error)
+            _log.error("an answer to a line could not be computed", exc_info=error)
         self._task = None
         if not self.closing:
             self._answers.append(task.result() if error is None else _BUG)

@@ -22,7 +22,7 @@ from pipeline.text import decode_line
 
 _log = logging.getLogger(__name__)
 _AN_ANSWER = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ")
-_TOO_LONG = b"error: the answer is longer than a packet, or than the question; ask over TCP"
+_TOO_LONG = b"error: the answer is longer than a packet, or longer than the request; use TCP"
 _MOST_SOURCES = 4096
 _MOST_TASKS = 64
 
@@ -67,7 +67,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """Log that an answer was not delivered: the client has closed its port (ICMP port unreachable)."""
-        _log.debug("datagram not delivered: %s", exc)
+        _log.debug("an answer was not delivered: %s", exc)
 
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
         if not self._may_answer(data, source):
@@ -109,7 +109,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.error("no answer", exc_info=error)
+            _log.error("an answer to a datagram could not be computed", exc_info=error)
 
     def _send(self, answer: str, source: tuple[Any, ...], asked_bytes: int) -> None:
         most = self._limits.datagram_bytes

@@ -72,7 +72,7 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
     disk = _disk(store.data_dir, settings.pipeline.keep_free)
     health, reasons = _health(found, settings, disk, mask)
     if not _is_writable(store.data_dir):
-        health, reasons = "failing", ["store: data_dir cannot be written; see its mount and its owner", *reasons]
+        health, reasons = "failing", ["store: data_dir is not writable; check the mount options and the owner of the directory", *reasons]
     return {
         **_empty(health, reasons, started_at=started_at, now=now, version=version, zone=zone),
         "spiders": found.spiders,
@@ -192,7 +192,7 @@ def _disk(folder: Path, keep_free_bytes: int) -> DiskStatus:
 def _disk_reasons(disk: DiskStatus, below: int) -> list[str]:
     free, keep = disk["free_bytes"], disk["keep_free_bytes"]
     if free is None:
-        return ["disk: data_dir cannot be examined"]
+        return ["disk: the free space of data_dir cannot be determined"]
     if free < max(below, keep):
         name, least = ("pipeline.keep_free", keep) if keep >= below else ("heartbeat.disk_below", below)
         return [f"disk: {size_for_people(free)} free, {name} is {size_for_people(least)}"]

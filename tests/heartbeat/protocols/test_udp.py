@@ -50,7 +50,7 @@ def test_datagrams_get_the_same_answers_as_lines(ask):
 
 def test_an_answer_longer_than_a_packet_asks_for_tcp(ask, service):
     service.says = empty() | {"reasons": ["x" * 2000]}
-    assert ask("status") == "error: the answer is longer than a packet, or than the question; ask over TCP"
+    assert ask("status") == "error: the answer is longer than a packet, or longer than the request; use TCP"
 
 
 def test_a_datagram_that_looks_like_an_answer_is_dropped(start):

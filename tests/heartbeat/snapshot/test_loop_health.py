@@ -25,7 +25,7 @@ def test_a_steady_loop_and_clock_are_no_reason():
 
 def test_a_blocked_loop_is_a_reason_for_a_minute():
     vitals = beaten((0, 0), (9, 9), (10, 10))
-    assert with_service_health(empty(), vitals.status(10))["reasons"] == ["service: its event loop was blocked for 8 s"]
+    assert with_service_health(empty(), vitals.status(10))["reasons"] == ["service: the event loop was blocked for 8 s"]
     vitals.record(70, NOW + timedelta(seconds=70), expected_s=60)
     assert vitals.status(70)["lag_s"] == 0
 

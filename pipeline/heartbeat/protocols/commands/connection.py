@@ -7,7 +7,7 @@ from pipeline.heartbeat.protocols.commands.command import ConnectionCommand, Lin
 
 def _token(connection: LineConnection, argument: str) -> None:
     connection.reply("ok" if connection.authenticate(argument) else
-                     "error: wrong token; `pipeline url` prints it")
+                     "error: wrong token; `pipeline url` prints the correct token")
 
 
 def _quit(connection: LineConnection, argument: str) -> None:

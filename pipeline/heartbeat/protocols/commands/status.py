@@ -23,4 +23,4 @@ def _version(snapshot: Snapshot, argument: str) -> str:
 
 STATUS = SnapshotCommand(name="status", answer=status, help="the whole snapshot as one line of JSON")
 HEALTH = SnapshotCommand(name="health", answer=health, help="`ok`, `degraded` or `failing`, and the reasons")
-VERSION = SnapshotCommand(name="version", answer=_version, help="of the program and of the status schema")
+VERSION = SnapshotCommand(name="version", answer=_version, help="the versions of the program and of the status schema")
