@@ -38,7 +38,7 @@ from pipeline.text import clean_line, shown_url
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
 _SNIFFED_BYTES = 4096
 MAX_PER_PAGE = 100_000
-"""The largest number of items that one page may yield, and likewise of links and of downloads, so that no page can fill the store."""
+"""The largest number of items, of links, and of downloads that one page may yield, so that no page can fill the store."""
 
 logger = logging.getLogger(__name__)
 

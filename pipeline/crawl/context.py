@@ -127,7 +127,7 @@ class CrawlContext:
             await self._committer.close()
 
     def known_keys(self, keys: Iterable[str]) -> set[str]:
-        """Return those of the keys that belong to items of this spider in the store."""
+        """Return the keys that belong to items of this spider in the store."""
         return items.known_keys(self.store, self.run.spider, keys)
 
     def latest_items(self, limit: int) -> list[dict[str, Json]]:
@@ -149,9 +149,9 @@ class CrawlContext:
                 self.session.login_state.expiry.add_host(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a Page that describe the login its request was sent with.
+        """Return the fields of a Page that say with which login its request was sent.
 
-        For a request that was not sent, they describe the current login.
+        For a request that was not sent, the fields describe the current login.
         """
         login_state = self.session.login_state
         if login_state is None:

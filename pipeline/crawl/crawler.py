@@ -83,7 +83,7 @@ _FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrapy.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
            "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract")
-"""Modules and classes that a crawl loads by name. The forkserver imports them before it forks, so that a run starts faster."""
+"""Modules and classes that a crawl loads by name. The forkserver imports them before forking, so that a run starts faster."""
 
 
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:

@@ -124,10 +124,7 @@ def fetch(tools: TransferTools, wanted: QueuedDownload, records: TransferRecords
 
 
 class _Transfer:
-    """One attempt to fetch a file.
-
-    _recorded_part: the key of the partial download that is recorded in the store, and that a later attempt can resume; "" for none.
-    """
+    """One attempt to fetch a file."""
 
     def __init__(self, tools: TransferTools, wanted: QueuedDownload, records: TransferRecords, events: TransferEvents) -> None:
         self._client, self._folder, self._buffers = tools.client, tools.folder, tools.buffers
@@ -137,7 +134,7 @@ class _Transfer:
         self._events = events
         self._stopped = events.stopped
         self._where = shown_url(wanted.url)
-        self._recorded_part = ""
+        self._recorded_part = ""  # the key of the partial download that the store has recorded
         self._received_bytes = 0
 
     def run(self) -> Fetched | NotModified:
@@ -153,10 +150,7 @@ class _Transfer:
         return self._fetch_from_start()
 
     def _open_part(self) -> PartFile | None:
-        """Open the partial download to resume, if there is one.
-
-        If all bytes may be present, remove the last one: requesting it again gives a response with all headers.
-        """
+        """Open the partial download to resume; return None if there is none."""
         wanted = self._wanted
         if not (wanted.part_key and (wanted.part_etag or wanted.part_last_modified)):
             return None
@@ -168,15 +162,12 @@ class _Transfer:
             part.close()
             self._folder.remove_part(wanted.part_key)
             return None
-        if length is None or part.size == length:
+        if length is None or part.size == length:  # the last byte is requested again, for a response with all headers
             part.truncate(part.size - 1)
         return part
 
     def _resume(self, part: PartFile) -> Fetched | NotModified | None:
-        """Fetch the rest of a partial download; return None if it cannot be resumed.
-
-        It cannot be resumed if the server has another version of the file or does not support ranges.
-        """
+        """Fetch the rest of a partial download; return None if it cannot be resumed."""
         if part.size == 0:
             return None
         ours = Validators(self._wanted.part_etag, self._wanted.part_last_modified)
@@ -223,10 +214,7 @@ class _Transfer:
             return found
 
     def _conditions(self) -> dict[str, str]:
-        """Return the headers of a conditional request.
-
-        Return {} if there is no stored version, or if its SHA-256 is not the one that the spider gave.
-        """
+        """Return the headers of a conditional request; {} if the spider does not want the stored version."""
         wanted = self._wanted
         if not self._has_version() or wanted.sha256_wanted.lower() not in ("", wanted.file_sha256):
             return {}
@@ -234,10 +222,7 @@ class _Transfer:
         return {name: value for name, value in found.items() if value}
 
     def _has_version(self) -> bool:
-        """Return whether the last fetched version is stored, or was deleted by retention.
-
-        A version deleted by retention is not fetched again.
-        """
+        """Return whether the file need not be fetched: its version is stored, or was deleted by retention."""
         wanted = self._wanted
         return self._folder.has(wanted.file_key) if wanted.file_key else bool(wanted.file_sha256)
 
@@ -364,10 +349,7 @@ class _Transfer:
         self._folder.remove_part(part.key)
 
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
-        """Compare the file with the checksums given by the spider and the server; raise _MismatchError.
-
-        fresh: whether the file was fetched from the start; a mismatch after a resume is retried from the start.
-        """
+        """Compare the checksums of spider and server. A mismatch after a resume (not `fresh`) can be retried."""
         wanted = self._wanted.sha256_wanted.strip().lower()
         wrong = "the SHA-256 that the spider gave" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):

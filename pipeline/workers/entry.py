@@ -133,8 +133,8 @@ def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:
     """Render a digest into the outbox.
 
-    less: the presentation to begin with, and the reason for it: earlier processes were killed while they rendered a richer one.
-    (0, "") means the richest presentation.
+    less: the presentation to begin with (0 is the richest), and the reason for a simpler presentation: earlier processes were
+    killed while they rendered a richer presentation.
     """
     first, problem = less
     from pipeline.mail import digest as mail_digest  # noqa: PLC0415  crawls do not need this module

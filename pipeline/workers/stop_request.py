@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 
 
 class StopRequest:
-    """Whether a stop was requested, and the listeners to call then.
+    """Tells whether a stop was requested, and calls listeners when a stop is requested.
 
-    The object is true after a request. The thread that makes the request calls the listeners one after another.
+    The object is true after the request. The listeners are called one after another, in the thread that calls ask().
     """
 
     def __init__(self, pipe: Connection) -> None:

@@ -47,7 +47,7 @@ def is_html(text: str, content_type: str) -> bool:
 
 
 def is_html_type(content_type: str) -> bool:
-    """Return whether the Content-Type is that of an HTML page."""
+    """Return whether the Content-Type declares an HTML page."""
     return _kind_of(content_type) in _HTML_TYPES
 
 

@@ -65,7 +65,7 @@ _SEVERAL = {
 def _alternatives(signs: list[str]) -> str:
     """Return a pattern that matches any of the signs.
 
-    A sign that begins or ends with a letter must not touch another letter there; it may touch digits.
+    A sign that begins or ends with a letter matches only if no other letter is next to that letter.
     """
     written = []
     for sign in sorted(signs, key=len, reverse=True):

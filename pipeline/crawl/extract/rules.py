@@ -42,7 +42,8 @@ class CompiledRule:
 def link_finder(rule: SelectorTable, kind: Kind) -> Find:
     """Return a function that finds the links of a rule.
 
-    If the rule selects text, JSON or an attribute, its values are the links. If it selects elements, their link attributes are.
+    If the rule selects text, JSON or an attribute, the links are the values of the rule. If the rule selects elements, the links are
+    the values of their link attributes.
     """
     if _SRCSET.search(rule.css or rule.xpath or ""):
         find, convert = finder(rule, kind), converter(rule)

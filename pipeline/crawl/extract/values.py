@@ -131,7 +131,7 @@ def _as_date(found: Json, form: str | None) -> Json:
 def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
     """Return the date in a text in natural language. Only complete dates are accepted.
 
-    "3 days ago" or "in May" raises RuleFailedError, since it would be another day with each run.
+    "3 days ago" or "in May" raises RuleFailedError, because the date would be different in each run.
     """
     import dateparser  # noqa: PLC0415  an optional dependency; without it, settings with `guess` are refused
 

@@ -2,7 +2,7 @@
 
 At most WINDOW requests are in memory and the others in the store, so that the memory does not grow with the frontier. Requests
 that cannot be stored (whose callback is not a method of the spider, or whose meta is not JSON) are only in memory. If a pass with
-such requests is killed, it starts again from the beginning. Items are not reported twice, because they have keys.
+such requests is killed, the pass starts again from the beginning. Items are not reported twice, because they have keys.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ class UnprovedPages:
 
 
 def _not_repeated(page: Page) -> Page:
-    """Return the page as failed: it may be for anonymous visitors, but its request must not be repeated."""
+    """Return the page as failed: its content may be wrong, but its request must not be sent again."""
     error = page.error or (f"{shown_url(page.url)}: the login was over, or may have been, and what is no GET is not sent "
                            "twice; set login.expired.safe_to_replay if that does no harm")
     return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True,

@@ -21,7 +21,7 @@ from typing import Any
 from backports import zstd
 
 MAX_UNWRITTEN = 16
-"""The largest number of pages written in one transaction. They are lost when the process is killed before."""
+"""The largest number of pages written in one transaction. A kill of the process loses the pages not yet written."""
 MAX_UNWRITTEN_BYTES = 4 * 10**6
 _BUSY_S = 2.0
 _SLACK = 1.25

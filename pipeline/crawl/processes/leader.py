@@ -24,9 +24,9 @@ from pipeline.store.crawl.frontier import Queued
 FINISH_S = 5.0
 """How long a stopped run waits for the pages that followers are fetching."""
 MAX_ROWS = 64
-"""The largest number of rows that one follower has, so that it has work while the leader is busy."""
+"""The largest number of rows that one follower has. With several rows, a follower can work while the leader is busy."""
 BACKLOG_BYTES = 20 * 10**6
-"""When more bytes of the followers' pages than this wait for their commit, followers receive no more rows."""
+"""Followers receive no more rows while more than this number of bytes of their pages wait to be committed."""
 MIN_PAGE_BYTES = 50_000
 """Every page counts as at least this many bytes in BACKLOG_BYTES."""
 

@@ -56,7 +56,7 @@ class SessionSync:
         self._paused: dict[str, float] = {}
 
     def update(self) -> SessionUpdate:
-        """Return what changed here since the last update sent to or received from the other process."""
+        """Return the changes in this process since the last update that was sent or received."""
         session = self._context.session
         update = SessionUpdate(
             session.login_state.proved if session.login_state is not None else 0, session.token,
