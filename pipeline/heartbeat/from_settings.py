@@ -46,7 +46,7 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
 def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: bool) -> None:
     """Log the addresses of the server, and warn about insecure settings.
 
-    on_terminal: whether the log goes to a terminal; only then the URL that contains the token is logged.
+    on_terminal: whether the log goes to a terminal; the URL that contains the token is logged only to a terminal.
     """
     table = settings.heartbeat
     path = socket_path(settings)

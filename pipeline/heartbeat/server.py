@@ -141,8 +141,8 @@ class HeartbeatServer:
     async def _accept_from(self, sock: socket.socket) -> None:
         """Start to accept connections on a listening socket.
 
-        On systems with epoll(7), the acceptor accepts the connections. On other systems, asyncio does, and creates a
-        transport for each connection immediately.
+        On systems with epoll(7), the acceptor accepts the connections. On other systems, asyncio accepts the
+        connections and creates a transport for each connection immediately.
         """
         tls = self._listen.tls
         if hasattr(select, "epoll"):

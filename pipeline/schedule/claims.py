@@ -17,7 +17,7 @@ from pipeline.store import Store
 from pipeline.store.runs import paused_spiders, slots
 
 ON_TIME = timedelta(seconds=60)
-"""A slot that is claimed later than this after its due time counts as missed, so `catch_up` applies."""
+"""A slot that is claimed more than ON_TIME after its due time counts as missed, so that `catch_up` applies."""
 TRY_AGAIN = timedelta(seconds=1)
 BATCH = 100
 """Maximum number of slots claimed in one transaction, because no other process can write during the transaction."""

@@ -53,10 +53,10 @@ class NextSlots:
         return list(self._entries.values())
 
     def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[NextSlot]:
-        """Take the due schedules, each with its newest slot, and return them.
+        """Return the due schedules, each with its newest slot, and mark them as taken.
 
-        The caller must then call advance() or wait() for each. Schedules of paused spiders are not taken until the
-        spider is resumed.
+        The caller must then call advance() or wait() for each returned schedule. Schedules of paused spiders are held
+        back until the spider is resumed.
         """
         reached = [entry for entry in self._entries.values() if entry.wake_at <= now and not entry.taken]
         for entry in reached:
@@ -108,7 +108,7 @@ class NextSlots:
 def newest_of_each(entries: Iterable[NextSlot]) -> Iterator[tuple[NextSlot, list[NextSlot]]]:
     """Group due slots by spider or digest, and yield the newest slot and the other slots of each group.
 
-    Processing the newest slot also settles the other slots of its group.
+    The caller processes only the newest slot, and then advances the schedules of all slots in the group.
     """
     by_name: dict[str, list[NextSlot]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):

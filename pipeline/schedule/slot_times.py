@@ -89,7 +89,7 @@ class SlotTimes:
         due = self.after(planned, now)
         if due is None or due.at > now:
             return None
-        # Starting shortly before now avoids computing every slot in between.
+        # Begin the search shortly before `now`, so that not every missed slot is computed.
         step = now - due.planned
         while step > _MINUTE:
             later = self.after(self._aligned(now - step, due.planned), now)
@@ -127,7 +127,7 @@ class SlotTimes:
     def _allows(self, day: date) -> bool:
         return self._first <= day <= self._last and day not in self._skip
 
-    # every …
+    # Schedules "every …"
 
     def _every_after(self, every: Every, planned: datetime | None, now: datetime) -> DueTime | None:
         step = timedelta(seconds=every.seconds)
@@ -140,7 +140,7 @@ class SlotTimes:
             at += -((at - midnight(max(day + _DAY, self._first), self.zone)) // step) * step
         return DueTime(at, at, _instant_key(at))
 
-    # cron
+    # Cron expressions
 
     def _cron_after(self, cron: Cron, start: datetime) -> DueTime | None:
         at = self._triggers[cron].get_next_fire_time(start, start)

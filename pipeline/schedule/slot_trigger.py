@@ -27,7 +27,7 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         Without a previous time, this is the first due time after `since`, which may be in the past. Otherwise, this is
         the first due time after both the previous time and now.
         """
-        if self._last is None or self._last[:2] != (previous_fire_time, now):  # APScheduler asks twice for each time
+        if self._last is None or self._last[:2] != (previous_fire_time, now):  # APScheduler requests each fire time twice
             self._last = (previous_fire_time, now, self._next(previous_fire_time, now))
         return self._last[2]
 

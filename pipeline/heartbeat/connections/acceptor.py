@@ -111,9 +111,9 @@ class Acceptor:
             self._forget(accepted)
 
     def close_idle(self) -> bool:
-        """Close the connection that has been silent longest without any answer; return whether there was one.
+        """Close the connection that has been silent longest and has never got an answer.
 
-        Only connections that have been silent for at least SILENT_S seconds are closed.
+        Returns whether a connection was closed. A connection must have been silent for at least SILENT_S seconds.
         """
         now = self._loop.time()
         for accepted in self._never_answered():

@@ -11,9 +11,9 @@ LOCAL = "local"
 UNIX_CONNECTIONS = 64
 """Maximum number of connections over the Unix socket, in addition to all others. Only the owner of the socket can connect to it."""
 _RESERVED = 8
-"""One in this many connections is reserved for clients on this machine."""
+"""The fraction 1/_RESERVED of all connections is reserved for clients on this machine."""
 _SHARE = 4
-"""Each address of another machine may use one in this many connections."""
+"""By default, each address of another machine may use the fraction 1/_SHARE of all connections."""
 
 
 def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:

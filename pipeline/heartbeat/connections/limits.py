@@ -17,7 +17,7 @@ class ServerLimits:
 
     line_bytes: maximum length of a line.
     quiet_s: silence after which a line without a newline is answered.
-    request_line_s: the same, for a line that may be the beginning of an HTTP request.
+    request_line_s: silence after which a line that may be the beginning of an HTTP request is answered.
     idle_s: silence after which a connection is closed; a connection with a running `watch` is never idle.
     stalled_s: how long answers wait for a client that does not read, before the connection is aborted.
     drain_s: how long the server still reads input after a last line, so that the client receives the line.

@@ -77,7 +77,7 @@ async def bind_tcp(options: ListenOptions, *, receive_buffer_bytes: int) -> list
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)  # accepted sockets inherit it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)  # accepted sockets inherit this size
             sock.bind((address[0], port, *address[2:]))
             port = sock.getsockname()[1]
             sock.listen(BACKLOG)
@@ -128,7 +128,7 @@ def bind_unix_socket(path: Path) -> socket.socket:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_stale(path)
-        mask = os.umask(0o177)  # so that others cannot connect between bind and chmod
+        mask = os.umask(0o177)  # bind() creates a socket that no other user may connect to
         try:
             sock.bind(str(path))
         finally:

@@ -191,7 +191,8 @@ class HttpApp:
     async def _overview(self, request: web.Request) -> web.Response:
         """Return the overview page.
 
-        `pipeline url` prints the URL of this page with the token as a parameter; such a request logs the browser in.
+        `pipeline url` prints the URL of this page with the token as a parameter; a request with this parameter logs the
+        browser in.
         """
         if "token" in request.query:
             return self._authorizer.log_in(request, request.query["token"])

@@ -18,8 +18,8 @@ from pipeline.settings.masking import Mask
 class MonitorNotifier:
     """Notifies systemd and the dead man's switches of the spiders and of the service.
 
-    settings: returns the current settings, which change when the service reloads them. mask: returns the mask for the
-    current secrets. status: builds a snapshot.
+    settings: returns the current settings, which a reload replaces. mask: returns the function that masks the current
+    secrets. status: builds a snapshot.
     """
 
     def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],

@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
                 self._answer_livez()
 
     def eof_received(self) -> bool:
-        """Handle that the client has closed its sending side; return whether the transport stays open.
+        """Handle the end of the client's input; return whether the transport stays open.
 
         Pending requests are still answered, except over TLS, where asyncio does not support half-closed connections.
         """
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         self._refusing = True
 
     def response_ready(self) -> None:
-        """Note that the response is about to be written, so that data arriving now is the next request."""
+        """Record that the response is about to be written; data that arrives from now on is the next request."""
         self._serving = self._http_began = False
         self._unanswered = 0
         self._since = asyncio.get_running_loop().time()

@@ -162,7 +162,7 @@ class LineProtocol:
         return line.removesuffix(b"\r")
 
     def _may_be_http(self) -> bool:
-        """Return whether the buffer begins an HTTP request, or may still turn out to do so.
+        """Return whether the buffered data begins an HTTP request, or could do so after more data.
 
         A recognized HTTP request is passed to `as_http`.
         """

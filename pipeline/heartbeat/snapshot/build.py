@@ -54,11 +54,11 @@ class _Read:
 
 def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
                    history: RunHistory | None = None) -> Snapshot:
-    """Return the snapshot at the time `due_times.now`; schema.py documents its keys.
+    """Return the snapshot at the time `due_times.now`; schema.py documents the keys of a snapshot.
 
     The function blocks while it reads the store: call it in a thread. If the store cannot be read, the function raises
-    no error and returns a snapshot that says so. mask: masks secrets in error texts. history: the runs that earlier
-    snapshots read, so that the time per spider does not grow with the number of its runs.
+    no error and returns a snapshot with the health `failing`. mask: masks secrets in error texts. history: a cache of
+    ended runs, so that only new runs are read from the store.
     """
     zone, now, started_at = settings.zone, due_times.now, due_times.started_at
     history = history or RunHistory()

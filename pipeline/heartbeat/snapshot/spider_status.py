@@ -109,7 +109,7 @@ def _success_and_failures(connection: Connection, name: str, recent: list[Run]) 
     for position, run in enumerate(recent):
         if run.outcome is Outcome.SUCCEEDED:
             return run, sum(earlier.outcome in queries.FAILURES for earlier in recent[:position])
-    if len(recent) < RECENT:  # the store has no more
+    if len(recent) < RECENT:  # the store contains no further runs
         return None, sum(run.outcome in queries.FAILURES for run in recent)
     success = queries.last_success(connection, name)
     return success, queries.failures_since(connection, name, success.ended_at if success else None)
