@@ -165,7 +165,7 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
             yield Finding("permissions", State.WARNING, f"other users can access {path}", f"chmod go= {path}")
         if about.st_uid != os.getuid():
             wrong += 1
-            yield Finding("permissions", State.WARNING, f"{path} belongs to user {about.st_uid}, and this is user "
+            yield Finding("permissions", State.WARNING, f"{path} is owned by user {about.st_uid}, but this command runs as user "
                           f"{os.getuid()}", "run every command as the user of the service")
     if not wrong:
         yield Finding("permissions", State.OK, f"{data_dir} is accessible only to this user")
@@ -185,7 +185,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     files_left = about.f_favail if about.f_files else None
     if free < least:
         yield Finding("disk", State.PROBLEM, f"{size_for_people(free)} free; downloads stop below "
-                      f"{size_for_people(least)}", "free some space, or lower pipeline.keep_free and heartbeat.disk_below")
+                      f"{size_for_people(least)}", "free some space, or decrease pipeline.keep_free and heartbeat.disk_below")
     elif files_left is not None and files_left < 1000:
         yield Finding("disk", State.PROBLEM, f"only {files_left} free inodes", "delete small files")
     else:
@@ -214,7 +214,7 @@ def _open_files(settings: Settings) -> Iterator[Finding]:
         yield Finding("open files", State.PROBLEM, f"the limit is {possible}; the service needs at least {LEAST_OPEN_FILES}",
                       OPEN_FILES_FIX.format(wanted))
     elif short := short_of_files(connections):
-        yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or lower heartbeat.max_connections")
+        yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or decrease heartbeat.max_connections")
     else:
         yield Finding("open files", State.OK, f"the limit allows the {wanted} that the service needs")
 
@@ -257,7 +257,7 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
     for fault in faults:
         yield Finding("database", State.PROBLEM, f"damaged: {fault}", "restore a backup (`pipeline restore FILE --replace`)")
     if facts.needed:
-        yield Finding("database", State.PROBLEM, f"{store.kind} {facts.version} is installed; {facts.needed} is required", "upgrade it")
+        yield Finding("database", State.PROBLEM, f"{store.kind} {facts.version} is installed; {facts.needed} is required", f"upgrade {store.kind}")
     if facts.newest is not None and facts.newest > now + CLOCK_SLACK:
         yield Finding("clock", State.PROBLEM, f"the newest time in the store is {facts.newest:%Y-%m-%d %H:%M:%S} UTC, which is "
                       "in the future", "correct the clock of this machine, or of the machine that wrote the time")
@@ -294,5 +294,5 @@ def _jobs_line(jobs: JobsStatus) -> str:
     if jobs["late"]:
         parts.append(f"{counted(jobs['late'], 'start')} late, by up to {jobs['longest_late_s']:g} s")
     if jobs["skipped"]:
-        parts.append(f"{counted(jobs['skipped'], 'start')} left out, because the work before still ran")
+        parts.append(f"{counted(jobs['skipped'], 'start')} skipped, because the previous one was still running")
     return "; ".join(parts)

@@ -21,10 +21,10 @@ def ask_status(settings: Settings) -> dict[str, Any]:
     try:
         found = json.loads(answer)
     except ValueError as error:
-        raise HeartbeatError("the answer is not from a heartbeat of this program", where=str(client),
+        raise HeartbeatError("the response is not from a heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml") from error
     if not isinstance(found, dict):
-        raise HeartbeatError("the answer is not from a heartbeat of this program", where=str(client),
+        raise HeartbeatError("the response is not from a heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml; is the token readable?")
     return found
 

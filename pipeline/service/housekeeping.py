@@ -47,7 +47,7 @@ class Housekeeping:
             logger.error("downloads beyond their limits could not be deleted: %s", error)  # noqa: TRY400
             return
         if deleted.over_bytes and not self._over_quota_bytes:
-            logger.warning("downloads: %s above the quota; digests have yet to send those files", size_for_people(deleted.over_bytes))
+            logger.warning("downloads exceed the quota by %s: files that digests have yet to send are kept", size_for_people(deleted.over_bytes))
         self._over_quota_bytes = deleted.over_bytes
 
     async def prune(self) -> None:

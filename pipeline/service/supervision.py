@@ -77,7 +77,7 @@ class RunSupervisor:
         with logs.about(run=run.id, spider=run.spider):
             if run.spider not in state.settings.spiders:
                 await asyncio.to_thread(runs.end_run, state.store, run, runs.Ending(
-                    Outcome.FAILED, "its spider is no longer in the settings", "SpiderError"), None, now=utc_now())
+                    Outcome.FAILED, "the spider is no longer in the settings", "SpiderError"), None, now=utc_now())
                 return
             logger.info("%s run %d: started%s", run.spider, run.id, f" ({run.reason})" if run.reason != "schedule" else "")
             self._monitors.run_started(run)

@@ -34,8 +34,8 @@ def _warn_of_orphaned_files(store: Store) -> None:
         return
     left = [name for name in _FOLDERS_OF_A_DATABASE if any((store.data_dir / name).glob("*"))]
     if left:
-        _log.warning("The database %s is missing, but its files are there (%s). A new database is created, which does not know what was fetched "
-                     "and sent. If you did not intend this, stop and restore a backup (`pipeline restore FILE --replace`)",
+        _log.warning("The database %s is missing, but its files still exist (%s). A new database is created, which has no record of what was fetched "
+                     "and sent. If you did not intend this, stop the program and restore a backup (`pipeline restore FILE --replace`)",
                      file, ", ".join(left))
 
 

@@ -25,7 +25,7 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
         raise UsageError("has no [login] table", where=f"spiders.{spider}")
     session = open_session(spider, table, settings)
     made = session.ensure_login(fresh=fresh)
-    held = "the imported cookies are still logged in" if not table.login.sends else \
+    held = "the session of the imported cookies is still logged in" if not table.login.sends else \
         "the session is still logged in; the password was not tried (--fresh tries it)"
     click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in its jar")
     if not session.checkable:

@@ -138,6 +138,6 @@ def _address(data_dir: Path, url: str | None) -> URL:
 def _backend(url: URL) -> Any:
     name = url.get_backend_name()
     if name not in BACKENDS:
-        raise StoreError(f"unknown kind of database {name!r}", where="pipeline.database",
-                         fix=f"known: {', '.join(BACKENDS)}")
+        raise StoreError(f"{name!r} is not a supported kind of database", where="pipeline.database",
+                         fix=f"supported: {', '.join(BACKENDS)}")
     return BACKENDS[name]

@@ -43,8 +43,8 @@ def refuse_newer(found: str | None, where: str) -> None:
     found: the number of the last migration.
     """
     if found is not None and found > HEAD:
-        raise StoreError(f"its schema is at {found}, this version knows up to {HEAD}", where=where,
-                         fix="it was written by a newer version: upgrade")
+        raise StoreError(f"the database schema is version {found}; this program supports versions up to {HEAD}", where=where,
+                         fix="the database was written by a newer version: upgrade the program")
 
 
 def refuse_other(found: str | None, where: str) -> None:
@@ -54,7 +54,7 @@ def refuse_other(found: str | None, where: str) -> None:
     """
     refuse_newer(found, where)
     if found != HEAD:
-        raise StoreError(f"its schema is at {found or 'nothing'}, this version needs {HEAD}", where=where,
+        raise StoreError(f"the database schema is version {found or 'none'}; this program needs version {HEAD}", where=where,
                          fix="run any `pipeline` command that writes, such as `pipeline serve`")
 
 

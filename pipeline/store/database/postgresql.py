@@ -133,21 +133,21 @@ def damage(connection: Connection) -> Iterator[str]:
     broken = connection.exec_driver_sql(
         "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
         " WHERE relnamespace = current_schema()::regnamespace AND NOT indisvalid ORDER BY 1").scalars()
-    yield from (f"the index {name} is not valid: REINDEX it" for name in broken)
+    yield from (f"the index {name} is not valid: rebuild it with REINDEX" for name in broken)
 
 
 _BY_STATE = {
-    "55P03": (f"another transaction held the write lock for {LOCK_TIMEOUT_S} s", "find it in pg_stat_activity", True),
-    "57014": (f"a statement took longer than {STATEMENT_TIMEOUT_S} s", "see the server's log and load", True),
+    "55P03": (f"another transaction held the write lock for {LOCK_TIMEOUT_S} s", "find the transaction in pg_stat_activity", True),
+    "57014": (f"a statement took longer than {STATEMENT_TIMEOUT_S} s", "check the log and the load of the server", True),
     "25P03": ("the server ended a transaction that was idle", "the pipeline tries again", True),
     "57P01": ("the server is shutting down", "the pipeline tries again", True),
     "57P02": ("the server crashed", "the pipeline tries again", True),
     "57P03": ("the server is starting or stopping", "the pipeline tries again", True),
-    "53300": ("the server has no free connection", "raise its max_connections", True),
-    "42501": ("the database user lacks a permission", "let it own the database, or grant it CREATE on the schema", False),
+    "53300": ("the server has no free connection", "increase `max_connections` of the server", True),
+    "42501": ("the database user lacks a permission", "make the user the owner of the database, or grant the user CREATE on the schema", False),
     "25006": ("the server is read-only (a standby?)", "point [pipeline] database at the primary", True),
     "XX001": ("the database is damaged", "restore a backup", False),
-    "XX002": ("an index of the database is damaged", "REINDEX it, or restore a backup", False),
+    "XX002": ("an index of the database is damaged", "rebuild the index with REINDEX, or restore a backup", False),
 }
 
 
@@ -162,7 +162,7 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
         return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)
     lost = state is None and isinstance(error, (OperationalError, InterfaceError))
     if lost or error.connection_invalidated or (state or "").startswith("08"):
-        return StoreError(f"the database does not answer: {reason}", where=where,
+        return StoreError(f"the database does not respond: {reason}", where=where,
                           fix="check that the server runs, and that [pipeline] database names a user who may connect and a "
                           "database that exists (createdb makes one)", retry=True)
-    return StoreError(f"the database refused: {reason}", where=where, retry=(state or "")[:2] in ("40", "53", "57"))
+    return StoreError(f"the database reported an error: {reason}", where=where, retry=(state or "")[:2] in ("40", "53", "57"))

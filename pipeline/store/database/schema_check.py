@@ -25,8 +25,8 @@ def refuse_other_tables(store: Store, revision: str) -> None:
         found = differences(connection)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise StoreError(f"its schema has the number {revision}, but differs from that of this version: {found[0]}{more}", where=store.where,
-                         fix="it was written by an unreleased version: use that version, restore a backup, or use another "
+        raise StoreError(f"the database schema has version {revision}, but differs from the schema of this program: {found[0]}{more}", where=store.where,
+                         fix="the database was written by an unreleased version: use that version, restore a backup, or use another "
                              "[pipeline] database or data_dir")
 
 
@@ -48,8 +48,8 @@ def differences(connection: Connection) -> list[str]:
         if table in there and (table, column) not in columns:
             found.append(f"table {table} lacks the column {column}")
         elif table in there and columns[table, column] != kind:
-            found.append(f"column {column} of table {table} is of another kind")
-    found += [f"table {table} has a column {column} that is not known" for table, column in columns
+            found.append(f"column {column} of table {table} has another type or null constraint")
+    found += [f"table {table} has an unknown column {column}" for table, column in columns
               if table in ours and (table, column) not in wanted]
     found += [f"table {table.name} lacks the index {index.name}" for table in metadata.tables.values() for index in table.indexes
               if table.name in there and (table.name, index.name) not in indexes]

@@ -103,4 +103,4 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     if "unable to open" in reason or "readonly" in reason:
         return StoreError(f"the database cannot be opened: {reason}", where=where,
                           fix="check that data_dir exists and is writable")
-    return StoreError(f"the database refused: {reason}", where=where, retry=isinstance(error, OperationalError))
+    return StoreError(f"the database reported an error: {reason}", where=where, retry=isinstance(error, OperationalError))

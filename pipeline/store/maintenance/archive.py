@@ -89,7 +89,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
             for head in archive:
                 file = archive.extractfile(head) if head.isreg() else None
                 if file is None:
-                    raise StoreError(f"contains {head.name!r}, which is not a file", where=str(source), fix="it is not a backup of this program")
+                    raise StoreError(f"contains {head.name!r}, which is not a regular file", where=str(source), fix="it is not a backup of this program")
                 if len(found) > MOST_FILES:
                     raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="it is not a backup of this program")
                 if head.name == MANIFEST:
@@ -108,7 +108,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
         raise StoreError(f"is damaged: {(wrong or ['the list of files'])[0]} differs from what was backed up",
                          where=str(source), fix="use another backup")
     if manifest.kind != store.kind:
-        raise StoreError(f"is a backup of {manifest.kind}; this store is on {store.kind}", where=str(source),
+        raise StoreError(f"is a backup of a {manifest.kind} database, but this store uses {store.kind}", where=str(source),
                          fix="change [pipeline] database")
     migrate.refuse_newer(manifest.revision, str(source))
     return manifest
@@ -134,7 +134,7 @@ class _LimitedReader:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MOST_AT_ONCE:
-            raise tarfile.ReadError(f"it has a header of {size} bytes")
+            raise tarfile.ReadError(f"an entry in the archive has a header of {size} bytes")
         return self._file.read(size)
 
 
@@ -145,7 +145,7 @@ def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str]
     """
     most = 4096 + sum(6 * len(name) + 100 for name in found)
     if head.size > most:
-        raise StoreError("has a manifest that is too long for its files", where=str(source), fix="it is not a backup of this program")
+        raise StoreError("its manifest is larger than expected for its number of files", where=str(source), fix="it is not a backup of this program")
     return b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
@@ -158,15 +158,15 @@ def _manifest(content: bytes, source: Path) -> Manifest:
         found = json.loads(content)
         number = found["format"]
         if number != FORMAT:
-            raise StoreError(f"is of format {number!r}; this version reads {FORMAT}", where=str(source),
-                             fix="it was made by another version: restore it with that one")
+            raise StoreError(f"has the format {number!r}; this version can read only format {FORMAT}", where=str(source),
+                             fix="the backup was made by another version: restore it with that version")
         manifest = Manifest(**found)
         datetime.fromisoformat(manifest.made_at)
         known = all(isinstance(text, str) for pair in manifest.files.items() for text in pair)
         if not known or not isinstance(manifest.kind, str) or not re.fullmatch(r"\d{4}|", manifest.revision):
             raise ValueError  # noqa: TRY301
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise StoreError("has no manifest at its end", where=str(source),
+        raise StoreError("has no valid manifest at its end", where=str(source),
                          fix="it is not a backup of this program, or it was cut short: use another one") from error
     return manifest
 
@@ -174,7 +174,7 @@ def _manifest(content: bytes, source: Path) -> Manifest:
 def _refuse_what_does_not_fit(head: tarfile.TarInfo, staging: Path) -> None:
     free = shutil.disk_usage(staging).free
     if head.size > free:
-        raise DiskFullError(f"{head.name!r} has {head.size} bytes, and {free} are free", where=str(staging),
+        raise DiskFullError(f"{head.name!r} needs {head.size} bytes, but only {free} are free", where=str(staging),
                             fix="free some disk space, and start the restore again")
 
 

@@ -59,8 +59,8 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str) -> Backe
                 for path in _files(store.data_dir, besides={temporary, database, target}):
                     _add(archive, path, FILES + path.relative_to(store.data_dir).as_posix(), manifest)
                     if len(manifest.files) > MOST_FILES:
-                        raise StoreError(f"there are more than {MOST_FILES} files, the limit of an archive", where=str(target),
-                                         fix="keep fewer ([retention], downloads.keep_for), or copy data_dir with the service stopped")
+                        raise StoreError(f"data_dir has more than {MOST_FILES} files, the maximum for a backup", where=str(target),
+                                         fix="keep fewer files ([retention], downloads.keep_for), or copy data_dir while the service is stopped")
                 content = json.dumps(asdict(manifest), indent=1).encode()
                 head = tarfile.TarInfo(MANIFEST)
                 head.size = len(content)

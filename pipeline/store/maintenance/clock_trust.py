@@ -89,8 +89,8 @@ class ClockTrust:
         left_s = seen.since_s + SETTLES_S - at_s
         if abs(seen.off_s) <= SLACK.total_seconds() or left_s <= 0:
             return ""
-        return (f"the clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {span_for_people(abs(seen.off_s))} "
-                f"{'ahead of' if seen.off_s > 0 else 'behind'} the times known before; nothing is deleted or given up because of its "
+        return (f"the system clock shows {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {span_for_people(abs(seen.off_s))} "
+                f"{'ahead of' if seen.off_s > 0 else 'behind'} the last known time; nothing is deleted or given up because of its "
                 f"age until the clock has run steadily for {span_for_people(left_s)}")
 
     def _off_the_store_s(self, now: datetime) -> float:

@@ -35,8 +35,8 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             found = _status(descriptor) or _holder(descriptor) or "another process"
-            raise StoreError(f"another `pipeline serve` holds this data_dir ({found})",
-                             where=str(data_dir), fix="stop it, or use another data_dir") from error
+            raise StoreError(f"this data_dir is in use by another `pipeline serve` ({found})",
+                             where=str(data_dir), fix="stop that service, or use another data_dir") from error
         unclean = not first and not _status(descriptor).startswith(_ENDED)
         _write(descriptor, f"pid {os.getpid()}, since {_now()}")
         try:

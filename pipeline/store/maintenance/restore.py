@@ -60,8 +60,8 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
         unfinished = (data_dir / UNFINISHED).exists()
         occupied = _occupied(store)
         if occupied and not replace and not unfinished:
-            raise StoreError(f"there is data already: {occupied}", where=str(data_dir),
-                             fix="restore to an empty data_dir, or use --replace (the present data is kept in a folder beside it)")
+            raise StoreError(f"data already exists: {occupied}", where=str(data_dir),
+                             fix="restore to an empty data_dir, or use --replace (the present data is moved to a folder in data_dir)")
         _refuse_running(store, now)
         staging = data_dir / STAGING
         shutil.rmtree(staging, ignore_errors=True)
@@ -102,12 +102,12 @@ def _refuse_running(store: Store, now: datetime) -> None:
         return  # a damaged database may be replaced
     for row in beats:
         if abs((now - row.at).total_seconds()) < SERVICE_IS_GONE_S:
-            raise StoreError(f"a service on {row.host} uses it", where=store.where,
-                             fix=f"stop it, and wait {SERVICE_IS_GONE_S:.0f} s", retry=True)
+            raise StoreError(f"the database is in use by a service on {row.host}", where=store.where,
+                             fix=f"stop the service, and wait {SERVICE_IS_GONE_S:.0f} s", retry=True)
     for row in leased:
         if leases.owner_is_alive(row.lease_owner, store.owner) is not False:
-            raise StoreError(f"run {row.id} of {row.spider} uses it", where=store.where,
-                             fix="wait until it ends, or stop it", retry=True)
+            raise StoreError(f"the database is in use by run {row.id} of {row.spider}", where=store.where,
+                             fix="wait until the run ends, or stop it", retry=True)
 
 
 def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datetime) -> Path | None:

@@ -113,7 +113,7 @@ def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | No
         return run
     if run.reason in ("resume", "retry"):
         leases.end(connection, runs, run.id, owner=run.lease_owner, started_at=None, ended_at=now,
-                   outcome=Outcome.SKIPPED.value, error="its pass was finished by another run")
+                   outcome=Outcome.SKIPPED.value, error="another run has finished its pass")
         return None
     row = connection.execute(update(runs).where(runs.c.id == run.id).values(
         pass_id=pass_for(connection, run.spider, run.slot_id, now)).returning(runs))
@@ -227,7 +227,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
         for run in lost:
             connection.execute(update(runs).where(runs.c.id == run.id).values(
                 ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None, transfers=[],
-                error="its process was gone before it ended"))
+                error="its process ended before the run was finished"))
             _resume(connection, run, now)
         return lost
 

@@ -27,10 +27,10 @@ def test_several_first_openings_at_once_create_the_tables_once(postgres: Postgre
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    (("127.0.0.1", "127.0.0.1.invalid"), "does not answer.*check that the server runs"),
+    (("127.0.0.1", "127.0.0.1.invalid"), "does not respond.*check that the server runs"),
     (("/d", "/there-is-no-"), "does not exist.*createdb"),
     (("pipeline@", "somebody@"), "does not exist"),
-    (("postgresql", "mysql"), "unknown kind of database 'mysql'; known: sqlite, postgresql"),
+    (("postgresql", "mysql"), "'mysql' is not a supported kind of database; supported: sqlite, postgresql"),
     (("postgresql://", "postgresql:/"), "is not a database URL"),
 ])
 def test_an_error_of_the_server_is_reported_with_the_fix(postgres: Postgres, tmp_path: Path, change: tuple[str, str],
@@ -58,7 +58,7 @@ def test_a_committed_item_survives_a_crash_of_the_server(tmp_path: Path) -> None
         store = open_store(tmp_path, own.new_database())
         runs.claim_slot(store, "shop", "1", due_at=NOW, reason="schedule", now=NOW)
         own.crash()
-        with pytest.raises(StoreError, match="does not answer") as failed:
+        with pytest.raises(StoreError, match="does not respond") as failed:
             runs.waiting_runs(store)
         assert failed.value.retry
         own.start()
@@ -104,5 +104,5 @@ def test_damage_that_the_server_knows_of_is_reported(postgres: Postgres, migrate
     assert store.check() == []
     postgres.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pk_slots'::regclass",
                      url.rpartition("/")[2])
-    assert store.check() == ["the index pk_slots is not valid: REINDEX it"]
+    assert store.check() == ["the index pk_slots is not valid: rebuild it with REINDEX"]
     store.close()

@@ -71,12 +71,12 @@ def test_a_new_store_has_no_difference_from_the_schema(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("statement", "said"), [
-    ("ALTER TABLE runs RENAME COLUMN suspect TO dubious", "table runs has a column dubious that is not known"),
-    ("ALTER TABLE runs ADD COLUMN mood TEXT NOT NULL DEFAULT ''", "table runs has a column mood that is not known"),
+    ("ALTER TABLE runs RENAME COLUMN suspect TO dubious", "table runs has an unknown column dubious"),
+    ("ALTER TABLE runs ADD COLUMN mood TEXT NOT NULL DEFAULT ''", "table runs has an unknown column mood"),
     ("DROP TABLE host_pauses", "table host_pauses is missing"),
     ("ALTER TABLE pulse DROP COLUMN at", "table pulse lacks the column at")])
 def test_another_schema_with_the_same_number_is_refused_by_name(tmp_path: Path, statement: str, said: str) -> None:
-    with pytest.raises(StoreError, match="differs from that of this version") as caught:
+    with pytest.raises(StoreError, match="differs from the schema of this program") as caught:
         open_store(changed(tmp_path, statement))
     assert said in str(caught.value)
     assert "restore a backup" in caught.value.fix
@@ -105,7 +105,7 @@ def test_a_deleted_database_is_not_created_again_silently(tmp_path: Path, caplog
     (tmp_path / "pipeline.sqlite3").unlink()
     with caplog.at_level(logging.WARNING):
         open_store(tmp_path).close()
-    assert "is missing, but its files are there (downloads)" in caplog.text
+    assert "is missing, but its files still exist (downloads)" in caplog.text
     caplog.clear()
     open_store(tmp_path).close()
     assert caplog.records == []
@@ -117,7 +117,7 @@ def test_the_commands_report_it_too(program: Program) -> None:
     (program.data / "messages").mkdir()
     (program.data / "messages" / "1-1.eml").write_text("x")
     (program.data / "pipeline.sqlite3").unlink()
-    assert "its files are there (messages)" in program.run("outbox").stderr
+    assert "its files still exist (messages)" in program.run("outbox").stderr
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "277", "777"])

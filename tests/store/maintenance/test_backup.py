@@ -110,7 +110,7 @@ def test_existing_data_is_replaced_only_with_replace_and_kept(store: Store, tmp_
     crawled(store, "2", "later")
     store.files.write("jars/shop.txt", b"newer")
     place, url = store.data_dir, url_of(store)
-    with pytest.raises(StoreError, match=r"there is data already.*--replace"):
+    with pytest.raises(StoreError, match=r"data already exists.*--replace"):
         restore_backup(place, url, tmp_path / "b", replace=False, resend=False, now=NOW)
     assert len(list(items.present(store, "shop"))) == 1
     store.close()
@@ -228,7 +228,7 @@ def test_a_restore_is_refused_while_a_run_uses_the_data(store: Store, tmp_path: 
     machine, _, opening = store.owner.split(":")
     alive = f"{machine}:{os.getppid()}:{opening}"
     runs.start_run(store, None, owner=alive, now=NOW, limit=9)
-    with pytest.raises(StoreError, match="run 1 of shop uses it"):
+    with pytest.raises(StoreError, match="in use by run 1 of shop"):
         restore_backup(store.data_dir, url_of(store), tmp_path / "b", replace=True, resend=False, now=NOW)
 
 
@@ -238,7 +238,7 @@ def test_a_backup_of_a_newer_version_or_another_database_is_refused(tmp_path: Pa
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
     store.close()
     monkeypatch.setattr(migrate, "HEAD", "0000")
-    with pytest.raises(StoreError, match="newer version: upgrade"):
+    with pytest.raises(StoreError, match="newer version: upgrade the program"):
         restore_backup(tmp_path / "new", None, tmp_path / "b", replace=False, resend=False, now=NOW)
 
 
@@ -271,11 +271,11 @@ GOOD: dict[str, object] = {"format": 1, "version": "1", "kind": "sqlite", "revis
 
 
 @pytest.mark.parametrize(("manifest", "said"), [
-    (GOOD | {"format": 2}, "is of format 2; this version reads 1"), (GOOD | {"format": "1"}, "is of format '1'"),
-    (GOOD | {"format": None}, "is of format None"), (GOOD | {"files": []}, "has no manifest"), (GOOD | {"files": {"a": 1}}, "has no manifest"),
-    (GOOD | {"revision": "../0001"}, "has no manifest"), (GOOD | {"revision": 1}, "has no manifest"), (GOOD | {"made_at": "\x1b[2J"}, "has no manifest"),
-    (GOOD | {"kind": ["sqlite"]}, "has no manifest"), (GOOD | {"more": 1}, "has no manifest"), (b"[]", "has no manifest"), (b"{}", "has no manifest"),
-    (b"[" * 4000, "has no manifest"), (b"\xff", "has no manifest"), (b"{" + b" " * 100_000_000 + b"}", "manifest that is too long"),
+    (GOOD | {"format": 2}, "has the format 2; this version can read only format 1"), (GOOD | {"format": "1"}, "has the format '1'"),
+    (GOOD | {"format": None}, "has the format None"), (GOOD | {"files": []}, "has no valid manifest"), (GOOD | {"files": {"a": 1}}, "has no valid manifest"),
+    (GOOD | {"revision": "../0001"}, "has no valid manifest"), (GOOD | {"revision": 1}, "has no valid manifest"), (GOOD | {"made_at": "\x1b[2J"}, "has no valid manifest"),
+    (GOOD | {"kind": ["sqlite"]}, "has no valid manifest"), (GOOD | {"more": 1}, "has no valid manifest"), (b"[]", "has no valid manifest"), (b"{}", "has no valid manifest"),
+    (b"[" * 4000, "has no valid manifest"), (b"\xff", "has no valid manifest"), (b"{" + b" " * 100_000_000 + b"}", "manifest is larger than expected"),
     (GOOD | {"revision": "9999"}, "upgrade")])
 def test_an_invalid_manifest_restores_nothing(tmp_path: Path, manifest: dict[str, object] | bytes, said: str) -> None:
     source = hostile(tmp_path / "b.tar.gz", manifest)

@@ -136,7 +136,7 @@ def test_a_clock_that_is_ahead_deletes_nothing(program: Program) -> None:
     log.write_text("x")
     program.environment |= {"LD_PRELOAD": Clock.library() or "", "FAKETIME": "+400d"}
     ahead = program.run("prune")
-    assert "ahead of the times known before; nothing is deleted" in ahead.stdout, ahead.stderr
+    assert "ahead of the last known time; nothing is deleted" in ahead.stdout, ahead.stderr
     assert log.exists()
 
 
@@ -151,7 +151,7 @@ def test_prune_says_why_it_deletes_nothing(program: Program) -> None:
     seen = json.loads(note.read_text())
     note.write_text(json.dumps(seen | {"wall": seen["wall"] - 400 * 86400}))  # it was 400 days earlier a moment ago
     held = program.run("prune")
-    assert "400 d ahead of the times known before; nothing is deleted" in held.stdout
+    assert "400 d ahead of the last known time; nothing is deleted" in held.stdout
     assert log.exists()
     note.write_text(json.dumps(seen))
     assert "deleted 1 files" in program.run("prune").stdout
