@@ -115,7 +115,7 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
             return _build(store, settings, claim, level, problem, owner=owner, now=now)
         except UsageError as error:
             problem = str(error)
-            logger.error("digest %s: %s; it is rendered without", claim.name, error)  # noqa: TRY400  a user's mistake
+            logger.error("digest %s: %s; rendering again with less content", claim.name, error)  # noqa: TRY400  a user's mistake
         except (PipelineError, OSError):
             raise  # an error of the store, the disk or an address: rendering less does not help
         except Exception as error:

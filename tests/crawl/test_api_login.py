@@ -93,7 +93,8 @@ check = {{ jmes = "ok" }}
 @pytest.mark.parametrize(("lines", "words"), [
     ("fields = { n = 1 }", "the value of fields.n is not a text: forms send texts"),
     ("fields = { remember = true }", "the value of fields.remember is not a text"),
-    ('json = true\nfields = { a = { b = [ { password = "plain" } ] } }', "password is a secret and is never written here"),
+    ('json = true\nfields = { a = { b = [ { password = "plain" } ] } }',
+     "password is a secret, and secrets are not allowed in the settings file"),
     ("json = true\nfields = { when = 2026-01-01 }", "the value of when cannot be sent as JSON"),
     ("json = true\nfields = { n = nan }", "the value of n cannot be sent as JSON")])
 def test_login_fields_that_cannot_be_sent_are_settings_errors(tmp_path: Path, lines: str, words: str) -> None:

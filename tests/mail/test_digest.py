@@ -153,7 +153,7 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from) -> N
     site.run({})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "[morning] books suspect"
-    assert "books: suspect, so that nothing is reported gone — it found none of the 1 items there were" in text_of(mail)
+    assert "books: suspect, so no items are reported as gone — it found none of the 1 items there were" in text_of(mail)
 
 
 def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> None:

@@ -303,7 +303,7 @@ def test_tables_have_a_price_as_number_and_currency_and_groups_can_filter_it(sto
 def test_custom_templates_replace_the_built_in_ones_and_are_sandboxed(store, site, settings_from, tmp_path) -> None:
     settings = settings_from(digest='templates = "mine"')
     site.run(BOOKS)
-    with pytest.raises(UsageError, match="no such folder of templates"):
+    with pytest.raises(UsageError, match="the templates folder does not exist"):
         preview(store, settings, "morning", tmp_path / "look", now=NOW)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "digest.txt").write_text("MINE {{ summary }}", "utf-8")

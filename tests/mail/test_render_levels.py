@@ -68,7 +68,7 @@ def test_if_no_item_fits_the_mail_has_counts_and_a_table(store, site, settings_f
 @pytest.mark.parametrize("broken", [
     ("digest.txt", "{{ nothing.there }}", "digest.txt: the template failed: 'nothing' is undefined"),
     ("digest.html", "{% for %}", "digest.html: the template failed"),
-    ("digest.html", "{{ 'x' * 120000 }}", "bytes without any item; 100000 is the limit"),
+    ("digest.html", "{{ 'x' * 120000 }}", "bytes even without items; the limit is 100000"),
 ])
 def test_if_a_template_fails_the_built_in_one_is_used(store, site, settings_from, broken) -> None:
     name, template, why = broken

@@ -114,7 +114,7 @@ def draw(points: Points) -> bytes:
         import resvg_py  # noqa: PLC0415  an extra; only digests with charts need it
     except ImportError as error:
         raise UsageError("charts need the package resvg-py", where="settings.toml: digests.…charts",
-                         fix="install it with `pip install 'crawl-to-inbox[charts]'`, or take charts out") from error
+                         fix="install it with `pip install 'crawl-to-inbox[charts]'`, or remove the charts setting") from error
     png = resvg_py.svg_to_bytes(svg_string=_svg(points), zoom=2, skip_system_fonts=True)
     return bytes(png)
 

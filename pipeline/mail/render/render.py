@@ -102,7 +102,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         if len(html.encode()) < HTML_LIMIT:
             break
     if len(html.encode()) >= HTML_LIMIT:
-        raise UsageError(f"its HTML has {len(html.encode())} bytes without any item; {HTML_LIMIT} is the limit",
+        raise UsageError(f"the HTML has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
     titles = [clean_line(viewer.title(change), 40) for kind in ORDER for change in summary.top[kind][:3]][:3]
@@ -160,8 +160,8 @@ def _inliner() -> CSSInliner:
 
 def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
     if templates is not None and not templates.is_dir():
-        raise UsageError("there is no such folder of templates", where=str(templates),
-                         fix="create it, or correct the digest's templates")
+        raise UsageError("the templates folder does not exist", where=str(templates),
+                         fix="create the folder, or correct the templates setting of the digest")
     folders = [templates] if templates else []
     loader = ChoiceLoader([FileSystemLoader(folder) for folder in [*folders, Path(__file__).parent / "templates"]])
     return ImmutableSandboxedEnvironment(
@@ -173,4 +173,4 @@ def _run(environment: ImmutableSandboxedEnvironment, template: str, view: dict[s
     try:
         return environment.get_template(template).render(view)
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise UsageError(f"the template failed: {error}", where=template, fix="correct it, or remove it") from error
+        raise UsageError(f"the template failed: {error}", where=template, fix="correct the template, or remove it") from error

@@ -38,8 +38,8 @@ def explain(error: OSError | ValueError, *, doing: str, user: str | None, timeou
         case ssl.SSLCertVerificationError():
             why = clean_line(error.verify_message or str(error), 200)
             what = f"the server's certificate is not trusted: {why}"
-            fix = ("renew it on the server, set [mail] host to the name in the certificate, or trust its authority with "
-                   "[mail] ca_file")
+            fix = ("renew the certificate on the server, set [mail] host to the name in the certificate, or add its certificate "
+                   "authority with [mail] ca_file")
         case ssl.SSLError():
             what = f"TLS failed: {reason(error)}"
             fix = "port and security may not match: 465 is \"tls\", 587 is \"starttls\""
@@ -74,8 +74,8 @@ def _explain_smtp(error: smtplib.SMTPException, doing: str, user: str | None, ti
         case smtplib.SMTPNotSupportedError() if "STARTTLS" in str(error):
             what, fix = "the server does not offer STARTTLS", "use security = \"tls\" with its TLS port, usually 465"
         case _ if "auth" in str(error).lower():
-            what = f"the server accepts no login here ({clean_line(str(error), 120)})"
-            fix = "use another port or security, or leave out user and password"
+            what = f"the server does not offer a login on this port ({clean_line(str(error), 120)})"
+            fix = "change [mail] port or security, or remove user and password"
         case _:
             pass
     return what, fix

@@ -125,8 +125,8 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
     """
     table = mail.oauth2
     if table is None:
-        raise UsageError("there is no [mail.oauth2] to log in with", where="settings.toml: mail",
-                         fix="set client_id, client_secret and refresh_token there")
+        raise UsageError("[mail.oauth2] is not configured", where="settings.toml: mail",
+                         fix="set client_id, client_secret and refresh_token in [mail.oauth2]")
     if not table.refresh_token.can_be_replaced:
         save_refresh_token(table.refresh_token, "")  # raises before anybody opens the browser
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
@@ -142,7 +142,7 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
                                           "redirect_uri": receiver.url, "code_verifier": verifier})
     token = found.get("refresh_token")
     if not isinstance(token, str) or not token:
-        raise MailError("the token server gave no refresh token", where="mail.oauth2",
+        raise MailError("the token server returned no refresh token", where="mail.oauth2",
                         fix="revoke the earlier consent in the account's settings, and try again")
     return save_refresh_token(table.refresh_token, token)
 

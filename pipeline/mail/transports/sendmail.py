@@ -63,7 +63,7 @@ class SendmailTransport:
             return [*unsafe, *(RecipientResult(address, accepted=False, code=550, text=text) for address in safe)]
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise MailError(f"the program ended with {how}{': ' + words if words else ''}", where=self._name,
-                        fix="run it in a terminal, or read its log", retry=True)
+                        fix="run the program in a terminal, or read its log", retry=True)
 
     @property
     def _name(self) -> str:
@@ -79,7 +79,7 @@ class SendmailTransport:
                 message.seek(0)
             except OSError as error:
                 raise MailError(f"cannot read the message: {error.strerror}", where=str(file),
-                                fix="drop it with `pipeline outbox drop`") from error
+                                fix="drop the message with `pipeline outbox drop`") from error
             self._process = _start(arguments, self._name, stdin=message, stdout=output, stderr=output)
         try:
             return self._process.wait(self._timeout_s)
@@ -87,7 +87,7 @@ class SendmailTransport:
             self.abort()
             self._process.wait()
             raise MailError(f"the program did not end within {self._timeout_s:g} s", where=self._name,
-                            fix="run it in a terminal to see what it waits for", retry=True) from error
+                            fix="run the program in a terminal to see what it waits for", retry=True) from error
 
     def connect(self) -> None:
         """Check that the program exists and is executable."""
@@ -123,13 +123,14 @@ def token_from_command(command: Sequence[str], *, timeout_s: float = TOKEN_TIMEO
             _kill(process)
             process.wait()
             raise MailError(f"the command printed no token within {timeout_s:g} s", where=f"mail.token_command: {name}",
-                            fix="run it in a terminal: it may wait for a login", retry=True) from error
+                            fix="run the command in a terminal: it may wait for a login", retry=True) from error
         printed.seek(0)
         lines = printed.read(_TOKEN_BYTES).decode("utf-8", "replace").split("\n")
     token = lines[0].strip()
     if code != 0 or not token or not token.isascii() or not token.isprintable() or " " in token:
         why = f"the command ended with code {code}" if code else "the command printed no token on its first line"
-        raise MailError(why, where=f"mail.token_command: {name}", fix="run it in a terminal and log in if it asks", retry=True)
+        raise MailError(why, where=f"mail.token_command: {name}", fix="run the command in a terminal, and log in if it asks",
+                        retry=True)
     return token
 
 

@@ -127,7 +127,7 @@ class SmtpTransport:
         for address in message.recipients:
             # smtplib would extract the part that looks like an address, and send the message there.
             if not ADDRESS.fullmatch(address):
-                results.append(RecipientResult(address, accepted=False, code=553, text="not an address that SMTP can carry"))
+                results.append(RecipientResult(address, accepted=False, code=553, text="not a valid address for SMTP"))
                 continue
             code, text = smtp.rcpt(address)
             self._check_alive(code, text)
@@ -245,13 +245,13 @@ class SmtpTransport:
         """
         smtp.ehlo_or_helo_if_needed()
         if "XOAUTH2" not in smtp.esmtp_features.get("auth", "").upper().split():
-            raise self._error("the server does not accept OAuth2 logins (XOAUTH2) here", "use a password, or another port")
+            raise self._error("the server does not offer OAuth2 logins (XOAUTH2) on this port", "use a password, or another port")
         initial = f"user={self._credentials.user}\x01auth=Bearer {token}\x01\x01"
         try:
             smtp.auth("XOAUTH2", lambda challenge=None: initial if challenge is None else "")
         except smtplib.SMTPAuthenticationError as error:
             raise self._error(f"the server refused the token of {self._credentials.user!r}: {reply_line(error.smtp_code, error.smtp_error)}",
-                              "log in again with `pipeline mail login`, or where token_command keeps its login") from error
+                              "log in again with `pipeline mail login`, or in the program that token_command runs") from error
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -333,7 +333,7 @@ def _measure(file: Path, message: Message) -> tuple[int, bool]:
             size_bytes = file.stat().st_size
     except OSError as error:
         raise MailError(f"cannot read the message: {error.strerror}", where=str(file),
-                        fix="drop it with `pipeline outbox drop`") from error
+                        fix="drop the message with `pipeline outbox drop`") from error
     return size_bytes, not (head.isascii() and "".join((message.sender, *message.recipients)).isascii())
 
 
@@ -342,7 +342,7 @@ def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8:
     limit = smtp.esmtp_features.get("size", "")
     if limit.isdigit() and 0 < int(limit) < size_bytes:
         code, why = 552, (f"the server accepts {size_for_people(int(limit))}, the message has "
-                          f"{size_for_people(size_bytes)}; lower attach_limit of the digest")
+                          f"{size_for_people(size_bytes)}; decrease attach_limit of the digest")
     elif utf8 and not smtp.has_extn("smtputf8"):
         code, why = 553, "an address contains letters outside ASCII, and the server does not support SMTPUTF8"
     else:

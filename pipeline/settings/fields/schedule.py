@@ -129,7 +129,7 @@ def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...])
         if label == "day of week" and start > end:
             end += 7  # sat-mon: the range continues in the next week
         if start > end or (step is not None and int(step) == 0):
-            raise ValueError(f"{label} {text!r} is empty")
+            raise ValueError(f"{label} {text!r} allows no value: its end is before its start, or its step is 0")
         values.update(range(start, end + 1, int(step or 1)))
     return frozenset(values)
 
@@ -195,7 +195,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{text} is not a day of the calendar") from error
+        raise ValueError(f"{text} is not a valid date") from error
 
 
 def _when(value: object) -> object:
@@ -253,7 +253,7 @@ class ScheduleTable(Table):
     @model_validator(mode="after")
     def _not_over_before_it_begins(self) -> ScheduleTable:
         if self.from_ is not None and self.until is not None and self.until < self.from_:
-            raise PydanticCustomError("schedule", "until is before from")
+            raise PydanticCustomError("schedule", "the date in until is before the date in from")
         return self
 
     @property

@@ -87,7 +87,7 @@ class Secret:
         if isinstance(value, cls):
             return value
         if isinstance(value, str):
-            raise PydanticCustomError("secret", f"a secret is never written here; use {_FORMS}")
+            raise PydanticCustomError("secret", f"secrets are not allowed in the settings file; use {_FORMS}")
         table = dict(value) if isinstance(value, dict) else {}
         key = table.pop("key", "") if "file" in table else ""
         if len(table) == 1 and isinstance(key, str):

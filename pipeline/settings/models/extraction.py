@@ -149,7 +149,7 @@ class SelectorTable(Table):
             from dateparser.data.languages_info import language_order  # noqa: PLC0415  an extra
             for language in value if isinstance(value, tuple) else ():
                 if language not in language_order:
-                    raise PydanticCustomError("language", "{found} is not a language that dates are read in; "
+                    raise PydanticCustomError("language", "{found} is not a supported language for dates; "
                                               "write it as \"de\" or \"pt\"", {"found": repr(language)})
         return value
 
@@ -159,13 +159,13 @@ class SelectorTable(Table):
         if self.json_ is not None and self.data is not None:
             raise PydanticCustomError("selector", "give json or data, not both")
         if self.format is not None and self.type != "date":
-            raise PydanticCustomError("selector", "format needs type = \"date\"")
+            raise PydanticCustomError("selector", "format can be used only with type = \"date\"")
         if self.guess and (self.type != "date" or self.format is not None):
-            raise PydanticCustomError("selector", "guess needs type = \"date\", and no format")
+            raise PydanticCustomError("selector", "guess can be used only with type = \"date\" and without format")
         if self.decimal is not None and self.type not in ("number", "price"):
-            raise PydanticCustomError("selector", "decimal needs type = \"number\" or \"price\"")
+            raise PydanticCustomError("selector", "decimal can be used only with type = \"number\" or \"price\"")
         if self.currency is not None and self.type != "price":
-            raise PydanticCustomError("selector", "currency needs type = \"price\"")
+            raise PydanticCustomError("selector", "currency can be used only with type = \"price\"")
         if self.join is not None and self.many:
             raise PydanticCustomError("selector", "give join or many, not both")
         return self
@@ -178,7 +178,7 @@ class SelectorTable(Table):
             raise PydanticCustomError("selector", "give one of css, xpath, jmes, header, page (found {found})",
                                       {"found": ", ".join(given) or "none"})
         if (self.json_ or self.data) and self.jmes is None:
-            raise PydanticCustomError("selector", "{name} is read with jmes, not with {found}",
+            raise PydanticCustomError("selector", "{name} can be used only with jmes, not with {found}",
                                       {"name": "json" if self.json_ else "data", "found": given[0]})
 
     @property
@@ -216,7 +216,7 @@ class FieldTable(SelectorTable):
     def _check_source(self) -> None:
         if not self.fields:
             if self.each is not None:
-                raise PydanticCustomError("selector", "each needs fields, which describe one match")
+                raise PydanticCustomError("selector", "each can be used only with fields, which describe one record")
             super()._check_source()
             return
         given = sorted(self.model_fields_set - {"each", "fields", "required"})
@@ -324,7 +324,7 @@ class PagesTable(Table):
     @model_validator(mode="after")
     def _state_is_of_a_form(self) -> PagesTable:
         if self.state is not None and self.where != "form":
-            raise PydanticCustomError("pages", "state needs where = \"form\"")
+            raise PydanticCustomError("pages", "state can be used only with where = \"form\"")
         return self
 
 

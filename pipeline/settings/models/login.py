@@ -38,7 +38,7 @@ class LoginStepTable(Table):
     def _no_plain_passwords(cls, fields: dict[str, str | Secret]) -> dict[str, str | Secret]:
         for name, value in fields.items():
             if isinstance(value, str) and SECRET_WORDS.search(name):
-                raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
+                raise PydanticCustomError("secret", "{name} is a secret, and secrets are not allowed in the settings file; "
                                           "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
         return fields
 
@@ -83,7 +83,7 @@ def _json_field(value: object, name: str) -> object:
     if isinstance(value, (list, tuple)):
         return [_json_field(entry, name) for entry in value]
     if isinstance(value, str) and SECRET_WORDS.search(name):
-        raise PydanticCustomError("secret", "{name} is a secret and is never written here; "
+        raise PydanticCustomError("secret", "{name} is a secret, and secrets are not allowed in the settings file; "
                                   "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
     if not isinstance(value, (str, bool, int, float, Secret)) or (isinstance(value, float) and not isfinite(value)):
         raise PydanticCustomError("login", "the value of {name} cannot be sent as JSON; write it as a text or a number",
@@ -144,9 +144,9 @@ class LoginTable(LoginStepTable):
             raise PydanticCustomError("login", "no fields to fill in: give fields or totp; or give form, if the form has only a button; "
                                       "if imported cookies are the login, give none of url, steps, json and token")
         if self.json_ and (self.steps or self.totp or self.form):
-            raise PydanticCustomError("login", "json = true posts the fields to an API; steps, totp and form are only for forms")
+            raise PydanticCustomError("login", "json = true posts the fields to an API; steps, totp and form can be used only with a form")
         if self.token is None and "token_header" in self.model_fields_set:
-            raise PydanticCustomError("login", "token_header needs token, the selector of the token in the answer")
+            raise PydanticCustomError("login", "token_header needs token, the selector of the token in the response")
         return self
 
 

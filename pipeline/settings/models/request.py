@@ -27,7 +27,7 @@ def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
         if name.lower() in _OURS:
             raise PydanticCustomError("header", "the header {name} is set automatically; remove it", {"name": name})
         if isinstance(value, str) and (name.lower() in _SECRET_HEADERS or SECRET_WORDS.search(name)):
-            raise PydanticCustomError("secret", "the value of {name} is a secret and is never written here; "
+            raise PydanticCustomError("secret", "the value of {name} is a secret, and secrets are not allowed in the settings file; "
                                       "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
         if isinstance(value, str) and CONTROL_CHARACTERS.search(value):
             raise PydanticCustomError("header", "the value of {name} contains a line break or control character; remove it",

@@ -282,10 +282,11 @@ class SpiderTable(Table):
                     raise PydanticCustomError("path", "downloads.path names {name}, which is not a field of its items{hint}",
                                               {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
-            raise PydanticCustomError("items", "pages needs items, since the first page without items is the last, or a cursor")
+            raise PydanticCustomError("items", "pages needs items or a cursor: without a cursor, the first page without items "
+                                      "is the last page")
         if self.pages is not None and self.pages.where != "query" and self.pages.state is None and any(
                 getattr(start, "form" if self.pages.where == "form" else "json_") is None for start in self.start):
-            raise PydanticCustomError("start", "every start needs {where} = …, in which pages sets the number",
+            raise PydanticCustomError("start", "every start needs {where} = …, because pages sets the page number in {where}",
                                       {"where": self.pages.where})
         return self
 

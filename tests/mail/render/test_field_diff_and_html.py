@@ -88,7 +88,7 @@ def test_a_change_of_html_is_shown_by_its_text_and_a_change_of_markup_is_named(s
     text = text_of(mail_of("s2"))
     assert "[-42-]{+57+}" in text
     assert "Spring" not in text
-    assert "body: changed, but not in its visible text" in text
+    assert "body: changed, but not in the visible text" in text
 
 
 def test_a_title_of_html_is_its_text(site, mail_of) -> None:

@@ -190,7 +190,7 @@ def test_a_message_too_large_for_the_server_is_parked_before_it_is_sent(store, e
         transport.close()
         assert attempt.state is MessageState.PARKED
         assert who_got_it(small) == {}
-    assert "the server accepts 2.0 kB, the message has 5.0 kB; lower attach_limit" in stored.get(store, message_id)[0].last_error
+    assert "the server accepts 2.0 kB, the message has 5.0 kB; decrease attach_limit" in stored.get(store, message_id)[0].last_error
 
 
 @pytest.mark.parametrize(("how", "why"), [({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch")])

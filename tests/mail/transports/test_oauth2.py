@@ -161,5 +161,5 @@ def test_a_refused_and_a_missing_consent_are_reported(settings, tokens) -> None:
 
 
 def test_mail_login_without_oauth2_settings_is_an_error(settings_from) -> None:
-    with pytest.raises(UsageError, match=r"there is no \[mail.oauth2\]"):
+    with pytest.raises(UsageError, match=r"\[mail.oauth2\] is not configured"):
         log_in(settings_from().mail, say=lambda _line: None)

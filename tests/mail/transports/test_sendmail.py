@@ -132,7 +132,7 @@ def test_a_server_without_xoauth2_is_reported(authority, body, message_to) -> No
     with SmtpServer(users={"me": "x"}, tls=authority.context(), implicit=True) as server:
         transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials("me", token=lambda: "t"),
                                   ca_file=str(authority.ca_file), timeout_s=5)
-        with pytest.raises(MailError, match="does not accept OAuth2 logins"):
+        with pytest.raises(MailError, match="does not offer OAuth2 logins"):
             transport.deliver(message_to("a@example.com"), body)
 
 

@@ -172,7 +172,7 @@ def test_a_message_larger_than_the_server_accepts_is_not_sent(tmp_path, message_
         result, = transport.deliver(message_to("a@example.com"), big)
         transport.close()
     assert (result.accepted, result.retry, result.code) == (False, False, 552)
-    assert "the server accepts 2.0 kB, the message has 6.1 kB; lower attach_limit" in result.text
+    assert "the server accepts 2.0 kB, the message has 6.1 kB; decrease attach_limit" in result.text
 
 
 def test_an_address_outside_ascii_needs_a_server_that_knows_smtputf8(body, message_to) -> None:
