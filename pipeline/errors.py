@@ -51,7 +51,7 @@ class PipelineError(Exception):
         return f"{head}; {self.fix}" if self.fix else head
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword-only arguments do not survive the default pickling between child and parent.
+        # The default pickling, which passes errors from child to parent process, loses keyword-only arguments.
         return (_rebuild, (type(self), self.what, self.where, self.fix, self.retry))
 
 

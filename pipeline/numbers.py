@@ -105,13 +105,13 @@ class Found:
         digits = self.digits.replace(" ", "").replace("'", "")
         grouped = len(digits) < len(self.digits)
         end_mark = self.end_mark.replace(":", "")
-        if end_mark and end_mark in digits and _is_grouped(digits, ""):  # "1.299.-": one mark for both
+        if end_mark and end_mark in digits and _is_grouped(digits, ""):  # "1.299.-": one mark has two meanings
             decimal = end_mark = ""
             digits = digits.replace(".", "").replace(",", "")
         mark = decimal or end_mark or _decimal_mark(digits, grouped=grouped, three="decimals" if self.exponent else three)
         if self.exponent and digits.count(",") == 1 and "." not in digits:
             mark = ","
-        if self.raised and mark and not decimal:  # "1.299⁹⁹"
+        if self.raised and mark and not decimal:  # "1.299⁹⁹": the raised digits are the decimals, so the point separates thousands
             mark = ""
         if _ARABIC_POINT in digits:
             mark = _ARABIC_POINT
@@ -184,7 +184,7 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
         return True
     if letters == "m":
         return not short.startswith(" ") and unicodedata.category((before.rstrip() or " ")[-1]) == "Sc"
-    if short.startswith(" "):  # "38 M" is a size, "1,5 M" are millions
+    if short.startswith(" "):  # "38 M" is a size, but "1,5 M" is 1.5 million
         return letters == "k" or (letters == "M" and not digits.isdigit())
     return letters in _CASED
 

@@ -62,8 +62,8 @@ class RunLog(io.TextIOBase):
         return len(text)
 
     def _begin_anew(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # released with the descriptor
-        if self._is_current():  # no other process has renamed it meanwhile
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # closing the descriptor releases the lock
+        if self._is_current():  # no other process has renamed the file meanwhile
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         os.close(self._descriptor)
         self._descriptor = self._open()
@@ -98,7 +98,7 @@ class Capture:
     def _copy(self, reader: int) -> None:
         with open(reader, "rb") as lines:
             while line := lines.readline(_LINE_BYTES):
-                # On a full disk the line is lost, but the run continues: a full pipe would block it for ever.
+                # If the disk is full, the line is lost, but the pipe must still be read: a full pipe would block the run.
                 with contextlib.suppress(OSError):
                     text = escape_controls(line.decode("utf-8", "replace").rstrip("\n"))
                     self._log.write(f"{self._mask(text)}\n")

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from urllib.parse import urlsplit, urlunsplit
 
-# Character sets. All functions below are composed of them.
+# Sets of characters, from which the patterns below are composed.
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # Unicode category Cc, without tab and newline
 _LINE_SEPARATORS = "\u2028\u2029"
-_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # they reorder the text around them (UAX #9)
-_HIDDEN = "\u00ad\u180e\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # ZWJ and ZWNJ are not: emoji and whole scripts need them
+_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # these characters reorder the text around them (UAX #9)
+_HIDDEN = "\u00ad\u180e\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # without ZWJ and ZWNJ, which emoji and some scripts need
 _NOT_TEXT = "\ud800-\udfff\ufffe\uffff"  # unpaired surrogates and non-characters
 
 _ESCAPED = re.compile(f"[{_CONTROLS}{_LINE_SEPARATORS}{_DIRECTION_MARKS}]")

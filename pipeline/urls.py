@@ -10,7 +10,7 @@ import ada_url
 MAX_LENGTH = 8000
 """The maximum length of a URL that is requested."""
 
-# Characters that the URL parser does not change in paths and queries. Nearly all links match one of these two.
+# The URL parser does not change these characters in paths and queries. Nearly all links match _PLAIN or _ROOTED.
 _VERBATIM = r"[A-Za-z0-9\-._~!$&()*+,;=:@/?%\[\]|]*"
 _PLAIN = re.compile(rf"(https?://[a-z0-9.-]+(?::\d{{1,5}})?)/{_VERBATIM}")
 _ROOTED = re.compile(rf"/(?!/){_VERBATIM}")

@@ -78,7 +78,7 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
         if (spider, kind) in known or (last is not None and timedelta() <= now - last < REPEAT_AFTER):
             continue
         if kind is AlertKind.LATE and (spider, AlertKind.FAILING) in current.keys() | known:
-            continue  # a failing spider is late as a consequence
+            continue  # a failing spider is late because it fails
         found.append(condition)
     return found
 

@@ -128,7 +128,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
            now: datetime) -> BuiltDigest:
     table = settings.digests.get(claim.name)
     contents = _contents(store, table, claim.run_ids) if table is not None else []
-    if not contents:  # also for a digest that was removed from the settings
+    if not contents:  # there is nothing to report, or the digest was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
     renderer = _DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, problem=problem)

@@ -83,6 +83,6 @@ def number(value: Any) -> float | None:
         return float(amount)
     try:
         found = first_number(field_text(value)[:1000])
-    except NumberError:  # such as "1.2M": not an exact number
+    except NumberError:  # the number is not exact, such as "1.2M"
         return None
     return None if found is None or abs(found) > _LARGEST else float(found)

@@ -131,7 +131,7 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, p
     StoreError, DiskFullError.
     """
     attempts: list[DeliveryAttempt] = []
-    # Jitter only spreads load.
+    # The random numbers only spread the load, so they need not be secure.
     rng = rng or random.Random()  # noqa: S311
     while len(attempts) < _MAX_PER_CALL and not hooks.stop():
         if next_free_at(store, policy.per_hour, now()) is not None:
@@ -200,7 +200,7 @@ def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks)
             if not reported:
                 hooks.on_error(error)
             reported = True
-        never.wait(_RECORD_AGAIN_S)  # time.sleep() fails where a test replaces the clock
+        never.wait(_RECORD_AGAIN_S)  # time.sleep() would fail in tests that replace the clock
 
 
 @contextmanager
@@ -318,7 +318,7 @@ class DeliveryLoop:
         if due is not None and free is not None:
             due = max(due, free)
         if due is not None:
-            # A message that is due and was not leased is being delivered by another process: wait at least a second.
+            # If a message is due but was not leased, another process is delivering this message: wait at least a second.
             wait_s = min(_POLL_S, max((due - self._now()).total_seconds(), 1.0))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), wait_s)

@@ -62,7 +62,7 @@ def _secrets(value: object) -> Iterator[Secret]:
     if isinstance(value, Secret):
         yield value
     elif isinstance(value, BaseModel):
-        for name in value.model_fields_set:  # defaults are never secrets, and most fields have their default
+        for name in value.model_fields_set:  # skip default values, which are never secrets, to save time
             yield from _secrets(getattr(value, name))
     elif isinstance(value, dict):
         for entry in value.values():

@@ -142,7 +142,7 @@ class Packer:
         attached: the list to which an attached file is added. key: the file's key in the file store; "" if the file is not stored
         yet.
         """
-        if self._fits(found.size_bytes) != 1 and found.content_type != _ZIP:  # one mail with a ZIP is better than two mails
+        if self._fits(found.size_bytes) != 1 and found.content_type != _ZIP:  # a ZIP file in the first mail is better than a second mail
             found = _zipped(found, self._scratch)
         number, named = self._put(found)
         if number:

@@ -28,16 +28,16 @@ from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
 from pipeline.text import clean_line
 
-_LINE = 57  # bytes that become one line of 76 base64 characters
+_LINE = 57  # this number of bytes becomes one line of 76 base64 characters
 _CHUNK = _LINE * 1024
 SUBJECT_LENGTH = 150
 _VERBATIM = frozenset({"message-id", "references", "in-reply-to", "list-id", "list-unsubscribe", "list-unsubscribe-post"})
 _ENCODED_LINE = 76  # RFC 2047, 2
-_NAME_LENGTH = 300  # of a display name: a header line has at most 998 characters
+_NAME_LENGTH = 300  # maximum length of a display name; a header line has at most 998 characters
 _SPOOL_BYTES = 1 << 20
 
 
-class _Policy(EmailPolicy):  # generic in its stubs only, with this default
+class _Policy(EmailPolicy):  # generic in the type stubs only
     """Email policy that corrects four faults in how Python's EmailPolicy folds headers.
 
     EmailPolicy folds addresses and parameters incorrectly (see header_folding.py). It turns an identifier that is longer than a
@@ -226,7 +226,7 @@ def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, picture
             marks.append(f"--{seed}-{number}--".encode())
             message.attach(_part(attachment, marks[-1]))
     elif html:
-        # rspamd adds a point to a bare multipart/alternative with an odd number of links.
+        # rspamd adds a point for a top-level multipart/alternative with an odd number of links.
         message.make_mixed()
         message.set_type("multipart/related")
         message.set_param("type", "multipart/alternative")
@@ -256,7 +256,7 @@ def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
     """
     part = EmailMessage(policy=_Policy(linesep="\r\n"))
     del part["MIME-Version"]
-    # Without a charset clients and spam filters guess one.
+    # Without a charset, mail clients and spam filters would guess the encoding.
     charset = {"charset": "utf-8"} if attachment.content_type == "text/csv" and attachment.ours else {}
     part.add_header("Content-Type", attachment.content_type, **charset, name=attachment.name)
     part["Content-Transfer-Encoding"] = "quoted-printable" if _is_ascii_mostly(attachment) else "base64"

@@ -60,7 +60,7 @@ class Signer:
         fields = _fields(head)
         names = [name for name in SIGNED if name in fields]
         canonical = [_relaxed(name, fields[name]) for name in names]
-        # "from" is listed once more than it occurs: a second From header added later breaks the signature (8.15).
+        # "from" is listed once more than the header occurs, so that adding a second From header breaks the signature (RFC 6376, 8.15).
         signed = ":".join([*names, "from"])
         value = (f"v=1; a={self._algorithm}; c=relaxed/simple; d={self._domain}; s={self._selector};\r\n"
                  f"\tt={int(at.timestamp())}; h={_folded(signed)};\r\n"
@@ -89,7 +89,7 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
     start = message.read(_HEAD_LIMIT)
     head, _, rest = start.partition(b"\r\n\r\n")
     digest = hashlib.sha256()
-    held = b""  # line ends that may be the last of the body
+    held = b""  # line ends that may be at the end of the body
     while rest:
         text = (held + rest).rstrip(b"\r\n")
         held = (held + rest)[len(text):]

@@ -13,9 +13,9 @@ from email.headerregistry import Address
 from urllib.parse import quote
 
 _LINE = 78  # RFC 5322, 2.1.1
-_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # of atoms, RFC 5322, 3.2.3
-_TOKEN = re.compile(r"[A-Za-z0-9.+_-]+")  # needs no quotes
-_ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 2231, 7, leaves unencoded, besides letters and digits
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # a display name that needs no quotes (RFC 5322, 3.2.3)
+_TOKEN = re.compile(r"[A-Za-z0-9.+_-]+")  # a parameter value that needs no quotes
+_ATTRIBUTE = "!#$&+-.^_`|~"  # besides letters and digits, these characters stay unencoded (RFC 2231, 7)
 _PIECE = 60
 
 
@@ -42,7 +42,7 @@ def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
         yield from Header(shown, "utf-8", maxlinelen=_LINE - 4).encode(linesep="\n").split()
     elif _PHRASE.fullmatch(shown):
         yield from shown.split(" ")
-    else:  # one word: not every client unfolds a quoted string
+    else:  # a quoted string stays one word, because not every client unfolds it
         yield _quoted(shown)
     yield f"<{address.addr_spec}>"
 

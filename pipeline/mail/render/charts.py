@@ -84,7 +84,7 @@ def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
         if change.id > until.id:
             break
         if not values and change.kind is ChangeKind.CHANGED and number(change.before.get(field)) is not None:
-            values.append((change.at, change.before[field]))  # the store does not know since when the item had this value
+            values.append((change.at, change.before[field]))  # the item has had this value since an unknown time
         if change.kind is not ChangeKind.GONE and number(change.after.get(field)) is not None:
             values.append((change.at, change.after[field]))
     return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]

@@ -76,7 +76,7 @@ def subject_of(template: str | None, name: str, titles: Sequence[str], line: str
     summary = line + (words.colon + words.comma.join(titles) if titles else "")
     if template is None:
         return f"[{name}] {summary}"
-    # str.format would give a template access to attributes of objects.
+    # str.format is not used, because it would give the user's template access to attributes of objects.
     return template.replace("{name}", name).replace("{date}", date).replace("{summary}", summary)
 
 

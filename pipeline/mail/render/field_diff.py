@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.text import clean_line, clean_text
 
-# A word, one ideograph or syllable of scripts without spaces, white space, or a sign.
+# A token is a word, a character of a script without spaces (CJK), white space, or any other character.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|\s+|[^\w\s]")
 _CONTEXT = 40

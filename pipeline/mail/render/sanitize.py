@@ -47,7 +47,7 @@ def plain(source: str) -> str:
 
 def _cleaned(source: str, base: str) -> str:
     def link(tag: str, attribute: str, value: str) -> str | None:
-        # ammonia also allows `title` and `lang` on every element
+        # ammonia, the library behind nh3, also allows `title` and `lang` on every element: drop both
         return (safe_link(joined(value, base)) or None) if attribute == "href" else None
 
     return clean_text(nh3.clean(

@@ -128,7 +128,7 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
         raise UsageError("[mail.oauth2] is not configured", where="settings.toml: mail",
                          fix="set client_id, client_secret and refresh_token in [mail.oauth2]")
     if not table.refresh_token.can_be_replaced:
-        save_refresh_token(table.refresh_token, "")  # raises before anybody opens the browser
+        save_refresh_token(table.refresh_token, "")  # raise the error before the user opens the browser
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     with _CodeReceiver(state) as receiver:
         challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()

@@ -71,7 +71,7 @@ class SendmailTransport:
 
     def _run(self, arguments: Sequence[str], file: Path, output: IO[bytes]) -> int:
         """Run the program with the message as its standard input; return its exit code."""
-        with tempfile.TemporaryFile() as message:  # a file, because a program that does not read from a pipe would block this process
+        with tempfile.TemporaryFile() as message:  # not a pipe: a program that does not read from a pipe would block this process
             try:
                 with file.open("rb") as source:
                     for line in source:  # sendmail expects lines that end with LF

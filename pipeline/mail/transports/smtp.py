@@ -56,10 +56,7 @@ def server_of(mail: MailTable) -> tuple[str, int, str]:
 
 @dataclass(frozen=True)
 class SmtpCredentials:
-    """User name with a password or an OAuth2 access token.
-
-    password, token: functions that are called at each login, so that a changed secret needs no restart.
-    """
+    """User name with a password or an OAuth2 token; both functions are called at each login."""
 
     user: str | None = None
     password: Callable[[], str] | None = None
@@ -125,7 +122,7 @@ class SmtpTransport:
     def _recipients(self, smtp: smtplib.SMTP, message: Message) -> list[RecipientResult]:
         results = []
         for address in message.recipients:
-            # smtplib would extract the part that looks like an address, and send the message there.
+            # smtplib would extract the part that looks like an address, and send the message to this address.
             if not ADDRESS.fullmatch(address):
                 results.append(RecipientResult(address, accepted=False, code=553, text="not a valid address for SMTP"))
                 continue
@@ -136,10 +133,7 @@ class SmtpTransport:
         return results
 
     def _data(self, smtp: smtplib.SMTP, file: Path) -> tuple[int, bytes]:
-        """Send the body and return the server's reply.
-
-        Raises MailError if the reply is lost; the server may or may not have accepted the message then.
-        """
+        """Send the body and return the server's reply. Raises MailError if the reply is lost."""
         code, text = smtp.docmd("DATA")
         if code != 354:
             self._check_alive(code, text)
@@ -151,7 +145,7 @@ class SmtpTransport:
                 for chunk in dot_stuffed(iter(lambda: source.read(_CHUNK), b"")):
                     smtp.send(pending)
                     pending = chunk
-            smtp.send(pending + b".\r\n")  # one packet where it fits
+            smtp.send(pending + b".\r\n")  # one packet if small enough
             body_sent = True
             assert smtp.sock is not None
             smtp.sock.settimeout(max(self.final_reply_s, self._timeout_s))
@@ -167,10 +161,7 @@ class SmtpTransport:
         return code, text
 
     def _check_alive(self, code: int, text: bytes) -> None:
-        """Raise MailError on code 421 and on code -1.
-
-        With 421, the server closes the connection (RFC 5321, 4.2.2). smtplib returns -1 for a reply that is not SMTP.
-        """
+        """Raise MailError on 421 (RFC 5321, 4.2.2) and on -1, which smtplib returns for an invalid reply."""
         if code in (421, -1):
             self._disconnect()
             raise self._error(f"the server ended the session: {reply_line(code, text)}", "the message is tried again later")
@@ -198,17 +189,17 @@ class SmtpTransport:
                 failed: smtplib.SMTP | None = client.smtp
                 if failed is not None:
                     failed.close()
-                # After a refused EHLO smtplib tries HELO, and then reports that STARTTLS or AUTH is missing.
+                # If EHLO is refused, smtplib tries HELO and then reports that STARTTLS or AUTH is missing.
                 if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
                     raise self._error(f"the server refused EHLO: {reply_text(failed.ehlo_resp)}",
                                       "the message is tried again later") from error
                 raise
             finally:
-                client.is_closed = True  # else its finaliser sends QUIT on our connection
+                client.is_closed = True  # otherwise the client's finaliser would send QUIT on this connection
             smtp: smtplib.SMTP = client.smtp
             smtp.ehlo_or_helo_if_needed()
             if smtp.sock is not None:
-                # Each command waits for its reply. Without this it also waits 40 ms for an ACK.
+                # Each command waits for its reply. Without TCP_NODELAY, each command would also wait 40 ms for an ACK.
                 smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return smtp
 
@@ -229,7 +220,7 @@ class SmtpTransport:
         if self._security == "tls":
             options["context"] = context
         password = self._credentials.password() if self._credentials.password is not None else None
-        # yagmail appends "@gmail.com" to a user without "@". It leaves a user alone that is given as a dictionary.
+        # yagmail appends "@gmail.com" to a user without "@", but not to a user in a dictionary.
         client = Client(
             {self._credentials.user: self._credentials.user} if self._credentials.user else "", password, self._host, self._port,
             smtp_ssl=self._security == "tls",
@@ -239,14 +230,12 @@ class SmtpTransport:
         return client
 
     def _authenticate_xoauth2(self, smtp: smtplib.SMTP, token: str) -> None:
-        """Log in with AUTH XOAUTH2, as Gmail and Outlook define it.
-
-        The server sends an error as JSON and then expects an empty response.
-        """
+        """Log in with AUTH XOAUTH2, as Gmail and Outlook define it."""
         smtp.ehlo_or_helo_if_needed()
         if "XOAUTH2" not in smtp.esmtp_features.get("auth", "").upper().split():
             raise self._error("the server does not offer OAuth2 logins (XOAUTH2) on this port", "use a password, or another port")
         initial = f"user={self._credentials.user}\x01auth=Bearer {token}\x01\x01"
+        # If the login fails, the server sends an error as JSON and expects an empty response.
         try:
             smtp.auth("XOAUTH2", lambda challenge=None: initial if challenge is None else "")
         except smtplib.SMTPAuthenticationError as error:
@@ -265,17 +254,13 @@ class SmtpTransport:
 
     @contextmanager
     def _errors_translated(self, doing: str) -> Iterator[None]:
-        """Raise errors of smtplib, sockets and TLS as MailError.
-
-        All of these errors can be retried, because servers recover and people correct passwords and certificates. A message is
-        retried until it is too old.
-        """
+        """Raise errors of smtplib, sockets and TLS as MailError with retry=True."""
         try:
             yield
         except MailError:
             self._disconnect()
             raise
-        except UsageError as error:  # the environment variable or the file of the password is missing
+        except UsageError as error:  # the environment variable or the file with the password is missing
             raise self._error(f"no {'password' if self._credentials.token is None else 'token'}: {error.what}", error.fix) from error
         except (OSError, ValueError) as error:
             self._disconnect()
@@ -291,10 +276,7 @@ class SmtpTransport:
             self._smtp = None
 
     def abort(self) -> None:
-        """Shut down the socket, so that the delivery in progress fails at once and is tried again.
-
-        May be called from another thread.
-        """
+        """Shut down the socket, so that the delivery fails at once. May be called from another thread."""
         sock = self._smtp.sock if self._smtp is not None else None
         if sock is not None:
             with suppress(OSError):
@@ -314,19 +296,13 @@ class SmtpTransport:
 
 
 def _own_name() -> str:
-    """Return the argument of EHLO: this host's full name or an address literal (RFC 5321, 4.1.3).
-
-    No name server is queried.
-    """
+    """Return this host's full name or an address literal for EHLO (RFC 5321, 4.1.3), without DNS."""
     name = socket.gethostname()
     return name if "." in name else "[127.0.0.1]"
 
 
 def _measure(file: Path, message: Message) -> tuple[int, bool]:
-    """Return the size in bytes, and whether addresses or headers need SMTPUTF8 (RFC 6531).
-
-    Raises MailError if the file cannot be read.
-    """
+    """Return the size in bytes, and whether SMTPUTF8 is needed (RFC 6531). Raises MailError."""
     try:
         with file.open("rb") as source:
             head = source.read(_CHUNK).partition(b"\r\n\r\n")[0]
@@ -370,7 +346,7 @@ def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     at_start, held = True, b""
     for chunk in chunks:
         data = held + chunk
-        held = b"\r" if data.endswith(b"\r") else b""  # its LF may be in the next chunk
+        held = b"\r" if data.endswith(b"\r") else b""  # the next chunk may begin with the LF of this CR
         if held:
             data = data[:-1]
         if not data:

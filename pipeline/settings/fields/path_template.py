@@ -45,7 +45,7 @@ def _template(value: object) -> object:
 
 def _problem(text: str, *, found: str, part: str = "", hint: str = "", known: str = "", needed: str = "",
              most: int = 0) -> PydanticCustomError:
-    # Inserted values are not expanded again: braces in them stay unchanged.
+    # pydantic does not expand inserted values again, so braces in these values stay unchanged.
     return PydanticCustomError("path", text, {"found": repr(found), "part": repr(part) if part[:1] != "{" else part,
                                               "hint": hint, "known": known, "needed": needed, "most": most,
                                               "example": "{date}/{name}"})

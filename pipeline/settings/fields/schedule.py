@@ -182,7 +182,7 @@ def parse_days(entries: Iterable[str]) -> Days:
                 raise ValueError(f"{entry!r} ends before it begins")
             spans.append(span)
         elif match := _YEARLY.fullmatch(text):
-            _date(f"2024-{text}")  # a leap year: 02-29 is a day
+            _date(f"2024-{text}")  # 2024 is a leap year, so 02-29 is valid
             yearly.add((int(match[1]), int(match[2])))
         elif re.fullmatch(r"[a-z]{3}(-[a-z]{3})?", text):
             weekdays.update(day % 7 for day in _allowed(text, *_FIELDS[4]))
@@ -215,7 +215,7 @@ def _day(value: object) -> object:
         try:
             return date.fromisoformat(value)
         except ValueError:
-            pass  # reported below
+            pass  # the error is raised below
     if type(value) is date:
         return value
     raise PydanticCustomError("schedule", "{found} is not a day; write it as 2026-12-24", {"found": repr(str(value))})

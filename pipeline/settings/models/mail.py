@@ -171,7 +171,7 @@ class MailTable(Table):
         read: dict[str, Any] = {}
         for key, given in value.items():
             adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, load(models[key])])  # type: ignore[misc, arg-type]
-            read |= adapter.validate_python({key: given})  # a dict, so that errors name the key
+            read |= adapter.validate_python({key: given})  # validating a dict makes errors name the key
         return read
 
     @classmethod
