@@ -115,7 +115,7 @@ def test_each_mistake_is_reported_with_its_fix(tmp_path: Path, text: str, words:
 @pytest.mark.parametrize(("rule", "words"), [
     ('"a["', "not a CSS selector"), ('"//a["', "not an XPath expression"), ('{ jmes = "a..b" }', "not a JMESPath expression"),
     ('{ css = "a", regex = "(" }', "not a regular expression"), ('{ css = "a", xpath = "//a" }', "found css, xpath"),
-    ('""', "matches nothing")])
+    ('""', "the selector is empty")])
 def test_check_reports_an_invalid_selector(tmp_path: Path, rule: str, words: str) -> None:
     assert words in problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\nfollow = [{rule}]\n')
 

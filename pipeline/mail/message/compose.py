@@ -161,7 +161,7 @@ def headers(envelope: Envelope) -> EmailMessage:
         message["Message-ID"] = envelope.message_id
     except ValueError as error:
         raise MailError(f"an address is not valid in a mail header: {error}", where="settings.toml: mail",
-                        fix="check from, reply_to and the digest's to") from error
+                        fix="check from, sender and reply_to, and the addresses of the digest") from error
     if envelope.references:
         message["In-Reply-To"] = envelope.references
         message["References"] = envelope.references

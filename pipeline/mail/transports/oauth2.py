@@ -102,7 +102,7 @@ def save_refresh_token(secret: Secret, token: str) -> Path:
     Raises UsageError if the secret is not a file of its own, MailError if the file cannot be written.
     """
     if not secret.can_be_replaced:
-        raise UsageError("a refresh token can only be saved in a file of its own", where="settings.toml: mail.oauth2.refresh_token",
+        raise UsageError("the refresh token needs a file that contains nothing else", where="settings.toml: mail.oauth2.refresh_token",
                          fix="set refresh_token = { file = \"mail-token\" }")
     path = secret.path
     try:
@@ -161,11 +161,11 @@ class _CodeReceiver(HTTPServer):
         while not self.query:
             self.timeout = deadline - time.monotonic()
             if self.timeout <= 0:
-                raise MailError(f"nobody consented within {timeout_s:g} s", where="mail login", fix="run it again")
+                raise MailError(f"nobody consented within {timeout_s:g} s", where="mail login", fix="run `pipeline mail login` again")
             self.handle_request()
         if not self.query.get("code"):
             raise MailError(f"the consent was refused: {clean_line(self.query.get('error', ''), 100) or 'no code'}",
-                            where="mail login", fix="run it again")
+                            where="mail login", fix="run `pipeline mail login` again")
         return self.query["code"]
 
     def handle_error(self, request: Any, client_address: Any) -> None:

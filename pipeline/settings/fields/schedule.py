@@ -84,7 +84,7 @@ def _every_s(text: str) -> float:
         raise ValueError(error.message()) from error
     assert isinstance(seconds, (int, float))
     if not 1 <= seconds <= _TEN_YEARS_S:
-        raise ValueError(f"every {text} is not between a second and ten years")
+        raise ValueError(f"the interval {text!r} is not between one second and ten years")
     return float(seconds)
 
 
@@ -119,7 +119,7 @@ def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...])
     for part in text.split(","):
         match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
         if not match or (match[1] == "*" and match[2]):
-            raise ValueError(f"{label} {text!r} is not a valid value")
+            raise ValueError(f"{text!r} is not a valid value for {label}")
         first, last, step = match.groups()
         if first == "*":
             start, end = low, high

@@ -59,7 +59,7 @@ class Secret:
             value = os.environ.get(self.place)
             if value is None:
                 raise UsageError(f"the environment variable {self.place} is not set",
-                                 fix="set it, or point the setting at a file with { file = … }")
+                                 fix="set the variable, or use { file = … } in the settings file")
             return value
         if self.kind == "keyring":
             return _from_keyring(self.place)
@@ -68,7 +68,7 @@ class Secret:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise UsageError(f"the secret's file {self.path} cannot be read: {reason}",
-                             fix="create it (mode 0600) or change the setting") from error
+                             fix="create the file (mode 0600), or change the setting") from error
         return self._from_json(text) if self.key else text.rstrip("\r\n")
 
     def _from_json(self, text: str) -> str:
@@ -78,7 +78,7 @@ class Secret:
             found = None  # the exception is dropped, because its text would show a part of the file
         value = found.get(self.key) if isinstance(found, dict) else None
         if not isinstance(value, str):
-            raise UsageError(f"the secret's file {self.path} has no text {self.key!r} in a JSON object",
+            raise UsageError(f"the secret's file {self.path} is not a JSON object with a text as {self.key!r}",
                              fix="correct the file, or the setting's key")
         return value
 
@@ -94,9 +94,9 @@ class Secret:
             (kind, place), = table.items()
             if kind in get_args(SecretKind) and isinstance(place, str) and place:
                 if kind == "keyring" and not all(place.rpartition("/")):
-                    raise PydanticCustomError("secret", 'a secret in the keyring is "service/account", such as "yagmail/me@gmail.com"')
+                    raise PydanticCustomError("secret", 'a keyring secret is written as "service/account", such as "yagmail/me@gmail.com"')
                 return cls(kind, place, key=key)
-        raise PydanticCustomError("secret", f"a secret is {_FORMS}")
+        raise PydanticCustomError("secret", f"a secret must be written as {_FORMS}")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -122,7 +122,7 @@ def _from_keyring(place: str) -> str:
         value = keyring.get_password(service, account)
     except KeyringError as error:
         raise UsageError(f"the keyring cannot be read: {type(error).__name__}",
-                         fix="unlock it, or use { env = … } or { file = … } where no desktop runs") from error
+                         fix="unlock the keyring, or use { env = … } or { file = … } where no desktop runs") from error
     if value is None:
         raise UsageError(f"the keyring has no password for {account!r} of {service!r}",
                          fix=f"store it with `keyring set {service} {account}`")

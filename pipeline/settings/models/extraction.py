@@ -194,7 +194,7 @@ def selector(value: object) -> object:
     """
     if isinstance(value, str):
         if not value.strip():
-            raise PydanticCustomError("selector", "an empty selector matches nothing")
+            raise PydanticCustomError("selector", "the selector is empty; write a CSS selector or an XPath expression")
         return {"xpath" if value.lstrip("(").startswith(("/", "./")) else "css": value}
     return value
 
@@ -221,7 +221,7 @@ class FieldTable(SelectorTable):
             return
         given = sorted(self.model_fields_set - {"each", "fields", "required"})
         if given:
-            raise PydanticCustomError("selector", "a field with fields may have only each and required in addition "
+            raise PydanticCustomError("selector", "besides fields, a nested field can only have each and required "
                                       "(found {found})", {"found": ", ".join(given)})
 
 

@@ -264,7 +264,7 @@ class SpiderTable(Table):
                                           "concurrency": self.concurrency, "processes": self.processes})
         if self.throttle:
             raise PydanticCustomError("processes", "give throttle or processes, not both: a process cannot measure how fast the "
-                                      "site answers the others")
+                                      "site responds to the other processes")
         return self
 
     @model_validator(mode="after")
@@ -272,14 +272,14 @@ class SpiderTable(Table):
         if self.is_built_in and not self.start:
             raise PydanticCustomError("start", "start is missing: give at least one URL")
         if self.auth is not None and not self.start:
-            raise PydanticCustomError("auth", "auth needs start: it is sent only to the origins of the start URLs")
+            raise PydanticCustomError("auth", "auth needs start, because credentials are sent only to the origins of the start URLs")
         if self.items is not None and self._declares_items and not self.items.fields:
             raise PydanticCustomError("items", "items.fields is missing: name at least one field")
         if self._declares_items:
             known = self.items.all_fields if self.items is not None else {}
             for name in item_fields(self.downloads.path):
                 if name not in known and name.partition(".")[0] not in known:
-                    raise PydanticCustomError("path", "downloads.path names {name}, which is not a field of its items{hint}",
+                    raise PydanticCustomError("path", "downloads.path names {name}, which is not a field of the items{hint}",
                                               {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
             raise PydanticCustomError("items", "pages needs items or a cursor: without a cursor, the first page without items "

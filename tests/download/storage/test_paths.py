@@ -110,7 +110,7 @@ def test_a_modified_file_does_not_count_as_the_same_content(bench: Bench) -> Non
     ("{nmae}", "has no placeholder {nmae} (did you mean 'name'?)"), ("{name}/x", "the last part of"),
     ("{item.title}", "needs {name} or {ext}"), ("{item.}/{name}", "has no placeholder {item.}"),
     ("{name", "not a valid name on every system"), ("a/" * 9 + "{name}", "more than 8 folders"),
-    ("{item.titel}/{name}", "{item.titel}, which is not a field of its items (did you mean 'title'?)")])
+    ("{item.titel}/{name}", "{item.titel}, which is not a field of the items (did you mean 'title'?)")])
 def test_an_invalid_template_is_an_error_of_the_settings(tmp_path: Path, path: str, problem: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f"""
