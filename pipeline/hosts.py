@@ -38,7 +38,7 @@ def host_and_port(url: str) -> tuple[str, int]:
 
 
 def place_of(url: str) -> str:
-    """Return the host of a URL, with its port unless it is the default port of the scheme.
+    """Return the host of a URL, followed by the port unless the port is the scheme's default.
 
     The entries of a spider's `hosts` have this form.
     """
@@ -50,7 +50,7 @@ def place_of(url: str) -> str:
 
 
 class HostSet:
-    """A set of hosts and ports. `url in hosts` is True if the URL leads to one of them.
+    """A set of hosts and ports. `url in hosts` is True if the URL leads to a host and port of the set.
 
     places: http(s) URLs, or hosts with or without a port. An entry without a port, or with the default port of its scheme, stands
     for ports 80 and 443 of the host, so http and https are not distinguished.

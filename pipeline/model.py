@@ -366,7 +366,7 @@ class Run:
 class DigestClaim:
     """The runs that one digest reports.
 
-    id: identifies the claim; Message-IDs are derived from it, so they do not change when the digest is built again. slot_key:
+    id: identifies the claim. Message-IDs are derived from the id, so that building the digest again does not change them. slot_key:
     identifies the due time. attempt: number of times the claim was leased, including this time.
     """
 

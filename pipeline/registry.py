@@ -1,7 +1,7 @@
 """The registry of built-in spiders, mail transports, attachment formats and heartbeat commands.
 
-Each part needs one line in its dictionary. The part's module is imported on first use. The registry does not import the settings,
-so that the settings, the command line and mail can use the same names.
+To register a part, add one line to the dictionary of its kind. The part's module is imported on first use. The registry does not
+import the settings, so that the settings, the command line and mail can use the same names.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float | None:
-    """Return the number in a field, or the first number in its text ("£1,234.50", "1.234,50 €"), or None."""
+    """Return the number in a field, or the first number in a text ("£1,234.50", "1.234,50 €"), or None."""
     if isinstance(value, bool) or value is None:
         return None
     if (amount := amount_of(value)) is not None:

@@ -116,7 +116,8 @@ def _refusals(results: Iterable[RecipientResult]) -> str:
 def backoff_s(attempt: int, rng: random.Random) -> float:
     """Return the delay in seconds after the `attempt`-th failure, counted from 1.
 
-    The delay is one minute at first and doubles up to one hour. A random 20 % more or less spreads the retries of several messages.
+    The delay is one minute at first and doubles up to one hour. The delay varies randomly by 20 %, so that the retries of several
+    messages do not coincide.
     """
     base = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(attempt, 1) - 1, 20))
     return base * rng.uniform(0.8, 1.2)
@@ -127,8 +128,8 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, p
     """Deliver the messages that are due, one after the other over one connection; return the attempts.
 
     Stops early if the server cannot be reached, or if `policy.per_hour` messages were sent within an hour; the remaining messages
-    stay due. A result that cannot be recorded is recorded again until this succeeds or `hooks.give_up` returns True. Raises
-    StoreError, DiskFullError.
+    stay due. If the result of a delivery cannot be recorded, recording is tried again until it succeeds or `hooks.give_up` returns
+    True. Raises StoreError, DiskFullError.
     """
     attempts: list[DeliveryAttempt] = []
     # The random numbers only spread the load, so they need not be secure.
@@ -184,9 +185,9 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
 
 
 def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:
-    """Record a result, and repeat this while it fails, for example because the disk is full.
+    """Record a result; if this fails, for example because the disk is full, try again until it succeeds.
 
-    A message that the server has accepted must not be sent again.
+    A message that the server has accepted must not be sent again. Raises the error if `hooks.give_up` returns True.
     """
     reported, never = False, threading.Event()
     while True:

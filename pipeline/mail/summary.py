@@ -42,7 +42,7 @@ class SpiderProblem:
 class RejectedItems:
     """The items of one spider that failed validation.
 
-    fresh: whether some of them were not rejected in the run before.
+    fresh: whether some of these items were not rejected in the previous run.
     """
 
     spider: str

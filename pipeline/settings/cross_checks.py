@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Yield the problems that can only be found by comparing several tables.
+    """Yield problems with names, with references between tables, and with days.
 
     raw: settings.toml as tomllib reads it.
     """
@@ -82,7 +82,7 @@ def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any
 
 
 def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Yield tags that no spider has, and spiders of a group that do not belong to its digest."""
+    """Yield tags that no spider has, and spiders of a group that do not belong to the group's digest."""
     tags_of = {name: _list(spider, "tags") for name, spider in spiders.items() if isinstance(spider, dict)}
     yield from _tag_problems(f"{key}.tags", "spider", _list(digest, "tags"), tags_of)
     names = chosen(_list(digest, "spiders"), _list(digest, "tags"), tags_of)

@@ -1,4 +1,4 @@
-"""Reject changes of settings that a service reads only at its start, when settings are reloaded."""
+"""When settings are reloaded, reject changes that only a restart of the service can apply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.settings.models.root import Settings
 
 _PIPELINE = ("data_dir", "database", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
-"""Keys of [heartbeat] that are read each time they are needed. The other keys can only be changed by a restart."""
+"""Keys of [heartbeat] that a reload can change, because the service reads them whenever it needs them."""
 
 
 def refuse_what_takes_a_restart(old: Settings, new: Settings) -> None:

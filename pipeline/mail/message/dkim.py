@@ -102,7 +102,7 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
 def _fields(head: bytes) -> dict[str, bytes]:
     """Return the raw value of each header by name.
 
-    If a header occurs several times, its last value is returned, because DKIM signs the last one.
+    If a header occurs several times, the last value is returned, because DKIM signs the last value.
     """
     found: dict[str, bytes] = {}
     for line in re.split(rb"\r\n(?![ \t])", head):

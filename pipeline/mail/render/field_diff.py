@@ -108,9 +108,10 @@ def _beginning(line: str, limit: int) -> str:
 
 
 def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
-    """Return the differences of two texts, each cut to about `limit` characters around the first one.
+    """Return the differences of two texts, each text cut to about `limit` characters.
 
-    Texts that are short or have little in common give one old and one new span. Texts that differ only in white space give no span.
+    Both texts are cut around their first difference. Texts that are short or have little in common give one old and one new span.
+    Texts that differ only in white space give no span.
     """
     before, after = _window(before, after, limit)
     if before == after:

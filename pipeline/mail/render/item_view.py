@@ -139,7 +139,8 @@ class ItemViewer:
 def title_of(data: Mapping[str, Any], key: str) -> str:
     """Return the title of an item.
 
-    The title is the field title, name, headline or subject; otherwise the first text among the fields; otherwise the key.
+    The title is the field title, name, headline or subject. If an item has none of these fields, the title is the first text among
+    the fields, or else the key.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
@@ -149,9 +150,10 @@ def title_of(data: Mapping[str, Any], key: str) -> str:
 
 
 def link_of(data: Mapping[str, Any], key: str) -> str:
-    """Return the link of an item, or "" if it has none.
+    """Return the link of an item, or "" if the item has no link.
 
-    The link is the field url, link or href; otherwise the first field that is a URL; otherwise the key if it is a URL.
+    The link is the field url, link or href. If an item has none of these fields, the link is the first field that contains a URL,
+    or else the key if the key is a URL.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [key]

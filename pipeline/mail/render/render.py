@@ -36,7 +36,7 @@ COMPACT_FROM = 12
 """If there are more changes of one kind than this, each item has all its fields on one line."""
 DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4), Detail(4, places=4, length=120), Detail(1),
            Detail(1, places=3, length=120), Detail(0))
-"""Amounts of detail, down to counts only. A digest is sent with the first amount whose HTML stays below HTML_LIMIT."""
+"""Amounts of detail, from most to least. A digest is sent with the first amount whose HTML is smaller than HTML_LIMIT."""
 COUNTS_ONLY = (Detail(0),)
 
 

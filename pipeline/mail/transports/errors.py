@@ -26,10 +26,9 @@ def reason(error: BaseException) -> str:
 
 
 def explain(error: OSError | ValueError, *, doing: str, user: str | None, timeout_s: float) -> tuple[str, str]:
-    """Return what happened and how to fix it. The fix is "" if one can only wait.
+    """Return two texts: what happened, and how to fix the error ("" if there is nothing to do but wait).
 
-    doing: the step that failed, such as "connecting". user: user name at the mail server. timeout_s: limit that a TimeoutError
-    exceeded.
+    doing: the step that failed, such as "connecting". user: user name for the mail server. timeout_s: the time limit for a reply.
     """
     what, fix = f"{reason(error)} while {doing}", ""
     match error:

@@ -15,7 +15,8 @@ from pipeline.model import Message, RecipientResult
 class MaskedTransport:
     """Wraps a transport and masks secrets in its results, receipts and errors.
 
-    mask: returns the function that masks a text. It is called each time, because a secret in a file may have changed.
+    mask: returns a function that masks secrets in a text. `mask` is called for each result, because a secret in a file may have
+    changed.
     """
 
     def __init__(self, inner: Transport, mask: Callable[[], Callable[[str], str]]) -> None:

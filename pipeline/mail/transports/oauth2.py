@@ -80,9 +80,9 @@ def _token_server(table: OAuth2Table) -> TokenServer:
 
 
 def access_token(table: OAuth2Table) -> str:
-    """Request a new access token and return it. Raises MailError, UsageError.
+    """Request a new access token and return the token. Raises MailError, UsageError.
 
-    If the response contains a new refresh token, it replaces the stored refresh token.
+    If the response also contains a new refresh token, the new refresh token replaces the stored one.
     """
     try:
         refresh_token = table.refresh_token.reveal()
@@ -99,7 +99,7 @@ def access_token(table: OAuth2Table) -> str:
 def save_refresh_token(secret: Secret, token: str) -> Path:
     """Write a refresh token to the file that `secret` names, with mode 0600; return the path.
 
-    Raises UsageError if the secret is not a file of its own, MailError if the file cannot be written.
+    Raises UsageError if the secret is not in a file that contains nothing else, MailError if the file cannot be written.
     """
     if not secret.can_be_replaced:
         raise UsageError("the refresh token needs a file that contains nothing else", where="settings.toml: mail.oauth2.refresh_token",

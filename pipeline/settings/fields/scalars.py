@@ -115,7 +115,7 @@ def is_loopback(host: str) -> bool:
 
 
 def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
-    """Validate and return a URL that may receive secrets: it must use https or lead to this machine.
+    """Validate and return a URL that may receive secrets: https, or http on this machine only.
 
     A Secret is returned without validation, because the URL in a secret is checked when it is used.
     """

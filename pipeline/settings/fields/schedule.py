@@ -46,7 +46,7 @@ class Cron:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether the schedule follows the wall clock. If every hour is allowed, it follows elapsed time."""
+        """Whether slots follow the wall clock. If a cron allows every hour, slots follow elapsed time."""
         return len(self.hours) < 24
 
     def has_day(self, day: date) -> bool:
@@ -222,7 +222,7 @@ def _day(value: object) -> object:
 
 
 def _days(value: object) -> object:
-    """Return the entries as texts. TOML has parsed some of them as dates already."""
+    """Return the entries as texts, including the dates that TOML has parsed already."""
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
         raise PydanticCustomError("schedule", "{found} is not a list of days", {"found": repr(value)})

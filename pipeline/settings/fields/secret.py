@@ -51,7 +51,7 @@ class Secret:
         return self.kind == "file" and not self.key
 
     def reveal(self) -> str:
-        """Read and return the secret, without the newline at the end of its file.
+        """Read and return the secret. Line ends at the end of a file are removed.
 
         Raises UsageError if the secret cannot be read.
         """

@@ -62,7 +62,7 @@ class RecipientsTable(Table):
     spiders: tuple[str, ...] = ()
     """Names of the spiders whose changes are reported."""
     tags: tuple[str, ...] = ()
-    """Tags. Spiders that have one of these tags are reported in addition to `spiders`."""
+    """Tags of spiders. Spiders with one of these tags are reported in addition to those in `spiders`."""
     changes: tuple[Literal["new", "changed", "gone", "back"], ...] = ()
     """Kinds of change to report; all by default."""
     keywords: tuple[str, ...] = ()
@@ -119,10 +119,10 @@ class DigestTable(RecipientsTable):
     attach_limit: Size = Field(20 * 10**6, validate_default=False)
     """Maximum size of all attachments of one message, before encoding."""
     oversize: Literal["list", "zip", "split"] = "list"
-    """What happens to attachments beyond `attach_limit`: "list" mentions them with their path in data_dir, "zip" zips them first,
-    "split" sends them in further mails. A table that is too large is always zipped first."""
+    """What happens to attachments that exceed `attach_limit`: "list" names their path in data_dir, "zip" zips them first, "split"
+    sends them in further mails. A table that is too large is always zipped first."""
     charts: tuple[str, ...] = ()
-    """Numeric fields. For items that changed, the mail shows a chart of these fields over time. Needs the extra `charts`."""
+    """Numeric fields. For each item that changed, the mail shows charts of the history of these fields. Needs the extra `charts`."""
     templates: str | None = None
     """Folder whose digest.html and digest.txt replace the built-in templates."""
     thread: bool = False

@@ -112,13 +112,13 @@ class SelectorTable(Table):
     """Whether a date may be written in words: true for any language, or a list of languages such as ["de", "fr"]. Needs the extra
     `dates`."""
     decimal: Literal[".", ","] | None = None
-    """Decimal mark of a number. By default it is detected."""
+    """Decimal mark of a number. By default the decimal mark is detected."""
     currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
     """ISO 4217 code for prices without a currency sign, or with a sign that several currencies share, such as kr, $ or Rs."""
     strip: str | None = None
     """Characters to remove from both ends of the value, in addition to white space."""
     join: str | None = None
-    """Text that is put between the matches to join them into one value."""
+    """Text that joins all matches into one value, such as ", "."""
     many: bool = False
     """Whether the value is a list of all matches."""
     required: bool = False
@@ -230,7 +230,7 @@ FieldTable.model_rebuild()
 
 
 class DetailsTable(Table):
-    """The details page of each item: the link to the page, and the fields that are extracted from it."""
+    """The details page of each item: the link to the page, and the fields on the page."""
 
     link: Selector
     """Selector of the link to an item's details page."""

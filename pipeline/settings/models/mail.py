@@ -114,8 +114,8 @@ class MailTable(Table):
     provider: str | None = None
     """Name of a known mail provider, which sets host, port and security."""
     command: tuple[str, ...] | None = None
-    """A sendmail-compatible program with its options, which is used instead of a server. The program runs without a shell, with the
-    further arguments `-i -f SENDER -- RECIPIENT…`, and reads the message from its standard input."""
+    """A sendmail-compatible program with its options, which is used instead of a server. The program runs without a shell, gets the
+    additional arguments `-i -f SENDER -- RECIPIENT…`, and reads the message from standard input."""
     port: int | None = Field(None, ge=1, le=65535)
     """Port of the mail server. The default depends on `security`."""
     security: Literal["tls", "starttls", "none"] | None = None
@@ -145,7 +145,7 @@ class MailTable(Table):
     max_age: Duration = 5 * 86400.0
     """Maximum age of a message. An older message is parked instead of being tried again."""
     max_attempts: int = Field(200, ge=1)
-    """Maximum number of attempts to deliver a message. After these attempts, the message is parked."""
+    """Maximum number of attempts to deliver a message. If the last attempt fails, the message is parked."""
     maildir: str = "mail"
     """Folder in data_dir to which messages are written as a Maildir, if none of `host`, `provider` and `command` is set."""
     dkim: DkimTable | None = None

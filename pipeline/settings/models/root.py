@@ -79,7 +79,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class LogsTable(Table):
-    """How much is logged: `level` applies to all parts, the other levels apply to one part each."""
+    """How much is logged: `level` is the default for all parts, the other levels apply to one part each."""
 
     level: Level = "info"
     """Level of all parts without a level of their own."""
@@ -202,7 +202,7 @@ class Settings(Table):
 
     @property
     def database_url(self) -> str | None:
-        """The URL of the database, read from its secret if it is one; None for SQLite in data_dir."""
+        """The URL of the database, even if the setting is a secret; None means SQLite in data_dir."""
         found = self.pipeline.database
         return found.reveal() if isinstance(found, Secret) else found
 

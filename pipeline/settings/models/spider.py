@@ -93,14 +93,14 @@ class SpiderTable(Table):
     tags: tuple[str, ...] = ()
     """Tags by which digests and their groups select spiders."""
     schedule: Schedules = ()
-    """When the spider runs: cron, "every 30m", "daily at 07:00", a table with further options, or a list of these."""
+    """When the spider runs: cron, "every 30m", "daily at 07:00", a table with further options, or a list of schedules."""
     after: tuple[str, ...] = ()
-    """Names of spiders. This spider runs once after each of their successful passes."""
+    """Names of other spiders. This spider runs once after each successful pass of one of them."""
     catch_up: CatchUp = None
     """Whether a slot that was missed while no service was running is run late: true, false, or the maximum time after its due time."""
     overlap: Literal["skip", "queue", "kill"] = "skip"
-    """What happens to a slot while the spider is running: "skip" omits the slot, "queue" runs it afterwards, "kill" ends the
-    current run first."""
+    """What happens to a slot while the spider is running: "skip" omits the slot, "queue" delays the slot until the run has ended,
+    "kill" ends the run and then runs the slot."""
     retry: RetryTable = RetryTable()
     """How often a failed run is retried."""
     start: tuple[Start, ...] = ()
@@ -112,9 +112,9 @@ class SpiderTable(Table):
     hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = ()
     """Hosts ("name" or "name:port") to which links may lead, in addition to the hosts of `start`."""
     allow: tuple[str, ...] = ()
-    """Regular expressions. Only links that match at least one of them are followed."""
+    """Regular expressions. Only links that match at least one expression are followed."""
     deny: tuple[str, ...] = ()
-    """Regular expressions. Links that match one of them are not followed."""
+    """Regular expressions. Links that match an expression are not followed."""
     drop_params: tuple[str, ...] = ()
     """Parameters of query and path to remove from links, in addition to tracking parameters (utm_…, gclid, fbclid …)."""
     pages: PagesTable | None = None
@@ -130,7 +130,7 @@ class SpiderTable(Table):
     cookies: CookiesTable | None = None
     """Cookies to import."""
     login_cookies: tuple[str, ...] = ()
-    """Names of the cookies that carry the login. An alert is sent before one of them expires. The default is the cookies that the
+    """Names of the cookies that carry the login. An alert is sent before such a cookie expires. The default is the cookies that the
     login sets."""
     proxy: str | None = None
     """Name of a proxy in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
@@ -145,7 +145,7 @@ class SpiderTable(Table):
     concurrency: int = Field(4, ge=1, le=256)
     """Maximum number of requests to one host at the same time."""
     processes: int = Field(1, ge=1, le=16)
-    """Number of processes that fetch one pass together and share `concurrency`. Only built-in spiders support several."""
+    """Number of processes that fetch one pass together and share `concurrency`. Only built-in spiders can use more than one process."""
     delay: Duration = 0.0
     """Time between two requests to one host. Requests of all spiders with a delay are counted together."""
     throttle: bool = False
