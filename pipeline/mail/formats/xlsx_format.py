@@ -60,4 +60,4 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) ->
 
 
 XLSX = TableFormat(write_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-                   "numbers and links as such, a frozen header with filters; scraped text never becomes a formula", is_text=False)
+                   "typed numbers and links, a frozen header with filters; scraped text never becomes a formula", is_text=False)

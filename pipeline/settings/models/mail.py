@@ -77,11 +77,11 @@ class OAuth2Table(Table):
     refresh_token: Secret
     """File in which `pipeline mail login` stores the refresh token."""
     token_url: HttpUrl = ""
-    """URL that issues tokens. It is known for gmail, outlook and office365."""
+    """URL that issues tokens. The providers gmail, outlook and office365 have a default."""
     authorize_url: HttpUrl = ""
-    """URL at which the owner of the account gives consent. It is known for gmail, outlook and office365."""
+    """URL at which the owner of the account gives consent. The providers gmail, outlook and office365 have a default."""
     scope: str = ""
-    """Scope to request. It is known for gmail, outlook and office365."""
+    """Scope to request. The providers gmail, outlook and office365 have a default."""
 
     @field_validator("token_url", "authorize_url")
     @classmethod
@@ -127,7 +127,7 @@ class MailTable(Table):
     token_command: tuple[str, ...] | None = None
     """A program that prints an OAuth2 access token for `user`. The program runs at each login, without a shell."""
     oauth2: OAuth2Table | None = None
-    """Access tokens from an OAuth2 server. The URLs for gmail, outlook and office365 are known."""
+    """Access tokens from an OAuth2 server. The providers gmail, outlook and office365 have default URLs."""
     allow_plaintext_auth: bool = False
     """Whether a password or token may be sent without encryption."""
     ca_file: str | None = None
