@@ -120,7 +120,7 @@ class FeedSpider(BuiltInSpider):
             return
         before = [item for item in context.latest_items(_SEARCHED_ENTRIES) if item.get("feed") == feed]
         if renamed := keep_ids(entries, known, before):
-            context.note(f"{feed} has new ids for {renamed} {'entries' if renamed > 1 else 'entry'} it had before: they are recognised by "
+            context.note(f"{feed} has new ids for {renamed} known {'entries' if renamed > 1 else 'entry'}, recognized by "
                          "link and title")
 
 
@@ -182,7 +182,7 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
                                  response_headers={"content-type": "application/xml; charset=utf-8"},
                                  resolve_relative_uris=False, sanitize_html=False)
         if not found.get("version") and not found.get("entries"):
-            raise SpiderError("is not a feed that can be read", where=url, fix="set start to the URL of an RSS, Atom or JSON feed")
+            raise SpiderError("is not a feed in RSS, Atom or JSON Feed format", where=url, fix="set start to the URL of an RSS, Atom or JSON feed")
         untyped = not str(found.get("version")).startswith("atom")
         entries = [_entry(entry, url, untyped=untyped) for entry in found.entries]
     for entry in entries if by_link else ():
@@ -302,7 +302,7 @@ def _read_json_feed(text: str, url: str) -> list[Entry]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SpiderError("is not a feed that can be read: its JSON is invalid", where=url) from error
+        raise SpiderError("is not a valid JSON Feed: its JSON is invalid", where=url) from error
     if not isinstance(found, dict) or "jsonfeed.org" not in str(found.get("version")):
         raise SpiderError("is JSON, but not a JSON Feed", where=url, fix="read it with spider = \"crawl\" and jmes rules")
     entries = found.get("items")

@@ -73,12 +73,12 @@ class SitemapSpider(CrawlSpider):
             yield from super().parse(response)
             return
         if response.status in _MISSING:  # handled only for sitemaps that an index or a robots.txt lists
-            raise SpiderError("is listed, but answered 404: its pages are unknown, so none of them may count as gone", where=response.url,
-                              fix="leave it out with deny if it does not come back")
+            raise SpiderError("is listed, but answered 404: its pages are unknown, so no item counts as gone", where=response.url,
+                              fix="if the sitemap stays away, exclude it with `deny`")
         found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
         links = []
         if found.sitemaps and nesting >= MAX_NESTING:
-            raise SpiderError(f"indexes of sitemaps are nested more than {MAX_NESTING} deep", where=response.url)
+            raise SpiderError(f"sitemap indexes are nested more than {MAX_NESTING} levels deep", where=response.url)
         links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1, "handle_httpstatus_list": _MISSING})
                   for url in found.sitemaps if self._follow.is_here(url) and self._sitemap_allowed(url)]
         pages = [page for page in found.pages if self._follow.is_here(page["url"]) and self._allowed(page["url"])]
@@ -97,7 +97,8 @@ def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
     try:
         return decode(body, ("gzip",), max_bytes)
     except OversizeError as error:
-        raise SpiderError(f"decompresses to more than {max_bytes} bytes", where=url, fix="raise max_page_size") from error
+        raise SpiderError(f"decompresses to more than {max_bytes} bytes", where=url,
+                          fix="increase the `max_page_size` setting") from error
     except CutShortError as error:
         raise SpiderError("its gzip data is truncated", where=url) from error
     except DecodingError as error:

@@ -66,7 +66,7 @@ def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
     if unread is not None and (is_json or not found):
         return found, f"a script {f'of type {kind} ' if kind else ''}cannot be read: {unread}: {beginning(text)}"
     if not found and is_json and text.strip(" \t\r\n\f\ufeff"):
-        return [], f"a script of type {kind} holds no JSON: {beginning(text)}"
+        return [], f"a script of type {kind} contains no JSON: {beginning(text)}"
     return found, ""
 
 

@@ -196,18 +196,18 @@ class Client(requests.Session):
 
 def _fetchable(url: str) -> str:
     if not url:
-        raise requests.exceptions.InvalidURL("no http(s) URL that browsers open")
+        raise requests.exceptions.InvalidURL("not a valid http(s) URL")
     return url
 
 
 def not_replayed(url: str, reason: str, method: str) -> FetchError:
-    return FetchError(f"{reason}: the login had expired, and a {method.upper()} is not sent twice", where=shown_url(url),
-                      fix="set login.expired.safe_to_replay if that does no harm", retry=True)
+    return FetchError(f"{reason}: the login had expired, and a {method.upper()} request is not repeated", where=shown_url(url),
+                      fix="set login.expired.safe_to_replay if repeating requests does no harm", retry=True)
 
 
 def proxy_banned(url: str, proxy: str) -> ProxyError:
     return ProxyError(f"the proxy is banned by {shown_url(url)}", where=proxy,
-                      fix="wait, or add another to its pool in [proxies]", retry=True)
+                      fix="wait, or add another proxy to the pool in [proxies]", retry=True)
 
 
 def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"",
@@ -225,7 +225,8 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
         except requests.RequestException as error:
             raise translate(error, url, client.proxy) from error
         except OversizeError as error:
-            raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url), fix="raise max_page_size") from error
+            raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url),
+                             fix="increase the `max_page_size` setting") from error
         except (HTTPError, OSError, DecodingError) as error:  # read1 raises urllib3's errors, not those of requests
             if attempts_left == 1 or not not_whole(error) or time.monotonic() > deadline:
                 raise translate(requests.exceptions.ConnectionError(error), url, client.proxy) from error
@@ -247,6 +248,7 @@ def _read(response: requests.Response, url: str, max_bytes: int, deadline: float
         if len(data) > max_bytes:
             raise OversizeError
         if time.monotonic() > deadline:
-            raise FetchError("did not arrive in time", where=shown_url(url), fix="raise timeout", retry=True)
+            raise FetchError("the response did not arrive in time", where=shown_url(url), fix="increase the `timeout` setting",
+                             retry=True)
     decoder.finish(empty=is_framed(getattr(response.raw, "_original_response", None)))
     return bytes(data)

@@ -26,13 +26,13 @@ from pipeline.session.responses.errors import (
 from pipeline.text import clean_line, shown_url
 
 _CERTIFICATE_FIXES = {
-    10: "its owner must renew it (or this machine's clock is wrong)",
-    62: "check the address; the certificate is another host's",
-    64: "check the address; the certificate is another host's",
+    10: "the owner of the site must renew the certificate (or this machine's clock is wrong)",
+    62: "check the address; the certificate is for another host",
+    64: "check the address; the certificate is for another host",
 }
-_OWN_AUTHORITY = "if the site has its own authority, name its certificate in ca_file"
-HUNG_UP = "the proxy hung up before there was an answer from {where}"
-HUNG_UP_FIX = "check that the proxy works and allows that address, and that the site answers without it"
+_OWN_AUTHORITY = "if the site has its own certificate authority, name the authority's certificate in ca_file"
+HUNG_UP = "the proxy closed the connection before a response arrived from {where}"
+HUNG_UP_FIX = "check that the proxy works and allows this address, and that the site responds without the proxy"
 NO_HTTP = "the proxy did not answer with HTTP but {said}"
 NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # the proxy itself answers CONNECT
@@ -105,7 +105,7 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
             isinstance(cause, (TimeoutError, ReadTimeoutError)) for cause in chain):
         return "did not answer in time"
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
-        return "the host's name is not known"
+        return "the host name cannot be resolved"
     if said := not_whole(error):
         return said
     reason = _system_reason(chain)
@@ -146,11 +146,11 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
     if was_dropped(error):
         return _hung_up(where, shown)
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
-        reason = "its name is not known"
+        reason = "its host name cannot be resolved"
     else:
         reason = _system_reason(chain) or "no answer in time"
     return ProxyError(f"the proxy is down: {reason}; nothing was sent around it", where=shown,
-                      fix="start it, or change this spider's proxy", retry=True)
+                      fix="start the proxy, or change this spider's `proxy` setting", retry=True)
 
 
 def _hung_up(where: str, shown: str) -> ProxyError:
@@ -188,10 +188,10 @@ def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> 
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
             if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-                return "does not speak TLS on that port", "write http:// if it is meant, or correct the port", False
+                return "does not speak TLS on that port", "write http:// if the server does not use TLS, or correct the port", False
             if isinstance(cause, ssl.SSLEOFError):
                 return "closed the connection during the TLS handshake", "try again; check that the server uses TLS on that port", True
-            return f"TLS failed: {clean_line(cause.reason or type(cause).__name__, 200)}", "try again; then ask its owner", True
+            return f"TLS failed: {clean_line(cause.reason or type(cause).__name__, 200)}", "try again; if TLS fails again, ask the owner", True
     if isinstance(error, requests.exceptions.SSLError):
         return "TLS failed", "check the address", False
     return None

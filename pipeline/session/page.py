@@ -70,4 +70,4 @@ class Page:
         try:
             return read()
         except RuleFailedError as error:
-            raise SpiderError(f"no valid selector: {clean_line(str(error), 120)}", fix="correct it in the settings") from error
+            raise SpiderError(f"not a valid selector: {clean_line(str(error), 120)}", fix="correct the selector in the settings") from error

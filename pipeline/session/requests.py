@@ -108,8 +108,8 @@ def _body(start: RequestTable, encoding: str) -> tuple[bytes | None, str]:
         try:
             return start.body.encode(encoding), ""
         except UnicodeEncodeError as error:
-            raise UsageError(f"body has characters that {encoding} lacks", where=start.url,
-                             fix="change encoding") from error
+            raise UsageError(f"body contains characters that {encoding} cannot encode", where=start.url,
+                             fix="change the `encoding` setting") from error
     return None, ""
 
 
@@ -150,5 +150,5 @@ def _put(headers: dict[str, str], name: str, value: str) -> None:
 
 def _sendable(name: str, value: str) -> str:
     if any(char in value for char in "\r\n\0"):
-        raise UsageError(f"the value of {name!r} has a line break in it", fix="remove it from the setting")
+        raise UsageError(f"the value of {name!r} contains a line break", fix="remove it from the setting")
     return value

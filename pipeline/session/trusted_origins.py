@@ -65,7 +65,7 @@ class TrustedOrigins:
         """Return why `what` is not sent to `url`, and how to allow it in the settings."""
         if source.startswith("https:") and not url.startswith("https:"):
             return (f"{what} would go in the clear from {shown_origin(source)} to {shown_origin(url)}, and is not sent",
-                    "ask the site's owner; from https to http nothing private is sent")
+                    "ask the owner of the site; secrets are never sent from https to http")
         known = " or ".join(dict.fromkeys(map(shown_origin, self._urls)))
-        return (f"{what} would go to {shown_origin(url) or 'no http(s) address'}, and not to {known}: it is not sent",
-                f"if that is right, name it: {self._setting} = [\"{shown_origin(url)}\"]")
+        return (f"{what} would go to {shown_origin(url) or 'no http(s) address'} instead of {known}, and is not sent",
+                f"if this is intended, set {self._setting} = [\"{shown_origin(url)}\"]")

@@ -102,7 +102,7 @@ def test_a_script_that_cannot_be_read_fails_a_rule_without_other_matches() -> No
         values(rule, BROKEN)
     assert "line 1 column 13" in str(raised.value)
     assert values(rule, BROKEN + '<script type="application/ld+json">{"name": "ok"}</script>') == ["ok"]
-    with pytest.raises(RuleFailedError, match="type application/json holds no JSON: 'oops'"):
+    with pytest.raises(RuleFailedError, match="type application/json contains no JSON: 'oops'"):
         values({"json": "#s", "jmes": "a"}, '<script id=s type="application/json">oops</script>')
     assert values({"json": "script", "jmes": "a"}, "<script>x = [function f() {]</script><script>g()</script>") == []
 

@@ -63,7 +63,7 @@ def test_false_and_empty_values_are_no_match(text: str, rule: dict[str, str], ho
 
 @pytest.mark.parametrize("rule", [{"xpath": "//p[re:test(., 'a', '', 3, 4)]"}, {"xpath": "//p[re:test(., '(')]"}, {"css": "p", "regex": "(a|aa)+$"}])
 def test_a_rule_that_cannot_be_applied_raises_an_error(rule: dict[str, str]) -> None:
-    with pytest.raises(SpiderError, match="no valid selector"):
+    with pytest.raises(SpiderError, match="not a valid selector"):
         page_of("<p>" + "a" * 60 + "b</p>").matches(SelectorTable.model_validate(rule))
 
 

@@ -154,7 +154,7 @@ def test_an_archive_labelled_as_gzip_encoded_stays_compressed(bench: Bench) -> N
 def test_a_body_in_an_unknown_coding_is_not_stored(bench: Bench) -> None:
     url = bench.server.put("/a.csv", BODY, headers={"Content-Encoding": "compress"})
     bench.get(url)
-    assert "came as Content-Encoding compress" in str(bench.row(url)["error"])
+    assert "has the Content-Encoding compress" in str(bench.row(url)["error"])
     assert bench.names == []
     assert len(bench.server.asked) == 1
 

@@ -44,7 +44,7 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         try:
             text = read_import(path)
         except FileNotFoundError as error:
-            raise CookieError("no such file", where=where, fix=f"export {_KNOWN}, or take cookies.file out") from error
+            raise CookieError("no such file", where=where, fix=f"export {_KNOWN}, or remove cookies.file") from error
     else:
         assert cookies.header is not None
         where = f"cookies.header ({cookies.header.kind} {cookies.header.place})"
@@ -101,7 +101,7 @@ def read_import(path: Path) -> str:
     """
     text, cut = read_file(path, MAX_FILE_BYTES)
     if cut:
-        raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="is it a cookie file?")
+        raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="check that it is a cookie file")
     return text
 
 
@@ -124,7 +124,7 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
     for cookie in found:
         if is_too_large(cookie):
             raise CookieError(f"the cookie {clean_line(cookie.name, 80)} is larger than {MAX_PAIR_BYTES} bytes, which no browser keeps",
-                              where=where, fix="export the cookies again, or take it out")
+                              where=where, fix="export the cookies again, or remove this cookie")
     return found
 
 
@@ -136,7 +136,7 @@ def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
     host, secure = _site(url, where)
     text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
     if "=" not in text or _UNSENDABLE.search(text):
-        raise CookieError(f"not understood; it is none of: {_KNOWN}", where=where,
+        raise CookieError(f"the format is not supported; it is none of: {_KNOWN}", where=where,
                           fix="copy the header as the browser's network view shows it: name=value; name=value")
     for number, pair in enumerate(text.split(";"), 1):
         name, equals, value = (part.strip(" \t") for part in pair.partition("="))
@@ -159,7 +159,7 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
         host, secure = _site(url, where)
         found = [{"name": name, "value": value, "domain": host, "secure": secure} for name, value in found.items()]
     if not isinstance(found, list):
-        raise CookieError("JSON, but no list of cookies", where=where, fix=f"give {_KNOWN}")
+        raise CookieError("is JSON, but not a list of cookies", where=where, fix=f"give {_KNOWN}")
     for number, entry in enumerate(found, 1):
         yield _json_cookie(entry, f"{where}: cookie {number}", url)
 
@@ -167,7 +167,7 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
 def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
     """Return a cookie from the JSON of EditThisCookie, Cookie-Editor, Playwright, Puppeteer or Selenium."""
     if not isinstance(entry, dict):
-        raise CookieError("is no table of name, value, domain", where=where, fix="export the cookies again")
+        raise CookieError("is not a JSON object with name, value and domain", where=where, fix="export the cookies again")
     name, value = entry.get("name"), entry.get("value")
     if not isinstance(name, str) or not name or not isinstance(value, str) or _UNSENDABLE.search(name + value):
         raise CookieError("its name or value is missing or has control characters", where=where,
@@ -175,7 +175,7 @@ def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
     domain, path = entry.get("domain") or _site(url, where)[0], entry.get("path") or "/"
     if not isinstance(domain, str) or not domain.strip(".") or not isinstance(path, str) or _UNSENDABLE.search(
             domain + path):
-        raise CookieError("its domain or path is not understood", where=where, fix="export the cookies again")
+        raise CookieError("its domain or path is invalid", where=where, fix="export the cookies again")
     host_only = entry.get("hostOnly")
     if isinstance(host_only, bool):
         domain = domain.lstrip(".") if host_only else f".{domain.lstrip('.')}"
@@ -184,7 +184,7 @@ def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
                            expires_s=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True,
                            same_site=_SAME_SITE.get(str(entry.get("sameSite") or "").lower(), ""))
     except ValueError as error:
-        raise CookieError("its domain is no host name", where=where, fix="export the cookies again") from error
+        raise CookieError("its domain is not a valid host name", where=where, fix="export the cookies again") from error
 
 
 def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
@@ -194,7 +194,7 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
     try:
         expires = int(float(expiry))
     except (TypeError, ValueError, OverflowError) as error:
-        raise CookieError("its expiry is no number of seconds since 1970", where=where,
+        raise CookieError("its expiry time is not a number of seconds since 1970", where=where,
                           fix="export the cookies again") from error
     if expires > _MILLISECONDS:
         expires //= 1000
@@ -208,7 +208,7 @@ def _site(url: str, where: str) -> tuple[str, bool]:
     """
     parts = urlsplit(url)
     if not parts.hostname:
-        raise CookieError("these cookies do not say which site they belong to", where=where,
+        raise CookieError("these cookies do not name the site to which they belong", where=where,
                           fix="set cookies.url to the site's address")
     return parts.hostname, parts.scheme == "https"
 

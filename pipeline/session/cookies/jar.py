@@ -267,7 +267,7 @@ class Jar:
             if len(entries) > HOST_COOKIES or self._sizes.get(domain, 0) > HOST_BYTES:
                 if domain not in self._full:
                     self._full.add(domain)
-                    logger.warning("%s sets more than %d cookies or %d bytes of them: the oldest are dropped", clean_line(domain, 200),
+                    logger.warning("%s sets more than %d cookies or %d bytes of cookies: the oldest are removed", clean_line(domain, 200),
                                    HOST_COOKIES, HOST_BYTES)
                 self._trim(entries.values(), now_s, HOST_COOKIES, HOST_BYTES)
         if self._count > JAR_COOKIES or sum(self._sizes.values()) > JAR_BYTES:

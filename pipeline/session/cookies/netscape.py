@@ -80,7 +80,7 @@ def _cookie(line: str, where: str, *, http_only: bool, same_site: str) -> Cookie
     if len(fields) == 6:  # an editor removed the tab before an empty value
         fields.append("")
     if len(fields) != 7:
-        raise _error(f"{len(fields)} field(s) between tabs instead of seven", where, "export the file again, and keep its tabs")
+        raise _error(f"the line has {len(fields)} tab-separated field(s) instead of seven", where, "export the file again, and keep its tabs")
     domain, subdomains, path, secure, expiry, name, value = fields
     for label, flag in (("second", subdomains), ("fourth", secure)):
         if flag.upper() not in ("TRUE", "FALSE"):
@@ -88,16 +88,16 @@ def _cookie(line: str, where: str, *, http_only: bool, same_site: str) -> Cookie
     try:
         expires_s = int(min(float(expiry or 0), LATEST_S))
     except (ValueError, OverflowError) as error:
-        raise _error("the fifth field is no expiry time (seconds since 1970, 0 for a session cookie)", where) from error
+        raise _error("the fifth field is not an expiry time (seconds since 1970, 0 for a session cookie)", where) from error
     if not domain.strip(".") or CONTROL.search(domain + path + name + value) or not (name or value):
-        raise _error("no domain, no name, or a control character in it", where)
+        raise _error("the line has no domain, no name, or a control character", where)
     dot = "." if subdomains.upper() == "TRUE" else ""
     try:
         return make_cookie(domain=domain if domain.startswith(".") else dot + domain, name=name, value=value, path=path,
                            secure=secure.upper() == "TRUE", expires_s=expires_s if expires_s > 0 else None,
                            http_only=http_only, same_site=same_site if same_site in ("Strict", "Lax", "None") else "")
     except ValueError as error:
-        raise _error("the domain is no host name", where) from error
+        raise _error("the domain is not a valid host name", where) from error
 
 
 def _error(what: str, where: str, fix: str = "export the file again") -> CookieError:

@@ -57,7 +57,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
     if status >= 500:
         return Refusal(f"the site has a server error (status {status})", said, "try again later", retry=True)
     if status == 429 or _LOCKED.search(said):
-        return Refusal("the account is locked or logged in too often", said, "wait, and look with a browser",
+        return Refusal("the account is locked, or there were too many logins", said, "wait, then try with a browser",
                        retry=status == 429)
     if _CAPTCHA.search(said) or (not said and asks_captcha(after)):
         return Refusal("the site asks for a captcha", said,
@@ -69,7 +69,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
         return Refusal("the site asks for a one-time code", said, "add a step with totp to login.steps, or log in with "
                        "a browser and import its cookies: `pipeline cookies import`")
     if status == 403 and (_CSRF.search(said) or (not said and _CSRF.search(_title(after)))):
-        return Refusal("the site refused the form (CSRF check)", said, "is login.url the page with the form?")
+        return Refusal("the site refused the form (CSRF check)", said, "check that login.url is the page with the form")
     return _of_the_page(after, said, form_again=form_again)
 
 
@@ -77,11 +77,11 @@ def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
     """Return one of the remaining reasons: scripts are required, the password is wrong, or login.check is."""
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
-        return Refusal("the site wants a browser that runs scripts", said,
+        return Refusal("the site requires a browser that runs scripts", said,
                        "log in with a browser and import its cookies: `pipeline cookies import`")
     if status in (401, 403) or form_again or (said and (status >= 400 or _COMPLAINTS.search(said))):
         return Refusal("the user name or password was not accepted", said, "correct login.fields")
-    return Refusal(f"sent, but login.check matches nothing on the page after it (status {status})", said,
+    return Refusal(f"the login was sent, but login.check matches nothing on the page after the login (status {status})", said,
                    "correct login.check, or name a page where it matches in login.check_url")
 
 

@@ -62,7 +62,7 @@ class HttpAuth:
         secret = table.token if table.type == "bearer" else table.password
         self._password = secret.reveal() if secret is not None else ""
         if any(char in self._user + self._password for char in "\r\n\0"):
-            raise UsageError("user, password or token has a line break in it", where=where, fix="remove it from the setting")
+            raise UsageError("user, password or token contains a line break", where=where, fix="remove it from the setting")
         self._challenge: Challenge | None = None
         self._uses = 0
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class HttpAuth:
         found = list(challenges_in(", ".join(offered)))
         schemes = sorted({challenge.scheme for challenge in found})
         if found and self.scheme not in schemes:
-            return LoginError(f"{shown_url(url)} asks for {clean_line(' or '.join(schemes), 60)} authentication, not {self.scheme}",
+            return LoginError(f"{shown_url(url)} requires {clean_line(' or '.join(schemes), 60)} authentication, not {self.scheme}",
                               where=self._where, fix="correct auth.type")
         realm = next((challenge.params["realm"] for challenge in found if challenge.params.get("realm")), "")
         said = f" (realm “{clean_line(realm, 60)}”)" if realm else ""

@@ -68,7 +68,7 @@ class Login:
         page = self._get(url, shows)
         holds = shows(page)
         if not holds and certain and (page.answer.status >= 500 or page.answer.status == 429):
-            raise FetchError(f"the page of login.check answers with status {page.answer.status}", where=shown_url(url),
+            raise FetchError(f"the page of login.check responds with status {page.answer.status}", where=shown_url(url),
                              fix="try again later", retry=True)
         return holds
 
@@ -89,8 +89,8 @@ class Login:
             if form is None:
                 return page.answer.url
             if anonymous:
-                raise self._error(Refusal("login.check matches on the login page already, so it proves nothing", "",
-                                          "choose something that only those logged in can see"), page)
+                raise self._error(Refusal("login.check already matches on the login page, so it cannot prove a login", "",
+                                          "choose a selector that matches only after a login"), page)
         if form is None:
             raise self._error(self._why_no_form(page, self._table), page)
         first, *following = (*self._table.steps, None)
@@ -117,7 +117,7 @@ class Login:
             if not (token := self._read(after.value, self._table.token, "token")):
                 raise self._error(self._why_no_token(before, after), after)
             if not _TOKEN.fullmatch(token):
-                raise self._error(Refusal("login.token finds what no header can carry", "", "correct login.token"),
+                raise self._error(Refusal("login.token finds a text with characters that a header cannot contain", "", "correct login.token"),
                                   after)
             self._take_token(token)
         if self._table.check_url is not None and after.answer.status < 500:
@@ -129,7 +129,7 @@ class Login:
     def _why_no_token(self, before: Page | None, answer: Page) -> Refusal:
         status, refusal = answer.answer.status, self._why_refused(before, answer)
         if status < 400 and not refusal.said:
-            return Refusal(f"the login was answered (status {status}), but login.token finds nothing in the answer", "",
+            return Refusal(f"the site responded to the login (status {status}), but login.token finds nothing in the response", "",
                            "correct login.token")
         return refusal
 
@@ -137,8 +137,8 @@ class Login:
         form_again = not self._table.json_ and self._form_of(after, self._table) is not None
         refusal = explain(before, after, form_again=form_again)
         if form_again and after.answer.status < 400 and not refusal.said and not self._carries_cookies(after.answer.url):
-            return Refusal("the login form came again, and no cookie of the site is kept that would tell it who logged in", "",
-                           "correct login.fields, or use the address in login.url that browsers use (https, the right host)")
+            return Refusal("the site shows the login form again, and no cookie that could identify the session is stored", "",
+                           "correct login.fields, or set login.url to the address that browsers show (https, the right host)")
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
@@ -157,18 +157,18 @@ class Login:
         try:
             return choose_form(page, [*step.fields, *step.totp], step.form, is_trusted=self._origins.trust)
         except SelectolaxError as error:
-            raise LoginError(f"no CSS that browsers know: {clean_line(step.form or '', 120)}", where=f"{self._where}.form",
-                             fix="correct it") from error
+            raise LoginError(f"not a valid CSS selector: {clean_line(step.form or '', 120)}", where=f"{self._where}.form",
+                             fix="correct the selector") from error
 
     def _submit(self, page: Page, form: Form, step: LoginStepTable, is_wanted: IsWanted) -> Page:
         try:
             submission = form.submission(self._values(step))
         except ValueError as error:
-            raise self._error(Refusal("the form's action is no http(s) address", "", "name another in login.form"),
+            raise self._error(Refusal("the form's action is not an http(s) URL", "", "select another form in login.form"),
                               page) from error
         if submission.method == "DIALOG":
-            raise self._error(Refusal("the form is a dialog, which only a script can send", "",
-                                      "name another in login.form"), page)
+            raise self._error(Refusal("the form has the method dialog, which sends nothing", "",
+                                      "select another form in login.form"), page)
         if not self._origins.trust(submission.url, page.answer.url):
             what, fix = self._origins.refusal("the password", submission.url, page.answer.url)
             raise self._error(Refusal(what, "", fix), page)
@@ -206,7 +206,7 @@ class Login:
         try:
             return read(selector)
         except SpiderError as error:
-            raise LoginError(error.what, where=f"{self._where}.{key}", fix="correct it") from error
+            raise LoginError(error.what, where=f"{self._where}.{key}", fix="correct the selector") from error
 
     def _carries_cookies(self, url: str) -> bool:
         return "Cookie" in self._client.prepare_request(requests.Request("GET", url)).headers
@@ -219,26 +219,26 @@ class Login:
             return Refusal("the login page asks for a captcha", "",
                            "log in with a browser and import its cookies: `pipeline cookies import`")
         if not forms_of(page) and asks_for_scripts(page):
-            return Refusal("the login page wants a browser that runs scripts", "",
+            return Refusal("the login page requires a browser that runs scripts", "",
                            "log in with a browser and import its cookies: `pipeline cookies import`")
         if status == 401 and "WWW-Authenticate" in page.answer.headers:
-            return Refusal("the login page asks for HTTP authentication", "",
-                           "give the spider auth = { type = \"basic\", user = …, password = … }, or correct it")
+            return Refusal("the login page requires HTTP authentication", "",
+                           "set auth = { type = \"basic\", user = …, password = … } for this spider, or correct it")
         if status >= 400:
-            return Refusal(f"the login page answers with status {status}", "", "correct login.url")
+            return Refusal(f"the login page responds with status {status}", "", "correct login.url")
         forms = forms_of(page)
         if framed := self._framed_form(page, step):
-            return Refusal(f"the login form is not on the login page itself, but in a frame of it, at {shown_url(framed)}", "",
+            return Refusal(f"the login form is not on the login page itself, but in a frame at {shown_url(framed)}", "",
                            f"set login.url to {shown_url(framed)}")
         if step.form is not None:
-            return Refusal(f"no such form on the login page ({len(forms)} there): login.form matches none", "",
+            return Refusal(f"login.form selects none of the {len(forms)} form(s) on the login page", "",
                            "correct login.form")
         known = [name for form in forms for name in form.names]
         missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
         listed = clean_line(", ".join(known), 120) or "none"
         frames = "" if any(form.has_password for form in forms) else clean_line(", ".join(map(shown_url, frames_of(page)[:3])), 300)
-        return Refusal(f"no such form on the login page ({len(forms)} there): none has a field "
-                       f"{' or '.join(missing)}; fields there: {listed}{frames and f'; it may be in a frame, at {frames}'}", "",
+        return Refusal(f"none of the {len(forms)} form(s) on the login page has a field "
+                       f"{' or '.join(missing)}; fields found: {listed}{frames and f'; the form may be in a frame, at {frames}'}", "",
                        "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
 
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
@@ -267,7 +267,7 @@ class Login:
         said = f": “{masked(refusal.said, hidden)}”" if refusal.said else ""
         kept = self._keep_page(masked(page.text, hidden).encode(page.encoding, "xmlcharrefreplace"))
         return LoginError(f"{refusal.what}{said}", where=f"{self._where} ({shown_url(page.answer.url)})",
-                          fix=f"{refusal.fix}; the page is kept in {kept}", retry=refusal.retry)
+                          fix=f"{refusal.fix}; the page is saved in {kept}", retry=refusal.retry)
 
 
 def _revealed(value: Any) -> Any:

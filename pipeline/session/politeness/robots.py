@@ -22,7 +22,7 @@ FORBIDDEN = "robots.txt forbids it"
 PARSED_BYTES = 512_000
 """How many bytes of a robots.txt are parsed. RFC 9309, 2.5 requires at least 500 KiB."""
 
-_FIX = "the next run asks again; set robots = false for this spider if you may"
+_FIX = "the next run tries again; set robots = false for this spider if you have permission"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class RobotsTxt:
         if self.failure is not None:
             raise _nothing_for_now(self.failure, url)
         if self.rules is not None and not self.rules.allows(url):
-            raise FetchError(FORBIDDEN, where=shown_url(url), fix="set robots = false for this spider if you may")
+            raise FetchError(FORBIDDEN, where=shown_url(url), fix="set robots = false for this spider if you have permission")
 
 
 def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:

@@ -51,9 +51,8 @@ class SsrfGuard:
         """Raise FetchError if the address of a host is private and not allowed."""
         if (normal_host(host), port) not in self._places and not is_public(address):
             where = clean_line(host, 100)
-            raise FetchError(f"leads to {'the private address' if where == address else 'a private address,'} "
-                             f"{address}, which is not fetched", where=f"{where}:{port}",
-                             fix=f"if it is meant, add \"{where}:{port}\" to this spider's hosts")
+            raise FetchError(f"leads to the private address {address}; private addresses are not fetched", where=f"{where}:{port}",
+                             fix=f"if this is intended, add \"{where}:{port}\" to this spider's `hosts` setting")
 
     def check_url(self, url: str) -> None:
         """Check a URL before the name of its host is resolved: scheme, literal IP address, localhost.
@@ -65,7 +64,7 @@ class SsrfGuard:
             return
         if parts.scheme not in PORTS:
             raise FetchError(f"leads to an address that is not fetched: {clean_line(parts.scheme, 20)}:",
-                             where=clean_line(url, 100), fix="only http and https URLs are")
+                             where=clean_line(url, 100), fix="only http and https URLs are fetched")
         host = host_of(url)
         if not host:
             raise FetchError("leads to an address that is not fetched: its host is not valid", where=clean_line(url, 100))

@@ -44,9 +44,9 @@ def codings_of(values: Iterable[str]) -> tuple[str, ...]:
                   if (name := each.strip().lower()) in _DECODERS or name in _WITHOUT_DECODER)
     for name in found:
         if name in _WITHOUT_DECODER:
-            raise DecodingError(f"came as Content-Encoding {name}, which nothing here decodes")
+            raise DecodingError(f"has the Content-Encoding {name}, which is not supported")
     if len(found) > _MAX_CODINGS:
-        raise DecodingError(f"came in {len(found)} content codings, one inside the other")
+        raise DecodingError(f"has {len(found)} content codings, more than the {_MAX_CODINGS} that are supported")
     return found
 
 
@@ -294,7 +294,7 @@ class _Zstd:
 
 
 def _damaged(name: str) -> DecodingError:
-    return DecodingError(f"its body is not the {name} that its Content-Encoding names, or is damaged")
+    return DecodingError(f"its body is damaged, or is not {name}, although its Content-Encoding says so")
 
 
 _DECODERS: dict[str, type[_Gzip | _Deflate | _Brotli | _Zstd]] = {

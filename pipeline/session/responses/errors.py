@@ -45,7 +45,7 @@ def shown_bytes(data: bytes) -> str:
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
         return "TLS"
     line = clean_line(data.lstrip(b"\r\n").partition(b"\n")[0].decode("latin-1"), 60)
-    return f"“{line}”" if line else "bytes that are no text"
+    return f"“{line}”" if line else "bytes that are not text"
 
 
 def cut_short(received: int, announced: int | None) -> str:

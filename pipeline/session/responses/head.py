@@ -107,7 +107,7 @@ def parse_head(raw: bytes) -> Head:
     Raises HeadError if browsers reject the response.
     """
     if b"\0" in raw:
-        raise HeadError("its headers hold a NUL")
+        raise HeadError("its headers contain a NUL byte")
     lines = raw.lstrip(b"\r\n").split(b"\n")
     if len(lines) > MAX_LINES + 3:
         raise HeadError(f"it has more than {MAX_LINES:,} header lines")
@@ -120,7 +120,7 @@ def parse_head(raw: bytes) -> Head:
         raise NotHttpError(lines[0])
     major, minor, status = int(status_line[1]), int(status_line[2] or 0), int(status_line[3])
     if status < 100 or status == 101:
-        raise HeadError(f"it answered with the status {status}, which is no answer to a request for a page")
+        raise HeadError(f"it answered with status {status}, which is not valid for this request")
     fields = _fields(lines[1:])
     return _framed(11 if (major, minor) >= (1, 1) else 10, status, status_line[4].strip(), fields)
 
@@ -168,7 +168,7 @@ def _length(values: list[bytes]) -> int | None:
     """
     if any(value != values[0] for value in values):
         shown = " and ".join(dict.fromkeys(value.decode("ascii", "replace")[:20] or "nothing" for value in values))
-        raise HeadError(f"it announces several lengths: {shown}")
+        raise HeadError(f"the response has conflicting Content-Length values: {shown}")
     return int(values[0]) if values and re.fullmatch(rb"\d{1,18}", values[0]) else None
 
 
@@ -187,4 +187,4 @@ def missing_range(status: int, content_range: str) -> str:
     found = _WHOLE_RANGE.fullmatch(content_range)
     if found is not None and int(found[1]) + 1 == int(found[2]):
         return ""
-    return "body cut short: a part of it was sent (206), though all was asked for"
+    return "body cut short: the server sent only a part (status 206), although the whole body was requested"

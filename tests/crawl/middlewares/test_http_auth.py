@@ -134,7 +134,7 @@ def test_the_credentials_are_sent_to_no_other_host(crawls: Crawls, site: PageSit
 
 @pytest.mark.parametrize(("kind", "words"), [
     ("basic", "the user name or password of auth was not accepted by {url}/ (realm “club”); correct auth.user or auth.password"),
-    ("digest", "asks for basic authentication, not digest; correct auth.type")])
+    ("digest", "requires basic authentication, not digest; correct auth.type")])
 def test_a_wrong_password_ends_the_run_with_the_reason(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch,
                                                        kind: str, words: str) -> None:
     monkeypatch.setenv("CLUB", "wrong")

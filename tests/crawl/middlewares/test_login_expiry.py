@@ -182,7 +182,7 @@ def test_a_page_that_redirects_to_the_login_even_after_a_new_login_ends_the_run(
     crawls.write(settings(site))
     run = crawls.run()
     assert (run.outcome, run.error_kind) == (Outcome.FAILED, LoginError.__name__)
-    assert f"{site.url}/p/3 leads back to the login page, right after logging in again" in run.error
+    assert f"{site.url}/p/3 redirects to the login page, right after logging in again" in run.error
     assert walled.logins == 2
 
 

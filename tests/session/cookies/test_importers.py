@@ -61,19 +61,19 @@ def test_a_netscape_file_is_read_with_a_byte_order_mark() -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("", "f: is empty; give a Netscape cookies.txt"),
-    ("geheim", "f: not understood; it is none of: a Netscape cookies.txt"),
-    ("a=1\nb=geheim", "f: not understood"),
+    ("geheim", "f: the format is not supported; it is none of: a Netscape cookies.txt"),
+    ("a=1\nb=geheim", "f: the format is not supported"),
     ("a=1; =geheim", "f: cookie 2 has no name"),
     ('{"cookies": [', "f:1:14: not valid JSON"),
-    ('{"cookies": 3}', "f: JSON, but no list of cookies"),
-    ("[1]", "f: cookie 1: is no table of name, value, domain"),
+    ('{"cookies": 3}', "f: is JSON, but not a list of cookies"),
+    ("[1]", "f: cookie 1: is not a JSON object with name, value and domain"),
     ('[{"name": "n", "value": "geheim\\ud800"}]', "f: cookie 1: its name or value is missing or has control"),
     ('[{"name": "n", "value": 3}]', "f: cookie 1: its name or value is missing"),
     ('[{"name": "n", "value": "geheim\\u0007"}]', "f: cookie 1: its name or value is missing or has control"),
     ('[{"name": "n", "value": "geheim", "domain": [1]}]', "f: cookie 1: its domain or path"),
-    ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: its expiry is no number"),
+    ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: its expiry time is not a number"),
     ("[" * 100000, "f"),
-    ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: 1 field(s)")])
+    ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: the line has 1 tab-separated field(s)")])
 def test_each_malformed_import_is_reported_with_its_place_and_fix(text: str, words: str) -> None:
     with pytest.raises(CookieError) as caught:
         read_cookies(text, "f", url=URL)

@@ -63,12 +63,12 @@ def test_the_standard_library_reads_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ("a.example TRUE / FALSE 0 n v", ":2: 1 field(s) between tabs instead of seven; export the file again"),
+    ("a.example TRUE / FALSE 0 n v", ":2: the line has 1 tab-separated field(s) instead of seven; export the file again"),
     ("a.example\tYES\t/\tFALSE\t0\tn\tgeheim", ":2: the second field is neither TRUE nor FALSE"),
-    ("a.example\tTRUE\t/\tFALSE\tsoon\tn\tgeheim", ":2: the fifth field is no expiry time"),
-    ("a.example\tTRUE\t/\tFALSE\tnan\tn\tgeheim", ":2: the fifth field is no expiry time"),
-    ("\tTRUE\t/\tFALSE\t0\tn\tgeheim", ":2: no domain, no name"),
-    ("a.example\tTRUE\t/\tFALSE\t0\tn\tge\x1bheim", ":2: no domain, no name, or a control character")])
+    ("a.example\tTRUE\t/\tFALSE\tsoon\tn\tgeheim", ":2: the fifth field is not an expiry time"),
+    ("a.example\tTRUE\t/\tFALSE\tnan\tn\tgeheim", ":2: the fifth field is not an expiry time"),
+    ("\tTRUE\t/\tFALSE\t0\tn\tgeheim", ":2: the line has no domain, no name"),
+    ("a.example\tTRUE\t/\tFALSE\t0\tn\tge\x1bheim", ":2: the line has no domain, no name, or a control character")])
 def test_a_malformed_line_is_reported_with_its_number(line: str, words: str) -> None:
     with pytest.raises(CookieError) as caught:
         list(read_netscape(f"# Netscape HTTP Cookie File\n{line}\n", "file"))
@@ -305,7 +305,7 @@ def test_a_response_with_too_many_cookies_leaves_the_last_ones(caplog: pytest.Lo
     jar.store("http://a.example/", [f"c{number}=1; Path=/".encode() for number in range(5000)])
     jar.store("http://a.example/", [b"c4999=1; Path=/", b"c4820=1; Path=/"])
     assert [record.getMessage() for record in caplog.records] == [
-        "a.example sets more than 180 cookies or 60000 bytes of them: the oldest are dropped"]
+        "a.example sets more than 180 cookies or 60000 bytes of cookies: the oldest are removed"]
     assert [cookie.name for cookie in jar] == [f"c{number}" for number in range(5000 - HOST_COOKIES, 5000)]
 
 
@@ -342,7 +342,7 @@ def test_invalid_lines_of_a_jar_are_skipped_and_logged_without_their_content(tmp
                      b"a.example\tFALSE\t/\tFALSE\t0\tn\tge\x1bheim\n")
     jar = Jar.open(path)
     assert jar.header("http://a.example/") == b"sid=1"
-    assert f"{path}: 3 line(s) skipped, the first: 1 field(s) between tabs instead of seven" in caplog.text
+    assert f"{path}: 3 line(s) skipped, the first: the line has 1 tab-separated field(s) instead of seven" in caplog.text
     assert "geheim" not in caplog.text
     assert jar.save()
     assert b"geheim" not in path.read_bytes()

@@ -53,7 +53,7 @@ def settings(folder: Path, site: PageSite, extra: str = "") -> str:
 SET = {"Set-Cookie": "sid=1; Path=/"}
 MATRIX = [
     ("right password, wrong check, a greeting", Answer("<div class=flash>Welcome back, me!</div>", headers=SET),
-     "login.check matches nothing on the page after it"),
+     "login.check matches nothing on the page after the login"),
     ("right password, wrong check, a form to change it", Answer(
         "<h1>me</h1><form><input type=password name=new></form>", headers=SET), "login.check matches nothing"),
     ("wrong password, 403 beside a CSRF field", Answer(f"<p class=error>Wrong password</p>{FORM}", 403),
@@ -63,11 +63,11 @@ MATRIX = [
     ("the form refused", Answer("<h1>Forbidden</h1><p>CSRF verification failed.</p>", 403), "refused the form (CSRF check)"),
     ("a captcha", Answer("<div class=g-recaptcha></div>"), "asks for a captcha"),
     ("a wall of scripts", Answer("<noscript>Please enable JavaScript</noscript><script>go()</script>"), "runs scripts"),
-    ("locked", Answer(f"<p class=error>Your account is locked</p>{FORM}"), "locked or logged in too often"),
+    ("locked", Answer(f"<p class=error>Your account is locked</p>{FORM}"), "locked, or there were too many logins"),
     ("a code", Answer("<form><input name=otp autocomplete=one-time-code></form>"), "asks for a one-time code"),
-    ("a Secure cookie over http", Answer(FORM, headers={"Set-Cookie": "sid=1; Secure; Path=/"}), "no cookie of the site is kept"),
+    ("a Secure cookie over http", Answer(FORM, headers={"Set-Cookie": "sid=1; Secure; Path=/"}), "no cookie that could identify the session is stored"),
     ("a cookie of another domain", Answer(FORM, headers={"Set-Cookie": "sid=1; Domain=other.example"}),
-     "no cookie of the site is kept"),
+     "no cookie that could identify the session is stored"),
 ]
 
 
@@ -89,10 +89,10 @@ def test_a_failed_login_is_reported_with_its_cause(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(("page", "said"), [
     (Answer("<head><script src=/app.js></script></head><noscript>You need to enable JavaScript to run this app.</noscript>"
-            "<div id=root></div>"), "the login page wants a browser that runs scripts"),
-    (Answer("<title>Just a moment...</title><div id=cf></div><script>go()</script>", 403), "the login page wants a browser that runs scripts"),
-    (Answer("<h1>Forbidden</h1>", 403), "the login page answers with status 403"),
-    (Answer("<p>Welcome</p><script>go()</script>"), "no such form on the login page")])
+            "<div id=root></div>"), "the login page requires a browser that runs scripts"),
+    (Answer("<title>Just a moment...</title><div id=cf></div><script>go()</script>", 403), "the login page requires a browser that runs scripts"),
+    (Answer("<h1>Forbidden</h1>", 403), "the login page responds with status 403"),
+    (Answer("<p>Welcome</p><script>go()</script>"), "none of the 0 form(s) on the login page")])
 def test_a_missing_form_is_reported_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Answer, said: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     with PageSite({"/login": page, "/": Answer("<p>start</p>")}) as site:
@@ -132,7 +132,7 @@ def test_a_token_rule_that_finds_nothing_is_named(tmp_path: Path, monkeypatch: p
         file = settings(tmp_path, site, 'json = true\ntoken = { jmes = "token" }').replace("", "")
         Path(file).write_text(Path(file).read_text().replace('check = "a[href*=logout]"', 'check = { jmes = "ok" }'))
         result = CliRunner().invoke(main, ["login", "--settings", file, "s"])
-    assert "login.token finds nothing in the answer" in result.output + str(result.exception)
+    assert "login.token finds nothing in the response" in result.output + str(result.exception)
 
 
 def behind_proxy(folder: Path, site: PageSite, proxy: str, more: str = "") -> str:
@@ -233,7 +233,7 @@ TRIED = {
     "a page like any other": (Answer(OUT), ""),
     "a page that is refused": (Answer("no", 403), "the session is valid, but this page is refused (403)"),
     "a page that asks for a password": (Answer(FORM), "this page asks for a password, although the session is valid"),
-    "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "shows what login.expired.present names"),
+    "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "matches login.expired.present"),
     "a page that logs out": (Answer("<p>bye</p>"), "the session has expired, and this may be a page for anonymous visitors"),
 }
 
@@ -261,16 +261,16 @@ def test_try_says_what_a_page_shows_about_the_session(tmp_path: Path, monkeypatc
 
 
 FRAMES = {
-    "an iframe": ({"/login": "<h1>x</h1><iframe src='/sso/form'></iframe>", "/sso/form": FORM}, "in a frame of it, at {url}/sso/form"),
+    "an iframe": ({"/login": "<h1>x</h1><iframe src='/sso/form'></iframe>", "/sso/form": FORM}, "in a frame at {url}/sso/form"),
     "a frameset": ({"/login": "<frameset><frame src=menu><frame src=in.html></frameset>", "/menu": "<p>m</p>", "/in.html": FORM},
-                   "in a frame of it, at {url}/in.html"),
-    "a frame in a frame": ({"/login": "<iframe src=/a></iframe>", "/a": "<iframe src=/b></iframe>", "/b": FORM}, "in a frame of it, at {url}/b"),
-    "beside a search form": ({"/login": "<form><input name=q></form><iframe src=/f></iframe>", "/f": FORM}, "in a frame of it, at {url}/f"),
-    "by base": ({"/login": "<base href=/deep/><iframe src=f></iframe>", "/deep/f": FORM}, "in a frame of it, at {url}/deep/f"),
-    "another host": ({"/login": "<iframe src=http://sso.example/in></iframe>"}, "it may be in a frame, at http://sso.example/in"),
-    "itself": ({"/login": "<iframe src=/login></iframe>"}, "none has a field user or pass; fields there: none; fix"),
-    "a frame without it": ({"/login": "<iframe src=/f></iframe>", "/f": "<p>advertisement</p>"}, "it may be in a frame, at {url}/f"),
-    "a counter": ({"/login": "<form><input type=password name=pw></form><noscript><iframe src=/ns></iframe></noscript>"}, "fields there: pw; fix"),
+                   "in a frame at {url}/in.html"),
+    "a frame in a frame": ({"/login": "<iframe src=/a></iframe>", "/a": "<iframe src=/b></iframe>", "/b": FORM}, "in a frame at {url}/b"),
+    "beside a search form": ({"/login": "<form><input name=q></form><iframe src=/f></iframe>", "/f": FORM}, "in a frame at {url}/f"),
+    "by base": ({"/login": "<base href=/deep/><iframe src=f></iframe>", "/deep/f": FORM}, "in a frame at {url}/deep/f"),
+    "another host": ({"/login": "<iframe src=http://sso.example/in></iframe>"}, "the form may be in a frame, at http://sso.example/in"),
+    "itself": ({"/login": "<iframe src=/login></iframe>"}, "form(s) on the login page has a field user or pass; fields found: none; fix"),
+    "a frame without it": ({"/login": "<iframe src=/f></iframe>", "/f": "<p>advertisement</p>"}, "the form may be in a frame, at {url}/f"),
+    "a counter": ({"/login": "<form><input type=password name=pw></form><noscript><iframe src=/ns></iframe></noscript>"}, "fields found: pw; fix"),
 }
 
 
@@ -280,7 +280,7 @@ def test_a_login_form_in_a_frame_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     with PageSite({path: Answer(body) for path, body in pages.items()}) as site:
         result = CliRunner().invoke(main, ["login", "--settings", settings(tmp_path, site), "s"])
         assert said.replace("fix", "").rstrip("; ").format(url=site.url) in result.output + str(result.exception)
-        if "in a frame of it" in said:
+        if "in a frame at" in said:
             assert f"set login.url to {said.rpartition(' ')[2].format(url=site.url)}" in result.output + str(result.exception)
     assert not [asked for asked in site.asked if asked.method == "POST"]
 
@@ -310,7 +310,7 @@ class BadProxy(socketserver.BaseRequestHandler):
             self.request.sendall(self.said)
 
 
-HUNG_UP = "the proxy hung up before there was an answer from https://site.example/"
+HUNG_UP = "the proxy closed the connection before a response arrived from https://site.example/"
 BAD_PROXIES = {
     "hangs up at once": (None, HUNG_UP, "https"), "hangs up before its answer": (b"", HUNG_UP, "https"),
     "hangs up in the site's handshake": (b"HTTP/1.1 200 OK\r\n\r\n", HUNG_UP, "https"),

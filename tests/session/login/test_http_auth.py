@@ -111,11 +111,11 @@ def test_the_first_supported_challenge_is_answered(monkeypatch: pytest.MonkeyPat
 
 
 def test_another_scheme_than_the_configured_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "asks for basic or negotiate authentication, not digest; correct auth.type" in str(
+    assert "requires basic or negotiate authentication, not digest; correct auth.type" in str(
         auth_of(monkeypatch).refused(URL, ["Negotiate", 'Basic realm="r"']))
 
 
 @pytest.mark.parametrize("kind", ["basic", "digest", "bearer"])
 def test_a_secret_with_a_line_break_is_refused(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    with pytest.raises(UsageError, match="has a line break in it"):
+    with pytest.raises(UsageError, match="contains a line break"):
         auth_of(monkeypatch, kind, "a\r\nX-Evil: 1")

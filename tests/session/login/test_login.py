@@ -100,7 +100,7 @@ def test_a_wrong_password_is_reported_in_the_pages_words(site: Site, open_with: 
     kept = tmp_path / "var/pages/login-s.html"
     assert str(error) == (f"spiders.s.login ({site.url}/enter?next=%2Fprivate): the user name or password was not "
                           "accepted: “The user name or\N{REPLACEMENT CHARACTER} password is wrong: •••.”; correct login.fields; "
-                          f"the page is kept in {kept}")
+                          f"the page is saved in {kept}")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert "letmein" not in kept.read_text("utf-8")
     assert not error.retry
@@ -109,10 +109,10 @@ def test_a_wrong_password_is_reported_in_the_pages_words(site: Site, open_with: 
 
 @pytest.mark.parametrize(("page", "words", "retry"), [
     ("login-captcha", "the site asks for a captcha: “Please solve", False),
-    ("login-locked", "the account is locked or logged in too often: “Your account is locked", False),
+    ("login-locked", "the account is locked, or there were too many logins: “Your account is locked", False),
     ("login-broken", "the site has a server error (status 502)", True),
     ("login-walled", "the login page asks for a captcha", False),
-    ("login-gone", "the login page answers with status 404", False),
+    ("login-gone", "the login page responds with status 404", False),
     ("login-down", "the login page has a server error (status 503)", True)])
 def test_kinds_of_refusals_are_distinguished(site: Site, open_with: OpenSession, page: str, words: str, retry: bool) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/{page}"'))
@@ -122,23 +122,23 @@ def test_kinds_of_refusals_are_distinguished(site: Site, open_with: OpenSession,
 
 def test_a_changed_form_is_reported_with_its_fields(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\nfields = {{ usr = "me" }}'))
-    assert "none has a field usr (did you mean 'user'?); fields there: q, search, csrf" in str(error)
+    assert "form(s) on the login page has a field usr (did you mean 'user'?); fields found: q, search, csrf" in str(error)
 
 
 def test_a_form_that_css_does_not_find_is_reported(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\nform = "#login"'))
-    assert "login.form matches none" in str(error)
+    assert "login.form selects none" in str(error)
 
 
 def test_a_check_that_matches_without_a_login_proves_nothing(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\ncheck = "form"'))
-    assert "matches on the login page already" in str(error)
+    assert "already matches on the login page" in str(error)
     assert site.logins == 0
 
 
 def test_a_check_that_does_not_match_is_not_reported_as_a_wrong_password(site: Site, open_with: OpenSession) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/login"\ncheck = "#nobody"'))
-    assert "login.check matches nothing on the page after it (status 200)" in str(error)
+    assert "login.check matches nothing on the page after the login (status 200)" in str(error)
 
 
 @pytest.mark.parametrize(("line", "where"), [

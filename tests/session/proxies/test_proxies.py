@@ -98,7 +98,7 @@ def test_a_dead_proxy_never_leaks_a_direct_request(site: Site, open_with: OpenSe
     session = open_with(site.url, 'proxy = "p"', before=tables(place), login=f'url = "{site.url}/login"')
     with pytest.raises(ProxyError) as caught:
         session.ensure_login()
-    assert "the proxy is down: Connection refused; nothing was sent around it; start it" in str(caught.value)
+    assert "the proxy is down: Connection refused; nothing was sent around it; start the proxy" in str(caught.value)
     assert caught.value.retry
     assert "geheim" not in str(caught.value) + repr(session)
     with session.client() as client:

@@ -72,4 +72,4 @@ def test_a_new_connection_that_is_closed_is_reported_at_once(open_with: OpenSess
             pytest.raises(ProxyError if proxied else FetchError) as caught:
         fetch(client, "GET", url, max_bytes=99, timeout_s=5)
     assert len(asked) == 1
-    assert ("the proxy hung up" if proxied else "the connection broke during the response") in str(caught.value)
+    assert ("the proxy closed the connection" if proxied else "the connection broke during the response") in str(caught.value)

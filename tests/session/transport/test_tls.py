@@ -35,7 +35,7 @@ def test_a_sites_own_authority_is_trusted_when_ca_file_names_it(authority: Autho
             assert client.get(site.url).ok
         error = fault(open_with(site.url), site.url)
         assert str(error) == (f"{site.url}: its certificate is not trusted: unable to get local issuer certificate; "
-                              "if the site has its own authority, name its certificate in ca_file")
+                              "if the site has its own certificate authority, name the authority's certificate in ca_file")
 
 
 def test_an_expired_certificate_is_reported(authority: Authority, open_with: OpenSession) -> None:
@@ -44,7 +44,7 @@ def test_an_expired_certificate_is_reported(authority: Authority, open_with: Ope
         with pytest.raises(TlsError) as caught:
             session.ensure_login()
         assert str(caught.value) == (f"{site.url}/login: its certificate is not trusted: certificate has expired; "
-                                     "its owner must renew it (or this machine's clock is wrong)")
+                                     "the owner of the site must renew the certificate (or this machine's clock is wrong)")
         assert not caught.value.retry
         assert caught.value.exit_code == 5
         assert site.log == []
@@ -54,7 +54,7 @@ def test_another_hosts_certificate_is_reported(authority: Authority, open_with: 
     with start_site(context(authority.issue(host="other.example"))) as site:
         error = fault(open_with(site.url, f'ca_file = "{authority.ca_file}"'), site.url)
         assert "IP address mismatch" in str(error)
-        assert "the certificate is another host's" in str(error)
+        assert "the certificate is for another host" in str(error)
 
 
 def test_only_the_named_host_is_unverified(authority: Authority, open_with: OpenSession) -> None:
@@ -92,7 +92,7 @@ def test_an_invalid_ca_file_is_reported(tmp_path: Path, open_with: OpenSession) 
 @pytest.mark.parametrize(("url", "words", "retry"), [
     ("http://u:geheim@127.0.0.1:{port}/?token=geheim",
      "http://127.0.0.1:{port}/?token=•••: cannot be connected to: Connection refused", True),
-    ("http://no-such-host.invalid/", "the host's name is not known", True),
+    ("http://no-such-host.invalid/", "the host name cannot be resolved", True),
     ("ftp://127.0.0.1/", "leads to an address that cannot be fetched", False)])
 def test_the_error_of_an_unavailable_site_has_no_credentials(open_with: OpenSession, url: str, words: str,
                                                                retry: bool) -> None:
