@@ -39,7 +39,7 @@ def _log_in(settings: Settings, name: str) -> str:
     table = settings.spiders[name].login
     session = open_session(name, settings.spiders[name], settings)
     if not session.ensure_login() and table is not None and table.sends:
-        return " (the session is still logged in; the password was not tried)"
+        return " (the session is still logged in, so the password was not tried)"
     return "" if session.checkable else f" ({UNCHECKABLE})"
 
 

@@ -40,7 +40,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
         yield (f"{done.parked} messages waited in the backup and may have been sent since; they are parked: `pipeline outbox` "
                "lists them, `pipeline outbox retry N` sends one, `pipeline outbox drop N` drops it")
     if done.lost:
-        yield f"the files of {done.lost} unsent messages are missing"
+        yield f"the files of {done.lost} unsent messages are missing from the backup"
     yield "changes of the sites since the backup will be found, and reported, by the next runs"
 
 

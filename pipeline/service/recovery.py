@@ -79,6 +79,6 @@ class Recovery:
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
             logger.warning("%s run %d was abandoned: its process no longer exists", run.spider, run.id, extra=about(run))
-        how = "when quiet hours and pauses allow" if quiet_only else "where the last one stopped"
+        how = "after quiet hours or a pause" if quiet_only else "where the last run stopped"
         for run in runs.resume_stopped(store, now=now, quiet_only=quiet_only):
-            logger.info("%s run %d resumes the pass %s", run.spider, run.id, how, extra=about(run))
+            logger.info("%s run %d continues the pass %s", run.spider, run.id, how, extra=about(run))

@@ -129,7 +129,7 @@ class Scheduling:
             try:
                 await work()
             except Exception:
-                logger.exception("%s failed; it is repeated in %.0f s", name, seconds)
+                logger.exception("%s failed and will be repeated in %.0f s", name, seconds)
                 self._on_failure()
 
         self._intervals[name] = seconds

@@ -201,7 +201,7 @@ def test_two_runs_of_one_spider_do_not_overlap(program: Program, site: PageSite)
     release.set()
     first.join()
     assert "skipped" in second.stdout
-    assert "still at work" in second.stdout
+    assert "still running" in second.stdout
 
 
 @pytest.mark.needs("nc")

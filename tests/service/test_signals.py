@@ -100,4 +100,4 @@ def test_after_a_kill_the_next_run_begins_at_once(program: Program, endless: Pag
     store.close()
     process.communicate(timeout=30)
     assert "was abandoned: its process no longer exists" in out
-    assert "still at work" not in out
+    assert "still running" not in out

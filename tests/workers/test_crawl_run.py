@@ -39,7 +39,7 @@ def test_a_run_stopped_by_quiet_hours_continues_after_them(crawls: Crawls, site:
     # A manual run gets the waiting run; a scheduled one is skipped.
     assert runs.claim_slot(crawls.store, "s", "manual", due_at=now, reason="manual", now=now).id == waiting.id
     skipped = runs.claim_slot(crawls.store, "s", "slot", due_at=now, reason="schedule", now=now)
-    assert skipped.error == f"run {waiting.id} is yet to begin"
+    assert skipped.error == f"run {waiting.id} has not started yet"
     second = crawls.perform(clock=lambda: datetime(2026, 3, 11, 6, 0, tzinfo=UTC))
     assert (second.id, second.outcome, second.complete) == (waiting.id, Outcome.SUCCEEDED, True)
     assert sorted(item["x"] for item in crawls.items().values()) == list("012345")

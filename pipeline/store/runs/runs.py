@@ -158,7 +158,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
             present = select(func.count()).where(items.c.spider == run.spider, items.c.present)
             seen = connection.execute(present.where(items.c.pass_id == run.pass_id)).scalar_one()
             missing = connection.execute(present.where(items.c.pass_id < run.pass_id)).scalar_one()
-            doubt = f"it found none of the {missing} items there were" if missing and not seen else \
+            doubt = f"no items were found, but there were {missing} before" if missing and not seen else \
                 _lacking(connection, run, ending.coverage)
             if missing and not doubt:
                 progress.gone += _mark_gone(connection, run, now)

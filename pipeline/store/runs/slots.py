@@ -100,16 +100,16 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
     pass_id: int | None = None
     for other in _unended(connection, wanted.spider):
         if other.started_at is None and other.reason == "retry":
-            _end(connection, other.id, Outcome.SKIPPED, "the next slot took its place", now)
+            _end(connection, other.id, Outcome.SKIPPED, "replaced by the next slot", now)
         elif other.started_at is None or wanted.overlap == "skip":
             if other.started_at is None and wanted.reason == "manual":
                 return _run(connection, other.id)
-            doing = "is still at work" if other.started_at is not None else "is yet to begin"
+            doing = "is still running" if other.started_at is not None else "has not started yet"
             return _skipped(connection, other.pass_id, f"run {other.id} {doing}", **values)
         elif wanted.overlap == "queue":
             pass_id = other.pass_id  # start_run decides which pass the queued run works on
         else:
-            _end(connection, other.id, Outcome.KILLED, "overlap = \"kill\": the next slot took its place", now)
+            _end(connection, other.id, Outcome.KILLED, "overlap = \"kill\": replaced by the next slot", now)
             values["not_before"] = now + KILL_GRACE
     if pass_id is None:
         pass_id = pass_for(connection, wanted.spider, slot_id, now)

@@ -326,7 +326,7 @@ def test_run_now_creates_one_waiting_run_and_wakes_the_service(browser, world):
     runs.start_run(world.store, waiting.id, owner=world.store.owner, now=world.now, limit=9)
     world.now += timedelta(seconds=1)
     skipped = press(browser, "/spiders/books", "/spiders/books/run").headers["Location"]
-    assert "is still at work" in page(browser, skipped).text_content()
+    assert "is still running" in page(browser, skipped).text_content()
 
 
 def test_pause_and_resume_are_kept_in_the_store(browser, world):

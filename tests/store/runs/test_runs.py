@@ -50,7 +50,7 @@ def test_a_slot_is_claimed_once(store: Store) -> None:
 
 def test_a_spider_that_is_still_at_work_gets_a_skipped_run(store: Store) -> None:
     due(store, "first")
-    for words in ("is yet to begin", "is still at work"):
+    for words in ("has not started yet", "is still running"):
         skipped = due(store, words)
         assert skipped is not None
         assert skipped.outcome is Outcome.SKIPPED
