@@ -295,13 +295,13 @@ def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
     Return ("", False) for any other page.
     """
     if response.status == 304:  # Revalidate has replaced the 304s to its own conditional requests
-        return f"HTTP 304 from {shown_url(response.url)}, though no page is kept of it", True
+        return f"HTTP 304 from {shown_url(response.url)}, although the page is not in the page cache", True
     if response.status < 400 or page.has_output:
         return "", False
     transient = response.status >= 500 or response.status in (408, 425, 429)
     schemes = {challenge.scheme for value in response.headers.getlist("WWW-Authenticate")
                for challenge in challenges_in(value.decode("latin-1"))} if response.status == 401 else ()
-    asked = f", which asks for {clean_line(' or '.join(sorted(schemes)), 60)} authentication (auth)" if schemes else ""
+    asked = f", which requires {clean_line(' or '.join(sorted(schemes)), 60)} authentication (set `auth`)" if schemes else ""
     return f"HTTP {response.status} from {shown_url(response.url)}{asked}", transient
 
 
@@ -359,9 +359,9 @@ def as_json(value: Any) -> Any:
             return str(value)
         return as_json(ItemAdapter(value).asdict())
     except TypeError as error:
-        raise RejectedItemError(f"a {type(value).__name__} cannot be stored") from error
+        raise RejectedItemError(f"a value of type {type(value).__name__} cannot be stored") from error
     except RecursionError as error:
-        raise RejectedItemError("it is nested too deeply") from error
+        raise RejectedItemError("the item is nested too deeply") from error
 
 
 def _storable(text: str) -> str:

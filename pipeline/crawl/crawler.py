@@ -148,7 +148,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise SpiderError(f"there is no module {error.name}", where=name,
-                          fix=f"put it beside settings.toml, in {folder}") from error
+                          fix=f"put the module beside settings.toml, in {folder}") from error
     except Exception as error:
         raise SpiderError(f"its module could not be imported: {type(error).__name__}: {error}", where=name) from error
     found = getattr(module, class_name, None)
@@ -181,7 +181,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
     def start_failed(failure: Failure, response: Any) -> None:
         if response is None:  # PageCollector handles the failures of callbacks
-            context.failures.add(f"its start() failed: {type(failure.value).__name__}: {failure.value}",
+            context.failures.add(f"start() of the spider failed: {type(failure.value).__name__}: {failure.value}",
                                  "SpiderError", transient=False)
 
     crawler.signals.connect(start_failed, signal=signals.spider_error)

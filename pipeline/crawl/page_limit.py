@@ -33,7 +33,8 @@ class PageLimit:
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._note(None)  # gives the file its final size, so that later writes succeed on a full disk
         except OSError as error:
-            logger.warning("a page that takes too much CPU time will end the run, since %s cannot be opened: %s", file, error.strerror)
+            logger.warning("%s cannot be opened: %s; a page that exceeds page_cpu_limit ends the run and is not set aside",
+                           file, error.strerror)
             self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     @contextmanager

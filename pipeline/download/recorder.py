@@ -51,7 +51,7 @@ class ResultRecorder:
             if isinstance(found, Fetched):
                 self._folder.release_name(found.key)
             if wanted.id not in ours:
-                _log.warning("download %d was taken up by another process", wanted.id)
+                _log.warning("download %d was taken over by another process", wanted.id)
                 continue
             self._folder.remove_part(found.part_key)
             with self._counting:

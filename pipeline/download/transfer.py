@@ -195,7 +195,7 @@ class _Transfer:
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
             if response.status_code not in (200, 203) and (
                     response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may be whole
-                raise DownloadError(f"the server answered {response.status_code} to a request that it does not fit",
+                raise DownloadError(f"the server answered {response.status_code} which does not fit the request",
                                     where=self._where, retry=True)
             total = None if headers.must_decode(response) else headers.length_of(response.headers)
             # Some servers send validators, but respond to a conditional request with the file instead of a 304.
@@ -266,7 +266,7 @@ class _Transfer:
 
     def _too_large(self, what: str) -> DownloadError:
         return DownloadError(f"{what}, more than the {self._limits.max_bytes} bytes allowed", where=self._where,
-                             fix="raise downloads.max_size")
+                             fix="increase downloads.max_size")
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
                       strong: Validators) -> None:
@@ -321,8 +321,8 @@ class _Transfer:
             raise self._cut(part, total, not_whole(error)) from error
 
     def _stalled(self) -> DownloadError:
-        return DownloadError(f"sent too little data in {self._limits.stall_s:g} s", where=self._where, retry=True,
-                             fix="raise downloads.timeout for a slow server")
+        return DownloadError(f"the server sent too little data in {self._limits.stall_s:g} s", where=self._where, retry=True,
+                             fix="increase downloads.timeout if the server is slow")
 
     def _cut(self, part: PartFile, total: int | None, why: str = "") -> DownloadError:
         if self._stopped.is_set():
@@ -357,8 +357,8 @@ class _Transfer:
                 if digest != (bytes.fromhex(sha256) if algorithm == "sha256" else of_file(part.file, algorithm)):
                     wrong = f"the {algorithm} that the server announced"
         if wrong:
-            raise _MismatchError(f"does not match {wrong}", where=self._where, retry=not fresh,
-                                 fix="the part was deleted")
+            raise _MismatchError(f"the file does not match {wrong}", where=self._where, retry=not fresh,
+                                 fix="the partial download was deleted")
 
     def _finish(self, response: requests.Response, part: PartFile, sha256: str) -> Fetched | NotModified:
         found = headers.validators(response.headers)

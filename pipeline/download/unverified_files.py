@@ -194,9 +194,9 @@ class UnverifiedFiles:
 
         Raise LoginError if only one file was held: fetching it ends the session.
         """
-        _log.warning("the session expired without a response that showed it: %d files are fetched again after a new login",
+        _log.warning("the session expired without a sign in any response: %d files are fetched again after a new login",
                      len(self._held))
         if self._max_held == 1 and len(self._held) == 1:
-            raise LoginError(f"the session is over each time after {shown_url(self._held[0].wanted.url)} was fetched",
+            raise LoginError(f"the session expires each time after {shown_url(self._held[0].wanted.url)} is fetched",
                              where=self._login_state.where, fix="if that file's link logs out, exclude it from download")
         self._max_held = max(1, min(self._max_held, len(self._held)) // 4)

@@ -161,7 +161,8 @@ class CrawlRun:
             except PipelineError as error:
                 logger.warning("the pause that %s asked for could not be stored: %s", host, error)
             else:
-                logger.warning("%s asks to be left alone until %s: no run sends it a request before then", host, self._local(until))
+                logger.warning("%s asks for no requests until %s (Retry-After): all runs pause requests to it until then",
+                               host, self._local(until))
 
         now, here_s = datetime.now(UTC), time.monotonic()
         return _budget(self._settings, self._spider, on_pause=on_pause, paused={

@@ -43,8 +43,9 @@ class RunDownloads:
             if robots is not None:
                 robots.check(url)
             if (left_s := budget.left_alone_s(url)) > spider.patience:
-                raise TryLaterError(f"its host asks to be left alone for {left_s:.0f} s", where=shown_url(url),
-                                    fix="let the next run fetch it, or raise patience", after_s=left_s)
+                raise TryLaterError(f"the host asks for no requests for {left_s:.0f} s (Retry-After)", where=shown_url(url),
+                                    fix="let the next run fetch the file, or increase the `patience` setting",
+                                    after_s=left_s)
             budget.wait(url)
 
         site = SiteAccess(partial(session.client, before=before), translate, admit=budget.permit_for_file,
@@ -87,8 +88,8 @@ class RunDownloads:
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""
-        return (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, asked "
-                f"for again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
+        return (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, requested "
+                f"again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
     def _failures_note(self) -> str:
         """Return a note about the files that failed; "" for none.

@@ -197,7 +197,7 @@ class Runner:
                               "SpiderError", keep_open=True, retry=True)
             if stop_deadline is not None and now >= stop_deadline:
                 child.kill()
-                return Ending(Outcome.STOPPED, "was killed: it did not stop in time", keep_open=True)
+                return Ending(Outcome.STOPPED, "was killed because it did not stop in time", keep_open=True)
         return None
 
     def _renew_lease(self, run: Run) -> bool:
@@ -231,7 +231,7 @@ class Runner:
             return found
         if reason is None:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-            reason = Ending(Outcome.KILLED, f"its process ended with {how} before the run did; see {log_file.name} "
+            reason = Ending(Outcome.KILLED, f"the process of the run ended unexpectedly with {how}; see {log_file.name} "
                             "in data_dir/logs/runs", "SpiderError", keep_open=True, retry=True)
         follow_ups = FollowUps.of(self.settings, run.spider) if run.spider in self.settings.spiders else None
         try:

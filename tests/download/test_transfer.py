@@ -200,14 +200,14 @@ def test_a_redirect_to_another_scheme_is_refused(bench: Bench, place: str) -> No
 
 def test_a_file_url_is_refused(bench: Bench) -> None:
     bench.get("file:///etc/passwd")
-    assert "only http and https are" in str(bench.row("file:///etc/passwd")["error"])
+    assert "only http and https URLs are" in str(bench.row("file:///etc/passwd")["error"])
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.pdf", "FTPS://me:secret@127.0.0.1/a.pdf"])
 def test_an_ftp_url_is_refused_with_the_reason(bench: Bench, url: str) -> None:
     assert bench.get(url).figures().failed == 1
     error = str(bench.row(url)["error"])
-    assert "URLs are not fetched; FTP cannot resume a part safely" in error
+    assert "URLs are not fetched; FTP cannot resume a partial download safely" in error
     assert "secret" not in error
 
 

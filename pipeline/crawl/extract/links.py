@@ -131,7 +131,7 @@ def left_out_note(urls: Collection[str]) -> str:
     nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # browsers do not open port 0
     return "; ".join(filter(None, (
         _offsite_note([url for url in urls if url not in nowhere]),
-        f"{counted(len(nowhere), 'link')} left out: no host that browsers open: {shown_url(min(nowhere))}" if nowhere else "")))
+        f"{counted(len(nowhere), 'link')} left out: invalid host or port: {shown_url(min(nowhere))}" if nowhere else "")))
 
 
 def _offsite_note(urls: Collection[str]) -> str:

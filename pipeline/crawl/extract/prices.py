@@ -220,7 +220,7 @@ def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_to
     if code in minor_units.WHOLE.get(sign, ()):
         return amount
     if written[-1].isdigit() and not is_told:
-        raise RuleFailedError(f"{written!r} may be cents or colones; say which with currency")
+        raise RuleFailedError(f"{written!r} may mean cents or colones; set `currency`")
     return round(amount / minor_units.share(sign), 6)
 
 

@@ -113,7 +113,7 @@ def _price_converter(rule: SelectorTable) -> Convert:
 
 def _inexact(text: str, error: NumberError) -> str:
     return (f"{short(text)}: {error}, and its exact value is not on the page; "
-            "narrow it with regex where the number before is meant")
+            "if only the number before that is meant, select it with `regex`")
 
 
 def _as_date(found: Json, form: str | None) -> Json:
@@ -142,7 +142,7 @@ def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
         text, languages=None if languages is True else list(languages or ()),
         settings={"REQUIRE_PARTS": ["day", "month", "year"], "PARSERS": ["absolute-time"], "RETURN_TIME_AS_PERIOD": True})
     if moment is None:
-        raise RuleFailedError(f"{short(text)} is not a date that can be guessed")
+        raise RuleFailedError(f"{short(text)} is not in a recognized date format")
     return moment.date().isoformat() if moment.time() == time() else moment.isoformat()
 
 

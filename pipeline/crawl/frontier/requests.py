@@ -179,8 +179,8 @@ def _method(spider: Spider, name: str) -> Callable[..., Any] | None:
         return None
     found = getattr(spider, name, None)
     if found is None:
-        raise SpiderError(f"the frontier has requests for its method {name}(), which does not exist any more", where=spider.name,
-                          fix="put the method back, or let the next pass start from the beginning")
+        raise SpiderError(f"the frontier has requests with the callback {name}(), which the spider no longer has", where=spider.name,
+                          fix="restore the method, or let the next pass start from the beginning")
     return found  # type: ignore[no-any-return]
 
 
@@ -190,19 +190,19 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
     if isinstance(error, PipelineError):
         return error, error.retry
     if isinstance(error, IgnoreRequest):
-        return FetchError(str(error) or "it was refused", where=url), False
+        return FetchError(str(error) or "the request was refused", where=url), False
     cause = error.__cause__
     if proxy and (fault := proxy_fault(cause, url, proxy)):
         return fault, True  # an error of the proxy says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
         return TlsError(f"its certificate is not trusted: {reason}", where=url,
-                        fix="set ca_file for an authority of your own"), True
+                        fix="if the site has a private certificate authority, set ca_file"), True
     if isinstance(cause, aiohttp.ClientConnectorError):  # aiohttp's message contains the memory address of an object
         reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
         # The content of the page is unknown, so none of its items may count as gone.
-        return FetchError(str(error), where=url, fix="raise max_page_size"), True
+        return FetchError(str(error), where=url, fix="increase the `max_page_size` setting"), True
     through = f" (through the proxy {shown_proxy(proxy)})" if proxy else ""
     return FetchError(f"{str(error) or type(error).__name__}{through}", where=url, retry=True), True

@@ -148,7 +148,7 @@ class UnprovedPages:
                 self._committer.post(_not_repeated(page))
         pages = [page for page in pages if page.repeatable]
         if any(page.frontier_id is None for page in pages):
-            self._on_fatal(SessionError("the session expired while requests were in memory only", retry=True,
+            self._on_fatal(SessionError("the session expired while some requests were only in memory", retry=True,
                                         where=f"spiders.{self._context.run.spider}", fix="the next run starts the pass again"))
         self._on_refetch([page.frontier_id for page in pages if page.frontier_id is not None])
 
@@ -200,10 +200,10 @@ class UnprovedPages:
         With fewer pages, the crawl progresses although the session may expire often. url: the last page before the check. Raise
         LoginError if only this page was held: fetching it ends the session.
         """
-        logger.warning("the session has expired, though no response said so: %d pages are fetched again after a new login",
+        logger.warning("the session expired without a sign in any response: %d pages are fetched again after a new login",
                        len(self._held))
         if self._room == 1:
-            raise LoginError(f"the session is over each time after {shown_url(url)} was fetched",
+            raise LoginError(f"the session expires each time after {shown_url(url)} is fetched",
                              where=f"spiders.{self._context.run.spider}.login",
                              fix="if that page logs out, exclude it with deny")
         self._room = max(1, min(self._room, len(self._held)) // 4)
@@ -211,7 +211,7 @@ class UnprovedPages:
 
 def _not_repeated(page: Page) -> Page:
     """Return the page as failed: its content may be wrong, but its request must not be sent again."""
-    error = page.error or (f"{shown_url(page.url)}: the login was over, or may have been, and what is no GET is not sent "
-                           "twice; set login.expired.safe_to_replay if that does no harm")
+    error = page.error or (f"{shown_url(page.url)}: the login had expired, or may have expired, and only GET requests are "
+                           "sent twice; set login.expired.safe_to_replay if repeating this request is harmless")
     return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True,
                    error_kind=page.error_kind or "FetchError")

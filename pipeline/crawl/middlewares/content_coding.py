@@ -64,4 +64,4 @@ class DecodeBodies:
         try:
             return decode(response.body, codings_of(value.decode("latin-1") for value in values), max_bytes or None)
         except OversizeError as error:
-            raise DownloadCancelledError(f"is larger than {max_bytes} bytes once it is decoded") from error
+            raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes after decoding") from error

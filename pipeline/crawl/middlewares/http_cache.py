@@ -87,7 +87,7 @@ class Revalidate:
         await asyncio.to_thread(self._cache.prune, MAX_AGE_S, time.time())
         self._cache.close()
         if self._cache.left_out:
-            logger.warning("%d pages were not kept for conditional requests: the page cache is limited to %s; raise page_cache",
+            logger.warning("%d pages were not added to the page cache, which is limited to %s; increase the `page_cache` setting",
                            self._cache.left_out, size_for_people(self._max_bytes))
 
 

@@ -167,7 +167,7 @@ class PageCache:
             os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o600))
             database = sqlite3.connect(self._file, timeout=_BUSY_S, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
-            logger.warning("the page cache could not be opened: %s; every page is fetched whole", error)
+            logger.warning("the page cache could not be opened: %s; every page is fetched without a condition", error)
             return None
         try:
             database.execute("PRAGMA auto_vacuum = FULL")

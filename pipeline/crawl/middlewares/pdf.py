@@ -56,12 +56,12 @@ async def page_of(data: bytes, where: str) -> bytes:
         async with asyncio.timeout(LIMIT_S):
             page, said = await process.communicate(data)
     except TimeoutError as error:
-        raise FetchError(f"its PDF was not read within {LIMIT_S:.0f} s", where=where, fix="exclude it with deny") from error
+        raise FetchError(f"the PDF was not converted within {LIMIT_S:.0f} s", where=where, fix="exclude the PDF with `deny`") from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
-        lines = said.decode("utf-8", "replace").strip().splitlines() or [f"its reader ended with {process.returncode}"]
-        raise FetchError(f"its PDF cannot be read: {clean_line(lines[-1], 200)}", where=where, fix="exclude it with deny")
+        lines = said.decode("utf-8", "replace").strip().splitlines() or [f"the converter ended with exit code {process.returncode}"]
+        raise FetchError(f"the PDF cannot be read: {clean_line(lines[-1], 200)}", where=where, fix="exclude the PDF with `deny`")
     return page

@@ -31,7 +31,7 @@ class Redirects(RedirectMiddleware):
         if not isinstance(result, Request):  # the spider handles this status itself
             return response
         if not target:
-            raise IgnoreRequest(f"redirects to an address that is not fetched: {clean_line(location.decode('latin-1'), 100)}")
+            raise IgnoreRequest(f"redirects to an invalid or unsupported URL: {clean_line(location.decode('latin-1'), 100)}")
         trusted = context_of(self.crawler).session.trusted
         if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
             what, fix = trusted.refusal("what was posted", target, request.url)

@@ -59,8 +59,8 @@ class HostPauses:
 
     async def _paused(self, request: Request, wait_s: float) -> Request | None:
         if wait_s > self._patience_s:
-            raise FetchError(f"its host asks to be left alone for {wait_s:.0f} s", where=shown_url(request.url),
-                             fix="let the next run fetch it, or raise patience", retry=True)
+            raise FetchError(f"the host asks for no requests for {wait_s:.0f} s (Retry-After)", where=shown_url(request.url),
+                             fix="let the next run fetch the page, or increase the `patience` setting", retry=True)
         if request.callback is NO_CALLBACK:  # the request for robots.txt, which other requests wait for
             await asyncio.sleep(wait_s)
             return None
@@ -102,7 +102,7 @@ class HostPauses:
             failures = self._refusals[host] = self._refusals.get(host, 0) + 1
             wait_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
         self._budget.leave_alone(request.url, wait_s)
-        logger.info("%s answers %d: no request is sent to it for %.0f s", host, response.status, wait_s)
+        logger.info("%s answered %d: requests to it are paused for %.0f s", host, response.status, wait_s)
 
 
 class ProxyBans:

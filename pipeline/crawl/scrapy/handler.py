@@ -168,7 +168,7 @@ class SessionHandler(AiohttpDownloadHandler):
         except (CutShortError, DecodingError) as error:
             raise ResponseDataLossError(str(error)) from error
         except OversizeError as error:
-            raise DownloadCancelledError(f"is larger than {max_bytes} bytes once it is decoded") from error
+            raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes after decoding") from error
 
     def _client(self, proxy: str | None, *, octets: bool) -> _Client:
         """Return the client for a proxy, or for direct connections if `proxy` is None.

@@ -20,7 +20,7 @@ from pipeline.session.proxies.config import shown_proxy
 from pipeline.text import clean_line, shown_url
 
 _REFUSED = ("the proxy refused the user name or password", "correct this proxy's user and password in [proxies]")
-_ALLOWS = "check the address, or what the proxy allows"
+_ALLOWS = "check the URL, and which hosts and ports the proxy allows"
 _SOCKS_AUTH = ("auth", "credentials")
 _DOWN = (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError)
 
@@ -43,7 +43,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
     """Return the message and the fix of a proxy's error; None if the proxy did not fail."""
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return _REFUSED if cause.status in (401, 407) else (
-            f"the proxy answered {cause.status} to a tunnel to {where}", _ALLOWS)
+            f"the proxy answered {cause.status} to the CONNECT request for {where}", _ALLOWS)
     if isinstance(cause, asyncio.IncompleteReadError) or "Unexpected SOCKS version" in str(cause):
         return "does not speak SOCKS5 on that port", "correct the proxy's scheme or port in [proxies]"
     if isinstance(cause, SocksError):

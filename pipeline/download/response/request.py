@@ -49,9 +49,9 @@ def request_file(client: requests.Session, wanted: QueuedDownload, extra: Mappin
     """
     scheme = wanted.url.partition(":")[0].strip().lower() if ":" in wanted.url else ""
     if scheme not in ("http", "https"):
-        fix = "only http and https are" if not scheme.startswith("ftp") else \
-            "FTP cannot resume a part safely; use https if the site offers the file that way"
-        raise DownloadError(f"{clean_line(scheme, 20)}: URLs are not fetched" if scheme else "is no URL",
+        fix = "only http and https URLs are fetched" if not scheme.startswith("ftp") else \
+            "FTP cannot resume a partial download safely; use https if the site offers the file that way"
+        raise DownloadError(f"{clean_line(scheme, 20)}: URLs are not fetched" if scheme else "is not a URL",
                             where=shown_url(wanted.url), fix=fix)
     headers: dict[str, str | None] = {name: value for name, value in wanted.headers if name.lower() not in _OURS}
     if referer := referer_for(wanted.referer, wanted.url):

@@ -58,7 +58,7 @@ def _step(current: int, name: str, where: str, *, create: bool) -> int:
         raise
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise DownloadError("is a symbolic link or no folder, and downloads do not follow links", where=where,
+            raise DownloadError("is a symbolic link or not a folder; downloads do not follow symbolic links", where=where,
                                 fix="put a folder there, or move data_dir as a whole") from error
         raise failure(error, where) from error
 

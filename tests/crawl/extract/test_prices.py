@@ -104,7 +104,7 @@ def test_the_currency_of_hundredths_is_the_pages(text: str, html: str, url: str,
 
 
 def test_a_cent_sign_before_its_number_is_refused_until_the_currency_is_said() -> None:
-    with pytest.raises(RuleFailedError, match="'¢99' may be cents or colones; say which with currency"):
+    with pytest.raises(RuleFailedError, match="'¢99' may mean cents or colones; set `currency`"):
         read("¢99")
     assert [read("¢99", currency=code) for code in ("USD", "CRC")] == [(0.99, "USD"), (99, "CRC")]
     assert read("1080p") is None

@@ -133,7 +133,7 @@ def test_pages_that_do_not_fit_into_the_cache_are_fetched_whole_and_counted_in_t
     assert size < 1_200_000
     assert (first.progress.pages, again.progress.pages, again.progress.unchanged) == (40, 40, 1)
     assert 5 <= sum("If-None-Match" in asked.headers for asked in site.asked) < 40
-    assert "raise page_cache" in caplog.text
+    assert "increase the `page_cache` setting" in caplog.text
 
 
 def test_a_crawl_succeeds_without_a_writable_page_cache(crawls: Crawls, site: PageSite) -> None:

@@ -80,12 +80,12 @@ def test_a_pdf_that_cannot_be_read_fails_its_page_alone(crawls: Crawls, site: Pa
     """)
     run = crawls.run()
     assert (run.outcome, run.progress.pages_failed, len(crawls.items())) == (Outcome.SUCCEEDED, 1, 1)
-    assert "/bad: its PDF cannot be read: Failed to load document" in run.error
+    assert "/bad: the PDF cannot be read: Failed to load document" in run.error
 
 
 def test_a_conversion_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf, "LIMIT_S", 0.0)
-    with pytest.raises(FetchError, match="not read within 0 s"):
+    with pytest.raises(FetchError, match="not converted within 0 s"):
         asyncio.run(pdf.page_of(a_pdf("x"), "http://site.example/"))
 
 
