@@ -143,9 +143,9 @@ def document_of(response: Response) -> Document | None:
 
 
 def _sniffed(response: Response) -> tuple[str, str] | None:
-    """Return the encoding and the text of a response whose Content-Type is not a text type; else None.
+    """Return the encoding and the text of a response whose Content-Type is not a text type.
 
-    An example is a YAML file with the type application/octet-stream. None means that the body is binary data.
+    An example is a YAML file with the type application/octet-stream. Return None for binary data.
     """
     body = response.body
     if body[:2] not in _BYTE_ORDER_MARKS and _CONTROL_BYTES.search(body[:_SNIFFED_BYTES]):

@@ -36,7 +36,7 @@ _INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTRY = re.compile(r"<((?:[\w.-]+:)?(?:item|entry))(?=[\s>])")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?(?:rss|feed|rdf)\s*>", re.IGNORECASE)
 _SEARCHED_ENTRIES = 10_000
-"""How many stored entries are searched for one that is the same as an entry with a new id."""
+"""How many stored entries are searched for the earlier version of an entry whose id is new."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
@@ -257,7 +257,7 @@ def _files(links: list[Any], feed: str) -> list[str]:
 
 
 def _text(value: Any, detail: Any, *, untyped: bool) -> str:
-    """Return a value as text. A value of the type text keeps its angle brackets (RFC 4287, 3.1.1).
+    """Return a value as plain text. A value of the type text keeps its angle brackets (RFC 4287, 3.1.1).
 
     untyped: whether the feed is RSS, which does not declare what is HTML. In RSS, a tag that HTML does not have is text, such
     as the <T> in List<T>.

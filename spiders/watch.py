@@ -58,10 +58,7 @@ class WatchSpider(BuiltInSpider):
             yield TriedRule(f"watch.ignore[{place}]", pattern, partial(_matches, pattern, lines))
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
-        """Yield the item of a page. A page without the watched part is rejected.
-
-        Such a page is another page, and not a change of the watched page.
-        """
+        """Yield the item of a page. A page without the watched part is rejected, not reported as changed."""
         url = response.meta.get("redirect_urls", [response.url])[0]
         document = document_of(response)
         if document is None:

@@ -147,7 +147,8 @@ class _Microdata:
     def _value(self, node: LexborNode) -> str:
         """Return the value of a property.
 
-        `content` is preferred on every element: shops write it on any element, and search engines read it there.
+        The attribute `content` is used first, on any element, because shops use it on any element and search engines accept
+        that.
         """
         attributes, tag = node.attributes, node.tag or ""
         if (content := attributes.get("content")) is not None:

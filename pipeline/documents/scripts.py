@@ -86,7 +86,10 @@ def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableE
 
 
 def _scalar(body: str) -> list[Json]:
-    """Return the value of a script that consists of one number, string, true, false or null; else []."""
+    """Return the value of a script that consists of one number, string, true, false or null.
+
+    The value is the only entry of the list. For any other script, return an empty list.
+    """
     if body[:1] in "{[":  # also true for an empty script
         return []
     try:
@@ -137,7 +140,7 @@ def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
 
 
 def _end_of_object(text: str, start: int) -> int:
-    """Return the index after the bracket that closes the one at `start`, or the length of the text."""
+    """Return the index after the end of the object at `start`, or the length of the text if it has no end."""
     depth = 0
     for match in _BRACKET.finditer(text, start):
         if match["open"]:

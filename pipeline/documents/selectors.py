@@ -35,7 +35,10 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def kind_for(rules: Iterable[SelectorTable]) -> Kind:
-    """Return to what kind of scope a group of rules is applied: "json" if none of them reads HTML."""
+    """Return the kind of scope to which a group of rules is applied: "lexbor", "parsel" or "json".
+
+    The kind is "json" if no rule of the group reads HTML.
+    """
     group = [rule for rule in rules if rule.css is not None or rule.xpath is not None or rule.json_ is not None]
     if not group:
         return "json"
@@ -202,7 +205,7 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
 def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, list[str]], list[Any]]:
     """Return a function that returns the JSON values to which `jmes` is applied.
 
-    The function appends messages about data that cannot be read to its last argument.
+    If some data cannot be read, the function appends a message to the list in its last argument.
     """
     if rule.data is not None:
         name = rule.data

@@ -36,7 +36,7 @@ from pipeline.urls import absolute, bare, redirect_target
 MAX_REDIRECTS = 20
 _CHUNK_BYTES = 64 * 1024
 _ATTEMPTS = 3
-"""How often a request with an idempotent method is sent while its response arrives incomplete."""
+"""The maximum number of attempts at an idempotent request whose response arrives incomplete."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Client(requests.Session):
             adapter.close()
 
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request. If the proxy fails, use the next one; if the session has expired, log in again.
+        """Send a request. If the proxy fails, try the next proxy; if the session has expired, log in again.
 
         Raises LoginError if the session is still expired after the new login, FetchError if the session expired and the
         request must not be repeated, ProxyError if the site has banned every proxy, and the exceptions of requests.
@@ -163,9 +163,9 @@ class Client(requests.Session):
         return _fetchable(redirect_target(resp.headers["Location"], resp.url)) if resp.is_redirect else None
 
     def _store_cookies(self, url: str, lines: list[bytes], served: bytes) -> None:
-        """Store the cookies of a response, unless its request was sent before the current login.
+        """Store the cookies of a response, unless the request was sent before the current login.
 
-        Such older cookies would overwrite those of the new session.
+        Cookies of an earlier login would overwrite the cookies of the new session.
         """
         if self._login_state is None or not self._login_state.is_stale(self._epoch):
             self.jar.store(url, lines, served=served)
@@ -214,7 +214,8 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
           max_bytes: int, timeout_s: float) -> Answer:
     """Fetch one page, with its redirects, within timeout_s seconds. The response may have any status.
 
-    Raises ProxyError, TlsError, or FetchError, which includes an incomplete response and one of more than max_bytes bytes.
+    Raises ProxyError or TlsError. Raises FetchError if the request fails, the response is incomplete, or the body has more
+    than max_bytes bytes.
     """
     deadline = time.monotonic() + timeout_s
     for attempts_left in range(_ATTEMPTS if method in REPEATABLE else 1, 0, -1):

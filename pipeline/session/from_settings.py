@@ -25,10 +25,10 @@ from pipeline.store.health.proxy_health import pool_file
 
 
 def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
-    """Return the session of the spider `name`. Its cookie jar is in data_dir/jars; nothing is fetched.
+    """Return the session of the spider `name`, without fetching anything.
 
-    Cookies in the settings are imported if they changed since the last import. Raises CookieError, SessionError, or
-    UsageError if a secret or a proxy is not available.
+    The cookie jar of the session is in data_dir/jars. Cookies in the settings are imported if they changed since the last
+    import. Raises CookieError, SessionError, or UsageError if a secret or a proxy is not available.
     """
     files = LoginFiles(settings.data_dir / "jars", settings.data_dir / "pages" / f"login-{name}.html", name)
     last = last_login.last(files.last_login)
@@ -71,7 +71,7 @@ def _first_get(spider: SpiderTable) -> str:
 
 
 def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
-    """Return the SSRF guard of a spider; it allows the addresses that the settings name."""
+    """Return the SSRF guard of a spider, which allows the private addresses named in the settings."""
     places = [*spider.hosts, *(start.url for start in spider.start)]
     if spider.login is not None:
         places += filter(None, (spider.login.url, spider.login.check_url))

@@ -17,9 +17,9 @@ from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
 
 @dataclass(frozen=True)
 class PreparedStart:
-    """A request ready to be sent. Its repr omits every field that may contain a secret.
+    """A request ready to be sent. The repr omits every field that may contain a secret.
 
-    auth: the digest authentication of the request; None for every other authentication, which is already in the headers.
+    auth: the digest authentication of the request, or None. Other kinds of authentication are already in the headers.
     """
 
     method: str
@@ -142,7 +142,7 @@ def _without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _put(headers: dict[str, str], name: str, value: str) -> None:
-    """Set a header, and remove headers of the same name in other upper or lower case."""
+    """Set a header, replacing a header of the same name. Upper and lower case make no difference."""
     for known in [known for known in headers if known.lower() == name.lower()]:
         del headers[known]
     headers[name] = value

@@ -58,11 +58,11 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
 
 
 def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
-    """Import the cookies that are missing in the jar again.
+    """Import the cookies again that are missing in the jar.
 
-    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are restored too,
-    once per run: if the site has ended the login they do no harm, otherwise they are needed. A cookie is not imported if the
-    site has set one of the same name for the same domain, a parent domain or a subdomain.
+    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported,
+    once per run: if the site has ended the login, these cookies do no harm; otherwise the login needs them. A cookie is not
+    imported if the site has set a cookie of the same name for the same domain, a parent domain or a subdomain.
     """
     there = {(cookie.name, cookie.domain) for cookie in jar.alive()}
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]

@@ -43,9 +43,9 @@ def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: 
 
 
 def last(file: Path) -> LastLogin | None:
-    """Return the recorded login; None if there is none or its file is damaged.
+    """Return the recorded login; None if no login is recorded or the file is damaged.
 
-    A damaged file only means that there is no warning before the login expires. Raises SessionError for an unreadable file.
+    If the file is damaged, only the warning before the login expires is lost. Raises SessionError for an unreadable file.
     """
     try:
         found = json.loads(file.read_text("utf-8"))

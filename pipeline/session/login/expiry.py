@@ -77,13 +77,14 @@ class Expiry:
     def is_sure(self, page: Page) -> bool:
         """Whether the reason that of_page returned is certain even if the page is an error page.
 
-        An error page lacks most content, so that the rule `missing` proves nothing: only the rule `present` does.
+        On an error page, only the rule `present` is certain. The rule `missing` is not, because error pages lack most
+        content.
         """
         return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
 
 
 class LoginState:
-    """The state of a session's login, shared by all threads and tasks. Only one of them logs in at a time.
+    """The state of a session's login, shared by all threads and tasks. Only one thread logs in at a time.
 
     log_in: logs in and verifies the login, or raises an error; holds: asks the site whether login.check matches; where: the
     name of the settings table, for error messages.
@@ -112,7 +113,7 @@ class LoginState:
         return self._proved
 
     def is_stale(self, epoch: int) -> bool:
-        """Whether a request was sent before the current login. The cookies of its response must not be stored.
+        """Whether a request was sent before the current login, so that its cookies must not be stored.
 
         epoch: the value of `epoch` when the request was sent.
         """

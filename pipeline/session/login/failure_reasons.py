@@ -74,7 +74,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
 
 
 def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
-    """Return one of the remaining reasons: scripts are required, the password is wrong, or login.check is."""
+    """Return one of the remaining reasons: scripts required, wrong password, or wrong login.check."""
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
         return Refusal("the site requires a browser that runs scripts", said,
@@ -98,7 +98,7 @@ def asks_for_scripts(page: Page) -> bool:
 def is_challenge(document: Document) -> bool:
     """Whether a document has no content except a message that scripts are required.
 
-    The challenge pages of bot protection services look like this.
+    Bot protection services show such a document as a challenge.
     """
     body = document.lexbor.css_first("body")
     if body is None or document.lexbor.css_first("script, noscript") is None:

@@ -1,6 +1,7 @@
 """Fetches and applies robots.txt (RFC 9309) for file downloads.
 
-Page requests are checked by pipeline.crawl.middlewares.robots. Each of the two uses a robots.txt that the other has read.
+For page requests, pipeline.crawl.middlewares.robots applies robots.txt. A robots.txt that was read for pages is not fetched
+again for downloads.
 """
 
 from __future__ import annotations

@@ -54,7 +54,10 @@ class _Group:
 
 
 class RobotsRules:
-    """The rules in one robots.txt for the crawler `agent`; if it is not named there, the rules for "*"."""
+    """The rules of one robots.txt for one crawler.
+
+    agent: the name of the crawler. If robots.txt has no group for this name, the group for all crawlers ("*") applies.
+    """
 
     def __init__(self, body: bytes, agent: str) -> None:
         groups = _groups(_text(body))
@@ -107,7 +110,7 @@ def _record(line: str) -> tuple[str, str]:
 
 
 def _agent(value: str) -> str:
-    """Return the product token at the start of a User-agent value, in lower case; "" if it is invalid.
+    """Return the product token at the start of a User-agent value, in lower case; "" for an invalid value.
 
     The product token of `crawl-to-inbox BAR` and of `crawl-to-inbox/1.0` is `crawl-to-inbox`.
     """

@@ -25,9 +25,10 @@ class ProxyPool:
         self._state = _read(file)
 
     def choose(self, now_s: float) -> str:
-        """Return the proxy to use: the current one, unless it is suspended after a failure.
+        """Return the proxy to use: the current proxy, unless it is suspended after a failure.
 
-        Otherwise return the first proxy that is not suspended; if all are suspended, the one whose suspension ends first.
+        Otherwise, return the first proxy that is not suspended. If all proxies are suspended, return the proxy whose
+        suspension ends first.
         """
         current = self._state.current
         if current not in self._urls or self._rests_until(current) > now_s:

@@ -67,7 +67,7 @@ _LABELS = {
     "x-user-defined": "x-user-defined",
 }
 _CODECS = {label: name for name, labels in _LABELS.items() for label in labels.split()}
-# Python codecs that are no text encodings, do not work, or can encode markup without angle brackets.
+# Python codecs that are not text encodings, do not work, or can encode markup without angle brackets.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined",
                           "unicode-escape", "unicode_escape", "utf-7"})
 # UTF-32 comes first, because its byte order mark begins with that of UTF-16.
@@ -97,13 +97,13 @@ def label_codec(label: str) -> str | None:
 def codec(label: str) -> str | None:
     """Return the Python codec for a label of the Encoding Standard, or for a name that Python knows.
 
-    Return None for any other label, and for codecs that are no text encodings.
+    Return None for any other label, and for codecs that are not text encodings.
     """
     if (known := label_codec(label)) is not None:
         return known
     try:
         name = codecs.lookup(label.strip()).name
-        b"a".decode(name, "ignore")  # raises an error for zlib, rot13 and other codecs that are no text encodings
+        b"a".decode(name, "ignore")  # raises an error for zlib, rot13 and other codecs that are not text encodings
     except (LookupError, ValueError):
         return None
     return None if name in _NO_CHARSETS else _CODECS.get(name, name)
@@ -119,7 +119,11 @@ def page_encoding(body: bytes, content_type: str, override: str | None = None) -
 
 
 def declared_encoding(body: bytes, content_type: str, override: str | None = None) -> str | None:
-    """Return the Python codec that a page declares, or `override`; None if there is neither."""
+    """Return the Python codec that a page declares, or `override`; None if the page declares none.
+
+    A byte order mark takes precedence over `override`. content_type: the Content-Type header; override: a label from the
+    settings.
+    """
     if (found := _marked_encoding(body)) is not None:
         return found
     if override:

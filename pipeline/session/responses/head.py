@@ -84,9 +84,9 @@ class PlainHead:
 
 
 def plain_head(data: bytes) -> PlainHead | None:
-    """Return the framing of a response whose headers are complete and already in strict form, else None.
+    """Return the framing of a response whose headers are complete and already in the strict form.
 
-    None is also returned for an interim response (1xx).
+    Return None for any other response, and for interim responses (1xx).
     """
     found = _PLAIN.match(data)
     if found is None:

@@ -160,7 +160,10 @@ def _text(value: str | bytes) -> str:
 
 
 def _discard_body(response: requests.Response) -> None:
-    """Discard the body of a response without waiting for all of it. If it is short, keep the connection."""
+    """Discard the body of a response without waiting for all of it.
+
+    After a short body, the connection is kept; after a longer one, the connection is closed.
+    """
     with suppress(HTTPError):  # only the headers are needed
         response.raw.read1(_DISCARD_BYTES, decode_content=False)
     response._content = b""
@@ -174,7 +177,7 @@ def _octets(value: str) -> bytes:
 
 
 def _on_the_wire(value: str | bytes) -> str | bytes:
-    """Return a header value as http.client can send it: in UTF-8 if Latin-1 cannot encode it."""
+    """Return a header value as http.client can send it: as UTF-8 bytes if Latin-1 cannot encode the value."""
     if isinstance(value, bytes):
         return value
     try:

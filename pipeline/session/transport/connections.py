@@ -76,9 +76,9 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
 
 @contextmanager
 def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
-    """Shut down the connection's socket if the context lasts longer than limit_s seconds.
+    """Shut down the connection's socket and raise TimeoutError if the context lasts longer than limit_s.
 
-    In this case raise TimeoutError, which urllib3 handles.
+    urllib3 handles the TimeoutError. limit_s: the limit in seconds.
     """
     over = threading.Event()
 
