@@ -116,9 +116,9 @@ def asks_captcha(page: Page) -> bool:
 
 
 def complaint(before: Page | None, after: Page) -> str:
-    """Return the error message on a page: the text of an alert that the page before did not have.
+    """Return the error message on the page `after`; "" if there is none.
 
-    Return "" if there is none.
+    The error message is the text of an alert that the page `before` did not have.
     """
     if told := _told_in_json(after):
         return clean_line(told, _LONGEST_QUOTE)

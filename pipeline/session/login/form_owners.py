@@ -53,7 +53,7 @@ class OwnedTree:
         return self._owners.get(control.mem_id)
 
     def clean(self, text: str) -> str:
-        """Remove the marks that this module added from a text or attribute value, and return the result."""
+        """Return a text or attribute value of the tree without the marks that this module added."""
         return self._marks.sub("", text) if self._mark in text else text
 
     def _follow(self) -> None:

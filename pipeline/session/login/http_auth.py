@@ -18,7 +18,10 @@ from pipeline.text import clean_line, shown_url
 from pipeline.urls import target_of
 
 MAX_TRIES = 3
-"""How often one request is sent: without or with an old nonce, with a new nonce, and after "stale"."""
+"""The maximum number of attempts at one request.
+
+The first attempt has no nonce or an old nonce, the second has a new nonce, and the third follows a response with stale=true.
+"""
 
 _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
 _PARAM = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[\t ]*=[\t ]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))", re.DOTALL)
@@ -73,9 +76,9 @@ class HttpAuth:
         return self._trusted.trust(url)
 
     def header(self, method: str, url: str) -> str:
-        """Return the Authorization header for a request; "" if none can be sent.
+        """Return the Authorization header for a request, or "".
 
-        None is sent to an untrusted origin, and none for Digest before the server has sent a challenge.
+        The result is "" for an untrusted origin, and for Digest authentication before the server has sent a challenge.
         """
         if not self.serves(url):
             return ""
@@ -127,7 +130,7 @@ def basic(user: str, password: str) -> str:
 
 
 def of_user_info(url: str) -> str:
-    """Return the Authorization header for user:password@ in a URL (Fetch Standard, 4.6); "" without it."""
+    """Return the Authorization header for a user name and password in a URL (Fetch Standard, 4.6), or ""."""
     user_info, at, _ = url.split("/", 3)[2].rpartition("@")
     user, _, password = user_info.partition(":")
     return basic(unquote(user, errors="surrogateescape"), unquote(password, errors="surrogateescape")) if at else ""
@@ -167,7 +170,7 @@ def digest(credentials: tuple[str, str], challenge: Challenge, method: str, url:
 
 
 def _usable(challenge: Challenge) -> bool:
-    """Whether this client supports a challenge. It uses the first supported challenge (RFC 7616, 3.7).
+    """Whether this client supports a challenge. The first supported challenge is used (RFC 7616, 3.7).
 
     A challenge that offers only the quality of protection auth-int is not supported.
     """

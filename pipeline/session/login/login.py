@@ -60,9 +60,9 @@ class Login:
     def holds_at(self, url: str, *, by_access: bool = False, certain: bool = False) -> bool:
         """Fetch `url` with GET, and return whether the page shows that the session is logged in.
 
-        By default, login.check must match. by_access: it is enough that the page has no error status and is not the login
-        page. certain: raise FetchError if the server responds with status 429 or 5xx. Raises ProxyError, TlsError, FetchError
-        or LoginError.
+        By default, login.check must match on the page. by_access: instead, the page must have no error status and not be the
+        login page; certain: whether to raise FetchError if the server responds with status 429 or 5xx. Raises ProxyError,
+        TlsError, FetchError or LoginError.
         """
         shows = self._is_accessible if by_access else self._proves
         page = self._get(url, shows)
@@ -258,7 +258,7 @@ class Login:
         return ""
 
     def _error(self, refusal: Refusal, page: Page) -> LoginError:
-        """Save the page, and return the LoginError for a refusal.
+        """Save the page, and return the LoginError that reports `refusal`.
 
         Passwords that the page repeats are masked in the message and in the saved file.
         """

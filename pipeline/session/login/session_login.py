@@ -32,7 +32,7 @@ UNCHECKABLE = ("no item counts as gone: login.check matches only on the response
 _CHECK_AGAIN_S = (1.0, 4.0)
 """The seconds to wait between attempts to fetch the check page when the site fails."""
 _BY_ACCESS = "access"
-"""Follows the URL in the check page file if access to the page, not login.check, proves the login."""
+"""A word after the URL in the check page file: access to the page, not login.check, proves the login."""
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,10 @@ class SessionLogin:
         raise AssertionError("unreachable")
 
     def _check_page(self, table: LoginTable) -> tuple[str, bool]:
-        """Return the URL on which the login can be checked ("" if there is none), and how.
+        """Return the URL of the page on which the login can be checked, and how to check the page.
 
-        The second value is True if access to the page proves the login; False if login.check must match on the page.
+        The URL is "" if there is no such page. The second value is True if access to the page proves the login, and False if
+        login.check must match on the page.
         """
         if table.check_url is not None:
             return table.check_url, False
@@ -242,11 +243,12 @@ class SessionLogin:
         return (url if urlsplit(url).scheme in ("http", "https") else ""), how == _BY_ACCESS
 
     def _find_check_page(self, table: LoginTable, login: Login, led_to: str) -> str:
-        """Find the page on which this new login can be checked later. Return the line for the check page file.
+        """Find a page on which this new login can be checked later. Return the line for the check page file.
 
-        The page after the login is used if login.check matches when the page is fetched again with GET. This is not tried for
-        an API, whose check is for the response to the login. Otherwise the start page is used if login.check matches on it,
-        or access to it is possible, only while logged in. Return "" if neither page can be used.
+        The page after the login is used if login.check also matches when the page is fetched again with GET. For an API, only
+        the start page is tried, because the check of an API is for the response to the login. The start page is used if
+        login.check matches on the start page, or if access to the start page is possible, only while logged in. Return "" if
+        neither page can be used.
         """
         self.checkable = True
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):

@@ -24,7 +24,10 @@ _LOOK_S = 0.02
 _OPEN_HOSTS = 64
 """The number of hosts whose permit files stay open."""
 _MOST_TURNS = 1000
-"""The largest plausible wait, in delays. A later stored time is from another clock and is ignored."""
+"""The maximum plausible wait for a host, as a number of delays.
+
+A stored time that is later comes from another clock, and is ignored.
+"""
 
 
 class HostBudget:
