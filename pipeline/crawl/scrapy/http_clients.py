@@ -1,0 +1,152 @@
+"""The aiohttp clients of a crawl: one for each proxy, with the session's TLS trust and its SSRF guard."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp_socks import ProxyConnector
+from scrapy import Request
+from scrapy.http import Headers
+
+from pipeline.crawl.scrapy.octet_headers import OctetsRequest
+from pipeline.crawl.scrapy.response_protocol import use_lenient_protocol
+from pipeline.errors import FetchError
+from pipeline.session import Session
+from pipeline.session.login.http_auth import of_user_info
+from pipeline.session.politeness.ssrf_guard import SsrfGuard
+from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES
+from pipeline.urls import bare
+
+_SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class PeerResponse(aiohttp.ClientResponse):
+    """A response that remembers its peer: one without a body returns its connection before it can be asked."""
+
+    peer_address: str | None = None
+    certificate: bytes | None = None
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        transport = connection.transport
+        if transport is not None:
+            self.peer_address = transport.get_extra_info("peername")[0]
+            tls = transport.get_extra_info("ssl_object")
+            self.certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        return await super().start(connection)
+
+
+class HttpClients:
+    """Sends requests. A client is opened at the first request through its proxy. limit, limit_per_host: connections of each."""
+
+    def __init__(self, session: Session, *, limit: int, limit_per_host: int) -> None:
+        self._session = session
+        self._limits: dict[str, Any] = {"limit": limit, "limit_per_host": limit_per_host}
+        self._clients: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
+
+    def send(self, request: Request, proxy: str | None, *, timeout_s: float) -> AbstractAsyncContextManager[Any]:
+        """The PeerResponse to a request, as a context.
+
+        An empty body is passed as none: for b"" aiohttp sends `Content-Length: 0` with a GET, which no browser does. User info
+        becomes an Authorization header here, since aiohttp supports it in Latin-1 only.
+        """
+        sent, utf8 = _headers(request)
+        headers, url = sent.to_tuple_list(), request.url
+        if "@" in url and (authorization := of_user_info(url)):
+            url = bare(url)
+            if b"Authorization" not in sent:
+                headers = [*headers, ("Authorization", authorization)]
+        return self._client(proxy, utf8=utf8).request(
+            request.method, _as_it_is(url), data=request.body or None, headers=headers,
+            timeout=aiohttp.ClientTimeout(total=timeout_s), ssl=self._tls_context(request.url, proxy), allow_redirects=False,
+            proxy=None if proxy is None or proxy.startswith("socks") else proxy)
+
+    def _client(self, proxy: str | None, *, utf8: bool) -> aiohttp.ClientSession:
+        client = self._clients.get((proxy, utf8))
+        if client is None:
+            client = self._clients[proxy, utf8] = aiohttp.ClientSession(
+                connector=use_lenient_protocol(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+                response_class=PeerResponse, request_class=aiohttp.ClientRequest if utf8 else OctetsRequest,
+                skip_auto_headers=_SKIPPED_AUTO_HEADERS,
+                max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES, max_headers=MAX_LINES + 3)
+        return client
+
+    def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:
+        if proxy is None:
+            return aiohttp.TCPConnector(resolver=_GuardedResolver(self._session.ssrf_guard), **self._limits)
+        if not proxy.startswith("socks"):
+            return aiohttp.TCPConnector(**self._limits)
+        scheme, _, rest = proxy.partition("://")
+        return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **self._limits)
+
+    def _tls_context(self, url: str, proxy: str | None) -> Any:
+        """The TLS context for a URL; none for plain HTTP, since making one takes time."""
+        parts = urlsplit(url)
+        if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
+            return self._session.ssl_context(parts.hostname)
+        return True
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+
+def _as_it_is(url: str) -> yarl.URL:
+    """The URL exactly as it is sent: yarl by itself would percent-encode it again, and drop an empty query."""
+    parsed = yarl.URL(url, encoded=True)
+    if url.endswith("?") and not parsed.raw_query_string:
+        return parsed.with_path(f"{parsed.raw_path}?", encoded=True)
+    return parsed
+
+
+def _headers(request: Request) -> tuple[Headers, bool]:
+    """The headers to send, and whether they are UTF-8. Where they are not, each character stands for one octet.
+
+    Only a cookie, whose octets its site chose, may not be UTF-8. Proxy-Authorization is left out. The headers are copied only
+    when something changes.
+    """
+    headers = request.headers
+    if b"Proxy-Authorization" in headers:
+        headers = headers.copy()
+        headers.pop(b"Proxy-Authorization")
+    cookie = headers.get(b"Cookie")
+    if cookie is None or cookie.isascii():
+        return headers, True
+    try:
+        cookie.decode("utf-8")
+    except UnicodeDecodeError:
+        return Headers(headers, encoding="latin-1"), False
+    return headers, True
+
+
+class _GuardedResolver(AbstractResolver):
+    """Resolves names to addresses that the SSRF guard allows, and to no others."""
+
+    def __init__(self, ssrf_guard: SsrfGuard) -> None:
+        self._ssrf_guard = ssrf_guard
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0,
+                      family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        allowed = []
+        refusal: FetchError | None = None
+        for each in found:
+            try:
+                self._ssrf_guard.check_address(host, port, str(ipaddress.ip_address(each["host"].partition("%")[0])))
+            except FetchError as error:
+                refusal = error
+            else:
+                allowed.append(each)
+        if not allowed and refusal is not None:
+            raise refusal
+        return allowed
+
+    async def close(self) -> None:
+        await self._system.close()
