@@ -95,6 +95,7 @@ class CrawlContext:
     stopping: Callable[[], bool] = lambda: False  # checked before each request, since a stop may be requested while the engine starts
     keep_unseen: bool = False
     keep_pages: bool = False
+    fast_engine: bool = True
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:

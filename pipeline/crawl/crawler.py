@@ -22,7 +22,8 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
 from pipeline.crawl.interfaces import FROM_START, START
 from pipeline.crawl.processes.leader import FollowerGroup
-from pipeline.crawl.scrapy.fast_engine import FastCrawler
+from pipeline.crawl.scrapy.engine import crawler_class, is_tested
+from pipeline.crawl.scrapy.engine_slot import opened_engine
 from pipeline.crawl.verdict import verdict
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
@@ -77,13 +78,17 @@ _FOR_PYTHON_SPIDERS = frozenset({
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
 """Middlewares that only Python spiders need, because they process yielded scrapy.Requests or attributes of the spider."""
 
-_FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.scrapy.fast_engine.RefererOnRedirects"}
+_FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.middlewares.cookies_and_headers.RefererOnRedirects"}
 """Replacements of middlewares for built-in spiders, whose links already have a Referer header."""
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrapy.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
-           "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract")
+           "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract",
+           *(("pipeline.crawl.scrapy.fast_engine",) if is_tested(scrapy.__version__) else ()))
 """Modules and classes that a crawl loads by name. The forkserver imports them before forking, so that a run starts faster."""
+
+STARTING_S = 0.01
+"""How often a stop asks whether the engine has started."""
 
 
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
@@ -121,7 +126,6 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
                                    "https": "pipeline.crawl.scrapy.handler.SessionHandler"},
         "SCHEDULER": ("pipeline.crawl.processes.follower.FollowerScheduler" if context.is_follower
                       else "pipeline.crawl.frontier.scheduler.FrontierScheduler"),
-        "DOWNLOADER": "pipeline.crawl.scrapy.fast_engine.DirectDownloader",
         "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
         "TWISTED_REACTOR_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
@@ -160,7 +164,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     """Return a Scrapy crawler for a run. The components of the crawler get the context from context_of()."""
-    crawler = FastCrawler(_named(spidercls, context.run.spider, context), scrapy_settings(context))
+    crawler = crawler_class(fast=context.fast_engine)(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
 
@@ -193,9 +197,9 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         stopper.cancel()
         if context.followers is not None:
             await context.followers.close()
-        scheduler = crawler._engine and crawler.engine.scheduler  # None when the engine was never opened
-        if isinstance(scheduler, FrontierScheduler):
-            await scheduler.finish()
+        engine = opened_engine(crawler)
+        if engine is not None and isinstance(engine.scheduler, FrontierScheduler):
+            await engine.scheduler.finish()
         else:
             await context.close_committer()
         context.session.jar.save()
@@ -203,7 +207,10 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
 
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
+    """Stop the crawl when `stop` is set. Scrapy ignores a stop that comes before its engine runs."""
     await stop.wait()
+    while (engine := opened_engine(crawler)) is None or not engine.running:  # noqa: ASYNC110  Scrapy has no event for it
+        await asyncio.sleep(STARTING_S)
     await crawler.stop_async()
 
 

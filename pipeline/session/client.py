@@ -27,7 +27,7 @@ from pipeline.session.responses.content_coding import ContentDecoder, codings_of
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.session.responses.expired_or_banned import banned, expired
 from pipeline.session.responses.head import missing_range
-from pipeline.session.responses.http_client import is_framed
+from pipeline.session.responses.http_client import is_framed, original_response
 from pipeline.session.transport.adapter import REPEATABLE, SessionAdapter
 from pipeline.session.transport.tls import TlsContexts
 from pipeline.text import shown_url
@@ -251,5 +251,5 @@ def _read(response: requests.Response, url: str, max_bytes: int, deadline: float
         if time.monotonic() > deadline:
             raise FetchError("the response did not arrive in time", where=shown_url(url), fix="increase the `timeout` setting",
                              retry=True)
-    decoder.finish(empty=is_framed(getattr(response.raw, "_original_response", None)))
+    decoder.finish(empty=is_framed(original_response(response.raw)))
     return bytes(data)

@@ -118,7 +118,7 @@ class CrawlRun:
         context = CrawlContext(
             store=self._store, run=self._run, table=_share(spider, follower=False), session=session, progress=self._progress,
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
-            keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider),
+            keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider), fast_engine=self._settings.pipeline.fast_engine,
             page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
         if not self._dry_run:
             downloads.start()
@@ -215,7 +215,7 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
             store=store, run=run, table=_share(spider, follower=True), session=open_session(run.spider, spider, settings),
             starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
             budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
-            keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider))
+            keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))

@@ -26,6 +26,7 @@ from pipeline.store.runs import runs
 from pipeline.workers.crawl_run import CrawlRun
 from pipeline.workers.stop_request import StopRequest
 from tests.servers.pages import PageSite
+from tests.servers.program import ENGINE
 
 AWAY = "another-machine:1:boot:x"
 """The owner of a run on another machine, so that only the lease shows whether it is alive."""
@@ -41,7 +42,8 @@ class Crawls:
     number: int = 0
 
     def write(self, toml: str) -> None:
-        (self.folder / "settings.toml").write_text('[pipeline]\ndata_dir = "data"\n' + textwrap.dedent(toml))
+        engine = "" if "fast_engine" in toml else ENGINE
+        (self.folder / "settings.toml").write_text(f'[pipeline]\ndata_dir = "data"\n{engine}' + textwrap.dedent(toml))
         self.settings = load(self.folder / "settings.toml")
 
     def run(self, name: str = "s", *, while_running: Callable[[asyncio.Event], Any] | None = None,
@@ -53,7 +55,7 @@ class Crawls:
         session.ensure_login()
         context = CrawlContext(store=self.store, run=run, table=spider, session=session, progress=Progress(),
                                starts=tuple(prepare(start) for start in spider.start), on_downloads=lambda: None,
-                               keep_pages=self.settings.keeps_pages(name))
+                               keep_pages=self.settings.keeps_pages(name), fast_engine=self.settings.pipeline.fast_engine)
 
         async def work() -> runs.Ending:
             stop = asyncio.Event()

@@ -18,6 +18,8 @@ from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import HeartbeatClient
 
 T = TypeVar("T")
+ENGINE = "fast_engine = false\n" if os.environ.get("TEST_ENGINE") == "scrapy" else ""
+"""For [pipeline]: every test of crawls also runs on Scrapy's own engine (`make test-scrapy-engine`)."""
 
 
 def eventually(question: Callable[[], T], *, within_s: float = 20.0) -> T:
@@ -44,7 +46,7 @@ class Program:
         self._log = folder / "serve.log"
 
     def write(self, toml: str) -> None:
-        head = f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = {self.port}\n'
+        head = f'[pipeline]\nkeep_free = "1MB"\n{ENGINE}[heartbeat]\nport = {self.port}\n'
         (self.folder / "settings.toml").write_text(head + textwrap.dedent(toml), "utf-8")
 
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,

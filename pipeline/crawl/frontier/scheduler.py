@@ -25,6 +25,7 @@ from pipeline.crawl.frontier.committer import Committer
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.frontier.unproved_pages import UnprovedPages
 from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, UNCONDITIONAL
+from pipeline.crawl.scrapy import engine_slot
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store.crawl import frontier as stored_frontier
@@ -144,8 +145,7 @@ class FrontierScheduler(RowScheduler):
 
         Each row is later committed, or returned by give_back().
         """
-        slot = self._crawler.engine._slot
-        if slot is None or slot.closing:
+        if not engine_slot.is_open(self._crawler):
             return []
         return list(itertools.islice(iter(self._next_row, None), max(0, count)))
 

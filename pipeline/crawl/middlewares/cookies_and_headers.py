@@ -8,6 +8,7 @@ from typing import Any, Self
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response, TextResponse
+from scrapy.spidermiddlewares.referer import RefererMiddleware
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import EPOCH, START
@@ -165,3 +166,10 @@ class PageEncoding(_Middleware):
         index, starts = request.meta.get(START), self._context.table.start
         own = starts[index].encoding if index is not None and index < len(starts) else None
         return own or self._context.table.encoding
+
+
+class RefererOnRedirects(RefererMiddleware):
+    """Sets the Referer of redirects only, and so need not see the output of callbacks."""
+
+    process_spider_output = None  # type: ignore[assignment]
+    process_spider_output_async = None  # type: ignore[assignment]

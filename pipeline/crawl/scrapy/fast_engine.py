@@ -20,8 +20,9 @@ from scrapy.core.scraper import Scraper
 from scrapy.crawler import Crawler
 from scrapy.http import Request, Response
 from scrapy.logformatter import LogFormatter
+from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
-from scrapy.spidermiddlewares.referer import RefererMiddleware
+from scrapy.spiders import Spider
 from scrapy.utils.asyncgen import as_async_generator
 from scrapy.utils.defer import aiter_errback, ensure_awaitable
 from scrapy.utils.log import logformatter_adapter
@@ -35,8 +36,9 @@ logger = logging.getLogger("scrapy.core.engine")
 class FastCrawler(Crawler):
     """A Scrapy crawler that uses the faster classes of this module."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, spidercls: type[Spider], settings: Settings) -> None:
+        settings.set("DOWNLOADER", DirectDownloader, priority="cmdline")
+        super().__init__(spidercls, settings)
         self.signals = ConnectedSignals(self)
 
     def _create_engine(self) -> ExecutionEngine:
@@ -56,13 +58,6 @@ class FastEngine(ExecutionEngine):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._pages: set[asyncio.Task[None]] = set()  # the event loop has only weak references to tasks
-
-    async def _start_request_processing(self) -> None:
-        """Stop immediately if a stop was requested while the engine was starting, which Scrapy ignores."""
-        if self.crawler.crawling:
-            await super()._start_request_processing()
-        else:
-            await self.stop_async()
 
     def _start_scheduled_request(self) -> bool:
         slot = self._slot
@@ -255,10 +250,3 @@ class SequentialScraper(Scraper):
     async def handle_spider_output_async(self, result: Any, request: Request, response: Response | Failure) -> None:
         async for output in aiter_errback(as_async_generator(result), self.handle_spider_error, request, response):
             await self._process_spidermw_output_async(output, response)
-
-
-class RefererOnRedirects(RefererMiddleware):
-    """Sets the Referer of redirected requests only, and does not process the output of callbacks."""
-
-    process_spider_output = None  # type: ignore[assignment]
-    process_spider_output_async = None  # type: ignore[assignment]

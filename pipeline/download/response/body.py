@@ -15,7 +15,7 @@ import requests
 
 from pipeline.session.responses.content_coding import ContentDecoder
 from pipeline.session.responses.errors import CutShortError, OversizeError, cut_short
-from pipeline.session.responses.http_client import is_framed
+from pipeline.session.responses.http_client import is_framed, original_response
 
 _FULL_ENOUGH_S = 0.1
 """After this time, a buffer is written to the disk even if it is not full."""
@@ -36,7 +36,7 @@ class Body:
         self._pieces: Iterator[bytes] = iter(())
         self._rest = memoryview(b"")
         self._over = False
-        inner = getattr(response.raw, "_original_response", None)
+        inner = original_response(response.raw)
         self._framed = is_framed(inner)
         plain = isinstance(inner, http.client.HTTPResponse) and not inner.chunked and isinstance(inner.fp, io.BufferedReader)
         self._plain: http.client.HTTPResponse | None = inner if plain and self._decoder is None else None

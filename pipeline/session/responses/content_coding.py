@@ -30,6 +30,18 @@ _BROTLI_KEPT_BYTES = 4 * 1024 * 1024
 _ZSTD_WINDOW_LOG_MAX = 23  # RFC 9659, 3
 
 
+class _ZlibStream(Protocol):
+    """What zlib.decompressobj() returns; its class has no public name."""
+
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes: ...
+
+
 class _Stream(Protocol):
     def feed(self, data: bytes) -> Iterator[bytes]: ...
     def finish(self) -> None: ...
@@ -116,7 +128,7 @@ class _Gzip:
     _MAGIC = b"\x1f\x8b\x08"
 
     def __init__(self) -> None:
-        self._member: zlib._Decompress | None = None
+        self._member: _ZlibStream | None = None
         self._members = 0
         self._held = b""  # possibly the beginning of another member
         self._over = False
@@ -146,7 +158,7 @@ class _Deflate:
     """Decodes the zlib format (RFC 1950), or raw deflate (RFC 1951), which old servers call "deflate" too."""
 
     def __init__(self) -> None:
-        self._stream: zlib._Decompress | None = None
+        self._stream: _ZlibStream | None = None
         self._held = b""  # input kept until the first byte is decoded, because the format is uncertain until then
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -176,7 +188,7 @@ class _Deflate:
             raise CutShortError("deflate stream ended before its end marker")
 
 
-def _inflated(stream: zlib._Decompress, data: bytes, name: str) -> Iterator[bytes]:
+def _inflated(stream: _ZlibStream, data: bytes, name: str) -> Iterator[bytes]:
     try:
         while True:
             piece = stream.decompress(data, _PIECE_BYTES)

@@ -100,11 +100,13 @@ class Response(http.client.HTTPResponse):
         return "close" in said or (head.version == 10 and "keep-alive" not in said)
 
 
-def is_framed(inner: object) -> bool:
-    """Whether the body has a length or chunks, rather than ending with the connection.
+def original_response(raw: Any) -> Any:
+    """The response of http.client below urllib3's `raw`; None without one. urllib3 has no public name for it."""
+    return getattr(raw, "_original_response", None)
 
-    inner: the `_original_response` of a urllib3 response, which is a Response of this module.
-    """
+
+def is_framed(inner: object) -> bool:
+    """Whether a body says itself where it ends, by a length or by chunks. inner: what original_response() returns."""
     return getattr(inner, "framed", True)
 
 

@@ -166,8 +166,6 @@ def _discard_body(response: requests.Response) -> None:
     """
     with suppress(HTTPError):  # only the headers are needed
         response.raw.read1(_DISCARD_BYTES, decode_content=False)
-    response._content = b""
-    response._content_consumed = True  # type: ignore[attr-defined]
     response.raw.close()
 
 

@@ -40,6 +40,8 @@ class PipelineTable(Table):
     """Address that is added to the User-Agent header, so that the operator of a site can contact you."""
     database: str | Secret | None = None
     """URL of the database. The default is SQLite in data_dir. A URL with a password must be a secret."""
+    fast_engine: bool = True
+    """Whether crawls use the fast engine, where the installed version of Scrapy was tested with it, instead of Scrapy's own."""
     keep_free: Size = Field(200 * 10**6, validate_default=False)
     """Disk space that downloads leave free."""
     downloads_quota: Size | None = Field(None, validate_default=False)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from scrapy.core.downloader import Downloader
+from scrapy.core.downloader.middleware import DownloaderMiddlewareManager
+from scrapy.core.engine import ExecutionEngine
+from scrapy.core.scraper import Scraper
+from scrapy.crawler import Crawler
 from scrapy.http import Headers, Response
+from scrapy.utils.test import get_crawler
 
+from pipeline.crawl.scrapy.engine import crawler_class, is_tested
+from pipeline.crawl.scrapy.fast_engine import FastCrawler
 from pipeline.crawl.scrapy.octet_headers import received_headers
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
@@ -55,3 +63,41 @@ def test_received_headers_are_those_that_scrapy_makes_itself_also_in_its_copies(
         assert list(headers.items()) == list(scrapys.items())
         assert headers.to_string() == scrapys.to_string()
         assert (headers["CONTENT-TYPE"], headers.getlist("set-cookie")) == (b"text/html", [b"a=1", b"b=\xe9"])
+
+
+def test_the_fast_engine_is_used_with_versions_it_was_tested_with_only():
+    assert crawler_class(fast=True) is FastCrawler
+    assert crawler_class(fast=False) is Crawler
+    assert [version for version in ("2.18.2", "2.19.0", "2.19.3", "2.20.0", "2.190.0", "3.0.0") if is_tested(version)] == ["2.19.0", "2.19.3"]
+
+
+def test_every_private_name_of_scrapy_that_is_used_is_there():
+    """The day one goes, this version of Scrapy is none that the fast engine can run on."""
+    for owner, names in {
+            Crawler: ["_create_engine"], ExecutionEngine: ["_start_scheduled_request"],
+            Downloader: ["_get_slot", "_enqueue_request", "_download"], Scraper: ["_scrape", "_check_if_closing", "_process_spidermw_output_async"],
+            DownloaderMiddlewareManager: ["_process_request", "_process_response", "_handle_mw_method"]}.items():
+        assert [name for name in names if not hasattr(owner, name)] == []
+    crawler = get_crawler()
+    engine = ExecutionEngine(crawler, lambda _: None)
+    assert hasattr(engine, "_slot")  # engine_slot.py
+    assert hasattr(engine.downloader.middleware, "_mw_methods_requiring_spider")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_both_engines_crawl_alike(crawls: Crawls, fast: bool):
+    pages = {"/": "<a href=1>1</a><a href=2>2</a><a href=gone>gone</a>", "/1": "<p>1</p>", "/2": "<p>2</p>"}
+    with PageSite(pages) as site:
+        crawls.write(f"""
+            fast_engine = {str(fast).lower()}
+            [spiders.s]
+            start = "{site.url}/"
+            follow = ["a"]
+            [spiders.s.items]
+            each = "p"
+            key = ["n"]
+            fields = {{ n = "::text" }}
+            """)
+        run = crawls.run()
+    assert (set(crawls.items()), run.progress.pages, run.progress.pages_failed, run.complete) == ({"1", "2"}, 4, 1, True)
+    assert "/gone" in run.error

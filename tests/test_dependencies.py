@@ -1,0 +1,125 @@
+"""What is used of dependencies: their public interfaces, each by the part that needs it, and none without need."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.servers.smtp import SmtpServer
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("spiders/*.py")])
+
+PRIVATE = {
+    "pipeline/crawl/scrapy/engine_slot.py": {"_slot"},
+    "pipeline/crawl/scrapy/fast_engine.py": {
+        "_get_slot", "_handle_mw_method", "_mw_methods_requiring_spider", "_check_if_closing", "_parse",
+        "_process_spidermw_output_async"},
+    "pipeline/crawl/scrapy/response_protocol.py": {"_factory", "_payload", "_skip_payload", "_parser"},
+    "pipeline/session/responses/http_client.py": {"_original_response"},
+    "pipeline/service/scheduling.py": {"_run_job_success"},  # named in APScheduler's guide to executors of one's own
+}
+"""Private names of dependencies, by file. Each file says why there is no other way, and a contract test fails without them."""
+
+DOCUMENTED = {"_replace", "_asdict", "_mapping", "_exit"}
+"""Names with an underscore that their documentation has: of named tuples, of SQLAlchemy's rows, of os."""
+
+WITHOUT_IMPORT = {
+    "psycopg": "SQLAlchemy imports it where the database is PostgreSQL",
+    "tzdata": "zoneinfo reads it where the system has no zones",
+}
+"""Dependencies without an import statement, with the reason."""
+
+BROUGHT_ALONG = {"annotated_types": "pydantic", "itemadapter": "scrapy", "pydantic_core": "pydantic", "pydispatch": "scrapy",
+                 "socks": "requests", "twisted": "scrapy", "yarl": "aiohttp"}
+"""Modules that are part of a dependency's own interface, and are installed with it."""
+
+
+def private_names(tree: ast.Module, own: set[str]) -> Iterator[str]:
+    """Names with one leading underscore that a file takes from something that this program did not define."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr not in own:
+            yield node.attr
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr", "setattr"):
+            yield from (str(name.value) for name in node.args[1:2] if isinstance(name, ast.Constant))
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level and not node.module.startswith(("pipeline", "__")):
+            yield from (*node.module.split("."), *(alias.name for alias in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (part for alias in node.names for part in alias.name.split("."))
+
+
+def defined_here(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) in ("self", "cls"):
+            yield node.attr
+
+
+def test_private_names_of_dependencies_are_used_in_the_listed_files_only() -> None:
+    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCES}
+    own = {name for tree in trees.values() for name in defined_here(tree)}
+    found = {path: {name for name in private_names(tree, own) if re.match(r"_[^_]", name)} - DOCUMENTED for path, tree in trees.items()}
+    assert {path: names for path, names in found.items() if names} == PRIVATE
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def distribution(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    requirements = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    declared = {distribution(re.split(r"[\[<>=;~! ]", each)[0]) for each in requirements}
+    of_module = {module: {distribution(name) for name in names} for module, names in packages_distributions().items()}
+    used = {module: of_module[module] for path in SOURCES for module in imported(path) if module in of_module}
+    own = {distribution(project["name"])}
+    undeclared = {module for module, names in used.items() if not names & (declared | own)}
+    assert undeclared == BROUGHT_ALONG.keys()
+    assert {distribution(name) for name in BROUGHT_ALONG.values()} <= declared
+    assert declared - {name for names in used.values() for name in names} == WITHOUT_IMPORT.keys()
+
+
+GIVEN = {
+    "the service runs its schedules by APScheduler": ("import pipeline.service.service", "apscheduler"),
+    "a run's process crawls by Scrapy": ("import pipeline.workers.entry", "scrapy"),
+    "a session logs in by requests": ("import pipeline.session.session", "requests"),
+}
+
+
+@pytest.mark.parametrize(("statement", "package"), GIVEN.values(), ids=GIVEN.keys())
+def test_the_given_packages_do_their_work_at_run_time(statement: str, package: str) -> None:
+    code = f"import sys\n{statement}\nassert {package!r} in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_mail_is_sent_through_a_connection_of_yagmail() -> None:
+    with SmtpServer() as server:
+        code = f"""
+import sys
+from pipeline.mail.transports.smtp import SmtpTransport
+transport = SmtpTransport("127.0.0.1", {server.port}, security="none")
+assert "yagmail" not in sys.modules
+transport.connect()
+assert "yagmail" in sys.modules
+"""
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+        assert server.connections == 1
