@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check docs bench torture lock clean
+.PHONY: help install run demo test fallback check docs bench torture lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: install  ## crawl the demo once, deliver its digest, and exit
 
 test: install  ## run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+fallback: install  ## run the tests of crawls again, on Scrapy's own engine
+	TEST_ENGINE=scrapy $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/crawl tests/spiders
 
 check: install  ## run ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check

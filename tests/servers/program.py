@@ -19,7 +19,7 @@ from pipeline.heartbeat.client import HeartbeatClient
 
 T = TypeVar("T")
 ENGINE = "fast_engine = false\n" if os.environ.get("TEST_ENGINE") == "scrapy" else ""
-"""For [pipeline]: every test of crawls also runs on Scrapy's own engine (`make test-scrapy-engine`)."""
+"""For [pipeline]: every test of crawls also runs on Scrapy's own engine (`make fallback`)."""
 
 
 def eventually(question: Callable[[], T], *, within_s: float = 20.0) -> T:

@@ -1,6 +1,7 @@
 """Faster subclasses of the classes of Scrapy's engine that handle every page.
 
-They use private names of Scrapy, whose version is pinned. With Scrapy's own classes a crawl gives the same results, a fifth slower.
+They use private names of Scrapy, and so run only with the versions that engine.py lists. With Scrapy's own classes a crawl gives
+the same results, a fifth slower.
 """
 
 from __future__ import annotations

@@ -106,7 +106,10 @@ def original_response(raw: Any) -> Any:
 
 
 def is_framed(inner: object) -> bool:
-    """Whether a body says itself where it ends, by a length or by chunks. inner: what original_response() returns."""
+    """Whether the body has a length or chunks, rather than ending with the connection.
+
+    inner: the result of original_response(), which is a Response of this module.
+    """
     return getattr(inner, "framed", True)
 
 
