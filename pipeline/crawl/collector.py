@@ -92,7 +92,10 @@ class PageCollector:
         limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
         try:
             if isinstance(entries, AsyncIterator):
-                async for entry in entries if limit is None else limit.noted(entries, frontier_id):
+                if limit is not None:
+                    limited = limit.async_steps if self._context.table.is_built_in else limit.noted
+                    entries = limited(entries, frontier_id)
+                async for entry in entries:
                     await self._add(page, entry)
             elif limit is None or self._pipelines:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):

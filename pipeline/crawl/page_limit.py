@@ -59,6 +59,18 @@ class PageLimit:
                 self._end()
             yield entry
 
+    async def async_steps(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
+        """As steps(), for an asynchronous iterator that waits for nothing, such as Scrapy makes of a callback's generator."""
+        while True:
+            self._begin(frontier_id)
+            try:
+                entry = await anext(entries)
+            except StopAsyncIteration:
+                return
+            finally:
+                self._end()
+            yield entry
+
     async def noted(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
         """Yield the entries without a limit, since other tasks use CPU time during an await.
 
