@@ -90,10 +90,7 @@ class Jar:
         return jar
 
     def save(self) -> bool:
-        """Write the file if the cookies have changed. Return whether the file was written.
-
-        The file is replaced atomically, with mode 0600, and synced to disk.
-        """
+        """Write the file (atomically, mode 0600, synced) if cookies changed. Return whether it was written."""
         if self.path is None or self.version == self._saved_version:
             return False
         with self._saving:
@@ -172,10 +169,7 @@ class Jar:
         return [cookie for cookie in self if not cookie.has_expired(now_s)]
 
     def __iter__(self) -> Iterator[Cookie]:
-        """Iterate over a copy of the cookies, in order of creation.
-
-        Other threads may change the jar during the iteration.
-        """
+        """Iterate over a copy of the cookies in order of creation. Other threads may change the jar meanwhile."""
         with self._lock:
             entries = sorted((entry for found in self._domains.values() for entry in found.values()),
                              key=lambda entry: entry.created)
