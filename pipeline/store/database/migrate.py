@@ -13,7 +13,7 @@ from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import metadata
 
-HEAD = "0003"
+HEAD = "0004"
 """The number of the last migration of this version; a test compares this number with migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"
@@ -82,9 +82,18 @@ def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None
 
 def create(connection: Connection) -> None:
     """Create the tables of migration HEAD in an empty database, inside the transaction of `connection`."""
+    if connection.dialect.name == "postgresql":
+        _add_conditions()
     metadata.create_all(connection, checkfirst=False)
     _version.create(connection)
     connection.execute(insert(_version).values(version_num=HEAD))
+
+
+def _add_conditions() -> None:
+    """Give the partial indexes of schema.py, which are declared for SQLite, the same conditions on PostgreSQL."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
 
 
 def run(connection: Connection, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:

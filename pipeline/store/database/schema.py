@@ -121,7 +121,7 @@ def _count(name: str) -> Column[int]:
 def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
     """Return an index that is partial on SQLite.
 
-    On PostgreSQL, only the migrations add the condition: adding it here would import the PostgreSQL dialect at every start.
+    migrate.create() adds the condition for PostgreSQL: adding it here would import the PostgreSQL dialect at every start.
     """
     return Index(name, *columns, unique=unique, sqlite_where=where)
 

@@ -11,6 +11,8 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.store import Store, open_store
+from pipeline.store.database import migrate
+from pipeline.store.open import prepare_store
 from pipeline.store.runs import runs
 from tests.servers.postgres import Postgres
 from tests.store.conftest import failures_of_four_at_once
@@ -106,3 +108,22 @@ def test_damage_that_the_server_knows_of_is_reported(postgres: Postgres, migrate
                      url.rpartition("/")[2])
     assert store.check() == ["the index pk_slots is not valid: rebuild it with REINDEX"]
     store.close()
+
+
+PARTIAL = "SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%% WHERE %%' ORDER BY indexname"
+
+
+def test_new_and_migrated_databases_have_the_conditions_of_partial_indexes(postgres: Postgres, tmp_path: Path) -> None:
+    found = []
+    for name, to in (("new", None), ("migrated", "0003")):
+        store = prepare_store(tmp_path / name, postgres.new_database())
+        if to is not None:
+            with store.write() as connection:
+                migrate.run(connection, to=to)
+                connection.exec_driver_sql("DROP INDEX uq_alerts_open")  # as versions before 0004 made it
+                connection.exec_driver_sql("CREATE UNIQUE INDEX uq_alerts_open ON alerts (spider, kind)")
+        migrate.upgrade(store)
+        with store.read() as connection:
+            found.append(connection.exec_driver_sql(PARTIAL).scalars().all())
+        store.close()
+    assert found[0] == found[1] == ["ix_passes_open", "ix_runs_at_work", "ix_runs_waiting", "uq_alerts_open"]

@@ -23,7 +23,8 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 STORED = Path(__file__).parents[2] / "data" / "stores"
 RELEASED = {
     "0001_the_first_schema.py": "0eaa56e99a3dc4cf40966eef87502419dd792afa00774e5931312f10d5e8ebb5",
-    "0002_hosts_left_alone.py": "1cd1cce2a8d001ce38e313266a199f3ca70ef406ee0f5a1f6148844e0e7a7880"}
+    "0002_hosts_left_alone.py": "1cd1cce2a8d001ce38e313266a199f3ca70ef406ee0f5a1f6148844e0e7a7880",
+    "0003_downloads_that_keep_failing.py": "25a0894269b3db5185340f91a1858773c6e667d29a512f4cf401d08fd265576d"}
 """A migration that another one follows is never edited. With a new one, add the one before: here, and as a stored store."""
 
 
