@@ -17,8 +17,8 @@ _ORIGIN = re.compile(r"(?:(https?):)?//(?:[^/?#\\]*@)?(\[[^\]/?#\\@]*\]|[^/?#\\@
 def normal_host(host: str) -> str:
     """Return a host without port in normalized form, or "" if the host is not valid in a URL.
 
-    The normalized form has lower case, A-labels for an international name and no dot at the end. An IPv4 address has four decimal
-    numbers; an IPv6 address is compressed and has no brackets.
+    The normalized form is lowercase, uses A-labels for international names and has no trailing dot. IPv4 addresses are dotted
+    decimal; IPv6 addresses are compressed, without brackets.
     """
     return _normal_host(host)
 

@@ -39,8 +39,8 @@ class MailTransport:
     """A registered mail transport.
 
     opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`). keys: the keys of [mail]
-    that select the transport. table: "module:Class" of a model (`pipeline.settings.Table`) if the key is a table [mail.KEY] that
-    [mail] does not declare itself; `settings.mail.transport_options[KEY]` then has the values of the table.
+    that select the transport. table: "module:Class" of the settings model (`pipeline.settings.Table`) for [mail.KEY], needed only
+    if the model of [mail] has no field for this table; the values are in `settings.mail.transport_options[KEY]`.
     """
 
     opener: str

@@ -74,7 +74,7 @@ class SitemapSpider(CrawlSpider):
             return
         if response.status in _MISSING:  # handled only for sitemaps that an index or a robots.txt lists
             raise SpiderError("is listed, but answered 404: its pages are unknown, so no item counts as gone", where=response.url,
-                              fix="if the sitemap stays away, exclude it with `deny`")
+                              fix="if the sitemap is gone for good, exclude it with `deny`")
         found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
         links = []
         if found.sitemaps and nesting >= MAX_NESTING:

@@ -1,1 +1,1 @@
-"""The commands of `pipeline`: their options, their work in the foreground, and their output."""
+"""The commands of `pipeline`: their options, what they do without a service, and their output."""

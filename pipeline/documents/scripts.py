@@ -123,8 +123,8 @@ def _parsed(literal: str) -> Json:
 def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
     """Return the object at the index `start`, and the index at which it ends.
 
-    The object is read as JSON, or else as JavaScript with comments, trailing commas and any quotes. first: whether no value
-    was read before; if so, an object whose end cannot be found may extend to the end of the text.
+    The object is read as JSON, or else as JavaScript with comments, trailing commas and any quotes. first: whether this is
+    the first value of the text; only then may an object whose end is missing extend to the end of the text.
     """
     try:
         return _DECODER.raw_decode(text, start)

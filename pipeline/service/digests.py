@@ -49,7 +49,7 @@ class DigestBuilder:
                 await self.build(name, f"after run {run.id}")
 
     async def build_unreported(self) -> None:
-        """Build digests of ended runs that were not reported because of a kill or a failed rendering."""
+        """Build digests of ended runs that were not reported, because the process was killed or the rendering failed."""
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:

@@ -84,10 +84,10 @@ class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has n
 class Scheduling:
     """The scheduler of a service.
 
-    on_due: called when a slot may be due. on_failure: called when work at an interval failed.
+    on_due: called when a slot may be due. on_failure: called when a periodic job failed.
     on_clock: called with the number of seconds by which the wall clock was set forward (negative: back).
 
-    APScheduler waits by the monotonic clock (loop.call_later), but its jobs are due by the wall clock. Work at intervals is
+    APScheduler sleeps on the monotonic clock (loop.call_later), but computes due times from the wall clock. Periodic jobs are
     therefore rescheduled when the wall clock is set.
     """
 
@@ -189,7 +189,7 @@ class Scheduling:
                 self._clock_was_set(ahead_s - before_s)
 
     def _clock_was_set(self, seconds: float) -> None:
-        logger.warning("the clock was set %s by %.0f s: all schedules are planned again", "forward" if seconds > 0 else "back", abs(seconds))
+        logger.warning("the clock was set %s by %.0f s: all schedules are recalculated", "forward" if seconds > 0 else "back", abs(seconds))
         now = self._now()
         for name, interval_s in self._intervals.items():
             try:

@@ -177,7 +177,7 @@ class CrawlRun:
         self._stop.ask()
 
     def _record_login(self, session: Session) -> None:
-        """Store when the login expires, for alerts. A store error is only logged."""
+        """Store the expiry time of the login, for alerts. A store error is only logged."""
         try:
             if (found := session.login_cookies()) is not None:
                 login_cookies.record(self._store, self._run.spider, *found, now=datetime.now(UTC))

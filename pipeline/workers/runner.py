@@ -170,7 +170,7 @@ class Runner:
 
     async def _watch(self, run: Run, child: Child, followers: Sequence[Child], *, deadline: float,
                      memory_limit_bytes: int) -> Ending | None:
-        """Wait for the child, and kill it if it exceeds a limit. Return the ending of a killed run, else None.
+        """Wait for the child, and kill it if it exceeds a limit. Return how the run ended if it was killed, else None.
 
         This process also renews the lease of the run, because a child whose spider computes for a long time cannot do so.
         """
@@ -221,7 +221,7 @@ class Runner:
                 if self._stopping or not error.retry:
                     raise
                 if not logged:
-                    logger.error("%s run %d: its ending cannot be stored yet: %s", run.spider, run.id, error)  # noqa: TRY400
+                    logger.error("%s run %d: its result cannot be stored yet: %s", run.spider, run.id, error)  # noqa: TRY400
                 logged = True
             await asyncio.sleep(RETRY_WRITE_S)
 
@@ -267,7 +267,7 @@ class Runner:
             if not self._store.shared:
                 await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left an incomplete file
             error = SpiderError("its process ended before the digest was rendered", where=f"digests.{claim.name}",
-                                fix=f"see {log_file.name} in data_dir/logs/digests; it is tried again", retry=True)
+                                fix=f"see {log_file.name} in data_dir/logs/digests; the digest is rendered again", retry=True)
         await asyncio.to_thread(child.close)
         if error is not None:
             raise error

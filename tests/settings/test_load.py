@@ -102,7 +102,7 @@ def test_a_database_url_without_a_password_may_be_in_the_file(tmp_path: Path, ur
     ('[spiders.s]\nstart = "http://x/"\nschedule = ["0 7 * * *", "0 25 * * *"]\n', "spiders.s.schedule[1]: hour '25'"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", untl = 3 }\n', "did you mean 'until'?"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", skip = ["works"] }\n', "'works' is not a day"),
-    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", from = 2026-12-02, until = 2026-12-01 }\n', "before the date in from"),
+    ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", from = 2026-12-02, until = 2026-12-01 }\n', "before the date in `from`"),
     ('[calendars]\nworks = ["2026-02-30"]\n', "2026-02-30 is not a valid date"),
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n[spiders.t]\nstart = "http://x/"\nafter = ["s"]\n', "s after t after s"),
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n', "no spider named 't'"),

@@ -91,7 +91,7 @@ def outbox_retry(settings: Settings, number: int) -> None:
     from pipeline.store.mail import outbox as stored
     store = open_stored(settings)
     if not stored.retry(store, number, now=datetime.now(UTC)):
-        raise UsageError(f"no message {number} is waiting or parked", where="outbox")
+        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
 
@@ -102,7 +102,7 @@ def outbox_drop(settings: Settings, number: int) -> None:
     """Drop a message, so that it is never sent."""
     from pipeline.store.mail import outbox as stored
     if not stored.drop(open_stored(settings), number):
-        raise UsageError(f"no message {number} is waiting or parked", where="outbox")
+        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox")
     click.echo(f"message {number} dropped")
 
 

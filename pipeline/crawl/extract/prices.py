@@ -185,7 +185,7 @@ def _chosen(text: str) -> tuple[Found, str, int, int] | None:
 
 
 def _preferred(front: re.Match[str] | None, behind: re.Match[str] | None) -> Iterator[re.Match[str]]:
-    """Yield matches: signs with one meaning before signs with several, as "CAD" before "$" in "$12 CAD"."""
+    """Yield the currency matches, unambiguous ones first: for example "CAD" before "$" in "$12 CAD"."""
     yield from sorted((match for match in (front, behind) if match), key=lambda match: match[1] in _SEVERAL)
 
 
@@ -213,9 +213,9 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
 
 
 def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_told: bool) -> float:
-    """Return the amount in whole units of a price in minor units (99¢).
+    """Convert a price in minor units (99¢) to whole units (0.99).
 
-    Raise RuleFailedError if the sign may also mean whole units. is_told: whether the settings name the currency.
+    Raise RuleFailedError if the currency sign may also stand for whole units. is_told: whether the settings name the currency.
     """
     if code in minor_units.WHOLE.get(sign, ()):
         return amount

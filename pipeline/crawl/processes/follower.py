@@ -152,10 +152,10 @@ class FollowerRelogin(Relogin):
 
 
 async def join(leader: socket.socket, make_context: Callable[[], CrawlContext], spidercls: type[Spider]) -> None:
-    """Fetch the frontier rows that the leader sends, until the leader closes the connection.
+    """Fetch the pages of the frontier rows that the leader sends, until the leader closes the connection.
 
     leader: the socket to the leader process. make_context: called after the leader has logged in; must return a context whose
-    `table.concurrency` is the share of this process.
+    `table.concurrency` is this process's share of the spider's concurrency.
     """
     reader, writer = await asyncio.open_connection(sock=leader)
     first = await received(reader)

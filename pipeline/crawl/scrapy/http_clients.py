@@ -28,7 +28,7 @@ _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agen
 
 
 class PeerResponse(aiohttp.ClientResponse):
-    """A response that remembers its peer: one without a body returns its connection before it can be asked."""
+    """A response that stores its peer address: without a body, a response releases its connection too early to ask."""
 
     peer_address: str | None = None
     certificate: bytes | None = None

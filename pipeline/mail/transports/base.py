@@ -22,7 +22,7 @@ class Transport(Protocol):
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
         """Deliver `file` to message.recipients; return one result for each recipient.
 
-        Raises MailError if the server was not asked about any recipient, or if the outcome is unknown. MailError.retry says whether
+        Raises MailError if no recipient was submitted to the server, or if the outcome is unknown. MailError.retry says whether
         another attempt can succeed.
         """
         ...

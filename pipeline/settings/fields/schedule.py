@@ -253,7 +253,7 @@ class ScheduleTable(Table):
     @model_validator(mode="after")
     def _not_over_before_it_begins(self) -> ScheduleTable:
         if self.from_ is not None and self.until is not None and self.until < self.from_:
-            raise PydanticCustomError("schedule", "the date in until is before the date in from")
+            raise PydanticCustomError("schedule", "the date in `until` is before the date in `from`")
         return self
 
     @property

@@ -167,7 +167,7 @@ class SelectorTable(Table):
         if self.currency is not None and self.type != "price":
             raise PydanticCustomError("selector", "currency can be used only with type = \"price\"")
         if self.join is not None and self.many:
-            raise PydanticCustomError("selector", "give join or many, not both")
+            raise PydanticCustomError("selector", "give either `join` or `many`, not both")
         return self
 
     def _check_source(self) -> None:

@@ -204,7 +204,7 @@ class Settings(Table):
 
     @property
     def database_url(self) -> str | None:
-        """The URL of the database, even if the setting is a secret; None means SQLite in data_dir."""
+        """The URL of the database, read from the secret if the setting is one; None means SQLite in data_dir."""
         found = self.pipeline.database
         return found.reveal() if isinstance(found, Secret) else found
 

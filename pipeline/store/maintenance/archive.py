@@ -89,9 +89,9 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
             for head in archive:
                 file = archive.extractfile(head) if head.isreg() else None
                 if file is None:
-                    raise StoreError(f"contains {head.name!r}, which is not a regular file", where=str(source), fix="it is not a backup of this program")
+                    raise StoreError(f"contains {head.name!r}, which is not a regular file", where=str(source), fix="use a file that `pipeline backup` wrote")
                 if len(found) > MOST_FILES:
-                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="it is not a backup of this program")
+                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="use a file that `pipeline backup` wrote")
                 if head.name == MANIFEST:
                     content = _manifest_text(file, head, found, source)
                 else:
@@ -145,7 +145,7 @@ def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str]
     """
     most = 4096 + sum(6 * len(name) + 100 for name in found)
     if head.size > most:
-        raise StoreError("its manifest is larger than expected for its number of files", where=str(source), fix="it is not a backup of this program")
+        raise StoreError("its manifest is larger than expected for its number of files", where=str(source), fix="use a file that `pipeline backup` wrote")
     return b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
@@ -167,7 +167,7 @@ def _manifest(content: bytes, source: Path) -> Manifest:
             raise ValueError  # noqa: TRY301
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError("has no valid manifest at its end", where=str(source),
-                         fix="it is not a backup of this program, or it was cut short: use another one") from error
+                         fix="the file was not written by `pipeline backup`, or it was cut short: use another file") from error
     return manifest
 
 
@@ -182,7 +182,7 @@ def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: P
     parts = Path(head.name).parts
     if head.name != DATABASE and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
                                   or parts[1] in NOT_BACKED_UP):
-        raise StoreError(f"contains {head.name!r}, which does not belong in data_dir", where=str(source), fix="it is not a backup of this program")
+        raise StoreError(f"contains {head.name!r}, which does not belong in data_dir", where=str(source), fix="use a file that `pipeline backup` wrote")
     target = staging.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading = HashingReader(file)

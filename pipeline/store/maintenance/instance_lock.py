@@ -55,7 +55,7 @@ def _now() -> str:
 
 
 def _status(descriptor: int) -> str:
-    """Return the status text that a holder writes when it starts and when it stops."""
+    """Return the text in the lock file, which the service that holds the lock writes when it starts and when it stops."""
     return os.pread(descriptor, _WIDTH, 0).decode("utf-8", "replace").strip("\0 \n")
 
 

@@ -70,7 +70,7 @@ def test_a_sign_of_several_currencies_is_what_the_page_means_by_it(text: str, ht
 
 def test_the_currency_may_be_said_for_signs_that_leave_it_open() -> None:
     assert [read(text, currency="NOK") for text in ("5 kr", "5", "5 €")] == [(5, "NOK"), (5, "NOK"), (5, "EUR")]
-    with pytest.raises(ValidationError, match="needs type"):
+    with pytest.raises(ValidationError, match="can be used only with type"):
         SelectorTable(css="p", currency="EUR")
     with pytest.raises(ValidationError, match="price and cannot be part of the key"):
         ItemsTable.model_validate({"key": ["p"], "fields": {"p": {"css": "b", "type": "price"}}})
