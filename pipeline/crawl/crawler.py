@@ -22,8 +22,8 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
 from pipeline.crawl.interfaces import FROM_START, START
 from pipeline.crawl.processes.leader import FollowerGroup
+from pipeline.crawl.scrapy import engine_slot
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
-from pipeline.crawl.scrapy.engine_slot import opened_engine
 from pipeline.crawl.verdict import verdict
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
@@ -86,9 +86,6 @@ PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrap
            "scrapy.logformatter", "scrapy.pipelines", "pipeline.crawl.extract",
            *(("pipeline.crawl.scrapy.fast_engine",) if is_tested(scrapy.__version__) else ()))
 """Modules and classes that a crawl loads by name. The forkserver imports them before forking, so that a run starts faster."""
-
-STARTING_S = 0.01
-"""How often a stop asks whether the engine has started."""
 
 
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
@@ -197,7 +194,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         stopper.cancel()
         if context.followers is not None:
             await context.followers.close()
-        engine = opened_engine(crawler)
+        engine = engine_slot.opened_engine(crawler)
         if engine is not None and isinstance(engine.scheduler, FrontierScheduler):
             await engine.scheduler.finish()
         else:
@@ -207,11 +204,9 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
 
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
-    """Stop the crawl when `stop` is set. Scrapy ignores a stop that comes before its engine runs."""
+    """Stop the crawl when `stop` is set."""
     await stop.wait()
-    while (engine := opened_engine(crawler)) is None or not engine.running:  # noqa: ASYNC110  Scrapy has no event for it
-        await asyncio.sleep(STARTING_S)
-    await crawler.stop_async()
+    await engine_slot.stop(crawler)
 
 
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:

@@ -118,7 +118,7 @@ class FrontierScheduler(RowScheduler):
         self._memory.append(request)
 
     def next_request(self) -> scrapy.Request | None:
-        if self._context.stopping():
+        if self._context.stopping() or self._context.fatal is not None:
             return None
         if self._context.followers is not None:
             self._context.followers.feed()
@@ -249,4 +249,4 @@ class FrontierScheduler(RowScheduler):
         """Stop the crawl because of an error that prevents the commit of pages."""
         if self._context.fatal is None:
             self._context.fatal = error
-            self._stopping = asyncio.create_task(self._crawler.stop_async())
+            self._stopping = asyncio.create_task(engine_slot.stop(self._crawler))

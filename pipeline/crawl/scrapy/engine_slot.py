@@ -6,10 +6,14 @@ seconds by itself. A test fails on the day the name changes.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from scrapy.core.engine import ExecutionEngine
 from scrapy.crawler import Crawler
+
+STARTING_S = 0.01
+"""How often a stop checks whether the engine has started."""
 
 
 def opened_engine(crawler: Crawler) -> ExecutionEngine | None:
@@ -18,6 +22,13 @@ def opened_engine(crawler: Crawler) -> ExecutionEngine | None:
         return crawler.engine
     except RuntimeError:
         return None
+
+
+async def stop(crawler: Crawler) -> None:
+    """Stop the crawl, once its engine runs: Scrapy ignores a stop that comes before, and would wait for requests for ever."""
+    while (engine := opened_engine(crawler)) is None or not engine.running:  # noqa: ASYNC110  Scrapy has no event for it
+        await asyncio.sleep(STARTING_S)
+    await crawler.stop_async()
 
 
 def is_open(crawler: Crawler) -> bool:
