@@ -44,7 +44,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
     The runs are returned in the order of the names. If a service on the same store starts one of the runs first, this function
     waits for the end of that run instead.
-    prepared: the process for the run, if only one spider is named.
+    prepared: what prepare() returned, which must be called first.
     """
     runner = Runner(store, settings, prepared)
     loop = asyncio.get_running_loop()
@@ -59,8 +59,6 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
                               now=now, overlap=settings.spiders[name].overlap)
         assert waiting is not None  # no other process claims a slot with this key
         claimed.append(waiting)
-    if prepared is None:
-        warm_up()
     watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
     async with demo_site(settings, names):
         try:
