@@ -73,6 +73,11 @@ def test_one_value_of_a_json_file_is_a_secret(tmp_path: Path, content: str, word
     assert "s3cret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r} {caught.value.__context__!r}"
 
 
+def test_a_file_in_the_home_of_an_unknown_user_is_reported_as_missing() -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        Secret("file", "~no-such-user/secret").reveal()
+
+
 def test_a_secret_of_the_keyring_is_masked_like_any_other(tmp_path: Path, keyring: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     keyring_module = pytest.importorskip("keyring")
     monkeypatch.setenv(FILE, keyring[FILE])

@@ -43,7 +43,7 @@ class Secret:
     @property
     def path(self) -> Path:
         """The path of the file, if the secret is in a file."""
-        return Path(self.base, Path(self.place).expanduser())
+        return Path(self.base, os.path.expanduser(self.place))  # unlike Path.expanduser(), it keeps the name of an unknown user
 
     @property
     def can_be_replaced(self) -> bool:
