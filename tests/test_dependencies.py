@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("spiders/*.py")])
 
 PRIVATE = {
-    "pipeline/crawl/scrapy/engine_slot.py": {"_slot"},
+    "pipeline/crawl/scrapy/engine_control.py": {"_slot"},
     "pipeline/crawl/scrapy/fast_engine.py": {
         "_get_slot", "_handle_mw_method", "_mw_methods_requiring_spider", "_check_if_closing", "_parse",
         "_process_spidermw_output_async"},

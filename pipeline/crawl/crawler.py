@@ -22,7 +22,7 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
 from pipeline.crawl.interfaces import FROM_START, START
 from pipeline.crawl.processes.leader import FollowerGroup
-from pipeline.crawl.scrapy import engine_slot
+from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
 from pipeline.crawl.verdict import verdict
 from pipeline.errors import SpiderError
@@ -194,7 +194,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         stopper.cancel()
         if context.followers is not None:
             await context.followers.close()
-        engine = engine_slot.opened_engine(crawler)
+        engine = engine_control.opened_engine(crawler)
         if engine is not None and isinstance(engine.scheduler, FrontierScheduler):
             await engine.scheduler.finish()
         else:
@@ -206,7 +206,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
     """Stop the crawl when `stop` is set."""
     await stop.wait()
-    await engine_slot.stop(crawler)
+    await engine_control.stop(crawler)
 
 
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE
-from pipeline.crawl.scrapy import engine_slot
+from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
@@ -114,7 +114,7 @@ class RowScheduler(BaseScheduler):
 
     def wake_engine(self) -> None:
         """Make Scrapy's engine call next_request() again."""
-        engine_slot.wake(self._crawler)
+        engine_control.wake(self._crawler)
 
 
 def to_model(request: scrapy.Request, spider: Spider) -> Request:

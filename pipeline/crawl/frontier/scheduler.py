@@ -25,7 +25,7 @@ from pipeline.crawl.frontier.committer import Committer
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.frontier.unproved_pages import UnprovedPages
 from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, UNCONDITIONAL
-from pipeline.crawl.scrapy import engine_slot
+from pipeline.crawl.scrapy import engine_control
 from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store.crawl import frontier as stored_frontier
@@ -145,7 +145,7 @@ class FrontierScheduler(RowScheduler):
 
         Each row is later committed, or returned by give_back().
         """
-        if not engine_slot.is_open(self._crawler):
+        if not engine_control.is_open(self._crawler):
             return []
         return list(itertools.islice(iter(self._next_row, None), max(0, count)))
 
@@ -249,4 +249,4 @@ class FrontierScheduler(RowScheduler):
         """Stop the crawl because of an error that prevents the commit of pages."""
         if self._context.fatal is None:
             self._context.fatal = error
-            self._stopping = asyncio.create_task(engine_slot.stop(self._crawler))
+            self._stopping = asyncio.create_task(engine_control.stop(self._crawler))

@@ -12,7 +12,7 @@ from scrapy.http.request import NO_CALLBACK
 
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.interfaces import START
-from pipeline.crawl.scrapy import engine_slot
+from pipeline.crawl.scrapy import engine_control
 from pipeline.errors import PipelineError
 from pipeline.session.login.http_auth import HttpAuth
 
@@ -86,4 +86,4 @@ class AnswerAuthChallenge(_HttpAuthMiddleware):
     def _end_run(self, error: PipelineError) -> None:
         if self._context.fatal is None:
             self._context.fatal = error
-            self._stopping = asyncio.create_task(engine_slot.stop(self._crawler))
+            self._stopping = asyncio.create_task(engine_control.stop(self._crawler))

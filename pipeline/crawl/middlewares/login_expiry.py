@@ -15,7 +15,7 @@ from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.extract import header_map
 from pipeline.crawl.interfaces import EPOCH, FRONTIER_ID, SAFE_TO_REPLAY
 from pipeline.crawl.relogin import Relogin
-from pipeline.crawl.scrapy import engine_slot
+from pipeline.crawl.scrapy import engine_control
 from pipeline.errors import PipelineError
 from pipeline.session.client import not_replayed
 from pipeline.session.page import Answer, Page
@@ -60,7 +60,7 @@ class _LoginExpiry:
         """
         if self._context.fatal is None:
             self._context.fatal = error
-            self._stopping = asyncio.create_task(engine_slot.stop(self._crawler))
+            self._stopping = asyncio.create_task(engine_control.stop(self._crawler))
 
 
 class LoginExpiryByStatus(_LoginExpiry):

@@ -1,4 +1,4 @@
-"""Which engine a crawl runs on: the fast one where this version of Scrapy was tested with it, otherwise Scrapy's own."""
+"""Choose the engine of a crawl: the fast engine with tested versions of Scrapy, else Scrapy's own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import scrapy
 from scrapy.crawler import Crawler
 
 TESTED = ("2.19",)
-"""Versions of Scrapy on which tests/crawl/scrapy/test_fast_engine.py passed: fast_engine.py knows private names of theirs."""
+"""Versions of Scrapy with which tests/crawl/scrapy/test_fast_engine.py passed. fast_engine.py uses private names of these versions."""
 
 logger = logging.getLogger(__name__)
 
 
 def crawler_class(*, fast: bool) -> type[Crawler]:
-    """FastCrawler, or Scrapy's own where `fast` is false or this version was not tested."""
+    """Return FastCrawler, or Scrapy's own class if `fast` is False or the installed version was not tested."""
     if fast and is_tested(scrapy.__version__):
         from pipeline.crawl.scrapy.fast_engine import FastCrawler  # noqa: PLC0415  may fail with a version that was not tested
         return FastCrawler

@@ -1,4 +1,4 @@
-"""Download handler for pages: aiohttp with the session's proxies and limits; truncated bodies are errors.
+"""Download handler for pages: aiohttp with the session's proxies and limits, and whole bodies only.
 
 It implements `BaseDownloadHandler`, the documented interface of Scrapy, over the documented interface of aiohttp.
 """

@@ -1,4 +1,4 @@
-"""The aiohttp clients of a crawl: one for each proxy, with the session's TLS trust and its SSRF guard."""
+"""The aiohttp clients of a crawl, one for each proxy, with the session's TLS contexts and SSRF guard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class PeerResponse(aiohttp.ClientResponse):
 
 
 class HttpClients:
-    """Sends requests. A client is opened at the first request through its proxy. limit, limit_per_host: connections of each."""
+    """Sends requests. A client is opened at the first request through its proxy.
+
+    limit, limit_per_host: the maximum number of connections of each client, in total and to one host.
+    """
 
     def __init__(self, session: Session, *, limit: int, limit_per_host: int) -> None:
         self._session = session
@@ -51,7 +54,7 @@ class HttpClients:
         self._clients: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
 
     def send(self, request: Request, proxy: str | None, *, timeout_s: float) -> AbstractAsyncContextManager[Any]:
-        """The PeerResponse to a request, as a context.
+        """Return a context manager that sends a request and gives the PeerResponse.
 
         An empty body is passed as none: for b"" aiohttp sends `Content-Length: 0` with a GET, which no browser does. User info
         becomes an Authorization header here, since aiohttp supports it in Latin-1 only.
@@ -86,7 +89,7 @@ class HttpClients:
         return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **self._limits)
 
     def _tls_context(self, url: str, proxy: str | None) -> Any:
-        """The TLS context for a URL; none for plain HTTP, since making one takes time."""
+        """Return the TLS context for a URL; True for plain HTTP, since creating a context takes time."""
         parts = urlsplit(url)
         if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
             return self._session.ssl_context(parts.hostname)
@@ -98,7 +101,7 @@ class HttpClients:
 
 
 def _as_it_is(url: str) -> yarl.URL:
-    """The URL exactly as it is sent: yarl by itself would percent-encode it again, and drop an empty query."""
+    """Return the URL exactly as it is sent; yarl by itself would percent-encode the URL again, and drop an empty query."""
     parsed = yarl.URL(url, encoded=True)
     if url.endswith("?") and not parsed.raw_query_string:
         return parsed.with_path(f"{parsed.raw_path}?", encoded=True)
@@ -106,10 +109,10 @@ def _as_it_is(url: str) -> yarl.URL:
 
 
 def _headers(request: Request) -> tuple[Headers, bool]:
-    """The headers to send, and whether they are UTF-8. Where they are not, each character stands for one octet.
+    """Return the headers to send, and whether they are UTF-8; if not, each character stands for one byte.
 
-    Only a cookie, whose octets its site chose, may not be UTF-8. Proxy-Authorization is left out. The headers are copied only
-    when something changes.
+    Only a cookie may contain bytes that are not UTF-8, because its site chose the bytes. Proxy-Authorization is left out. The
+    headers are copied only if something changes.
     """
     headers = request.headers
     if b"Proxy-Authorization" in headers:

@@ -80,7 +80,7 @@ def test_every_private_name_of_scrapy_that_is_used_is_there():
         assert [name for name in names if not hasattr(owner, name)] == []
     crawler = get_crawler()
     engine = ExecutionEngine(crawler, lambda _: None)
-    assert hasattr(engine, "_slot")  # engine_slot.py
+    assert hasattr(engine, "_slot")  # engine_control.py
     assert hasattr(engine.downloader.middleware, "_mw_methods_requiring_spider")
 
 

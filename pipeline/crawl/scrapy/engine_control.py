@@ -1,7 +1,7 @@
-"""The slot of Scrapy's engine: whether its spider is closing, and a call that makes it ask for requests again.
+"""Control of Scrapy's engine from outside: stop a crawl, wake the engine, find out whether it still issues requests.
 
-Scrapy has no public interface for either. Without the private name `_slot` a crawl goes on: the engine asks again every five
-seconds by itself. A test fails on the day the name changes.
+Scrapy has no public interface to wake its engine, nor to see that its spider is being closed. If Scrapy renames the private
+attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STARTING_S = 0.01
 
 
 def opened_engine(crawler: Crawler) -> ExecutionEngine | None:
-    """The engine; None before the crawl has started, and when it could not start."""
+    """Return the engine, or None if the crawl has not started or could not start."""
     try:
         return crawler.engine
     except RuntimeError:
@@ -25,14 +25,17 @@ def opened_engine(crawler: Crawler) -> ExecutionEngine | None:
 
 
 async def stop(crawler: Crawler) -> None:
-    """Stop the crawl, once its engine runs: Scrapy ignores a stop that comes before, and would wait for requests for ever."""
+    """Stop the crawl as soon as its engine runs.
+
+    Scrapy ignores a stop that is requested before its engine runs, and would wait for requests for ever.
+    """
     while (engine := opened_engine(crawler)) is None or not engine.running:  # noqa: ASYNC110  Scrapy has no event for it
         await asyncio.sleep(STARTING_S)
     await crawler.stop_async()
 
 
 def is_open(crawler: Crawler) -> bool:
-    """Whether the engine still issues requests: its spider is open and is not being closed."""
+    """Return whether the engine still issues requests, because its spider is open and is not being closed."""
     slot = _slot(crawler)
     return slot is not None and not slot.closing
 
