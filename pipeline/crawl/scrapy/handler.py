@@ -35,7 +35,7 @@ from twisted.python.failure import Failure
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
-from pipeline.crawl.scrapy.http_clients import HttpClients, PeerResponse
+from pipeline.crawl.scrapy.http_clients import HttpClients, PeerResponse, StaleConnectionError
 from pipeline.crawl.scrapy.octet_headers import received_headers
 from pipeline.crawl.scrapy.proxy_errors import is_of_tunnel, refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError
@@ -65,8 +65,9 @@ class SessionHandler(BaseDownloadHandler):
         self._context = context
         self._semaphores: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, context.table.concurrency))
+        self._connections = settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN")
         self._clients = HttpClients(context.session, limit=settings.getint("CONCURRENT_REQUESTS"),
-                                    limit_per_host=settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN"))
+                                    limit_per_host=self._connections)
         self._timeout_s = settings.getfloat("DOWNLOAD_TIMEOUT")
         self._max_bytes = settings.getint("DOWNLOAD_MAXSIZE")
         self._working_proxy: str | None = None
@@ -99,20 +100,34 @@ class SessionHandler(BaseDownloadHandler):
                     return response
 
     async def _fetch(self, request: Request, proxy: str | None) -> Response:
-        """Send a request through this proxy, or directly if `proxy` is None. Raise Scrapy's exceptions in place of aiohttp's."""
+        """Send a request through this proxy, or directly if `proxy` is None. Raise Scrapy's exceptions in place of aiohttp's.
+
+        If the server closes a kept-alive connection at the moment of the request, the request is sent again. aiohttp by itself does
+        so only once, and the next connection that it takes may be stale too.
+        """
         self._session.ssrf_guard.check_url(request.url)
         timeout_s = request.meta.get("download_timeout", self._timeout_s)
-        begun_s = time.monotonic()
+        stale = 0
         try:
-            async with self._clients.send(request, proxy, timeout_s=timeout_s) as response:
-                request.meta["download_latency"] = time.monotonic() - begun_s
-                if proxy is not None and not proxy.startswith("socks") and refuses_credentials(response.status, response.headers):
-                    raise DownloadConnectionRefusedError("the proxy asks for a user and password") from _refused(response)
-                return await self._read(request, response)
+            while True:
+                try:
+                    return await self._send(request, proxy, timeout_s)
+                except StaleConnectionError:  # each attempt takes one stale connection out of the pool
+                    stale += 1
+                    if stale > self._connections:
+                        raise
         except TimeoutError as error:
             raise DownloadTimeoutError(f"no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, ProxyError, ProxyConnectionError, ProxyTimeoutError, asyncio.IncompleteReadError) as error:
             _raise_translated(error)
+
+    async def _send(self, request: Request, proxy: str | None, timeout_s: float) -> Response:
+        begun_s = time.monotonic()
+        async with self._clients.send(request, proxy, timeout_s=timeout_s) as response:
+            request.meta["download_latency"] = time.monotonic() - begun_s
+            if proxy is not None and not proxy.startswith("socks") and refuses_credentials(response.status, response.headers):
+                raise DownloadConnectionRefusedError("the proxy asks for a user and password") from _refused(response)
+            return await self._read(request, response)
 
     async def _read(self, request: Request, response: PeerResponse) -> Response:
         """Read the body and return the response. Raise DownloadCancelledError if the body is too large."""

@@ -22,9 +22,14 @@ from pipeline.session import Session
 from pipeline.session.login.http_auth import of_user_info
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINES
+from pipeline.session.transport.adapter import REPEATABLE
 from pipeline.urls import bare
 
 _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class StaleConnectionError(aiohttp.ServerDisconnectedError):
+    """The server closed a kept-alive connection at the moment at which a request was sent on it."""
 
 
 class PeerResponse(aiohttp.ClientResponse):
@@ -34,12 +39,17 @@ class PeerResponse(aiohttp.ClientResponse):
     certificate: bytes | None = None
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        transport = connection.transport
+        transport, protocol = connection.transport, connection.protocol
         if transport is not None:
             self.peer_address = transport.get_extra_info("peername")[0]
             tls = transport.get_extra_info("ssl_object")
             self.certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        return await super().start(connection)
+        try:
+            return await super().start(connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if getattr(protocol, "is_stale", False):
+                raise StaleConnectionError(str(error)) from error
+            raise
 
 
 class HttpClients:
@@ -51,13 +61,14 @@ class HttpClients:
     def __init__(self, session: Session, *, limit: int, limit_per_host: int) -> None:
         self._session = session
         self._limits: dict[str, Any] = {"limit": limit, "limit_per_host": limit_per_host}
-        self._clients: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
+        self._clients: dict[tuple[str | None, bool, bool], aiohttp.ClientSession] = {}
 
     def send(self, request: Request, proxy: str | None, *, timeout_s: float) -> AbstractAsyncContextManager[Any]:
         """Return a context manager that sends a request and gives the PeerResponse.
 
         An empty body is passed as none: for b"" aiohttp sends `Content-Length: 0` with a GET, which no browser does. User info
-        becomes an Authorization header here, since aiohttp supports it in Latin-1 only.
+        becomes an Authorization header here, since aiohttp supports it in Latin-1 only. A request that must not be repeated uses a
+        connection of its own: on a kept-alive one that the server closes, nobody could say whether the request was processed.
         """
         sent, utf8 = _headers(request)
         headers, url = sent.to_tuple_list(), request.url
@@ -65,28 +76,29 @@ class HttpClients:
             url = bare(url)
             if b"Authorization" not in sent:
                 headers = [*headers, ("Authorization", authorization)]
-        return self._client(proxy, utf8=utf8).request(
+        return self._client(proxy, utf8=utf8, keep_alive=request.method in REPEATABLE).request(
             request.method, _as_it_is(url), data=request.body or None, headers=headers,
             timeout=aiohttp.ClientTimeout(total=timeout_s), ssl=self._tls_context(request.url, proxy), allow_redirects=False,
             proxy=None if proxy is None or proxy.startswith("socks") else proxy)
 
-    def _client(self, proxy: str | None, *, utf8: bool) -> aiohttp.ClientSession:
-        client = self._clients.get((proxy, utf8))
+    def _client(self, proxy: str | None, *, utf8: bool, keep_alive: bool) -> aiohttp.ClientSession:
+        client = self._clients.get((proxy, utf8, keep_alive))
         if client is None:
-            client = self._clients[proxy, utf8] = aiohttp.ClientSession(
-                connector=use_lenient_protocol(self._connector(proxy)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+            client = self._clients[proxy, utf8, keep_alive] = aiohttp.ClientSession(
+                connector=use_lenient_protocol(self._connector(proxy, force_close=not keep_alive)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
                 response_class=PeerResponse, request_class=aiohttp.ClientRequest if utf8 else OctetsRequest,
                 skip_auto_headers=_SKIPPED_AUTO_HEADERS,
                 max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES, max_headers=MAX_LINES + 3)
         return client
 
-    def _connector(self, proxy: str | None) -> aiohttp.BaseConnector:
+    def _connector(self, proxy: str | None, *, force_close: bool) -> aiohttp.BaseConnector:
+        options = {**self._limits, "force_close": force_close}
         if proxy is None:
-            return aiohttp.TCPConnector(resolver=_GuardedResolver(self._session.ssrf_guard), **self._limits)
+            return aiohttp.TCPConnector(resolver=_GuardedResolver(self._session.ssrf_guard), **options)
         if not proxy.startswith("socks"):
-            return aiohttp.TCPConnector(**self._limits)
+            return aiohttp.TCPConnector(**options)
         scheme, _, rest = proxy.partition("://")
-        return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **self._limits)
+        return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **options)
 
     def _tls_context(self, url: str, proxy: str | None) -> Any:
         """Return the TLS context for a URL; True for plain HTTP, since creating a context takes time."""

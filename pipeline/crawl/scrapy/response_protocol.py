@@ -56,8 +56,15 @@ class LenientProtocol(ResponseHandler):
         self._left: int | None = None  # bytes missing from a body with a Content-Length
         self._chunks: ChunkedBody | None = None
         self._ended = False
+        self._requests = 0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether this connection was kept open after an earlier response, and nothing has arrived since the last request."""
+        return self._requests > 1 and self._in_head and not self._head
 
     def set_response_params(self, **params: Any) -> None:
+        self._requests += 1
         self._in_head, self._head, self._interim = True, b"", 0
         super().set_response_params(**params)
 
