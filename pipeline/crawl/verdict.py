@@ -97,7 +97,7 @@ def _failures_note(failures: Failures, pages: int) -> str:
     by_robots = counted(failures.robots, "page") if failures.robots else ""
     return _joined(
         f"{failed} of {pages} pages failed; the first: {failures.first}" if failed else "",
-        f"{by_robots} kept out by robots.txt; the first: {failures.first_by_robots}" if by_robots else "")
+        f"{by_robots} forbidden by robots.txt; the first: {failures.first_by_robots}" if by_robots else "")
 
 
 

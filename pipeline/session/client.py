@@ -180,8 +180,8 @@ class Client(requests.Session):
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         source, target = response.url or "", prepared_request.url or ""
         if prepared_request.body and not self._rules.body_origins.trust(target, source):
-            what, fix = self._rules.body_origins.refusal("what was posted", target, source)
-            raise FetchError(f"redirects to another origin: {what}", where=shown_url(source), fix=fix)
+            what, fix = self._rules.body_origins.refusal("the request body", target, source)
+            raise FetchError(f"the server redirected to another origin: {what}", where=shown_url(source), fix=fix)
         if source.startswith("https:") and not target.startswith("https:"):
             prepared_request.headers.pop("Authorization", None)
         for name in self._login_headers(response.request.url or ""):
@@ -201,8 +201,8 @@ def _fetchable(url: str) -> str:
 
 
 def not_replayed(url: str, reason: str, method: str) -> FetchError:
-    return FetchError(f"{reason}: the login had expired, and a {method.upper()} request is not repeated", where=shown_url(url),
-                      fix="set login.expired.safe_to_replay if repeating requests does no harm", retry=True)
+    return FetchError(f"the page {reason}, so the login had expired; a {method.upper()} request is not sent again", where=shown_url(url),
+                      fix="set login.expired.safe_to_replay if sending requests twice does no harm", retry=True)
 
 
 def proxy_banned(url: str, proxy: str) -> ProxyError:
@@ -226,7 +226,7 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
         except requests.RequestException as error:
             raise translate(error, url, client.proxy) from error
         except OversizeError as error:
-            raise FetchError(f"is larger than {max_bytes} bytes", where=shown_url(url),
+            raise FetchError(f"the page is larger than {max_bytes} bytes", where=shown_url(url),
                              fix="increase the `max_page_size` setting") from error
         except (HTTPError, OSError, DecodingError) as error:  # read1 raises urllib3's errors, not those of requests
             if attempts_left == 1 or not not_whole(error) or time.monotonic() > deadline:

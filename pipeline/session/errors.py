@@ -27,13 +27,13 @@ from pipeline.text import clean_line, shown_url
 
 _CERTIFICATE_FIXES = {
     10: "the owner of the site must renew the certificate (or this machine's clock is wrong)",
-    62: "check the address; the certificate is for another host",
-    64: "check the address; the certificate is for another host",
+    62: "check the URL; the certificate is for another host",
+    64: "check the URL; the certificate is for another host",
 }
-_OWN_AUTHORITY = "if the site has its own certificate authority, name the authority's certificate in ca_file"
+_OWN_AUTHORITY = "if the site uses a private certificate authority, set `ca_file` to the authority's certificate"
 HUNG_UP = "the proxy closed the connection before a response arrived from {where}"
-HUNG_UP_FIX = "check that the proxy works and allows this address, and that the site responds without the proxy"
-NO_HTTP = "the proxy did not answer with HTTP but {said}"
+HUNG_UP_FIX = "check that the proxy works and allows requests to this URL, and that the site responds without the proxy"
+NO_HTTP = "the proxy did not respond with HTTP but {said}"
 NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # the proxy itself answers CONNECT
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
@@ -49,15 +49,15 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
     where = shown_url(_failed_url(error, url))
     if proxy is not None and (found := _proxy_fault(error, chain, where, proxy)):
         return found
-    if tls := _tls_fault(error, chain):
+    if tls := _tls_fault(error, chain, "the server"):
         return TlsError(tls[0], where=where, fix=tls[1], retry=tls[2])
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return FetchError("has too many redirects", where=where, fix="open it in a browser: it may require a login or cookies")
+        return FetchError("the server redirected the request too many times", where=where, fix="open the URL in a browser: the site may require a login or cookies")
     if isinstance(error, _PERMANENT):
-        return FetchError(f"leads to an address that cannot be fetched: {clean_line(type(error).__name__, 200)}", where=where,
+        return FetchError(f"the URL, or the URL to which it redirects, cannot be requested: {clean_line(type(error).__name__, 200)}", where=where,
                           fix="only http and https URLs are fetched")
     through = f" (through the proxy {shown_proxy(proxy)})" if proxy is not None else ""
-    return FetchError(_network_fault(error, chain) + through, where=where, fix="check the address and the network", retry=True)
+    return FetchError(_network_fault(error, chain) + through, where=where, fix="check the URL and the network", retry=True)
 
 
 def is_of_proxy(error: requests.RequestException) -> bool:
@@ -103,16 +103,16 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
         return "the connection timed out"
     if isinstance(error, requests.exceptions.Timeout) or any(
             isinstance(cause, (TimeoutError, ReadTimeoutError)) for cause in chain):
-        return "did not answer in time"
+        return "the server did not respond in time"
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
         return "the host name cannot be resolved"
     if said := not_whole(error):
         return said
     reason = _system_reason(chain)
     if any(isinstance(cause, NewConnectionError) for cause in chain):
-        return f"cannot be connected to: {reason or 'no connection'}"
+        return f"cannot connect to the server: {reason or 'no connection'}"
     if isinstance(error, requests.exceptions.ContentDecodingError) or any(isinstance(c, DecodeError) for c in chain):
-        return "sent a body that cannot be decoded"
+        return "the server sent a body that cannot be decoded"
     return f"the connection broke during the response: {reason or type(error).__name__}"
 
 
@@ -129,8 +129,8 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
         return ProxyError(what, where=shown, fix=NO_HTTP_FIX, retry=True)
     if any(isinstance(cause, socks.SOCKS5Error) for cause in chain):
         said = next(str(cause) for cause in chain if isinstance(cause, socks.SOCKS5Error))
-        return ProxyError(f"the proxy could not reach {where}: {clean_line(said, 80)}", where=shown,
-                          fix="check the address, or what the proxy allows", retry=True)
+        return ProxyError(f"the proxy could not connect to {where}: {clean_line(said, 80)}", where=shown,
+                          fix="check the URL, and which hosts and ports the proxy allows", retry=True)
     if not isinstance(error, requests.exceptions.ProxyError) and not any(
             isinstance(cause, socks.ProxyError) for cause in chain):
         before_answer = isinstance(error, requests.exceptions.ConnectionError) and getattr(error, "request", None) is not None
@@ -139,17 +139,17 @@ def _proxy_fault(error: requests.RequestException, chain: list[BaseException], w
     tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
     if tunnel:
         status = tunnel.removeprefix("Tunnel connection failed:").strip()
-        return ProxyError(f"the proxy answered {clean_line(status, 80)} to a tunnel to {where}", where=shown,
-                          fix="check the address, or what the proxy allows", retry=status[:1] == "5")
-    if tls := _tls_fault(error, chain):
+        return ProxyError(f"the proxy answered {clean_line(status, 80)} to the CONNECT request for {where}", where=shown,
+                          fix="check the URL, and which hosts and ports the proxy allows", retry=status[:1] == "5")
+    if tls := _tls_fault(error, chain, "the proxy"):
         return ProxyError(tls[0], where=shown, fix=tls[1], retry=tls[2])
     if was_dropped(error):
         return _hung_up(where, shown)
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in chain):
-        reason = "its host name cannot be resolved"
+        reason = "the host name of the proxy cannot be resolved"
     else:
-        reason = _system_reason(chain) or "no answer in time"
-    return ProxyError(f"the proxy is down: {reason}; nothing was sent around it", where=shown,
+        reason = _system_reason(chain) or "the proxy did not respond in time"
+    return ProxyError(f"the proxy is down: {reason}; the request was not sent without the proxy", where=shown,
                       fix="start the proxy, or change this spider's `proxy` setting", retry=True)
 
 
@@ -161,7 +161,7 @@ def _other_protocol(chain: list[BaseException], where: str, proxy: str) -> str:
     """Return the message for a proxy that does not speak the protocol of its URL; "" for other errors."""
     if any(isinstance(cause, socks.GeneralProxyError) and ("invalid data" in str(cause) or "closed unexpectedly" in str(cause))
            for cause in chain):
-        return "does not speak SOCKS5 on that port"
+        return "the proxy does not speak SOCKS5 on this port"
     said = _said_to_connect(chain)
     if not said and where.startswith("http:") and proxy.startswith("http"):
         said = next((str(cause).partition(" but ")[2] for cause in chain if isinstance(cause, NotHttpError)), "")
@@ -178,22 +178,27 @@ def _said_to_connect(chain: list[BaseException]) -> str:
     return f"with {shown_bytes(line.encode('latin-1', 'replace'))}" if line else ""
 
 
-def _tls_fault(error: requests.RequestException, chain: list[BaseException]) -> tuple[str, str, bool] | None:
-    """Return the TLS error, how to fix the problem, and whether a retry can help; None for other errors."""
+def _tls_fault(error: requests.RequestException, chain: list[BaseException], peer: str) -> tuple[str, str, bool] | None:
+    """Return the TLS error, how to fix the problem, and whether a retry can help; None for other errors.
+
+    peer: what the messages call the other end of the connection, "the server" or "the proxy".
+    """
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = clean_line(cause.verify_message or cause.reason or "not trusted", 200).rstrip(".")
-            return (f"its certificate is not trusted: {reason}",
+            return (f"{peer}'s certificate is not trusted: {reason}",
                     _CERTIFICATE_FIXES.get(cause.verify_code, _OWN_AUTHORITY), False)
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
             if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-                return "does not speak TLS on that port", "write http:// if the server does not use TLS, or correct the port", False
+                return f"{peer} does not speak TLS on this port", f"write http:// if {peer} does not use TLS, or correct the port", False
             if isinstance(cause, ssl.SSLEOFError):
-                return "closed the connection during the TLS handshake", "try again; check that the server uses TLS on that port", True
-            return f"TLS failed: {clean_line(cause.reason or type(cause).__name__, 200)}", "try again; if TLS fails again, ask the owner", True
+                return (f"{peer} closed the connection during the TLS handshake",
+                        f"try again, and check that {peer} uses TLS on this port", True)
+            return (f"the TLS connection to {peer} failed: {clean_line(cause.reason or type(cause).__name__, 200)}",
+                    f"try again; if this error persists, ask the owner of {peer}", True)
     if isinstance(error, requests.exceptions.SSLError):
-        return "TLS failed", "check the address", False
+        return f"the TLS connection to {peer} failed", "check the URL", False
     return None
 
 

@@ -13,5 +13,5 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         replace_file(path, data)
     except OSError as error:
-        raise SessionError(f"cannot be written: {error.strerror}", where=str(path),
+        raise SessionError(f"the file cannot be written: {error.strerror}", where=str(path),
                            fix="check the folder's owner, mode and free space") from error

@@ -25,8 +25,8 @@ def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Call
         if target == source and method == "GET":
             break
         if hops >= MAX_REDIRECTS:
-            raise FetchError("has too many redirects", where=shown_url(page.answer.url),
-                             fix="open it in a browser: it may require a login or cookies")
+            raise FetchError("the server redirected the request too many times", where=shown_url(page.answer.url),
+                             fix="open the URL in a browser: the site may require a login or cookies")
         answer = fetch(client, "GET", target, headers={"Referer": source}, max_bytes=max_bytes, timeout_s=timeout_s)
         page, method = Page(answer, encoding), "GET"
         hops += 1 + answer.hops

@@ -102,13 +102,13 @@ def _body(start: RequestTable, encoding: str) -> tuple[bytes | None, str]:
         try:
             text = json.dumps(start.json_, ensure_ascii=False, allow_nan=False, default=_json_text)
         except (TypeError, ValueError) as error:
-            raise UsageError("json contains a number that JSON cannot represent (nan, inf)", where=start.url, fix="remove it") from error
+            raise UsageError("the `json` setting contains a number that JSON cannot represent (nan or inf)", where=start.url, fix="remove the number") from error
         return text.encode(), "application/json"
     if start.body is not None:
         try:
             return start.body.encode(encoding), ""
         except UnicodeEncodeError as error:
-            raise UsageError(f"body contains characters that {encoding} cannot encode", where=start.url,
+            raise UsageError(f"the `body` setting contains characters that {encoding} cannot encode", where=start.url,
                              fix="change the `encoding` setting") from error
     return None, ""
 
@@ -150,5 +150,5 @@ def _put(headers: dict[str, str], name: str, value: str) -> None:
 
 def _sendable(name: str, value: str) -> str:
     if any(char in value for char in "\r\n\0"):
-        raise UsageError(f"the value of {name!r} contains a line break", fix="remove it from the setting")
+        raise UsageError(f"the value of {name!r} contains a line break", fix="remove the line break from the setting")
     return value

@@ -166,7 +166,7 @@ class Session:
         try:
             text = read_import(file)
         except FileNotFoundError as error:
-            raise CookieError("no such file", where=str(file), fix="give the path of the file that you exported") from error
+            raise CookieError("the file does not exist", where=str(file), fix="enter the path of the file that you exported") from error
         return bring_in(self.jar, text, str(file), url=url, last_login=self._files.last_login, now_s=time.time())
 
     def try_proxy(self, proxy: str, url: str) -> int:

@@ -64,8 +64,8 @@ class TrustedOrigins:
     def refusal(self, what: str, url: str, source: str = "") -> tuple[str, str]:
         """Return why `what` is not sent to `url`, and how to allow it in the settings."""
         if source.startswith("https:") and not url.startswith("https:"):
-            return (f"{what} would go in the clear from {shown_origin(source)} to {shown_origin(url)}, and is not sent",
+            return (f"refused to send {what} unencrypted from {shown_origin(source)} to {shown_origin(url)}",
                     "ask the owner of the site; secrets are never sent from https to http")
         known = " or ".join(dict.fromkeys(map(shown_origin, self._urls)))
-        return (f"{what} would go to {shown_origin(url) or 'no http(s) address'} instead of {known}, and is not sent",
+        return (f"refused to send {what} to {shown_origin(url) or 'an address that is not http(s)'} instead of {known}",
                 f"if this is intended, set {self._setting} = [\"{shown_origin(url)}\"]")

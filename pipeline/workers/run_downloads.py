@@ -107,5 +107,5 @@ class RunDownloads:
             else:
                 others.append(error)
         return "; ".join(filter(None, (refusals_note(refused, "file"),
-                                       f"{counted(forbidden, 'file')} kept out by robots.txt" if forbidden else "",
+                                       f"{counted(forbidden, 'file')} forbidden by robots.txt" if forbidden else "",
                                        f"{counted(len(others), 'file')} failed; the first: {others[0]}" if others else "")))

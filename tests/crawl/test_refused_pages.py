@@ -57,9 +57,9 @@ def test_pages_and_files_that_robots_txt_forbids_are_counted(crawls: Crawls, sit
                   "/3": Answer("oops", 500)}
     crawls.write(SETTINGS.format(url=site.url).replace("robots = false", 'retries = 0\ndownload = ["b::attr(data-f)"]'))
     run = crawls.perform()
-    assert f"2 pages kept out by robots.txt; the first: {site.url}/no/1: robots.txt forbids it" in run.error
+    assert f"2 pages forbidden by robots.txt; the first: {site.url}/no/1: robots.txt forbids this URL" in run.error
     assert f"1 of 4 pages failed; the first: HTTP 500 from {site.url}/3" in run.error
-    assert "1 file kept out by robots.txt" in run.error
+    assert "1 file forbidden by robots.txt" in run.error
 
 
 def test_links_to_hosts_that_no_browser_opens_are_counted(crawls: Crawls, site: PageSite) -> None:

@@ -99,7 +99,7 @@ def test_a_body_shorter_than_announced_is_not_stored(bench: Bench) -> None:
     assert done.figures().failed == 1
     assert bench.files == []
     assert bench.names == []
-    assert "body cut short: 5 of 5,000 bytes" in str(bench.row(url)["error"])
+    assert "the body was cut short: 5 of 5,000 bytes arrived" in str(bench.row(url)["error"])
     assert len(bench.server.asked) == 4
 
 
@@ -218,7 +218,7 @@ def test_redirects_are_followed_up_to_a_limit(bench: Bench) -> None:
     bench.server.put("/get", redirect=there)
     bench.get(bench.server.url + "/get")
     assert bench.names == ["report.pdf"]
-    assert "has too many redirects" in str(bench.row(bench.server.url + "/round")["error"])
+    assert "the server redirected the request too many times" in str(bench.row(bench.server.url + "/round")["error"])
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

@@ -228,7 +228,7 @@ def test_robots_txt_is_obeyed_and_reported(crawls: Crawls, site: PageSite) -> No
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nfollow = ["a"]\n[spiders.s.items.fields]\nx = "p"')
     run = crawls.run()
     assert site.paths() == ["/"]
-    assert "robots.txt forbids it" in run.error
+    assert "robots.txt forbids this URL" in run.error
 
 
 def test_an_error_status_of_the_only_page_fails_the_run(crawls: Crawls, site: PageSite) -> None:

@@ -112,7 +112,7 @@ def test_the_files_wait_for_the_next_run_when_imported_cookies_expired(crawls: C
     expire_once_at(walled, "/f/5.pdf")
     run = crawls.perform()
     assert (run.outcome, run.progress.downloads_failed) == (Outcome.FAILED, 0)
-    assert "the imported cookies no longer pass login.check" in run.error
+    assert "login.check no longer matches with the imported cookies" in run.error
     assert files(crawls).items() <= WHOLE.items()
 
 

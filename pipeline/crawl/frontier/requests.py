@@ -195,8 +195,8 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         return fault, True  # an error of the proxy says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
-        return TlsError(f"its certificate is not trusted: {reason}", where=url,
-                        fix="if the site has a private certificate authority, set ca_file"), True
+        return TlsError(f"the server's certificate is not trusted: {reason}", where=url,
+                        fix="if the site uses a private certificate authority, set `ca_file` to the authority's certificate"), True
     if isinstance(cause, aiohttp.ClientConnectorError):  # aiohttp's message contains the memory address of an object
         reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True

@@ -34,6 +34,6 @@ class Redirects(RedirectMiddleware):
             raise IgnoreRequest(f"redirects to an invalid or unsupported URL: {clean_line(location.decode('latin-1'), 100)}")
         trusted = context_of(self.crawler).session.trusted
         if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
-            what, fix = trusted.refusal("what was posted", target, request.url)
-            raise IgnoreRequest(f"redirects to another origin: {what}; {fix}")
+            what, fix = trusted.refusal("the request body", target, request.url)
+            raise IgnoreRequest(f"the server redirected to another origin: {what}; {fix}")
         return result.replace(url=target, meta={**result.meta, "verbatim_url": True})

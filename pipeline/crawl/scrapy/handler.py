@@ -135,7 +135,7 @@ class SessionHandler(BaseDownloadHandler):
         max_bytes = request.meta.get("download_maxsize", self._max_bytes)
         length = response.content_length
         if max_bytes and length and length > max_bytes:
-            raise DownloadCancelledError(f"is larger than {max_bytes} bytes")
+            raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes")
         if stopped := self._stopped(signals.headers_received, request, headers=headers, body_length=length):
             return _made(request, response, headers, b"", stopped)
         chunks: list[bytes] = []
@@ -146,7 +146,7 @@ class SessionHandler(BaseDownloadHandler):
             if stopped := self._stopped(signals.bytes_received, request, data=chunk):
                 break
             if max_bytes and received > max_bytes:
-                raise DownloadCancelledError(f"is larger than {max_bytes} bytes")
+                raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes")
         return _made(request, response, headers, chunks[0] if len(chunks) == 1 else b"".join(chunks), stopped)
 
     def _stopped(self, signal: object, request: Request, **arguments: Any) -> StopDownload | None:
@@ -201,7 +201,7 @@ async def _chunks(response: PeerResponse) -> AsyncIterator[bytes]:
         if redirect:
             return
         length = response.headers.get("Content-Length")
-        missing = "its last chunk is missing" if "Transfer-Encoding" in response.headers else "the connection broke"
+        missing = "the last chunk is missing" if "Transfer-Encoding" in response.headers else "the connection broke"
         raise ResponseDataLossError(cut_short(received, int(length)) if length and received < int(length) else
                                     f"{cut_short(received, None)}: {missing}") from error
 

@@ -45,18 +45,18 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
         return _REFUSED if cause.status in (401, 407) else (
             f"the proxy answered {cause.status} to the CONNECT request for {where}", _ALLOWS)
     if isinstance(cause, asyncio.IncompleteReadError) or "Unexpected SOCKS version" in str(cause):
-        return "does not speak SOCKS5 on that port", "correct the proxy's scheme or port in [proxies]"
+        return "the proxy does not speak SOCKS5 on this port", "correct the proxy's scheme or port in [proxies]"
     if isinstance(cause, SocksError):
         return _REFUSED if refuses_password(cause) else (
-            f"the proxy could not reach {where}: {clean_line(str(cause), 80)}", _ALLOWS)
+            f"the proxy could not connect to {where}: {clean_line(str(cause), 80)}", _ALLOWS)
     if isinstance(cause, _DOWN) and not _is_hung_up(cause):
-        return f"the proxy is down: {_reason(cause)}; nothing was sent around it", "start it, or change this spider's proxy"
+        return f"the proxy is down: {_reason(cause)}; the request was not sent without the proxy", "start the proxy, or change this spider's `proxy` setting"
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)) and _is_at(cause, proxy):
         if isinstance(cause, aiohttp.ClientConnectorCertificateError):
             reason = getattr(cause.certificate_error, "verify_message", "") or str(cause.certificate_error)
-            return (f"its certificate is not trusted: {clean_line(reason, 200).rstrip('.')}",
-                    "if the proxy has its own authority, name its certificate in ca_file")
-        return "does not speak TLS on that port", "write http:// if it is meant, or correct the port"
+            return (f"the proxy's certificate is not trusted: {clean_line(reason, 200).rstrip('.')}",
+                    "if the proxy uses a private certificate authority, set `ca_file` to the authority's certificate")
+        return "the proxy does not speak TLS on this port", "write http:// if the proxy does not use TLS, or correct the port"
     if is_of_tunnel(cause, proxy):
         return NO_HTTP.format(said=str(cause).partition(" but ")[2]), NO_HTTP_FIX
     return (HUNG_UP.format(where=where), HUNG_UP_FIX) if _is_hung_up(cause) else None
@@ -88,10 +88,10 @@ def _reason(cause: BaseException) -> str:
     """Return the operating system's message for an error ("Connection refused"), without addresses."""
     error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
     if isinstance(error, socket.gaierror):
-        return "its name is not known"
+        return "the host name of the proxy cannot be resolved"
     if isinstance(error, (ConnectionResetError, ssl.SSLEOFError)):
-        return "it hung up"
+        return "the proxy closed the connection"
     number = getattr(error, "errno", None)
     if isinstance(error, TimeoutError) or not isinstance(number, int):
-        return "no answer in time"
+        return "the proxy did not respond in time"
     return os.strerror(number)

@@ -95,7 +95,7 @@ class LenientProtocol(ResponseHandler):
                 return self._begin(canonical + rest, len(canonical), head.status, head.length, chunked=head.chunked)
             self._head, self._interim = rest, self._interim + 1
             if self._interim > _MAX_INTERIM:
-                raise HeadError("it sent interim responses only")
+                raise HeadError("the server sent only interim responses (status 1xx)")
         began = self._head.lstrip(b"\r\n")
         if (len(began) > 16 or b"\n" in began) and not may_be_http(began):
             raise NotHttpError(began)
@@ -155,7 +155,7 @@ class LenientProtocol(ResponseHandler):
             elif self._left is None and self._chunks is None and not self._ended and self._secured:
                 payload.set_exception(UnusableResponseError(TLS_NOT_CLOSED))
         elif began := self._head.lstrip(b"\r\n"):
-            self.set_exception(UnusableResponseError("headers cut short") if may_be_http(began) else self._not_http(NotHttpError(began)))
+            self.set_exception(UnusableResponseError("the response headers were cut short") if may_be_http(began) else self._not_http(NotHttpError(began)))
         super().connection_lost(exc)
 
     @property

@@ -44,7 +44,7 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         try:
             text = read_import(path)
         except FileNotFoundError as error:
-            raise CookieError("no such file", where=where, fix=f"export {_KNOWN}, or remove cookies.file") from error
+            raise CookieError("the file does not exist", where=where, fix=f"export {_KNOWN}, or remove cookies.file") from error
     else:
         assert cookies.header is not None
         where = f"cookies.header ({cookies.header.kind} {cookies.header.place})"
@@ -85,8 +85,8 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
     if not alive:
-        what = f"all {len(found)} cookies in it have expired" if found else "no cookies in it"
-        raise CookieError(what, where=where, fix="log in with the browser and export again")
+        what = f"all {len(found)} cookies have expired" if found else "no cookies found"
+        raise CookieError(what, where=where, fix="log in with a browser and export the cookies again")
     jar.protect(cookie.key for cookie in alive)
     jar.add(alive)
     jar.save()
@@ -136,8 +136,8 @@ def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
     host, secure = _site(url, where)
     text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
     if "=" not in text or _UNSENDABLE.search(text):
-        raise CookieError(f"the format is not supported; it is none of: {_KNOWN}", where=where,
-                          fix="copy the header as the browser's network view shows it: name=value; name=value")
+        raise CookieError(f"the format of the cookies is not supported; supported formats: {_KNOWN}", where=where,
+                          fix="copy the Cookie header as the developer tools of the browser show it: name=value; name=value")
     for number, pair in enumerate(text.split(";"), 1):
         name, equals, value = (part.strip(" \t") for part in pair.partition("="))
         if not name and not equals:
@@ -159,7 +159,7 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
         host, secure = _site(url, where)
         found = [{"name": name, "value": value, "domain": host, "secure": secure} for name, value in found.items()]
     if not isinstance(found, list):
-        raise CookieError("is JSON, but not a list of cookies", where=where, fix=f"give {_KNOWN}")
+        raise CookieError("the JSON is not a list of cookies", where=where, fix=f"give {_KNOWN}")
     for number, entry in enumerate(found, 1):
         yield _json_cookie(entry, f"{where}: cookie {number}", url)
 
@@ -167,15 +167,15 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
 def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
     """Return a cookie from the JSON of EditThisCookie, Cookie-Editor, Playwright, Puppeteer or Selenium."""
     if not isinstance(entry, dict):
-        raise CookieError("is not a JSON object with name, value and domain", where=where, fix="export the cookies again")
+        raise CookieError("the entry is not a JSON object with name, value and domain", where=where, fix="export the cookies again")
     name, value = entry.get("name"), entry.get("value")
     if not isinstance(name, str) or not name or not isinstance(value, str) or _UNSENDABLE.search(name + value):
-        raise CookieError("its name or value is missing or has control characters", where=where,
+        raise CookieError("the cookie's name or value is missing or has control characters", where=where,
                           fix="export the cookies again")
     domain, path = entry.get("domain") or _site(url, where)[0], entry.get("path") or "/"
     if not isinstance(domain, str) or not domain.strip(".") or not isinstance(path, str) or _UNSENDABLE.search(
             domain + path):
-        raise CookieError("its domain or path is invalid", where=where, fix="export the cookies again")
+        raise CookieError("the cookie's domain or path is invalid", where=where, fix="export the cookies again")
     host_only = entry.get("hostOnly")
     if isinstance(host_only, bool):
         domain = domain.lstrip(".") if host_only else f".{domain.lstrip('.')}"
@@ -184,7 +184,7 @@ def _json_cookie(entry: Any, where: str, url: str) -> Cookie:
                            expires_s=_json_expiry(entry, where), http_only=entry.get("httpOnly") is True,
                            same_site=_SAME_SITE.get(str(entry.get("sameSite") or "").lower(), ""))
     except ValueError as error:
-        raise CookieError("its domain is not a valid host name", where=where, fix="export the cookies again") from error
+        raise CookieError("the cookie's domain is not a valid host name", where=where, fix="export the cookies again") from error
 
 
 def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
@@ -194,7 +194,7 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
     try:
         expires = int(float(expiry))
     except (TypeError, ValueError, OverflowError) as error:
-        raise CookieError("its expiry time is not a number of seconds since 1970", where=where,
+        raise CookieError("the cookie's expiry time is not a number of seconds since 1970", where=where,
                           fix="export the cookies again") from error
     if expires > _MILLISECONDS:
         expires //= 1000
@@ -208,7 +208,7 @@ def _site(url: str, where: str) -> tuple[str, bool]:
     """
     parts = urlsplit(url)
     if not parts.hostname:
-        raise CookieError("these cookies do not name the site to which they belong", where=where,
+        raise CookieError("the cookies have no domain, so it is unknown to which site they belong", where=where,
                           fix="set cookies.url to the site's address")
     return parts.hostname, parts.scheme == "https"
 
@@ -219,4 +219,4 @@ def _remembered(mark: Path) -> str:
     except (FileNotFoundError, UnicodeDecodeError):
         return ""
     except OSError as error:
-        raise CookieError(f"cannot be read: {error.strerror}", where=str(mark), fix="check its owner and mode") from error
+        raise CookieError(f"the file cannot be read: {error.strerror}", where=str(mark), fix="check the file's owner and mode") from error

@@ -78,9 +78,9 @@ class Jar:
         found = {cookie.key: cookie for cookie in read_netscape(text, str(path), on_error=broken.append)}
         jar.add(cookie for cookie in found.values() if not is_too_large(cookie))
         if cut:
-            logger.warning("%s: larger than %d MiB; the rest is ignored", path, _FILE_BYTES >> 20)
+            logger.warning("%s: the file is larger than %d MiB; the rest of the file is ignored", path, _FILE_BYTES >> 20)
         if broken:
-            logger.warning("%s: %d line(s) skipped, the first: %s", path, len(broken), broken[0].what)
+            logger.warning("%s: %d invalid line(s) were skipped; the first: %s", path, len(broken), broken[0].what)
         if len(jar) < len(found):
             logger.warning("%s: %d of its %d cookies skipped: at most %d bytes a cookie, %d cookies and %d bytes a host, "
                            "%d cookies and %d bytes in all are kept", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,

@@ -54,7 +54,7 @@ def last(file: Path) -> LastLogin | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:
-        raise SessionError(f"cannot be read: {error.strerror}", where=str(file), fix="check its owner and mode") from error
+        raise SessionError(f"the file cannot be read: {error.strerror}", where=str(file), fix="check the file's owner and mode") from error
 
 
 def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:

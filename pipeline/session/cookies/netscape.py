@@ -28,7 +28,7 @@ def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise CookieError(f"cannot be read: {error.strerror}", where=str(path),
+        raise CookieError(f"the file cannot be read: {error.strerror}", where=str(path),
                           fix="check the file's owner and mode") from error
     whole = data[:max_bytes]
     if whole.startswith(_UTF16):  # Windows shells write UTF-16 if output is redirected to a file
@@ -101,4 +101,4 @@ def _cookie(line: str, where: str, *, http_only: bool, same_site: str) -> Cookie
 
 
 def _error(what: str, where: str, fix: str = "export the file again") -> CookieError:
-    return CookieError(what, where=where, fix=f"{fix}; or delete that line")
+    return CookieError(what, where=where, fix=f"{fix}; or delete the line")

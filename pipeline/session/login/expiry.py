@@ -50,9 +50,9 @@ class Expiry:
         if host_of(url) not in self._hosts:
             return ""
         if status in self._rules.status:
-            return f"responds with status {status}"
+            return f"responded with status {status}"
         if location and status in REDIRECTS and self.is_login_page(redirect_target(location, url), asked=url):
-            return "redirects to the login page"
+            return "redirected to the login page"
         return ""
 
     def is_login_page(self, url: str, *, asked: str) -> bool:
@@ -69,9 +69,9 @@ class Expiry:
         if page.answer.status >= 500 or host_of(page.answer.url) not in self._hosts:
             return ""
         if self._rules.present is not None and page.matches(self._rules.present):
-            return "matches login.expired.present"
+            return "matched login.expired.present"
         if not file and self._rules.missing is not None and not page.matches(self._rules.missing):
-            return "does not match login.expired.missing"
+            return "did not match login.expired.missing"
         return ""
 
     def is_sure(self, page: Page) -> bool:
@@ -171,8 +171,8 @@ class LoginState:
         with self._lock:
             if self._lost is None:
                 self._lost = LoginError(
-                    f"{shown_url(url)} {reason}, right after logging in again", where=self.where,
-                    fix="if this account may not see the page, exclude the page from follow; otherwise correct login.expired")
+                    f"{shown_url(url)} {reason} right after a new login", where=self.where,
+                    fix="if this account may not see the page, exclude the page with `deny`; otherwise correct login.expired")
             return self._lost
 
 

@@ -55,7 +55,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
     status = after.answer.status
     said = complaint(before, after)
     if status >= 500:
-        return Refusal(f"the site has a server error (status {status})", said, "try again later", retry=True)
+        return Refusal(f"the site responded with a server error (status {status})", said, "try again later", retry=True)
     if status == 429 or _LOCKED.search(said):
         return Refusal("the account is locked, or there were too many logins", said, "wait, then try with a browser",
                        retry=status == 429)

@@ -120,7 +120,7 @@ class HttpAuth:
         realm = next((challenge.params["realm"] for challenge in found if challenge.params.get("realm")), "")
         said = f" (realm “{clean_line(realm, 60)}”)" if realm else ""
         what = "token" if self.scheme == "bearer" else "user name or password"
-        return LoginError(f"the {what} of auth was not accepted by {shown_url(url)}{said}", where=self._where,
+        return LoginError(f"{shown_url(url)} did not accept the {what} of the `auth` setting{said}", where=self._where,
                           fix="correct auth.token" if self.scheme == "bearer" else "correct auth.user or auth.password")
 
 

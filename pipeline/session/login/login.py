@@ -68,7 +68,7 @@ class Login:
         page = self._get(url, shows)
         holds = shows(page)
         if not holds and certain and (page.answer.status >= 500 or page.answer.status == 429):
-            raise FetchError(f"the page of login.check responds with status {page.answer.status}", where=shown_url(url),
+            raise FetchError(f"the page on which login.check is tested responded with status {page.answer.status}", where=shown_url(url),
                              fix="try again later", retry=True)
         return holds
 
@@ -89,7 +89,7 @@ class Login:
             if form is None:
                 return page.answer.url
             if anonymous:
-                raise self._error(Refusal("login.check already matches on the login page, so it cannot prove a login", "",
+                raise self._error(Refusal("login.check already matches on the login page, so it cannot verify a login", "",
                                           "choose a selector that matches only after a login"), page)
         if form is None:
             raise self._error(self._why_no_form(page, self._table), page)
@@ -117,7 +117,7 @@ class Login:
             if not (token := self._read(after.value, self._table.token, "token")):
                 raise self._error(self._why_no_token(before, after), after)
             if not _TOKEN.fullmatch(token):
-                raise self._error(Refusal("login.token finds a text with characters that a header cannot contain", "", "correct login.token"),
+                raise self._error(Refusal("login.token selected a text with characters that are not allowed in a header", "", "correct login.token"),
                                   after)
             self._take_token(token)
         if self._table.check_url is not None and after.answer.status < 500:
@@ -129,7 +129,7 @@ class Login:
     def _why_no_token(self, before: Page | None, answer: Page) -> Refusal:
         status, refusal = answer.answer.status, self._why_refused(before, answer)
         if status < 400 and not refusal.said:
-            return Refusal(f"the site responded to the login (status {status}), but login.token finds nothing in the response", "",
+            return Refusal(f"login.token found nothing in the response to the login (status {status})", "",
                            "correct login.token")
         return refusal
 
@@ -137,7 +137,7 @@ class Login:
         form_again = not self._table.json_ and self._form_of(after, self._table) is not None
         refusal = explain(before, after, form_again=form_again)
         if form_again and after.answer.status < 400 and not refusal.said and not self._carries_cookies(after.answer.url):
-            return Refusal("the site shows the login form again, and no cookie that could identify the session is stored", "",
+            return Refusal("after the login, the site shows the login form again and has set no cookie that could identify the session", "",
                            "correct login.fields, or set login.url to the address that browsers show (https, the right host)")
         return refusal
 
@@ -214,7 +214,7 @@ class Login:
     def _why_no_form(self, page: Page, step: LoginStepTable) -> Refusal:
         status = page.answer.status
         if status >= 500:
-            return Refusal(f"the login page has a server error (status {status})", "", "try again later", retry=True)
+            return Refusal(f"the login page responded with a server error (status {status})", "", "try again later", retry=True)
         if asks_captcha(page):
             return Refusal("the login page asks for a captcha", "",
                            "log in with a browser and import its cookies: `pipeline cookies import`")
@@ -225,7 +225,7 @@ class Login:
             return Refusal("the login page requires HTTP authentication", "",
                            "set auth = { type = \"basic\", user = …, password = … } for this spider, or correct it")
         if status >= 400:
-            return Refusal(f"the login page responds with status {status}", "", "correct login.url")
+            return Refusal(f"the login page responded with status {status}", "", "correct login.url")
         forms = forms_of(page)
         if framed := self._framed_form(page, step):
             return Refusal(f"the login form is not on the login page itself, but in a frame at {shown_url(framed)}", "",

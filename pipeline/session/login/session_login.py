@@ -26,8 +26,8 @@ from pipeline.session.request_rules import RequestRules
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginTable
 
-UNCHECKABLE = ("no item counts as gone: login.check matches only on the response to the login, so that an expired session "
-               "cannot be detected; name a page in login.check_url")
+UNCHECKABLE = ("items are never reported as gone: login.check matches only on the response to the login, so that an expired session "
+               "cannot be detected; set login.check_url to a page on which login.check matches")
 """The message for a session whose login cannot be checked later. See SessionLogin.checkable."""
 _CHECK_AGAIN_S = (1.0, 4.0)
 """The seconds to wait between attempts to fetch the check page when the site fails."""
@@ -264,7 +264,7 @@ class SessionLogin:
         return ""
 
     def _cookies_expired(self) -> LoginError:
-        return LoginError("the imported cookies no longer pass login.check", where=self._where,
+        return LoginError("login.check no longer matches with the imported cookies", where=self._where,
                           fix="log in with a browser and import its cookies: `pipeline cookies import`")
 
     def _remember_check_page(self, url: str) -> None:
@@ -299,4 +299,4 @@ def read_line(path: Path) -> str:
     except (FileNotFoundError, UnicodeDecodeError):
         return ""
     except OSError as error:
-        raise SessionError(f"cannot be read: {error.strerror}", where=str(path), fix="check its owner and mode") from error
+        raise SessionError(f"the file cannot be read: {error.strerror}", where=str(path), fix="check the file's owner and mode") from error

@@ -26,13 +26,13 @@ def totp_code(secret: str, now_s: float) -> str:
     # pyotp.parse_uri is not used, because it rejects secrets of less than 112 bits.
     if uri.scheme.lower() == "otpauth":
         if uri.netloc.lower() != "totp":
-            raise UsageError("is not a secret for time-based codes", where="login.totp",
-                             fix="give an otpauth://totp/ URI; counter-based codes (hotp) are not supported")
+            raise UsageError("the otpauth:// URI is not for time-based codes (totp)", where="login.totp",
+                             fix="use an otpauth://totp/ URI; counter-based codes (hotp) are not supported")
         parameters |= {name.lower(): values[0] for name, values in parse_qs(uri.query).items()}
     try:
         totp = _Totp("".join(parameters["secret"].split()).replace("-", "").rstrip("="), digits=int(parameters["digits"]),
                      digest=_HASHES[parameters["algorithm"].upper()], interval=int(parameters["period"]))
         return totp.at(now_s)
     except (ValueError, KeyError, ZeroDivisionError) as error:
-        raise UsageError("is not a secret for one-time codes", where="login.totp",
-                         fix="give the Base32 letters that the site shows, or its otpauth:// URI") from error
+        raise UsageError("not a valid secret for one-time codes", where="login.totp",
+                         fix="use the Base32 letters that the site shows, or the otpauth:// URI") from error

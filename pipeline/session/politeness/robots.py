@@ -19,7 +19,7 @@ from pipeline.urls import absolute, bare
 
 ROBOT = "crawl-to-inbox"
 """The user agent name of this crawler in robots.txt."""
-FORBIDDEN = "robots.txt forbids it"
+FORBIDDEN = "robots.txt forbids this URL"
 PARSED_BYTES = 512_000
 """How many bytes of a robots.txt are parsed. RFC 9309, 2.5 requires at least 500 KiB."""
 
@@ -79,7 +79,7 @@ def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:
     The error has the class of `failure` if `failure` is a ProxyError, a TlsError or a SessionError.
     """
     kind = next((kind for kind in (ProxyError, TlsError, SessionError) if isinstance(failure, kind)), FetchError)
-    return kind(f"robots.txt cannot be read, so that nothing is fetched for now: {failure.what}",
+    return kind(f"robots.txt cannot be read, so this run fetches nothing from the host: {failure.what}",
                 where=failure.where if kind is ProxyError else shown_url(url), fix=_FIX if kind is FetchError else failure.fix, retry=True)
 
 

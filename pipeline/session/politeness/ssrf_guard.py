@@ -51,7 +51,7 @@ class SsrfGuard:
         """Raise FetchError if the address of a host is private and not allowed."""
         if (normal_host(host), port) not in self._places and not is_public(address):
             where = clean_line(host, 100)
-            raise FetchError(f"leads to the private address {address}; private addresses are not fetched", where=f"{where}:{port}",
+            raise FetchError(f"the host has the private address {address}; private addresses are not fetched", where=f"{where}:{port}",
                              fix=f"if this is intended, add \"{where}:{port}\" to this spider's `hosts` setting")
 
     def check_url(self, url: str) -> None:
@@ -63,11 +63,11 @@ class SsrfGuard:
         if (parts.scheme, parts.netloc) in self._checked:
             return
         if parts.scheme not in PORTS:
-            raise FetchError(f"leads to an address that is not fetched: {clean_line(parts.scheme, 20)}:",
+            raise FetchError(f"the URL scheme {clean_line(parts.scheme, 20)} is not supported",
                              where=clean_line(url, 100), fix="only http and https URLs are fetched")
         host = host_of(url)
         if not host:
-            raise FetchError("leads to an address that is not fetched: its host is not valid", where=clean_line(url, 100))
+            raise FetchError("the host of the URL is not valid", where=clean_line(url, 100))
         if literal := _literal(host):
             self.check_address(host, parts.port or PORTS[parts.scheme], literal)
         if len(self._checked) < _MAX_CHECKED:

@@ -64,7 +64,7 @@ class EnvironmentProxies:
             try:
                 urls[scheme] = proxy_url(url)
             except (ValueError, KeyError) as error:
-                raise UsageError("is not a proxy URL", where=f"{scheme}_proxy in the environment",
+                raise UsageError("the value is not a proxy URL", where=f"{scheme}_proxy in the environment",
                                  fix="write it as http://host:port") from error
         return cls(urls, no_proxy)
 

@@ -62,4 +62,4 @@ def _read(file: Path) -> PoolHealth:
     try:
         return read_pool(file)
     except OSError as error:
-        raise SessionError(f"cannot be read: {error.strerror}", where=str(file), fix="check its owner and mode") from error
+        raise SessionError(f"the file cannot be read: {error.strerror}", where=str(file), fix="check the file's owner and mode") from error

@@ -14,7 +14,7 @@ def size_of(line: bytes) -> int:
     """Return the size in the first line of a chunk, given without the LF. Raises CutShortError if invalid."""
     found = _SIZE.fullmatch(line)
     if found is None:
-        raise CutShortError("body broken: a chunk has no size")
+        raise CutShortError("the chunked body is invalid: a chunk has no size")
     return int(found[1], 16)
 
 
@@ -49,7 +49,7 @@ class ChunkedBody:
             end = data.find(b"\n", at)
             self._line += data[at:] if end < 0 else data[at:end]
             if len(self._line) > MAX_LINE_BYTES:
-                raise CutShortError("body broken: a chunk has no size")
+                raise CutShortError("the chunked body is invalid: a chunk has no size")
             if end < 0:
                 break
             line, self._line, at = self._line, b"", end + 1
@@ -62,12 +62,12 @@ class ChunkedBody:
         if self._trailer_lines >= 0:
             self._trailer_lines += 1
             if self._trailer_lines > MAX_LINES:
-                raise CutShortError("body broken: its trailer does not end")
+                raise CutShortError("the chunked body is invalid: its trailer does not end")
             self.over = empty
             return b"\r\n" if empty else b""
         if self._after_chunk:
             if not empty:
-                raise CutShortError("body broken: a chunk does not end where it should")
+                raise CutShortError("the chunked body is invalid: a chunk does not end where it should")
             self._after_chunk = False
             return b"\r\n"
         self._left = size_of(line)

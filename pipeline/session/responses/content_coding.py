@@ -56,9 +56,9 @@ def codings_of(values: Iterable[str]) -> tuple[str, ...]:
                   if (name := each.strip().lower()) in _DECODERS or name in _WITHOUT_DECODER)
     for name in found:
         if name in _WITHOUT_DECODER:
-            raise DecodingError(f"has the Content-Encoding {name}, which is not supported")
+            raise DecodingError(f"the response has the Content-Encoding {name}, which is not supported")
     if len(found) > _MAX_CODINGS:
-        raise DecodingError(f"has {len(found)} content codings, more than the {_MAX_CODINGS} that are supported")
+        raise DecodingError(f"the response has {len(found)} content codings; at most {_MAX_CODINGS} are supported")
     return found
 
 
@@ -86,7 +86,7 @@ class ContentDecoder:
         for stream in self._streams:
             stream.finish()
         if self._outermost and not self._begun and not empty:
-            raise CutShortError(f"{self._outermost} stream ended before it began")
+            raise CutShortError(f"{self._outermost} data is empty")
 
     def _through(self, data: bytes, depth: int) -> Iterator[bytes]:
         if depth == len(self._streams):
@@ -151,7 +151,7 @@ class _Gzip:
 
     def finish(self) -> None:
         if self._member is not None or self._held:
-            raise CutShortError("gzip stream ended before its end marker")
+            raise CutShortError("gzip data ended before its end marker")
 
 
 class _Deflate:
@@ -185,7 +185,7 @@ class _Deflate:
 
     def finish(self) -> None:
         if (self._stream is not None and not self._stream.eof) or (self._stream is None and self._held):
-            raise CutShortError("deflate stream ended before its end marker")
+            raise CutShortError("deflate data ended before its end marker")
 
 
 def _inflated(stream: _ZlibStream, data: bytes, name: str) -> Iterator[bytes]:
@@ -255,7 +255,7 @@ class _Brotli:
 
     def finish(self) -> None:
         if self._begun and not self._stream.is_finished():
-            raise CutShortError("br stream ended before its end marker")
+            raise CutShortError("br data ended before its end marker")
 
 
 class _Zstd:
@@ -302,11 +302,11 @@ class _Zstd:
 
     def finish(self) -> None:
         if self._frame is not None or self._held:
-            raise CutShortError("zstd stream ended before its end marker")
+            raise CutShortError("zstd data ended before its end marker")
 
 
 def _damaged(name: str) -> DecodingError:
-    return DecodingError(f"its body is damaged, or is not {name}, although its Content-Encoding says so")
+    return DecodingError(f"the body is damaged, or is not {name} as the Content-Encoding header says")
 
 
 _DECODERS: dict[str, type[_Gzip | _Deflate | _Brotli | _Zstd]] = {

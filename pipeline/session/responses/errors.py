@@ -6,7 +6,7 @@ import http.client
 
 from pipeline.text import clean_line
 
-TLS_NOT_CLOSED = "body cut short: its length is not announced, and the TLS connection ended without close_notify"
+TLS_NOT_CLOSED = "the body may be incomplete: it has no Content-Length, and the TLS connection ended without close_notify"
 
 
 class HeadError(http.client.HTTPException):
@@ -17,7 +17,7 @@ class NotHttpError(HeadError):
     """The response is not HTTP. data: its first bytes."""
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(f"it did not answer with HTTP but with {shown_bytes(data)}")
+        super().__init__(f"the server did not respond with HTTP but with {shown_bytes(data)}")
 
 
 class CutShortError(OSError):
@@ -49,10 +49,10 @@ def shown_bytes(data: bytes) -> str:
 
 
 def cut_short(received: int, announced: int | None) -> str:
-    """Return the message for an incomplete body, such as `body cut short: 51,200 of 102,400 bytes`.
+    """Return the message for an incomplete body, such as `the body was cut short: 51,200 of 102,400 bytes arrived`.
 
     announced: the Content-Length; None if unknown.
     """
     if announced is None:
-        return f"body cut short after {received:,} bytes"
-    return f"body cut short: {received:,} of {announced:,} bytes"
+        return f"the body was cut short after {received:,} bytes"
+    return f"the body was cut short: {received:,} of {announced:,} bytes arrived"

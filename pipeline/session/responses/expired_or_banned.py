@@ -24,12 +24,12 @@ def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
         if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
             return reason
     if response.history and expiry.is_login_page(response.url, asked=asked):
-        return "redirects to the login page"
+        return "redirected to the login page"
     page = _beginning(response) if expiry.reads_pages or _is_short(response) else None
     if page is None:
         return ""
     if (target := refresh_target(page.document)) and expiry.is_login_page(target, asked=asked):
-        return "redirects to the login page"
+        return "redirected to the login page"
     return expiry.of_page(page, file=True)
 
 

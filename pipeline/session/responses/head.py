@@ -69,7 +69,7 @@ def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
         start += 1
     found = _END.search(data, start)
     if (len(data) if found is None else found.end()) - start > MAX_HEAD_BYTES:
-        raise HeadError(f"its headers are larger than {MAX_HEAD_BYTES:,} bytes")
+        raise HeadError(f"the response headers are larger than {MAX_HEAD_BYTES:,} bytes")
     return -1 if found is None else found.end()
 
 
@@ -107,12 +107,12 @@ def parse_head(raw: bytes) -> Head:
     Raises HeadError if browsers reject the response.
     """
     if b"\0" in raw:
-        raise HeadError("its headers contain a NUL byte")
+        raise HeadError("the response headers contain a NUL byte")
     lines = raw.lstrip(b"\r\n").split(b"\n")
     if len(lines) > MAX_LINES + 3:
-        raise HeadError(f"it has more than {MAX_LINES:,} header lines")
+        raise HeadError(f"the response has more than {MAX_LINES:,} header lines")
     if any(len(line) > MAX_LINE_BYTES for line in lines):
-        raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
+        raise HeadError(f"one of the response header lines is longer than {MAX_LINE_BYTES:,} bytes")
     # A CR inside a line is replaced by a space (RFC 9112, 2.2). As a line end, it would allow header injection.
     lines = [line.strip(b"\r").replace(b"\r", b" ") for line in lines]
     status_line = _STATUS_LINE.fullmatch(lines[0].rstrip())
@@ -120,7 +120,7 @@ def parse_head(raw: bytes) -> Head:
         raise NotHttpError(lines[0])
     major, minor, status = int(status_line[1]), int(status_line[2] or 0), int(status_line[3])
     if status < 100 or status == 101:
-        raise HeadError(f"it answered with status {status}, which is not valid for this request")
+        raise HeadError(f"the server responded with status {status}, which is not valid for this request")
     fields = _fields(lines[1:])
     return _framed(11 if (major, minor) >= (1, 1) else 10, status, status_line[4].strip(), fields)
 
@@ -187,4 +187,4 @@ def missing_range(status: int, content_range: str) -> str:
     found = _WHOLE_RANGE.fullmatch(content_range)
     if found is not None and int(found[1]) + 1 == int(found[2]):
         return ""
-    return "body cut short: the server sent only a part (status 206), although the whole body was requested"
+    return "the body is incomplete: the server sent only a part (status 206), although the whole body was requested"

@@ -67,22 +67,22 @@ class Response(http.client.HTTPResponse):
             head = parse_head(self._raw_head())
             if not head.interim:
                 return head
-        raise HeadError("it sent interim responses only")
+        raise HeadError("the server sent only interim responses (status 1xx)")
 
     def _raw_head(self) -> bytes:
         raw = bytearray()
         for _ in range(MAX_LINES + 3):
             line = self._line(began=bool(raw))
             if len(line) > MAX_LINE_BYTES:
-                raise HeadError(f"one of its header lines is longer than {MAX_LINE_BYTES:,} bytes")
+                raise HeadError(f"one of the response header lines is longer than {MAX_LINE_BYTES:,} bytes")
             if line in (b"\r\n", b"\n"):
                 if raw:
                     return bytes(raw)
                 continue  # some servers send an empty line first
             raw += line
             if len(raw) > MAX_HEAD_BYTES:
-                raise HeadError(f"its headers are larger than {MAX_HEAD_BYTES:,} bytes")
-        raise HeadError(f"it has more than {MAX_LINES:,} header lines")
+                raise HeadError(f"the response headers are larger than {MAX_HEAD_BYTES:,} bytes")
+        raise HeadError(f"the response has more than {MAX_LINES:,} header lines")
 
     def _line(self, *, began: bool) -> bytes:
         line: bytes = self.fp.readline(MAX_LINE_BYTES + 1)
@@ -91,7 +91,7 @@ class Response(http.client.HTTPResponse):
         if not began and line.strip() and not may_be_http(line):
             raise NotHttpError(line)
         if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
-            raise CutShortError("headers cut short")
+            raise CutShortError("the response headers were cut short")
         return line
 
     def _closes(self, head: Head) -> bool:
@@ -199,7 +199,7 @@ class _Chunked(_Wrapped):
 
     def _next_size(self) -> int:
         if not self._first and self._line() not in (b"\r\n", b"\n"):
-            raise CutShortError("body broken: a chunk does not end where it should")
+            raise CutShortError("the chunked body is invalid: a chunk does not end where it should")
         self._first = False
         return size_of(self._line()[:-1])
 
@@ -208,15 +208,15 @@ class _Chunked(_Wrapped):
         for _ in range(MAX_LINES):
             if self._line() in (b"\r\n", b"\n"):
                 return
-        raise CutShortError("body broken: its trailer does not end")
+        raise CutShortError("the chunked body is invalid: its trailer does not end")
 
     def _line(self) -> bytes:
         line: bytes = self._source.readline(MAX_LINE_BYTES + 1)
         if len(line) > MAX_LINE_BYTES:
-            raise CutShortError("body broken: a chunk has no size")
+            raise CutShortError("the chunked body is invalid: a chunk has no size")
         if not line.endswith(b"\n"):
             raise self._cut()
         return line
 
     def _cut(self) -> CutShortError:
-        return CutShortError(f"{cut_short(self._received, None)}: its last chunk is missing")
+        return CutShortError(f"{cut_short(self._received, None)}: the last chunk is missing")

@@ -63,9 +63,9 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
-            reason = "no PEM certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
-            raise UsageError(f"cannot be used as ca_file: {reason}", where=str(ca_file),
-                             fix="name a PEM file of certificates") from error
+            reason = "the file contains no PEM certificates" if isinstance(error, ssl.SSLError) else error.strerror
+            raise UsageError(f"the file cannot be used as `ca_file`: {reason}", where=str(ca_file),
+                             fix="set `ca_file` to a PEM file of certificates") from error
     return context
 
 

@@ -179,7 +179,7 @@ def test_expired_imported_cookies_end_the_run_without_changes(crawls: Crawls, si
     for _ in range(2):  # expired during the run, then from the start
         run = crawls.perform()
         assert (run.outcome, run.complete, run.progress.gone, run.progress.new) == (Outcome.FAILED, False, 0, 0)
-        assert "the imported cookies no longer pass login.check" in run.error
+        assert "login.check no longer matches with the imported cookies" in run.error
         assert "pipeline cookies import" in run.error
     assert texts(crawls) == WHOLE
 

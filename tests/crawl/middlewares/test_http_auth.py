@@ -99,7 +99,7 @@ def test_pages_files_and_robots_txt_are_fetched_with_http_authentication(crawls:
     crawls.write(settings(site, "digest" if guard else "basic", "concurrency = 1"))
     run = crawls.perform()
     assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 1)
-    assert "/secret: robots.txt forbids it" in run.error
+    assert "/secret: robots.txt forbids this URL" in run.error
     assert {item["text"] for item in crawls.items().values()} == {"start", "one", "two"}
     assert (crawls.folder / "data/downloads/s/a.csv").read_text() == "a,b"
     assert not any(asked.path == "/secret" for asked in site.asked)
@@ -133,7 +133,7 @@ def test_the_credentials_are_sent_to_no_other_host(crawls: Crawls, site: PageSit
 
 
 @pytest.mark.parametrize(("kind", "words"), [
-    ("basic", "the user name or password of auth was not accepted by {url}/ (realm “club”); correct auth.user or auth.password"),
+    ("basic", "{url}/ did not accept the user name or password of the `auth` setting (realm “club”); correct auth.user or auth.password"),
     ("digest", "requires basic authentication, not digest; correct auth.type")])
 def test_a_wrong_password_ends_the_run_with_the_reason(crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch,
                                                        kind: str, words: str) -> None:
@@ -152,7 +152,7 @@ def test_a_wrong_digest_password_is_tried_once(crawls: Crawls, site: PageSite, m
     fill(site, guard)
     crawls.write(settings(site, "digest", "robots = false"))
     run = crawls.run()
-    assert "the user name or password of auth was not accepted" in run.error
+    assert "did not accept the user name or password of the `auth` setting" in run.error
     assert [asked.path for asked in site.asked] == ["/", "/"]
 
 

@@ -182,7 +182,7 @@ def test_a_page_that_redirects_to_the_login_even_after_a_new_login_ends_the_run(
     crawls.write(settings(site))
     run = crawls.run()
     assert (run.outcome, run.error_kind) == (Outcome.FAILED, LoginError.__name__)
-    assert f"{site.url}/p/3 redirects to the login page, right after logging in again" in run.error
+    assert f"{site.url}/p/3 redirected to the login page right after a new login" in run.error
     assert walled.logins == 2
 
 
@@ -249,5 +249,5 @@ def test_files_that_are_refused_after_a_new_login_end_the_run(crawls: Crawls, si
     site.pages |= dict.fromkeys(["/f/1", "/f/2"], Answer(status=302, headers={"Location": "/login"}))
     crawls.write(settings(site, 'download = ["a.d"]'))
     run = crawls.perform()
-    assert (run.outcome, "right after logging in again" in run.error) == (Outcome.FAILED, True)
+    assert (run.outcome, "right after a new login" in run.error) == (Outcome.FAILED, True)
     assert walled.logins == 2

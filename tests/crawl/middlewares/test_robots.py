@@ -58,8 +58,8 @@ def test_a_robots_txt_that_cannot_be_read_forbids_everything_for_this_run(
         run = crawls.perform()
         assert (run.complete, "/page" in site.paths(), run.progress.gone) == (fetched, fetched, 0), run.error
         if not fetched:
-            assert "robots.txt cannot be read, so that nothing is fetched for now" in run.error
-            assert "nothing is fetched for now" in {row.error for row in downloads_of(crawls.store, "s")}.pop()
+            assert "robots.txt cannot be read, so this run fetches nothing from the host" in run.error
+            assert "this run fetches nothing from the host" in {row.error for row in downloads_of(crawls.store, "s")}.pop()
             del site.pages["/robots.txt"], other.pages["/robots.txt"]
             run = crawls.perform()
             assert (run.complete, run.progress.downloads) == (True, 1)
@@ -80,7 +80,7 @@ def test_robots_txt_holds_for_files_of_this_and_of_other_hosts(crawls: Crawls, s
             assert sorted(set(each.paths()) - {"/"}) == ["/yes"]
             assert [asked.path for asked in each.asked].count("/robots.txt") == 1
         errors = {row.error for row in downloads_of(crawls.store, "s") if row.error}
-        assert all("robots.txt forbids it; set robots = false" in error for error in errors), errors
+        assert all("robots.txt forbids this URL; set robots = false" in error for error in errors), errors
         crawls.write(spider.replace("download =", "robots = false\ndownload ="))
         assert crawls.perform().progress.downloads_failed == 0
         assert "/no" in other.paths()

@@ -61,17 +61,17 @@ def test_a_netscape_file_is_read_with_a_byte_order_mark() -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("", "f: is empty; give a Netscape cookies.txt"),
-    ("geheim", "f: the format is not supported; it is none of: a Netscape cookies.txt"),
-    ("a=1\nb=geheim", "f: the format is not supported"),
+    ("geheim", "f: the format of the cookies is not supported; supported formats: a Netscape cookies.txt"),
+    ("a=1\nb=geheim", "f: the format of the cookies is not supported"),
     ("a=1; =geheim", "f: cookie 2 has no name"),
     ('{"cookies": [', "f:1:14: not valid JSON"),
-    ('{"cookies": 3}', "f: is JSON, but not a list of cookies"),
-    ("[1]", "f: cookie 1: is not a JSON object with name, value and domain"),
-    ('[{"name": "n", "value": "geheim\\ud800"}]', "f: cookie 1: its name or value is missing or has control"),
-    ('[{"name": "n", "value": 3}]', "f: cookie 1: its name or value is missing"),
-    ('[{"name": "n", "value": "geheim\\u0007"}]', "f: cookie 1: its name or value is missing or has control"),
-    ('[{"name": "n", "value": "geheim", "domain": [1]}]', "f: cookie 1: its domain or path"),
-    ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: its expiry time is not a number"),
+    ('{"cookies": 3}', "f: the JSON is not a list of cookies"),
+    ("[1]", "f: cookie 1: the entry is not a JSON object with name, value and domain"),
+    ('[{"name": "n", "value": "geheim\\ud800"}]', "f: cookie 1: the cookie's name or value is missing or has control"),
+    ('[{"name": "n", "value": 3}]', "f: cookie 1: the cookie's name or value is missing"),
+    ('[{"name": "n", "value": "geheim\\u0007"}]', "f: cookie 1: the cookie's name or value is missing or has control"),
+    ('[{"name": "n", "value": "geheim", "domain": [1]}]', "f: cookie 1: the cookie's domain or path"),
+    ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: the cookie's expiry time is not a number"),
     ("[" * 100000, "f"),
     ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: the line has 1 tab-separated field(s)")])
 def test_each_malformed_import_is_reported_with_its_place_and_fix(text: str, words: str) -> None:
@@ -115,9 +115,9 @@ def test_a_relative_path_starts_at_the_settings_folder(open_with: OpenSession, t
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (None, "no such file; export a Netscape cookies.txt"),
-    (".a.example\tTRUE\t/\tFALSE\t1000\tn\tv\n", "all 1 cookies in it have expired; log in with the browser"),
-    ("# Netscape HTTP Cookie File\n", "no cookies in it; log in")])
+    (None, "the file does not exist; export a Netscape cookies.txt"),
+    (".a.example\tTRUE\t/\tFALSE\t1000\tn\tv\n", "all 1 cookies have expired; log in with a browser"),
+    ("# Netscape HTTP Cookie File\n", "no cookies found; log in")])
 def test_an_import_without_valid_cookies_is_reported(open_with: OpenSession, tmp_path: Path, content: str | None,
                                              words: str) -> None:
     if content is not None:

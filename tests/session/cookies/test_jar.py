@@ -342,7 +342,7 @@ def test_invalid_lines_of_a_jar_are_skipped_and_logged_without_their_content(tmp
                      b"a.example\tFALSE\t/\tFALSE\t0\tn\tge\x1bheim\n")
     jar = Jar.open(path)
     assert jar.header("http://a.example/") == b"sid=1"
-    assert f"{path}: 3 line(s) skipped, the first: the line has 1 tab-separated field(s) instead of seven" in caplog.text
+    assert f"{path}: 3 invalid line(s) were skipped; the first: the line has 1 tab-separated field(s) instead of seven" in caplog.text
     assert "geheim" not in caplog.text
     assert jar.save()
     assert b"geheim" not in path.read_bytes()

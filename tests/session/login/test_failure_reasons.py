@@ -65,9 +65,9 @@ MATRIX = [
     ("a wall of scripts", Answer("<noscript>Please enable JavaScript</noscript><script>go()</script>"), "runs scripts"),
     ("locked", Answer(f"<p class=error>Your account is locked</p>{FORM}"), "locked, or there were too many logins"),
     ("a code", Answer("<form><input name=otp autocomplete=one-time-code></form>"), "asks for a one-time code"),
-    ("a Secure cookie over http", Answer(FORM, headers={"Set-Cookie": "sid=1; Secure; Path=/"}), "no cookie that could identify the session is stored"),
+    ("a Secure cookie over http", Answer(FORM, headers={"Set-Cookie": "sid=1; Secure; Path=/"}), "has set no cookie that could identify the session"),
     ("a cookie of another domain", Answer(FORM, headers={"Set-Cookie": "sid=1; Domain=other.example"}),
-     "no cookie that could identify the session is stored"),
+     "has set no cookie that could identify the session"),
 ]
 
 
@@ -91,7 +91,7 @@ def test_a_failed_login_is_reported_with_its_cause(tmp_path: Path, monkeypatch: 
     (Answer("<head><script src=/app.js></script></head><noscript>You need to enable JavaScript to run this app.</noscript>"
             "<div id=root></div>"), "the login page requires a browser that runs scripts"),
     (Answer("<title>Just a moment...</title><div id=cf></div><script>go()</script>", 403), "the login page requires a browser that runs scripts"),
-    (Answer("<h1>Forbidden</h1>", 403), "the login page responds with status 403"),
+    (Answer("<h1>Forbidden</h1>", 403), "the login page responded with status 403"),
     (Answer("<p>Welcome</p><script>go()</script>"), "none of the 0 form(s) on the login page")])
 def test_a_missing_form_is_reported_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Answer, said: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
@@ -132,7 +132,7 @@ def test_a_token_rule_that_finds_nothing_is_named(tmp_path: Path, monkeypatch: p
         file = settings(tmp_path, site, 'json = true\ntoken = { jmes = "token" }').replace("", "")
         Path(file).write_text(Path(file).read_text().replace('check = "a[href*=logout]"', 'check = { jmes = "ok" }'))
         result = CliRunner().invoke(main, ["login", "--settings", file, "s"])
-    assert "login.token finds nothing in the response" in result.output + str(result.exception)
+    assert "login.token found nothing in the response" in result.output + str(result.exception)
 
 
 def behind_proxy(folder: Path, site: PageSite, proxy: str, more: str = "") -> str:
@@ -197,13 +197,13 @@ def no_socks() -> Iterator[str]:
 
 
 PROXIES = {
-    "down": (dead_proxy, "the proxy is down: Connection refused; nothing was sent around it"),
+    "down": (dead_proxy, "the proxy is down: Connection refused; the request was not sent without the proxy"),
     "407, wrong password": (wrong_password, "the proxy refused the user name or password"),
     "407, no password": (no_password, "the proxy refused the user name or password"),
-    "a certificate of nobody": (strange_certificate, "its certificate is not trusted"),
-    "no TLS": (no_tls, "does not speak TLS on that port"),
+    "a certificate of nobody": (strange_certificate, "the proxy's certificate is not trusted"),
+    "no TLS": (no_tls, "the proxy does not speak TLS on this port"),
     "SOCKS, wrong password": (socks_password, "the proxy refused the user name or password"),
-    "no SOCKS": (no_socks, "does not speak SOCKS5 on that port"),
+    "no SOCKS": (no_socks, "the proxy does not speak SOCKS5 on this port"),
 }
 COMMANDS = {"login": ["login", "s"], "run": ["run", "s"], "run without a login": ["run", "s"], "check": ["check", "--connect"]}
 
@@ -233,7 +233,7 @@ TRIED = {
     "a page like any other": (Answer(OUT), ""),
     "a page that is refused": (Answer("no", 403), "the session is valid, but this page is refused (403)"),
     "a page that asks for a password": (Answer(FORM), "this page asks for a password, although the session is valid"),
-    "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "matches login.expired.present"),
+    "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "matched login.expired.present"),
     "a page that logs out": (Answer("<p>bye</p>"), "the session has expired, and this may be a page for anonymous visitors"),
 }
 
@@ -294,7 +294,7 @@ def test_a_login_check_without_a_page_is_reported(tmp_path: Path, monkeypatch: p
         site.pages["/me"] = lambda asked: Answer(OUT if "sid=1" in asked.headers.get("Cookie", "") else "no")
         file = settings(tmp_path, site, check_url.format(url=site.url))
         result = CliRunner().invoke(main, [command[0], "--settings", file, *(word.format(url=site.url) for word in command[1:])])
-        assert ("no item counts as gone: login.check matches only on the response to the login" in " ".join(result.output.split())) is (not check_url), result.output
+        assert ("items are never reported as gone: login.check matches only on the response to the login" in " ".join(result.output.split())) is (not check_url), result.output
 
 
 class BadProxy(socketserver.BaseRequestHandler):
@@ -318,13 +318,13 @@ BAD_PROXIES = {
     "502": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "the proxy answered 502", "https"),
     "403": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "the proxy answered 403", "https"),
     "a redirect to a portal": (b"HTTP/1.1 302 Found\r\nLocation: http://portal.lan/\r\n\r\n", "the proxy answered 302", "https"),
-    "ssh": (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy did not answer with HTTP but with “SSH-2.0-OpenSSH_9.2”; correct the proxy's scheme or port", "https"),
-    "ssh, to a page without TLS": (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy did not answer with HTTP but with “SSH-2.0-OpenSSH_9.2”", "http"),
-    "ftp": (b"220 ready\r\n", "the proxy did not answer with HTTP but with “220 ready”", "https"),
-    "ftp, to a page without TLS": (b"220 ready\r\n", "the proxy did not answer with HTTP but with “220 ready”", "http"),
-    "TLS": (b"\x15\x03\x01\0\x02\x02\x46", "the proxy did not answer with HTTP but with TLS", "https"),
-    "TLS, to a page without it": (b"\x15\x03\x01\0\x02\x02\x46", "the proxy did not answer with HTTP but with TLS", "http"),
-    "a page without a head": (b"<p>no</p>", "the proxy did not answer with HTTP but with “<p>no</p>”", "http"),
+    "ssh": (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy did not respond with HTTP but with “SSH-2.0-OpenSSH_9.2”; correct the proxy's scheme or port", "https"),
+    "ssh, to a page without TLS": (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy did not respond with HTTP but with “SSH-2.0-OpenSSH_9.2”", "http"),
+    "ftp": (b"220 ready\r\n", "the proxy did not respond with HTTP but with “220 ready”", "https"),
+    "ftp, to a page without TLS": (b"220 ready\r\n", "the proxy did not respond with HTTP but with “220 ready”", "http"),
+    "TLS": (b"\x15\x03\x01\0\x02\x02\x46", "the proxy did not respond with HTTP but with TLS", "https"),
+    "TLS, to a page without it": (b"\x15\x03\x01\0\x02\x02\x46", "the proxy did not respond with HTTP but with TLS", "http"),
+    "a page without a head": (b"<p>no</p>", "the proxy did not respond with HTTP but with “<p>no</p>”", "http"),
 }
 
 

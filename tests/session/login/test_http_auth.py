@@ -92,7 +92,7 @@ def test_a_new_nonce_that_is_not_accepted_means_a_wrong_password(monkeypatch: py
     auth = auth_of(monkeypatch)
     assert auth.take(['Digest realm="r", nonce="one"'], sent=False, tries=1)
     assert not auth.take(['Digest realm="r", nonce="two"'], sent=True, tries=2)
-    assert "the user name or password of auth was not accepted by https://site.example/dir/index.html (realm “r”)" in str(
+    assert "https://site.example/dir/index.html did not accept the user name or password of the `auth` setting (realm “r”)" in str(
         auth.refused(URL, ['Digest realm="r", nonce="two"']))
 
 

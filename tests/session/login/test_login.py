@@ -110,10 +110,10 @@ def test_a_wrong_password_is_reported_in_the_pages_words(site: Site, open_with: 
 @pytest.mark.parametrize(("page", "words", "retry"), [
     ("login-captcha", "the site asks for a captcha: “Please solve", False),
     ("login-locked", "the account is locked, or there were too many logins: “Your account is locked", False),
-    ("login-broken", "the site has a server error (status 502)", True),
+    ("login-broken", "the site responded with a server error (status 502)", True),
     ("login-walled", "the login page asks for a captcha", False),
-    ("login-gone", "the login page responds with status 404", False),
-    ("login-down", "the login page has a server error (status 503)", True)])
+    ("login-gone", "the login page responded with status 404", False),
+    ("login-down", "the login page responded with a server error (status 503)", True)])
 def test_kinds_of_refusals_are_distinguished(site: Site, open_with: OpenSession, page: str, words: str, retry: bool) -> None:
     error = refused(open_with(site.url, login=f'url = "{site.url}/{page}"'))
     assert words in str(error)
@@ -163,8 +163,8 @@ def test_the_password_is_in_no_repr_and_no_error(site: Site, open_with: OpenSess
     assert PASSWORD not in repr(refused(session)) + repr(session) + repr(session.jar) + str(session.jar)
 
 
-@pytest.mark.parametrize(("page", "words"), [("drip", "did not arrive in time"), ("silence", "did not answer in time"),
-                                             ("circle", "has too many redirects"), ("cut", "body cut short: 4 of 100 bytes"),
+@pytest.mark.parametrize(("page", "words"), [("drip", "did not arrive in time"), ("silence", "the server did not respond in time"),
+                                             ("circle", "the server redirected the request too many times"), ("cut", "the body was cut short: 4 of 100 bytes arrived"),
                                              ("bomb", "is larger than 1000000 bytes")])
 def test_an_endless_login_page_stops_at_the_size_limit(site: Site, open_with: OpenSession, page: str, words: str) -> None:
     timeout = "20s" if page == "bomb" else "500ms"  # the site compresses it during the request
@@ -225,7 +225,7 @@ def test_a_counter_based_secret_is_refused_with_the_reason() -> None:
                                     "otpauth://totp/x?secret=ABCDEFGH&algorithm=MD5", "otpauth://totp/x?secret=",
                                     "otpauth://totp/x?secret=ABCDEFGH&period=0", "otpauth://totp/x?secret=ABCDEFGH&period=-30"])
 def test_an_invalid_secret_for_codes_is_reported(secret: str) -> None:
-    with pytest.raises(UsageError, match="is not a secret for one-time codes"):
+    with pytest.raises(UsageError, match="not a valid secret for one-time codes"):
         totp_code(secret, 0)
 
 

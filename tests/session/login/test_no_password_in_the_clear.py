@@ -45,11 +45,11 @@ FORM = "<form method=post action='{action}'><input name=user><input type=passwor
 
 
 @pytest.mark.parametrize(("form", "status", "words"), [
-    (FORM.format(action="{plain}/steal", button=""), 0, "the password would go in the clear from {site} to {plain}"),
-    (FORM.format(action="/in", button="<button formaction='{plain}/steal'>In</button>"), 0, "the password would go in the clear from {site} to {plain}"),
-    ("<base href='{plain}/'>" + FORM.format(action="steal", button=""), 0, "the password would go in the clear from {site} to {plain}"),
-    (FORM.format(action="/in", button=""), 307, "what was posted would go in the clear from {site} to {plain}"),
-    (FORM.format(action="/in", button=""), 308, "what was posted would go in the clear from {site} to {plain}")])
+    (FORM.format(action="{plain}/steal", button=""), 0, "refused to send the password unencrypted from {site} to {plain}"),
+    (FORM.format(action="/in", button="<button formaction='{plain}/steal'>In</button>"), 0, "refused to send the password unencrypted from {site} to {plain}"),
+    ("<base href='{plain}/'>" + FORM.format(action="steal", button=""), 0, "refused to send the password unencrypted from {site} to {plain}"),
+    (FORM.format(action="/in", button=""), 307, "refused to send the request body unencrypted from {site} to {plain}"),
+    (FORM.format(action="/in", button=""), 308, "refused to send the request body unencrypted from {site} to {plain}")])
 def test_a_password_stays_on_https(authority: Authority, open_with: OpenSession, form: str, status: int, words: str) -> None:
     with PageSite() as plain, PageSite(tls=context(authority.issue())) as site:
         site.pages = {"/login": form.replace("{plain}", plain.url),

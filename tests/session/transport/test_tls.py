@@ -34,8 +34,8 @@ def test_a_sites_own_authority_is_trusted_when_ca_file_names_it(authority: Autho
         with open_with(site.url, f'ca_file = "{authority.ca_file}"').client() as client:
             assert client.get(site.url).ok
         error = fault(open_with(site.url), site.url)
-        assert str(error) == (f"{site.url}: its certificate is not trusted: unable to get local issuer certificate; "
-                              "if the site has its own certificate authority, name the authority's certificate in ca_file")
+        assert str(error) == (f"{site.url}: the server's certificate is not trusted: unable to get local issuer certificate; "
+                              "if the site uses a private certificate authority, set `ca_file` to the authority's certificate")
 
 
 def test_an_expired_certificate_is_reported(authority: Authority, open_with: OpenSession) -> None:
@@ -43,7 +43,7 @@ def test_an_expired_certificate_is_reported(authority: Authority, open_with: Ope
         session = open_with(site.url, f'ca_file = "{authority.ca_file}"', login=f'url = "{site.url}/login"')
         with pytest.raises(TlsError) as caught:
             session.ensure_login()
-        assert str(caught.value) == (f"{site.url}/login: its certificate is not trusted: certificate has expired; "
+        assert str(caught.value) == (f"{site.url}/login: the server's certificate is not trusted: certificate has expired; "
                                      "the owner of the site must renew the certificate (or this machine's clock is wrong)")
         assert not caught.value.retry
         assert caught.value.exit_code == 5
@@ -78,12 +78,12 @@ def test_unverified_hosts_can_be_named(authority: Authority, open_with: OpenSess
 
 def test_plain_http_on_a_tls_port_is_reported(site: Site, open_with: OpenSession) -> None:
     url = site.url.replace("http:", "https:")
-    assert "does not speak TLS on that port" in str(fault(open_with(url), url))
+    assert "the server does not speak TLS on this port" in str(fault(open_with(url), url))
 
 
 def test_an_invalid_ca_file_is_reported(tmp_path: Path, open_with: OpenSession) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
-    with pytest.raises(UsageError, match="no PEM certificates in it"):
+    with pytest.raises(UsageError, match="the file contains no PEM certificates"):
         open_with("https://127.0.0.1/", 'ca_file = "empty.pem"').ssl_context()
     with pytest.raises(UsageError, match="No such file"):
         open_with("https://127.0.0.1/", 'ca_file = "none.pem"').ssl_context()
@@ -91,9 +91,9 @@ def test_an_invalid_ca_file_is_reported(tmp_path: Path, open_with: OpenSession) 
 
 @pytest.mark.parametrize(("url", "words", "retry"), [
     ("http://u:geheim@127.0.0.1:{port}/?token=geheim",
-     "http://127.0.0.1:{port}/?token=•••: cannot be connected to: Connection refused", True),
+     "http://127.0.0.1:{port}/?token=•••: cannot connect to the server: Connection refused", True),
     ("http://no-such-host.invalid/", "the host name cannot be resolved", True),
-    ("ftp://127.0.0.1/", "leads to an address that cannot be fetched", False)])
+    ("ftp://127.0.0.1/", "the URL, or the URL to which it redirects, cannot be requested", False)])
 def test_the_error_of_an_unavailable_site_has_no_credentials(open_with: OpenSession, url: str, words: str,
                                                                retry: bool) -> None:
     port = free_port()
@@ -125,4 +125,4 @@ def test_a_redirect_to_a_dead_host_names_that_host(site: Site, open_with: OpenSe
     port = free_port()
     dead = f"http://localhost:{port}/"
     session = open_with(site.url, f'hosts = ["localhost:{port}"]')
-    assert f"{dead}: cannot be connected to" in str(fault(session, f"{site.url}/redirect?to={dead}"))
+    assert f"{dead}: cannot connect to the server" in str(fault(session, f"{site.url}/redirect?to={dead}"))
