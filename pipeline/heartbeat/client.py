@@ -47,7 +47,7 @@ class HeartbeatClient:
         """
         for answer in self.ask_lines([line], timeout_s=timeout_s):
             return answer
-        raise AssertionError("ask_lines gave no answer to the only line")
+        raise AssertionError("ask_lines() yielded no answer for the line")
 
     def ask_lines(self, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
         """Send several lines over one connection and yield the answer to each.
@@ -69,16 +69,16 @@ class HeartbeatClient:
             sock.sendall(line + b"\n")
             answer = answers.readline(_LONGEST_ANSWER)
         except ConnectionError as error:  # the service closed the connection before the line was sent
-            raise self._busy("the service closed the connection without an answer") from error
+            raise self._busy("the service closed the connection without answering") from error
         text = answer.removesuffix(b"\n").decode("utf-8", "backslashreplace")
         if text.startswith("error: ") and text.endswith(BUSY):
             raise self._busy(text.removeprefix("error: ").removesuffix(BUSY).rstrip("; "))
         if not answer.endswith(b"\n"):
-            raise self._busy("the service closed the connection without an answer")
+            raise self._busy("the service closed the connection without answering")
         return text
 
     def _busy(self, reason: str) -> HeartbeatBusyError:
-        return HeartbeatBusyError(f"busy: {reason}", where=str(self), fix=_RETRY_FIX, retry=True)
+        return HeartbeatBusyError(f"the service is busy: {reason}", where=str(self), fix=_RETRY_FIX, retry=True)
 
     def ask_datagram(self, text: str, *, timeout_s: float = 2) -> str:
         """Send one UDP datagram and return the answer.
@@ -148,7 +148,7 @@ def _translated(where: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise HeartbeatError(f"the service gave no answer within {timeout_s:g} s", where=where, fix=_FIX, retry=True) from error
+        raise HeartbeatError(f"the service did not answer within {timeout_s:g} s", where=where, fix=_FIX, retry=True) from error
     except OSError as error:
-        raise HeartbeatError(f"cannot be reached: {error.strerror or error}", where=where, fix=_FIX,
+        raise HeartbeatError(f"the service cannot be reached: {error.strerror or error}", where=where, fix=_FIX,
                              retry=True) from error

@@ -55,10 +55,10 @@ def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: b
     if table.on_port:
         host, port = server.address
         scheme = "https" if table.certificate is not None else "http"
-        _log.info("heartbeat on %s://%s:%d, and for lines: printf 'status\\nquit\\n' | nc %s %d", scheme, host, port, host,
+        _log.info("the heartbeat listens on %s://%s:%d; to read the status as text: printf 'status\\nquit\\n' | nc %s %d", scheme, host, port, host,
                   port)
         if on_terminal:
-            _log.info("pages: %s", pages_url(settings, load_or_create_token(settings.data_dir), port))
+            _log.info("to see the status in a browser, open %s", pages_url(settings, load_or_create_token(settings.data_dir), port))
         if not is_loopback(table.host):
             _warn_of_remote_access(settings)
 
@@ -69,5 +69,5 @@ def _warn_of_remote_access(settings: Settings) -> None:
         _log.warning("heartbeat: with open_status = true, any machine that can connect to %s:%d may read the status and the metrics "
                      "without a token", table.host, table.port)
     if table.certificate is None:
-        _log.warning("heartbeat: with allow_plain = true, other machines connect without TLS, and anyone on the network may read the "
+        _log.warning("heartbeat: with allow_plain = true, other machines connect without TLS, and anyone on the network can read the "
                      "token; set `certificate` and `key` to use TLS")

@@ -79,7 +79,7 @@ def load_or_create_token(data_dir: Path) -> Token:
 def _read(path: Path) -> str:
     value = path.read_text("utf-8").strip()
     if len(value) < _BYTES:
-        raise HeartbeatError("the token in this file is too short", where=str(path),
-                             fix="remove the file; the service creates a new one")
+        raise HeartbeatError("the token in the file is too short", where=str(path),
+                             fix="remove the file; the service then creates a new token")
     return value
 

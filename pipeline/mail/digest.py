@@ -115,12 +115,12 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
             return _build(store, settings, claim, level, problem, owner=owner, now=now)
         except UsageError as error:
             problem = str(error)
-            logger.error("digest %s: %s; rendering again with less content", claim.name, error)  # noqa: TRY400  a user's mistake
+            logger.error("digest %s: %s; the digest is rendered again with less content", claim.name, error)  # noqa: TRY400  a user's mistake
         except (PipelineError, OSError):
             raise  # an error of the store, the disk or an address: rendering less does not help
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            logger.exception("digest %s could not be rendered; it is rendered again with less content", claim.name)
+            logger.exception("digest %s could not be rendered; the digest is rendered again with less content", claim.name)
     return _build(store, settings, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
 
 
@@ -137,7 +137,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
     with _scratch(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
         for mail in renderer.mails(contents, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
             if not stored.renew(store, claim.id, owner=owner, now=now):
-                raise LeaseLostError(f"digest {claim.name} ({claim.id}) was taken over by another process")
+                raise LeaseLostError(f"another process has taken over building the digest {claim.name} (claim {claim.id})")
             stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
             if mail.rendered.html:
                 html_keys.append(f"{stem}.html")
@@ -184,7 +184,7 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
                         paths.append(stem.with_name(f"{stem.name}.{extension}"))
                         paths[-1].write_text(content, "utf-8")
     except OSError as error:
-        raise MailError(f"cannot write the preview: {error.strerror}", where=str(folder),
+        raise MailError(f"the preview cannot be written: {error.strerror}", where=str(folder),
                         fix="choose another folder") from error
     return paths
 

@@ -21,7 +21,7 @@ from pipeline.mail.transports import Transport
 from pipeline.model import Message, MessageState, RecipientResult
 from pipeline.store import Store
 from pipeline.store.mail import outbox as stored
-from pipeline.text import clean_line
+from pipeline.text import clean_line, counted
 
 FIRST_RETRY_S = 60.0
 LAST_RETRY_S = 3600.0
@@ -101,12 +101,13 @@ class DeliveryAttempt:
         """Return one line for the log."""
         what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
-            return f"{what}: delivered to {self.accepted}" + (f", refused by {_refusals(self.results)}" if self.refused else "")
+            refused = f"; the server refused {counted(self.refused, 'recipient')}: {_refusals(self.results)}" if self.refused else ""
+            return f"{what}: delivered to {counted(self.accepted, 'recipient')}{refused}"
         why = self.error or _refusals(self.results)
         if self.state is MessageState.PARKED:
-            return f"{what}: parked: {why}; `pipeline outbox retry {self.message.id}` tries again"
+            return f"{what}: the delivery failed, and the message is parked: {why}; to try again, run `pipeline outbox retry {self.message.id}`"
         assert self.next_attempt_at is not None
-        return f"{what}: will try again at {self.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC: {why}"
+        return f"{what}: the delivery is not complete; the next attempt is at {self.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC: {why}"
 
 
 def _refusals(results: Iterable[RecipientResult]) -> str:
@@ -174,7 +175,7 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
         said = error or _refusals(results)
         if gives_up and said:
             hours = (at - message.created_at).total_seconds() / 3600
-            said = f"given up after {hours:.0f} hours and {message.attempt} attempts: {said}"
+            said = f"delivery was given up after {counted(message.attempt, 'attempt')} in {hours:.0f} hours: {said}"
         record = partial(stored.record, store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
         try:
             done = _recorded(record, hooks)

@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 _TEXT = """\
 This is a test message of the pipeline, sent {at}.
 
-If you read it, [mail] in settings.toml works: digests reach this address.
+If you can read this message, the [mail] settings work: digests reach this address.
 """
 
 

@@ -45,7 +45,7 @@ def test_an_unreachable_service_is_one_clear_message():
     port = free_port()
     with pytest.raises(HeartbeatError) as caught:
         HeartbeatClient("127.0.0.1", port).ask("ping")
-    assert str(caught.value) == (f"127.0.0.1:{port}: cannot be reached: Connection refused; "
+    assert str(caught.value) == (f"127.0.0.1:{port}: the service cannot be reached: Connection refused; "
                                  "start `pipeline serve`, or correct [heartbeat] in settings.toml")
     assert caught.value.retry
 
@@ -53,7 +53,7 @@ def test_an_unreachable_service_is_one_clear_message():
 def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(HeartbeatError, match=r"no answer within 0\.2 s"):
+        with pytest.raises(HeartbeatError, match=r"did not answer within 0\.2 s"):
             HeartbeatClient("127.0.0.1", port).ask("ping", timeout_s=0.2)
         server.accept()[0].close()
 
@@ -64,7 +64,7 @@ def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with pytest.raises(HeartbeatError, match="closed the connection without an answer"):
+        with pytest.raises(HeartbeatError, match="closed the connection without answering"):
             HeartbeatClient("127.0.0.1", port).ask("ping")
         thread.join(5)
 

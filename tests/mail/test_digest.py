@@ -153,7 +153,7 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from) -> N
     site.run({})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "[morning] books suspect"
-    assert "books: suspect, so no items are reported as gone — no items were found, but there were 1 before" in text_of(mail)
+    assert "books: the last run is suspect, so no items are reported as gone — no items were found, but there were 1 before" in text_of(mail)
 
 
 def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> None:
@@ -176,7 +176,7 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     site.run({"1": BOOK}, rejects=refused)
     mail = mail_of(store, built(store, settings))
     assert mail["Subject"] == "[morning] 1 new, 3 rejected: A Light in the Attic"
-    assert ("books: items rejected: 3, see `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
+    assert ("books: items rejected: 3; to list them, run `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
             in text_of(mail))
     assert "&lt;b&gt;no&lt;/b&gt; title" in text_of(mail, "html")
     site.run({"1": BOOK}, rejects=refused)
@@ -185,7 +185,7 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     mail = mail_of(store, built(store, settings, slot="s3"))
     assert mail["Subject"] == "[morning] 12 rejected"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
-    assert "! Problems\r\n  books: items rejected: 12," in text_of(mail)
+    assert "! Problems\r\n  books: items rejected: 12;" in text_of(mail)
 
 
 def test_rendering_again_after_a_kill_gives_the_same_message(store, site, settings_from) -> None:

@@ -46,7 +46,7 @@ def test_a_due_message_is_delivered_once_and_marked(store, enqueue, clock) -> No
         assert len(server.wait_for(5)) == 5
     assert server.connections == 1
     assert {attempt.state for attempt in attempts} == {MessageState.SENT}
-    assert "delivered to 1" in str(attempts[0])
+    assert "delivered to 1 recipient" in str(attempts[0])
     assert stored.list_messages(store) == []
 
 
@@ -56,7 +56,7 @@ def test_a_server_that_is_down_is_tried_once_per_round_and_loses_nothing(store, 
         pass
     attempt, = deliver(store, plain(server), clock)
     assert attempt.unreachable
-    assert "will try again at" in str(attempt)
+    assert "the delivery is not complete; the next attempt is at" in str(attempt)
     assert "connection refused" in str(attempt)
     assert {message.id for message in stored.list_messages(store, (MessageState.WAITING,))} == set(ids)
     clock.forward(minutes=2)
@@ -90,7 +90,7 @@ def test_a_message_refused_for_all_is_parked_with_the_reason_until_retry(store, 
         server.faults.append(Fault("RCPT", "550 5.1.1 no such user", times=1))
         attempt, = deliver(store, plain(server), clock)
         assert attempt.state is MessageState.PARKED
-        assert f"parked: me@example.com: 550 5.1.1 no such user; `pipeline outbox retry {message_id}`" in str(attempt)
+        assert f"is parked: me@example.com: 550 5.1.1 no such user; to try again, run `pipeline outbox retry {message_id}`" in str(attempt)
         clock.forward(days=1)
         assert deliver(store, plain(server), clock) == []
         assert stored.retry(store, message_id, now=clock())
@@ -105,7 +105,7 @@ def test_a_message_older_than_max_age_is_parked(store, enqueue, clock) -> None:
     attempt, = deliver(store, plain(server), clock, max_age_s=DAY_S)
     assert attempt.state is MessageState.PARKED
     assert stored.list_messages(store)[0].last_error.startswith(
-        f"given up after 24 hours and 1 attempts: 127.0.0.1:{server.port}: connection refused")
+        f"delivery was given up after 1 attempt in 24 hours: 127.0.0.1:{server.port}: connection refused")
 
 
 def test_a_message_tried_too_often_is_parked_and_retry_resets_the_count(store, enqueue, clock) -> None:
@@ -117,7 +117,7 @@ def test_a_message_tried_too_often_is_parked_and_retry_resets_the_count(store, e
             attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e9, max_attempts=3))
             assert attempt.state is state
             clock.forward(hours=2)
-        assert stored.list_messages(store)[0].last_error == "given up after 4 hours and 3 attempts: me@example.com: 450 4.2.1 later"
+        assert stored.list_messages(store)[0].last_error == "delivery was given up after 3 attempts in 4 hours: me@example.com: 450 4.2.1 later"
         assert stored.retry(store, message_id, now=clock())
         attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e9, max_attempts=3))
         assert attempt.state is MessageState.WAITING
@@ -139,7 +139,7 @@ def test_a_lost_answer_sends_the_same_message_id_again(store, enqueue, clock) ->
     with SmtpServer() as server:
         server.faults.append(Fault("END", hang_up=True, keep=True, times=1))
         first, = deliver(store, plain(server), clock)
-        assert "recipients may get it twice" in str(first)
+        assert "recipients may receive the message twice" in str(first)
         clock.forward(minutes=2)
         deliver(store, plain(server), clock)
         one, two = server.wait_for(2)

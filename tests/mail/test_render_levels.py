@@ -66,8 +66,8 @@ def test_if_no_item_fits_the_mail_has_counts_and_a_table(store, site, settings_f
 
 
 @pytest.mark.parametrize("broken", [
-    ("digest.txt", "{{ nothing.there }}", "digest.txt: the template failed: 'nothing' is undefined"),
-    ("digest.html", "{% for %}", "digest.html: the template failed"),
+    ("digest.txt", "{{ nothing.there }}", "digest.txt: the template cannot be rendered: 'nothing' is undefined"),
+    ("digest.html", "{% for %}", "digest.html: the template cannot be rendered"),
     ("digest.html", "{{ 'x' * 120000 }}", "bytes even without items; the limit is 100000"),
 ])
 def test_if_a_template_fails_the_built_in_one_is_used(store, site, settings_from, broken) -> None:
@@ -81,7 +81,7 @@ def test_if_a_template_fails_the_built_in_one_is_used(store, site, settings_from
     assert why in result.problem
     mail = mail_of(store, result)
     for kind in ("plain", "html"):
-        assert "This digest could not be rendered completely, so it shows less" in text_of(mail, kind)
+        assert "This digest shows less than usual, because it could not be rendered completely" in text_of(mail, kind)
         assert "Book" in text_of(mail, kind)
     with store.read() as connection:
         problem = status_queries.digest_problem(connection, "morning")
@@ -113,11 +113,11 @@ to = ["ops@example.com"]
         program.serve()
         eventually(lambda: len(mails(program)) == 3, within_s=60)
         found = {str(mail["Subject"]): text_of(mail) for mail in mails(program)}
-        assert "digest.txt: the template failed: 'oh' is undefined" in found["[broken] 1 new: Book"]
+        assert "digest.txt: the template cannot be rendered: 'oh' is undefined" in found["[broken] 1 new: Book"]
         assert "template" not in found["[fine] 1 new: Book"]
         alert, = (text for subject, text in found.items() if subject.startswith("[alert]"))
         assert "the digest broken cannot be rendered completely" in alert
         status_told = program.run("status")
         assert status_told.returncode == 1, status_told.stdout
-        assert "digest broken: sent, but not completely rendered" in status_told.stdout
+        assert "digest broken: sent with less content, because rendering failed" in status_told.stdout
         assert program.stop() == 0

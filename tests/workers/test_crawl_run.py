@@ -62,7 +62,7 @@ def test_a_retry_after_longer_than_patience_is_stored_for_every_later_run(crawls
     assert all(entry.paused_until and timedelta(hours=1.9) < entry.paused_until - began < timedelta(hours=2.1)
                and entry.next == entry.paused_until for entry in entries)
     shown = build_snapshot(crawls.store, crawls.settings, DueTimes({}, began, datetime.now(UTC)), version="1")
-    assert any("asks to be left alone until" in reason for reason in shown["spiders"]["t"]["reasons"])
+    assert any("requests to its host are paused until" in reason for reason in shown["spiders"]["t"]["reasons"])
 
 
 def test_a_paused_host_does_not_delay_other_hosts_of_the_spider(crawls: Crawls, site: PageSite) -> None:

@@ -56,7 +56,7 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
     for entry in found:
         when = "paused" if entry.paused else f"{entry.next.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if entry.next else "-"
         written = f"  ({entry.schedule})" if entry.schedule else ""
-        held = f"; its host asks to be left alone until {entry.paused_until.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" \
+        held = f"; requests to its host are paused until {entry.paused_until.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" \
             if entry.paused_until else ""
         click.echo(f"{when:<24}  {entry.kind} {entry.name}{written}  {entry.words}{held}")
 

@@ -54,7 +54,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         context.load_cert_chain(certificate, key, password=lambda: "")
     except FileNotFoundError as error:
         raise HeartbeatError("the certificate or key file is missing", where=f"{certificate}, {key or certificate}",
-                             fix="correct [heartbeat] certificate and key") from error
+                             fix="correct `certificate` and `key` in [heartbeat]") from error
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise HeartbeatError(f"the certificate and key cannot be used: {error}", where=f"{certificate}, {key or certificate}",
                              fix="use PEM files, a key that belongs to the certificate, and a key without a passphrase") from error
@@ -110,13 +110,13 @@ def _bind_error(options: ListenOptions, error: OSError, kind: str = "") -> Heart
     host, port = options.host, options.port
     if error.errno == errno.EADDRINUSE:
         return HeartbeatError(f"port {port} on {host} is in use{kind}", where="heartbeat",
-                              fix="stop the other program or set [heartbeat] port = … in settings.toml")
+                              fix="stop the other program, or set another [heartbeat] port in settings.toml")
     if error.errno == errno.EACCES:
         return HeartbeatError(f"only a privileged user may listen on port {port} of {host}{kind}", where="heartbeat",
-                              fix="set [heartbeat] port = … above 1023 in settings.toml")
+                              fix="set [heartbeat] port to a number above 1023 in settings.toml")
     reason = error.strerror or (os.strerror(error.errno) if error.errno else "no such address")
     return HeartbeatError(f"cannot listen on {host}, port {port}{kind}: {reason}", where="heartbeat",
-                          fix="set [heartbeat] host = … in settings.toml to an address of this machine")
+                          fix="set [heartbeat] host in settings.toml to an address of this machine")
 
 
 def bind_unix_socket(path: Path) -> socket.socket:
@@ -138,7 +138,7 @@ def bind_unix_socket(path: Path) -> socket.socket:
     except OSError as error:
         sock.close()
         raise HeartbeatError(f"cannot listen on this Unix socket: {error.strerror or error}", where=str(path),
-                             fix="set [heartbeat] socket = … to a shorter or another path") from error
+                             fix="set [heartbeat] socket in settings.toml to a shorter path, or to a path in another folder") from error
     except HeartbeatError:
         sock.close()
         raise
@@ -148,8 +148,8 @@ def bind_unix_socket(path: Path) -> socket.socket:
 def _remove_stale(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise HeartbeatError("this file exists and is not a socket", where=str(path),
-                                 fix="set [heartbeat] socket = … to another path")
+            raise HeartbeatError("the file exists and is not a socket", where=str(path),
+                                 fix="set [heartbeat] socket in settings.toml to another path")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -159,4 +159,4 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-    raise HeartbeatError("another process listens on this socket", where=str(path), fix="stop the other service")
+    raise HeartbeatError("another process listens on this socket", where=str(path), fix="stop that process")

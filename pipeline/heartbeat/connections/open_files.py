@@ -58,5 +58,5 @@ def short_of_files(connections: int) -> str:
     possible = possible_open_files(wanted)
     if possible >= wanted:
         return ""
-    return (f"the limit of open files is {possible}, but {wanted} are needed: the heartbeat accepts only "
-            f"{max(1, min(connections, possible - _OTHER_FILES))} of {connections} connections")
+    return (f"the limit of open files is {possible}, but the service needs {wanted}: the heartbeat accepts only "
+            f"{max(1, min(connections, possible - _OTHER_FILES))} connections instead of {connections}")

@@ -156,7 +156,7 @@ class AdminActions:
         run = runs.claim_slot(self._store, name, f"manual {now.isoformat()} {self._store.owner}", due_at=now,
                               reason="manual", now=now, overlap=self._settings().spiders[name].overlap)
         if run is None:
-            raise UsageError("another process requested a run at the same moment", where=name, fix="try again")
+            raise UsageError("another process requested a run of this spider at the same moment", where=name, fix="try again")
         return run
 
     def pause(self, name: str) -> None:
@@ -172,7 +172,7 @@ class AdminActions:
     def retry(self, number: int) -> None:
         """Request another delivery of a message. Raises UsageError if the message is not waiting or parked."""
         if not outbox.retry(self._store, number, now=self._clock()):
-            raise UsageError(f"message {number} is not waiting: it was sent or dropped, or does not exist", where="outbox")
+            raise UsageError(f"message {number} cannot be retried: the message was sent or dropped, or does not exist", where="outbox")
 
     def _check_known(self, name: str) -> None:
         if name not in self._settings().spiders:

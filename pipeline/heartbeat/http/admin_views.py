@@ -114,7 +114,7 @@ class AdminViews:
         number = _number(request)
         _or_404(await asyncio.to_thread(self._actions.progress, number))
         if self._streams >= STREAMS:
-            return web.Response(status=503, text=f"error: the limit of {STREAMS} live run pages is reached; reload this page to see new progress\n")
+            return web.Response(status=503, text=f"error: {STREAMS} pages with live progress are open, the maximum; reload this page to see new progress\n")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         self._streams += 1
         try:

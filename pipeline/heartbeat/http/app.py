@@ -135,8 +135,8 @@ class HttpApp:
         The request body is read only after the request line and the headers were accepted.
         """
         if not self._is_our_host(request.headers.get("Host", "")):
-            return web.Response(status=421, text="error: the Host header is not allowed; use the address, or add the "
-                                                 "name to [heartbeat] names in settings.toml\n")
+            return web.Response(status=421, text="error: the host name in the URL is not allowed; use the IP address, or add "
+                                                 "the name to [heartbeat] names in settings.toml\n")
         try:
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
@@ -146,10 +146,10 @@ class HttpApp:
             raise
         except Exception as error:  # noqa: BLE001  after any error, the client gets a response
             if self._authorizer.is_authorized(request):
-                _log.exception("a request could not be answered")
+                _log.exception("an HTTP request to the heartbeat failed because of a bug")
             else:
                 self.log_error(error)
-            return web.Response(status=500, text="error: no answer because of a bug in the pipeline; the service's log contains the details\n")
+            return web.Response(status=500, text="error: the request failed because of a bug in the pipeline; the service's log contains the details\n")
 
     def log_error(self, error: Exception) -> None:
         """Log an error that a request without the token caused, as one line, at most once a minute."""

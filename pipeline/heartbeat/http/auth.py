@@ -97,7 +97,7 @@ class Authorizer:
             token = self._access.token
             if self.is_authorized(request) or (token is not None and token.matches_feed_key(request.query.get("key", ""))):
                 return await handler(request)
-            return web.Response(status=403, text="error: the key in the URL of this feed is missing or wrong; copy the URL from the pages\n")
+            return web.Response(status=403, text="error: the key in the URL of this feed is missing or wrong; copy the URL of the feed from the overview page\n")
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:

@@ -39,9 +39,9 @@ class ErrorLogFilter(logging.Filter):
             self._dropped += 1
             return False
         self._next = self._clock() + self._every_s
-        more = f"; {self._dropped} more since the last such line" if self._dropped else ""
+        more = f"; {self._dropped} more errors since the last such message" if self._dropped else ""
         self._dropped = 0
-        record.msg, record.args = "a request could not be answered: %s%s", (described(error), more)
+        record.msg, record.args = "an HTTP request to the heartbeat failed: %s%s", (described(error), more)
         record.exc_info, record.exc_text = None, None
         return True
 

@@ -27,11 +27,11 @@ def refusal(request: web.Request) -> web.Response | None:
     if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405 response; its handler reads no body
         return None
     if request.method != "POST":
-        return web.Response(status=413, text="error: this URL accepts no body\n")
+        return web.Response(status=413, text="error: requests to this URL must not have a body\n")
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     charset = request.charset
     if coding not in {"", "identity"} or request.content_type != _FORM or (charset or "utf-8").lower() not in {"utf-8", "utf8"}:
-        return web.Response(status=415, text=f"error: a form must be {_FORM} in UTF-8, without a content coding\n",
+        return web.Response(status=415, text=f"error: a form must be sent as {_FORM} in UTF-8, without Content-Encoding\n",
                             headers={"Accept": _FORM, "Accept-Encoding": "identity"})
     if (request.content_length or 0) > FORM_BYTES:
         return web.Response(status=413, text=f"error: a form may have at most {FORM_BYTES} bytes\n")

@@ -50,7 +50,7 @@ class BeatSender:
         if url is None:
             return
         if len(self._pending) >= MOST_PENDING:
-            _log.warning("%s: too many beats are pending; a new beat is dropped", setting)
+            _log.warning("%s: too many reports to the monitor are pending; the new report was dropped", setting)
             return
         body = mask(escape_line(text.replace("\n", " ")))[:LONGEST_BODY]
         task = asyncio.create_task(self._send(setting, url, event, body), name="heartbeat-beat")
@@ -71,7 +71,7 @@ class BeatSender:
                     await asyncio.to_thread(send_beat, url, event, body)
                 except PipelineError as error:
                     if attempt == ATTEMPTS or not error.retry:
-                        _log.warning("%s: the %s beat was not accepted: %s", setting, event, error)
+                        _log.warning("%s: the monitor did not accept the report of “%s”: %s", setting, event, error)
                         return
                     await asyncio.sleep(self._retry_s * attempt)
                 else:
@@ -88,13 +88,13 @@ def send_beat(url: str | Secret, event: Event, body: str) -> None:
 
     parts = urlsplit(url.reveal().strip() if isinstance(url, Secret) else url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise UsageError("the URL must use https, because anyone who can read the URL could send beats for this service")
+        raise UsageError("the URL must use https, because anyone who can read the URL could send false reports")
     target = urlunsplit(parts._replace(path=parts.path.rstrip("/") + _PATHS[event]))
     try:
         with requests.post(target, data=body.encode(), timeout=TIMEOUT_S, allow_redirects=False, stream=True,
                            headers={"Content-Type": "text/plain; charset=utf-8"}) as answer:
             status = answer.status_code
     except requests.RequestException as error:
-        raise PipelineError(f"the server could not be reached ({type(error).__name__})", retry=True) from error
+        raise PipelineError(f"the server of the monitor could not be reached ({type(error).__name__})", retry=True) from error
     if not 200 <= status < 300:
-        raise PipelineError(f"the server answered {status}", retry=status == 429 or status >= 500)
+        raise PipelineError(f"the server of the monitor answered with HTTP status {status}", retry=status == 429 or status >= 500)

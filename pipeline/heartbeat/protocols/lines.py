@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _LINES_PER_TURN = 128
 """Maximum number of lines answered in one iteration of the event loop, before other clients are served."""
 TOKEN_NEEDED = "error: a client on another machine needs the token for this command; send `token …` first (see `pipeline url`)"  # noqa: S105
-_BUG = "error: no answer because of a bug in the pipeline; the service's log contains the details"
+_BUG = "error: the command failed because of a bug in the pipeline; the service's log contains the details"
 
 
 class LineProtocol:
@@ -150,7 +150,7 @@ class LineProtocol:
             self._skip_newline = not _drop_late_newline(self._buffer)
         end = self._buffer.find(b"\n")
         if (end if end >= 0 else len(self._buffer)) > self._limits.line_bytes:
-            self.close(f"error: a line may have at most {self._limits.line_bytes} bytes; closing")
+            self.close(f"error: the line is longer than {self._limits.line_bytes} bytes; the connection is closed")
             return None
         if self._first and self._may_be_http():
             return None
@@ -216,7 +216,7 @@ class LineProtocol:
             return
         error = task.exception()
         if error is not None:
-            _log.error("an answer to a line could not be computed", exc_info=error)
+            _log.error("a heartbeat command failed because of a bug", exc_info=error)
         self._task = None
         if not self.closing:
             self._answers.append(task.result() if error is None else _BUG)
@@ -254,7 +254,7 @@ class LineProtocol:
     def _watch_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.error("a watch ended with an error", exc_info=error)
+            _log.error("the heartbeat command `watch` failed because of a bug", exc_info=error)
             if not self.closing:
                 self.close(_BUG)
 

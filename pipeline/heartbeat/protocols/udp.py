@@ -67,7 +67,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """Log that an answer was not delivered: the client has closed its port (ICMP port unreachable)."""
-        _log.debug("an answer was not delivered: %s", exc)
+        _log.debug("the answer to a UDP datagram was not delivered: %s", exc)
 
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
         if not self._may_answer(data, source):
@@ -109,7 +109,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.error("an answer to a datagram could not be computed", exc_info=error)
+            _log.error("a heartbeat command that arrived as a UDP datagram failed because of a bug", exc_info=error)
 
     def _send(self, answer: str, source: tuple[Any, ...], asked_bytes: int) -> None:
         most = self._limits.datagram_bytes

@@ -37,7 +37,7 @@ from pipeline.store.health.proxy_health import pool_file, read_pool
 from pipeline.store.mail.login_cookies import first_ends
 from pipeline.store.runs.host_pauses import paused_hosts_of
 from pipeline.store.runs.paused_spiders import paused_since
-from pipeline.text import iso, quoted, size_for_people, span_for_people
+from pipeline.text import counted, iso, quoted, size_for_people, span_for_people
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,13 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
         why = f" ({outbox['last_error']})" if outbox["last_error"] else ""
         reasons.append(f"outbox: the oldest message has waited for {span_for_people(outbox['oldest_age_s'])}{why}")
     if outbox["parked"]:
-        reasons.append(f"outbox: {outbox['parked']} parked; see `pipeline outbox`")
+        reasons.append(f"outbox: {counted(outbox['parked'], 'parked message')}, not sent before a retry is requested; see `pipeline outbox`")
     return reasons
 
 
 def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], zone: tzinfo) -> str:
-    what = "sent, but not completely rendered" if problem.next_at is None else \
-        f"not rendered, retry at {iso(problem.next_at, zone)}"
+    what = "sent with less content, because rendering failed" if problem.next_at is None else \
+        f"not sent, because rendering failed; next attempt at {iso(problem.next_at, zone)}"
     return f"digest {problem.name}: {what} ({quoted(mask(problem.error))})"
 
 
@@ -195,7 +195,7 @@ def _disk_reasons(disk: DiskStatus, below: int) -> list[str]:
         return ["disk: the free space of data_dir cannot be determined"]
     if free < max(below, keep):
         name, least = ("pipeline.keep_free", keep) if keep >= below else ("heartbeat.disk_below", below)
-        return [f"disk: {size_for_people(free)} free, {name} is {size_for_people(least)}"]
+        return [f"disk: only {size_for_people(free)} free; {name} requires {size_for_people(least)}"]
     return []
 
 

@@ -69,7 +69,7 @@ class SnapshotCache:
             task, began = self._task, self._began
             await asyncio.wait({task}, timeout=max(0.0, asked + self._patience_s - time.monotonic()))
             if not task.done():
-                return self._failing(now, f"the store did not answer within {self._patience_s:g} s")
+                return self._failing(now, f"the database did not answer within {self._patience_s:g} s")
             if began >= asked - self._fresh_s:
                 break
         try:

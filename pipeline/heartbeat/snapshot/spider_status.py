@@ -57,14 +57,14 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
     success, failures = _success_and_failures(connection, name, [each.run for each in recent])
     running = [run for run in facts.at_work if run.spider == name]
     paused = name in facts.paused
-    left_alone = paused_until(settings.spiders[name], facts.paused_hosts)
+    pause_ends = paused_until(settings.spiders[name], facts.paused_hosts)
     next_due = due_times.next_slots.get(name)
     due = due_for_success(name, success, due_times.started_at, next_due, due_times.due_after)
-    if left_alone is not None:
-        due = max(due, left_alone) if due is not None else None
-        next_due = max(next_due, left_alone) if next_due is not None else None
+    if pause_ends is not None:
+        due = max(due, pause_ends) if due is not None else None
+        next_due = max(next_due, pause_ends) if next_due is not None else None
     late = not paused and due is not None and _spider_is_late(settings, name, due, due_times, last=last, running=running)
-    reasons = list(_reasons(recent, failures, left_alone=left_alone, late_since=due if late else None, success=success, zone=zone))
+    reasons = list(_reasons(recent, failures, pause_ends=pause_ends, late_since=due if late else None, success=success, zone=zone))
     day, login = facts.days.get(name), facts.logins.get(name)
     table = settings.spiders[name]
     return {
@@ -85,14 +85,14 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
     }
 
 
-def _reasons(recent: list[EndedRun], failures: int, *, left_alone: datetime | None, late_since: datetime | None,
+def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
              success: Run | None, zone: tzinfo) -> Iterator[str]:
     """Yield the reasons why a spider is not ok."""
     if failures:
         why = quoted(next((each.run.error for each in recent if each.run.error), ""))
         yield ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
-    if left_alone is not None:
-        yield f"its host asks to be left alone until {iso(left_alone, zone)}"
+    if pause_ends is not None:
+        yield f"requests to its host are paused until {iso(pause_ends, zone)}"
     if late_since is not None:
         yield (f"late: due {iso(late_since, zone)}, last success "
                + (iso(success.ended_at, zone) if success and success.ended_at else "never"))

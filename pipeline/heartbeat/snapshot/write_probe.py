@@ -39,7 +39,7 @@ class WriteProbe:
         The reason is an error, or a write that has not finished after `after_s` seconds.
         """
         if self._began is not None and monotonic_s - self._began > after_s:
-            return f"a write has not finished after {monotonic_s - self._began:.0f} s"
+            return f"a test write to the database has not finished after {monotonic_s - self._began:.0f} s"
         return self._error
 
     async def _run(self) -> None:

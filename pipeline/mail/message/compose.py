@@ -160,8 +160,8 @@ def headers(envelope: Envelope) -> EmailMessage:
         message["Subject"] = clean_line(envelope.subject, SUBJECT_LENGTH)
         message["Message-ID"] = envelope.message_id
     except ValueError as error:
-        raise MailError(f"an address is not valid in a mail header: {error}", where="settings.toml: mail",
-                        fix="check from, sender and reply_to, and the addresses of the digest") from error
+        raise MailError(f"an e-mail address is not valid: {error}", where="settings.toml: mail",
+                        fix="correct `from`, `sender` and `reply_to` in [mail], and the addresses of the digest") from error
     if envelope.references:
         message["In-Reply-To"] = envelope.references
         message["References"] = envelope.references

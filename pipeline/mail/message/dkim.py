@@ -44,11 +44,11 @@ class Signer:
         self._domain = domain
         self._selector = selector
         where = "settings.toml: mail.dkim.key"
-        fix = "create one with `openssl genrsa -out dkim.pem 2048`"
+        fix = "create a key with `openssl genrsa -out dkim.pem 2048`"
         try:
             found = load_pem_private_key(key.encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise MailError("not a private key in PEM format without a passphrase", where=where, fix=fix) from error
+            raise MailError("the secret is not a private key in PEM format, or the key has a passphrase", where=where, fix=fix) from error
         self._algorithm, self._sign = _signing(found, where, fix)
 
     def header(self, message: IO[bytes], *, at: datetime) -> bytes:
@@ -78,7 +78,7 @@ def _signing(key: object, where: str, fix: str) -> tuple[str, Callable[[bytes], 
     if isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
         rsa = key
         return "rsa-sha256", lambda data: rsa.sign(data, PKCS1v15(), SHA256())
-    raise MailError(f"neither an Ed25519 key nor an RSA key of at least {MIN_RSA_BITS} bits", where=where, fix=fix)
+    raise MailError(f"the key must be an Ed25519 key, or an RSA key of at least {MIN_RSA_BITS} bits", where=where, fix=fix)
 
 
 def _read(message: IO[bytes]) -> tuple[bytes, bytes]:

@@ -113,8 +113,8 @@ def draw(points: Points) -> bytes:
     try:
         import resvg_py  # noqa: PLC0415  an extra; only digests with charts need it
     except ImportError as error:
-        raise UsageError("charts need the package resvg-py", where="settings.toml: digests.…charts",
-                         fix="install it with `pip install 'crawl-to-inbox[charts]'`, or remove the charts setting") from error
+        raise UsageError("charts need the package resvg-py, which is not installed", where="settings.toml: digests.…charts",
+                         fix="run `pip install 'crawl-to-inbox[charts]'`, or remove the `charts` setting") from error
     png = resvg_py.svg_to_bytes(svg_string=_svg(points), zoom=2, skip_system_fonts=True)
     return bytes(png)
 

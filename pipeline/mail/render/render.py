@@ -102,7 +102,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         if len(html.encode()) < HTML_LIMIT:
             break
     if len(html.encode()) >= HTML_LIMIT:
-        raise UsageError(f"the HTML has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
+        raise UsageError(f"the HTML of the mail has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
     titles = [clean_line(viewer.title(change), 40) for kind in ORDER for change in summary.top[kind][:3]][:3]
@@ -173,4 +173,4 @@ def _run(environment: ImmutableSandboxedEnvironment, template: str, view: dict[s
     try:
         return environment.get_template(template).render(view)
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise UsageError(f"the template failed: {error}", where=template, fix="correct the template, or remove it") from error
+        raise UsageError(f"the template cannot be rendered: {error}", where=template, fix="correct the template, or remove the file") from error

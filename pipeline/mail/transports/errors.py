@@ -41,16 +41,16 @@ def explain(error: OSError | ValueError, *, doing: str, user: str | None, timeou
                    "authority with [mail] ca_file")
         case ssl.SSLError():
             what = f"TLS failed: {reason(error)}"
-            fix = "port and security may not match: 465 is \"tls\", 587 is \"starttls\""
+            fix = "correct `port` and `security` in [mail]: port 465 needs \"tls\", port 587 needs \"starttls\""
         case socket.gaierror():
-            what, fix = "the host name is unknown", "check [mail] host and the network"
+            what, fix = "the host name cannot be resolved", "check [mail] host and the network"
         case ConnectionRefusedError():
             what, fix = "connection refused", "check [mail] host and port, or start the server"
         case TimeoutError():
             what = f"no reply within {timeout_s:g} s while {doing}"
         case UnicodeEncodeError():
-            what = "user or password contains characters that SMTP AUTH cannot carry"
-            fix = "use an app password"
+            what = "the user name or the password contains characters that SMTP authentication does not support"
+            fix = "use an app password of ASCII characters"
         case _:
             pass
     return what, fix
@@ -60,20 +60,20 @@ def _explain_smtp(error: smtplib.SMTPException, doing: str, user: str | None, ti
     what, fix = f"{reason(error)} while {doing}", ""
     match error:
         case smtplib.SMTPAuthenticationError() if 400 <= error.smtp_code < 500:
-            what = f"the server cannot check passwords now: {reply_line(error.smtp_code, error.smtp_error)}"
+            what = f"the server cannot check the password at the moment: {reply_line(error.smtp_code, error.smtp_error)}"
         case smtplib.SMTPAuthenticationError():
             what = f"the server refused the password of {user!r}: {reply_line(error.smtp_code, error.smtp_error)}"
             fix = "correct [mail] password; many providers (QQ, 163, Gmail) require an app password"
         case smtplib.SMTPResponseException():
-            what = f"the server refused while {doing}: {reply_line(error.smtp_code, error.smtp_error)}"
+            what = f"the server replied with an error while {doing}: {reply_line(error.smtp_code, error.smtp_error)}"
         case smtplib.SMTPServerDisconnected() if isinstance(error.__context__, TimeoutError):
             what = f"no reply within {timeout_s:g} s while {doing}"
         case smtplib.SMTPServerDisconnected():
             what = f"the server closed the connection while {doing}"
         case smtplib.SMTPNotSupportedError() if "STARTTLS" in str(error):
-            what, fix = "the server does not offer STARTTLS", "use security = \"tls\" with its TLS port, usually 465"
+            what, fix = "the server does not offer STARTTLS", "set security = \"tls\" and the server's TLS port, usually 465"
         case _ if "auth" in str(error).lower():
-            what = f"the server does not offer a login on this port ({clean_line(str(error), 120)})"
+            what = f"the server does not support authentication on this port ({clean_line(str(error), 120)})"
             fix = "change [mail] port or security, or remove user and password"
         case _:
             pass

@@ -37,8 +37,8 @@ class MaildirTransport:
             if not target.exists() and not any((self._folder / "cur").glob(f"{name}*")):
                 self._write(file, name, target)
         except OSError as error:
-            raise MailError(f"cannot write to the Maildir: {error.strerror}", where=str(self._folder),
-                            fix="free some disk space, or change [mail] maildir", retry=True) from error
+            raise MailError(f"the Maildir cannot be written: {error.strerror}", where=str(self._folder),
+                            fix="free some disk space, or change `maildir` in [mail]", retry=True) from error
         return [RecipientResult(address, accepted=True, code=250, text=f"in {target}")
                 for address in message.recipients]
 
@@ -47,8 +47,8 @@ class MaildirTransport:
             for part in ("tmp", "new", "cur"):
                 (self._folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise MailError(f"cannot create the Maildir: {error.strerror}", where=str(self._folder),
-                            fix="change [mail] maildir", retry=True) from error
+            raise MailError(f"the Maildir cannot be created: {error.strerror}", where=str(self._folder),
+                            fix="change `maildir` in [mail]", retry=True) from error
 
     def _write(self, file: Path, name: str, target: Path) -> None:
         temporary = self._folder / "tmp" / name

@@ -60,16 +60,16 @@ class TokenServer:
                                allow_redirects=False, stream=True) as response:
                 found = json.loads(response.raw.read(_RESPONSE_BYTES, decode_content=True))
         except requests.RequestException as error:
-            raise self._error(f"the token server cannot be reached: {type(error).__name__}", "check the network and token_url") from error
+            raise self._error(f"the token server cannot be reached: {type(error).__name__}", "check the network connection and the `token_url` setting") from error
         except (OSError, ValueError) as error:
-            raise self._error(f"the token server answered {response.status_code} without JSON", "check token_url") from error
+            raise self._error(f"the token server responded with HTTP status {response.status_code}, but without JSON", "check the `token_url` setting") from error
         if isinstance(found, dict) and response.status_code == 200 and _is_token(found.get("access_token")):
             return found
         fields = found if isinstance(found, dict) else {}
         why = clean_line(f"{fields.get('error', 'no token')} {fields.get('error_description', '')}", 200)
         for private in (*grant.values(), secret):
             why = why.replace(private, "****") if private else why
-        raise self._error(f"the token server answered {response.status_code}: {why}", _LOG_IN)
+        raise self._error(f"the token server responded with HTTP status {response.status_code}: {why}", _LOG_IN)
 
     def _error(self, what: str, fix: str) -> MailError:
         return MailError(what, where="mail.oauth2", fix=fix, retry=True)
@@ -102,14 +102,14 @@ def save_refresh_token(secret: Secret, token: str) -> Path:
     Raises UsageError if the secret is not in a file that contains nothing else, MailError if the file cannot be written.
     """
     if not secret.can_be_replaced:
-        raise UsageError("the refresh token needs a file that contains nothing else", where="settings.toml: mail.oauth2.refresh_token",
+        raise UsageError("the refresh token must be stored in a file of its own", where="settings.toml: mail.oauth2.refresh_token",
                          fix="set refresh_token = { file = \"mail-token\" }")
     path = secret.path
     try:
         FileStore(path.parent).write(path.name, f"{token}\n".encode())
     except OSError as error:
-        raise MailError(f"cannot write the refresh token: {error.strerror}", where=str(path),
-                        fix="check the folder's owner, mode and free space", retry=True) from error
+        raise MailError(f"the refresh token cannot be written: {error.strerror}", where=str(path),
+                        fix="check the owner, the permissions and the free space of the folder", retry=True) from error
     return path
 
 
@@ -132,7 +132,7 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     with _CodeReceiver(state) as receiver:
         challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        say("Open this address in a browser on this machine, and allow it to send mail:")
+        say("Open this URL in a browser on this machine, and allow the program to send mail:")
         say(f"{table.authorize_url}?" + urlencode({
             "client_id": table.client_id, "redirect_uri": receiver.url, "response_type": "code", "scope": table.scope,
             "state": state, "code_challenge": challenge, "code_challenge_method": "S256", "access_type": "offline",
@@ -143,7 +143,7 @@ def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CO
     token = found.get("refresh_token")
     if not isinstance(token, str) or not token:
         raise MailError("the token server returned no refresh token", where="mail.oauth2",
-                        fix="revoke the earlier consent in the account's settings, and try again")
+                        fix="revoke the earlier consent in the settings of your mail account, and run `pipeline mail login` again")
     return save_refresh_token(table.refresh_token, token)
 
 
@@ -161,10 +161,10 @@ class _CodeReceiver(HTTPServer):
         while not self.query:
             self.timeout = deadline - time.monotonic()
             if self.timeout <= 0:
-                raise MailError(f"nobody consented within {timeout_s:g} s", where="mail login", fix="run `pipeline mail login` again")
+                raise MailError(f"no consent was given in the browser within {timeout_s:g} s", where="mail login", fix="run `pipeline mail login` again")
             self.handle_request()
         if not self.query.get("code"):
-            raise MailError(f"the consent was refused: {clean_line(self.query.get('error', ''), 100) or 'no code'}",
+            raise MailError(f"the consent was refused in the browser: {clean_line(self.query.get('error', ''), 100) or 'no authorization code'}",
                             where="mail login", fix="run `pipeline mail login` again")
         return self.query["code"]
 

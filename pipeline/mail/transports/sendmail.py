@@ -47,7 +47,7 @@ class SendmailTransport:
 
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
         safe = [address for address in message.recipients if ADDRESS.fullmatch(address) and not address.startswith("-")]
-        unsafe = [RecipientResult(address, accepted=False, code=553, text="not an address that can be passed to a program")
+        unsafe = [RecipientResult(address, accepted=False, code=553, text="the address contains characters that cannot be passed to a program safely")
                   for address in message.recipients if address not in safe]
         if not safe:
             return unsafe
@@ -56,14 +56,14 @@ class SendmailTransport:
             output.seek(0)
             words = clean_line(output.read(_OUTPUT_BYTES).decode("utf-8", "replace"), 300)
         if code == 0:
-            return [*unsafe, *(RecipientResult(address, accepted=True, code=250, text=f"taken by {self._name}")
+            return [*unsafe, *(RecipientResult(address, accepted=True, code=250, text=f"accepted by {self._name}")
                                for address in safe)]
         if code in _REFUSALS:
             text = f"{_REFUSALS[code]} (exit code {code}{': ' + words if words else ''})"
             return [*unsafe, *(RecipientResult(address, accepted=False, code=550, text=text) for address in safe)]
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise MailError(f"the program ended with {how}{': ' + words if words else ''}", where=self._name,
-                        fix="run the program in a terminal, or read its log", retry=True)
+                        fix="run the program in a terminal, or read the log of the program", retry=True)
 
     @property
     def _name(self) -> str:
@@ -78,8 +78,8 @@ class SendmailTransport:
                         message.write(line[:-2] + b"\n" if line.endswith(b"\r\n") else line)
                 message.seek(0)
             except OSError as error:
-                raise MailError(f"cannot read the message: {error.strerror}", where=str(file),
-                                fix="drop the message with `pipeline outbox drop`") from error
+                raise MailError(f"the file of the message cannot be read: {error.strerror}", where=str(file),
+                                fix="restore the file, or drop the message with `pipeline outbox drop`") from error
             self._process = _start(arguments, self._name, stdin=message, stdout=output, stderr=output)
         try:
             return self._process.wait(self._timeout_s)
@@ -87,7 +87,7 @@ class SendmailTransport:
             self.abort()
             self._process.wait()
             raise MailError(f"the program did not end within {self._timeout_s:g} s", where=self._name,
-                            fix="run the program in a terminal to see what it waits for", retry=True) from error
+                            fix="run the program in a terminal to see what the program waits for", retry=True) from error
 
     def connect(self) -> None:
         """Check that the program exists and is executable."""
@@ -106,7 +106,7 @@ class SendmailTransport:
         """Do nothing, because no program keeps running."""
 
     def receipt(self, address: str) -> str:
-        return f"taken by {self._command[0]} for {address}"
+        return f"{self._command[0]} accepted the message for {address}"
 
 
 def token_from_command(command: Sequence[str], *, timeout_s: float = TOKEN_TIMEOUT_S) -> str:
@@ -123,13 +123,13 @@ def token_from_command(command: Sequence[str], *, timeout_s: float = TOKEN_TIMEO
             _kill(process)
             process.wait()
             raise MailError(f"the command printed no token within {timeout_s:g} s", where=f"mail.token_command: {name}",
-                            fix="run the command in a terminal: it may wait for a login", retry=True) from error
+                            fix="run the command in a terminal, because the command may wait for a login", retry=True) from error
         printed.seek(0)
         lines = printed.read(_TOKEN_BYTES).decode("utf-8", "replace").split("\n")
     token = lines[0].strip()
     if code != 0 or not token or not token.isascii() or not token.isprintable() or " " in token:
-        why = f"the command ended with code {code}" if code else "the command printed no token on its first line"
-        raise MailError(why, where=f"mail.token_command: {name}", fix="run the command in a terminal, and log in if it asks",
+        why = f"the command ended with exit code {code}" if code else "the command printed no token on its first line"
+        raise MailError(why, where=f"mail.token_command: {name}", fix="run the command in a terminal, and log in if the command asks for a login",
                         retry=True)
     return token
 
@@ -143,7 +143,7 @@ def _start(arguments: Sequence[str], name: str, *, stdin: int | IO[bytes], stdou
 
 
 def _missing(name: str) -> MailError:
-    return MailError("there is no such program, or it is not executable", where=name, fix="correct the path in [mail]",
+    return MailError("the program does not exist or is not executable", where=name, fix="correct the path in [mail]",
                      retry=True)
 
 

@@ -103,7 +103,7 @@ class SmtpTransport:
                 return unsupported
             code, text = smtp.mail(message.sender, _mail_options(smtp, size_bytes, utf8=utf8))
             if code == 530:
-                raise self._error(f"the server requires a login: {reply_line(code, text)}", "set [mail] user and password")
+                raise self._error(f"the server requires a login: {reply_line(code, text)}", "set `user` and `password` in [mail]")
             if code != 250:
                 self._check_alive(code, text)
                 return [_refusal(address, code, text, "the sender was refused") for address in message.recipients]
@@ -124,7 +124,7 @@ class SmtpTransport:
         for address in message.recipients:
             # smtplib would extract the part that looks like an address, and send the message to this address.
             if not ADDRESS.fullmatch(address):
-                results.append(RecipientResult(address, accepted=False, code=553, text="not a valid address for SMTP"))
+                results.append(RecipientResult(address, accepted=False, code=553, text="the address is not valid in SMTP"))
                 continue
             code, text = smtp.rcpt(address)
             self._check_alive(code, text)
@@ -156,7 +156,7 @@ class SmtpTransport:
             if not body_sent:
                 raise
             raise self._error(f"the server received the whole message, but its reply was lost ({reason(error)})",
-                              "it is sent again with the same Message-ID; recipients may get it twice") from error
+                              "the message is sent again with the same Message-ID, so recipients may receive the message twice") from error
         self._check_alive(code, text)
         return code, text
 
@@ -164,7 +164,7 @@ class SmtpTransport:
         """Raise MailError on 421 (RFC 5321, 4.2.2) and on -1, which smtplib returns for an invalid reply."""
         if code in (421, -1):
             self._disconnect()
-            raise self._error(f"the server ended the session: {reply_line(code, text)}", "the message is tried again later")
+            raise self._error(f"the server ended the session: {reply_line(code, text)}", "the message is sent again later")
 
     def _connection(self) -> smtplib.SMTP:
         """Return the open connection after a RSET command, or a new connection."""
@@ -192,7 +192,7 @@ class SmtpTransport:
                 # If EHLO is refused, smtplib tries HELO and then reports that STARTTLS or AUTH is missing.
                 if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
                     raise self._error(f"the server refused EHLO: {reply_text(failed.ehlo_resp)}",
-                                      "the message is tried again later") from error
+                                      "the message is sent again later") from error
                 raise
             finally:
                 client.is_closed = True  # otherwise the client's finaliser would send QUIT on this connection
@@ -248,8 +248,8 @@ class SmtpTransport:
             try:
                 context.load_verify_locations(self._ca_file)
             except (OSError, ssl.SSLError) as error:
-                raise MailError(f"cannot read the certificates: {reason(error)}", where=self._ca_file,
-                                fix="set [mail] ca_file to a PEM file", retry=True) from error
+                raise MailError(f"the certificates cannot be read: {reason(error)}", where=self._ca_file,
+                                fix="set `ca_file` in [mail] to a PEM file", retry=True) from error
         return context
 
     @contextmanager
@@ -261,7 +261,7 @@ class SmtpTransport:
             self._disconnect()
             raise
         except UsageError as error:  # the environment variable or the file with the password is missing
-            raise self._error(f"no {'password' if self._credentials.token is None else 'token'}: {error.what}", error.fix) from error
+            raise self._error(f"the {'password' if self._credentials.token is None else 'access token'} cannot be read: {error.what}", error.fix) from error
         except (OSError, ValueError) as error:
             self._disconnect()
             what, fix = explain(error, doing=doing, user=self._credentials.user, timeout_s=self._timeout_s)
@@ -292,7 +292,7 @@ class SmtpTransport:
                 smtp.close()
 
     def receipt(self, address: str) -> str:
-        return f"accepted for {address}"
+        return f"the mail server accepted the message for {address}"
 
 
 def _own_name() -> str:
@@ -308,8 +308,8 @@ def _measure(file: Path, message: Message) -> tuple[int, bool]:
             head = source.read(_CHUNK).partition(b"\r\n\r\n")[0]
             size_bytes = file.stat().st_size
     except OSError as error:
-        raise MailError(f"cannot read the message: {error.strerror}", where=str(file),
-                        fix="drop the message with `pipeline outbox drop`") from error
+        raise MailError(f"the file of the message cannot be read: {error.strerror}", where=str(file),
+                        fix="restore the file, or drop the message with `pipeline outbox drop`") from error
     return size_bytes, not (head.isascii() and "".join((message.sender, *message.recipients)).isascii())
 
 
@@ -317,10 +317,10 @@ def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8:
     """Return a refusal for each recipient if the server's EHLO reply rules out the message, else None."""
     limit = smtp.esmtp_features.get("size", "")
     if limit.isdigit() and 0 < int(limit) < size_bytes:
-        code, why = 552, (f"the server accepts {size_for_people(int(limit))}, the message has "
-                          f"{size_for_people(size_bytes)}; decrease attach_limit of the digest")
+        code, why = 552, (f"the message has {size_for_people(size_bytes)}, but the server accepts at most "
+                          f"{size_for_people(int(limit))}; decrease `attach_limit` of the digest")
     elif utf8 and not smtp.has_extn("smtputf8"):
-        code, why = 553, "an address contains letters outside ASCII, and the server does not support SMTPUTF8"
+        code, why = 553, "an address contains non-ASCII characters, and the server does not support such addresses (SMTPUTF8)"
     else:
         return None
     return [RecipientResult(address, accepted=False, code=code, text=why) for address in message.recipients]

@@ -22,7 +22,7 @@ def test_client_errors_are_not_logged_and_others_are_one_line_at_most_once_a_min
     assert not log.filter(record_of(BadStatusLine("rubbish")))
     first = record_of(LookupError("unknown encoding: \x1b[2Jzlib\nforged line"))
     assert log.filter(first)
-    assert first.getMessage().startswith("a request could not be answered: LookupError: unknown encoding: \\x1b[2Jzlib forged line")
+    assert first.getMessage().startswith("an HTTP request to the heartbeat failed: LookupError: unknown encoding: \\x1b[2Jzlib forged line")
     assert "record_of" in first.getMessage()
     assert first.exc_info is None
     assert "\n" not in first.getMessage()
@@ -30,7 +30,7 @@ def test_client_errors_are_not_logged_and_others_are_one_line_at_most_once_a_min
     now[0] = 61.0
     later = record_of(ValueError("x"))
     assert log.filter(later)
-    assert later.getMessage().endswith("; 1000 more since the last such line")
+    assert later.getMessage().endswith("; 1000 more errors since the last such message")
 
 
 def test_lines_without_an_error_pass():

@@ -240,7 +240,7 @@ def test_mail_that_waits_too_long_or_is_parked_is_a_reason(tell, store):
     mail(store, timedelta(minutes=16))
     mail(store, timedelta(minutes=1), state="parked", last_error="550 no such user")
     assert tell(due_after=None)["reasons"] == [
-        "outbox: the oldest message has waited for 16 min (550 no such user)", "outbox: 1 parked; see `pipeline outbox`"]
+        "outbox: the oldest message has waited for 16 min (550 no such user)", "outbox: 1 parked message, not sent before a retry is requested; see `pipeline outbox`"]
 
 
 def test_downloads_that_wait_or_failed_are_counted(tell, store):

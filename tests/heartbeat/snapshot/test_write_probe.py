@@ -57,4 +57,4 @@ def test_a_write_that_hangs_is_noticed_while_it_hangs():
 
     soon, later = asyncio.run(story())
     assert soon == ""
-    assert later.startswith("a write has not finished after ")
+    assert later.startswith("a test write to the database has not finished after ")

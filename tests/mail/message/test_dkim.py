@@ -104,7 +104,7 @@ def test_a_large_message_is_signed_in_little_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "no key", pem(rsa.generate_private_key(public_exponent=65537, key_size=1024))[:300]])
 def test_a_key_that_cannot_sign_is_reported(key) -> None:
-    with pytest.raises(MailError, match=r"mail.dkim.key: not a private key"):
+    with pytest.raises(MailError, match=r"mail.dkim.key: the secret is not a private key"):
         Signer("example.com", "mail", key)
 
 

@@ -85,7 +85,7 @@ def test_a_broken_or_silent_connection_makes_it_wait_and_arrive_once(  # noqa: P
         assert (first.state, first.waiting, first.unreachable) == (MessageState.WAITING, 3, True)
     told = stored.get(store, message_id)[0].last_error
     assert ("its reply was lost" if stage == "END" else "no reply within 0.5 s while" if silent else "closed the connection") in told
-    assert ("recipients may get it twice" in told) == (stage == "END")
+    assert ("recipients may receive the message twice" in told) == (stage == "END")
     assert who_got_it(server) == {}
     assert deliver().state is MessageState.SENT
     assert who_got_it(server) == ONCE
@@ -99,7 +99,7 @@ def test_a_lost_reply_makes_it_arrive_twice_and_the_outbox_says_so(silent, serve
     while fault.times:
         assert deliver(timeout_s=0.5 if silent else 10.0).state is MessageState.WAITING
     assert "received the whole message, but its reply was lost" in stored.get(store, message_id)[0].last_error
-    assert "recipients may get it twice" in stored.get(store, message_id)[0].last_error
+    assert "recipients may receive the message twice" in stored.get(store, message_id)[0].last_error
     assert deliver().state is MessageState.SENT
     assert who_got_it(server) == dict.fromkeys(TO, 2)
     assert len({one.content for one in server.received}) == 1  # the same bytes, the same Message-ID
@@ -190,7 +190,7 @@ def test_a_message_too_large_for_the_server_is_parked_before_it_is_sent(store, e
         transport.close()
         assert attempt.state is MessageState.PARKED
         assert who_got_it(small) == {}
-    assert "the server accepts 2.0 kB, the message has 5.0 kB; decrease attach_limit" in stored.get(store, message_id)[0].last_error
+    assert "the message has 5.0 kB, but the server accepts at most 2.0 kB; decrease `attach_limit`" in stored.get(store, message_id)[0].last_error
 
 
 @pytest.mark.parametrize(("how", "why"), [({"expired": True}, "expired"), ({"host": "other.example"}, "mismatch")])

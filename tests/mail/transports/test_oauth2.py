@@ -62,7 +62,7 @@ def test_a_refresh_token_becomes_an_access_token_that_logs_in(settings, tokens, 
 
 
 def test_a_revoked_consent_is_reported_without_any_secret(settings, tokens) -> None:
-    with pytest.raises(MailError, match=r"mail\.oauth2: the token server answered 400: invalid_grant about \*\*\*\*; .*mail login") as caught:
+    with pytest.raises(MailError, match=r"mail\.oauth2: the token server responded with HTTP status 400: invalid_grant about \*\*\*\*; .*mail login") as caught:
         access_token(settings(refresh="1//stale-tok3n").mail.oauth2)
     assert caught.value.retry  # messages wait for the new login
     of_another_app = settings(refresh=tokens.refresh).mail.oauth2
@@ -72,9 +72,9 @@ def test_a_revoked_consent_is_reported_without_any_secret(settings, tokens) -> N
 
 
 @pytest.mark.parametrize(("answer", "says"), [
-    ((200, b"<html>login</html>"), "answered 200 without JSON"), ((502, b"[]"), "answered 502: no token"),
+    ((200, b"<html>login</html>"), "status 200, but without JSON"), ((502, b"[]"), "status 502: no token"),
     ((200, b'{"access_token": "two words"}'), "no token"), ((200, b'{"access_token": "' + b"x" * 100_000 + b'"}'), "without JSON"),
-    ((302, b"{}"), "answered 302")])
+    ((302, b"{}"), "status 302")])
 def test_any_other_error_of_a_token_server_is_temporary(answer, says, settings, tokens) -> None:
     tokens.answer = answer
     with pytest.raises(MailError, match=says) as caught:
@@ -83,7 +83,7 @@ def test_any_other_error_of_a_token_server_is_temporary(answer, says, settings, 
 
 
 def test_a_token_server_that_is_down_and_a_missing_login_are_reported(settings, tokens) -> None:
-    with pytest.raises(MailError, match=r"cannot be reached: ConnectionError; check the network"):
+    with pytest.raises(MailError, match=r"cannot be reached: ConnectionError; check the network connection"):
         access_token(settings(refresh="x", url="http://127.0.0.1:1/").mail.oauth2)
     (Path(settings().folder) / "mail-token").unlink(missing_ok=True)
     with pytest.raises(UsageError, match=r"mail-token cannot be read.*pipeline mail login"):
@@ -154,9 +154,9 @@ def test_a_refused_and_a_missing_consent_are_reported(settings, tokens) -> None:
         urlopen(f"{query['redirect_uri']}?error=access_denied&state={query['state']}", timeout=10).close()
 
     _, error = consenting(settings(), refuse)
-    assert "consent was refused: access_denied" in str(error)
+    assert "consent was refused in the browser: access_denied" in str(error)
     _, error = consenting(settings(), lambda _query: None, wait_s=0.1)
-    assert "nobody consented within 0.1 s" in str(error)
+    assert "no consent was given in the browser within 0.1 s" in str(error)
     assert tokens.asked == []
 
 

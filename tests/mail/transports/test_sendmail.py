@@ -76,7 +76,7 @@ def test_a_command_that_hangs_without_reading_is_ended(message_to, tmp_path) -> 
 def test_a_missing_command_is_reported_by_check_and_while_sending(body, message_to) -> None:
     transport = SendmailTransport(["/nowhere/sendmail"])
     for ask in (transport.connect, lambda: transport.deliver(message_to("a@example.com"), body)):
-        with pytest.raises(MailError, match="sendmail: there is no such program"):
+        with pytest.raises(MailError, match="sendmail: the program does not exist"):
             ask()
 
 
@@ -96,8 +96,8 @@ def test_a_token_is_the_first_line_a_command_prints(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("command", "says"), [
-    (["false"], "ended with code 1"), (["true"], "printed no token"), (["echo", "two words"], "printed no token"),
-    (["sleep", "1000"], r"printed no token within 0\.2 s"), (["/nowhere"], "no such program")])
+    (["false"], "ended with exit code 1"), (["true"], "printed no token"), (["echo", "two words"], "printed no token"),
+    (["sleep", "1000"], r"printed no token within 0\.2 s"), (["/nowhere"], "the program does not exist")])
 def test_a_failing_token_command_is_reported_without_its_output(command, says) -> None:
     with pytest.raises(MailError, match=says) as caught:
         token_from_command(command, timeout_s=0.2 if command[0] == "sleep" else 10)

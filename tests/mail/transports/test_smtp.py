@@ -98,7 +98,7 @@ def test_a_wrong_password_is_reported_and_not_shown(authority, body, message_to)
 
 
 def test_a_required_login_that_is_not_set_is_reported(body, message_to) -> None:
-    with SmtpServer(users={"me": "right"}) as server, pytest.raises(MailError, match=r"requires a login.*user and password"):
+    with SmtpServer(users={"me": "right"}) as server, pytest.raises(MailError, match=r"requires a login.*set `user` and `password`"):
         plain(server).deliver(message_to("a@example.com"), body)
 
 
@@ -106,7 +106,7 @@ def test_a_missing_password_variable_keeps_the_message_waiting(body, message_to)
     def missing() -> str:
         raise UsageError("the environment variable X is not set", fix="set it")
 
-    with SmtpServer() as server, pytest.raises(MailError, match=r"no password: .*X is not set; set it") as caught:
+    with SmtpServer() as server, pytest.raises(MailError, match=r"the password cannot be read: .*X is not set; set it") as caught:
         plain(server, credentials=SmtpCredentials("me", password=missing)).deliver(message_to("a@example.com"), body)
     assert caught.value.retry
 
@@ -119,7 +119,7 @@ def test_without_an_offer_of_starttls_delivery_fails(body, message_to) -> None:
 
 
 def test_tls_to_a_plain_port_says_that_port_and_security_do_not_match(body, message_to) -> None:
-    with SmtpServer() as server, pytest.raises(MailError, match=r"TLS failed.*port and security"):
+    with SmtpServer() as server, pytest.raises(MailError, match=r"TLS failed.*correct `port` and `security`"):
         SmtpTransport("127.0.0.1", server.port, security="tls", timeout_s=5).deliver(message_to("a@example.com"), body)
 
 
@@ -172,7 +172,7 @@ def test_a_message_larger_than_the_server_accepts_is_not_sent(tmp_path, message_
         result, = transport.deliver(message_to("a@example.com"), big)
         transport.close()
     assert (result.accepted, result.retry, result.code) == (False, False, 552)
-    assert "the server accepts 2.0 kB, the message has 6.1 kB; decrease attach_limit" in result.text
+    assert "the message has 6.1 kB, but the server accepts at most 2.0 kB; decrease `attach_limit`" in result.text
 
 
 def test_an_address_outside_ascii_needs_a_server_that_knows_smtputf8(body, message_to) -> None:
@@ -201,7 +201,7 @@ def test_an_address_with_a_line_end_reaches_nobody(address, body, message_to) ->
 
 
 def test_a_message_without_its_file_is_not_tried_again(tmp_path, message_to) -> None:
-    with SmtpServer() as server, pytest.raises(MailError, match=r"cannot read the message: No such file") as caught:
+    with SmtpServer() as server, pytest.raises(MailError, match=r"the file of the message cannot be read: No such file") as caught:
         plain(server).deliver(message_to("a@example.com"), tmp_path / "none.eml")
     assert not caught.value.retry
 

@@ -10,7 +10,7 @@ def _proxies(snapshot: Snapshot, argument: str) -> str:
     resting = {each["proxy"]: each["until"] for each in snapshot.get("resting_proxies", [])}
 
     def shown(url: str) -> str:
-        return f"{url} (rests until {resting[url]})" if url in resting else url
+        return f"{url} (not used until {resting[url]})" if url in resting else url
     return "; ".join(f"{name} {', '.join(map(shown, urls))}" for name, urls in snapshot["proxies"].items()) or "no proxies"
 
 

@@ -38,7 +38,7 @@ def _facts(found: SpiderStatus) -> Iterator[str]:
     else:
         yield f"next {found['next_due']}" if found["next_due"] else "no next slot"
     if found["proxy"]:
-        yield f"by proxy {found['proxy']}"
+        yield f"through proxy {found['proxy']}"
 
 
 def _next(snapshot: Snapshot, argument: str) -> str:
