@@ -25,11 +25,15 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
     """Hold the lock of data_dir. Yields whether the previous holder did not stop cleanly.
 
     A kill, a crash or a power failure prevents a clean stop. Raises StoreError if another process holds the lock; the message
-    names that process.
+    names that process. Raises StoreError, too, if the lock file cannot be opened or locked.
     """
     path = data_dir / LOCK
     first = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the lock file cannot be opened: {error.strerror}", where=str(path),
+                         fix="correct the owner and the mode of data_dir and of this file") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,6 +41,9 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
             found = _status(descriptor) or _holder(descriptor) or "another process"
             raise StoreError(f"this data_dir is in use by another `pipeline serve` ({found})",
                              where=str(data_dir), fix="stop that service, or use another data_dir") from error
+        except OSError as error:
+            raise StoreError(f"the file system cannot lock files: {error.strerror}", where=str(path),
+                             fix="use a data_dir on a local disk") from error
         unclean = not first and not _status(descriptor).startswith(_ENDED)
         _write(descriptor, f"pid {os.getpid()}, since {_now()}")
         try:

@@ -40,3 +40,9 @@ def test_after_a_kill_each_start_checks_until_a_check_succeeds(tmp_path: Path, w
     look("")
     with hold_instance_lock(tmp_path) as unclean:
         assert not unclean
+
+
+def test_a_lock_file_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(StoreError, match=r"serve\.lock: the lock file cannot be opened: Is a directory; correct"), hold_instance_lock(tmp_path):
+        pass
