@@ -221,12 +221,14 @@ class Connection(asyncio.Protocol):
     def body_refused(self) -> None:
         """Drop the rest of the request body; the connection is closed after the response."""
         self._refusing = True
+        self._read_on()
 
     def response_ready(self) -> None:
         """Record that the response is about to be written; data that arrives from now on is the next request."""
         self._serving = self._http_began = False
         self._unanswered = 0
         self._since = asyncio.get_running_loop().time()
+        self._read_on()
 
     def sweep(self, now: float) -> None:
         """Close the connection if the client is idle, sends its request too slowly, or does not read answers."""
@@ -270,15 +272,23 @@ class Connection(asyncio.Protocol):
             self._http = self._server.http_app.serve(self._transport, self)
 
     def _feed_http(self, data: bytes) -> None:
-        """Queue data for the HTTP parser; abort the connection if too much data has not been answered."""
+        """Queue data for the HTTP parser. Stop reading while too much data has not been answered.
+
+        The client of a refused body that is too large to be dropped is disconnected.
+        """
         limits = self._server.limits
         self._unanswered += len(data)
-        if self._unanswered > (limits.dropped_bytes if self._refusing else limits.unanswered_bytes):
-            self.abort()
-            return
         self._http_began = True
         if not self._refusing:
             self._server.slices.run(partial(self._parse_http, data))
+            if self._unanswered > limits.unanswered_bytes and self._transport is not None:
+                self._transport.pause_reading()
+        elif self._unanswered > limits.dropped_bytes:
+            self.abort()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _parse_http(self, data: bytes) -> None:
         if self._http is None or self._lost or self._refusing:

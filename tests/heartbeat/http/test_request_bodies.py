@@ -10,6 +10,7 @@ import socket
 import threading
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import brotli
 import pytest
@@ -118,6 +119,16 @@ def test_a_request_that_waits_for_its_turn_is_in_memory_once(start, run):
         finally:
             tracemalloc.stop()
     assert kept < ServerLimits().unanswered_bytes
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("size", [100_000, 500_000])
+def test_each_of_many_clients_receives_the_refusal_of_a_large_body(start, run, size):
+    heartbeat = start(limits=ServerLimits(connections=CROWD))
+    request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    with ThreadPoolExecutor(CROWD) as pool:
+        answers = list(pool.map(lambda _: exchange(heartbeat.address, request), range(CROWD)))
+    assert {status_of(answer) for answer in answers} == {413}
 
 
 def test_an_endless_body_is_cut_off_before_it_fills_memory(port):
