@@ -23,7 +23,8 @@ import yagmail
 
 from pipeline.mail.digest import build
 from pipeline.mail.outbox import RetryPolicy, deliver_due
-from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport
+from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.transports.smtp_server import SmtpCredentials
 from pipeline.model import DraftMessage
 from pipeline.settings import load
 from pipeline.store import open_store

@@ -9,69 +9,34 @@ from __future__ import annotations
 import re
 import smtplib
 import socket
-import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.transports.base import ADDRESS
 from pipeline.mail.transports.errors import explain, reason, reply_line, reply_text
-from pipeline.mail.transports.sendmail import token_from_command
+from pipeline.mail.transports.smtp_server import NO_CREDENTIALS, SmtpCredentials, SmtpServer, credentials_of, server_of
 from pipeline.model import Message, RecipientResult
-from pipeline.settings import MAIL_PROVIDERS, MailTable, Settings
-from pipeline.text import clean_line, size_for_people
+from pipeline.settings import Settings
+from pipeline.text import size_for_people
+
+if TYPE_CHECKING:
+    from pipeline.mail.transports.yagmail_connection import YagmailConnection
 
 FINAL_REPLY_S = 600.0
 """How long to wait for the reply to the final dot, in seconds. A client that waits less sends messages twice (RFC 5321, 4.5.3.2.6)."""
 _CHUNK = 1 << 16
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_MASK = "********"
-_SECURITY_OF_PORT = {465: "tls", 25: "starttls", 587: "starttls", 2525: "starttls"}
-_PORT_OF_SECURITY = {"tls": 465, "starttls": 587, "none": 25}
 
 
 def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SmtpTransport:
     """Return the transport for the SMTP server of [mail]."""
     mail = settings.mail
     host, port, security = server_of(mail)
-    return SmtpTransport(host, port, security=security, credentials=_credentials(mail), timeout_s=mail.timeout,
+    return SmtpTransport(host, port, security=security, credentials=credentials_of(mail), timeout_s=mail.timeout,
                          ca_file=str(settings.folder / mail.ca_file) if mail.ca_file else None, dialogue=dialogue)
-
-
-def server_of(mail: MailTable) -> tuple[str, int, str]:
-    """Return host, port and security ("tls", "starttls" or "none") of the mail server.
-
-    Values that are not set follow from the provider or from the port. Security is "none" only if the settings say so.
-    """
-    if mail.provider is not None:
-        host, port, security = MAIL_PROVIDERS[mail.provider]
-        return host, mail.port or port, mail.security or _SECURITY_OF_PORT.get(mail.port or port, security)
-    chosen = mail.security or _SECURITY_OF_PORT.get(mail.port or 465, "tls")
-    return mail.host or "localhost", mail.port or _PORT_OF_SECURITY[chosen], chosen
-
-
-@dataclass(frozen=True)
-class SmtpCredentials:
-    """User name with a password or an OAuth2 token; both functions are called at each login."""
-
-    user: str | None = None
-    password: Callable[[], str] | None = None
-    token: Callable[[], str] | None = None
-
-
-def _credentials(mail: MailTable) -> SmtpCredentials:
-    token: Callable[[], str] | None = None
-    if mail.token_command is not None:
-        token = partial(token_from_command, mail.token_command)
-    elif mail.oauth2 is not None:
-        from pipeline.mail.transports.oauth2 import access_token  # noqa: PLC0415  only this login needs requests
-
-        token = partial(access_token, mail.oauth2)
-    return SmtpCredentials(mail.user, mail.password.reveal if mail.password else None, token)
 
 
 class SmtpTransport:
@@ -82,28 +47,24 @@ class SmtpTransport:
     limit for the reply to the whole message, if longer than timeout_s.
     """
 
-    def __init__(self, host: str, port: int, *, security: str, credentials: SmtpCredentials = SmtpCredentials(),
+    def __init__(self, host: str, port: int, *, security: str, credentials: SmtpCredentials = NO_CREDENTIALS,
                  ca_file: str | None = None, timeout_s: float = 60.0, dialogue: TextIO | None = None) -> None:
-        self._host = host
-        self._port = port
-        self._security = security
+        self._server = SmtpServer(host, port, security, ca_file, timeout_s)
         self._credentials = credentials
-        self._ca_file = ca_file
-        self._timeout_s = timeout_s
         self._dialogue = dialogue
         self.final_reply_s = FINAL_REPLY_S
-        self._smtp: smtplib.SMTP | None = None
+        self._connection: YagmailConnection | None = None
 
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
         size_bytes, utf8 = _measure(file, message)
-        smtp = self._connection()
+        smtp = self._ready()
         with self._errors_translated("sending"):
             unsupported = _unsupported(smtp, message, size_bytes, utf8=utf8)
             if unsupported is not None:
                 return unsupported
             code, text = smtp.mail(message.sender, _mail_options(smtp, size_bytes, utf8=utf8))
             if code == 530:
-                raise self._error(f"the server requires a login: {reply_line(code, text)}", "set `user` and `password` in [mail]")
+                raise self._server.error(f"the server requires a login: {reply_line(code, text)}", "set `user` and `password` in [mail]")
             if code != 250:
                 self._check_alive(code, text)
                 return [_refusal(address, code, text, "the sender was refused") for address in message.recipients]
@@ -117,7 +78,7 @@ class SmtpTransport:
         return [_refusal(r.address, code, text, "the message was refused") if r.accepted else r for r in results]
 
     def connect(self) -> None:
-        self._connection()
+        self._ready()
 
     def _recipients(self, smtp: smtplib.SMTP, message: Message) -> list[RecipientResult]:
         results = []
@@ -148,14 +109,14 @@ class SmtpTransport:
             smtp.send(pending + b".\r\n")  # one packet if small enough
             body_sent = True
             assert smtp.sock is not None
-            smtp.sock.settimeout(max(self.final_reply_s, self._timeout_s))
+            smtp.sock.settimeout(max(self.final_reply_s, self._server.timeout_s))
             code, text = smtp.getreply()
-            smtp.sock.settimeout(self._timeout_s)
+            smtp.sock.settimeout(self._server.timeout_s)
         except OSError as error:
             self._disconnect()
             if not body_sent:
                 raise
-            raise self._error(f"the server received the whole message, but its reply was lost ({reason(error)})",
+            raise self._server.error(f"the server received the whole message, but its reply was lost ({reason(error)})",
                               "the message is sent again with the same Message-ID, so recipients may receive the message twice") from error
         self._check_alive(code, text)
         return code, text
@@ -164,93 +125,22 @@ class SmtpTransport:
         """Raise MailError on 421 (RFC 5321, 4.2.2) and on -1, which smtplib returns for an invalid reply."""
         if code in (421, -1):
             self._disconnect()
-            raise self._error(f"the server ended the session: {reply_line(code, text)}", "the message is sent again later")
+            raise self._server.error(f"the server ended the session: {reply_line(code, text)}", "the message is sent again later")
 
-    def _connection(self) -> smtplib.SMTP:
+    def _ready(self) -> smtplib.SMTP:
         """Return the open connection after a RSET command, or a new connection."""
-        if self._smtp is not None:
+        if self._connection is not None:
             try:
-                if self._smtp.rset()[0] == 250:
-                    return self._smtp
+                if self._connection.smtp.rset()[0] == 250:
+                    return self._connection.smtp
             except OSError:
                 pass  # servers close idle connections
             self._disconnect()
-        self._smtp = self._connect()
-        return self._smtp
+        from pipeline.mail.transports.yagmail_connection import YagmailConnection  # noqa: PLC0415  its import takes 100 ms
 
-    def _connect(self) -> smtplib.SMTP:
         with self._errors_translated("connecting"):
-            client = self._yagmail_client()
-            try:
-                client.login()
-                if self._credentials.token is not None:
-                    self._authenticate_xoauth2(client.smtp, self._credentials.token())
-            except BaseException as error:
-                failed: smtplib.SMTP | None = client.smtp
-                if failed is not None:
-                    failed.close()
-                # If EHLO is refused, smtplib tries HELO and then reports that STARTTLS or AUTH is missing.
-                if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
-                    raise self._error(f"the server refused EHLO: {reply_text(failed.ehlo_resp)}",
-                                      "the message is sent again later") from error
-                raise
-            finally:
-                client.is_closed = True  # otherwise the client's finaliser would send QUIT on this connection
-            smtp: smtplib.SMTP = client.smtp
-            smtp.ehlo_or_helo_if_needed()
-            if smtp.sock is not None:
-                # Each command waits for its reply. Without TCP_NODELAY, each command would also wait 40 ms for an ACK.
-                smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return smtp
-
-    def _yagmail_client(self) -> Any:
-        """Return a yagmail client that has not connected yet."""
-        from yagmail import SMTP as YagmailClient  # noqa: PLC0415,N811  it takes 100 ms, and only senders need it
-
-        dialogue = self._dialogue
-
-        class Client(YagmailClient):  # type: ignore[misc]  # yagmail ships no types
-            @property
-            def connection(self) -> Callable[..., smtplib.SMTP]:
-                kind = LoggedSmtpSsl if self.ssl else LoggedSmtp
-                return lambda *args, **kwargs: kind(*args, dialogue=dialogue, **kwargs)
-
-        options: dict[str, Any] = {"timeout": self._timeout_s, "local_hostname": _own_name()}
-        context = None if self._security == "none" else self._context()
-        if self._security == "tls":
-            options["context"] = context
-        password = self._credentials.password() if self._credentials.password is not None else None
-        # yagmail appends "@gmail.com" to a user without "@", but not to a user in a dictionary.
-        client = Client(
-            {self._credentials.user: self._credentials.user} if self._credentials.user else "", password, self._host, self._port,
-            smtp_ssl=self._security == "tls",
-            smtp_starttls={"context": context} if self._security == "starttls" else False,
-            smtp_skip_login=password is None, soft_email_validation=False, **options)
-        client.set_logging(None)
-        return client
-
-    def _authenticate_xoauth2(self, smtp: smtplib.SMTP, token: str) -> None:
-        """Log in with AUTH XOAUTH2, as Gmail and Outlook define it."""
-        smtp.ehlo_or_helo_if_needed()
-        if "XOAUTH2" not in smtp.esmtp_features.get("auth", "").upper().split():
-            raise self._error("the server does not offer OAuth2 logins (XOAUTH2) on this port", "use a password, or another port")
-        initial = f"user={self._credentials.user}\x01auth=Bearer {token}\x01\x01"
-        # If the login fails, the server sends an error as JSON and expects an empty response.
-        try:
-            smtp.auth("XOAUTH2", lambda challenge=None: initial if challenge is None else "")
-        except smtplib.SMTPAuthenticationError as error:
-            raise self._error(f"the server refused the token of {self._credentials.user!r}: {reply_line(error.smtp_code, error.smtp_error)}",
-                              "log in again with `pipeline mail login`, or in the program that token_command runs") from error
-
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._ca_file:
-            try:
-                context.load_verify_locations(self._ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise MailError(f"the certificates cannot be read: {reason(error)}", where=self._ca_file,
-                                fix="set `ca_file` in [mail] to a PEM file", retry=True) from error
-        return context
+            self._connection = YagmailConnection(self._server, self._credentials, dialogue=self._dialogue)
+        return self._connection.smtp
 
     @contextmanager
     def _errors_translated(self, doing: str) -> Iterator[None]:
@@ -261,44 +151,34 @@ class SmtpTransport:
             self._disconnect()
             raise
         except UsageError as error:  # the environment variable or the file with the password is missing
-            raise self._error(f"the {'password' if self._credentials.token is None else 'access token'} cannot be read: {error.what}", error.fix) from error
+            raise self._server.error(f"the {'password' if self._credentials.token is None else 'access token'} cannot be read: {error.what}", error.fix) from error
         except (OSError, ValueError) as error:
             self._disconnect()
-            what, fix = explain(error, doing=doing, user=self._credentials.user, timeout_s=self._timeout_s)
-            raise self._error(what, fix) from error
-
-    def _error(self, what: str, fix: str) -> MailError:
-        return MailError(what, where=f"{self._host}:{self._port}", fix=fix, retry=True)
+            what, fix = explain(error, doing=doing, user=self._credentials.user, timeout_s=self._server.timeout_s)
+            raise self._server.error(what, fix) from error
 
     def _disconnect(self) -> None:
-        if self._smtp is not None:
-            self._smtp.close()
-            self._smtp = None
+        if self._connection is not None:
+            self._connection.smtp.close()
+            self._connection = None
 
     def abort(self) -> None:
         """Shut down the socket, so that the delivery fails at once. May be called from another thread."""
-        sock = self._smtp.sock if self._smtp is not None else None
+        connection = self._connection
+        sock = connection.smtp.sock if connection is not None else None
         if sock is not None:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Send QUIT and disconnect."""
-        if self._smtp is not None:
-            smtp, self._smtp = self._smtp, None
-            try:
-                smtp.quit()
-            except OSError:
-                smtp.close()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with suppress(OSError):
+                connection.close()
 
     def receipt(self, address: str) -> str:
         return f"the mail server accepted the message for {address}"
-
-
-def _own_name() -> str:
-    """Return this host's full name or an address literal for EHLO (RFC 5321, 4.1.3), without DNS."""
-    name = socket.gethostname()
-    return name if "." in name else "[127.0.0.1]"
 
 
 def _measure(file: Path, message: Message) -> tuple[int, bool]:
@@ -357,43 +237,3 @@ def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
         at_start = data.endswith(b"\n")
     if held or not at_start:
         yield b"\r\n"
-
-
-class _DialogueLog:
-    """Mixin for smtplib.SMTP that logs each line of the dialogue with credentials masked.
-
-    From the AUTH command to the server's final reply, the lines in both directions are secret.
-    """
-
-    _secret = False
-
-    def __init__(self, *args: Any, dialogue: TextIO | None = None, **kwargs: Any) -> None:
-        self.dialogue = dialogue  # set first: smtplib connects in its constructor
-        super().__init__(*args, **kwargs)
-
-    def putcmd(self, cmd: str, args: str = "") -> None:
-        if self.dialogue is not None:
-            word, _, rest = f"{cmd} {args}".strip().partition(" ")
-            if word.upper() == "AUTH":
-                self._secret = True
-                line = f"AUTH {rest.split(' ')[0]} {_MASK if ' ' in rest else ''}".rstrip()
-            else:
-                line = _MASK if self._secret else f"{cmd} {args}"
-            self.dialogue.write(f"C: {clean_line(line)}\n")
-        super().putcmd(cmd, args)  # type: ignore[misc]  # smtplib.SMTP's
-
-    def getreply(self) -> tuple[int, bytes]:
-        code: int
-        code, text = super().getreply()  # type: ignore[misc]  # smtplib.SMTP's
-        if self.dialogue is not None:
-            for line in text.decode("utf-8", "replace").split("\n"):
-                self.dialogue.write(f"S: {code} {_MASK if self._secret and code == 334 else clean_line(line)}\n")
-            self._secret = self._secret and code == 334
-        return code, text
-
-
-class LoggedSmtp(_DialogueLog, smtplib.SMTP):
-    """SMTP with STARTTLS or without encryption."""
-
-class LoggedSmtpSsl(_DialogueLog, smtplib.SMTP_SSL):
-    """SMTP over TLS from the first byte."""

@@ -12,7 +12,8 @@ from datetime import timedelta
 import pytest
 
 from pipeline.mail.outbox import DeliveryAttempt, RetryPolicy, deliver_due
-from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport
+from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.transports.smtp_server import SmtpCredentials
 from pipeline.model import MessageState
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import Clock

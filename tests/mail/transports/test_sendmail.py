@@ -13,7 +13,8 @@ from pipeline.mail.outbox import RetryPolicy, deliver_due, next_free_at
 from pipeline.mail.transports import open_transport
 from pipeline.mail.transports.maildir import MaildirTransport
 from pipeline.mail.transports.sendmail import SendmailTransport, token_from_command
-from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport
+from pipeline.mail.transports.smtp import SmtpTransport
+from pipeline.mail.transports.smtp_server import SmtpCredentials
 from pipeline.model import MessageState
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import PLAIN

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import MailError, UsageError
-from pipeline.mail.transports.smtp import SmtpCredentials, SmtpTransport, dot_stuffed, server_of
+from pipeline.mail.transports.smtp import SmtpTransport, dot_stuffed
+from pipeline.mail.transports.smtp_server import SmtpCredentials, server_of
 from pipeline.settings import MailTable
 from tests.mail.conftest import PLAIN
 from tests.servers.smtp import Fault, SmtpServer

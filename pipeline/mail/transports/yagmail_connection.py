@@ -1,0 +1,167 @@
+"""Open, secure and log in SMTP connections with yagmail.
+
+Importing yagmail takes 100 ms, so this module is imported when the first connection is opened.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TextIO
+
+import yagmail
+
+from pipeline.errors import MailError
+from pipeline.mail.transports.errors import reason, reply_line, reply_text
+from pipeline.mail.transports.smtp_server import SmtpCredentials, SmtpServer
+from pipeline.text import clean_line
+
+_MASK = "********"
+
+
+class YagmailConnection:
+    """A connection to a mail server, which yagmail opens, secures and logs in.
+
+    smtp: the connection, for the mail transaction. dialogue: stream to which the dialogue is written, with secrets masked.
+    Raises MailError, UsageError, and the errors of smtplib, sockets and TLS.
+    """
+
+    def __init__(self, server: SmtpServer, credentials: SmtpCredentials, *, dialogue: TextIO | None) -> None:
+        self._server = server
+        self._credentials = credentials
+        self._client = _client(server, credentials, dialogue)
+        try:
+            self.smtp = self._logged_in()
+        except BaseException as error:
+            failed: smtplib.SMTP | None = self._client.smtp
+            if failed is not None:
+                failed.close()
+            # If EHLO is refused, smtplib tries HELO and then reports that STARTTLS or AUTH is missing.
+            if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
+                raise server.error(f"the server refused EHLO: {reply_text(failed.ehlo_resp)}",
+                                   "the message is sent again later") from error
+            raise
+
+    def close(self) -> None:
+        """Send QUIT and close the connection."""
+        try:
+            self._client.close()
+        finally:
+            self.smtp.close()
+
+    def _logged_in(self) -> smtplib.SMTP:
+        self._client.login()
+        smtp: smtplib.SMTP = self._client.smtp
+        if self._credentials.token is not None:
+            self._authenticate_xoauth2(smtp, self._credentials.token())
+        smtp.ehlo_or_helo_if_needed()
+        if smtp.sock is not None:
+            # Each command waits for its reply. Without TCP_NODELAY, each command would also wait 40 ms for an ACK.
+            smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return smtp
+
+    def _authenticate_xoauth2(self, smtp: smtplib.SMTP, token: str) -> None:
+        """Log in with AUTH XOAUTH2, as Gmail and Outlook define it."""
+        user = self._credentials.user
+        smtp.ehlo_or_helo_if_needed()
+        if "XOAUTH2" not in smtp.esmtp_features.get("auth", "").upper().split():
+            raise self._server.error("the server does not offer OAuth2 logins (XOAUTH2) on this port", "use a password, or another port")
+        initial = f"user={user}\x01auth=Bearer {token}\x01\x01"
+        # If the login fails, the server sends an error as JSON and expects an empty response.
+        try:
+            smtp.auth("XOAUTH2", lambda challenge=None: initial if challenge is None else "")
+        except smtplib.SMTPAuthenticationError as error:
+            raise self._server.error(f"the server refused the token of {user!r}: {reply_line(error.smtp_code, error.smtp_error)}",
+                                     "log in again with `pipeline mail login`, or in the program that token_command runs") from error
+
+
+class _Client(yagmail.Client):  # type: ignore[misc]  # yagmail ships no types
+    """A yagmail client that writes the dialogue.
+
+    Its finaliser sends QUIT, which does nothing on a connection that was closed.
+    """
+
+    dialogue: TextIO | None = None
+
+    @property
+    def connection(self) -> Callable[..., smtplib.SMTP]:
+        return partial(_LoggedSmtpSsl if self.ssl else _LoggedSmtp, dialogue=self.dialogue)
+
+
+def _client(server: SmtpServer, credentials: SmtpCredentials, dialogue: TextIO | None) -> _Client:
+    """Return a yagmail client that has not connected yet."""
+    options: dict[str, Any] = {"timeout": server.timeout_s, "local_hostname": _own_name()}
+    context = None if server.security == "none" else _context(server.ca_file)
+    if server.security == "tls":
+        options["context"] = context
+    password = credentials.password() if credentials.password is not None else None
+    # yagmail appends "@gmail.com" to a user without "@", but not to a user in a dictionary.
+    client = _Client({credentials.user: credentials.user} if credentials.user else "", password, server.host, server.port,
+                     smtp_ssl=server.security == "tls",
+                     smtp_starttls={"context": context} if server.security == "starttls" else False,
+                     smtp_skip_login=password is None, soft_email_validation=False, **options)
+    client.set_logging(None)
+    client.dialogue = dialogue
+    return client
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise MailError(f"the certificates cannot be read: {reason(error)}", where=ca_file,
+                            fix="set `ca_file` in [mail] to a PEM file", retry=True) from error
+    return context
+
+
+def _own_name() -> str:
+    """Return this host's full name or an address literal for EHLO (RFC 5321, 4.1.3), without DNS."""
+    name = socket.gethostname()
+    return name if "." in name else "[127.0.0.1]"
+
+
+class _DialogueLog:
+    """Mixin for smtplib.SMTP that logs each line of the dialogue with credentials masked.
+
+    From the AUTH command to the server's final reply, the lines in both directions are secret.
+    """
+
+    _secret = False
+    sock: Any  # smtplib's
+
+    def __init__(self, *args: Any, dialogue: TextIO | None = None, **kwargs: Any) -> None:
+        self.dialogue = dialogue  # set first: smtplib connects in its constructor
+        super().__init__(*args, **kwargs)
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        if self.dialogue is not None and self.sock is not None:
+            word, _, rest = f"{cmd} {args}".strip().partition(" ")
+            if word.upper() == "AUTH":
+                self._secret = True
+                line = f"AUTH {rest.split(' ')[0]} {_MASK if ' ' in rest else ''}".rstrip()
+            else:
+                line = _MASK if self._secret else f"{cmd} {args}"
+            self.dialogue.write(f"C: {clean_line(line)}\n")
+        super().putcmd(cmd, args)  # type: ignore[misc]  # smtplib.SMTP's
+
+    def getreply(self) -> tuple[int, bytes]:
+        code: int
+        code, text = super().getreply()  # type: ignore[misc]  # smtplib.SMTP's
+        if self.dialogue is not None:
+            for line in text.decode("utf-8", "replace").split("\n"):
+                self.dialogue.write(f"S: {code} {_MASK if self._secret and code == 334 else clean_line(line)}\n")
+            self._secret = self._secret and code == 334
+        return code, text
+
+
+class _LoggedSmtp(_DialogueLog, smtplib.SMTP):
+    """SMTP with STARTTLS or without encryption."""
+
+
+class _LoggedSmtpSsl(_DialogueLog, smtplib.SMTP_SSL):
+    """SMTP over TLS from the first byte."""
