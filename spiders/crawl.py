@@ -72,7 +72,7 @@ class CrawlSpider(BuiltInSpider):
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
         document = document_of(response)
         if document is None:
-            self.logger.info("%s is not text: nothing is extracted from it", response.url)
+            self.logger.info("%s is not text: nothing is extracted from the page", response.url)
             yield Found()
         elif _ITEM in response.meta:
             yield self._with_details(response.meta[_ITEM], document)
@@ -111,7 +111,7 @@ class CrawlSpider(BuiltInSpider):
         if self._details is None or document.status in _GONE:
             return Found(items=[listed])
         if document.status >= 400:
-            return Found(rejected=[RejectedItem(listed, f"its details page answered HTTP {document.status}")])
+            return Found(rejected=[RejectedItem(listed, f"the details page responded with HTTP {document.status}")])
         extracted = self._details.extract_onto(listed, document)
         return Found(items=extracted.items, rejected=extracted.rejected, downloads=self._files(document))
 

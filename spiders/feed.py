@@ -176,13 +176,13 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
         # feedparser gets a stream, because it may take bytes for a file name or URL; and no base URL, or it would resolve ids.
         text, unfinished = _without_unfinished_entry(text)
         if unfinished and problems is not None:
-            problems.append("is truncated: its last entry has no end and was left out")
+            problems.append("is truncated: the last entry has no end and was ignored")
         text = with_bare_ampersands_escaped(_XML_ENCODING.sub(r"\1", text, count=1))
         found = feedparser.parse(io.BytesIO(text.encode("utf-8", "replace")),
                                  response_headers={"content-type": "application/xml; charset=utf-8"},
                                  resolve_relative_uris=False, sanitize_html=False)
         if not found.get("version") and not found.get("entries"):
-            raise SpiderError("is not a feed in RSS, Atom or JSON Feed format", where=url, fix="set start to the URL of an RSS, Atom or JSON feed")
+            raise SpiderError("the response is not a feed in RSS, Atom or JSON Feed format", where=url, fix="set `start` to the URL of an RSS, Atom or JSON feed")
         untyped = not str(found.get("version")).startswith("atom")
         entries = [_entry(entry, url, untyped=untyped) for entry in found.entries]
     for entry in entries if by_link else ():
@@ -302,9 +302,9 @@ def _read_json_feed(text: str, url: str) -> list[Entry]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SpiderError("is not a valid JSON Feed: its JSON is invalid", where=url) from error
+        raise SpiderError("the response is not a valid JSON Feed: it is not valid JSON", where=url) from error
     if not isinstance(found, dict) or "jsonfeed.org" not in str(found.get("version")):
-        raise SpiderError("is JSON, but not a JSON Feed", where=url, fix="read it with spider = \"crawl\" and jmes rules")
+        raise SpiderError("the response is JSON, but not a JSON Feed", where=url, fix="use spider = \"crawl\" with jmes rules")
     entries = found.get("items")
     return [_json_entry(entry, url) for entry in (entries if isinstance(entries, list) else []) if isinstance(entry, dict)]
 

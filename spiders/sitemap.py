@@ -73,7 +73,7 @@ class SitemapSpider(CrawlSpider):
             yield from super().parse(response)
             return
         if response.status in _MISSING:  # handled only for sitemaps that an index or a robots.txt lists
-            raise SpiderError("is listed, but answered 404: its pages are unknown, so no item counts as gone", where=response.url,
+            raise SpiderError("an index or a robots.txt lists this sitemap, but the server responded with 404; no item counts as gone, because the sitemap's pages are unknown", where=response.url,
                               fix="if the sitemap is gone for good, exclude it with `deny`")
         found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
         links = []
@@ -97,12 +97,12 @@ def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
     try:
         return decode(body, ("gzip",), max_bytes)
     except OversizeError as error:
-        raise SpiderError(f"decompresses to more than {max_bytes} bytes", where=url,
+        raise SpiderError(f"the decompressed sitemap is larger than {max_bytes} bytes", where=url,
                           fix="increase the `max_page_size` setting") from error
     except CutShortError as error:
-        raise SpiderError("its gzip data is truncated", where=url) from error
+        raise SpiderError("the gzip data of the sitemap is truncated", where=url) from error
     except DecodingError as error:
-        raise SpiderError("its gzip data is invalid", where=url) from error
+        raise SpiderError("the gzip data of the sitemap is invalid", where=url) from error
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
@@ -114,16 +114,16 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
     if not _END.search(head[-1000:]):  # otherwise, the URLs after the cut would count as gone
-        raise SpiderError("is not a sitemap, or is truncated: it does not end with </urlset> or </sitemapindex>", where=url)
+        raise SpiderError("the response is not a sitemap, or is truncated: it does not end with </urlset> or </sitemapindex>", where=url)
     found = Sitemap()
     # A sitemap is untrusted input: resolve no entities, access no network, build no huge trees.
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, huge_tree=False)
     try:
         top = etree.fromstring(with_bare_ampersands_escaped(head), parser)
     except etree.XMLSyntaxError as error:
-        raise SpiderError(f"is not a sitemap that can be read: {error.msg}", where=url) from error
+        raise SpiderError(f"the response is not a sitemap, because the XML is not valid: {error.msg}", where=url) from error
     if top is None or _tag(top) not in ("urlset", "sitemapindex"):
-        raise SpiderError("is not a sitemap: its root element is neither urlset nor sitemapindex", where=url)
+        raise SpiderError("the response is not a sitemap: its root element is neither urlset nor sitemapindex", where=url)
     for entry in top:
         said = {_tag(child): " ".join((child.text or "").split()) for child in entry}
         location = absolute(said["loc"], url) if said.get("loc") else ""
@@ -152,7 +152,7 @@ def _read_lines(text: str, url: str) -> Sitemap:
         elif line.lower().startswith(("http://", "https://")) and (location := absolute(line, url)):
             found.pages.append({"url": location, "lastmod": None, "changefreq": None, "priority": None})
     if not found.pages and not found.sitemaps:
-        raise SpiderError("is not a sitemap: it is neither XML nor a list of URLs", where=url)
+        raise SpiderError("the response is not a sitemap: it is neither XML nor a list of URLs", where=url)
     return found
 
 

@@ -63,12 +63,12 @@ class WatchSpider(BuiltInSpider):
         document = document_of(response)
         if document is None:
             kind = _content_type(response) or "no type"
-            yield Found(rejected=[RejectedItem({"url": url}, f"it is not text, but {kind}")])
+            yield Found(rejected=[RejectedItem({"url": url}, f"the response is not text, but {kind}")])
             return
         content_type = _content_type(response)
         html = is_html_type(content_type) or is_html(document.text, content_type)  # is_html_type first, because it needs no decoding
         if not html and is_binary(document.text):
-            yield Found(rejected=[RejectedItem({"url": url}, "it is not text, but binary data")])
+            yield Found(rejected=[RejectedItem({"url": url}, "the response is not text, but binary data")])
             return
         try:
             if html or self._is_named:
@@ -80,7 +80,7 @@ class WatchSpider(BuiltInSpider):
             else:
                 parts = [str(part) for part in self._part.values(document)]
                 if not parts:
-                    yield Found(rejected=[RejectedItem({"url": url, "name": name}, "the part to watch was not found")])
+                    yield Found(rejected=[RejectedItem({"url": url, "name": name}, "the watched part was not found on the page")])
                     return
                 text = "\n".join(page_text(part) if self._is_html else part for part in parts)
             yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}])

@@ -1,4 +1,4 @@
 """Crawl sites with Scrapy.
 
-The store keeps the frontier and the pages; the session has the cookies and the proxy.
+The frontier (the queue of requests) and the pages are in the store; the cookies and the proxy belong to the session.
 """

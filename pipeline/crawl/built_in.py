@@ -25,7 +25,7 @@ class TriedRule(NamedTuple):
 
 
 class BuiltInSpider(scrapy.Spider):
-    """Base of the spiders in `pipeline.registry.BUILT_IN_SPIDERS`.
+    """Base class of the spiders in `pipeline.registry.BUILT_IN_SPIDERS`.
 
     `parse` yields one `Found` with all output of a page, and never a scrapy.Request or a single item. The class attribute `key`
     names the key fields of the spider's items; [spiders.NAME.items] can override `key`.
@@ -42,7 +42,7 @@ class BuiltInSpider(scrapy.Spider):
 
     @classmethod
     def arguments(cls, table: SpiderTable) -> dict[str, Any]:
-        """Return the keyword arguments of the constructor, read from the settings table [spiders.NAME]."""
+        """Return the keyword arguments for the spider's constructor, from the settings table [spiders.NAME]."""
         return {}
 
     @classmethod

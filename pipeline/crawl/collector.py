@@ -38,7 +38,7 @@ from pipeline.text import clean_line, shown_url
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
 _SNIFFED_BYTES = 4096
 MAX_PER_PAGE = 100_000
-"""The largest number of items, of links, and of downloads that one page may yield, so that no page can fill the store."""
+"""The maximum number of items, of links, and of downloads that one page may yield, so that no page can fill the store."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 class Found:
     """All output of one page in one object, which is much faster than yielding items one by one.
 
-    offsite: links that were left out because they lead to other hosts. redirected_host: a host that also belongs to the site,
-    because a start URL redirected to that host; "" means none.
+    offsite: links that are not followed because they lead to other hosts. redirected_host: a host that counts as part of the site
+    because a start URL redirected to it; "" means none.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
@@ -85,7 +85,7 @@ class PageCollector:
     async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
         """Commit the page of a response with all output of its callback.
 
-        Raise CloseSpider, and the error of the store.
+        Raise CloseSpider if the callback raised it, and PipelineError if the page cannot be stored.
         """
         page = _PageOutput()
         self._in_progress.add(id(response))
@@ -173,7 +173,7 @@ class PageCollector:
                 try:
                     entry = await self._item_processor.run_pipelines(entry)
                 except DropItem as reason:
-                    self._reject(page, ItemAdapter(given).asdict(), f"dropped by the spider: {reason}")
+                    self._reject(page, ItemAdapter(given).asdict(), f"dropped by an item pipeline of the spider: {reason}")
                     return
             self._add_item(page, ItemAdapter(entry).asdict())
 
@@ -197,20 +197,20 @@ class PageCollector:
             key = item_key(plain, self._key) if plain else ""
         except RejectedItemError:
             key = ""
-        logger.warning("item rejected: %s", reason)
+        logger.warning("an item was rejected: %s", reason)
         page.rejects.append(Reject(as_json(reason), plain, key))
 
     async def _commit(self, response: Response, page: _PageOutput) -> None:
         for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):
             if len(entries) > MAX_PER_PAGE:
-                self._context.failures.add(f"{shown_url(response.url)} has {len(entries):,} {kind}, and {MAX_PER_PAGE:,} is the limit: the "
-                                           "others were left out", "SpiderError", transient=False)
+                self._context.failures.add(f"{shown_url(response.url)} has {len(entries):,} {kind}; only the first "
+                                           f"{MAX_PER_PAGE:,} are used", "SpiderError", transient=False)
                 del entries[MAX_PER_PAGE:]
         error, transient = _page_error(response, page)
         binary = _is_binary(response, page)
         if binary and not response.meta.get("depth"):
             kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
-            self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from it")
+            self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from the page")
         # Size 0 says that the page has none of the site's content, so that items found on it earlier do not count as gone.
         size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
@@ -220,7 +220,7 @@ class PageCollector:
             self._scheduler.enqueue_request(request)
 
     async def _commit_failed(self, response: Response, error: Exception) -> None:
-        """Commit the page as failed, without output: an incomplete output would look like the complete one."""
+        """Commit the page as failed and without output, because nobody could see that partial output is not complete."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
         logger.error("the spider failed on %s", shown_url(response.url), exc_info=error)
@@ -239,7 +239,7 @@ def _method(response: Response) -> str:
 
 
 class ItemProcessor(ItemPipelineManager):
-    """Runs item pipelines, and commits items of start() and of errbacks, which belong to no page."""
+    """Runs the spider's item pipelines, and commits items that start() or an errback yields and that belong to no page."""
 
     async def run_pipelines(self, item: Any) -> Any:
         """Pass an item through the spider's item pipelines and return the result.
@@ -297,7 +297,7 @@ def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
 
     Return ("", False) for any other page.
     """
-    if response.status == 304:  # Revalidate has replaced the 304s to its own conditional requests
+    if response.status == 304:  # the middleware Revalidate has already replaced every 304 to a conditional request that it sent
         return f"HTTP 304 from {shown_url(response.url)}, although the page is not in the page cache", True
     if response.status < 400 or page.has_output:
         return "", False
@@ -325,7 +325,7 @@ def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Downlo
 
 
 def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
-    """Return an item's key: the values of its key fields, else its field `url`, else a hash of the item."""
+    """Return an item's key: the values of its key fields; without key fields, its `url`, or else a hash of the item."""
     if not fields and data.get("url"):
         fields = ("url",)
     if not fields:
@@ -333,14 +333,14 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
     values = [data.get(name) for name in fields]
     if any(value in (None, "") for value in values):
         missing = ", ".join(name for name, value in zip(fields, values, strict=True) if value in (None, ""))
-        raise RejectedItemError(f"its key field {missing} is empty")
+        raise RejectedItemError(f"the key field {missing} is empty")
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]
     return json.dumps(values, ensure_ascii=False)
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as JSON data, exactly as the store would return the value.
+    """Convert a value to JSON data, exactly as the store would return it later.
 
     Raise RejectedItemError for a value that cannot be stored.
     """
@@ -368,7 +368,7 @@ def as_json(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Return the text without NUL and lone surrogates, which JSON allows but databases do not accept."""
+    """Replace NUL and lone surrogates in a text, which JSON allows but databases do not accept."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -66,7 +66,7 @@ class Failures:
 class CrawlContext:
     """The state of one run's crawl.
 
-    starts: the start requests of the settings, with their secrets, in the order of the settings.
+    starts: the start requests from the settings, in the same order, with secrets filled in.
     """
 
     store: Store
@@ -79,15 +79,15 @@ class CrawlContext:
     failures: Failures = field(default_factory=Failures)
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
-    on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # called by the handler
-    robots: Robots | None = None  # the rules for downloads; ObeyRobots adds every robots.txt that it fetches
+    on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # the download handler calls this with each response
+    robots: Robots | None = None  # robots.txt for file downloads; the middleware ObeyRobots adds each robots.txt that it fetches for pages
     relogin: Relogin | None = None
     followers: Followers | None = None  # set in the leader process of a run with several processes
     is_follower: bool = False
     fatal: PipelineError | None = None
-    hosts: HostSet = field(init=False)  # where links may lead
-    added_hosts: list[str] = field(default_factory=list)  # hosts that starts redirected to
-    offsite: set[str] = field(default_factory=set)  # links that were left out because they lead to other hosts
+    hosts: HostSet = field(init=False)  # the hosts that links may lead to
+    added_hosts: list[str] = field(default_factory=list)  # hosts that start URLs redirected to
+    offsite: set[str] = field(default_factory=set)  # links that are not followed because they lead to other hosts
     notes: list[str] = field(default_factory=list)  # further notes for the run's line
     capped: bool = False
     capped_by: str = ""
@@ -111,9 +111,9 @@ class CrawlContext:
 
     @property
     def committer(self) -> PageWriter:
-        """The writer of this crawl's pages.
+        """The object that commits the pages of this crawl.
 
-        It is set when the scheduler opens; in a follower process, before the crawl starts.
+        The scheduler sets it when the crawl starts; in a follower process, it is set before.
         """
         assert self._committer is not None
         return self._committer
@@ -123,7 +123,7 @@ class CrawlContext:
         self._committer = writer
 
     async def close_committer(self) -> None:
-        """Commit the pages that are not yet written, and close the writer, if it was ever set."""
+        """Commit the pages that are not yet written and close the committer; do nothing if no committer was set."""
         if self._committer is not None:
             await self._committer.close()
 
@@ -150,7 +150,7 @@ class CrawlContext:
                 self.session.login_state.expiry.add_host(host_of(f"//{place}"))
 
     def login_of(self, method: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a Page that say with which login its request was sent.
+        """Return the fields of a Page that describe the login with which the page's request was sent.
 
         For a request that was not sent, the fields describe the current login.
         """

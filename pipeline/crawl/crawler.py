@@ -91,13 +91,13 @@ PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrap
 def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     """Return Scrapy's settings for a run.
 
-    Settings that protect the run take precedence over a spider's custom_settings.
+    The settings that protect the run override those in a spider's custom_settings.
     """
     table = context.table
     left_out = _FOR_PYTHON_SPIDERS if table.is_built_in else frozenset()
     replaced = _FOR_BUILT_IN if table.is_built_in else {}
     settings = ScrapySettings({
-        "CONCURRENT_ITEMS": 1,  # Scrapy starts as many tasks for each response; the collector leaves them nothing to do
+        "CONCURRENT_ITEMS": 1,  # Scrapy starts this many tasks for each response, which have no work because PageCollector passes no items on
         "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
         "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
         "DOWNLOAD_DELAY": table.delay,
@@ -137,7 +137,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
 
 
 def spider_class(name: str, folder: Path) -> type[Spider]:
-    """Return the class of a built-in spider, or of "module:Class".
+    """Import and return a spider's class. name: the name of a built-in spider, or "module:Class".
 
     folder: the folder of settings.toml, in which modules are looked up first. Raise SpiderError with the reason when the class
     cannot be imported.
@@ -151,11 +151,11 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
         raise SpiderError(f"there is no module {error.name}", where=name,
                           fix=f"put the module beside settings.toml, in {folder}") from error
     except Exception as error:
-        raise SpiderError(f"its module could not be imported: {type(error).__name__}: {error}", where=name) from error
+        raise SpiderError(f"the module could not be imported: {type(error).__name__}: {error}", where=name) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Spider)):
         raise SpiderError(f"{module_name} has no spider class {class_name}", where=name,
-                          fix="name a subclass of scrapy.Spider")
+                          fix="set `spider` to the name of a subclass of scrapy.Spider")
     return found
 
 
@@ -226,7 +226,7 @@ def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Sp
 
 
 async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:
-    """Yield nothing: the start() of a spider whose start requests are all in the frontier already."""
+    """Yield nothing. This is the start() of a spider whose start requests are already in the frontier."""
     return
     yield
 
@@ -249,7 +249,7 @@ def _start_url(start: PreparedStart) -> str:
 
 
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
-    """Return the meta with the index of a start request; {} for a start request that is only a URL."""
+    """Return the meta that identifies a start request by its index in the settings; {} if the request is only a URL."""
     start = context.starts[index]
     plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
     return {} if plain else {START: index}

@@ -11,22 +11,22 @@ from pipeline.model import Page, Request
 from pipeline.store.crawl.frontier import Queued
 
 FRONTIER_ID = "pipeline_frontier_id"
-"""The meta key with the id of a request's frontier row; the value is None for a request that is only in memory."""
+"""The meta key with the id of the frontier row of a request; the value is None for a request that is only in memory."""
 
 START = "pipeline_start"
-"""The meta key with the index of a start request in the settings. Its body and secrets are not written to the store."""
+"""The meta key with the index of a start request in the settings; its body and secrets are never stored."""
 
 VARIANT = "pipeline_part"
-"""The meta key that distinguishes requests with the same URL, by a page number in the body or by the item of a details page."""
+"""The meta key that makes requests with the same URL different, for example by the page number in the request body."""
 
 FROM_START = "pipeline_begun"
-"""The meta key, only in the store, of a request from the spider's start(), which may have a private address."""
+"""The meta key, only in the store, of a request from the spider's start(). Such a request may go to a private address."""
 
 EPOCH = "pipeline_login_epoch"
-"""The meta key with the epoch of the login that a request was sent with."""
+"""The meta key with the number (epoch) of the login that was current when a request was sent."""
 
 SAFE_TO_REPLAY = "safe_to_replay"
-"""The meta key with which a spider allows that a POST request is sent twice."""
+"""The meta key with which a spider allows a POST request to be sent twice."""
 
 NOT_BEFORE = "pipeline_not_before"
 """The meta key of a delayed request: the earliest time, on the event loop's clock, at which the request may be sent."""
@@ -55,7 +55,7 @@ class PageWriter(Protocol):
 
 
 class RowSource(Protocol):
-    """The frontier as the leader process uses it: its rows are given to followers and may be taken back."""
+    """The frontier as the leader process uses it: gives rows to followers, and takes back the rows of a dead follower."""
 
     @property
     def ready(self) -> int: ...

@@ -1,7 +1,7 @@
 """End this process when one page takes too much CPU time, and record in a file which page it was.
 
 Parsers are C code that holds the global interpreter lock, so that no Python thread can interrupt them. Therefore a CPU timer of
-the kernel ends the process with SIGPROF. The parent process then sets the page aside and starts the run's process again.
+the kernel ends the process with SIGPROF. The parent process then marks the page as skipped and starts the run's process again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PageLimit:
             yield entry
 
     async def async_steps(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
-        """As steps(), for an asynchronous iterator that waits for nothing, such as Scrapy makes of a callback's generator."""
+        """Like steps(), for an asynchronous iterator that never waits, such as Scrapy's wrapper of a callback's generator."""
         while True:
             self._begin(frontier_id)
             try:
@@ -72,9 +72,9 @@ class PageLimit:
             yield entry
 
     async def noted(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
-        """Yield the entries without a limit, since other tasks use CPU time during an await.
+        """Yield the entries without a CPU time limit, since other tasks also use CPU time while `entries` waits.
 
-        Only record the page in the file.
+        The page is still recorded in the file.
         """
         while True:
             self._note(frontier_id)

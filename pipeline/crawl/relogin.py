@@ -35,4 +35,4 @@ class Relogin:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._under_way = None
         if not task.cancelled():
-            task.exception()  # marks the exception as retrieved: each waiter raises it, but there may be no waiter left
+            task.exception()  # marks the exception as retrieved, since the requests that wait for the login may have been cancelled

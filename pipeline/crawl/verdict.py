@@ -30,12 +30,12 @@ def verdict(context: CrawlContext, *, stopped: bool) -> Ending:
 
 
 def _unfinished(context: CrawlContext, *, left: int, stopped: bool) -> Ending | None:
-    """Return the ending of a crawl that was stopped, or left pages without having reached a limit."""
+    """Return the ending of a crawl that was stopped, or that has pages left although no limit was reached; else None."""
     failures = context.failures
     if stopped and left:
-        return Ending(Outcome.STOPPED, f"stopped with {left} pages to go", keep_open=True)
+        return Ending(Outcome.STOPPED, f"stopped with {counted(left, 'page')} left to fetch", keep_open=True)
     if left and not context.capped:
-        return Ending(Outcome.FAILED, failures.first or failures.first_by_robots or f"ended with {left} pages to go",
+        return Ending(Outcome.FAILED, failures.first or failures.first_by_robots or f"ended with {counted(left, 'page')} left to fetch",
                       failures.first_kind or "SpiderError", keep_open=True, retry=bool(failures.transient))
     return None
 
@@ -66,10 +66,10 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     if (refused and given_before) or empty or not context.session.checkable:
         complete = False  # otherwise the items that were on these pages would count as gone
     note = _joined(
-        (f"{counted(len(empty), 'page')} came empty, as binary data or as a bot protection's challenge, and had items before; the first: {shown_url(empty[0])}; "
-         "if they are meant to be empty, exclude them with deny") if empty else "",
+        (f"{counted(len(empty), 'page')} that had items before came back empty, as binary data or as a bot protection's challenge; the first: {shown_url(empty[0])}; "
+         "exclude them with `deny` if they are meant to be empty") if empty else "",
         refusals_note(refused, "page"),
-        f"{counted(aside, 'page')} set aside; the first: {first_aside}" if aside else "",
+        f"{counted(aside, 'page')} skipped; the first: {first_aside}" if aside else "",
         _failures_note(failures, context.progress.pages), *context.notes, left_out_note(context.offsite))
     if not note and not context.session.checkable:
         note = UNCHECKABLE

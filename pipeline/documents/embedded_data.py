@@ -107,7 +107,7 @@ class _Microdata:
     def items(self) -> list[Json]:
         found: list[Json] = [self._item(node, 0, frozenset()) for node in self._page.root.css("[itemscope]:not([itemprop])")]
         if self._left <= 0:
-            self._page.problems.append(f"the microdata has more than {MAX_ELEMENTS} elements; the rest was left out")
+            self._page.problems.append(f"the microdata has more than {MAX_ELEMENTS} elements; the other elements were ignored")
         return found
 
     def _item(self, scope: LexborNode, depth: int, within: frozenset[int]) -> dict[str, Json]:

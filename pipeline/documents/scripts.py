@@ -79,8 +79,8 @@ def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableE
             at = end or _end_of_object(text, start)
         at = _end_of(_BETWEEN, text, at)
     if unread is None and found and limit > 1 and (opened := _OPEN.search(text, at)):
-        unread = UnreadableError(f"it has more than {limit} values" if len(found) == limit else
-                                 f"after its {'first value' if len(found) == 1 else f'first {len(found)} values'} there is something else: "
+        unread = UnreadableError(f"the script has more than {limit} values" if len(found) == limit else
+                                 f"unexpected text after {'the first value' if len(found) == 1 else f'the first {len(found)} values'}: "
                                  f"{text[at:opened.end()]!r}"[:200])
     return found, unread
 
@@ -117,7 +117,7 @@ def _parsed(literal: str) -> Json:
     try:
         return json.loads(json.loads(_as_json_string(literal), strict=False), strict=False)
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"the string in its JSON.parse is not JSON: {error}") from error
+        raise UnreadableError(f"the string argument of JSON.parse is not JSON: {error}") from error
 
 
 def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
@@ -154,11 +154,11 @@ def _end_of_object(text: str, start: int) -> int:
 
 def _lenient(body: str) -> Json:
     if len(body) > MAX_CHARACTERS:
-        raise UnreadableError(f"it has {len(body)} characters and is not strict JSON; at most {MAX_CHARACTERS} are read")
+        raise UnreadableError(f"a value has {len(body)} characters and is not strict JSON; the limit for such values is {MAX_CHARACTERS} characters")
     try:
         return chompjs.parse_js_object(_TOKEN.sub(_as_json_token, body), loader=_DECODER.decode)
     except RecursionError as error:
-        raise UnreadableError("it is nested too deeply") from error
+        raise UnreadableError("a value is nested too deeply") from error
     except ValueError as error:
         raise UnreadableError(str(error)) from error
 

@@ -43,7 +43,7 @@ class Hasher:
         while length:
             count = file.readinto(buffer[:min(length, MIB)])  # type: ignore[attr-defined]  # raw files have it
             if not count:
-                raise EOFError("the file has become shorter")
+                raise EOFError("the file became shorter while it was read")
             self._hash.update(buffer[:count])
             length -= count
 

@@ -133,7 +133,7 @@ class DownloadPool:
                 self._scheduler.close(within_s)
             except PipelineError as error:
                 self._transfers.fail(error)
-                _log.warning("leased downloads stay in the queue until their lease expires: %s", error)
+                _log.warning("the last results could not be recorded; the downloads are tried again when their leases have expired: %s", error)
         if not any(thread.is_alive() for thread in self._threads):
             self._folder.close()
             self._folder = None

@@ -135,4 +135,4 @@ class DownloadScheduler:
 def unexpected_error(error: Exception) -> PipelineError:
     """Log the traceback of an exception that ended a thread, and return the error to report for it."""
     _log.error("a download thread failed", exc_info=error)
-    return DownloadError(f"an unexpected {type(error).__name__} in a download thread", fix="see the log, and report this error")
+    return DownloadError(f"an unexpected {type(error).__name__} occurred in a download thread", fix="see the log, and report this error")

@@ -195,7 +195,7 @@ class _Transfer:
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
             if response.status_code not in (200, 203) and (
                     response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may be whole
-                raise DownloadError(f"the server answered {response.status_code} which does not fit the request",
+                raise DownloadError(f"the server responded with status {response.status_code}, which does not fit the request",
                                     where=self._where, retry=True)
             total = None if headers.must_decode(response) else headers.length_of(response.headers)
             # Some servers send validators, but respond to a conditional request with the file instead of a 304.
@@ -257,7 +257,7 @@ class _Transfer:
         if total is None:
             return
         if total > self._limits.max_bytes:
-            raise self._too_large(f"is {total} bytes")
+            raise self._too_large(f"the file has {total} bytes, more")
         if self._folder.free_bytes() - (total - part.size) < self._limits.keep_free_bytes:
             raise disk_full(self._where)
 
@@ -265,7 +265,7 @@ class _Transfer:
         return StoppedError("stopped", where=self._where, retry=True)
 
     def _too_large(self, what: str) -> DownloadError:
-        return DownloadError(f"{what}, more than the {self._limits.max_bytes} bytes allowed", where=self._where,
+        return DownloadError(f"{what} than the {self._limits.max_bytes} bytes allowed", where=self._where,
                              fix="increase downloads.max_size")
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
@@ -299,7 +299,7 @@ class _Transfer:
         try:
             count = self._fill(body, buffer, part, total)
             if part.size + count > limits.max_bytes:
-                raise self._too_large("does not end")
+                raise self._too_large("the server sent more")
             if self._folder.free_bytes() - count < limits.keep_free_bytes:
                 raise disk_full(self._where)
             part.write(buffer[:count])
@@ -351,11 +351,11 @@ class _Transfer:
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
         """Compare the checksums of spider and server. A mismatch after a resume (not `fresh`) can be retried."""
         wanted = self._wanted.sha256_wanted.strip().lower()
-        wrong = "the SHA-256 that the spider gave" if wanted and wanted != sha256 else ""
+        wrong = "the SHA-256 checksum from the spider" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):
             for algorithm, digest in announced(response.headers, partial=not fresh).items():
                 if digest != (bytes.fromhex(sha256) if algorithm == "sha256" else of_file(part.file, algorithm)):
-                    wrong = f"the {algorithm} that the server announced"
+                    wrong = f"the {algorithm} checksum in the response headers"
         if wrong:
             raise _MismatchError(f"the file does not match {wrong}", where=self._where, retry=not fresh,
                                  fix="the partial download was deleted")

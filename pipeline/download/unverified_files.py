@@ -141,7 +141,7 @@ class UnverifiedFiles:
                 decided = self._take_decided()
                 verified, refetch = verified + decided.verified, refetch + decided.refetch
         except PipelineError as error:
-            _log.warning("%d files are fetched again by the next run: %s", len(self._held), error)
+            _log.warning("the session could not be checked: the next run fetches %d files again: %s", len(self._held), error)
         refetch, self._held = refetch + self._held, []
         return Verdict(verified, refetch)
 
@@ -194,9 +194,9 @@ class UnverifiedFiles:
 
         Raise LoginError if only one file was held: fetching it ends the session.
         """
-        _log.warning("the session expired without a sign in any response: %d files are fetched again after a new login",
+        _log.warning("the session has expired, although no response showed this: %d files are fetched again after a new login",
                      len(self._held))
         if self._max_held == 1 and len(self._held) == 1:
             raise LoginError(f"the session expires each time after {shown_url(self._held[0].wanted.url)} is fetched",
-                             where=self._login_state.where, fix="if that file's link logs out, exclude it from download")
+                             where=self._login_state.where, fix="if the link of this file logs out, exclude the link from `download`")
         self._max_held = max(1, min(self._max_held, len(self._held)) // 4)

@@ -132,7 +132,7 @@ class DownloadWorker:
     def _count_bytes(self, transfer: ActiveTransfer, count: int) -> None:
         run_bytes = self._transfers.count_bytes(transfer, count)
         if self._limits.max_run_bytes is not None and run_bytes > self._limits.max_run_bytes:
-            raise DownloadError(f"this run's downloads are more than the {self._limits.max_run_bytes} bytes allowed",
+            raise DownloadError(f"the downloads of this run exceed the {self._limits.max_run_bytes} bytes allowed",
                                 where=shown_url(transfer.wanted.url), fix="increase downloads.max_total")
         self._rate.spend(count, transfer.stopped)
 
@@ -157,6 +157,6 @@ class _Records:
 
 def _unforeseen(error: Exception, wanted: QueuedDownload) -> PipelineError:
     where = shown_url(wanted.url)
-    _log.error("%s: an unforeseen %s", where, type(error).__name__, exc_info=error)
-    return DownloadError(f"could not be fetched: {type(error).__name__}: {clean_line(str(error), 200)}", where=where,
+    _log.error("%s: an unexpected %s occurred", where, type(error).__name__, exc_info=error)
+    return DownloadError(f"the file could not be fetched: {type(error).__name__}: {clean_line(str(error), 200)}", where=where,
                          fix="see the log of the run, and report this error")

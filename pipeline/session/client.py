@@ -1,4 +1,4 @@
-"""The HTTP client of a session: changes proxies, renews the login, matches cookies, limits redirects."""
+"""The HTTP client of a session: switches proxies, logs in again, sends the right cookies, limits redirects."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _ATTEMPTS = 3
 class ClientLogin:
     """The login that a client uses.
 
-    state: the login state shared by all clients of a session; None means that the client never logs in again. headers: called
-    with a URL; returns the headers to add, such as the API token.
+    state: the login state shared by all clients of a session; None means that the client never logs in again. headers: a function
+    that returns the headers to add to a request for a URL, such as the API token.
     """
 
     state: LoginState | None = None
@@ -54,8 +54,8 @@ class ClientLogin:
 class Client(requests.Session):
     """A requests.Session for one thread, with a cookie jar that other clients share.
 
-    Redirects are limited to MAX_REDIRECTS, and certificates are verified. Proxies of the environment and .netrc files are
-    ignored. login: how the client stays logged in; before: called before each request with the URL.
+    Redirects are limited to MAX_REDIRECTS, and certificates are verified. Proxies in environment variables and .netrc files are
+    ignored. login: the login that the client uses; before: a function called with the URL before each request.
     """
 
     def __init__(self, jar: Jar, rules: RequestRules, *, tls: TlsContexts, ssrf_guard: SsrfGuard, proxies: ProxyRoute,
@@ -112,7 +112,7 @@ class Client(requests.Session):
         if not (reason := expired(login_state.expiry, response, url)):
             return response
         response.close()
-        if self._epoch and login_state.verify(self._epoch, time.monotonic()):  # another thread has just logged in again
+        if self._epoch and login_state.verify(self._epoch, time.monotonic()):  # login.check still matches
             raise login_state.lost(url, reason)
         login_state.renew(self._epoch)
         if not login_state.expiry.may_replay(method):
@@ -142,15 +142,15 @@ class Client(requests.Session):
                 raise proxy_banned(response.url, shown_proxy(self.proxy))
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Prepare a request as requests does, but with the cookies a browser would send, values unchanged."""
+        """Prepare a request as requests does, but with the cookies that a browser would send, byte for byte."""
         own, request.cookies = request.cookies or {}, {}
         url = _fetchable(absolute(str(request.url)))
-        request.url = bare(url)  # requests supports user info in Latin-1 only; SessionAdapter sends it
+        request.url = bare(url)  # requests supports a user name and password in the URL in Latin-1 only; SessionAdapter sends them
         prepared = super().prepare_request(request)
         prepared.url = url  # requests percent-encodes characters that browsers send unchanged
         named = prepared.headers.pop("Cookie", None)
         prepared.prepare_cookies(RequestCookies(self.jar, dict(own), prepared.url or ""))
-        if named is not None:  # a Cookie header of the request itself goes to the first URL only
+        if named is not None:  # a Cookie header set by the caller is sent to the first URL only, and not after redirects
             prepared.headers["Cookie"] = named
         prepared.headers.update(self._login_headers(prepared.url or ""))
         return prepared
@@ -176,7 +176,7 @@ class Client(requests.Session):
         The login's headers are removed unless the target may receive them. Raises FetchError if the request has a body and
         the target's origin is not trusted.
         """
-        prepared_request.url = self.get_redirect_target(response)  # requests percent-encodes it, see prepare_request
+        prepared_request.url = self.get_redirect_target(response)  # requests percent-encodes the URL, see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         source, target = response.url or "", prepared_request.url or ""
         if prepared_request.body and not self._rules.body_origins.trust(target, source):
@@ -235,7 +235,7 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
 
 
 def _read(response: requests.Response, url: str, max_bytes: int, deadline: float) -> bytes:
-    """Read and decode the body of a response, until `deadline` at the latest.
+    """Read and decode the body of a response. Raise FetchError if the body is not complete at `deadline`.
 
     read1 returns as soon as some bytes have arrived, so that a slow server cannot delay the check of the deadline.
     """

@@ -35,7 +35,7 @@ HUNG_UP = "the proxy closed the connection before a response arrived from {where
 HUNG_UP_FIX = "check that the proxy works and allows requests to this URL, and that the site responds without the proxy"
 NO_HTTP = "the proxy did not respond with HTTP but {said}"
 NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
-_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # the proxy itself answers CONNECT
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # a response to CONNECT comes from the proxy itself
 _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema,
               requests.exceptions.InvalidHeader)
 
@@ -80,7 +80,7 @@ def was_dropped(error: requests.RequestException) -> bool:
 
 
 def not_whole(error: BaseException) -> str:
-    """Return why a response is incomplete or invalid; "" for an exception with any other cause."""
+    """Return the reason in an exception for an incomplete or invalid response; "" for any other exception."""
     for cause in _chain(error):
         if isinstance(cause, (CutShortError, HeadError, DecodingError)):
             return clean_line(str(cause), 200)
@@ -118,7 +118,7 @@ def _network_fault(error: requests.RequestException, chain: list[BaseException])
 
 def _proxy_fault(error: requests.RequestException, chain: list[BaseException], where: str,
                  proxy: str) -> ProxyError | None:
-    """Return the error that the proxy caused; None if the site caused the failure."""
+    """Return a ProxyError if the proxy caused the failure; None if the site caused the failure."""
     shown = shown_proxy(proxy)
     text = " ".join(str(cause) for cause in chain)
     if any(isinstance(cause, (socks.SOCKS5AuthError, socks.SOCKS4Error)) for cause in chain) or (

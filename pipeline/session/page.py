@@ -30,7 +30,7 @@ class Answer:
 class Page:
     """An HTTP response as a page, which is decoded and parsed at first use.
 
-    encoding: used instead of the encoding that the page declares; None means the declared one.
+    encoding: the encoding to use instead of the one that the page declares; None means the declared encoding.
     """
 
     def __init__(self, answer: Answer, encoding: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Page:
                         headers=lambda: self.answer.headers, encoding=self.encoding, body=self.answer.body)
 
     def matches(self, selector: SelectorTable) -> bool:
-        """Whether a selector, and its regex if set, matches the page.
+        """Whether a selector matches the page. If the selector has a regex, the regex must match too.
 
         Raises SpiderError for an invalid selector.
         """

@@ -14,10 +14,10 @@ from pipeline.settings import BannedTable
 class RequestRules:
     """The settings that apply to every request of a spider.
 
-    headers: the request headers set for the spider; trusted: the origins that receive these headers; body_origins: the
-    origins to which a redirect may send a request body; auth: the HTTP authentication, None for none; banned: how to
-    recognize a response that shows that the proxy is banned; hosts: the hosts named in the settings; encoding: used instead
-    of the encoding that a page declares.
+    headers: the request headers set for the spider; trusted: the origins that receive these headers; body_origins: the origins to
+    which a redirect may send a request body; auth: the HTTP authentication, or None; banned: the rules that detect a response of
+    a site that has banned the proxy; hosts: the hosts named in the settings; encoding: the encoding to use instead of the one
+    that a page declares.
     """
 
     user_agent: str

@@ -1,4 +1,4 @@
-"""Prepares a `start` or `login` request of the settings: URL, headers and body. Nothing is sent."""
+"""Prepares the `start` and `login` requests in the settings: URL, headers and body. No request is sent."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class PreparedStart:
 def prepare(start: RequestTable) -> PreparedStart:
     """Return the request that a settings table describes, with its secrets filled in.
 
-    Empty params are omitted, repeated keys are kept, and forms are encoded in the table's encoding. Raises UsageError if a
-    secret is not available or a header is invalid.
+    Parameters with an empty value are omitted, repeated keys are kept, and forms are encoded in the table's encoding. Raises
+    UsageError if a secret is not available or a header is invalid.
     """
     encoding = start.encoding or "utf-8"
     url, credentials = _without_credentials(start.url)
@@ -142,7 +142,7 @@ def _without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _put(headers: dict[str, str], name: str, value: str) -> None:
-    """Set a header, replacing a header of the same name. Upper and lower case make no difference."""
+    """Set a header and remove headers with the same name. Names are compared without regard to case."""
     for known in [known for known in headers if known.lower() == name.lower()]:
         del headers[known]
     headers[name] = value

@@ -121,16 +121,16 @@ class Session:
     def client(self, before: Callable[[str], None] = lambda url: None) -> Client:
         """Return a new client for one thread, with the session's cookie jar. The caller must close the client.
 
-        The client logs in again when the session expires, and uses the next proxy of the pool when one fails. before: called
-        before each request with the URL.
+        The client logs in again when the session expires, and uses the next proxy of the pool when a proxy fails. before: a
+        function called with the URL before each request.
         """
         return self._client(self._proxies.route(), login=ClientLogin(self.login_state, self.login_headers), before=before)
 
     def _client(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                 login: ClientLogin | None = None, before: Callable[[str], None] = lambda url: None) -> Client:
-        """Return a client; jar and rules replace those of the session.
+        """Return a client. jar, rules: used instead of those of the session, unless None.
 
-        Without `login`, the client sends the API token but never logs in again.
+        login: the login that the client uses; None means that the client sends the API token but never logs in again.
         """
         return Client(self.jar if jar is None else jar, rules or self._requests, tls=self._tls, ssrf_guard=self.ssrf_guard,
                       proxies=proxies, login=login or ClientLogin(headers=self.login_headers), before=before)
@@ -148,20 +148,20 @@ class Session:
         return self._login.ensure(fresh=fresh)
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """Return the time of the last login and its cookies that expire; None if there was no login."""
+        """Return the time of the last login, and the login's cookies that have an expiry time; None if there was no login."""
         return self._login.cookies()
 
     def adopt(self, token: str, epoch: int) -> None:
         """Use the login that another process of the same run made.
 
-        Only the token and the number of the login are passed here; the cookies are passed separately.
+        token: the API token; epoch: the number of the login. The cookies of the login are passed separately.
         """
         self._login.adopt(token, epoch)
 
     def bring_in(self, file: Path, url: str) -> int:
         """Import the cookies of a file into the jar. Return the number of imported cookies.
 
-        url: the site of cookies that name no domain. Raises CookieError, also if the file does not exist.
+        url: the site to which cookies without a domain belong. Raises CookieError, also if the file does not exist.
         """
         try:
             text = read_import(file)
@@ -178,6 +178,6 @@ class Session:
             return fetch(client, "GET", url, max_bytes=self._requests.max_page_bytes, timeout_s=self.timeout_s).status
 
     def look(self, url: str) -> Answer:
-        """Fetch a robots.txt, and return the response. Raises ProxyError, TlsError or FetchError."""
+        """Fetch the robots.txt at `url`, and return the response. Raises ProxyError, TlsError or FetchError."""
         with self._client(self._proxies.route()) as client:
             return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._requests.max_page_bytes), timeout_s=self.timeout_s)

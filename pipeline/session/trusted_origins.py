@@ -1,7 +1,7 @@
-"""The origins that may receive a spider's secrets: passwords, tokens, request bodies, its headers.
+"""The origins that may receive a spider's secrets: passwords, tokens, request bodies and headers.
 
-An origin is a scheme, a host and a port (RFC 6454, 4). A secret for one origin is never sent to another origin, not even
-after a redirect, unless the settings name the other origin. A redirect from https to http never receives a secret.
+An origin is a scheme, a host and a port (RFC 6454, 4). A secret for one origin is never sent to another origin, not even after a
+redirect, unless the settings name the other origin. A redirect from https to http never receives a secret.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class TrustedOrigins:
         return origin_of(url) in self._origins and not (source.startswith("https:") and not url.startswith("https:"))
 
     def refusal(self, what: str, url: str, source: str = "") -> tuple[str, str]:
-        """Return why `what` is not sent to `url`, and how to allow it in the settings."""
+        """Return the message that `what` is not sent to `url`, and how to allow this in the settings."""
         if source.startswith("https:") and not url.startswith("https:"):
             return (f"refused to send {what} unencrypted from {shown_origin(source)} to {shown_origin(url)}",
                     "ask the owner of the site; secrets are never sent from https to http")

@@ -77,7 +77,7 @@ class CrawlRun:
             logger.error("%s", error)  # noqa: TRY400  one line, since the user caused the error or can fix it
             ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True, retry=error.retry)
         except Exception as error:
-            logger.exception("the run failed")
+            logger.exception("the run failed with an unexpected error")
             ending = Ending(Outcome.FAILED, f"{type(error).__name__}: {error}", "SpiderError", keep_open=True)
         finally:
             self._ended.set()
@@ -90,19 +90,19 @@ class CrawlRun:
         spidercls = spider_class(self._spider.spider, self._settings.folder)
         here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(self._spider.quiet, here)) is not None:
-            return Ending(Outcome.STOPPED, f"quiet hours until {until:%H:%M}", QUIET, keep_open=True)
+            return Ending(Outcome.STOPPED, f"paused for quiet hours until {until:%H:%M}", QUIET, keep_open=True)
         if (left_s := quiet_in_s(self._spider.quiet, here)) is not None:
             timer = threading.Timer(left_s, self._stop_for_quiet_hours, [here.astimezone(UTC) + timedelta(seconds=left_s)])
             timer.daemon = True
             timer.start()
         paused = host_pauses.paused_hosts(self._store, now=datetime.now(UTC))
         if (until := host_pauses.paused_until(self._spider, paused)) is not None:
-            return Ending(Outcome.STOPPED, f"its host asks to be left alone until {self._local(until)} (Retry-After)",
+            return Ending(Outcome.STOPPED, f"requests to its host are paused until {self._local(until)} (Retry-After)",
                           HOST_PAUSED, keep_open=True)
         ending = self._crawl_and_download(spidercls, paused)
         if self._quiet_until is None or ending.outcome is not Outcome.STOPPED:
             return ending
-        return replace(ending, error=f"quiet hours until {self._quiet_until:%H:%M}; {ending.error}", error_kind=QUIET)
+        return replace(ending, error=f"paused for quiet hours until {self._quiet_until:%H:%M}; {ending.error}", error_kind=QUIET)
 
     def _crawl_and_download(self, spidercls: type[Any], paused: Mapping[str, datetime]) -> Ending:
         spider = self._spider
@@ -159,9 +159,9 @@ class CrawlRun:
             try:
                 until = host_pauses.pause_host(self._store, host, until=wanted, spider=self._run.spider, now=now)
             except PipelineError as error:
-                logger.warning("the pause that %s asked for could not be stored: %s", host, error)
+                logger.warning("the pause of requests to %s could not be stored: %s", host, error)
             else:
-                logger.warning("%s asks for no requests until %s (Retry-After): all runs pause requests to it until then",
+                logger.warning("%s requested a pause until %s (Retry-After): no run sends requests to this host until then",
                                host, self._local(until))
 
         now, here_s = datetime.now(UTC), time.monotonic()

@@ -145,4 +145,4 @@ def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: s
     except Exception as error:
         logger.exception("digest %s failed", claim.name)
         raise SpiderError(f"{type(error).__name__}: {error}", where=f"digests.{claim.name}",
-                          fix="see its log; it is tried again") from error
+                          fix="see the digest's log; the digest is rendered again") from error

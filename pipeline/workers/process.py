@@ -64,7 +64,7 @@ class Child:
         try:
             self._begin()
         except (EOFError, OSError) as error:
-            raise SpiderError(f"its process could not be started ({type(error).__name__})", fix="it is tried again",
+            raise SpiderError(f"the child process could not be started ({type(error).__name__})", fix="the work is tried again",
                               retry=True) from error
 
     @property

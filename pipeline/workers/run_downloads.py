@@ -43,8 +43,8 @@ class RunDownloads:
             if robots is not None:
                 robots.check(url)
             if (left_s := budget.left_alone_s(url)) > spider.patience:
-                raise TryLaterError(f"the host asks for no requests for {left_s:.0f} s (Retry-After)", where=shown_url(url),
-                                    fix="let the next run fetch the file, or increase the `patience` setting",
+                raise TryLaterError(f"requests to the host are paused for {left_s:.0f} s (Retry-After)", where=shown_url(url),
+                                    fix="wait for the next run, or increase the `patience` setting",
                                     after_s=left_s)
             budget.wait(url)
 
@@ -78,18 +78,18 @@ class RunDownloads:
         if (fatal := self.pool.fatal) is not None:
             return Ending(Outcome.FAILED, str(fatal), type(fatal).__name__, keep_open=True, retry=fatal.retry)
         if files_left := work_left(self._store, self._run.pass_id)[1]:
-            return Ending(Outcome.STOPPED if stopped else Outcome.FAILED, f"{files_left} files are still to be fetched",
+            return Ending(Outcome.STOPPED if stopped else Outcome.FAILED, f"{counted(files_left, 'file')} left to fetch",
                           "DownloadError", keep_open=True, retry=True)
         notes = [note for note in (ending.error, self._failures_note(), self._set_aside_note()) if note]
         return replace(ending, error="; ".join(notes))
 
     def _set_aside_note(self) -> str:
-        """Return a note about the files that are set aside because they failed in several runs; "" for none."""
+        """Return a note about the files that are skipped because they failed in several runs; "" for none."""
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""
-        return (f"{aside.count} file{'s' * (aside.count > 1)} set aside after failing in {download_queue.SET_ASIDE_AFTER} runs, requested "
-                f"again from {aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
+        return (f"{counted(aside.count, 'file')} skipped after failing in {download_queue.SET_ASIDE_AFTER} runs, until "
+                f"{aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
     def _failures_note(self) -> str:
         """Return a note about the files that failed; "" for none.

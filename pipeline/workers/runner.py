@@ -129,14 +129,14 @@ class Runner:
         elif reason is None or reason.outcome is Outcome.STOPPED:
             return False
         else:
-            why = f"was at work when the process was killed twice: {reason.error}"
+            why = f"was being processed both times that the process was killed: {reason.error}"
         try:
             url = set_page_aside(self._store, run, page, why, at_once=signalled in PAGE_SIGNALS)
         except PipelineError as error:
             logger.error("%s run %d: %s", run.spider, run.id, error)  # noqa: TRY400  the run ends as killed and is retried
             return False
         if url:
-            logger.warning("%s run %d: %s %s; it is set aside", run.spider, run.id, url, why)
+            logger.warning("%s run %d: %s %s; this page is skipped for the rest of the pass", run.spider, run.id, url, why)
         return bool(url) and signalled in PAGE_SIGNALS
 
     async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
@@ -188,16 +188,16 @@ class Runner:
             memory = sum(each.memory_bytes() for each in (child, *followers))
             if memory > memory_limit_bytes:
                 child.kill()
-                return Ending(Outcome.KILLED, f"used {memory / 1e6:.0f} MB of memory; memory_limit is "
+                return Ending(Outcome.KILLED, f"the run used {memory / 1e6:.0f} MB of memory; memory_limit is "
                               f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True, retry=True)
             if now >= deadline:
                 child.kill()
-                return Ending(Outcome.TIMED_OUT, "did not finish within time_limit = "
+                return Ending(Outcome.TIMED_OUT, "the run did not finish within time_limit = "
                               f"{self.settings.spiders[run.spider].time_limit:.0f} s",
                               "SpiderError", keep_open=True, retry=True)
             if stop_deadline is not None and now >= stop_deadline:
                 child.kill()
-                return Ending(Outcome.STOPPED, "was killed because it did not stop in time", keep_open=True)
+                return Ending(Outcome.STOPPED, "the run was killed because it did not stop in time", keep_open=True)
         return None
 
     def _renew_lease(self, run: Run) -> bool:
@@ -221,7 +221,7 @@ class Runner:
                 if self._stopping or not error.retry:
                     raise
                 if not logged:
-                    logger.error("%s run %d: its result cannot be stored yet: %s", run.spider, run.id, error)  # noqa: TRY400
+                    logger.error("%s run %d: the result of the run cannot be stored yet: %s", run.spider, run.id, error)  # noqa: TRY400
                 logged = True
             await asyncio.sleep(RETRY_WRITE_S)
 
@@ -247,7 +247,7 @@ class Runner:
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]
         less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
-                f"{deaths} of its processes ended before the digest was rendered; see {log_file.name} in data_dir/logs/digests",
+                f"{deaths} processes ended before the digest was rendered; see {log_file.name} in data_dir/logs/digests",
                 ) if deaths >= DEATHS_PER_PRESENTATION else (0, "")
         child = Child("digest", self.settings, log_file, claim, owner, less)
         deadline = time.monotonic() + DIGEST_LIMIT_S
@@ -266,7 +266,7 @@ class Runner:
             self._deaths[claim.id] += 1
             if not self._store.shared:
                 await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left an incomplete file
-            error = SpiderError("its process ended before the digest was rendered", where=f"digests.{claim.name}",
+            error = SpiderError("the process ended before the digest was rendered", where=f"digests.{claim.name}",
                                 fix=f"see {log_file.name} in data_dir/logs/digests; the digest is rendered again", retry=True)
         await asyncio.to_thread(child.close)
         if error is not None:

@@ -30,7 +30,7 @@ def test_a_dry_run_shows_the_items_and_changes_nothing(program: Program, site: P
     done = program.run("run", "shop", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == [{"name": "One", "url": f"{site.url}/1"}]
-    assert "rejected: url: is required and was not found" in done.stderr
+    assert "rejected: url: the field is required, but was not found" in done.stderr
     assert f"would download {site.url}/f.pdf" in done.stderr
     assert "/f.pdf" not in site.paths()
     assert not program.data.exists()
@@ -46,7 +46,7 @@ def test_try_shows_each_rule_with_what_it_matched(program: Program, site: PageSi
         "download[0]": (1, [repr(f"{site.url}/f.pdf")]), "items.each": (2, []),
         "items.fields.name": (2, ["'One'", "'Two'"]), "items.fields.url": (2, [repr(f"{site.url}/1"), repr(f"{site.url}/f.pdf")])}
     assert found["items"] == [{"name": "One", "url": f"{site.url}/1"}]
-    assert found["rejected"][0]["reason"] == "url: is required and was not found"
+    assert found["rejected"][0]["reason"] == "url: the field is required, but was not found"
     assert program.run("history", "--json").stdout.strip() == "[]"
     down = program.run("try", "shop", "http://127.0.0.1:1/")
     assert (down.returncode, len(down.stderr.splitlines())) == (5, 1)

@@ -1,4 +1,4 @@
-"""A page that kills its process is set aside and reported, and the rest of the site is crawled."""
+"""A page that kills its process is skipped and reported, and the rest of the site is crawled."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_page_that_takes_too_much_cpu_is_set_aside_and_the_rest_is_crawled(pro
         site.pages = site_with(HEAVY[kind]())
         done = program.run("run", "shop", timeout_s=120)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert f"1 page set aside; the first: {site.url}/heavy took more than page_cpu_limit = 0.5 s of CPU time" in done.stdout
+        assert f"1 page skipped; the first: {site.url}/heavy took more than page_cpu_limit = 0.5 s of CPU time" in done.stdout
         assert "gone" not in done.stdout
         assert names(program) == {"Listed", "One", "Two", "Heavy"}
         site.pages = site_with(Answer("<p><b>Heavy</b></p>"))
@@ -60,7 +60,7 @@ def test_a_page_that_takes_too_much_cpu_in_one_of_several_processes_is_set_aside
     with PageSite(site_with(Answer("<div>" * 60_000))) as site:
         program.write(SPIDER.format(url=site.url, more="processes = 2"))
         done = program.run("run", "shop", timeout_s=120)
-    assert "1 page set aside" in done.stdout
+    assert "1 page skipped" in done.stdout
     assert names(program) == {"Listed", "One", "Two"}
 
 
@@ -95,7 +95,7 @@ page_cpu_limit = "10m"
         assert "memory_limit is 500 MB" in second.stdout + second.stderr
         third = program.run("run", "shop", timeout_s=120)
     assert third.returncode == 0, third.stdout + third.stderr
-    assert f"{site.url}/heavy was at work when the process was killed twice" in third.stdout
+    assert f"{site.url}/heavy was being processed both times that the process was killed" in third.stdout
     assert names(program) == {"Listed", "One", "Two"}
 
 
@@ -107,7 +107,7 @@ def test_the_service_continues_the_run_without_the_page(program: Program):
         run, = program.history()
         assert run["outcome"] == "succeeded", run
         assert run["complete"] is False
-        assert "1 page set aside" in run["error"]
+        assert "1 page skipped" in run["error"]
         assert run["progress"]["pages"] == 3
         assert program.stop() == 0
 
@@ -117,7 +117,7 @@ def test_of_a_page_with_too_many_links_the_first_are_followed_and_the_run_says_s
     with PageSite({"/": Answer(LISTING.partition("<a")[0] + links)}) as site:
         program.write(SPIDER.format(url=site.url, more="max_pages = 3").replace("500ms", "1m"))
         done = program.run("run", "shop", timeout_s=120)
-    assert f"{site.url}/ has 150,000 links, and 100,000 is the limit: the others were left out" in done.stdout
+    assert f"{site.url}/ has 150,000 links; only the first 100,000 are used" in done.stdout
     assert names(program) == {"Listed"}
 
 
@@ -138,5 +138,5 @@ def test_a_page_that_takes_too_much_cpu_behind_a_login_is_set_aside(program: Pro
         program.write(SPIDER.format(url=site.url, more=login + f"""check = "[href='/logout']", check_url = "{site.url}/" }}"""))
         done = program.run("run", "shop", timeout_s=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 page set aside" in done.stdout
+    assert "1 page skipped" in done.stdout
     assert names(program) == {"Listed", "One", "Two"}

@@ -68,7 +68,7 @@ def test_links_to_hosts_that_no_browser_opens_are_counted(crawls: Crawls, site: 
     crawls.write(SETTINGS.format(url=site.url))
     run = crawls.run()
     assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
-    assert "4 links left out: invalid host or port: " in run.error
+    assert "4 links were not followed because the host or port is not valid, such as " in run.error
 
 
 SESSIONS = {
@@ -122,7 +122,7 @@ def test_a_page_that_comes_empty_under_the_url_of_another_session_makes_the_pass
         crawls.write(SETTINGS.format(url=site.url))
         run = crawls.run()
         assert (run.complete, run.progress.gone) == (session == "a", 0)
-    assert f"1 page came empty, as binary data or as a bot protection's challenge, and had items before; the first: {site.url}/p?sid=b" in run.error
+    assert f"1 page that had items before came back empty, as binary data or as a bot protection's challenge; the first: {site.url}/p?sid=b" in run.error
 
 
 CHALLENGES = {
@@ -144,10 +144,10 @@ def test_items_of_a_page_that_comes_as_a_challenge_for_browsers_are_not_gone(cra
     site.pages["/2"] = Answer(body, headers={"Content-Type": "application/x-unknown"} if isinstance(body, bytes) else {})
     run = crawls.run()
     assert (run.complete, run.progress.gone) == ((False, 0) if challenge else (True, 2))
-    assert ("came empty, as binary data or as a bot protection's challenge" in run.error) is challenge
+    assert ("came back empty, as binary data or as a bot protection's challenge" in run.error) is challenge
 
 
 def test_a_start_page_of_binary_data_is_reported(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": Answer(b"%PDF-1.4\n\x00\x01", headers={"Content-Type": "application/pdf"})}
     crawls.write(SETTINGS.format(url=site.url))
-    assert f"{site.url}/ is not text, but application/pdf: nothing is extracted from it" in crawls.run().error
+    assert f"{site.url}/ is not text, but application/pdf: nothing is extracted from the page" in crawls.run().error

@@ -67,7 +67,7 @@ def test_rules_are_applied_to_every_value_of_a_script() -> None:
 def test_a_second_object_that_cannot_be_read_is_reported_in_a_script_of_type_json(second: str) -> None:
     page = f'<script type="application/ld+json">{{"a":1}}\n{second}</script>'
     assert values({"data": "json-ld", "jmes": "[].a"}, page) == ["1"]
-    with pytest.raises(RuleFailedError, match=r"cannot be read: (Expecting ',' delimiter|after its first value there is something else)"):
+    with pytest.raises(RuleFailedError, match=r"cannot be read: (Expecting ',' delimiter|unexpected text after the first value)"):
         values({"data": "json-ld", "jmes": "[].name"}, page)
     assert values({"json": "#s", "jmes": "name"}, f'<script id=s>a={{"a":1}};b={second}</script>') == []
 

@@ -42,7 +42,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_resumes_the_part(small_disk: 
     url = server.put("/a.bin", BODY, etag='"v1"', chunked=True)
     made = bench.get(url)
     assert isinstance(made.fatal, DiskFullError)
-    assert "no room left on the disk" in str(made.fatal)
+    assert "no space left on the disk" in str(made.fatal)
     row = bench.row(url)
     assert (row["state"], row["attempt"]) == ("waiting", 0)
     part, = bench.parts

@@ -136,7 +136,7 @@ def test_an_endless_body_stops_at_the_size_limit_and_leaves_nothing(bench: Bench
 def test_a_file_announced_above_the_size_limit_is_not_started(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY)
     bench.get(url, max_bytes=1000)
-    assert f"is {len(BODY)} bytes" in str(bench.row(url)["error"])
+    assert f"the file has {len(BODY)} bytes" in str(bench.row(url)["error"])
     assert bench.parts == []
 
 
@@ -207,7 +207,7 @@ def test_a_file_url_is_refused(bench: Bench) -> None:
 def test_an_ftp_url_is_refused_with_the_reason(bench: Bench, url: str) -> None:
     assert bench.get(url).figures().failed == 1
     error = str(bench.row(url)["error"])
-    assert "URLs are not fetched; FTP cannot resume a partial download safely" in error
+    assert "are not fetched; FTP cannot resume a partial download safely" in error
     assert "secret" not in error
 
 
@@ -355,6 +355,6 @@ def test_a_linked_folder_is_refused_with_a_clear_message(bench: Bench) -> None:
     bench.folder.parent.mkdir()
     os.symlink(outside, bench.folder)
     run = bench.new_run()
-    with pytest.raises(Exception, match="downloads/books: is a symbolic link"):
+    with pytest.raises(Exception, match="downloads/books: this path is a symbolic link"):
         bench.pool(run).start()
     assert list(outside.iterdir()) == []

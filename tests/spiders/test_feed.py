@@ -143,7 +143,7 @@ def entries(*items: str) -> list[dict[str, object]]:
 def test_an_entry_that_a_truncated_feed_does_not_end_is_left_out_and_reported(text: str, titles: list[str], truncated: bool) -> None:
     problems: list[str] = []
     assert [entry.item["title"] for entry in read_feed(text.encode(), URL, problems=problems)] == titles
-    assert problems == ["is truncated: its last entry has no end and was left out"] * truncated
+    assert problems == ["is truncated: the last entry has no end and was ignored"] * truncated
 
 
 def test_ids_are_not_changed_by_the_url_of_the_feed() -> None:

@@ -250,7 +250,7 @@ def test_with_requests_that_cannot_be_stored_the_next_run_starts_from_the_beginn
 
 @pytest.mark.parametrize(("name", "words"), [
     ("spiders.missing_one:Own", "there is no module spiders.missing_one"),
-    ("spiders.broken:Own", "its module could not be imported: SyntaxError"),
+    ("spiders.broken:Own", "the module could not be imported: SyntaxError"),
     ("spiders.empty:Own", "has no spider class Own")])
 def test_a_spider_that_cannot_be_imported_is_an_error_with_the_reason(crawls: Crawls, name: str, words: str) -> None:
     folder = crawls.folder / "spiders"

@@ -30,7 +30,7 @@ def test_a_run_stopped_by_quiet_hours_continues_after_them(crawls: Crawls, site:
     evening = datetime(2026, 3, 10, 21, 59, 59, 700_000, tzinfo=UTC)
     first = crawls.perform(clock=lambda: evening, on_stop=begun.set)
     assert (first.outcome, first.error_kind) == (Outcome.STOPPED, "QuietHours")
-    assert first.error.startswith("quiet hours until 06:00; stopped with")
+    assert first.error.startswith("paused for quiet hours until 06:00; stopped with")
     now = datetime.now(UTC)
     (waiting,) = runs.resume_stopped(crawls.store, now=now, quiet_only=True)
     assert (waiting.pass_id, waiting.reason) == (first.pass_id, "resume")
@@ -57,7 +57,7 @@ def test_a_retry_after_longer_than_patience_is_stored_for_every_later_run(crawls
     again, other = crawls.perform("s"), crawls.perform("t")
     assert (first.outcome, site.paths()) == (Outcome.FAILED, ["/"])
     assert [(run.outcome, run.error_kind) for run in (again, other)] == [(Outcome.STOPPED, "HostPaused")] * 2
-    assert "asks to be left alone until" in again.error
+    assert "requests to its host are paused until" in again.error
     entries = upcoming(crawls.store, crawls.settings, now=datetime.now(UTC))
     assert all(entry.paused_until and timedelta(hours=1.9) < entry.paused_until - began < timedelta(hours=2.1)
                and entry.next == entry.paused_until for entry in entries)
@@ -72,7 +72,7 @@ def test_a_paused_host_does_not_delay_other_hosts_of_the_spider(crawls: Crawls, 
         runs_ = [crawls.perform(), crawls.perform()]
         assert (busy.paths(), site.paths()) == (["/"], ["/", "/"])
         assert [(run.outcome, run.complete) for run in runs_] == [(Outcome.SUCCEEDED, False)] * 2
-        assert "asks for no requests" in runs_[1].error
+        assert "requests to the host are paused for" in runs_[1].error
 
 
 def test_a_pass_continues_when_the_pause_of_its_host_is_over(crawls: Crawls, site: PageSite) -> None:

@@ -42,7 +42,7 @@ class ExtractedItems:
 
 
 class ItemRules:
-    """Applies the rules of the fields to each match of the rule `each`; without `each`, to the whole page."""
+    """Extracts one item from each match of the rule `each`; without `each`, one item from the whole page."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None = None,
                  link: SelectorTable | None = None) -> None:
@@ -65,7 +65,7 @@ class ItemRules:
             problems: list[str] = []
             data = self._record.read(scope, document, problems)
             if self._record.is_empty(data):
-                # A match of `each` without any field is not rejected, even when a field is required: it may be a heading of a table.
+                # A match of `each` in which all fields are empty is not rejected, even if a field is required: it may be a table heading.
                 if problems and not self._record.many:
                     extracted.rejected.append(RejectedItem(data, "; ".join(problems)))
                 continue
@@ -109,7 +109,7 @@ def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> I
 
 
 class _FieldGroup:
-    """A group of fields, and the scopes (parts of a page) that their rules are applied to."""
+    """A group of fields, and the parts of a page ("scopes") to which the rules of the fields are applied."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None, kind: Kind) -> None:
         self.outer = kind
@@ -157,7 +157,7 @@ class _Field:
             problems.append(f"{self._name}: {reason}")
             return None
         if self.rule.required and value in _EMPTY:
-            problems.append(f"{self._name}: is required and was not found")
+            problems.append(f"{self._name}: the field is required, but was not found")
         return value
 
     def _all(self, scope: Scope, document: Document, problems: list[str]) -> Json:

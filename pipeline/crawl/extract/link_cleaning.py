@@ -12,7 +12,7 @@ _FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 
 
 def ftp(link: str) -> str:
-    """Return the link if its scheme is ftp or ftps, else "".
+    """Return the link if it is an ftp: or ftps: link; otherwise return "".
 
     Downloads report an ftp: link as failed, with the reason.
     """
@@ -22,8 +22,8 @@ def ftp(link: str) -> str:
 def without_tracking(url: str, drop: frozenset[str] = frozenset()) -> str:
     """Return the URL without tracking parameters and without the parameters named in `drop`.
 
-    Tracking parameters are removed from the query, those named in `drop` also from the path (`;jsessionid=…`). The other
-    parameters keep their order.
+    Tracking parameters are removed from the query. The parameters in `drop` are removed from the query and from the path
+    (`;jsessionid=…`). The other parameters keep their order.
     """
     head, mark, query = url.partition("?")
     if drop and ";" in head:

@@ -47,12 +47,12 @@ def _matches(pattern: regex.Pattern[str], url: str) -> bool:
 
 
 def hosts_of(table: SpiderTable) -> HostSet:
-    """Return the hosts to which a spider may follow links: those of its `start` and `hosts` settings."""
+    """Return the hosts to which a spider may follow links: the hosts in its `start` and `hosts` settings."""
     return HostSet([*(start.url for start in table.start), *table.hosts])
 
 
 class LinkRules:
-    """The rules of `follow` or `download`.
+    """Finds and filters the links of a page by the rules of `follow` or `download`.
 
     allow, deny: regular expressions that are searched in the whole URL. drop: names of URL parameters to remove. hosts: the hosts
     that links may lead to; None means any host. for_files: whether the rules are those of `download`, whose URLs keep all
@@ -93,7 +93,7 @@ class LinkRules:
         return [url for url in found if url.startswith(own) or self.is_here(url)]
 
     def _own_prefix(self, url: str) -> str | tuple[()]:
-        """Return the scheme and host that URLs of the page's origin begin with; () if the host is not allowed.
+        """Return the scheme and host of the page, with which its URLs begin; () if the host is not allowed.
 
         With this prefix, most links of a page need no further check of their host.
         """
@@ -102,9 +102,9 @@ class LinkRules:
         return "/".join(url.split("/", 3)[:3]) + "/"
 
     def is_here(self, url: str) -> bool:
-        """Return whether a URL leads to one of the hosts.
+        """Return whether a URL leads to one of the allowed hosts.
 
-        If not, add the URL to those that left_out() returns.
+        If not, record the URL, so that left_out() returns it.
         """
         if self.hosts is None or url in self.hosts:
             return True
@@ -117,21 +117,22 @@ class LinkRules:
             self._offsite.append(url)
 
     def left_out(self) -> list[str]:
-        """Return the links left out since the last call.
+        """Return the links that were not followed because of their host, since the last call of this method.
 
-        They lead to other hosts, or to hosts that browsers do not open. Each link is returned only once, and at most _MAX_OFFSITE
-        links in all.
+        These links lead to other hosts or have an invalid host or port. Each link is returned only once, and at most _MAX_OFFSITE
+        links in total.
         """
         found, self._offsite = self._offsite, []
         return found
 
 
 def left_out_note(urls: Collection[str]) -> str:
-    """Return a note such as "2 links left out: other hosts: www.site.example; add it to hosts", or ""."""
+    """Return a note for the run about links that were not followed because of their host; "" for no links."""
     nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # browsers do not open port 0
     return "; ".join(filter(None, (
         _offsite_note([url for url in urls if url not in nowhere]),
-        f"{counted(len(nowhere), 'link')} left out: invalid host or port: {shown_url(min(nowhere))}" if nowhere else "")))
+        f"{counted(len(nowhere), 'link')} {'was' if len(nowhere) == 1 else 'were'} not followed because the host or port is not valid, such as "
+        f"{shown_url(min(nowhere))}" if nowhere else "")))
 
 
 def _offsite_note(urls: Collection[str]) -> str:
@@ -139,5 +140,5 @@ def _offsite_note(urls: Collection[str]) -> str:
         return ""
     places = [place for place, _ in Counter(map(place_of, urls)).most_common(4)]
     named = ", ".join(places[:3]) + (", …" if len(places) > 3 else "")
-    return (f"{counted(len(urls), 'link')} left out: other hosts: {named}; add {'it' if len(places) == 1 else 'them'} to hosts"
-            f"{'' if len(places) == 1 else ' if they belong to the site'}")
+    return (f"{counted(len(urls), 'link')} to other hosts {'was' if len(urls) == 1 else 'were'} not followed: {named}; add "
+            + ("the host to `hosts` if it belongs to the site" if len(places) == 1 else "the hosts to `hosts` if they belong to the site"))

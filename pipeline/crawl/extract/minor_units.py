@@ -12,7 +12,7 @@ def _all(words: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(words.split(), meaning)
 
 
-# As in prices.py, the keys are the country of the page's language or host, or the language; the key "" has the most usual currency.
+# As in prices.py, the keys are the country of the page's language or host, or the language; the value of "" is the default.
 _EUROS = _all("IE MT CY DE AT NL BE FR IT FI EE de nl fr it fi et", "EUR")
 _CENTS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "SG": "SGD", "HK": "HKD", "ZA": "ZAR", **_EUROS}
 _OPEN = {"": ""}
@@ -31,19 +31,19 @@ MEANINGS: dict[str, dict[str, str]] = {
     "centimes": {**_CENTIMES, **_OPEN}, **_all("céntimos cêntimos centesimi λεπτά", {"": "EUR"}),
     **_all("Rappen Rp.", {"": "CHF"}), **_all("paise paisa पैसे", _PAISE), "kuruş": {"": "TRY"},
     **_all("haléřů haléře haléř", {"": "CZK"}), "bani": {"": "RON"}, **_all("角 分", {"": "CNY"})}
-"""By sign or word for a minor unit: the currency that it means, by country or language of the page."""
+"""The currency that each sign or word for a minor unit means, by the country or language of the page."""
 
 ONLY_AFTER_WHOLE = frozenset(["gr", "gr.", "Rp.", "bani", "角", "分"])
 """Signs that are minor units only after an amount in whole units; alone they mean grams, rupiahs or minutes."""
 
 WHOLE = {"¢": ("CRC", "GHS"), "￠": ("CRC", "GHS"), "p": ("RUB",)}
-"""By sign: the currencies whose whole units some sites write with this sign."""
+"""For each sign, the currencies whose whole units some sites also write with this sign."""
 
 TOUCHING = frozenset(["p", "c"])
 """Signs that must follow their number without a space: "320 p" means pages."""
 
 RESOLUTIONS = frozenset(["144", "240", "360", "480", "576", "720", "1080", "1440", "2160", "4320"])
-"""Numbers that mean a video resolution, and not pence, before a "p" ("720p")."""
+"""Numbers that mean a video resolution and not pence if a "p" follows ("720p")."""
 
 _AND = r"[\s,]{0,2}(?:(?:and|und|et|e|y|i|og|och|en|и|і|&)\s)?"
 _BEHIND_WHOLE = re.compile(
@@ -52,7 +52,7 @@ _BEHIND_WHOLE = re.compile(
 
 
 def share(sign: str) -> int:
-    """Return how many of the minor unit with this sign make one whole unit of the currency."""
+    """Return the number of minor units with this sign in one whole unit of the currency."""
     return 10 if sign == "角" else 100
 
 

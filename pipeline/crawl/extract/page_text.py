@@ -1,4 +1,4 @@
-"""Convert a watched page to the lines of text that a reader sees, and remove noise such as dates."""
+"""Convert a page to the lines of text that a reader sees, and remove noise such as dates from the text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CELLS = frozenset(("td", "th"))
 _CELL = " | "
 _INVISIBLE = frozenset(["head", "script", "style", "template", "noscript", "svg", "iframe", "object", "math", "canvas"])
 _PREFORMATTED = frozenset(["pre", "textarea", "listing", "xmp", "plaintext"])
-"""Elements whose line breaks and spaces are kept."""
+"""HTML elements in which line breaks and spaces are kept."""
 _BLANKS = re.compile(r"\s+")
 # Bytes that do not occur in text (WHATWG MIME Sniffing, 3): control characters except tab, line feed, form feed,
 # carriage return and escape.
@@ -127,7 +127,7 @@ class _Lines:
     def end(self, *, line_break: bool = False) -> None:
         """End the current line.
 
-        line_break: whether a line break that is kept ends the line, so that an empty line is kept too.
+        line_break: whether the line ends at a preserved line break, as in <pre>. If so, an empty line is kept too.
         """
         if not self._line and not line_break:
             return
@@ -153,7 +153,7 @@ class NoiseFilter:
         self._patterns = [regex.compile(pattern) for pattern in patterns]
 
     def without(self, text: str) -> str:
-        """Return the text without matches of the patterns, and without lines of which nothing is left.
+        """Remove the matches of the patterns from the text, and the lines that are then empty. Return the result.
 
         Raise RuleFailedError if a pattern takes too long.
         """

@@ -19,12 +19,12 @@ from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
 
 PAGE = "pipeline_page"
-"""The meta key of a request for a further page of a listing: the page's number and value, and a hash of the previous page's items."""
+"""The meta key of a request for a further listing page: the page's number, and a hash of the previous page's items."""
 _FILLED = "pipeline_page_filled"
 
 
 class Pagination:
-    """Makes the request for the next page of a listing. All state is in the meta of the requests."""
+    """Creates the request for the next page of a listing. The current page number is stored in the meta of the request."""
 
     def __init__(self, table: PagesTable) -> None:
         self._table = table
@@ -35,7 +35,7 @@ class Pagination:
         meta = response.meta
         here: dict[str, Json] = meta.get(PAGE) or {}
         if not here and (meta.get("depth", 0) or VARIANT in meta):
-            return None  # neither a start page nor a further page of its listing
+            return None  # the page is neither a start page nor a further page of the listing
         number = here.get("number", 0) + 1
         if self._table.limit and number >= self._table.limit:
             return None
@@ -44,7 +44,7 @@ class Pagination:
             value = next((found for found in self._cursor.values(document) if found not in ("", False)), None)
             if value is None:
                 return None
-        elif not items or had == here.get("had"):  # many sites send the last page for all higher numbers
+        elif not items or had == here.get("had"):  # the same items as before: many sites send the last page again for all higher page numbers
             return None
         else:
             value = self._table.first + number * self._table.step
@@ -83,7 +83,7 @@ class FillPageNumber:
             body = with_field(body, name, value)
         if request.method == "POST":
             return request.replace(body=body, meta=meta)
-        # The start was a GET: its page contains the form.
+        # The start request was a GET, so the form is on the start page.
         headers = {**request.headers, "Content-Type": "application/x-www-form-urlencoded"}
         return request.replace(method="POST", body=body, headers=headers, meta=meta)
 
@@ -116,7 +116,7 @@ def _set_pair(pairs: str, name: str, value: str) -> str:
 
 
 def with_member(body: bytes, path: str, value: Json) -> bytes:
-    """Return a JSON body with one member set. path: the names on the way to the member, separated by dots."""
+    """Return a JSON body with one member set. path: the names of the nested members that lead to it, separated by dots."""
     document: Any = json.loads(body) if body else {}
     *outer, name = path.split(".")
     inside = document

@@ -17,7 +17,7 @@ from pipeline.numbers import LOWERED, Found, find, plain, with_decimals
 from pipeline.price import price
 
 LONGEST = 1000
-"""The number of characters of a text that are searched for a price."""
+"""The maximum number of characters of a text that are searched for a price."""
 
 ISO_4217 = frozenset("""
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC
@@ -46,8 +46,8 @@ _SIGNS = {
     "JP¥": "JPY", "RMB": "CNY", "Fr.": "CHF", "SFr.": "CHF", "SFr": "CHF", "sFr.": "CHF", "د.إ": "AED", "ر.س": "SAR", "د.ك": "KWD",
     "ج.م": "EGP", "KD": "KWD", "usd": "USD", "gbp": "GBP", "chf": "CHF", "pln": "PLN", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
 }
-# Signs with several meanings. The keys of a meaning are the country of the page's language or host, or the language; the key ""
-# has the most usual currency.
+# Signs with several meanings. The keys of a meaning are the country of the page's language or host, or the language; the value of "" is
+# the default.
 _DOLLARS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "MX": "MXN", "AR": "ARS", "CL": "CLP", "CO": "COP", "SG": "SGD",
             "HK": "HKD", "TW": "TWD", "UY": "UYU", "DO": "DOP", "JM": "JMD", "": "USD"}
 _KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv": "SEK", "nb": "NOK", "nn": "NOK", "no": "NOK",
@@ -78,7 +78,7 @@ def _is_strong(sign: str) -> bool:
     return any(unicodedata.category(char) == "Sc" for char in sign)
 
 
-# Currency symbols and ISO codes are searched first; words such as "Ft" and "din" only when there are none.
+# Currency symbols and ISO codes are searched first; words such as "Ft" and "din" only if the text has no symbol or code.
 _ALL = [*_SIGNS, *_SEVERAL]
 _STRONG = _alternatives([*(sign for sign in _ALL if _is_strong(sign)), *ISO_4217])
 _WEAK = _alternatives([sign for sign in _ALL if not _is_strong(sign)])
@@ -106,8 +106,9 @@ _CURRENCIES = ("priceCurrency", "currency", "currencyCode")
 def read_price(text: str, document: Document, *, decimal: str | None = None, currency: str | None = None) -> Json:
     """Return the price in a text, in the form of pipeline.price.
 
-    Return None for no price. Raise NumberError for a price such as $1.2M. decimal: the decimal separator; None means to guess it.
-    currency: the currency of a price without a currency sign, or with a sign that several currencies share.
+    Return None if the text has no price. Raise NumberError for an abbreviated price such as $1.2M. decimal: the decimal
+    separator; None means to guess it. currency: the currency of a price without a currency sign, or with a sign that several
+    currencies share.
     """
     if (decimals := with_decimals(text)) != text:
         read = read_price(decimals, document, decimal=decimal, currency=currency)
@@ -153,10 +154,10 @@ def of_data(found: Json, document: Document, *, currency: str | None = None) -> 
 
 
 def _chosen(text: str) -> tuple[Found, str, int, int] | None:
-    """Return the number that is the price, its currency sign, and the start and end of both.
+    """Return the number that is the price, its currency sign, and the start and end of number and sign in the text.
 
-    Return None for no number. The first number with a currency sign is chosen, else the first number. A price per measure ("2 € /
-    kg") is chosen only when there is no other price.
+    Return None if the text has no number. The first number with a currency sign is chosen, else the first number. A price per
+    measure ("2 € / kg") is chosen only when there is no other price.
     """
     numbers = [found for found in find(text) if not _PERCENT.match(text, found.end) and not _DATE.fullmatch(found.digits)]
     rate = None
@@ -225,7 +226,7 @@ def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_to
 
 
 def _declared(document: Document) -> str | None:
-    """Return the currency in the metadata (schema.org, OpenGraph); None unless exactly one is named."""
+    """Return the currency in the page's metadata (schema.org, OpenGraph); None unless the metadata names exactly one."""
     found = {code for code in _DECLARED.findall(document.text) if code in ISO_4217} if "urrency" in document.text else set()
     return next(iter(found)) if len(found) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Apply one rule to a whole document, to get its values or its links."""
+"""Apply one extraction rule to a whole document, and return the values or links that the rule finds."""
 
 from __future__ import annotations
 

@@ -50,36 +50,36 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
     if table.items is not None:
         rules += _fields("items", table.items.fields, table.items.each, document)
         if table.items.details is not None:
-            # The page may be a listing page or a details page, so both sets of rules are shown.
+            # The page may be a listing page or a details page, so the rules for both are shown.
             rules += _fields("items.details", table.items.details.fields, None, document)
         _add_items(table.items, document, found)
     return found
 
 
 def session_note(session: Session, page: Page) -> str:
-    """Return a warning if a page looks as if the session has expired; "" if not, or without a login."""
+    """Return a warning if a page looks like a page of an expired session; "" if not, or if the spider has no login."""
     login_state = session.login_state
     if login_state is None:
         return ""
     status = page.answer.status
     try:
         if session.checkable and not login_state.verify(login_state.epoch, time.monotonic()):
-            return ("login.check no longer matches after this page was fetched: the session has expired, and this may be a page for "
-                    "anonymous visitors; does this page log out?")
+            return ("login.check no longer matches after this page was fetched: the session has expired, and this may be the page for "
+                    "anonymous visitors; check whether this page logs out")
         reason = login_state.expiry.of_page(page)
     except PipelineError as error:
         return f"the session could not be checked: {error}"
     if reason:
-        return f"login.expired takes this page for one of an expired session, since it {reason}, although login.check matches"
+        return f"this page {reason}, so login.expired treats the session as expired, although login.check matches"
     if status in (401, 403):
-        return f"the session is valid, but this page is refused ({status}): may this account see it?"
+        return f"the session is valid, but the site refused this page (status {status}); check whether this account may see the page"
     if page.document.lexbor.css_first("input[type=password i]") is not None:
-        return "this page asks for a password, although the session is valid: it may be a login page (login.expired.present detects it)"
+        return "this page asks for a password, although the session is valid: it may be a login page, which login.expired.present can detect"
     return "" if session.checkable else UNCHECKABLE
 
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], found: dict[str, Json]) -> None:
-    """Call parse() of a spider without item rules, and add its items and links to the report."""
+    """Call parse() of a spider that does not use item rules, and add the items and links to the report `found`."""
     made: type[Response] = responsetypes.from_args(
         headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
     options: dict[str, Any] = {"headers": dict(document.headers)}

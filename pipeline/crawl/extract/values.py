@@ -25,7 +25,7 @@ Convert = Callable[[Json, Document], Json]
 
 
 def converter(rule: SelectorTable) -> Convert:
-    """Return a function that converts one match of a rule to its value, or to None for no value.
+    """Return a function that converts one match of a rule to a value, or to None if the match is empty.
 
     The returned function raises RuleFailedError if the match cannot be converted.
     """
@@ -112,8 +112,8 @@ def _price_converter(rule: SelectorTable) -> Convert:
 
 
 def _inexact(text: str, error: NumberError) -> str:
-    return (f"{short(text)}: {error}, and its exact value is not on the page; "
-            "if only the number before that is meant, select it with `regex`")
+    return (f"{short(text)}: {error}, so the exact value is unknown; "
+            "to use only the number before the abbreviation, select the number with `regex`")
 
 
 def _as_date(found: Json, form: str | None) -> Json:
@@ -123,13 +123,13 @@ def _as_date(found: Json, form: str | None) -> Json:
     moment = _read_date(" ".join(text.split()), form)
     if moment is None:
         raise RuleFailedError(f"{short(text)} is not a date" + (f" in the format {form!r}" if form else ""))
-    # A date without a time of day stays a date without a time.
+    # A date without a time of day is returned without a time.
     day_only = (not re.search(r"%[HIMSTXcfR]", form)) if form else bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text))
     return moment.date().isoformat() if day_only else moment.isoformat()
 
 
 def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
-    """Return the date in a text in natural language. Only complete dates are accepted.
+    """Return the date in a text such as "5 March 2026", in ISO format. The date must have a day, a month and a year.
 
     "3 days ago" or "in May" raises RuleFailedError, because the date would be different in each run.
     """

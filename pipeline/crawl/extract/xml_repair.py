@@ -8,7 +8,7 @@ from typing import AnyStr
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
           (b"\xfe\xff", "utf-16"),
           (b"<\x00", "utf-16-le"), (b"\x00<", "utf-16-be"), (b"{\x00", "utf-16-le"), (b"\x00{", "utf-16-be"))
-"""The first bytes of a text in each encoding (XML 1.0, appendix F)."""
+"""The byte order mark, or the first bytes of XML, in each encoding (XML 1.0, appendix F)."""
 _AMPERSAND = r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&(?!#\d+;|#[xX][\da-fA-F]+;|[a-zA-Z][a-zA-Z\d.]*;)"
 _BARE_AMPERSAND = re.compile(_AMPERSAND, re.DOTALL)
 _BARE_AMPERSAND_BYTES = re.compile(_AMPERSAND.encode(), re.DOTALL)
@@ -23,7 +23,7 @@ def marked_encoding(body: bytes) -> str | None:
 
 
 def with_bare_ampersands_escaped(xml: AnyStr) -> AnyStr:
-    """Return XML with bare ampersands, as in "AT&T" and "?a=1&b=2", escaped.
+    """Escape the bare ampersands in XML, as in "AT&T" and "?a=1&b=2", and return the result.
 
     CDATA sections and comments stay as they are.
     """

@@ -23,12 +23,12 @@ from pipeline.store.crawl.compare import Comparison
 from pipeline.store.crawl.frontier import Queued, enqueue, forget
 
 MAX_BATCH = 200
-"""The largest number of pages in one transaction, since readers of the store wait for the transaction, and a kill loses it."""
+"""The maximum number of pages in one transaction. Readers of the store wait for it, and a kill loses its pages."""
 
 
 @dataclass
 class Links:
-    """Links that are queued before their page is committed.
+    """Links that are added to the frontier before the page that contains them is committed.
 
     ids: the frontier rows of the links that were new.
     """
@@ -62,7 +62,7 @@ class Committer:
         self._on_fatal = on_fatal
         self._pages: list[_Waiting] = []
         self._requests: list[Request] = []
-        self._links: list[tuple[bool, Links]] = []  # True: forget these links
+        self._links: list[tuple[bool, Links]] = []  # the bool is True to remove the links from the frontier, and False to add them
         self._unqueued = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -88,7 +88,10 @@ class Committer:
         return done
 
     def queue_links(self, requests: Sequence[Request]) -> Links:
-        """Queue the links of a page before the page is committed. Until the commit, the links are tentative."""
+        """Add the links of a page to the frontier before the page is committed.
+
+        Until the commit, the rows of new links are "tentative".
+        """
         links = Links(requests)
         self._links.append((False, links))
         self._unqueued += 1
@@ -96,20 +99,20 @@ class Committer:
         return links
 
     def forget(self, links: Links) -> None:
-        """Remove tentative links from the frontier, because their page is fetched again."""
+        """Remove tentative links from the frontier, because the page that contains them is fetched again."""
         self._links.append((True, links))
         self._unqueued += 1
         self._wake.set()
 
     def enqueue(self, request: Request) -> None:
-        """Queue a request that does not belong to a page. `on_queued` is called with its new row."""
+        """Add a request that does not belong to a page to the frontier, and call `on_queued` with the new row."""
         self._requests.append(request)
         self._unqueued += 1
         self._wake.set()
 
     @property
     def idle(self) -> bool:
-        """Whether every queued request is written to the frontier and was passed to `on_queued`."""
+        """Whether all requests passed to enqueue() and queue_links() are in the frontier and were passed to `on_queued`."""
         return not self._unqueued
 
     async def close(self) -> None:
@@ -150,7 +153,7 @@ class Committer:
             pages = self._archive.save(pages) if context.keep_pages else pages
         except OSError as error:
             raise StoreError(f"a page could not be archived: {error.strerror}", where=str(context.store.data_dir),
-                             fix="free some disk space, or take \"pages\" out of the digests' attach") from error
+                             fix="free some disk space, or remove \"pages\" from `attach` of the digests") from error
         done = self._write_links(links)  # before the pages, whose commit makes their links permanent
         if pages:
             settled = [row for waiting in batch if waiting.links is not None for row in waiting.links.ids]
@@ -165,7 +168,7 @@ class Committer:
         return done
 
     def _write_links(self, orders: list[tuple[bool, Links]]) -> Committed:
-        """Queue and forget links in the order of the calls, since a forgotten link may be queued again later.
+        """Carry out the calls of queue_links() and forget() in their order, since a removed link may be added again later.
 
         Consecutive calls of the same kind are one transaction.
         """

@@ -1,7 +1,7 @@
-"""Archive the bodies of changed pages, one file each, for digests that attach pages.
+"""Archive the bodies of changed pages, one file for each page, for digests that attach pages.
 
 A file is written before its page is committed, and removed if the commit shows that the page has no changes. If the process is
-killed in between, a file remains that no change refers to.
+killed between the two steps, the file remains, although no change in the store refers to it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PageArchive:
     def _saved(self, page: Page) -> Page:
         key = f"{FOLDER}/{self._spider}/{sha256(page.body).hexdigest()[:32]}-{slug(page.url)}"
         try:
-            os.utime(self._files.path(key))  # so that retention, which deletes old files, keeps this one
+            os.utime(self._files.path(key))  # so that the deletion of old files does not delete this file
         except FileNotFoundError:
             self._files.write(key, page.body)
             self._written.add(key)

@@ -1,6 +1,6 @@
-"""Convert frontier rows to Scrapy requests and back, and translate errors.
+"""Convert frontier rows to Scrapy requests and back, and translate the errors of requests.
 
-Also the base class of the schedulers.
+This module also has the base class of the schedulers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class NotStorableError(Exception):
 class RowScheduler(BaseScheduler):
     """Base class of the schedulers.
 
-    Turns frontier rows into requests, queues retries, redirects and requests to paused hosts, and commits failed requests.
+    Converts frontier rows to requests; keeps retries, redirects and delayed requests in memory; commits failed requests.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -127,7 +127,7 @@ def to_model(request: scrapy.Request, spider: Spider) -> Request:
         meta[FROM_START] = True
     for name, value in (("meta", meta), ("cb_kwargs", request.cb_kwargs), ("cookies", request.cookies)):
         if value and not _is_json(value):
-            raise NotStorableError(f"the {name} of {request.url} is not JSON")
+            raise NotStorableError(f"the {name} of the request for {request.url} cannot be stored as JSON")
     return Request(
         url=absolute(request.url) or request.url, method=request.method, body=request.body, priority=request.priority,
         headers=tuple((name.decode("latin-1"), value.decode("latin-1"))
@@ -159,7 +159,7 @@ def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
 def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
     """Return a frontier row as a Scrapy request.
 
-    failed: called with the spider's errback (or None) and the failure.
+    failed: the function to call if the request fails, with the spider's errback (or None) and the failure.
     """
     request = queued.request
     meta = {name: value for name, value in request.meta.items() if name != FROM_START} | {
@@ -189,10 +189,10 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
     if isinstance(error, PipelineError):
         return error, error.retry
     if isinstance(error, IgnoreRequest):
-        return FetchError(str(error) or "the request was refused", where=url), False
+        return FetchError(str(error) or "a middleware of the spider rejected the request", where=url), False
     cause = error.__cause__
     if proxy and (fault := proxy_fault(cause, url, proxy)):
-        return fault, True  # an error of the proxy says nothing about the page
+        return fault, True  # transient, since an error of the proxy says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         reason = str(getattr(cause, "certificate_error", None) or cause)
         return TlsError(f"the server's certificate is not trusted: {reason}", where=url,

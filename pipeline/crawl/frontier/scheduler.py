@@ -32,7 +32,7 @@ from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl.frontier import Queued
 
 WINDOW = 1000
-"""The largest number of frontier rows in memory."""
+"""The maximum number of frontier rows in memory."""
 REFILL_BELOW = 100
 """When fewer rows than this are in memory, more are read from the store."""
 
@@ -52,7 +52,7 @@ class FrontierScheduler(RowScheduler):
         self._issued = 0
         self._resumable = True
         self._opened_s = time.monotonic()
-        self._unproved: UnprovedPages | None = None  # only for a session with a login
+        self._unproved: UnprovedPages | None = None  # None if the session has no login
         self._forgotten: set[int] = set()
         self._unconditional: set[int] = set()  # rows whose cached page may have been fetched without a valid login
 
@@ -83,7 +83,7 @@ class FrontierScheduler(RowScheduler):
             context.committer.enqueue(request)
 
     async def finish(self) -> None:
-        """Commit all waiting pages. Scrapy's close() cannot do this, because it could only return a Deferred."""
+        """Commit all waiting pages. Scrapy's close() cannot be used, because close() would have to return a Deferred."""
         if self._refilling is not None:
             await self._refilling
         await self._context.committer.close()
@@ -109,7 +109,7 @@ class FrontierScheduler(RowScheduler):
     def _keep_in_memory(self, request: scrapy.Request, why: NotStorableError) -> None:
         if self._resumable:
             self._resumable = False
-            logger.info("if this run is killed, its pass starts again from the beginning: %s", why)
+            logger.info("if this run is killed, the pass starts again from the beginning, because a request cannot be stored: %s", why)
             stored_frontier.mark_not_resumable(self._context.store, self._context.run)
         if request.meta.get("is_start_request"):
             self._context.session.ssrf_guard.allow(request.url)
@@ -184,7 +184,7 @@ class FrontierScheduler(RowScheduler):
         return True
 
     def _budget_spent(self) -> str:
-        """Return the note about the limit that ends the crawl; "" if no limit is reached."""
+        """Return a note about the reached limit (max_pages or max_time) that ends the crawl; "" if no limit is reached."""
         table = self._context.table
         if table.max_pages and self._issued >= table.max_pages:
             return f"stopped at max_pages = {table.max_pages}"
@@ -221,7 +221,7 @@ class FrontierScheduler(RowScheduler):
 
     async def _refill(self) -> None:
         away = [*self._under_way, *(entry[1] for entry in self._window)]
-        self._more_in_store = False  # a commit during the refill may set it to True
+        self._more_in_store = False  # set before the refill, since a commit during the refill may set `_more_in_store` to True
         try:
             found = await asyncio.to_thread(stored_frontier.waiting, self._context.store, self._context.run.pass_id,
                                             limit=WINDOW, besides=away, tentative=self._unproved is not None)

@@ -37,10 +37,10 @@ class _Held(NamedTuple):
 
 
 class UnprovedPages:
-    """The PageWriter of a crawl whose session has a login.
+    """The PageWriter of a crawl whose session has a login: commits a page only after a check of the login.
 
     on_refetch: called with the frontier ids of pages to fetch again. on_fatal: called with the error that ends the run. wake:
-    called when the engine may be able to continue.
+    called when Scrapy's engine may be able to send more requests.
     """
 
     def __init__(self, context: CrawlContext, login_state: LoginState, committer: Committer, *,
@@ -77,7 +77,7 @@ class UnprovedPages:
         self._committer.enqueue(request)
 
     async def commit(self, page: Page) -> None:
-        """Hold the page, or commit it if it does not depend on the login."""
+        """Hold the page until the next login check, or commit the page at once if it does not depend on the login."""
         await self.post(page)
 
     def post(self, page: Page) -> asyncio.Future[None]:
@@ -85,7 +85,7 @@ class UnprovedPages:
             return self._committer.post(page)
         self._refetch_stale()
         if page.frontier_id in self._forgotten:
-            logger.info("%s is left out: only a page for anonymous visitors links to it", page.url)
+            logger.info("%s is skipped: only a page for anonymous visitors has a link to this page", page.url)
         elif self._login_state.is_stale(page.epoch):
             self._refetch([page])
         else:
@@ -103,7 +103,7 @@ class UnprovedPages:
         self._held = [held for held in self._held if held.page.frontier_id not in ids]
 
     def prove_held(self) -> bool:
-        """Start a check of the session if pages are held, and return whether a check is in progress."""
+        """Start a login check if pages are held. Return whether a login check is in progress."""
         if self._held:
             self._prove_now()
         return self._proving is not None
@@ -133,7 +133,7 @@ class UnprovedPages:
             self._timer = asyncio.get_running_loop().call_later(MAX_HOLD_S, self._prove_now)
 
     def _refetch_stale(self) -> None:
-        """Drop the held pages and fetch them again, if there was a new login since they were fetched."""
+        """Drop the held pages and fetch them again, if a new login was made after they were fetched."""
         if self._epoch != self._login_state.epoch:
             self._epoch = self._login_state.epoch
             held, self._held, self._held_bytes = self._held, [], 0
@@ -148,8 +148,8 @@ class UnprovedPages:
                 self._committer.post(_not_repeated(page))
         pages = [page for page in pages if page.repeatable]
         if any(page.frontier_id is None for page in pages):
-            self._on_fatal(SessionError("the session expired while some requests were only in memory", retry=True,
-                                        where=f"spiders.{self._context.run.spider}", fix="the next run starts the pass again"))
+            self._on_fatal(SessionError("the session expired while some requests of the spider were only in memory", retry=True,
+                                        where=f"spiders.{self._context.run.spider}", fix="the next run starts the pass from the beginning"))
         self._on_refetch([page.frontier_id for page in pages if page.frontier_id is not None])
 
     def _prove_now(self) -> None:
@@ -184,7 +184,7 @@ class UnprovedPages:
             self._context.followers.announce_login()
 
     async def _commit_proved(self) -> bool:
-        """Fetch the check page, and commit the pages held before. Return False if the session has expired."""
+        """Check the login, and commit the pages that were held before the check. Return False if the session has expired."""
         held, epoch = len(self._held), self._epoch
         if not await asyncio.to_thread(self._login_state.verify, epoch, time.monotonic()) or epoch != self._epoch:
             return False
@@ -200,18 +200,18 @@ class UnprovedPages:
         With fewer pages, the crawl progresses although the session may expire often. url: the last page before the check. Raise
         LoginError if only this page was held: fetching it ends the session.
         """
-        logger.warning("the session expired without a sign in any response: %d pages are fetched again after a new login",
+        logger.warning("the session has expired, although no response showed this: %d pages are fetched again after a new login",
                        len(self._held))
         if self._room == 1:
             raise LoginError(f"the session expires each time after {shown_url(url)} is fetched",
                              where=f"spiders.{self._context.run.spider}.login",
-                             fix="if that page logs out, exclude it with deny")
+                             fix="if this page logs out, exclude the page with `deny`")
         self._room = max(1, min(self._room, len(self._held)) // 4)
 
 
 def _not_repeated(page: Page) -> Page:
-    """Return the page as failed: its content may be wrong, but its request must not be sent again."""
-    error = page.error or (f"{shown_url(page.url)}: the login had expired, or may have expired, and only GET requests are "
-                           "sent twice; set login.expired.safe_to_replay if repeating this request is harmless")
+    """Return a failed copy of a page whose content may be wrong and whose request must not be sent again."""
+    error = page.error or (f"{shown_url(page.url)}: the login may have expired before this request, and only GET requests are "
+                           "sent again; set login.expired.safe_to_replay if sending this request twice does no harm")
     return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True,
                    error_kind=page.error_kind or "FetchError")

@@ -21,7 +21,7 @@ from pipeline.session.responses.errors import CutShortError, DecodingError, Over
 class DecodeBodies:
     """Replaces a compressed body by the decoded body.
 
-    The download handler has already decoded the responses that it fetched; this class decodes pages of the page cache.
+    For a response from a server, the download handler has already decoded the body. Pages from the page cache are decoded here.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -43,7 +43,7 @@ class DecodeBodies:
         if body is None:
             try:
                 body = self._decode(request, response, values)
-            except (CutShortError, DecodingError):  # the cached page is damaged, or an early version cached it truncated
+            except (CutShortError, DecodingError):  # the cached page is damaged, or an early version of this program has cached a truncated page
                 if request.meta.get(UNCONDITIONAL):
                     raise
                 return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
@@ -58,7 +58,7 @@ class DecodeBodies:
     def _decode(self, request: Request, response: Response, values: list[bytes]) -> bytes:
         """Return the decoded body.
 
-        Raise DownloadCancelledError if it is too large, CutShortError or DecodingError if it is damaged.
+        Raise DownloadCancelledError if the decoded body is too large, CutShortError or DecodingError if the body is damaged.
         """
         max_bytes = request.meta.get("download_maxsize", self._max_bytes)
         try:

@@ -54,7 +54,7 @@ class SessionCookies(_Middleware):
     def process_response(self, request: Request, response: Response) -> Response:
         login_state = self._context.session.login_state
         if login_state is not None and login_state.is_stale(request.meta.get(EPOCH, 0)):
-            return response  # sent before the last login: cookies of this response would replace those of the new login
+            return response  # the request was sent before the last login: its cookies would replace those of the new login
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
             self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
                                             served=response.headers.get("Date") or b"")
@@ -71,7 +71,7 @@ def _pairs(cookies: Any) -> dict[str, str]:
 class FillStartRequest(_Middleware):
     """Adds the method, body, headers and cookies of a start request from the settings.
 
-    They are never written to the store.
+    These values come from the settings and are never written to the store.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -162,14 +162,17 @@ class PageEncoding(_Middleware):
         return response if response.encoding == encoding else response.replace(encoding=encoding)
 
     def _override(self, request: Request) -> str | None:
-        """Return the encoding set for the start request, else for the spider, in the settings; else None."""
+        """Return the encoding in the settings of the start request, or else of the spider; None if neither is set."""
         index, starts = request.meta.get(START), self._context.table.start
         own = starts[index].encoding if index is not None and index < len(starts) else None
         return own or self._context.table.encoding
 
 
 class RefererOnRedirects(RefererMiddleware):
-    """Sets the Referer of redirects only, and so need not see the output of callbacks."""
+    """Sets the Referer header of redirects only.
+
+    Unlike Scrapy's middleware, this class does not process the output of callbacks.
+    """
 
     process_spider_output = None  # type: ignore[assignment]
     process_spider_output_async = None  # type: ignore[assignment]

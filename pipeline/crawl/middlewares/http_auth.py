@@ -19,7 +19,7 @@ from pipeline.session.login.http_auth import HttpAuth
 _SENT = "pipeline_authorization"
 """The meta key that marks a request whose Authorization header was set by AddAuthorization.
 
-The value is only a flag, and no credentials, since the meta may be written to the store.
+The value is a flag and not the credentials, since the meta may be written to the store.
 """
 _TRIES = "pipeline_authorization_tries"
 
@@ -36,7 +36,7 @@ class _HttpAuthMiddleware:
         return cls(crawler)
 
     def _auth_of(self, request: Request) -> HttpAuth | None:
-        """Return the credentials of the start request, else of the spider.
+        """Return the credentials in the settings of the start request, or else of the spider.
 
         Return None if there are none, or if this URL must not receive them.
         """

@@ -1,7 +1,7 @@
 """Send conditional requests, and read unchanged pages (status 304) from the page cache.
 
 See RFC 9110, 13.1, and RFC 9111, 4.3. The items, links and downloads of a cached page are extracted again in every pass, with the
-current rules of the settings.
+current rules in the settings.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Revalidate:
             return
         for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True):
             if value := headers.get(validator):
-                request.headers[name] = value.decode("latin-1")  # as str, since the download handler can send every str
+                request.headers[name] = value.decode("latin-1")  # decoded to str, since the download handler can send every str
         request.meta[_OURS] = True
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
@@ -102,9 +102,9 @@ def _has_validator(response: Response) -> bool:
 
 
 def _varied(headers: Headers, request: Request) -> str | None:
-    """Return a hash of the request headers that the response varies by.
+    """Return a hash of the request headers that the response names in its Vary header.
 
-    Return "" for no such header, None for `Vary: *`.
+    Return "" if the response names no header, and None for `Vary: *`.
     """
     named = {name.strip().lower() for value in headers.getlist("Vary") for name in value.decode("latin-1").split(",")}
     if "*" in named:

@@ -1,6 +1,6 @@
 """The page cache: the last response of each page of one spider, in an SQLite file.
 
-The file may be deleted at any time. The next run then fetches every page without a condition.
+The file may be deleted at any time. The next run then fetches every page in full.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from backports import zstd
 
 MAX_UNWRITTEN = 16
-"""The largest number of pages written in one transaction. A kill of the process loses the pages not yet written."""
+"""The maximum number of pages written in one transaction. A kill of the process loses the pages not yet written."""
 MAX_UNWRITTEN_BYTES = 4 * 10**6
 _BUSY_S = 2.0
 _SLACK = 1.25
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 class CachedPage:
     """A response as it was received.
 
-    varied: a hash of the request headers that the response varies by (Vary).
+    varied: a hash of the request headers named in the response's Vary header.
     """
 
     headers: list[tuple[str, str]]
@@ -52,8 +52,8 @@ class PageCache:
     """Stores pages compressed (zstd), several in one transaction.
 
     Stores nothing if the file is not writable. Several processes may use one file, but only one thread of each process.
-    max_bytes: the limit for the total size of the stored pages. When the file is full, no page is added and `left_out` counts the
-    pages that were not added: to remove cached pages that this run may still request would cost more than it saves.
+    max_bytes: the limit for the total size of the stored pages. When the file is full, no page is added, and `left_out` counts
+    the pages that were not added. No cached page is removed during the run, because the run may still request it.
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
@@ -100,7 +100,7 @@ class PageCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write the pages that were put or touched since the last flush."""
+        """Write to the file the pages that were added or marked as used since the last flush."""
         now = time.time()
         pages = [(url, json.dumps([kept.headers, kept.varied]), zlib.crc32(body), now, body, body is not kept.body)
                  for url, kept, body in ((url, kept, self._packed(kept.body)) for url, kept in self._unwritten.items())]
@@ -122,7 +122,7 @@ class PageCache:
             self._database = None
 
     def _packed(self, body: bytes) -> bytes:
-        """Return the body compressed, or as it is if it is tiny or compression saves less than 10 %."""
+        """Return the compressed body, or the body itself if it is tiny or compression saves less than 10 %."""
         if len(body) < _MIN_PACKED:
             return body
         packed = self._compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
@@ -155,7 +155,7 @@ class PageCache:
                 logger.warning("the page cache could not be written: %s", error)
 
     def _opened(self, *, anew: bool = False) -> sqlite3.Connection | None:
-        """Open the database and return it; return None if it is damaged or cannot be opened.
+        """Open and return the database; return None if the file is damaged or cannot be opened.
 
         anew: delete the file first.
         """
@@ -167,7 +167,7 @@ class PageCache:
             os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o600))
             database = sqlite3.connect(self._file, timeout=_BUSY_S, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
-            logger.warning("the page cache could not be opened: %s; every page is fetched without a condition", error)
+            logger.warning("the page cache could not be opened: %s; every page is fetched in full, even if it has not changed", error)
             return None
         try:
             database.execute("PRAGMA auto_vacuum = FULL")

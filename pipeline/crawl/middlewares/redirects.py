@@ -15,9 +15,9 @@ _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 
 
 class Redirects(RedirectMiddleware):
-    """Scrapy's redirect middleware with this program's URL parser.
+    """Follows redirects as Scrapy's redirect middleware does, but with this program's URL parser.
 
-    A redirect without a valid target is an error of its page.
+    A page fails if it redirects to an invalid URL.
     """
 
     def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
@@ -31,7 +31,7 @@ class Redirects(RedirectMiddleware):
         if not isinstance(result, Request):  # the spider handles this status itself
             return response
         if not target:
-            raise IgnoreRequest(f"redirects to an invalid or unsupported URL: {clean_line(location.decode('latin-1'), 100)}")
+            raise IgnoreRequest(f"the server redirected to an invalid or unsupported URL: {clean_line(location.decode('latin-1'), 100)}")
         trusted = context_of(self.crawler).session.trusted
         if result.body and not (trusted.trust(target, request.url) or origin_of(target) == origin_of(request.url)):
             what, fix = trusted.refusal("the request body", target, request.url)

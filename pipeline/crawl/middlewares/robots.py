@@ -68,7 +68,7 @@ class ObeyRobots:
         else:
             robots = RobotsTxt.of_answer(answer.status, answer.body)
         if robots.failure is not None:
-            logger.warning("%s cannot be read, so this run fetches nothing from its host: %s", place, robots.failure.what)
+            logger.warning("%s cannot be read, so this run fetches nothing from the host: %s", place, robots.failure.what)
         if self._context.robots is not None:
             self._context.robots.learn(place, robots)
         if robots.delay_s:
@@ -81,7 +81,7 @@ class ObeyRobots:
         if asked_s <= table.delay:
             return
         delay_s = min(asked_s, table.patience)
-        logger.info("robots.txt of %s asks for %g s between requests", urlparse_cached(request).netloc, asked_s)
+        logger.info("robots.txt of %s sets a Crawl-delay of %g s", urlparse_cached(request).netloc, asked_s)
         assert self._crawler.engine is not None
         downloader = self._crawler.engine.downloader
         key = downloader.get_slot_key(request)

@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 class HostPauses:
     """Pauses requests to a host that responds with status 429 or 503.
 
-    A pause is as long as the Retry-After header says, else twice as long as the previous pause. Requests to a paused host wait in
-    the scheduler, so that requests to other hosts are not delayed.
+    A pause lasts as long as the Retry-After header says; without the header, twice as long as the previous pause. Requests to a
+    paused host wait in the scheduler, so that requests to other hosts are not delayed.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -59,8 +59,8 @@ class HostPauses:
 
     async def _paused(self, request: Request, wait_s: float) -> Request | None:
         if wait_s > self._patience_s:
-            raise FetchError(f"the host asks for no requests for {wait_s:.0f} s (Retry-After)", where=shown_url(request.url),
-                             fix="let the next run fetch the page, or increase the `patience` setting", retry=True)
+            raise FetchError(f"requests to the host are paused for {wait_s:.0f} s (Retry-After)", where=shown_url(request.url),
+                             fix="wait for the next run, or increase the `patience` setting", retry=True)
         if request.callback is NO_CALLBACK:  # the request for robots.txt, which other requests wait for
             await asyncio.sleep(wait_s)
             return None
@@ -77,7 +77,7 @@ class HostPauses:
         if self._budget.left_alone_s(request.url) <= self._patience_s and not request.meta.get(_DONT_RETRY):
             again = get_retry_request(request, spider=self._crawler.spider, reason=f"status {response.status}")
         if again is None:
-            request.meta[_DONT_RETRY] = True  # otherwise Scrapy's retry middleware would send it again at once
+            request.meta[_DONT_RETRY] = True  # otherwise Scrapy's retry middleware would send the request again at once
             return response
         return self._later(again)
 
@@ -86,7 +86,7 @@ class HostPauses:
         return request.replace(meta={**request.meta, NOT_BEFORE: not_before})
 
     def _responded(self, request: Request, response: Response) -> None:
-        """Start the pause that a response asks for.
+        """Start the pause that a response with status 429 or 503 requires.
 
         The download handler calls this method before it sends the next request to the host; process_response is called too late.
         """
@@ -123,7 +123,7 @@ class ProxyBans:
             return response
         proxy = request.meta[PROXY]
         if self._context.session.change_proxy(proxy):
-            logger.warning("%s has banned the proxy %s: the next proxy is used", urlparse_cached(request).netloc, proxy)
+            logger.warning("%s has banned the proxy %s: the crawl uses the next proxy", urlparse_cached(request).netloc, proxy)
             return request.replace(dont_filter=True)
         raise proxy_banned(response.url, proxy)
 

@@ -39,7 +39,7 @@ class LeaderClient:
         self._expired: int | None = None
         self.rows: deque[Queued] = deque()
         self.heard = asyncio.Event()
-        """An event that is set whenever a message of the leader has arrived."""
+        """An event that is set whenever a message from the leader has arrived."""
         self.on_rows: Callable[[], None] = lambda: None
 
     async def listen(self) -> None:
@@ -73,9 +73,9 @@ class LeaderClient:
         if not self._pages:
             loop.call_soon(self._send)
         login_state = self._context.session.login_state
-        if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader lets the page be fetched again
+        if login_state is None or not login_state.is_stale(page.epoch):  # a page fetched with an earlier login is not sent: the leader has it fetched again
             links = self._seen.unseen(page.links)
-            self._seen.add(links)  # these links are committed with this page, unless the run ends or there is a new login
+            self._seen.add(links)  # the leader commits these links with this page, unless the run ends or a new login is made
             page = replace(page, links=tuple(links))
         self._pages.append(page)
         done = loop.create_future()
@@ -91,7 +91,7 @@ class LeaderClient:
         self._send()
 
     def end(self, error: PipelineError) -> None:
-        """Send the leader the error that ends this process and therefore the run."""
+        """Send the leader the error that ends this process and therefore the whole run."""
         self._send(error)
 
     async def close(self) -> None:
@@ -174,6 +174,6 @@ async def join(leader: socket.socket, make_context: Callable[[], CrawlContext], 
     crawling = asyncio.create_task(make_crawler(context, spidercls).crawl_async())
     await asyncio.wait({listening, crawling}, return_when=asyncio.FIRST_COMPLETED)
     if crawling.done():
-        leader_client.end(context.fatal or SpiderError(f"a process of this run ended: {crawling.exception()!r}"))
+        leader_client.end(context.fatal or SpiderError(f"a follower process of this run ended unexpectedly: {crawling.exception()!r}"))
         await writer.drain()
     writer.close()

@@ -24,17 +24,17 @@ from pipeline.store.crawl.frontier import Queued
 FINISH_S = 5.0
 """How long a stopped run waits for the pages that followers are fetching."""
 MAX_ROWS = 64
-"""The largest number of rows that one follower has. With several rows, a follower can work while the leader is busy."""
+"""The maximum number of rows that one follower has. With several rows, a follower can work while the leader is busy."""
 BACKLOG_BYTES = 20 * 10**6
-"""Followers receive no more rows while more than this number of bytes of their pages wait to be committed."""
+"""Followers receive no more rows while pages with more than this number of bytes wait to be committed."""
 MIN_PAGE_BYTES = 50_000
-"""Every page counts as at least this many bytes in BACKLOG_BYTES."""
+"""For the limit BACKLOG_BYTES, every page counts as at least this many bytes."""
 
 logger = logging.getLogger(__name__)
 
 
 def shares(concurrency: int, processes: int) -> tuple[int, int]:
-    """Return how many concurrent requests to one host the leader may send, and how many each follower."""
+    """Return how many concurrent requests to one host the leader may send, and how many each follower may send."""
     each = concurrency // processes
     return concurrency - each * (processes - 1), each
 
@@ -151,7 +151,7 @@ class FollowerGroup:
         self._followers.remove(follower)
         follower.writer.close()
         if self._context.fatal is None:
-            logger.error("a process of this run has ended unexpectedly; the others fetch its %d pages", len(follower.rows))
+            logger.error("a follower process of this run has ended unexpectedly; the other processes fetch its %d pages", len(follower.rows))
             self._frontier.give_back(list(follower.rows.values()))
 
 

@@ -19,8 +19,9 @@ _LENGTH_BYTES = 4
 class SessionUpdate:
     """Changes of the session in one process.
 
-    epoch, token: the epoch and the token of the current login. cookies, removed: the new and the removed cookies. paused: until
-    when hosts are paused, as in HostBudget.paused. added_hosts: hosts that links may also lead to.
+    epoch, token: the epoch and the token of the current login. cookies: the new and changed cookies. removed: the removed
+    cookies. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts that links
+    may lead to.
     """
 
     epoch: int = 0
@@ -35,8 +36,8 @@ class SessionUpdate:
 class Message:
     """A message between the leader and a follower.
 
-    rows: the rows that the follower shall fetch. The other fields are for messages to the leader: pages: fetched pages. expired:
-    the epoch of a login that has expired, or None. fatal: the error that ends the follower, or None.
+    rows: the rows that the follower must fetch. The other fields are only in messages to the leader. pages: fetched pages.
+    expired: the epoch of a login that has expired, or None. fatal: the error that ends the follower, or None.
     """
 
     update: SessionUpdate
@@ -72,7 +73,7 @@ class SessionSync:
         return update
 
     def take(self, update: SessionUpdate) -> None:
-        """Apply an update from the other process. Ignore the cookies of an earlier login."""
+        """Apply an update from the other process, except cookies that belong to an earlier login."""
         session = self._context.session
         self._context.budget.pause(update.paused)
         for host in update.added_hosts:

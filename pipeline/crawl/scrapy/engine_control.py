@@ -25,9 +25,9 @@ def opened_engine(crawler: Crawler) -> ExecutionEngine | None:
 
 
 async def stop(crawler: Crawler) -> None:
-    """Stop the crawl as soon as its engine runs.
+    """Stop the crawl; if the engine is not yet running, wait for the engine first.
 
-    Scrapy ignores a stop that is requested before its engine runs, and would wait for requests for ever.
+    Scrapy would ignore a stop that is requested before its engine runs, and then wait for requests for ever.
     """
     while (engine := opened_engine(crawler)) is None or not engine.running:  # noqa: ASYNC110  Scrapy has no event for it
         await asyncio.sleep(STARTING_S)
@@ -35,7 +35,7 @@ async def stop(crawler: Crawler) -> None:
 
 
 def is_open(crawler: Crawler) -> bool:
-    """Return whether the engine still issues requests, because its spider is open and is not being closed."""
+    """Return whether the engine still sends requests: its spider is open and is not being closed."""
     slot = _slot(crawler)
     return slot is not None and not slot.closing
 

@@ -1,7 +1,7 @@
 """Faster subclasses of the classes of Scrapy's engine that handle every page.
 
-They use private names of Scrapy, and so run only with the versions that engine.py lists. With Scrapy's own classes a crawl gives
-the same results, a fifth slower.
+They use private names of Scrapy, and therefore run only with the versions that engine.py lists. With Scrapy's own classes, a
+crawl gives the same results but takes a fifth longer.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class FastCrawler(Crawler):
 
 
 class FastEngine(ExecutionEngine):
-    """Handles each request in one task, from the scheduler to the end of its page.
+    """Handles each request in one asyncio task, from the scheduler to the commit of the page.
 
     Scrapy uses three tasks and seven Deferreds for each request.
     """
@@ -85,7 +85,7 @@ class FastEngine(ExecutionEngine):
             else:
                 await self.scraper.scrape_in_sequence(result, request)  # type: ignore[attr-defined]
         except Exception:
-            logger.exception("the engine failed on %s", request.url)
+            logger.exception("an unexpected error occurred while %s was processed", request.url)
         finally:
             slot.remove_request(request)
             slot.nextcall.schedule()
@@ -143,7 +143,8 @@ class DirectDownloader(Downloader):
     def needs_backout(self) -> bool:
         """Return whether the engine shall take no more requests from the scheduler.
 
-        This is also true if the crawl has only one host and it is busy: requests then wait in the frontier, not in Scrapy's queue.
+        This is also true if the crawl has only one host and that host is busy: requests then wait in the frontier and not in
+        Scrapy's queue.
         """
         if len(self.slots) == 1 and len(self.active) >= next(iter(self.slots.values())).concurrency:
             return True
@@ -163,7 +164,7 @@ class DirectDownloader(Downloader):
 
 
 class DirectMiddlewares(DownloaderMiddlewareManager):
-    """Calls the middlewares directly, and awaits a result only if it is awaitable."""
+    """Calls the downloader middlewares directly, and awaits a result only if it is awaitable."""
 
     @cached_property
     def _request_methods(self) -> list[Callable[..., Any]]:
@@ -209,7 +210,7 @@ def _checked(method: Any, found: Any) -> Any:
 
 
 class SequentialScraper(Scraper):
-    """Handles the output of a page in the task of its request.
+    """Handles the output of a page in the asyncio task of the page's request.
 
     Scrapy uses two more tasks and a queue, which have almost no work because PageCollector passes nothing on.
     """
@@ -242,7 +243,7 @@ class SequentialScraper(Scraper):
 
     @cached_property
     def _collector(self) -> PageCollector | None:
-        """The PageCollector; None if another spider middleware also processes output."""
+        """The PageCollector; None if another spider middleware also processes the output of callbacks."""
         methods = self.spidermw.methods
         takers = [method.__self__ for method in methods["process_spider_output"] if method is not None]  # type: ignore[attr-defined]
         alone = len(takers) == 1 and len(methods["process_spider_input"]) == 1

@@ -1,6 +1,6 @@
-"""Download handler for pages: aiohttp with the session's proxies and limits, and whole bodies only.
+"""Download pages with aiohttp, through the session's proxies; an incomplete body is an error.
 
-It implements `BaseDownloadHandler`, the documented interface of Scrapy, over the documented interface of aiohttp.
+The handler implements Scrapy's documented interface `BaseDownloadHandler`, with the documented interface of aiohttp.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class SessionHandler(BaseDownloadHandler):
         # Without a Twisted reactor, Scrapy updates its count of requests in flight too late; this semaphore is exact.
         async with self._semaphores[place_of(request.url)], self._budget.turn(request.url):
             if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
-                raise HostPausedError  # the pause began while this request waited for its turn
+                raise HostPausedError  # the host's pause began while this request was waiting
             while True:
                 proxy = session.proxy_for(request.url)
                 if proxy is not None:
@@ -102,8 +102,8 @@ class SessionHandler(BaseDownloadHandler):
     async def _fetch(self, request: Request, proxy: str | None) -> Response:
         """Send a request through this proxy, or directly if `proxy` is None. Raise Scrapy's exceptions in place of aiohttp's.
 
-        If the server closes a kept-alive connection at the moment of the request, the request is sent again. aiohttp by itself does
-        so only once, and the next connection that it takes may be stale too.
+        If the server closes a kept-alive connection at the moment of the request, the request is sent again. aiohttp itself sends
+        the request again only once, and the next kept-alive connection may be closed as well.
         """
         self._session.ssrf_guard.check_url(request.url)
         timeout_s = request.meta.get("download_timeout", self._timeout_s)
@@ -112,12 +112,12 @@ class SessionHandler(BaseDownloadHandler):
             while True:
                 try:
                     return await self._send(request, proxy, timeout_s)
-                except StaleConnectionError:  # each attempt takes one stale connection out of the pool
+                except StaleConnectionError:  # each attempt removes one closed connection from the pool
                     stale += 1
                     if stale > self._connections:
                         raise
         except TimeoutError as error:
-            raise DownloadTimeoutError(f"no answer within {timeout_s:g} s") from error
+            raise DownloadTimeoutError(f"the server did not respond within {timeout_s:g} s") from error
         except (aiohttp.ClientError, ProxyError, ProxyConnectionError, ProxyTimeoutError, asyncio.IncompleteReadError) as error:
             _raise_translated(error)
 
@@ -126,7 +126,7 @@ class SessionHandler(BaseDownloadHandler):
         async with self._clients.send(request, proxy, timeout_s=timeout_s) as response:
             request.meta["download_latency"] = time.monotonic() - begun_s
             if proxy is not None and not proxy.startswith("socks") and refuses_credentials(response.status, response.headers):
-                raise DownloadConnectionRefusedError("the proxy asks for a user and password") from _refused(response)
+                raise DownloadConnectionRefusedError("the proxy requires a user name and password") from _refused(response)
             return await self._read(request, response)
 
     async def _read(self, request: Request, response: PeerResponse) -> Response:
@@ -207,7 +207,7 @@ async def _chunks(response: PeerResponse) -> AsyncIterator[bytes]:
 
 
 def _made(request: Request, response: PeerResponse, headers: Headers, body: bytes, stopped: StopDownload | None) -> Response:
-    """Return Scrapy's response, of the class that fits the content. Raise `stopped` if the spider asked for a failure."""
+    """Return Scrapy's response, of the class for the content. Raise `stopped` if the spider wants the stop to be a failure."""
     version = response.version
     made = responsetypes.from_args(headers=headers, url=request.url, body=body)(
         url=request.url, status=response.status, headers=headers, body=body, certificate=response.certificate,
@@ -239,7 +239,7 @@ def is_proxy_error(error: BaseException, proxy: str) -> bool:
     while cause is not None:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
             return cause.status in (401, 407)  # the answer to a CONNECT, so it comes from the proxy
-        if isinstance(cause, ProxyError):  # other SOCKS errors are about the site
+        if isinstance(cause, ProxyError):  # other SOCKS errors concern the site
             return refuses_password(cause)
         if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError,
                               asyncio.IncompleteReadError)) or is_of_tunnel(cause, proxy):

@@ -33,7 +33,7 @@ class StaleConnectionError(aiohttp.ServerDisconnectedError):
 
 
 class PeerResponse(aiohttp.ClientResponse):
-    """A response that stores its peer address: without a body, a response releases its connection too early to ask."""
+    """A response that stores the server's IP address before a response without a body releases its connection."""
 
     peer_address: str | None = None
     certificate: bytes | None = None
@@ -66,9 +66,10 @@ class HttpClients:
     def send(self, request: Request, proxy: str | None, *, timeout_s: float) -> AbstractAsyncContextManager[Any]:
         """Return a context manager that sends a request and gives the PeerResponse.
 
-        An empty body is passed as none: for b"" aiohttp sends `Content-Length: 0` with a GET, which no browser does. User info
-        becomes an Authorization header here, since aiohttp supports it in Latin-1 only. A request that must not be repeated uses a
-        connection of its own: on a kept-alive one that the server closes, nobody could say whether the request was processed.
+        An empty body is passed as None, since aiohttp would send `Content-Length: 0` with a GET for b"", which no browser does. A
+        user name and password in the URL become an Authorization header here, since aiohttp supports them in Latin-1 only. A
+        request that must not be sent twice uses a new connection: if the server closed a kept-alive connection, it would be
+        unknown whether the request was processed.
         """
         sent, utf8 = _headers(request)
         headers, url = sent.to_tuple_list(), request.url
@@ -101,7 +102,7 @@ class HttpClients:
         return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **options)
 
     def _tls_context(self, url: str, proxy: str | None) -> Any:
-        """Return the TLS context for a URL; True for plain HTTP, since creating a context takes time."""
+        """Return the TLS context for a URL; True (aiohttp's default) for plain HTTP, since creating a context takes time."""
         parts = urlsplit(url)
         if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
             return self._session.ssl_context(parts.hostname)
@@ -113,7 +114,7 @@ class HttpClients:
 
 
 def _as_it_is(url: str) -> yarl.URL:
-    """Return the URL exactly as it is sent; yarl by itself would percent-encode the URL again, and drop an empty query."""
+    """Return the URL as a yarl.URL without changes; by default, yarl would percent-encode it again and drop an empty query."""
     parsed = yarl.URL(url, encoded=True)
     if url.endswith("?") and not parsed.raw_query_string:
         return parsed.with_path(f"{parsed.raw_path}?", encoded=True)
@@ -141,7 +142,7 @@ def _headers(request: Request) -> tuple[Headers, bool]:
 
 
 class _GuardedResolver(AbstractResolver):
-    """Resolves names to addresses that the SSRF guard allows, and to no others."""
+    """Resolves host names, and returns only the addresses that the SSRF guard allows."""
 
     def __init__(self, ssrf_guard: SsrfGuard) -> None:
         self._ssrf_guard = ssrf_guard

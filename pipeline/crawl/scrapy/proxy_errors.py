@@ -35,7 +35,7 @@ def proxy_fault(cause: BaseException | None, url: str, proxy: str) -> ProxyError
 
 
 def refuses_password(error: BaseException) -> bool:
-    """Return whether the error is that a SOCKS proxy refused the user name or password."""
+    """Return whether an error says that a SOCKS proxy refused the user name or password."""
     return isinstance(error, SocksError) and any(word in str(error).lower() for word in _SOCKS_AUTH)
 
 
@@ -63,7 +63,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
 
 
 def is_of_tunnel(error: BaseException | None, proxy: str) -> bool:
-    """Return whether an HTTP proxy itself sent a response that is not HTTP.
+    """Return whether an HTTP proxy itself, and not the site, sent a response that is not HTTP.
 
     Such a response over TLS comes from the site, through the proxy's tunnel.
     """

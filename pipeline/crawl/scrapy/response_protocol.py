@@ -45,7 +45,7 @@ class NotHttpResponseError(UnusableResponseError):
 class LenientProtocol(ResponseHandler):
     """One connection to a server.
 
-    Bytes after the end of a response are dropped, as in browsers, and the connection is then closed.
+    If bytes follow the end of a response, they are dropped, as in browsers, and the connection is closed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,7 +53,7 @@ class LenientProtocol(ResponseHandler):
         self._in_head = False
         self._head = b""
         self._interim = 0
-        self._left: int | None = None  # bytes missing from a body with a Content-Length
+        self._left: int | None = None  # the number of bytes still missing from a body with a Content-Length; None for other bodies
         self._chunks: ChunkedBody | None = None
         self._ended = False
         self._requests = 0

@@ -21,8 +21,8 @@ Translate = Callable[[requests.RequestException, str, str | None], PipelineError
 
 _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
 _RETRY_AFTER_MAX_S = 24 * 3600.0
-_FIXES = {401: "the site requires a login: add one to the spider", 403: "the site requires a login, or blocks this client",
-          407: "give the proxy's user and password in [proxies]"}
+_FIXES = {401: "the site requires a login: add a login to the spider", 403: "the site requires a login, or blocks this client",
+          407: "set the proxy's user and password in [proxies]"}
 _ANSWERED = "the server answered"
 _REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # this follows the URL, which contains no spaces
 _OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "accept-encoding", "host",
@@ -51,7 +51,7 @@ def request_file(client: requests.Session, wanted: QueuedDownload, extra: Mappin
     if scheme not in ("http", "https"):
         fix = "only http and https URLs are fetched" if not scheme.startswith("ftp") else \
             "FTP cannot resume a partial download safely; use https if the site offers the file that way"
-        raise DownloadError(f"{clean_line(scheme, 20)}: URLs are not fetched" if scheme else "is not a URL",
+        raise DownloadError(f"URLs with the scheme {clean_line(scheme, 20)} are not fetched" if scheme else "the URL is not valid",
                             where=shown_url(wanted.url), fix=fix)
     headers: dict[str, str | None] = {name: value for name, value in wanted.headers if name.lower() not in _OURS}
     if referer := referer_for(wanted.referer, wanted.url):
@@ -65,7 +65,7 @@ def request_file(client: requests.Session, wanted: QueuedDownload, extra: Mappin
     except (HTTPError, OSError) as error:
         raise translate(requests.exceptions.ConnectionError(error), wanted.url, proxy) from error
     except UnicodeError as error:  # an invalid host name, or a header that cannot be encoded
-        raise DownloadError("cannot be requested: its address or a header is not valid",
+        raise DownloadError("the file cannot be requested: the URL or a header is not valid",
                             where=shown_url(wanted.url)) from error
     if response.status_code in (200, 203, 206, 304, 416):
         return response

@@ -35,7 +35,7 @@ class PartFile:
                 view = view[count:]
         except OSError as error:
             if error.errno not in FULL:
-                raise DownloadError(f"cannot be written: {error.strerror}", where=self.key) from error
+                raise DownloadError(f"the partial download cannot be written: {error.strerror}", where=self.key) from error
             raise disk_full(self.key) from error
 
     def truncate(self, size: int) -> None:
@@ -51,7 +51,7 @@ class PartFile:
         except OSError as error:
             if error.errno in FULL:
                 raise disk_full(self.key) from error
-            raise DownloadError(f"cannot be synced: {error.strerror}", where=self.key) from error
+            raise DownloadError(f"the partial download cannot be synced to the disk: {error.strerror}", where=self.key) from error
         self.synced = self.size
 
     def close(self) -> None:

@@ -159,8 +159,8 @@ def _delete_marked(store: Store) -> tuple[int, int]:
                     if folder.remove(key, size_bytes):
                         files, total = files + 1, total + size_bytes
                     else:
-                        _log.warning("%s: not deleted, because it is not the file that was downloaded; its record is removed", key)
+                        _log.warning("%s was not deleted, because another file has replaced the downloaded file; the record of the download is removed", key)
                 stored.forget(store, [row_id for row_id, _, _ in batch])
-        _log.info("%s: deleted %d downloaded files (%s) to keep within the limits", spider, len(rows),
+        _log.info("%s: deleted %d downloaded files (%s) that exceeded the configured limits", spider, len(rows),
                   size_for_people(sum(size for _, _, size in rows)))
     return files, total

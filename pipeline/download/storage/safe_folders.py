@@ -58,20 +58,20 @@ def _step(current: int, name: str, where: str, *, create: bool) -> int:
         raise
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise DownloadError("is a symbolic link or not a folder; downloads do not follow symbolic links", where=where,
-                                fix="put a folder there, or move data_dir as a whole") from error
+            raise DownloadError("this path is a symbolic link or not a folder; downloads do not follow symbolic links", where=where,
+                                fix="replace it by a folder, or move the whole data_dir") from error
         raise failure(error, where) from error
 
 
 def disk_full(where: str) -> DiskFullError:
-    return DiskFullError("no room left on the disk", where=where, retry=True,
-                         fix="free some space; the bytes received so far are kept, and the next run resumes there")
+    return DiskFullError("no space left on the disk", where=where, retry=True,
+                         fix="free some disk space; the next run resumes the download where it stopped")
 
 
 def failure(error: OSError, where: str) -> DownloadError:
     if error.errno in FULL:
         return disk_full(where)
-    return DownloadError(f"cannot be written: {error.strerror}", where=where,
+    return DownloadError(f"the file or folder cannot be written: {error.strerror}", where=where,
                          fix="check the folder's owner and permissions")
 
 

@@ -1,4 +1,4 @@
-"""A stored cookie, and the conversion between its text and the bytes in a header."""
+"""A stored cookie, and the conversion between the text of a cookie and the bytes in a header."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def is_too_large(cookie: Cookie) -> bool:
 
 def make_cookie(*, domain: str, name: str, value: str, path: str = "/", secure: bool = False,
                 expires_s: int | None = None, http_only: bool = False, same_site: str = "") -> Cookie:
-    """Return a cookie that was not set by a response.
+    """Return a cookie from an import or from the settings, and not from a response.
 
     domain: with a leading dot if the cookie is also sent to subdomains. Raises ValueError for an invalid host name.
     """

@@ -1,4 +1,4 @@
-"""Imports cookies from the export of a browser, a Cookie header, or the storage state of Playwright."""
+"""Imports cookies from a browser's export, a Cookie header, or Playwright's storage state."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
     """Import the cookies of the settings into the jar, and save the jar.
 
     Cookies that were imported before are imported again only if they are missing in the jar. folder: the folder to which a
-    relative `cookies.file` refers; mark: the file (mode 0600) with the digest of the last import; last_login: the file that
-    records the last login. Raises CookieError, or UsageError if the secret is not available.
+    relative `cookies.file` refers; mark: the file (mode 0600) with a hash of the last import; last_login: the file that records
+    the last login. Raises CookieError, or UsageError if the secret is not available.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
@@ -58,7 +58,7 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
 
 
 def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
-    """Import the cookies again that are missing in the jar.
+    """Import again the cookies that are missing in the jar.
 
     Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported,
     once per run: if the site has ended the login, these cookies do no harm; otherwise the login needs them. A cookie is not
@@ -80,7 +80,7 @@ def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: flo
 def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now_s: float) -> int:
     """Import the cookies in `text`, and save the jar. Return the number of imported cookies.
 
-    where: the name of the source, for error messages. Raises CookieError, also if all cookies have expired.
+    where: the name of the source, for error messages. Raises CookieError if the cookies cannot be read or all have expired.
     """
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
@@ -108,8 +108,8 @@ def read_import(path: Path) -> str:
 def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
     """Return the cookies in the text of a Netscape file, a Cookie header, or JSON.
 
-    where: the name of the source, for error messages; url: the site of cookies that name no domain. Raises CookieError, whose
-    message never contains the value of a cookie.
+    where: the name of the source, for error messages; url: the site to which cookies without a domain belong. Raises CookieError,
+    whose message never contains the value of a cookie.
     """
     text = text.removeprefix("\ufeff")
     stripped = text.strip(" \t\r\n")
@@ -131,7 +131,7 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
 def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
     """Yield the cookies of a Cookie header (RFC 6265, 4.2.1) as browsers send it.
 
-    SimpleCookie of the standard library is not used, because it stops at the first unusual name.
+    SimpleCookie of the standard library is not used, because it stops at the first cookie with an unusual name.
     """
     host, secure = _site(url, where)
     text = re.sub(r"\Acookie\s*:\s*", "", text, flags=re.IGNORECASE)
@@ -202,7 +202,7 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
 
 
 def _site(url: str, where: str) -> tuple[str, bool]:
-    """Return the host of a URL, and whether the scheme is https. The cookies are sent to this host only.
+    """Return the host to which imported cookies belong, and whether the scheme of `url` is https.
 
     Raises CookieError if the URL has no host.
     """

@@ -1,8 +1,8 @@
 """The cookie jar of one spider, stored in a Netscape file (RFC 6265bis, 5.7 and 5.8).
 
-Page requests, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar,
-so that no cookie is lost when the clock is wrong for a moment. A cookie is removed when its site deletes or replaces it. If a
-limit is exceeded, the oldest cookies are removed, expired ones first.
+Page requests, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar, so
+that no cookie is lost when the clock is wrong for a moment. A cookie is removed when its site deletes or replaces it. If the jar
+exceeds a limit, the oldest cookies are removed, expired cookies first.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ logger = logging.getLogger(__name__)
 
 
 class Jar:
-    """A thread-safe cookie jar, stored in the file `path`, or only in memory without a path.
+    """A thread-safe cookie jar, stored in the file `path`; without a path, the jar is only in memory.
 
-    Changes are written to the file by `save` only.
+    Only `save` writes changes to the file.
     """
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.version = 0
-        """Increased by every change of a cookie."""
+        """The number of changes of cookies so far, with which callers detect a change."""
         self._clock = clock
         self._domains: dict[str, dict[CookieKey, _Entry]] = {}
         self._sizes: dict[str, int] = {}
@@ -55,7 +55,7 @@ class Jar:
         self._tick = 0
         self._prepared: dict[tuple[str, bool], _Prepared] = {}
         self._full: set[str] = set()
-        """Domains that have exceeded their limit. The warning is logged only once per domain."""
+        """Domains that have exceeded their limit, for which a warning was logged."""
         self._protected: frozenset[CookieKey] = frozenset()
         self._lock = threading.RLock()
         self._saving = threading.Lock()
@@ -90,7 +90,7 @@ class Jar:
         return jar
 
     def save(self) -> bool:
-        """Write the file (atomically, mode 0600, synced) if cookies changed. Return whether it was written."""
+        """Write the file (atomically, mode 0600, synced) if cookies have changed. Return whether the file was written."""
         if self.path is None or self.version == self._saved_version:
             return False
         with self._saving:
@@ -105,7 +105,7 @@ class Jar:
             return written
 
     def protect(self, keys: Iterable[CookieKey]) -> None:
-        """Set which cookies belong to the login: they are removed last when the jar has too many cookies."""
+        """Set which cookies belong to the login. When the jar has too many cookies, these are removed last."""
         self._protected = frozenset(keys)
 
     def store(self, url: str, lines: Iterable[bytes], *, served: bytes = b"") -> None:
@@ -154,7 +154,7 @@ class Jar:
         self.add((cookie,))
 
     def remove(self, key: CookieKey) -> None:
-        """Remove a cookie, if the jar has it."""
+        """Remove the cookie with this key, if the jar contains one."""
         with self._lock:
             self._drop(key[0].removeprefix("."), key)
 
@@ -169,7 +169,7 @@ class Jar:
         return [cookie for cookie in self if not cookie.has_expired(now_s)]
 
     def __iter__(self) -> Iterator[Cookie]:
-        """Iterate over a copy of the cookies in order of creation. Other threads may change the jar meanwhile."""
+        """Iterate over a copy of the cookies, in order of creation, so that other threads may change the jar meanwhile."""
         with self._lock:
             entries = sorted((entry for found in self._domains.values() for entry in found.values()),
                              key=lambda entry: entry.created)
@@ -271,7 +271,8 @@ class Jar:
     def _trim(self, entries: Iterable[_Entry], now_s: float, count: int, size_bytes: int) -> None:
         """Remove cookies until at most `count` cookies and `size_bytes` bytes are left.
 
-        Expired cookies are removed first, then those that were sent or set longest ago, and last the cookies of the login.
+        Expired cookies are removed first, then cookies that were not sent or set for the longest time, and last the cookies of
+        the login.
         """
         self._unprepare()
         oldest = sorted(entries, key=lambda entry: (entry.cookie.key in self._protected,
@@ -287,8 +288,8 @@ class Jar:
 class _Entry:
     """A cookie in the jar.
 
-    created, used: when the cookie was created and last used, as values of the jar's counter, which does not depend on the
-    clock.
+    created, used: when the cookie was created and last used. These are values of a counter of the jar, which does not depend on
+    the clock.
     """
 
     __slots__ = ("cookie", "created", "octets", "used")
@@ -308,8 +309,8 @@ class _Entry:
 class _Prepared:
     """The cookies that are sent to one host.
 
-    everywhere: the Cookie header, if all cookies have the path "/"; by_path: the cookies, if the header depends on the path,
-    else None.
+    everywhere: the Cookie header for all paths, if all cookies have the path "/"; by_path: the cookies, if the header depends on
+    the path; otherwise None.
     """
 
     __slots__ = ("by_path", "entries", "everywhere", "since_s", "until_s", "used")

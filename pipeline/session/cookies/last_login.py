@@ -21,8 +21,8 @@ from pipeline.text import clean_line
 class LastLogin:
     """The last login of a session.
 
-    at_s: the time of the login in seconds since 1970; brought_in: whether imported cookies made the login; cookies: the keys
-    of the cookies that the login set.
+    at_s: the time of the login in seconds since 1970; brought_in: whether the login consists of imported cookies; cookies: the
+    keys of the cookies that the login set.
     """
 
     at_s: float
@@ -45,7 +45,7 @@ def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: 
 def last(file: Path) -> LastLogin | None:
     """Return the recorded login; None if no login is recorded or the file is damaged.
 
-    If the file is damaged, only the warning before the login expires is lost. Raises SessionError for an unreadable file.
+    A damaged file only means that no warning is sent before the login expires. Raises SessionError for an unreadable file.
     """
     try:
         found = json.loads(file.read_text("utf-8"))
@@ -58,7 +58,7 @@ def last(file: Path) -> LastLogin | None:
 
 
 def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:
-    """Return the cookies of the login that have an expiry time, as they are in the jar now.
+    """Return the login's cookies that have an expiry time, with their current values in the jar.
 
     hosts: the spider's own hosts; names: the names of the login cookies in the settings. Without names, use the HttpOnly
     cookies of the login if there are any: login cookies are HttpOnly on nearly all sites, and cookies of visitor statistics

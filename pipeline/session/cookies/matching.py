@@ -29,7 +29,7 @@ class Origin:
 def canonical_host(host: str) -> str:
     """Return a host name in lower case and ASCII (RFC 6265, 5.1.2). Raises ValueError if it is invalid.
 
-    A dot at the end is kept: browsers too treat "example.com." as another host with its own cookies.
+    A dot at the end is kept, because browsers also treat "example.com." as a different host with its own cookies.
     """
     if host.isascii():
         return host.lower()

@@ -13,7 +13,7 @@ from pipeline.session.cookies.parser import CONTROL, LATEST_S
 HEADER = "# Netscape HTTP Cookie File"
 _HTTP_ONLY = "#HttpOnly_"
 _SAME_SITE = "# SameSite="
-"""Begins a comment that stores SameSite for the cookie in the next line. Other programs skip comments."""
+"""The beginning of a comment with the SameSite attribute of the cookie in the next line. Other programs skip comments."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -77,7 +77,7 @@ def _flag(value: bool) -> str:
 
 def _cookie(line: str, where: str, *, http_only: bool, same_site: str) -> Cookie:
     fields = line.split("\t", 6)
-    if len(fields) == 6:  # an editor removed the tab before an empty value
+    if len(fields) == 6:  # a text editor has removed the tab before an empty value
         fields.append("")
     if len(fields) != 7:
         raise _error(f"the line has {len(fields)} tab-separated field(s) instead of seven", where, "export the file again, and keep its tabs")

@@ -1,7 +1,7 @@
 """Parses Set-Cookie headers as browsers do (draft-ietf-httpbis-rfc6265bis, sections 5.6 and 5.7).
 
-Dates are parsed by RFC 6265, 5.1.1. If an attribute is invalid, only the attribute is ignored; if a cookie is invalid, only
-this cookie of the response is ignored.
+Dates are parsed as RFC 6265, 5.1.1 requires. An invalid attribute of a cookie is ignored; an invalid cookie is ignored, and the
+other cookies of the response are accepted.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class _Attributes(NamedTuple):
 def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = b"") -> Cookie | None:
     """Parse one Set-Cookie header of a response; return None if browsers ignore the cookie.
 
-    A returned cookie that has expired deletes the stored one. origin: the origin of the response; served: the value of the
-    response's Date header, which corrects Expires if the server's clock differs from ours.
+    A returned cookie that has expired deletes the stored cookie of the same name. origin: the origin of the response; served: the
+    value of the response's Date header, which corrects Expires if the server's clock differs from ours.
     """
     text = text_of(line)
     if CONTROL.search(text):
@@ -65,7 +65,7 @@ def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = 
         name, value = "", pair
     name, value = name.strip(_BLANKS), value.strip(_BLANKS)
     if not name and (equals or not value):
-        return None  # RFC 6265bis would send `=sid=1` like a cookie named `sid`; RFC 6265, 5.2 ignores it
+        return None  # a cookie `=sid=1` would be sent like a cookie named `sid`, so it is ignored, as in RFC 6265, 5.2
     if "\t" in name or (len(line) > MAX_PAIR_BYTES and _size(name) + _size(value) > MAX_PAIR_BYTES):
         return None  # the Netscape format cannot store a tab in a name
     said = _attributes(rest, origin)
@@ -120,7 +120,7 @@ def _domain(named: str, host: str) -> tuple[str, bool] | None:
 
 
 def _keeps_prefix(name: str, named: bool, said: _Attributes, host_only: bool) -> bool:
-    """Whether a cookie meets the conditions of its name prefix __Host- or __Secure- (RFC 6265bis, 4.1.3).
+    """Whether a cookie meets the conditions of the prefix __Host- or __Secure- of its name (RFC 6265bis, 4.1.3).
 
     The prefix is recognized in upper and lower case.
     """

@@ -1,4 +1,4 @@
-"""The http.cookiejar objects through which requests gets the cookies of a session."""
+"""Adapters between the cookie jar of a session and the cookie jar interface of the library requests."""
 
 from __future__ import annotations
 

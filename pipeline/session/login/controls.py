@@ -25,9 +25,9 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 class Control:
     """One control of a form that is not disabled.
 
-    kind: the type of an input or button, or "select" or "textarea"; values: what the control sends by default, or, for a
-    checkbox or radio button, what it sends if checked; direction: the name and value that the attribute dirname adds;
-    overrides: the attributes formaction, formmethod and formenctype of a button.
+    kind: the type of an input or button, or "select" or "textarea"; values: the values that the form sends by default, or, for a
+    checkbox or radio button, if the control is checked; direction: the name and value that the attribute dirname adds to the
+    form; overrides: the attributes formaction, formmethod and formenctype of a button.
     """
 
     kind: str

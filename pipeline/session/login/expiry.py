@@ -15,12 +15,12 @@ from pipeline.text import shown_url
 from pipeline.urls import absolute, redirect_target
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-"""Requests with these HTTP methods are repeated after a new login (RFC 9110, 9.2.1)."""
+"""The HTTP methods whose requests are sent again after a new login, because they are safe (RFC 9110, 9.2.1)."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Expiry:
-    """Decides by the settings in [spiders.NAME.login.expired] whether a response shows an expired login.
+    """Decides whether a response shows an expired login, by the settings in [spiders.NAME.login.expired].
 
     hosts: the hosts whose responses are checked; responses of other hosts never show an expired login.
     """
@@ -56,7 +56,7 @@ class Expiry:
         return ""
 
     def is_login_page(self, url: str, *, asked: str) -> bool:
-        """Whether `url` is the login page although another page, `asked`, was requested."""
+        """Whether `url` is the login page, although the page `asked` was requested."""
         login_url = self._login.url
         return bool(self._rules.redirect and login_url and same_page(url, login_url) and not same_page(asked, login_url))
 
@@ -75,9 +75,9 @@ class Expiry:
         return ""
 
     def is_sure(self, page: Page) -> bool:
-        """Whether the reason that of_page returned is certain even if the page is an error page.
+        """Whether of_page() is right that the login has expired, even if the page is an error page.
 
-        On an error page, only the rule `present` is certain. The rule `missing` is not, because error pages lack most
+        On an error page, a match of the rule `present` is sufficient, but not the rule `missing`, because error pages lack most
         content.
         """
         return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
@@ -86,8 +86,8 @@ class Expiry:
 class LoginState:
     """The state of a session's login, shared by all threads and tasks. Only one thread logs in at a time.
 
-    log_in: logs in and verifies the login, or raises an error; holds: asks the site whether login.check matches; where: the
-    name of the settings table, for error messages.
+    log_in: a function that logs in and verifies the login, or raises an error; holds: a function that asks the site whether
+    login.check still matches; where: the name of the settings table, for error messages.
     """
 
     def __init__(self, expiry: Expiry, log_in: Callable[[], None], holds: Callable[[], bool], where: str) -> None:
@@ -104,7 +104,7 @@ class LoginState:
 
     @property
     def epoch(self) -> int:
-        """The number of new logins in this session, including one that is in progress."""
+        """The number of new logins in this session, including a login in progress."""
         return self._epoch
 
     @property
@@ -113,7 +113,7 @@ class LoginState:
         return self._proved
 
     def is_stale(self, epoch: int) -> bool:
-        """Whether a request was sent before the current login, so that its cookies must not be stored.
+        """Whether a request was sent before the current login, so that the response's cookies must not be stored.
 
         epoch: the value of `epoch` when the request was sent.
         """
@@ -143,7 +143,7 @@ class LoginState:
             self._proved = self._epoch
 
     def verify(self, epoch: int, since_s: float) -> bool:
-        """Return whether the login number `epoch` was still valid at the time `since_s`.
+        """Return whether the login with the number `epoch` was still valid at the time `since_s`.
 
         Ask the site, unless a check after since_s has already succeeded. since_s: a value of time.monotonic(). Raises the
         error of a failed request.
@@ -159,7 +159,7 @@ class LoginState:
             return epoch == self._epoch
 
     def adopt(self, epoch: int) -> None:
-        """Record that another process of this run has logged in."""
+        """Record that another process of this run has logged in. epoch: the number of that login."""
         with self._lock:
             self._epoch = self._proved = max(self._epoch, epoch)
 
@@ -177,7 +177,7 @@ class LoginState:
 
 
 def same_page(url: str, other: str) -> bool:
-    """Whether two URLs are the same page, regardless of the query, since login pages have `?next=…`."""
+    """Whether two URLs are the same page. The query is ignored, since URLs of login pages end with `?next=…`."""
     return _place(url) == _place(other)
 
 

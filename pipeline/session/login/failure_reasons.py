@@ -36,8 +36,8 @@ _NO_MESSAGES = frozenset({"option", "textarea", "button", "label", "title", "a"}
 class Refusal:
     """Why a login failed, and how to fix the problem.
 
-    said: the error message on the page, cleaned; "" if there is none. retry: whether a later attempt may succeed without a
-    change.
+    said: the error message on the page, cleaned; "" if there is none. retry: whether a later attempt may succeed with the same
+    settings.
     """
 
     what: str
@@ -74,7 +74,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
 
 
 def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
-    """Return one of the remaining reasons: scripts required, wrong password, or wrong login.check."""
+    """Return the reason if no special one applies: scripts required, wrong password, or wrong login.check."""
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
         return Refusal("the site requires a browser that runs scripts", said,
@@ -135,7 +135,7 @@ def complaint(before: Page | None, after: Page) -> str:
 def _told_in_json(page: Page) -> str:
     """Return the error message in an API's JSON response with an error status; "" if there is none.
 
-    The usual names of the message are tried (RFC 9457; RFC 6749, 5.2; common practice).
+    The usual JSON keys of error messages are tried (RFC 9457; RFC 6749, 5.2; common practice).
     """
     if page.answer.status < 400:
         return ""
@@ -181,7 +181,7 @@ def _seen_text(element: LexborNode) -> str:
 
 
 def _near(element: LexborNode) -> list[LexborNode]:
-    """Return the element and its two nearest parents, except body, html, form and main."""
+    """Return the element, its parent and its grandparent, except body, html, form and main."""
     found, parent = [element], element.parent
     while parent is not None and len(found) < 3:
         if parent.is_element_node and parent.tag not in ("body", "html", "form", "main"):

@@ -97,7 +97,7 @@ def _form_around(control: LexborNode) -> LexborNode | None:
 
 
 def _is_foreign(node: LexborNode) -> bool:
-    """Whether an element is inside SVG or MathML, where it is not a form or a control (13.2.6.5)."""
+    """Whether an element is inside SVG or MathML, where no element is a form or a control (13.2.6.5)."""
     parent = node.parent
     while parent is not None:
         tag = (parent.tag or "").lower()

@@ -66,9 +66,10 @@ class Form:
     def submission(self, values: Mapping[str, str]) -> Submission:
         """Fill in the form with `values`, and return the request that sends it.
 
-        A value selects the radio button or checks the checkbox with the same value; "" unchecks a checkbox. The button that
-        `values` names is pressed, by default the first button of the form; if several buttons have the name, the value
-        decides. Names without a control are added at the end. Raises ValueError if the form's action is not an http(s) URL.
+        values: the value of each control by name. A value selects the radio button or checks the checkbox with the same value; ""
+        unchecks a checkbox. The form is sent with the button named in `values`, by default with the first button; if several
+        buttons have the name, the value decides. Names without a control are added at the end. Raises ValueError if the form's
+        action is not an http(s) URL.
         """
         button = self._button(values)
         asked = dict(button.overrides) if button is not None else {}
@@ -122,7 +123,7 @@ class Form:
         return any(control.kind in CHOICES and control.name == name for control in self.controls)
 
     def _settled(self, values: Mapping[str, str]) -> set[str]:
-        """Return the names in `values` that need no additional entry: unchecked checkboxes and image buttons."""
+        """Return the names in `values` that must not be added as further entries: unchecked checkboxes and image buttons."""
         return {control.name for control in self.controls if control.name in values and (
             control.kind == "image" or (control.kind == "checkbox" and values[control.name] == ""))}
 
@@ -151,9 +152,10 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
                 is_trusted: Callable[[str], bool] = lambda url: True) -> Form | None:
     """Choose the form to log in with; return None if the page has no such form.
 
-    css: a selector of the form, of an element inside the form, or of a control that belongs to the form. Without css, choose
-    the form with most fields named in `names`; of several, prefer a form whose action is_trusted accepts, then the form that
-    looks most like a login form, then the first one. Raises SelectolaxError for an invalid selector.
+    names: the field names of the login; css: a selector of the form, of an element inside the form, or of a control that belongs
+    to the form; is_trusted: whether a URL may receive the password. Without css, choose the form with most of the named fields;
+    if several have as many, prefer a form whose action is trusted, then the form that looks most like a login form, then the
+    first form. Raises SelectolaxError for an invalid selector.
     """
     tree = OwnedTree(page.text)
     if css is not None:
@@ -170,7 +172,7 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
 
 
 def _likeness(form: Form, wanted: frozenset[str]) -> int:
-    """Return how much a form looks like a login form, not a registration, search or password reset.
+    """Return how much a form looks like a login form rather than a registration, search or password reset form.
 
     The number is higher for a better match.
     """

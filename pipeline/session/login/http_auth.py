@@ -70,13 +70,13 @@ class HttpAuth:
         self._uses = 0
         self._lock = threading.Lock()
         self.accepted = False
-        """Whether a request with these credentials has succeeded."""
+        """Whether the server has accepted these credentials at least once."""
 
     def serves(self, url: str) -> bool:
         return self._trusted.trust(url)
 
     def header(self, method: str, url: str) -> str:
-        """Return the Authorization header for a request, or "".
+        """Return the Authorization header for a request; "" for no header.
 
         The result is "" for an untrusted origin, and for Digest authentication before the server has sent a challenge.
         """
@@ -94,7 +94,7 @@ class HttpAuth:
         return digest((self._user, self._password), challenge, method, url, uses=uses, cnonce=secrets.token_hex(16))
 
     def take(self, offered: Iterable[str], *, sent: bool, tries: int) -> bool:
-        """Read the challenge of a 401 response. Return whether to send the request again with a new `header`.
+        """Read the challenges of a 401 response. Return whether to send the request again, with a new header().
 
         offered: the WWW-Authenticate headers; sent: whether the request had an Authorization header; tries: how often the
         request was sent so far.
@@ -130,7 +130,7 @@ def basic(user: str, password: str) -> str:
 
 
 def of_user_info(url: str) -> str:
-    """Return the Authorization header for a user name and password in a URL (Fetch Standard, 4.6), or ""."""
+    """Return the Authorization header for the user name and password in a URL (Fetch Standard, 4.6); "" for none."""
     user_info, at, _ = url.split("/", 3)[2].rpartition("@")
     user, _, password = user_info.partition(":")
     return basic(unquote(user, errors="surrogateescape"), unquote(password, errors="surrogateescape")) if at else ""

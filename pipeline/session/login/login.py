@@ -42,8 +42,9 @@ IsWanted = Callable[[Page], bool]
 class Login:
     """Logs in one spider through one client.
 
-    rules: the request rules of the login; only its body_origins receive the password. where: the name of the settings table,
-    for error messages; keep_page: saves the page of a failed login; take_token: called with the token that an API returned.
+    rules: the rules for the requests of the login; only the origins in body_origins receive the password. where: the name of the
+    settings table, for error messages; keep_page: a function that saves the page of a failed login; take_token: a function that
+    is called with the token that an API returned.
     """
 
     def __init__(self, table: LoginTable, client: Client, rules: RequestRules, *, where: str, keep_page: KeepPage,
@@ -60,9 +61,9 @@ class Login:
     def holds_at(self, url: str, *, by_access: bool = False, certain: bool = False) -> bool:
         """Fetch `url` with GET, and return whether the page shows that the session is logged in.
 
-        By default, login.check must match on the page. by_access: instead, the page must have no error status and not be the
-        login page; certain: whether to raise FetchError if the server responds with status 429 or 5xx. Raises ProxyError,
-        TlsError, FetchError or LoginError.
+        By default, this is the case if login.check matches on the page. by_access: this is the case if the page has no error
+        status and is not the login page; certain: whether to raise FetchError if the server responds with status 429 or 5xx.
+        Raises ProxyError, TlsError, FetchError or LoginError.
         """
         shows = self._is_accessible if by_access else self._proves
         page = self._get(url, shows)
@@ -75,8 +76,8 @@ class Login:
     def log_in(self) -> str:
         """Fill in and send the login form, or call the API, and verify the login.
 
-        Return the URL of the page that proves the login; "" if the URL contains a password. Raises ProxyError, TlsError,
-        FetchError, or LoginError with the error message of the page, which is saved.
+        Return the URL of the page on which login.check matched; "" if the URL contains a password. Raises ProxyError, TlsError,
+        FetchError, or LoginError with the site's error message; the page of a failed login is saved.
         """
         url = self._table.url
         assert url is not None  # the settings require login.url if the login sends anything
@@ -108,9 +109,10 @@ class Login:
         return self._proof(None, answer)
 
     def _proof(self, before: Page | None, after: Page) -> str:
-        """Verify the login, and return the URL of the page that proves it; "" if the URL contains a password.
+        """Verify the login, and return the URL of the page on which login.check matched.
 
-        after: the page after the login, from which the API token is read first. Raises LoginError.
+        Return "" if the URL contains a password. before: the login page; after: the page after the login, from which the API
+        token is read first. Raises LoginError.
         """
         page = after
         if self._table.token is not None:
@@ -142,7 +144,7 @@ class Login:
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
-        """Whether a query parameter of a URL is a password, as after a form sent with GET.
+        """Whether a URL contains a password in its query, as after a login form that was sent with GET.
 
         Such a URL is not stored.
         """
@@ -150,7 +152,7 @@ class Login:
         return any(secret.reveal() in told for secret in secrets((self._table, *self._table.steps)))
 
     def _shows_form(self, step: LoginStepTable | None) -> IsWanted:
-        """Return a function that tests whether a page has the form of `step`, or already proves the login."""
+        """Return a function that tests whether a page has the form of `step`, or whether login.check already matches."""
         return lambda page: (step is not None and self._form_of(page, step) is not None) or self._proves(page)
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
@@ -271,7 +273,7 @@ class Login:
 
 
 def _revealed(value: Any) -> Any:
-    """Return the fields of an API login for the JSON body, with secrets in plain text."""
+    """Replace the secrets in the fields of an API login by their plain text, for the JSON body."""
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The login of one session: logs in when needed, finds a page to check the login, stores the state."""
+"""The login of one session: logs in when needed, finds a page on which to check the login, stores the state."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ UNCHECKABLE = ("items are never reported as gone: login.check matches only on th
                "cannot be detected; set login.check_url to a page on which login.check matches")
 """The message for a session whose login cannot be checked later. See SessionLogin.checkable."""
 _CHECK_AGAIN_S = (1.0, 4.0)
-"""The seconds to wait between attempts to fetch the check page when the site fails."""
+"""The seconds to wait before each further attempt to fetch the check page, if the site has failed."""
 _BY_ACCESS = "access"
-"""A word after the URL in the check page file: access to the page, not login.check, proves the login."""
+"""The word in the check page file that means: access to the page, and not login.check, shows that the login is valid."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class LoginRules:
 
 
 class OpenClient(Protocol):
-    """A function that opens a client of the session. jar, rules and login replace those of the session."""
+    """A function that opens a client of the session. jar, rules, login: used instead of those of the session."""
 
     def __call__(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                  login: ClientLogin | None = None) -> Client: ...
@@ -85,7 +85,8 @@ class SessionLogin:
     """Logs in a session, one thread at a time, and checks whether the session is still logged in.
 
     state: the state shared by all threads and tasks; None without a login. checkable: whether the login can be checked later.
-    If not, no page is known on which login.check matches only while logged in, and an expired session cannot be detected.
+    This is False if no page is known on which login.check matches only while logged in; then an expired session cannot be
+    detected.
     """
 
     def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, proxies: ProxySelection,
@@ -114,7 +115,7 @@ class SessionLogin:
         return {name: value.replace("{token}", self.token)}
 
     def holds(self) -> bool:
-        """Ask the site whether the login of an earlier run is still valid. Without a login, return True."""
+        """Ask the site whether the login of an earlier run is still valid. Return True if the spider has no login."""
         if self._table is None:
             return True
         with self._client() as client:
@@ -144,7 +145,7 @@ class SessionLogin:
                 raise
 
     def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """Return the time of the last login and its cookies that expire; None if there was no login."""
+        """Return the time of the last login, and the login's cookies that have an expiry time; None if there was no login."""
         last = last_login.last(self._files.last_login)
         if last is None:
             return None
@@ -154,7 +155,7 @@ class SessionLogin:
     def adopt(self, token: str, epoch: int) -> None:
         """Use the login that another process of the same run made.
 
-        Only the token and the number of the login are passed here; the cookies are passed separately.
+        token: the API token; epoch: the number of the login. The cookies of the login are passed separately.
         """
         self.token = token
         if self.state is not None:
@@ -166,7 +167,7 @@ class SessionLogin:
     def _client(self) -> Client:
         """Return a client that never changes its proxy.
 
-        A site may take a login from two IP addresses for a stolen session.
+        A site may regard a login from two IP addresses as a stolen session.
         """
         return self._open_client(self._proxies.pinned(), rules=self._login_rules)
 
@@ -207,7 +208,7 @@ class SessionLogin:
         return Login(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
-        """Check the login on check_url, or on the check page found at the last login.
+        """Return whether the login is valid, by fetching check_url or the check page found at the last login.
 
         Without cookies and token, return False without a request.
         """
@@ -232,8 +233,8 @@ class SessionLogin:
     def _check_page(self, table: LoginTable) -> tuple[str, bool]:
         """Return the URL of the page on which the login can be checked, and how to check the page.
 
-        The URL is "" if there is no such page. The second value is True if access to the page proves the login, and False if
-        login.check must match on the page.
+        The URL is "" if there is no such page. The second value is True if access to the page shows that the login is valid, and
+        False if login.check must match on the page.
         """
         if table.check_url is not None:
             return table.check_url, False

@@ -17,7 +17,7 @@ _NAMES = {"utf-8": "UTF-8", "cp1252": "windows-1252", "gbk": "GBK", "cp932": "Sh
 
 
 class Entry(NamedTuple):
-    """A name and a value that a form sends. is_file: whether it is a file input without a chosen file."""
+    """A name and a value that a form sends. is_file: whether the control is a file input without a chosen file."""
 
     name: str
     value: str
@@ -67,7 +67,7 @@ def output_encoding(accept_charset: str, document: str) -> str:
 
 
 def encoding_name(encoding: str) -> str:
-    """Return the Encoding Standard's name of a Python codec; a field named _charset_ has this value."""
+    """Return the Encoding Standard's name of a Python codec. Forms send this name in a field named _charset_."""
     if (known := _NAMES.get(encoding)) is not None:
         return known
     if match := re.fullmatch(r"cp(125\d|866)", encoding):

@@ -1,6 +1,6 @@
 """Limits the delay and the concurrency of requests to each host, for all runs on this machine.
 
-The limits use file locks, which end with the process that holds them. So a killed run frees its permits at once.
+The limits use file locks. The operating system releases a lock when its process ends, so a killed run frees its permits at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.hosts import host_and_port
 
 _LOOK_S = 0.02
 _OPEN_HOSTS = 64
-"""The number of hosts whose permit files stay open."""
+"""The maximum number of hosts whose permit files stay open."""
 _MOST_TURNS = 1000
 """The maximum plausible wait for a host, as a number of delays.
 
@@ -31,7 +31,7 @@ A stored time that is later comes from another clock, and is ignored.
 
 
 class HostBudget:
-    """The request limits of all hosts. Can be used by threads and asyncio tasks at the same time.
+    """The request limits of all hosts. Threads and asyncio tasks can use the object at the same time.
 
     folder: the folder of the lock files, shared by all runs and created when needed; delay_s: the delay between two requests
     to one host; concurrency: the number of simultaneous requests to one host. 0 means no limit. If spiders have different
@@ -62,7 +62,7 @@ class HostBudget:
         self.pause({_host(url): time.monotonic() + seconds})
 
     def pause(self, until: Mapping[str, float]) -> None:
-        """Add the pauses from the `paused` attribute of another process of the run."""
+        """Add pauses that another process of the run has recorded in its attribute `paused`."""
         with self._lock:
             longer = {host: at for host, at in until.items() if at > self.paused.get(host, 0.0)}
             self.paused |= longer
@@ -75,7 +75,7 @@ class HostBudget:
 
     @asynccontextmanager
     async def turn(self, url: str) -> AsyncIterator[None]:
-        """Wait until a request to the host of `url` is allowed, and hold a permit until the context ends.
+        """Wait until a request to the host of `url` is allowed, and hold a permit during the `async with` statement.
 
         Raises SessionError if the lock files cannot be used.
         """
@@ -93,10 +93,10 @@ class HostBudget:
 
     @contextmanager
     def permit_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
-        """Wait in a thread for a permit to download a file, and hold the permit until the context ends.
+        """Block until a permit to download a file is free, and hold the permit during the `with` statement.
 
-        Because downloads take long, one of several permits is reserved for pages. If `stopped` is set, the context is entered
-        without a permit. Raises SessionError if the lock files cannot be used.
+        Because downloads take long, one of several permits is reserved for pages. If the event `stopped` is set, the statement is
+        executed without a permit. Raises SessionError if the lock files cannot be used.
         """
         permits = self._permits_of(_host(url))
         while (permit := permits.take(file=True) if permits else None) is None and permits and not stopped.wait(_LOOK_S):
@@ -108,7 +108,7 @@ class HostBudget:
                 permits.give_back(permit)
 
     def wait(self, url: str) -> None:
-        """Block the thread until the host's pause and delay have passed, or until `close` is called.
+        """Block the thread until the pause and the delay of the URL's host have passed, or until `close` is called.
 
         An asyncio task can call `left_alone_s` instead, and do other work in the meantime.
         """
@@ -185,7 +185,7 @@ class _Permits:
     def take(self, *, file: bool = False) -> int | None:
         """Take a free permit. Return the number of the permit; None if all permits are taken.
 
-        file: whether the permit is for a download, which may not take permit 0 if there are several.
+        file: whether the permit is for a download. A download may not take permit 0 if the host has several permits.
         """
         with self._lock:
             for number in range(1 if file and self._count > 1 else 0, self._count):

@@ -1,4 +1,4 @@
-"""Parses the Retry-After header, in which a server says how long no requests should be sent."""
+"""Parses the Retry-After header, in which a server says how long a client should wait before the next request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRY_LATER = frozenset({429, 503})
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds to wait according to Retry-After (RFC 9110, 10.2.3); None if missing or invalid.
+    """Return the seconds to wait according to Retry-After (RFC 9110, 10.2.3); None if the header is missing or invalid.
 
     The header contains seconds or a date.
     """
@@ -22,7 +22,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     at = http_date(value)
     if at is None:
         return None
-    # If the response has a Date, measure with the server's clock, which may differ from ours.
+    # If the response has a Date header, subtract the Date, because the server's clock may differ from ours.
     return max(0.0, (at - (http_date(_header(headers, "Date")) or now)).total_seconds())
 
 

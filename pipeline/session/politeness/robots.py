@@ -39,7 +39,7 @@ class RobotsTxt:
 
     @classmethod
     def of_answer(cls, status: int, body: bytes) -> RobotsTxt:
-        """Return the result of a response to a request for robots.txt.
+        """Return the RobotsTxt for a response to a request for robots.txt.
 
         A missing robots.txt allows everything (RFC 9309, 2.3.1.3); a server error forbids everything (2.3.1.4).
         """
@@ -49,9 +49,9 @@ class RobotsTxt:
 
     @classmethod
     def of_error(cls, error: PipelineError) -> RobotsTxt:
-        """Return the result of a failed request for robots.txt.
+        """Return the RobotsTxt for a failed request for robots.txt.
 
-        After an invalid redirect, everything is allowed (RFC 9309, 2.3.1.2); if the server is unavailable, nothing is.
+        After an invalid redirect, every URL is allowed (RFC 9309, 2.3.1.2); if the server is unavailable, no URL is allowed.
         """
         if isinstance(error, FetchError) and not isinstance(error, TlsError) and not error.retry:
             return cls()
@@ -86,7 +86,7 @@ def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:
 class Robots:
     """The robots.txt files of all origins, each fetched once in a run. Thread-safe.
 
-    look: fetches a URL; on_delay: called with the URL of a robots.txt and its Crawl-delay in seconds.
+    look: a function that fetches a URL; on_delay: a function called with the URL of a robots.txt and its Crawl-delay in seconds.
     """
 
     def __init__(self, look: Callable[[str], Answer], *, on_delay: Callable[[str, float], None]) -> None:

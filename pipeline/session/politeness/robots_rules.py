@@ -1,4 +1,4 @@
-"""Parses the rules of a robots.txt (RFC 9309) as tolerantly as Google's parser, and its Crawl-delay."""
+"""Parses the rules and the Crawl-delay in a robots.txt (RFC 9309) as tolerantly as Google's parser."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _FIELDS = {"user-agent": "agent", "useragent": "agent", "user agent": "agent", "
 class _Rule:
     """One Allow or Disallow rule.
 
-    parts: the pattern, split at its asterisks; whole: whether the pattern ended with "$", so that a path must match to its
-    end; octets: the length of the pattern in bytes.
+    parts: the texts between the asterisks of the pattern; whole: whether the pattern ends with "$", so that the whole path must
+    match; octets: the length of the pattern in bytes.
     """
 
     allow: bool
@@ -84,7 +84,7 @@ def _groups(text: str) -> dict[str, _Group]:
     """Return the groups of rules by lower-case agent name. Groups for the same agent are merged."""
     groups: dict[str, _Group] = {}
     named: list[_Group] = []
-    begun = False  # whether the group has rules; if so, the next User-agent line starts a new group
+    begun = False  # whether the current group has rules; if so, the next User-agent line starts a new group
     for line in _LINE.split(text):
         kind, value = _record(line)
         if kind == "agent":

@@ -30,7 +30,7 @@ _NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
 
 
 class SsrfGuard:
-    """Checks that URLs and addresses are public or allowed.
+    """Refuses URLs and IP addresses that are private, unless the settings allow them.
 
     places: the URLs and hosts that are allowed to be private; a host without a port is allowed on ports 80 and 443.
     """
@@ -55,7 +55,7 @@ class SsrfGuard:
                              fix=f"if this is intended, add \"{where}:{port}\" to this spider's `hosts` setting")
 
     def check_url(self, url: str) -> None:
-        """Check a URL before the name of its host is resolved: scheme, literal IP address, localhost.
+        """Check a URL before its host name is resolved: the scheme, and whether the host is a private IP address or localhost.
 
         Raises FetchError if the URL must not be fetched.
         """

@@ -1,4 +1,4 @@
-"""A pool of proxies: a session keeps one proxy until it fails. A failed proxy is suspended for a time."""
+"""A pool of proxies: a session uses one proxy until the proxy fails. A failed proxy is suspended for some time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selects the proxy of a session: none, a single one, one of a pool, or those of the environment."""
+"""Selects the proxy of a session: no proxy, a single proxy, a proxy of a pool, or the environment's proxies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.session.proxies.pool import ProxyPool
 class ProxyRoute:
     """How a client selects its proxy.
 
-    url_for: returns the proxy for a URL, or None for no proxy; change: called with a proxy that failed, returns whether
-    another proxy can be used.
+    url_for: a function that returns the proxy for a URL, or None for no proxy; change: a function to call with a proxy that
+    failed; it returns whether another proxy can be used.
     """
 
     url_for: Callable[[str], str | None]
@@ -28,7 +28,7 @@ class ProxySelection:
     """Selects the proxy of one session. Thread-safe.
 
     urls: proxy URLs with percent-encoded credentials; several URLs form a pool, whose failures are stored in pool_file.
-    environment: the proxies of the environment, used instead of urls; None means urls.
+    environment: the proxies in environment variables, used instead of urls; None means that urls are used.
     """
 
     def __init__(self, urls: tuple[str, ...], pool_file: Path, environment: EnvironmentProxies | None = None,
@@ -53,7 +53,7 @@ class ProxySelection:
         return ProxyRoute(self.url_for if self._environment is not None else lambda url: current)
 
     def change(self, failed: str | None) -> bool:
-        """Suspend a proxy that is down or banned, and select another. Return False if there is no other.
+        """Suspend a proxy that is down or banned, and select another proxy. Return False if no other proxy can be used.
 
         failed: the URL of the proxy, with or without credentials; several threads may report the same proxy.
         """

@@ -11,7 +11,10 @@ _SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?", re.DOTALL)
 
 
 def size_of(line: bytes) -> int:
-    """Return the size in the first line of a chunk, given without the LF. Raises CutShortError if invalid."""
+    """Return the size in the first line of a chunk.
+
+    line: the line without its LF. Raises CutShortError if the line is invalid.
+    """
     found = _SIZE.fullmatch(line)
     if found is None:
         raise CutShortError("the chunked body is invalid: a chunk has no size")

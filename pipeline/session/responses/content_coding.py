@@ -1,7 +1,7 @@
-"""Decodes content codings (RFC 9110, 8.4) as a stream, and detects a stream without an end marker.
+"""Decodes content codings such as gzip (RFC 9110, 8.4) as a stream, and detects truncated data.
 
-The decoders of Scrapy and urllib3 do not report a truncated stream. As in browsers, bytes after a complete stream are
-ignored, and consecutive gzip members or zstd frames are one body.
+The decoders of Scrapy and urllib3 do not report a truncated stream. As in browsers, bytes after a complete stream are ignored,
+and consecutive gzip members or zstd frames are one body.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Stream(Protocol):
 
 
 def codings_of(values: Iterable[str]) -> tuple[str, ...]:
-    """Return the codings in Content-Encoding values, in the order in which the server applied them.
+    """Return the codings in the values of Content-Encoding headers, in the order in which the server applied them.
 
     Unknown words are ignored. Raises DecodingError for too many codings, and for a known coding without a decoder.
     """
@@ -205,7 +205,8 @@ def _inflated(stream: _ZlibStream, data: bytes, name: str) -> Iterator[bytes]:
 class _Brotli:
     """Decodes brotli (RFC 7932).
 
-    The brotli library rejects input that continues after the end of the stream; then the end is searched byte by byte.
+    The brotli library rejects input that continues after the end of the stream. In this case, this class passes the input byte by
+    byte, to find the end.
     """
 
     def __init__(self) -> None:

@@ -144,7 +144,7 @@ def header_encoding(content_type: str) -> str | None:
 
 
 def detected_encoding(body: bytes, content_type: str) -> str:
-    """Detect the encoding from the bytes. HTML that is pure ASCII counts as windows-1252, as in browsers."""
+    """Detect the encoding of a page from its bytes. As in browsers, pure ASCII HTML counts as windows-1252."""
     if body.isascii():
         return "cp1252" if "html" in content_type.lower() else "utf-8"
     return guessed(body)
@@ -153,8 +153,8 @@ def detected_encoding(body: bytes, content_type: str) -> str:
 def guessed(body: bytes) -> str:
     """Guess the encoding of a text as browsers do: UTF-8, even with a few invalid bytes, or windows-1252.
 
-    Another encoding is chosen only if the text is clearly in another script. A guess among Latin encodings would change from
-    page to page.
+    Another encoding is returned only if the text is clearly in another script. A guess between encodings of the Latin script
+    would differ from page to page.
     """
     try:
         body.decode("utf-8")

@@ -1,4 +1,4 @@
-"""Errors for invalid or incomplete responses. Their messages are readable without the class name."""
+"""Exceptions for invalid or incomplete responses. Each message is readable without the class name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CutShortError(OSError):
 
 
 class DecodingError(ValueError):
-    """The body is not encoded as its Content-Encoding says."""
+    """The body cannot be decoded with the codings in the Content-Encoding header."""
 
 
 class OversizeError(ValueError):

@@ -18,7 +18,7 @@ _HEAD_BYTES = 256 * 1024  # enough of a page to recognize a login form
 def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
     """Return why a response shows that the login has expired; "" if it does not.
 
-    The body of the response must be unread, and can still be read afterwards. asked: the URL of the request.
+    The body of the response must not have been read. It can still be read afterwards. asked: the URL of the request.
     """
     for hop in (*response.history, response):
         if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):

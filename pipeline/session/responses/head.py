@@ -1,9 +1,9 @@
 """Parses status line, headers and framing of an HTTP/1 response as browsers do (RFC 9112).
 
-Where RFC 9112 leaves a choice, this module follows Chromium: a line without a colon or with an invalid name is skipped,
-spaces around names are removed, folded lines are joined, repeated equal Content-Length values count once, and a
-Content-Length that is not a number is ignored. Conflicting Content-Length values, a NUL and a response that is not HTTP raise
-HeadError. Page requests and downloads both use this module, so that both treat a response alike.
+Where RFC 9112 leaves a choice, this module follows Chromium: a line without a colon or with an invalid name is skipped, spaces
+around names are removed, folded lines are joined, repeated equal Content-Length values count once, and a Content-Length that is
+not a number is ignored. HeadError is raised for conflicting Content-Length values, a NUL byte, and a response that is not HTTP.
+Page requests and downloads both use this module, so that both treat a response alike.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Head:
     """The status line and headers of a response. version: 10 or 11.
 
     fields: the headers, except Content-Length and Transfer-Encoding; chunked: whether the body is chunked; length: the
-    Content-Length in bytes, None if the body ends with the connection. Another transfer coding, such as gzip, is added to
-    Content-Encoding as the last coding applied.
+    Content-Length in bytes, or None if the end of the connection ends the body. Another transfer coding, such as gzip, is added
+    to Content-Encoding as the last coding applied.
     """
 
     version: int
@@ -173,7 +173,7 @@ def _length(values: list[bytes]) -> int | None:
 
 
 def is_redirect(status: int, *, location: bool) -> bool:
-    """Whether a response is a redirect, which browsers follow even if its body is incomplete."""
+    """Whether a response is a redirect. Browsers follow a redirect even if its body is incomplete."""
     return location and status in (301, 302, 303, 307, 308)
 
 

@@ -27,8 +27,8 @@ _MAX_INTERIM = 100
 class Response(http.client.HTTPResponse):
     """A response that raises an error if its headers or body are incomplete.
 
-    Interim responses are skipped. A chunked body is read like any other body. framed: whether the body has a length or
-    chunks; if False, the body ends with the connection.
+    Interim responses are skipped. A chunked body is read like any other body. framed: whether the body has a length or chunks; if
+    not, the end of the connection ends the body.
     """
 
     framed = True
@@ -101,12 +101,15 @@ class Response(http.client.HTTPResponse):
 
 
 def original_response(raw: Any) -> Any:
-    """The response of http.client below urllib3's `raw`; None without one. urllib3 has no public name for it."""
+    """Return the response of http.client inside urllib3's response `raw`, or None.
+
+    urllib3 has no public name for the attribute.
+    """
     return getattr(raw, "_original_response", None)
 
 
 def is_framed(inner: object) -> bool:
-    """Whether the body has a length or chunks, rather than ending with the connection.
+    """Whether the body has a length or chunks. Otherwise, the end of the connection ends the body.
 
     inner: the result of original_response(), which is a Response of this module.
     """

@@ -1,4 +1,4 @@
-"""The transport adapter of a session: proxy, TLS, timeouts, HTTP authentication, secret headers."""
+"""The transport adapter of a session: applies proxy, TLS, timeouts, HTTP authentication and secret headers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class SessionAdapter(HTTPAdapter):
     """Sends requests with the proxy, the timeouts and the TLS context of a session.
 
     Request options for proxies and certificates are ignored. The headers set for the spider may contain secrets: only trusted
-    origins receive them, also after redirects. store_cookies: called for every response that sets cookies, with the URL, the
-    values of the `Set-Cookie` fields and the value of `Date`.
+    origins receive them, also after redirects. store_cookies: a function called for every response that sets cookies, with the
+    URL, the values of the Set-Cookie headers and the value of the Date header.
     """
 
     def __init__(self, proxy: str | None, rules: RequestRules, *, tls: TlsContexts, ssrf_guard: SsrfGuard,
@@ -109,7 +109,7 @@ class SessionAdapter(HTTPAdapter):
     def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, even if the server closes the kept-alive connection at the same moment.
 
-        An idempotent request is then sent once more. Every other request is sent on a new connection from the start.
+        If that happens to an idempotent request, it is sent once more. Every other request is sent on a new connection.
         """
         kept, repeatable = self._answered, request.method in REPEATABLE
         url = request.url or ""
@@ -170,12 +170,12 @@ def _discard_body(response: requests.Response) -> None:
 
 
 def _octets(value: str) -> bytes:
-    """Return the bytes of a response header. A folded header (RFC 9112, 5.2) is joined to one line."""
+    """Return the bytes of a response header's value. The lines of a folded header (RFC 9112, 5.2) are joined."""
     return re.sub(r"\r?\n[ \t]+", " ", value).encode("latin-1", "replace")
 
 
 def _on_the_wire(value: str | bytes) -> str | bytes:
-    """Return a header value as http.client can send it: as UTF-8 bytes if Latin-1 cannot encode the value."""
+    """Return a header value in a form that http.client can send: UTF-8 bytes if Latin-1 cannot encode the value."""
     if isinstance(value, bytes):
         return value
     try:

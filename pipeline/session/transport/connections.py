@@ -17,7 +17,7 @@ from pipeline.session.responses.http_client import Response
 
 
 class RequestTarget:
-    """The target for the next request line, used because urllib3 would percent-encode the URL again."""
+    """The path and query for the next request line. urllib3 itself would percent-encode the URL again."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -39,7 +39,7 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
             connected = super()._new_conn()
             if ssrf_guard is not None:
                 try:
-                    # Check the connected address, because the host name may resolve to another address the next time.
+                    # Check the address of the open connection, because the host name may resolve to another address each time.
                     ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
                 except BaseException:
                     connected.close()
@@ -76,9 +76,9 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
 
 @contextmanager
 def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
-    """Shut down the connection's socket and raise TimeoutError if the context lasts longer than limit_s.
+    """Limit the time of a `with` statement: after limit_s seconds, shut down the connection's socket.
 
-    urllib3 handles the TimeoutError. limit_s: the limit in seconds.
+    The statement then ends with a TimeoutError, which urllib3 handles.
     """
     over = threading.Event()
 
@@ -103,5 +103,5 @@ def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
         failed = error
     finally:
         timer.cancel()
-    if over.is_set():  # http.client takes the end of the connection for the end of the headers
+    if over.is_set():  # http.client treats the end of the connection as the end of the headers
         raise TimeoutError("the response headers did not arrive in time") from failed

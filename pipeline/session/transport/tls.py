@@ -1,4 +1,4 @@
-"""TLS contexts of a session: with the system's certificate authorities and `ca_file`, or unverified."""
+"""Creates the TLS contexts of a session, with the system's certificate authorities and those in `ca_file`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TlsContexts:
     def verify(self) -> bool | str:
         """The value of the `verify` parameter for requests.
 
-        False if some hosts are not verified; otherwise the path of ca_file, or True if there is no ca_file.
+        The value is False if insecure_hosts names any host; otherwise the path of ca_file, or True without a ca_file.
         """
         return False if self.insecure_hosts else str(self._ca_file) if self._ca_file else True
 

@@ -185,7 +185,7 @@ class SpiderTable(Table):
     memory_limit: Size = Field(2 * 10**9, validate_default=False)
     """Memory limit for the process of a run. A run that exceeds the limit is ended."""
     page_cpu_limit: Duration = 20.0
-    """CPU time limit for parsing and extracting one page. A page that exceeds the limit is set aside."""
+    """CPU time limit for parsing and extracting one page. A page that exceeds the limit is skipped for the rest of the pass."""
     downloads: DownloadsTable = DownloadsTable()
     """How files are downloaded, stored and kept."""
     args: dict[str, Any] = Field(default_factory=dict)

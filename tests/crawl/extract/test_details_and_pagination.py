@@ -35,7 +35,7 @@ def test_an_item_is_committed_once_with_its_details_page(crawls: Crawls, site: P
                               f"{site.url}/2": {"name": "Two", "url": f"{site.url}/2"}}
     assert (run.progress.new, run.progress.changed, run.progress.rejected, run.complete) == (2, 0, 1, True)
     ((reject,),) = [list(items.rejected(crawls.store, "s"))]
-    assert (reject.reason, reject.url) == ("its details page answered HTTP 403", f"{site.url}/3")
+    assert (reject.reason, reject.url) == ("the details page responded with HTTP 403", f"{site.url}/3")
     site.pages["/1"] = Answer("down", 503)
     again = crawls.run()
     assert (again.progress.unchanged, again.progress.gone, again.complete) == (1, 0, False)

@@ -1,4 +1,4 @@
-"""Links to other hosts are left out, counted and reported; a host that a start redirects to belongs to the site.
+"""Links to other hosts are not followed, but counted and reported; a host that a start redirects to belongs to the site.
 
 The sites have names of their own: the server is asked as a proxy is, by whole URLs.
 """
@@ -39,7 +39,7 @@ def test_links_to_other_hosts_are_counted_in_the_run(crawls: Crawls, site: PageS
     crawls.write(SETTINGS.format(proxy=site.url, start="http://site.example/", more=""))
     run = crawls.run()
     assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True)
-    assert run.error == "2 links left out: other hosts: www.site.example; add it to hosts"
+    assert run.error == "2 links to other hosts were not followed: www.site.example; add the host to `hosts` if it belongs to the site"
     assert {item["text"] for item in crawls.items().values()} == {"start", "1", "2", "3"}
 
 

@@ -112,7 +112,7 @@ def test_an_item_that_breaks_a_rule_is_rejected_with_the_reason() -> None:
     assert [item["name"] for item in found.items] == ["A", "D"]
     assert found.items[1]["kind"] == 0
     assert [(rejected.reason, rejected.data["price"]) for rejected in found.rejected] == [
-        ("name: is required and was not found", 2), ("price: 'ask us' is not a number", None)]
+        ("name: the field is required, but was not found", 2), ("price: 'ask us' is not a number", None)]
 
 
 def test_a_regular_expression_that_backtracks_catastrophically_fails_its_rule_in_time() -> None:

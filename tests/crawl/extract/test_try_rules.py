@@ -40,7 +40,7 @@ def test_a_watched_page_shows_its_part_its_noise_and_its_text(tmp_path: Path) ->
     assert found["items"] == [{"url": URL, "name": "It", "text": "one"}]
     missed = tried(tmp_path, table, "<h1>error</h1>")
     assert rules(missed)["watch.part"] == (0, [])
-    assert missed["rejected"][0]["reason"] == "the part to watch was not found"
+    assert missed["rejected"][0]["reason"] == "the watched part was not found on the page"
 
 
 @pytest.mark.parametrize(("feed", "content_type"), [(RSS, "application/rss+xml"), (ATOM, "text/xml"), (JSON_FEED, "application/json")])

@@ -62,7 +62,7 @@ def test_a_link_in_place_of_a_folder_is_refused(bench: Bench) -> None:
     os.symlink(outside, bench.folder / "127.0.0.1")
     url = bench.server.put("/a", BODY)
     bench.get(url, layout=FolderLayout("{host}/{name}"))
-    assert "downloads/books/127.0.0.1: is a symbolic link" in str(bench.row(url)["error"])
+    assert "downloads/books/127.0.0.1: this path is a symbolic link" in str(bench.row(url)["error"])
     assert list(outside.iterdir()) == []
 
 

@@ -231,10 +231,10 @@ def test_a_proxy_that_does_not_work_is_reported_as_the_cause(tmp_path: Path, mon
 
 TRIED = {
     "a page like any other": (Answer(OUT), ""),
-    "a page that is refused": (Answer("no", 403), "the session is valid, but this page is refused (403)"),
+    "a page that is refused": (Answer("no", 403), "the session is valid, but the site refused this page (status 403)"),
     "a page that asks for a password": (Answer(FORM), "this page asks for a password, although the session is valid"),
     "a page that shows what login.expired names": (Answer("<p id=wall>log in</p>"), "matched login.expired.present"),
-    "a page that logs out": (Answer("<p>bye</p>"), "the session has expired, and this may be a page for anonymous visitors"),
+    "a page that logs out": (Answer("<p>bye</p>"), "the session has expired, and this may be the page for anonymous visitors"),
 }
 
 
