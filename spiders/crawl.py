@@ -106,7 +106,8 @@ class CrawlSpider(BuiltInSpider):
     def _with_details(self, listed: dict[str, Json], document: Document) -> Found:
         """Return the item with the fields of its details page.
 
-        If the details page is gone, return the item as it is in the listing. If the page has another error, reject the item.
+        If the details page is gone, return the item with the fields from the listing. If the page has another error, reject the
+        item.
         """
         if self._details is None or document.status in _GONE:
             return Found(items=[listed])
@@ -119,8 +120,8 @@ class CrawlSpider(BuiltInSpider):
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:
     """Return the request for the details page of an item.
 
-    The identity of the request includes the fields of the item, because two items may share a details page, and one item may
-    be on two listing pages.
+    Requests for the same URL but different items are not duplicates, because two items may share a details page. The same item on
+    two listing pages is requested once.
     """
     said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
     return Request(url, depth=depth, headers=headers,

@@ -36,7 +36,7 @@ _INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTRY = re.compile(r"<((?:[\w.-]+:)?(?:item|entry))(?=[\s>])")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?(?:rss|feed|rdf)\s*>", re.IGNORECASE)
 _SEARCHED_ENTRIES = 10_000
-"""How many stored entries are searched for the earlier version of an entry whose id is new."""
+"""The maximum number of stored entries that are searched for the earlier version of an entry with a new id."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
@@ -51,7 +51,7 @@ _ELEMENTS = frozenset([
     "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt",
     "u", "ul", "var", "video", "wbr", "xmp"])
 _MAX_INVALID_SHARE = 0.5
-"""If a larger share of the characters beyond ASCII is invalid in UTF-8, the text is not UTF-8."""
+"""A text is not UTF-8 if a larger share of its non-ASCII characters is invalid in UTF-8."""
 
 
 @dataclass
@@ -125,7 +125,7 @@ class FeedSpider(BuiltInSpider):
 
 
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
-    """Give entries with new ids the ids that they had before. Return the number of these entries.
+    """Give each entry with a new id the id that it had before, if it is known. Return the number of these entries.
 
     known: the ids of the feed that are in the store; before: the stored entries. An entry is the same as a stored entry that
     is no longer in the feed if both have the same link and title, and the same text or date. The date must be the same if
@@ -166,8 +166,8 @@ def _link_and_title(item: Mapping[str, Json]) -> tuple[Json, ...]:
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False, problems: list[str] | None = None) -> list[Entry]:
     """Return the entries of a feed, in the order of the feed. Raises SpiderError if the body is no feed.
 
-    Ids are used as the feed has them, so that they do not depend on the URL of the feed. by_link: use the links of entries
-    instead of ids. problems: a list to which a message is appended if a part of the feed was left out.
+    Ids are not changed, so that they do not depend on the URL of the feed. by_link: whether to use the links of entries instead
+    of ids. problems: a list to which a message is appended if a part of the feed was ignored.
     """
     text = decoded(body, content_type)
     if text.lstrip().startswith("{"):
@@ -191,9 +191,9 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
 
 
 def _without_unfinished_entry(text: str) -> tuple[str, bool]:
-    """Return a feed without a last entry that has no end tag, and whether there was such an entry.
+    """Remove the last entry of a feed if it has no end tag. Return the feed, and whether an entry was removed.
 
-    The program that generates a feed may fail before the end.
+    Such a feed is truncated, for example because the program that generated it failed.
     """
     if _ROOT_END.search(text, max(0, len(text) - 1000)):
         return text, False
@@ -229,7 +229,7 @@ def decoded(body: bytes, content_type: str) -> str:
 def _with_unique_ids(entries: list[Entry]) -> list[Entry]:
     """Make the ids of entries unique: add a hash of title and link to an id that several entries share.
 
-    The release notes on one page, for example, may share an id.
+    For example, several release notes on one page may share an id.
     """
     ids = Counter(entry.item["id"] for entry in entries)
     for entry in entries:

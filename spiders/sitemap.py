@@ -22,9 +22,9 @@ from pipeline.urls import absolute
 from spiders.crawl import CrawlSpider
 
 MAX_URLS = 100_000
-"""How many URLs are read from one sitemap. The sitemap protocol allows 50,000."""
+"""The maximum number of URLs that are read from one sitemap. The sitemap protocol allows 50,000."""
 MAX_NESTING = 3
-"""How deep sitemap indexes may be nested. The sitemap protocol does not allow an index in an index."""
+"""The maximum nesting depth of sitemap indexes. The sitemap protocol does not allow an index in an index."""
 
 _SITEMAP = "pipeline_sitemap"
 _MISSING = [404]

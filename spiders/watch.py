@@ -35,7 +35,7 @@ class WatchSpider(BuiltInSpider):
         super().__init__(**kwargs)
         part = table.part
         if part is not None and part.css is not None and part.type == "text" and "::" not in part.css:
-            part = part.model_copy(update={"type": "html"})  # as HTML, each block becomes a line
+            part = part.model_copy(update={"type": "html"})  # with type "html", each block element becomes a line
         self._part = CompiledRule(part) if part is not None else None
         self._is_html = part is not None and part.type == "html"
         self._is_named = table.name is not None

@@ -1,4 +1,4 @@
-"""An HTTP response as rules read it: trees and selectors for logins, expiry checks, bans and items."""
+"""HTTP responses as parsed documents, to which the selectors for logins, bans and items are applied."""
 
 from pipeline.documents.checks import PageCheck
 from pipeline.documents.document import Document, header_map

@@ -63,5 +63,5 @@ def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
 
 
 def _is_false(found: object) -> bool:
-    """Whether boolean() of XPath 1.0 (section 4.3) converts a number, string or boolean to false."""
+    """Whether a value is false by the rules of boolean() in XPath 1.0, section 4.3."""
     return found is False or found == "" or (isinstance(found, float) and (found == 0 or math.isnan(found)))

@@ -1,4 +1,4 @@
-"""One HTTP response as rules read it: its trees and embedded data, each built at first use."""
+"""One HTTP response as a parsed document. Its trees and its embedded data are created at first use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PIECE_BYTES = 65_536
 
 
 class Document:
-    """An HTTP response, with everything that rules read from it.
+    """An HTTP response, with all data that extraction rules read.
 
-    url: the base of relative links, unless the page has a <base>; text: the decoded body, or a function that decodes it;
-    headers: a function that returns the response headers; encoding: the encoding of the page, also used for the queries of
-    its links; body: the received bytes, from which the HTML5 tree is built if decoding would not change them.
+    url: the base of relative links, unless the page has a <base>; text: the decoded body, or a function that returns it; headers:
+    a function that returns the response headers; encoding: the encoding of the page, also used for the queries of the page's
+    links; body: the received bytes, from which the HTML5 tree is built if the bytes are UTF-8.
     """
 
     def __init__(self, *, url: str, status: int, text: str | Callable[[], str], headers: Callable[[], Mapping[str, str]],
@@ -93,8 +93,8 @@ class Document:
 
     @cached_property
     def base(self) -> str:
-        """The base URL of relative links: <base href> if the page has one, otherwise the URL of the page."""
-        if not self._may_have_base:  # most pages and all JSON need no search
+        """The base URL of relative links: the <base href> of the page, or else the URL of the page."""
+        if not self._may_have_base:  # no search is needed for most pages and all JSON
             return self.url
         found = self.lexbor.css_first("base[href]")
         return base_of(found.attributes.get("href") or "", self.url) if found is not None else self.url
@@ -111,7 +111,7 @@ class Document:
 
 
 def is_utf8(body: bytes, encoding: str) -> bool:
-    """Whether the bytes of a body are its text in UTF-8, as far as a cheap test can tell.
+    """Whether a quick test shows that the bytes of a body are its text in UTF-8.
 
     If so, a large page can be parsed without a str, which needs up to four bytes per character. For a smaller page that is
     not ASCII, the test would cost as much as decoding, so the result is False.

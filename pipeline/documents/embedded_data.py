@@ -1,4 +1,4 @@
-"""Reads data inside pages (JSON in script elements, JSON-LD, OpenGraph, microdata), and CSV."""
+"""Reads data that pages contain (JSON in script elements, JSON-LD, OpenGraph, microdata), and CSV files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.urls import absolute
 
 _SAMPLE = 8192
 MAX_NESTING = 50
-"""How deep microdata items may be nested."""
+"""The maximum nesting depth of microdata items."""
 MAX_ELEMENTS = 200_000
-"""How many elements are read for the microdata of one page.
+"""The maximum number of elements that are read for the microdata of one page.
 
 An element that several items refer to by itemref counts once for each item.
 """
@@ -56,7 +56,7 @@ def json_ld(page: ParsedPage) -> Json:
 
 
 def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
-    """Return the values in a script element, and the problem that occurred, or "".
+    """Return the values in a script element, and a message about a problem; "" for no problem.
 
     kind: the type attribute of the script. A script whose type is JSON must contain only JSON; other scripts also contain
     code.
@@ -77,7 +77,7 @@ def beginning(text: str) -> str:
 
 
 def opengraph(page: ParsedPage) -> Json:
-    """Return the properties in the meta elements of a page (ogp.me); `name` is accepted for `property`.
+    """Return the OpenGraph properties of a page (ogp.me). The attribute `name` is accepted in place of `property`.
 
     The value of a property that occurs several times is a list.
     """
@@ -147,8 +147,8 @@ class _Microdata:
     def _value(self, node: LexborNode) -> str:
         """Return the value of a property.
 
-        The attribute `content` is used first, on any element, because shops use it on any element and search engines accept
-        that.
+        The attribute `content` takes precedence on every element, because shops use it on any element and search engines accept
+        this.
         """
         attributes, tag = node.attributes, node.tag or ""
         if (content := attributes.get("content")) is not None:

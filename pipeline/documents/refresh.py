@@ -9,10 +9,10 @@ from selectolax.lexbor import LexborNode
 from pipeline.documents.document import Document
 
 MAX_DELAY_S = 10
-"""A refresh with a longer delay, in seconds, is no redirect: the page is meant to be read."""
+"""The maximum delay, in seconds, of a refresh that is followed. With a longer delay, the page is meant to be read."""
 
 _TOP_BYTES = 16 * 1024
-_EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # the pattern begins with a rare byte, which makes the search fast
+_EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # the pattern begins with a byte that is rare in pages, which makes the search fast
 _HINT = re.compile(rb"<meta[^>]{0,2000}refresh", re.IGNORECASE)
 _VALUE = re.compile(r"[\t\n\f\r ]*(?P<delay>\d+|(?=\.))[\d.]*(?:(?:[\t\n\f\r ]+[;,]?|[;,])[\t\n\f\r ]*(?P<rest>.*))?",
                     re.DOTALL)
@@ -21,7 +21,7 @@ _URL = re.compile(r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:'(?P<single>[^']*)|\"(?P
 
 
 def may_refresh(body: bytes) -> bool:
-    """Whether a body may contain a meta refresh: a cheap test for encodings that extend ASCII.
+    """Whether a body may contain a meta refresh. This is a quick test, for encodings that extend ASCII.
 
     Only the beginning is searched, where redirecting pages have their meta refresh.
     """
@@ -29,7 +29,7 @@ def may_refresh(body: bytes) -> bool:
 
 
 def refresh_target(document: Document) -> str:
-    """Return the http(s) URL, without fragment, to which the page refreshes within MAX_DELAY_S seconds.
+    """Return the http(s) URL, without fragment, to which a page refreshes within MAX_DELAY_S seconds.
 
     Return "" if there is none. A refresh from https to http is ignored, and so is a refresh inside <noscript>, which is for
     browsers without scripts.

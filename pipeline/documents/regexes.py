@@ -9,7 +9,7 @@ import regex
 from pipeline.model import Json
 
 REGEX_LIMIT_S = 0.1
-"""How long a regular expression may run on one text. A longer search is catastrophic backtracking."""
+"""The time limit for one search, in seconds. A longer search is a sign of catastrophic backtracking."""
 
 
 class RuleFailedError(Exception):

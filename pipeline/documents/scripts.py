@@ -47,9 +47,9 @@ class UnreadableError(ValueError):
 
 
 def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
-    """Return the values that scan() finds. Raises UnreadableError if none of the data can be read.
+    """Return all values in a script. Raises UnreadableError if the script has data, but no value can be read.
 
-    A script without any data returns an empty list.
+    For a script without data, return an empty list.
     """
     found, error = scan(text, limit=limit)
     if error is not None and not found:
@@ -60,7 +60,7 @@ def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
 def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableError | None]:
     """Return all values in a script, and the error for the first value that cannot be read, or None.
 
-    The values are written one after another, or assigned by statements.
+    The values may follow one another, or be assigned to variables by statements.
     """
     at = _end_of(_FRONT, text, 0)
     if text[at:at + 200].lstrip("{[ \r\n\t").startswith("&quot;"):
@@ -100,7 +100,7 @@ def _scalar(body: str) -> list[Json]:
 
 
 def _next(text: str, at: int) -> tuple[int, int] | None:
-    """Return where the next value is; None if there is no further value.
+    """Return the position of the next value; None if there is no further value.
 
     For an object or array, return the index of its opening bracket, and 0. For a JSON.parse call, return the start and the
     end of the string.
@@ -164,7 +164,7 @@ def _lenient(body: str) -> Json:
 
 
 def _as_json_token(match: re.Match[str]) -> str:
-    """Return the JSON for a token that chompjs misreads: a string with escapes, a comment or a literal."""
+    """Return the JSON text for a token that chompjs misreads: a string with escapes, a comment or a literal."""
     if match["string"]:
         return _as_json_string(match["string"])
     if match["comment"]:

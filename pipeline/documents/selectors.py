@@ -1,8 +1,8 @@
-"""Applies rules (CSS, XPath, JMESPath) to a part of a document: lexbor node, parsel selector or JSON.
+"""Applies CSS, XPath and JMESPath rules to a part of a document: a lexbor node, a parsel selector or JSON.
 
-CSS is applied with lexbor, which is several times as fast as lxml. If one rule of a group has an XPath, or CSS that lexbor
-does not support, the whole group is applied with parsel, so that all its rules see the same tree. A rule for JSON is applied
-to the given JSON value, to the page, or to the data that `json` or `data` names.
+CSS is applied with lexbor, which is several times as fast as lxml. If one rule of a group has an XPath, or CSS that lexbor does
+not support, the whole group is applied with parsel, so that all its rules see the same tree. A rule for JSON is applied to the
+given JSON value, to the page, or to the data that `json` or `data` names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.settings import SelectorTable
 
 Kind = Literal["lexbor", "parsel", "json"]
 Scope = Any
-"""The part of a document to which rules are applied: a LexborNode, a parsel.Selector or JSON, by Kind."""
+"""The part of a document to which rules are applied. Its type depends on Kind: LexborNode, parsel.Selector or JSON."""
 Find = Callable[[Scope, Document], list[Any]]
 
 _BREAK_FIRST = re.compile(r"<(?:pre|textarea|listing)(?: [^>]*)?>(?=\n)")
@@ -64,9 +64,9 @@ def root(document: Document, kind: Kind) -> Scope:
 
 
 def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
-    """Return the kind of scope that a rule finds, and a function that finds these scopes.
+    """Return a function that finds the parts of a document ("scopes") that match a rule, and their kind.
 
-    Other rules are applied to the scopes. The function raises RuleFailedError.
+    Other rules are then applied to each scope. The returned function raises RuleFailedError.
     """
     if rule.is_json:
         return "json", _json_values(rule, kind)
@@ -102,10 +102,10 @@ def finder(rule: SelectorTable, kind: Kind) -> Find:
 def split_css(css: str) -> tuple[str, bool, str]:
     """Split a CSS selector at its pseudo-element.
 
-    Return the CSS before the pseudo-element, whether the pseudo-element is ::text, and the attribute of ::attr() or "".
+    Return the CSS before the pseudo-element, whether the pseudo-element is ::text, and the attribute name in ::attr() or "".
     """
     match = _PSEUDO.match(css)
-    assert match is not None  # rules that do not match are applied with parsel
+    assert match is not None  # rules that do not match this pattern are applied with parsel
     return match["css"].strip() or "*", bool(match["text"]), match["attr"] or ""
 
 
@@ -195,7 +195,7 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
                 raise RuleFailedError(f"{rule.jmes!r}: {str(error).partition(chr(10))[0]}") from error
             found += match if isinstance(match, list) and not whole else [] if match is None else [match]
         found = [entry for entry in found if entry is not None]
-        if problems and not found:  # the value may be in the data that could not be read
+        if problems and not found:  # the wanted value may be in data that could not be read
             raise RuleFailedError("; ".join(problems[:3]))
         return found
 
@@ -203,7 +203,7 @@ def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Fin
 
 
 def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, list[str]], list[Any]]:
-    """Return a function that returns the JSON values to which `jmes` is applied.
+    """Return a function that gets the JSON values of a page to which the rule's `jmes` is applied.
 
     If some data cannot be read, the function appends a message to the list in its last argument.
     """

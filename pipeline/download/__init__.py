@@ -1,1 +1,1 @@
-"""Download files: stream them to disk, store them completely or not at all, resume interrupted ones."""
+"""Download files: stream them to disk, store only complete files, resume interrupted downloads."""

@@ -19,15 +19,15 @@ from pipeline.errors import PipelineError
 from pipeline.model import QueuedDownload, Transfer
 
 _GATHER_S = 0.02
-"""How long finished files wait for other files, so that all are recorded in one transaction."""
+"""How long a finished file waits for other finished files, so that all are recorded in one transaction."""
 
 
 @dataclass
 class ActiveTransfer:
     """A leased download.
 
-    offset: the position in the file at which the response starts. received: the bytes received from this response. total: the
-    size of the file; None means unknown. begun: whether a worker has taken the download.
+    offset: the position in the file at which the response body starts. received: the number of bytes received from this response.
+    total: the size of the file; None means unknown. begun: whether a worker has taken the download.
     """
 
     wanted: QueuedDownload
@@ -68,7 +68,7 @@ class ActiveTransfer:
 
 
 class ActiveTransfers:
-    """Passes leased downloads from the scheduler to the workers, and results back. Thread-safe."""
+    """Passes leased downloads from the scheduler to the workers, and their results back to the scheduler. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -80,9 +80,9 @@ class ActiveTransfers:
         self._stopping = False
         self._bytes = 0
         self.earlier_bytes = 0
-        """The bytes that earlier processes of the run have received."""
+        """The number of bytes that earlier processes of the run have received."""
         self.fatal: PipelineError | None = None
-        """The error because of which the run cannot continue (disk full, store unavailable), or None.
+        """The error that ends the run, such as a full disk or an unavailable store; None if there is none.
 
         The unfinished downloads stay in the queue.
         """
@@ -102,7 +102,7 @@ class ActiveTransfers:
 
     @property
     def drained(self) -> bool:
-        """Whether a drain is waiting only for files that are not yet verified by a login check."""
+        """Whether drain() is waiting only for files that are not yet verified by a login check."""
         with self._changed:
             return self._draining and not self._active
 
@@ -125,7 +125,7 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def begin_look(self) -> list[str]:
-        """Record that the scheduler is about to read the queue, and return the URLs of all leased downloads."""
+        """Note that the scheduler is about to read the queue, and return the URLs of all leased downloads."""
         with self._changed:
             self._look = False
             return [transfer.wanted.url for transfer in self._active.values()]
@@ -141,9 +141,9 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float, *, gather: int) -> None:
-        """Wait until there are results, or wake() or stop() was called, at most timeout_s.
+        """Wait until a result arrives, wake() or stop() is called, or timeout_s seconds have passed.
 
-        If all workers are busy, wait a little longer, until there are `gather` results.
+        If all workers are busy, wait a little longer for more results, until `gather` results have arrived.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._look or self._results or self._stopping, timeout=timeout_s)
@@ -157,7 +157,7 @@ class ActiveTransfers:
             return results
 
     def remove(self, wanted: QueuedDownload) -> None:
-        """Remove a download whose lease has ended, or whose result is recorded or held elsewhere."""
+        """Remove a download whose lease has ended, whose result is recorded, or whose result is held for a login check."""
         with self._changed:
             self._active.pop(wanted.id, None)
             self._look = True
@@ -179,7 +179,7 @@ class ActiveTransfers:
             return ids
 
     def end_drain_if_idle(self) -> None:
-        """End the drain, unless a download is leased or the queue may have changed."""
+        """Let wait_until_drained() return, unless a download is leased or the queue may have changed."""
         with self._changed:
             if not self._active and not self._look:
                 self._drained = True
@@ -203,7 +203,7 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def count_bytes(self, transfer: ActiveTransfer, count: int) -> int:
-        """Count received bytes. Return the bytes of the whole run, including its earlier processes."""
+        """Count received bytes. Return the number of bytes of the whole run, including its earlier processes."""
         with self._changed:
             transfer.received += count
             self._bytes += count
@@ -212,7 +212,7 @@ class ActiveTransfers:
     # Ending the pool
 
     def wait_until_drained(self) -> None:
-        """Start a drain, and block until end_drain_if_idle() ends it or the pool stops."""
+        """Block until end_drain_if_idle() finds no more work, or the pool stops."""
         with self._changed:
             self._drained = False
             self._draining = self._look = True

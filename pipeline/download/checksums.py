@@ -16,14 +16,14 @@ from pipeline.download.response.buffers import Buffers
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
 _ALONE_BYTES = MIB
-"""Files up to this size are hashed without a second thread, since starting a thread would take longer than it saves."""
+"""Files up to this size are hashed without a second thread, since starting a thread would take more time than it saves."""
 
 
 class Hasher:
     """Computes the SHA-256 of a stream, after the first MiB in a second thread.
 
     hashlib releases the global interpreter lock, so that the network and the disk do not wait for the hash. Call close() if the
-    transfer fails. buffers: the pool to which update() returns buffers once they are hashed.
+    transfer fails. buffers: the pool to which update() returns each buffer after hashing it.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -78,7 +78,7 @@ class Hasher:
 
 
 def announced(headers: Mapping[str, str], *, partial: bool) -> dict[str, bytes]:
-    """Return the digests of the whole file in the headers, by hashlib's algorithm name, strongest first.
+    """Return the digests of the whole file in response headers, by hashlib's algorithm name, strongest first.
 
     partial: whether the response is a 206. Repr-Digest (RFC 9530) and Digest (RFC 3230) describe the whole file even in a 206
     response; Content-Digest (RFC 9530) and Content-MD5 (RFC 1864) describe only the body of this response. Invalid values are

@@ -32,8 +32,8 @@ _DRAIN_GRACE_S = 30.0
 class DownloadFigures:
     """The numbers of a run's downloads.
 
-    done: finished files, including `unchanged` files, which did not have to be fetched. failed: files that failed. bytes: the bytes
-    received. active: the files in transfer.
+    done: the number of finished files, including the `unchanged` files, which were not fetched again. failed: the number of files
+    that failed. bytes: the number of bytes received. active: the files in transfer.
     """
 
     done: int = 0
@@ -67,7 +67,7 @@ class DownloadPool:
 
     @property
     def fatal(self) -> PipelineError | None:
-        """The error because of which the run cannot continue (disk full, store unavailable), or None.
+        """The error that ends the run, such as a full disk or an unavailable store; None if there is none.
 
         The unfinished downloads stay in the queue.
         """
@@ -97,7 +97,7 @@ class DownloadPool:
         self._transfers.wake()
 
     def drain(self) -> None:
-        """Block until the queue has no downloads, except retries due after `patience_s`, or `fatal` is set.
+        """Block until the queue has no downloads except retries due after `patience_s`, or until `fatal` is set.
 
         Then end the threads. Further downloads need a new pool.
         """

@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class ResultRecorder:
     """Writes the results of transfers to the store. Thread-safe.
 
-    leave_alone: called with a URL and the number of seconds for which its host must get no requests. clock: returns the time as an
-    aware datetime in UTC.
+    leave_alone: a function called with a URL and the seconds for which requests to the URL's host are paused. clock: returns the
+    time as an aware datetime in UTC.
     """
 
     def __init__(self, store: Store, run: Run, folder: DownloadFolder, limits: DownloadLimits, *,
@@ -62,7 +62,7 @@ class ResultRecorder:
                 self.record_failure(each.wanted, each.found)
 
     def record_failure(self, wanted: QueuedDownload, error: PipelineError, *, progressed: bool = False) -> None:
-        """Record a failed attempt, so that the download is retried later or has failed.
+        """Record a failed attempt: the download is either retried later or marked as failed.
 
         progressed: whether the attempt received data and therefore does not count as one of the allowed attempts.
         """

@@ -1,4 +1,4 @@
-"""Schedule downloads: lease queued downloads for the workers, renew leases, and record results."""
+"""The scheduler of downloads: leases queued downloads for the workers, renews leases, and records results."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class DownloadScheduler:
             queue.release(self._store, leased, owner=self._store.owner)
 
     def _lease_more(self) -> float:
-        """Lease downloads for idle workers. Return the seconds until there may be more downloads to lease."""
+        """Lease downloads for idle workers. Return the seconds until more downloads may be due."""
         leased = self._transfers.begin_look()
-        # Each worker gets one download to fetch, and two to continue with while results are written to the store.
+        # Each worker gets one download to fetch, and two more to fetch while results are written to the store.
         room = 3 * self._limits.workers - len(leased)
         if self._unverified is not None and (most := self._unverified.room) is not None:
             room = min(room, most - len(leased))
@@ -102,7 +102,7 @@ class DownloadScheduler:
         return max(wait_s, 0.05 if self._transfers.idle else _LOOK_S)
 
     def _record_results(self) -> None:
-        """Record the workers' results, in a session with a login only those verified by a login check."""
+        """Record the workers' results. In a session with a login, record only results that a login check has verified."""
         if self._unverified is None:
             results = self._transfers.take_results()
             self._recorder.record(results)
@@ -110,7 +110,7 @@ class DownloadScheduler:
                 self._transfers.remove(each.wanted)
             return
         self._hold_results(self._unverified)
-        # Downloads that wait for a retry must not delay the check, because a drain may end without them.
+        # Downloads that wait for a retry must not delay the login check, because drain() may end without them.
         self._apply(self._unverified.take_verified(check_now=self._transfers.drained))
 
     def _hold_results(self, unverified: UnverifiedFiles) -> None:

@@ -1,7 +1,7 @@
-"""Transfer one file: request, write, hash, verify and name it, or resume its partial download.
+"""Transfer one file: request the file, write, hash and verify it, and give it a name; or resume a partial download.
 
-A partial download is resumed only if the headers (If-Range, ETag, Content-Range) prove that the remaining bytes belong to the same
-version of the file. Otherwise a new download starts from the beginning, so that a file never contains bytes of two versions.
+A partial download is resumed only if the headers (If-Range, ETag, Content-Range) prove that the remaining bytes belong to the
+same version of the file. Otherwise a new download starts from the beginning, so that a file never contains bytes of two versions.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class TransferRecords(Protocol):
         """Return the keys of the spider's files with this SHA-256 and size."""
 
     def record_part(self, *, part_key: str, etag: str, last_modified: str, length: int | None) -> None:
-        """Record which version of the file the bytes of a partial download belong to.
+        """Record to which version of the file the bytes of a partial download belong.
 
-        Only a recorded partial download is resumed later. part_key: its key; "" means that there is none. length: the size of the
-        whole file, or None.
+        Only a recorded partial download is resumed later. part_key: the key of the partial download; "" means none. length: the
+        size of the whole file, or None.
         """
 
 
@@ -77,9 +77,10 @@ class TransferRecords(Protocol):
 class TransferEvents:
     """Callbacks for the progress of a transfer, and the event that stops the transfer.
 
-    stopped: set the event to stop the transfer; if the transfer is waiting for the server, also shut down the socket of the
-    response. on_response: called with the open response, the position in the file at which its body begins, and the size of the
-    whole file or None. on_bytes: called with the size of every chunk written; an error that on_bytes raises ends the transfer.
+    stopped: the event that stops the transfer; if the transfer is waiting for the server, the socket of the response must also be
+    shut down. on_response: called with the open response, the position in the file at which the response body begins, and the
+    size of the whole file or None. on_bytes: called with the size of every written chunk; an error that on_bytes raises ends the
+    transfer.
     """
 
     stopped: threading.Event
@@ -194,7 +195,7 @@ class _Transfer:
             if response.status_code == 304 and conditions:
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
             if response.status_code not in (200, 203) and (
-                    response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may be whole
+                    response.status_code != 206 or missing_range(206, response.headers.get("Content-Range", ""))):  # a 206 may contain the whole file
                 raise DownloadError(f"the server responded with status {response.status_code}, which does not fit the request",
                                     where=self._where, retry=True)
             total = None if headers.must_decode(response) else headers.length_of(response.headers)
@@ -214,7 +215,7 @@ class _Transfer:
             return found
 
     def _conditions(self) -> dict[str, str]:
-        """Return the headers of a conditional request; {} if the spider does not want the stored version."""
+        """Return the headers that make the request conditional; {} if the file must be fetched in any case."""
         wanted = self._wanted
         if not self._has_version() or wanted.sha256_wanted.lower() not in ("", wanted.file_sha256):
             return {}
@@ -270,7 +271,7 @@ class _Transfer:
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
                       strong: Validators) -> None:
-        """Write the whole body to the part file. The limit of the size applies to the bytes actually received."""
+        """Write the whole body to the part file. The size limit applies to the number of bytes actually received."""
         limits = self._limits
         body = Body(response, codings=headers.codings(response), unpack=headers.must_decode(response),
                     watch_bytes=limits.max_bytes)
@@ -327,7 +328,7 @@ class _Transfer:
     def _cut(self, part: PartFile, total: int | None, why: str = "") -> DownloadError:
         if self._stopped.is_set():
             return self._stop()
-        if total is not None:  # the size of the whole file, of which this response may contain only a part
+        if total is not None:  # `total` is the size of the whole file, of which this response may contain only a part
             why = cut_short(part.size, total)
         return DownloadError(why or f"{cut_short(part.size, None)}: the connection broke", where=self._where, retry=True)
 
@@ -349,7 +350,10 @@ class _Transfer:
         self._folder.remove_part(part.key)
 
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
-        """Compare the checksums of spider and server. A mismatch after a resume (not `fresh`) can be retried."""
+        """Compare the file's checksums with those from the spider and the server.
+
+        fresh: whether the file was fetched from the beginning. If not, a mismatch can be retried.
+        """
         wanted = self._wanted.sha256_wanted.strip().lower()
         wrong = "the SHA-256 checksum from the spider" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):

@@ -24,7 +24,7 @@ from pipeline.text import shown_url
 MAX_HELD = 200
 MAX_HELD_S = 10.0
 SUSPECT_CHECK_S = 2.0
-"""The minimum time between two login checks that are started because of suspect results."""
+"""The minimum time, in seconds, between two login checks that are started because of suspect results."""
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 _log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ class Verdict(NamedTuple):
 class _LoginCheck:
     """One request for the check page, in its own thread.
 
-    until_s: a successful check verifies the results of transfers that ended up to this time. expired_unnoticed: whether the session
-    had expired without a response that showed it.
+    until_s: a successful check verifies the results of transfers that ended before this time. expired_unnoticed: whether the
+    session had expired although no response showed this.
     """
 
     epoch: int
@@ -73,7 +73,8 @@ class _LoginCheck:
 class UnverifiedFiles:
     """Holds results until a login check, which runs in another thread, verifies them. Not thread-safe.
 
-    checkable: returns whether the login can be checked. on_check: called in the thread of a check when the check ends.
+    checkable: a function that returns whether the login can be checked. on_check: a function called in the thread of a check when
+    the check ends.
     """
 
     def __init__(self, login_state: LoginState, checkable: Callable[[], bool], on_check: Callable[[], None]) -> None:
@@ -92,9 +93,9 @@ class UnverifiedFiles:
 
     @property
     def room(self) -> int | None:
-        """How many more downloads may be leased; None means no limit.
+        """The number of further downloads that may be leased now; None means no limit.
 
-        The limit is low after the session has expired unnoticed.
+        The limit is low after the session has expired although no response showed this.
         """
         return None if self._max_held == MAX_HELD else max(0, self._max_held - len(self._held))
 
@@ -114,7 +115,7 @@ class UnverifiedFiles:
     def take_verified(self, *, check_now: bool) -> Verdict:
         """Remove and return the results decided by a check, and start the next check if it is due.
 
-        check_now: start a check even if it is not due yet. Raise the error because of which the check or the new login failed.
+        check_now: whether to start a check even if no check is due yet. Raise the error of a failed check or a failed new login.
         """
         if not self._checkable():
             verified, self._held = self._held, []
@@ -170,7 +171,7 @@ class UnverifiedFiles:
     def _take_decided(self) -> Verdict:
         """Remove and return the results decided by the check, if it has ended.
 
-        Files fetched with an earlier login must be fetched again.
+        The files that were fetched with an earlier login must be fetched again.
         """
         check = self._check
         verified: list[FileResult] = []

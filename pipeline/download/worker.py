@@ -1,4 +1,4 @@
-"""Fetch one file at a time in each thread, and decide what an error means for the file and the run."""
+"""The download workers: fetch one file at a time in each thread, and decide whether an error ends the run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pipeline.text import clean_line, shown_url
 _log = logging.getLogger(__name__)
 
 _DISK_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""Errors that concern the whole system and not a single file."""
+"""The error numbers of problems that concern the whole system and not a single file."""
 _PROGRESS_BYTES = MIB
 """A failed attempt that received at least this many bytes does not count as one of the allowed attempts."""
 
@@ -42,10 +42,11 @@ _PROGRESS_BYTES = MIB
 class SiteAccess:
     """The callbacks and the login state with which files of a site are requested.
 
-    new_session: returns a new requests.Session for a thread. translate: converts an exception of requests to a PipelineError.
-    admit: returns a context manager that waits until a URL may be requested, or the event is set, and counts as one request to the
-    URL's host until its end. leave_alone: called with a URL and the number of seconds for which its host must get no requests.
-    login_state: the state of the session's login; None means no login. checkable: returns whether the login can be checked.
+    new_session: a function that returns a new requests.Session for a thread. translate: a function that converts an exception of
+    requests to a PipelineError. admit: a function that returns a context manager. On entry, the context manager waits until a URL
+    may be requested or the event is set; until its exit, it counts as one request to the URL's host. leave_alone: a function
+    called with a URL and the seconds for which requests to the URL's host are paused. login_state: the state of the session's
+    login; None means no login. checkable: a function that returns whether the login can be checked.
     """
 
     new_session: Callable[[], requests.Session]
@@ -87,7 +88,7 @@ class DownloadWorker:
                 tools.client.close()
 
     def _process(self, tools: TransferTools, transfer: ActiveTransfer) -> None:
-        """Fetch one file, then pass on its result or record the failed attempt.
+        """Fetch one file, then pass the result to the scheduler or record the failed attempt.
 
         Raise an error that ends the run.
         """
@@ -99,7 +100,7 @@ class DownloadWorker:
                                              lambda count: self._count_bytes(transfer, count)))
         except StoppedError:
             if self._transfers.stopping:
-                return  # the scheduler returns all leased downloads to the queue
+                return  # the transfer was stopped: the scheduler returns all leased downloads to the queue
         except (DiskFullError, LoginError) as error:  # the next file would fail for the same reason
             self._transfers.fail(error)
             return

@@ -1,1 +1,1 @@
-"""Processes that perform runs: modules of the parent (runner, process) and child (entry, crawl_run)."""
+"""Perform runs in child processes. Parent process: runner, process. Child process: entry, crawl_run."""

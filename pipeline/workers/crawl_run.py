@@ -62,7 +62,7 @@ class CrawlRun:
         self._followers = followers
         self._clock = clock
         self._quiet_until: datetime | None = None
-        self._progress = replace(run.progress)  # not zero if an earlier process of this run was killed
+        self._progress = replace(run.progress)  # the numbers are not zero if an earlier process of this run was killed
         self._dry_run = run.reason == DRY_RUN
         self._downloads: RunDownloads | None = None
         self._ended = threading.Event()
@@ -86,7 +86,7 @@ class CrawlRun:
                 follow_ups=FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
-        """Perform the run. End it immediately during quiet hours, or while one of its hosts is paused."""
+        """Perform the run and return its ending. End the run at once in quiet hours, or while one of its hosts is paused."""
         spidercls = spider_class(self._spider.spider, self._settings.folder)
         here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(self._spider.quiet, here)) is not None:
@@ -150,7 +150,7 @@ class CrawlRun:
         return crawling.result()
 
     def _open_budget(self, paused: Mapping[str, datetime]) -> HostBudget:
-        """Return the request limits of all hosts. Pauses longer than `patience` are stored for later runs."""
+        """Return the request limits of all hosts. Pauses longer than the setting `patience` are stored for later runs."""
         def on_pause(host: str, seconds: float) -> None:
             if seconds <= self._spider.patience:
                 return

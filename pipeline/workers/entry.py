@@ -35,9 +35,9 @@ from pipeline.workers.stop_request import StopRequest
 from pipeline.workers.try_page import try_page
 
 GC_OBJECTS = 25_000
-"""The number of new objects that starts a garbage collection. Crawls are a fifth faster than with Python's default of 700."""
+"""The number of new objects after which Python collects garbage. With the default of 700, crawls take a fifth longer."""
 NICE = 5
-"""The nice value of runs, so that the service responds while runs use every core. Digests get twice the value."""
+"""The nice value of runs, so that the service responds while runs use every core. Digests have twice this value."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ for _name in PRELOAD:
 
 
 def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *arguments: Any) -> None:
-    """Run the work of a child process. `arguments` depend on `work`.
+    """Perform the work of a child process.
 
-    "run": a Run, and the sockets to the follower processes. "follow": a Run, and the socket to the leader process. "digest": a
-    DigestClaim, the owner of the claim, and the argument `less` of _build_digest. "try": the name of a spider, a URL, and the file
-    for the report. pipe: the connection to the parent process.
+    The arguments depend on `work`. "run": a Run, and the sockets to the follower processes. "follow": a Run, and the socket to
+    the leader process. "digest": a DigestClaim, the owner of the claim, and the argument `less` of _build_digest. "try": the name
+    of a spider, a URL, and the file for the report. pipe: the connection to the parent process.
     """
     os.setsid()
     gc.freeze()  # the garbage collector skips objects created before the fork
@@ -121,7 +121,7 @@ def _lower_priority(nice: int) -> None:
 
 
 def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
-    """Do the work, then send the parent process the PipelineError that it raised, or None."""
+    """Call `work`, then send the parent process the PipelineError that `work` raised, or None."""
     try:
         work()
     except PipelineError as error:

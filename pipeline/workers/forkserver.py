@@ -34,7 +34,7 @@ def warm_up(*also: str) -> None:
     context.set_forkserver_preload(["pipeline.workers.forkserver_preload", ENTRY, *also])
     _skip_main_script()
     with stop_signals_blocked():
-        resource_tracker.ensure_running()  # in its own block, since ensure_running() unblocks SIGINT and SIGTERM
+        resource_tracker.ensure_running()  # in a separate `with` block, since ensure_running() unblocks SIGINT and SIGTERM
     with stop_signals_blocked():
         forkserver.ensure_running()
     _mark_folder(Path(get_temp_dir()))
@@ -43,7 +43,7 @@ def warm_up(*also: str) -> None:
 def _skip_main_script() -> None:
     """Keep multiprocessing from running the `pipeline` script again in every child process.
 
-    multiprocessing would do so unless the program was started with `python -m pipeline`.
+    By default, multiprocessing runs the main script again, unless the program was started with `python -m pipeline`.
     """
     script = sys.modules["__main__"]
     if script.__spec__ is None:

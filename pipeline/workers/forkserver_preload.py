@@ -1,7 +1,7 @@
 """Set up signals and garbage collection in the forkserver, which imports this module first.
 
 The garbage collector is off, because everything that the forkserver loads stays loaded. The forkserver exits without Python's
-cleanup, which takes 0.2 s: a program that reads the output of this program would wait for the forkserver's end.
+cleanup, which takes 0.2 s, because a program that reads this program's output waits for the end of the forkserver.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import signal
 
 from pipeline.workers.signals import STOP_SIGNALS
 
-# A stop signal to the service's process group (Ctrl-C, `timeout`) or control group must reach only the service, which then asks
-# its children to stop at a checkpoint. Children inherit the new session and the ignored signals from the forkserver. Until the
-# next lines, the signals are blocked by the signal mask that the forkserver inherited (stop_signals_blocked).
+# A stop signal to the service's process group (Ctrl-C, `timeout`) or control group must reach only the service, which then asks its
+# children to stop at a checkpoint. Children inherit the new session and the ignored signals from the forkserver. Until the following
+# lines are executed, the signals are blocked by the inherited signal mask (stop_signals_blocked).
 with contextlib.suppress(PermissionError):  # the process is a session leader already
     os.setsid()
 for number in STOP_SIGNALS:

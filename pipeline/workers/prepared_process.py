@@ -1,7 +1,7 @@
 """A process that the command `pipeline run NAME` forks for its only run, before opening the store.
 
-The command needs one child process. A forkserver and its resource tracker would use 75 MB, of which the child shares half. A
-prepared process shares the modules that the command has loaded, and loads Scrapy while the command opens the store.
+The command needs one child process. A forkserver and its resource tracker would use 75 MB of memory, of which the child would
+share half. A prepared process shares the modules that the command has loaded, and loads Scrapy while the command opens the store.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _load_and_wait(work: Connection, pipe: Connection, of_the_command: tuple[Con
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     for connection in of_the_command:
         connection.close()  # otherwise this process would not notice the end of the command
-    gc.disable()  # until enter(), since modules loaded here stay loaded
+    gc.disable()  # off until enter() is called, since the modules loaded here stay loaded
     entry = importlib.import_module(ENTRY)
     try:
         what, settings, log_file, *arguments = work.recv()

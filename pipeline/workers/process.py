@@ -27,7 +27,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _begin(work: str, settings: Settings, log_file: str, pipe: Connection, arguments: tuple[Any, ...]) -> None:
-    """Call enter() in the child process, where the forkserver has already loaded its module."""
+    """Call entry.enter() in the child process, in which the module `entry` is already loaded."""
     importlib.import_module(ENTRY).enter(work, settings, log_file, pipe, *arguments)
 
 
@@ -86,7 +86,7 @@ class Child:
             return None
         finally:
             loop.remove_reader(self._process.sentinel)
-        self._process.join()  # the sentinel of a forked process is ready shortly before the exit code is
+        self._process.join()  # the sentinel of a forked process becomes ready shortly before the exit code
         return self._process.exitcode
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ class Child:
             return
         try:
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # the process does not lead its group yet, or has just ended
+        except ProcessLookupError:  # the process is not yet the leader of its process group, or has just ended
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 

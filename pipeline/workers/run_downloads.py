@@ -57,7 +57,7 @@ class RunDownloads:
                                  layout=FolderLayout(table.path, settings.zone, table.link_duplicates))
 
     def add_figures_to(self, progress: Progress) -> None:
-        """Set the numbers of downloads in the run's progress, including those of earlier processes of the run."""
+        """Set the numbers of downloads in `progress`, including the downloads of earlier processes of the run."""
         files, before = self.pool.figures(), self._run.progress
         progress.downloads = before.downloads + files.done - files.unchanged
         progress.downloads_unchanged = before.downloads_unchanged + files.unchanged
@@ -70,8 +70,8 @@ class RunDownloads:
     def final_ending(self, ending: Ending, *, stopped: bool) -> Ending:
         """Return the ending of the run, given the ending of its crawl.
 
-        If the crawl succeeded but files are left to fetch, or the disk is full, the run has failed, or was stopped if `stopped` is
-        True. The next run of the pass fetches the remaining files.
+        If the crawl succeeded but the disk is full, the run has failed. If files are left to fetch, the run was stopped if
+        `stopped` is True, and has failed otherwise; the next run of the pass fetches the remaining files.
         """
         if ending.outcome is not Outcome.SUCCEEDED:
             return ending
@@ -94,7 +94,7 @@ class RunDownloads:
     def _failures_note(self) -> str:
         """Return a note about the files that failed; "" for none.
 
-        The note has the number of files that sites refused (401, 403), that robots.txt forbids, and that failed otherwise.
+        The note says how many files sites refused (status 401, 403), how many robots.txt forbids, and how many failed otherwise.
         """
         refused: Counter[tuple[int, str]] = Counter()
         forbidden = 0

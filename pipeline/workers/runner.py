@@ -34,9 +34,9 @@ STOP_LIMIT_S = 30.0
 RETRY_WRITE_S = 1.0
 """How long to wait before trying again to store the ending of a run, after the disk was full."""
 MAX_PAGES_SET_ASIDE = 20
-"""How many pages of one run are set aside because they killed its process. One more such page ends the run."""
+"""The maximum number of pages that one run skips because they killed its process. One more such page ends the run."""
 PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-"""Signals that a page has caused: by exceeding its CPU limit (SIGPROF), or by crashing a parser."""
+"""The signals that end a process because of a page: the page exceeded its CPU limit (SIGPROF) or crashed a parser."""
 DIGEST_LIMIT_S = 600.0
 """How long a process may take to render a digest before it is killed."""
 DEATHS_PER_PRESENTATION = 3
@@ -74,9 +74,9 @@ class Runner:
         self._children: set[Child] = set()
         self._stopping = False
         self.performing: set[int] = set()
-        """The ids of the runs in progress, whose ending this object will store."""
+        """The ids of the runs in progress. This object will store how they end."""
         self._deaths: Counter[int] = Counter()
-        """How many processes were killed before they had rendered a digest, by the id of the digest's claim."""
+        """The number of processes that were killed before they had rendered a digest, by the id of the digest's claim."""
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
@@ -84,7 +84,7 @@ class Runner:
     async def perform(self, run: Run) -> Run:
         """Perform a leased run in a child process, and return the ended run.
 
-        A crash or kill of the child raises no exception; the returned run says so.
+        If the child crashes or is killed, no exception is raised; the outcome of the returned run says so.
         """
         self.performing.add(run.id)
         try:
@@ -93,7 +93,7 @@ class Runner:
             self.performing.discard(run.id)
 
     async def _perform(self, run: Run) -> Run:
-        """Start the process of the run. If a page kills the process, start it again without the page."""
+        """Start the process of the run. If a page kills the process, start a new process, which skips the page."""
         log_file = self.log_file("runs", run.id)
         noted = page_file(self.settings.data_dir, run.id)
         deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
@@ -114,10 +114,11 @@ class Runner:
         return replace(found, progress=progress_so_far(self._store, found))
 
     def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
-        """Set aside the page that killed the process, if any. Return whether to continue the run without it.
+        """Mark the page that killed the process as skipped, if there is one. Return whether to continue the run.
 
-        A page that causes one of PAGE_SIGNALS is set aside immediately. When a process exceeds its memory or time limit, the page may
-        not be the cause, so it is set aside only when this happens a second time. page: the id of the frontier row; 0 means no page.
+        A page that causes one of PAGE_SIGNALS is skipped immediately. When a process exceeds its memory or time limit, the page
+        may not be the cause; therefore the page is skipped only when this happens a second time. page: the id of the frontier
+        row; 0 means no page.
         """
         if not page or code is None or code >= 0:
             return False
@@ -142,7 +143,8 @@ class Runner:
     async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
         """Start the processes of a run and wait until they end.
 
-        Return the ending if this process killed them, else None, and the exit code of the leader process.
+        Return two values: the ending of the run if this process killed the child processes, else None; and the exit code of the
+        leader.
         """
         spider = self.settings.spiders[run.spider]
         pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
@@ -163,7 +165,7 @@ class Runner:
         finally:
             self._children.discard(child)
             for each in (child, *followers):
-                each.kill()  # also kills processes that it has started and left running
+                each.kill()  # also kills the processes that the child has started
         for each in (child, *followers):
             await asyncio.to_thread(each.close)
         return reason, code
@@ -181,7 +183,7 @@ class Runner:
             if now >= renew_at:
                 renew_at = now + RENEW_EVERY_S
                 if not await asyncio.to_thread(self._renew_lease, run):
-                    child.kill()  # another process has taken the run over and will store the ending
+                    child.kill()  # another process has taken over the run and will store the ending
                     return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S

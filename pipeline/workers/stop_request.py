@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 
 
 class StopRequest:
-    """Tells whether a stop was requested, and calls listeners when a stop is requested.
+    """The stop request of a child process: true after a stop was requested. Calls listeners at that time.
 
-    The object is true after the request. The listeners are called one after another, in the thread that calls ask().
+    The listeners are called one after another, in the thread that calls ask().
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -33,7 +33,7 @@ class StopRequest:
     def watch(self) -> None:
         """Wait for messages of the parent.
 
-        When the parent ends, kill this process and all that it has started.
+        When the parent ends, kill this process and all processes that it has started.
         """
         try:
             while True:
@@ -52,7 +52,7 @@ class StopRequest:
     def add_listener(self, listener: Callable[[], None], *, first: bool = False) -> None:
         """Call a listener when a stop is requested, or immediately if a stop was already requested.
 
-        first: whether to call this listener before those added so far, which may block.
+        first: whether to call this listener before the listeners added so far, which may block.
         """
         self._listeners.insert(0 if first else len(self._listeners), listener)
         if self._asked.is_set():

@@ -1,7 +1,7 @@
-"""Read a response body into reused buffers, decode it if requested, detect if it is incomplete.
+"""Read a response body into reused buffers; decode the body if requested; detect an incomplete body.
 
-A body without content codings and chunks is received directly into the buffer. Bypassing urllib3 saves a bytes object and a copy
-for each chunk.
+A body without content codings and chunks is received directly into the buffer. This bypasses urllib3, which would create a bytes
+object and a copy for each chunk.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pipeline.session.responses.errors import CutShortError, OversizeError, cut_
 from pipeline.session.responses.http_client import is_framed, original_response
 
 _FULL_ENOUGH_S = 0.1
-"""After this time, a buffer is written to the disk even if it is not full."""
+"""After this time in seconds, a buffer is written to the disk even if it is not full."""
 
 
 class Body:
     """The body of an open response. An incomplete body raises an error at its end.
 
-    codings: the content codings of the body. unpack: whether fill() returns the decoded body; otherwise the body is decoded only to
-    find out whether it is complete, up to watch_bytes decoded bytes. fill() raises errors of sockets, http.client, urllib3 and
-    pipeline.session.responses.
+    codings: the content codings of the body. unpack: whether fill() returns the decoded body. If not, fill() returns the body as
+    received, and decodes up to watch_bytes bytes only to find out whether the body is complete. fill() raises errors of sockets,
+    http.client, urllib3 and pipeline.session.responses.
     """
 
     def __init__(self, response: requests.Response, *, codings: tuple[str, ...], unpack: bool, watch_bytes: int) -> None:
@@ -78,7 +78,7 @@ class Body:
         return count
 
     def _look(self, decoder: ContentDecoder, data: bytes) -> None:
-        """Decode data of a body that is stored without decoding, to find out whether the body is complete."""
+        """Decode a part of a body that is stored without decoding, to find out whether the body is complete."""
         try:
             for _ in decoder.feed(data):
                 pass
@@ -95,7 +95,7 @@ class Body:
         wanted = len(buffer) if inner.length is None else min(len(buffer), inner.length)
         while filled < wanted and inner.fp is not None:
             try:
-                # At most one recv_into(), which bypasses the small buffer that was used to read the headers.
+                # Call recv_into() at most once. This bypasses the small buffer with which the headers were read.
                 count = inner.fp.readinto1(buffer[filled:wanted])
                 if not count and inner.length:
                     raise CutShortError(cut_short((self._announced or 0) - inner.length, self._announced))

@@ -8,7 +8,7 @@ import queue
 class Buffers:
     """A pool of a few buffers of the same size. Thread-safe.
 
-    With several buffers, the network can continue while earlier buffers are being hashed.
+    With several buffers, receiving can continue while earlier buffers are being hashed.
     """
 
     def __init__(self, size_bytes: int, count: int = 4) -> None:

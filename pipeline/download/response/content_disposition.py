@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from pipeline.session.responses.encodings import codec
 
 _LONGEST = 8192
-# A parameter may contain a quote anywhere, even one that is never closed. Neither expression can backtrack far.
+# A parameter may contain a quotation mark anywhere, even without a closing one. Neither expression can backtrack far.
 _PARAMETER = re.compile(r'(?:[^;"]+|"(?:[^"\\]|\\.)*(?:"|\\?$))+', re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _TOKEN = re.compile(r'[^\s"=]+')
@@ -27,7 +27,7 @@ _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def file_name(header: str) -> str:
-    """Return the file name that the server gave; "" for none. The name may be unsafe.
+    """Return the file name in the header; "" if there is none. The name may be unsafe as a path.
 
     header: the value of the header, decoded as Latin-1.
     """
@@ -39,8 +39,8 @@ def file_name(header: str) -> str:
 def _parameters(header: str) -> dict[str, str]:
     """Return the parameters by lower-case name. The first value of a repeated parameter counts.
 
-    Some servers send no disposition type ("attachment"), so the first word is taken as a parameter if it has the form of a
-    parameter. A name in several parts (`filename*0`, `filename*1` …) ends at a repeated number.
+    Some servers send no disposition type ("attachment"). Therefore the first word is read as a parameter if it has the form of
+    one. A file name in several parts (`filename*0`, `filename*1` …) ends at a repeated number.
     """
     found: dict[str, str] = {}
     parts: set[str] = set()
@@ -133,7 +133,7 @@ def _word(word: re.Match[str]) -> str:
 
 
 def _decoded(data: bytes, charset: str) -> str:
-    """Decode bytes with the charset that the server named; guess the charset if it named none.
+    """Decode bytes with the charset that the server named; guess the charset if the server named none.
 
     Return "" for an unknown charset or invalid bytes.
     """

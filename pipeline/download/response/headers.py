@@ -30,7 +30,7 @@ class Validators:
 
     @property
     def for_range(self) -> str:
-        """The value for If-Range: the ETag, else the date, else "". Use it only with strong validators."""
+        """The value for the If-Range header: the ETag, or else Last-Modified, or else "". The validators must be strong."""
         return self.etag or self.last_modified
 
 
@@ -47,7 +47,7 @@ class ContentRange:
 
 
 def validators(headers: Mapping[str, str]) -> Validators:
-    """Return the validators, weak or strong, with which to ask whether a file has changed."""
+    """Return the validators, weak or strong, for a conditional request."""
     etag = headers.get("ETag", "").strip()
     return Validators(etag if _etag(etag) else "", headers.get("Last-Modified", "").strip()[:100])
 
@@ -69,7 +69,7 @@ def _etag(value: str) -> bool:
 
 
 def same_version(ours: Validators, theirs: Validators) -> bool:
-    """Return whether two responses have the same version of a file, by a validator that both have.
+    """Return whether two responses contain the same version of a file, by comparing a validator that both have.
 
     Return False if they have no validator in common.
     """

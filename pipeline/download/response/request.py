@@ -1,4 +1,4 @@
-"""Send the GET request for a file, and translate error statuses to errors that say whether to retry."""
+"""Send the GET request for a file, and raise an error that says whether to retry for an error status."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _RETRY_AFTER_MAX_S = 24 * 3600.0
 _FIXES = {401: "the site requires a login: add a login to the spider", 403: "the site requires a login, or blocks this client",
           407: "set the proxy's user and password in [proxies]"}
 _ANSWERED = "the server answered"
-_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # this follows the URL, which contains no spaces
+_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # in an error, this text follows the URL, which contains no spaces
 _OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "accept-encoding", "host",
                    "content-length", "transfer-encoding", "connection"})
 
 
 class TryLaterError(DownloadError):
-    """The server asks the client to send no more requests for some time.
+    """The server requires a pause before the next request.
 
     after_s: the seconds until the next request; 0 means that the server did not say.
     """
@@ -85,6 +85,6 @@ def _status_error(response: requests.Response, url: str) -> DownloadError:
 
 
 def refused_status(error: str) -> int:
-    """Return the status 401 or 403 from the recorded error of a file; 0 for any other error."""
+    """Return 401 or 403 if the recorded error of a file says that the server sent this status; 0 for any other error."""
     found = _REFUSED.search(error)
     return int(found[1]) if found else 0

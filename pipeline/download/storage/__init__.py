@@ -1,1 +1,1 @@
-"""Downloaded files on disk: names, folders, part files (partial downloads) and retention."""
+"""Downloaded files on disk: their names and folders, part files (partial downloads), and retention."""

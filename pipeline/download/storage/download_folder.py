@@ -43,7 +43,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 IsRecorded = Callable[[str], bool]
 """A function that returns whether the store has a file with this key."""
 _Link = Callable[[int, str], None]
-"""A function that gives the finished file this name in this open folder, or raises FileExistsError."""
+"""A function that gives the finished file a name in an open folder, or raises FileExistsError if the name exists."""
 
 
 class DownloadFolder:
@@ -114,9 +114,9 @@ class DownloadFolder:
         return PartFile(descriptor, key)
 
     def _remove_final_name(self, part: os.stat_result, is_recorded: IsRecorded) -> None:
-        """Remove the final name of a part file, if it got one and the store has not recorded it.
+        """Remove the final name of a part file, if the file has one that is not recorded in the store.
 
-        A process that was killed has left the name. The part file will be changed, and with it the file of that name.
+        A killed process has left this name. Both names are links to the same file, which the caller is about to change.
         """
         if part.st_nlink == 1:
             return
@@ -164,10 +164,11 @@ class DownloadFolder:
                same_content: Sequence[str] = ()) -> tuple[str, str]:
         """Give a synced part file its final name, and return its key and name.
 
-        path: the folders and the preferred name. same_content: keys of files that may have the same content. The first of them that
-        really has the same content gets the final name as an additional name, instead of the part file. An existing file is never
-        replaced. However, if a file with the preferred name and the same content is not recorded in the store, a killed process has
-        left it, and the file is used. The name stays reserved until release_name(). Raise DownloadError, or DiskFullError.
+        path: the folders and the preferred name. same_content: keys of files that may have the same content. The first of them
+        that really has the same content gets the final name as an additional name, instead of the part file. An existing file is
+        never replaced. However, if a file with the preferred name and the same content exists but is not recorded in the store, a
+        killed process has left it, and that file is used. The name stays reserved until release_name(). Raise DownloadError, or
+        DiskFullError.
         """
         for key in same_content:
             with suppress(DownloadError, FileNotFoundError), self._parent_of(key) as (folder, name):
@@ -177,14 +178,14 @@ class DownloadFolder:
         return self._finish(part, partial(_link_or_move, self._parts, source), path, sha256, is_recorded)
 
     def release_name(self, key: str) -> None:
-        """End the reservation of a name, because the store has recorded the file or will never do so."""
+        """End the reservation of a name, because the file is recorded in the store or will never be recorded."""
         with self._lock:
             self._reserved.discard(key)
 
     def remove(self, key: str, size_bytes: int) -> bool:
         """Delete a finished file, and its folders if they are empty.
 
-        Return False, without deleting, if there is something else in place of the file.
+        Return False, without deleting anything, if another file or a folder has replaced the file.
         """
         *folders, _ = self._components(key)
         try:
@@ -224,7 +225,7 @@ class DownloadFolder:
 
     def _claim_name(self, part: PartFile, link: _Link, target: tuple[int, str], *, key: str, sha256: str,
                     is_recorded: IsRecorded) -> bool:
-        """Give the file this name and reserve the name. Return False if the name belongs to another file."""
+        """Give the finished file a name, and reserve the name. Return False if the name belongs to another file."""
         with self._lock:
             if key in self._reserved:
                 return False
@@ -256,7 +257,7 @@ class DownloadFolder:
     # Keys
 
     def _part_name(self, key: str) -> str:
-        """Return the file name in the key of a part file; "" if the key is not that of a part file."""
+        """Return the file name in the key of a part file; "" for any other key."""
         *folders, name = self._components(key)
         return name if folders == [_PARTS] else ""
 
@@ -273,7 +274,7 @@ class DownloadFolder:
             yield folder, name
 
     def _components(self, key: str) -> list[str]:
-        """Return the folders and file name in a key, relative to this folder; [""] for a key outside of it."""
+        """Return the folders and the file name in a key, relative to this folder; [""] for a key outside this folder."""
         path = key.removeprefix(f"{self._prefix}/").split("/") if key.startswith(f"{self._prefix}/") else [""]
         return [""] if any(each in ("", ".", "..") or "\0" in each for each in path) else path
 

@@ -16,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 from pathvalidate import sanitize_filename
 
 MAX_BYTES = 150
-"""File systems allow 255 bytes. The difference leaves space for " (2)", and for the path of the folder on Windows."""
+"""The maximum length of a name. File systems allow 255 bytes, but " (2)" and, on Windows, the folder's path need space."""
 _FALLBACK = "download"
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 _DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
-# For media types for which the module mimetypes returns an unusual extension, or none.
+# The extensions for media types for which Python's module mimetypes returns an unusual extension, or none.
 _EXTENSIONS = {
     "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
     "application/octet-stream": "", "application/vnd.ms-excel": ".xls", "application/xml": ".xml",
@@ -34,8 +34,8 @@ _EXTENSIONS = {
 def choose(*, preferred: str, disposition: str, url: str, content_type: str) -> str:
     """Return a safe file name.
 
-    The name is the preferred one, else that in Content-Disposition, else that in the URL, else "download". A name without an
-    extension gets the extension of the content type.
+    The name is `preferred`, or else the name in Content-Disposition, or else the name in the URL, or else "download". A name
+    without an extension gets the extension of the content type.
     """
     from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  deleting files does not need this module
     for candidate in (preferred, file_name(disposition), from_url(url)):

@@ -1,4 +1,4 @@
-"""Part files: partial downloads, that is, the bytes received so far of a file."""
+"""Part files (partial downloads): files with the bytes of a download that have been received so far."""
 
 from __future__ import annotations
 

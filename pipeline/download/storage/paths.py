@@ -12,7 +12,7 @@ from pipeline.model import Json, QueuedDownload
 from pipeline.settings.fields.path_template import ITEM, PLACEHOLDER
 
 _PLACEHOLDER_TEXT = "unsorted"
-"""Replaces a field that the item does not have, and a text without any safe character."""
+"""The text used for a field that the item does not have, and for a text without any safe character."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Delete downloaded files that exceed the limits on versions, age and total size.
+"""Delete downloaded files that exceed the limits on the number of versions, on age and on total size.
 
 Files are deleted in this order: first, versions of a file beyond the allowed number of versions; second, versions that the site
 has not had for longer than the allowed age; third, files beyond the spider's quota. To meet the quota, superseded versions are
@@ -30,8 +30,8 @@ _BATCH = 200
 class FileRetention:
     """Limits on the files of one spider.
 
-    versions: how many versions of each file are kept; 0 means all. age: how long a version is kept after the site last had it; None
-    means forever. quota_bytes: the total size of all files; None means no limit.
+    versions: how many versions of each file are kept; 0 means all. age: how long a version is kept after it was last seen on the
+    site; None means forever. quota_bytes: the total size of all files; None means no limit.
     """
 
     versions: int = 0
@@ -46,7 +46,7 @@ class FileRetention:
 class DeletedFiles:
     """The number and size of deleted files.
 
-    over_bytes: by how many bytes the quotas are still exceeded, because digests have not sent some files yet.
+    over_bytes: by how many bytes the files still exceed the quotas, because digests have not yet sent some files.
     """
 
     files: int = 0
@@ -80,7 +80,7 @@ def delete_surplus(store: Store, settings: Settings, *, now: datetime, by_age: b
 def _mark_over_total_quota(store: Store, settings: Settings, waiting: Mapping[str, Sequence[str]], now: datetime) -> int:
     """Mark the files beyond `pipeline.downloads_quota` for deletion.
 
-    Return by how many bytes the quota stays exceeded.
+    Return by how many bytes the remaining files exceed the quota.
     """
     quota = settings.pipeline.downloads_quota
     sizes = stored.sizes(store) if quota is not None else {}
@@ -96,10 +96,10 @@ def _mark_over_total_quota(store: Store, settings: Settings, waiting: Mapping[st
 
 def surplus_versions(kept: Sequence[Version], rules: FileRetention, *, now: datetime,
                      linked: bool = False) -> tuple[list[Version], int]:
-    """Return the versions of one spider to delete, in order of deletion, and the excess in bytes.
+    """Return the versions of one spider to delete, in order of deletion, and the remaining excess in bytes.
 
-    The excess is the size that stays above the quota, because digests or runs still need some files. linked: whether files with
-    the same content are hard links, and therefore use disk space only once.
+    The remaining excess is the size above the quota that cannot be deleted, because digests or runs still need the files. linked:
+    whether files with the same content are hard links, and therefore use disk space only once.
     """
     surplus: dict[int, Version] = {}
     if rules.versions:
@@ -123,7 +123,7 @@ def _deletable(versions: Iterable[Version]) -> dict[int, Version]:
 
 
 def _beyond_quota(kept: Sequence[Version], quota_bytes: int, linked: set[str]) -> tuple[list[Version], int]:
-    """Return the versions to delete to meet the quota, and by how many bytes it stays exceeded.
+    """Return the versions to delete to meet the quota, and by how many bytes the rest exceeds the quota.
 
     linked: the spiders whose files with the same content are hard links.
     """
