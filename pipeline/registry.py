@@ -6,13 +6,11 @@ import the settings, so that the settings, the command line and mail can use the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class RegisteredSpider:
+class RegisteredSpider(NamedTuple):
     """A built-in spider.
 
     spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
@@ -34,8 +32,7 @@ DEFAULT_SPIDER = "crawl"
 """The spider that is used if `spider` is not set."""
 
 
-@dataclass(frozen=True)
-class MailTransport:
+class MailTransport(NamedTuple):
     """A registered mail transport.
 
     opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`). keys: the keys of [mail]

@@ -21,8 +21,8 @@ _REPLACED = re.compile(f"[{_CONTROLS}{_NOT_TEXT}]")
 _REMOVED = re.compile(f"[{_DIRECTION_MARKS}{_HIDDEN}]")
 _SPACE = re.compile(r"\s+")
 
-_SECRET_PARAMETER = re.compile(r"([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*",
-                               re.IGNORECASE)
+_MASKED_PARAMETER = r"(?i)([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*"
+"""Compiled when a URL is shown for the first time, because `pipeline --help` need not wait for it."""
 _MASK = "•••"
 
 MAX_QUOTED = 500
@@ -84,7 +84,7 @@ def shown_url(url: str) -> str:
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
     except ValueError:
         return "(invalid URL)"
-    return clean_line(_SECRET_PARAMETER.sub(rf"\1{_MASK}", bare), 200)
+    return clean_line(re.sub(_MASKED_PARAMETER, rf"\1{_MASK}", bare), 200)
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:

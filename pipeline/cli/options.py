@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,7 @@ def spider_name(settings: Settings, name: str) -> str:
 
 
 def to_json(value: Any) -> str:
+    import json
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
