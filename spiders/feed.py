@@ -120,12 +120,12 @@ class FeedSpider(BuiltInSpider):
             return
         before = [item for item in context.latest_items(_SEARCHED_ENTRIES) if item.get("feed") == feed]
         if renamed := keep_ids(entries, known, before):
-            context.note(f"{feed} has new ids for {renamed} known {'entries' if renamed > 1 else 'entry'}, recognized by "
-                         "link and title")
+            context.note(f"{feed} has new ids for {renamed} known {'entries, which were' if renamed > 1 else 'entry, which was'} "
+                         "recognized by link and title")
 
 
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
-    """Give each entry with a new id the id that it had before, if it is known. Return the number of these entries.
+    """Give entries with new ids the ids that these entries had before. Return the number of changed entries.
 
     known: the ids of the feed that are in the store; before: the stored entries. An entry is the same as a stored entry that
     is no longer in the feed if both have the same link and title, and the same text or date. The date must be the same if
@@ -206,8 +206,8 @@ def _without_unfinished_entry(text: str) -> tuple[str, bool]:
 def decoded(body: bytes, content_type: str) -> str:
     """Return a feed as text.
 
-    The encoding is that of the byte order mark, the Content-Type header, or the XML declaration (RFC 7303). An invalid byte
-    becomes one replacement character.
+    The encoding is taken from the byte order mark, the Content-Type header or the XML declaration (RFC 7303). Each invalid byte
+    becomes a replacement character.
     """
     label = marked_encoding(body)
     declared = _DECLARED.match(body[:200])

@@ -88,7 +88,7 @@ class SitemapSpider(CrawlSpider):
 
 
 def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
-    """Return the body, decompressed if it is gzip.
+    """Decompress the body if it is gzip data, and return the result.
 
     Raises SpiderError if the result has more than max_bytes bytes, or if the gzip data is invalid or truncated.
     """

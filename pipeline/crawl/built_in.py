@@ -49,7 +49,7 @@ class BuiltInSpider(scrapy.Spider):
     def uses_item_rules(cls, table: SpiderTable) -> bool:
         """Return whether the spider applies the rules `follow`, `items`, `pages` and `download`.
 
-        If it does, `pipeline try` shows these rules.
+        If the spider applies these rules, `pipeline try` shows what they match.
         """
         return False
 

@@ -223,7 +223,7 @@ class PageCollector:
         """Commit the page as failed and without output, because nobody could see that partial output is not complete."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
-        logger.error("the spider failed on %s", shown_url(response.url), exc_info=error)
+        logger.error("the spider raised an exception while it processed %s", shown_url(response.url), exc_info=error)
         await self._write(response, error=f"{type(error).__name__}: {error} (on {shown_url(response.url)})", error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:
@@ -333,7 +333,7 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
     values = [data.get(name) for name in fields]
     if any(value in (None, "") for value in values):
         missing = ", ".join(name for name, value in zip(fields, values, strict=True) if value in (None, ""))
-        raise RejectedItemError(f"the key field {missing} is empty")
+        raise RejectedItemError(f"the item's key field {missing} is empty")
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]
     return json.dumps(values, ensure_ascii=False)

@@ -113,7 +113,7 @@ class CrawlContext:
     def committer(self) -> PageWriter:
         """The object that commits the pages of this crawl.
 
-        The scheduler sets it when the crawl starts; in a follower process, it is set before.
+        The scheduler sets the object when the crawl starts. In a follower process, join() sets the object before the crawl.
         """
         assert self._committer is not None
         return self._committer

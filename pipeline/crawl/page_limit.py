@@ -33,7 +33,7 @@ class PageLimit:
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._note(None)  # gives the file its final size, so that later writes succeed on a full disk
         except OSError as error:
-            logger.warning("%s cannot be opened: %s; a page that exceeds page_cpu_limit will end the run, and will not be skipped next time",
+            logger.warning("%s cannot be opened: %s; if a page exceeds page_cpu_limit, the run ends, and the next run does not skip this page",
                            file, error.strerror)
             self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 

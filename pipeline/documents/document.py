@@ -113,8 +113,8 @@ class Document:
 def is_utf8(body: bytes, encoding: str) -> bool:
     """Whether a quick test shows that the bytes of a body are its text in UTF-8.
 
-    If so, a large page can be parsed without a str, which needs up to four bytes per character. For a smaller page that is
-    not ASCII, the test would cost as much as decoding, so the result is False.
+    Such a large page can be parsed without a str, which would need up to four bytes per character. For a smaller page that is not
+    ASCII, the test would cost as much as decoding, so the result is False.
     """
     if encoding not in _LIKE_ASCII:
         return False

@@ -234,7 +234,7 @@ def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, 
 def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[Any]:
     """Return the data of script elements, and append the problems to `problems`.
 
-    If there are several scripts, a problem is reported only for a script whose type says that it is JSON.
+    With several scripts, a problem is reported only for a script whose type is a JSON type.
     """
     values: list[Any] = []
     for text, kind in found:

@@ -23,7 +23,7 @@ class Hasher:
     """Computes the SHA-256 of a stream, after the first MiB in a second thread.
 
     hashlib releases the global interpreter lock, so that the network and the disk do not wait for the hash. Call close() if the
-    transfer fails. buffers: the pool to which update() returns each buffer after hashing it.
+    transfer fails. buffers: the pool to which each buffer is returned after it was hashed.
     """
 
     def __init__(self, buffers: Buffers) -> None:

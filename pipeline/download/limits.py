@@ -15,11 +15,11 @@ class DownloadLimits:
 
     Sizes are in bytes, durations in seconds; None means no limit.
 
-    workers: how many files are fetched concurrently; per_host: how many of them from the same host. stall_s: a server that sends
-    less than `stall_bytes` of a body in this time is considered stalled. sync_bytes: how many bytes of one file a kill or a power
-    failure may lose (1 MiB before the first checkpoint). chunk_bytes: the size of a read; None means that the size depends on the
-    number of workers. patience_s: the maximum time to wait for a retry; later retries are left to the next run. lease_renewal_s:
-    how often the leases of active downloads are renewed; None means every third of a lease's lifetime.
+    workers: how many files are fetched concurrently; per_host: how many files are fetched concurrently from one host. stall_s: a
+    server that sends less than `stall_bytes` of a body in this time is considered stalled. sync_bytes: how many bytes of one file
+    a kill or a power failure may lose (1 MiB before the first checkpoint). chunk_bytes: the size of a read; None means that the
+    size depends on the number of workers. patience_s: the maximum time to wait for a retry; later retries are left to the next
+    run. lease_renewal_s: how often the leases of active downloads are renewed; None means every third of a lease's lifetime.
     """
 
     workers: int = 4

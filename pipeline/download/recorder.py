@@ -79,9 +79,9 @@ class ResultRecorder:
         if state is DownloadState.FAILED:
             with self._counting:
                 self.failed += 1
-            _log.warning("download failed: %s", error)
+            _log.warning("a download failed: %s", error)
         else:
-            _log.info("the download is retried later: %s", error)
+            _log.info("a download is retried later: %s", error)
 
     def refetch(self, results: Sequence[FileResult]) -> None:
         """Delete the files fetched with an expired login, and return their downloads to the queue."""

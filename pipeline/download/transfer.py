@@ -223,7 +223,7 @@ class _Transfer:
         return {name: value for name, value in found.items() if value}
 
     def _has_version(self) -> bool:
-        """Return whether the file need not be fetched: its version is stored, or was deleted by retention."""
+        """Return whether the recorded version of the file is stored, or was stored until retention deleted it."""
         wanted = self._wanted
         return self._folder.has(wanted.file_key) if wanted.file_key else bool(wanted.file_sha256)
 
@@ -258,7 +258,7 @@ class _Transfer:
         if total is None:
             return
         if total > self._limits.max_bytes:
-            raise self._too_large(f"the file has {total} bytes, more")
+            raise self._too_large(f"the file has {total} bytes")
         if self._folder.free_bytes() - (total - part.size) < self._limits.keep_free_bytes:
             raise disk_full(self._where)
 
@@ -266,7 +266,7 @@ class _Transfer:
         return StoppedError("stopped", where=self._where, retry=True)
 
     def _too_large(self, what: str) -> DownloadError:
-        return DownloadError(f"{what} than the {self._limits.max_bytes} bytes allowed", where=self._where,
+        return DownloadError(f"{what}; at most {self._limits.max_bytes} bytes are allowed", where=self._where,
                              fix="increase downloads.max_size")
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
@@ -300,7 +300,7 @@ class _Transfer:
         try:
             count = self._fill(body, buffer, part, total)
             if part.size + count > limits.max_bytes:
-                raise self._too_large("the server sent more")
+                raise self._too_large("the file is too large")
             if self._folder.free_bytes() - count < limits.keep_free_bytes:
                 raise disk_full(self._where)
             part.write(buffer[:count])
@@ -350,10 +350,7 @@ class _Transfer:
         self._folder.remove_part(part.key)
 
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
-        """Compare the file's checksums with those from the spider and the server.
-
-        fresh: whether the file was fetched from the beginning. If not, a mismatch can be retried.
-        """
+        """Compare the checksums of the spider and the server. For a resumed (not `fresh`) file, a mismatch can be retried."""
         wanted = self._wanted.sha256_wanted.strip().lower()
         wrong = "the SHA-256 checksum from the spider" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):

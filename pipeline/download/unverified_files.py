@@ -48,7 +48,7 @@ class FileResult(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The results that are verified and can be recorded, and those whose files must be fetched again."""
+    """The verified results, which can be recorded, and the results whose files must be fetched again."""
 
     verified: list[FileResult]
     refetch: list[FileResult]
@@ -88,7 +88,7 @@ class UnverifiedFiles:
 
     @property
     def held(self) -> list[int]:
-        """The ids of the downloads whose results are held."""
+        """The ids of the downloads whose results are held until a login check."""
         return [each.wanted.id for each in self._held]
 
     @property
@@ -113,7 +113,7 @@ class UnverifiedFiles:
         self._held += results
 
     def take_verified(self, *, check_now: bool) -> Verdict:
-        """Remove and return the results decided by a check, and start the next check if it is due.
+        """Remove and return the results that a check has decided, and start the next check if one is due.
 
         check_now: whether to start a check even if no check is due yet. Raise the error of a failed check or a failed new login.
         """
@@ -169,7 +169,7 @@ class UnverifiedFiles:
             self._on_check()
 
     def _take_decided(self) -> Verdict:
-        """Remove and return the results decided by the check, if it has ended.
+        """If the check has ended, remove and return the results that the check has decided.
 
         The files that were fetched with an earlier login must be fetched again.
         """
@@ -191,9 +191,9 @@ class UnverifiedFiles:
         return Verdict(verified, refetch)
 
     def _reduce_concurrency(self) -> None:
-        """Lease fewer files at a time, to find out whether fetching one of them ends the session.
+        """Lease fewer files at a time, to find out whether fetching a certain file ends the session.
 
-        Raise LoginError if only one file was held: fetching it ends the session.
+        Raise LoginError if only one file was held, because fetching this file ends the session each time.
         """
         _log.warning("the session has expired, although no response showed this: %d files are fetched again after a new login",
                      len(self._held))

@@ -133,7 +133,7 @@ class DownloadWorker:
     def _count_bytes(self, transfer: ActiveTransfer, count: int) -> None:
         run_bytes = self._transfers.count_bytes(transfer, count)
         if self._limits.max_run_bytes is not None and run_bytes > self._limits.max_run_bytes:
-            raise DownloadError(f"the downloads of this run exceed the {self._limits.max_run_bytes} bytes allowed",
+            raise DownloadError(f"the downloads of this run exceed the limit of {self._limits.max_run_bytes} bytes",
                                 where=shown_url(transfer.wanted.url), fix="increase downloads.max_total")
         self._rate.spend(count, transfer.stopped)
 

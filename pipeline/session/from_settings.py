@@ -93,7 +93,7 @@ def _insecure_hosts(spider: SpiderTable) -> frozenset[str]:
 
 
 def _named_hosts(spider: SpiderTable) -> frozenset[str]:
-    """Return the hosts named in the settings of a spider: those of its start URLs and of its login."""
+    """Return the hosts that the settings of a spider name: the hosts of its start URLs and of its login."""
     urls = [start.url for start in spider.start]
     if spider.login is not None:
         urls += filter(None, (spider.login.url, spider.login.check_url))

@@ -91,7 +91,7 @@ class Session:
 
     @property
     def checkable(self) -> bool:
-        """Whether the session can find out later if it is still logged in.
+        """Whether the program can find out later if the session is still logged in.
 
         If False, an expired session is not detected.
         """

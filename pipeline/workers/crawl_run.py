@@ -237,7 +237,7 @@ def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots
 
 
 def _share(spider: SpiderTable, *, follower: bool) -> SpiderTable:
-    """Return the spider's settings table with `concurrency` reduced to the share of this process."""
+    """Return a copy of the spider's settings table, with `concurrency` reduced to the share of this process."""
     return spider.model_copy(update={"concurrency": shares(spider.concurrency, spider.processes)[follower]})
 
 

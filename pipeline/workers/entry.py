@@ -143,6 +143,6 @@ def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: s
     except PipelineError:
         raise
     except Exception as error:
-        logger.exception("digest %s failed", claim.name)
+        logger.exception("rendering the digest %s failed", claim.name)
         raise SpiderError(f"{type(error).__name__}: {error}", where=f"digests.{claim.name}",
                           fix="see the digest's log; the digest is rendered again") from error

@@ -60,7 +60,7 @@ def _mark_folder(folder: Path) -> None:
 
 
 def _delete_abandoned_folders(temporary: Path) -> None:
-    """Delete the marked folders that killed processes have left behind."""
+    """Delete the folders of forkservers that were killed: the folders whose marker file is not locked."""
     for folder in temporary.glob("pymp-*"):
         try:
             with (folder / _MARKER).open("rb+") as mark:

@@ -59,7 +59,7 @@ class Child:
     def start(self) -> None:
         """Start the process. Block for some milliseconds, or until the forkserver has loaded its modules.
 
-        Raise SpiderError if the forkserver does not respond, for example because it was killed.
+        Raise SpiderError if the forkserver does not respond, for example because the forkserver was killed.
         """
         try:
             self._begin()

@@ -109,7 +109,7 @@ class Runner:
             noted.unlink(missing_ok=True)
 
     def _with_progress(self, run: Run) -> Run:
-        """Return the run with the progress of its previous process, to which the next process adds."""
+        """Return the run with the progress made so far, to which the next process of the run adds."""
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
 
@@ -172,7 +172,7 @@ class Runner:
 
     async def _watch(self, run: Run, child: Child, followers: Sequence[Child], *, deadline: float,
                      memory_limit_bytes: int) -> Ending | None:
-        """Wait for the child, and kill it if it exceeds a limit. Return how the run ended if it was killed, else None.
+        """Wait until the child ends, and kill the child if it exceeds a limit. Return the ending of a killed run, else None.
 
         This process also renews the lease of the run, because a child whose spider computes for a long time cannot do so.
         """

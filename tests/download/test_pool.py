@@ -197,7 +197,7 @@ def test_the_size_limit_of_a_run_counts_all_its_files(bench: Bench) -> None:
     made.start()
     made.drain()
     assert (made.figures().done, made.figures().failed) == (2, 1)
-    assert "the downloads of this run exceed the" in str(bench.row(urls[2])["error"])
+    assert "the downloads of this run exceed the limit" in str(bench.row(urls[2])["error"])
 
 
 def test_a_proxy_that_is_down_is_reported_and_never_bypassed(bench: Bench, free_port: int) -> None:

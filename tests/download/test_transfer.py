@@ -126,7 +126,7 @@ def test_an_endless_body_stops_at_the_size_limit_and_leaves_nothing(bench: Bench
     url = bench.server.put("/a.bin", endless=True, etag='"v1"', **how)
     done = bench.get(url, max_bytes=5_000_000, sync_bytes=1_000_000)
     assert done.figures().failed == 1
-    assert "5000000 bytes allowed" in str(bench.row(url)["error"])
+    assert "at most 5000000 bytes are allowed" in str(bench.row(url)["error"])
     assert bench.row(url)["state"] == "failed"
     assert bench.names == []
     assert bench.parts == []

@@ -12,7 +12,7 @@ _FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 
 
 def ftp(link: str) -> str:
-    """Return the link if it is an ftp: or ftps: link; otherwise return "".
+    """Return an ftp: or ftps: link unchanged; return "" for any other link.
 
     Downloads report an ftp: link as failed, with the reason.
     """

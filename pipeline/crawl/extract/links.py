@@ -27,8 +27,8 @@ _ADDRESS = re.compile(r"\s*(https?:|[/\\]{2})", re.IGNORECASE)
 class UrlFilter:
     """Tests whether a URL is allowed by the patterns of `allow` and `deny`.
 
-    The URL must match a pattern of `allow`, if there are any, and no pattern of `deny`. A pattern with non-ASCII characters,
-    which a URL cannot contain, is applied to the percent-decoded URL.
+    The URL must match at least one pattern of `allow` (if `allow` is not empty) and no pattern of `deny`. A pattern with
+    non-ASCII characters, which a URL cannot contain, is applied to the percent-decoded URL.
     """
 
     def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
@@ -55,8 +55,8 @@ class LinkRules:
     """Finds and filters the links of a page by the rules of `follow` or `download`.
 
     allow, deny: regular expressions that are searched in the whole URL. drop: names of URL parameters to remove. hosts: the hosts
-    that links may lead to; None means any host. for_files: whether the rules are those of `download`, whose URLs keep all
-    parameters.
+    that links may lead to; None means any host. for_files: whether these are the rules of `download`; the URLs of files keep all
+    their parameters.
     """
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),

@@ -34,7 +34,7 @@ MEANINGS: dict[str, dict[str, str]] = {
 """The currency that each sign or word for a minor unit means, by the country or language of the page."""
 
 ONLY_AFTER_WHOLE = frozenset(["gr", "gr.", "Rp.", "bani", "角", "分"])
-"""Signs that are minor units only after an amount in whole units; alone they mean grams, rupiahs or minutes."""
+"""Signs that are minor units only after an amount in whole units. Otherwise they mean grams, rupiahs or minutes."""
 
 WHOLE = {"¢": ("CRC", "GHS"), "￠": ("CRC", "GHS"), "p": ("RUB",)}
 """For each sign, the currencies whose whole units some sites also write with this sign."""

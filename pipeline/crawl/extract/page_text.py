@@ -36,7 +36,7 @@ _XHTML_START = re.compile(r"[^<]{0,100}<\?xml.{0,500}?<html[\s>]", re.IGNORECASE
 def is_html(text: str, content_type: str) -> bool:
     """Return whether a browser would show a response as an HTML page and not as plain text.
 
-    The Content-Type decides, or the beginning of the text if the Content-Type is unspecific.
+    The Content-Type decides; if it is missing, generic or XML, the beginning of the text decides.
     """
     if is_html_type(content_type):
         return True
@@ -105,7 +105,7 @@ def page_text(html: str) -> str:
 
 
 class _Lines:
-    """The lines of a page's text while they are collected.
+    """Collects the lines of a page's text.
 
     preformatted: the number of open elements such as <pre>.
     """

@@ -95,7 +95,7 @@ def _hidden_fields(document: Document, form: str) -> list[list[str]]:
 
 
 def with_param(url: str, name: str, value: str) -> str:
-    """Return the URL with one query parameter set: replaced where it was, or added at the end."""
+    """Return the URL with one query parameter set: replaced in its place, or added at the end."""
     head, _, query = url.partition("#")[0].partition("?")
     return f"{head}?{_set_pair(query, quote_plus(name), quote_plus(value))}"
 

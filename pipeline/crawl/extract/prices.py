@@ -193,7 +193,7 @@ def _preferred(front: re.Match[str] | None, behind: re.Match[str] | None) -> Ite
 def _currency(sign: str, document: Document, told: str | None) -> str | None:
     """Return the currency code that a sign means on a page.
 
-    Return the sign itself if the currency is unclear, and None if there is no sign and the page names no currency. told: the
+    Return the sign itself if its currency is unclear. Return None if `sign` is empty and the page names no currency. told: the
     currency in the settings of the field, or None.
     """
     sign = sign.strip()

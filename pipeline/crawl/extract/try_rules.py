@@ -29,8 +29,8 @@ _LENGTH = 120
 def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider]) -> dict[str, Json]:
     """Return a report with the first matches of each rule on a page, and the items and links of the page.
 
-    body: the undecoded body, which spiders for feeds and sitemaps read. Raise SpiderError if such a spider's page is not a feed
-    or sitemap.
+    body: the undecoded body, which the spiders `feed` and `sitemap` read. Raise SpiderError if the page for such a spider is not
+    a feed or a sitemap.
     """
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
                               "rules": [], "links": [], "items": [], "rejected": []}

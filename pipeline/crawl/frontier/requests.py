@@ -90,8 +90,8 @@ class RowScheduler(BaseScheduler):
     async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
         """Commit that a request failed, then call the spider's errback.
 
-        This method is the errback of every request. A response with an error status is not committed here, but by PageCollector,
-        like any page.
+        This method is the errback of every request. A response with an error status does not call this method: PageCollector
+        commits such a response like any other page.
         """
         request = failure.request  # type: ignore[attr-defined]
         reason = failure.value

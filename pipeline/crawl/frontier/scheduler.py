@@ -2,7 +2,7 @@
 
 At most WINDOW requests are in memory and the others in the store, so that the memory does not grow with the frontier. Requests
 that cannot be stored (whose callback is not a method of the spider, or whose meta is not JSON) are only in memory. If a pass with
-such requests is killed, the pass starts again from the beginning. Items are not reported twice, because they have keys.
+such requests is killed, the pass starts again from the beginning. No item is reported twice, because each item has a key.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class FrontierScheduler(RowScheduler):
     def take(self, count: int) -> list[Queued]:
         """Return up to `count` rows for a follower process.
 
-        Each row is later committed, or returned by give_back().
+        Later, either the page of each row is committed, or the row is returned with give_back().
         """
         if not engine_control.is_open(self._crawler):
             return []
@@ -237,9 +237,9 @@ class FrontierScheduler(RowScheduler):
         self._wake()
 
     def _wake(self) -> None:
-        """Give new rows to the followers, then wake the engine.
+        """Send new rows to the follower processes, then wake the engine.
 
-        The followers are first because rows take time to reach them.
+        The followers come first because sending takes time.
         """
         if self._context.followers is not None:
             self._context.followers.feed()

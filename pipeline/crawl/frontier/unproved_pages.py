@@ -1,6 +1,6 @@
 """Hold the pages of a session with a login until `login.check` shows that the session was still valid.
 
-A session can expire without any sign: the site then sends the pages for anonymous visitors, which may look like the right ones.
+A session can expire without any sign: the site then sends the pages for anonymous visitors, which may look like the right pages.
 Therefore pages are held in memory until the check page (`login.check`) shows that the session is still valid: at most MAX_HELD
 pages, for at most MAX_HOLD_S. If the session has expired, the crawl logs in again and fetches the held pages again. Only the
 links of a held page are in the store, as tentative rows, so that the next run fetches the held pages of a killed run again.
@@ -109,7 +109,10 @@ class UnprovedPages:
         return self._proving is not None
 
     async def close(self) -> None:
-        """Commit the held pages if the session is still valid; otherwise the next run fetches them again."""
+        """Commit the pages that are held for a login check, if the session is still valid.
+
+        Otherwise, the next run fetches these pages again.
+        """
         if self._timer is not None:
             self._timer.cancel()
         if self._proving is not None:
@@ -198,7 +201,7 @@ class UnprovedPages:
         """Log that the session has expired, and hold fewer pages from now on.
 
         With fewer pages, the crawl progresses although the session may expire often. url: the last page before the check. Raise
-        LoginError if only this page was held: fetching it ends the session.
+        LoginError if this was the only held page, because fetching this page then ends the session each time.
         """
         logger.warning("the session has expired, although no response showed this: %d pages are fetched again after a new login",
                        len(self._held))

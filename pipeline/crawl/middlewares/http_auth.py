@@ -1,4 +1,4 @@
-"""HTTP authentication (Basic, Digest) for pages and robots.txt, by the setting `auth`."""
+"""HTTP authentication (Basic, Digest) for pages and robots.txt, as the setting `auth` says."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _HttpAuthMiddleware:
     def _auth_of(self, request: Request) -> HttpAuth | None:
         """Return the credentials in the settings of the start request, or else of the spider.
 
-        Return None if there are none, or if this URL must not receive them.
+        Return None if no credentials are set, or if the request's URL must not receive them.
         """
         index = request.meta.get(START)
         start = self._context.starts[index] if index is not None and index < len(self._context.starts) else None

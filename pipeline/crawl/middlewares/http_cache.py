@@ -123,7 +123,7 @@ def _headers(kept: CachedPage) -> Headers:
 
 
 def _rebuilt(kept: CachedPage, fresh: Response) -> Response:
-    """Return the cached response, with its headers updated from those of the 304 (RFC 9111, 3.2)."""
+    """Return the cached response, with its headers updated from the headers of the 304 response (RFC 9111, 3.2)."""
     headers = _headers(kept)
     for name, values in fresh.headers.items():
         if name.decode("latin-1").lower() not in _OF_THE_BODY:

@@ -83,7 +83,7 @@ class LeaderClient:
         return done
 
     def enqueue(self, request: Request) -> None:
-        raise AssertionError("a follower adds no request to the frontier")
+        raise AssertionError("a follower process must not add requests to the frontier")
 
     def ask_login(self, epoch: int) -> None:
         """Ask the leader for a new login, because the login with this epoch has expired."""

@@ -18,7 +18,7 @@ def crawler_class(*, fast: bool) -> type[Crawler]:
     if fast and is_tested(scrapy.__version__):
         from pipeline.crawl.scrapy.fast_engine import FastCrawler  # noqa: PLC0415  may fail with a version that was not tested
         return FastCrawler
-    logger.debug("crawling with the engine of Scrapy %s", scrapy.__version__)
+    logger.debug("this crawl uses the engine of Scrapy %s instead of the faster engine", scrapy.__version__)
     return Crawler
 
 

@@ -1,4 +1,4 @@
-"""Control of Scrapy's engine from outside: stop a crawl, wake the engine, find out whether it still issues requests.
+"""Control Scrapy's engine from outside: stop a crawl, wake the engine, find out whether the engine still sends requests.
 
 Scrapy has no public interface to wake its engine, nor to see that its spider is being closed. If Scrapy renames the private
 attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test fails.

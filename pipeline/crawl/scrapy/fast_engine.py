@@ -93,7 +93,7 @@ class FastEngine(ExecutionEngine):
     async def _result(self, request: Request) -> Response | Request | Failure:
         """Send a request through the downloader and its middlewares, and return the result.
 
-        The request must be in downloader.active, and is removed from it.
+        The request must be in downloader.active. This method removes it.
         """
         downloader = self.downloader
         try:

@@ -159,7 +159,8 @@ class SessionHandler(BaseDownloadHandler):
     def _check_whole(self, request: Request, response: Response) -> None:
         """Raise ResponseDataLossError for a truncated body, so that the page is fetched again and not cached.
 
-        To find out whether a compressed body is complete, it must be decoded. The decoded body is kept for DecodeBodies.
+        A compressed body must be decoded to find out whether it is complete. The decoded body is kept for the middleware
+        DecodeBodies.
         """
         headers, status = response.headers, response.status
         if status == 206 and "Range" not in request.headers and (

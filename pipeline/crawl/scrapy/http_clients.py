@@ -29,7 +29,7 @@ _SKIPPED_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agen
 
 
 class StaleConnectionError(aiohttp.ServerDisconnectedError):
-    """The server closed a kept-alive connection at the moment at which a request was sent on it."""
+    """The server closed a kept-alive connection while a request was being sent on the connection."""
 
 
 class PeerResponse(aiohttp.ClientResponse):
@@ -122,7 +122,7 @@ def _as_it_is(url: str) -> yarl.URL:
 
 
 def _headers(request: Request) -> tuple[Headers, bool]:
-    """Return the headers to send, and whether they are UTF-8; if not, each character stands for one byte.
+    """Return the headers to send, and whether to encode them in UTF-8; if not, each character represents one byte.
 
     Only a cookie may contain bytes that are not UTF-8, because its site chose the bytes. Proxy-Authorization is left out. The
     headers are copied only if something changes.

@@ -65,7 +65,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
 def is_of_tunnel(error: BaseException | None, proxy: str) -> bool:
     """Return whether an HTTP proxy itself, and not the site, sent a response that is not HTTP.
 
-    Such a response over TLS comes from the site, through the proxy's tunnel.
+    If such a response arrived over TLS, the site sent it through the proxy's tunnel.
     """
     return isinstance(error, NotHttpResponseError) and not error.secured and not proxy.startswith("socks")
 

@@ -39,8 +39,8 @@ def file_name(header: str) -> str:
 def _parameters(header: str) -> dict[str, str]:
     """Return the parameters by lower-case name. The first value of a repeated parameter counts.
 
-    Some servers send no disposition type ("attachment"). Therefore the first word is read as a parameter if it has the form of
-    one. A file name in several parts (`filename*0`, `filename*1` …) ends at a repeated number.
+    Some servers send no disposition type ("attachment"). Therefore, if the first word has the form of a parameter, it is read as
+    a parameter. A file name in several parts (`filename*0`, `filename*1` …) ends at a repeated number.
     """
     found: dict[str, str] = {}
     parts: set[str] = set()
@@ -78,7 +78,7 @@ def _extended(value: str) -> str:
 
 
 def _charset_of(value: str) -> tuple[str, str]:
-    """Split an extended value into charset ("" if missing) and encoded text."""
+    """Split the value of an extended parameter (RFC 8187) into its charset ("" if missing) and its encoded text."""
     *before, encoded = value.split("'", 2)
     return before[0] if before else "", encoded
 

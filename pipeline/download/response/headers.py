@@ -107,7 +107,7 @@ def codings(response: requests.Response) -> tuple[str, ...]:
     try:
         return codings_of(response.headers.get("Content-Encoding", "").split(","))
     except DecodingError as error:
-        raise DownloadError(f"{error}, although the request asked for no coding", where=shown_url(response.url)) from error
+        raise DownloadError(f"{error}, although the request did not allow a coding", where=shown_url(response.url)) from error
 
 
 def must_decode(response: requests.Response) -> bool:

@@ -133,9 +133,9 @@ class DownloadFolder:
             unlink(name, self._parts)
 
     def remove_stale_parts(self, keep: set[str], is_recorded: IsRecorded) -> int:
-        """Remove the part files that are neither in `keep` nor locked, and return their number.
+        """Remove the part files that are neither in `keep` nor locked. Return the number of removed part files.
 
-        Also remove their final names, if the store has not recorded them.
+        If such a part file also has a final name that the store has not recorded, the final name is removed too.
         """
         removed = 0
         for name in os.listdir(self._parts):
@@ -221,7 +221,7 @@ class DownloadFolder:
             except FileNotFoundError as error:  # another thread has just deleted the empty folder
                 if last:
                     raise failure(error, where) from error
-        raise AssertionError("numbered names have no end")
+        raise AssertionError("unreachable: filenames.numbered() never ends")
 
     def _claim_name(self, part: PartFile, link: _Link, target: tuple[int, str], *, key: str, sha256: str,
                     is_recorded: IsRecorded) -> bool:

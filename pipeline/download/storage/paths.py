@@ -28,7 +28,7 @@ class FolderLayout:
     link_duplicates: bool = False
 
     def path_of(self, wanted: QueuedDownload, name: str) -> tuple[str, ...]:
-        """Return the folders and the file name of a download, all of them safe.
+        """Return the folders and the file name for a download. Each of these names is safe.
 
         name: a safe file name with its extension. The date in the path is the day on which the pass requested the file, so that a
         retry after midnight gives the same path.

@@ -60,8 +60,8 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
 def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
     """Import again the cookies that are missing in the jar.
 
-    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported,
-    once per run: if the site has ended the login, these cookies do no harm; otherwise the login needs them. A cookie is not
+    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported, once
+    per run: if the site has ended the login, these cookies do no harm; otherwise they are needed for the login. A cookie is not
     imported if the site has set a cookie of the same name for the same domain, a parent domain or a subdomain.
     """
     there = {(cookie.name, cookie.domain) for cookie in jar.alive()}
@@ -101,7 +101,7 @@ def read_import(path: Path) -> str:
     """
     text, cut = read_file(path, MAX_FILE_BYTES)
     if cut:
-        raise CookieError(f"is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="check that it is a cookie file")
+        raise CookieError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB", where=str(path), fix="check that this is a cookie file")
     return text
 
 
@@ -114,7 +114,7 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
     text = text.removeprefix("\ufeff")
     stripped = text.strip(" \t\r\n")
     if not stripped:
-        raise CookieError("is empty", where=where, fix=f"give {_KNOWN}")
+        raise CookieError("the cookie file or header is empty", where=where, fix=f"use {_KNOWN}")
     if stripped[0] in "[{":
         found = list(_read_json(stripped, where, url))
     elif stripped.startswith((HEADER, "# HTTP Cookie File")) or "\t" in stripped:
@@ -123,7 +123,7 @@ def read_cookies(text: str, where: str, *, url: str) -> list[Cookie]:
         found = list(_read_header(stripped, where, url))
     for cookie in found:
         if is_too_large(cookie):
-            raise CookieError(f"the cookie {clean_line(cookie.name, 80)} is larger than {MAX_PAIR_BYTES} bytes, which no browser keeps",
+            raise CookieError(f"the cookie {clean_line(cookie.name, 80)} is larger than {MAX_PAIR_BYTES} bytes, the maximum that browsers store",
                               where=where, fix="export the cookies again, or remove this cookie")
     return found
 
@@ -143,7 +143,7 @@ def _read_header(text: str, where: str, url: str) -> Iterator[Cookie]:
         if not name and not equals:
             continue
         if not name:
-            raise CookieError(f"cookie {number} has no name", where=where, fix="copy the header again")
+            raise CookieError(f"cookie {number} has no name", where=where, fix="copy the Cookie header again")
         yield make_cookie(domain=host, name=name if equals else "", value=value if equals else name, secure=secure)
 
 
@@ -159,7 +159,7 @@ def _read_json(text: str, where: str, url: str) -> Iterator[Cookie]:
         host, secure = _site(url, where)
         found = [{"name": name, "value": value, "domain": host, "secure": secure} for name, value in found.items()]
     if not isinstance(found, list):
-        raise CookieError("the JSON is not a list of cookies", where=where, fix=f"give {_KNOWN}")
+        raise CookieError("the JSON is not a list of cookies", where=where, fix=f"use {_KNOWN}")
     for number, entry in enumerate(found, 1):
         yield _json_cookie(entry, f"{where}: cookie {number}", url)
 

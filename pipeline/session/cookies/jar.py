@@ -82,8 +82,8 @@ class Jar:
         if broken:
             logger.warning("%s: %d invalid line(s) were skipped; the first: %s", path, len(broken), broken[0].what)
         if len(jar) < len(found):
-            logger.warning("%s: %d of its %d cookies skipped: at most %d bytes a cookie, %d cookies and %d bytes a host, "
-                           "%d cookies and %d bytes in all are kept", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,
+            logger.warning("%s: %d of %d cookies were skipped, because they exceed a limit: %d bytes for a cookie, %d cookies and %d bytes "
+                           "for a host, %d cookies and %d bytes in total", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,
                            HOST_COOKIES, HOST_BYTES, JAR_COOKIES, JAR_BYTES)
         whole = not (cut or broken or len(jar) < len(found))
         jar._saved, jar._saved_version = (write_netscape(jar), jar.version) if whole else (b"", -1)
@@ -261,8 +261,8 @@ class Jar:
             if len(entries) > HOST_COOKIES or self._sizes.get(domain, 0) > HOST_BYTES:
                 if domain not in self._full:
                     self._full.add(domain)
-                    logger.warning("%s sets more than %d cookies or %d bytes of cookies: the oldest are removed", clean_line(domain, 200),
-                                   HOST_COOKIES, HOST_BYTES)
+                    logger.warning("%s has set more than %d cookies or %d bytes of cookies: the oldest cookies are removed",
+                                   clean_line(domain, 200), HOST_COOKIES, HOST_BYTES)
                 self._trim(entries.values(), now_s, HOST_COOKIES, HOST_BYTES)
         if self._count > JAR_COOKIES or sum(self._sizes.values()) > JAR_BYTES:
             everyone = [entry for entries in self._domains.values() for entry in entries.values()]

@@ -18,7 +18,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
-    """Return the text of a cookie file, and whether the file is longer than max_bytes and was cut there.
+    """Return the text of a cookie file, at most max_bytes bytes, and whether the file is longer.
 
     Raises FileNotFoundError, or CookieError if the file cannot be read.
     """

@@ -21,7 +21,7 @@ class NoCookies(CookieJar):
 class RequestCookies(NoCookies):
     """Sets the Cookie header of one request and its redirects from the cookie jar of the session.
 
-    own: cookies of this request only. They are sent only to the host and scheme of `url`, and replace cookies of the same
+    own: the cookies of this request only, which are sent only to the host and scheme of `url`, and replace cookies of the same
     name in the jar.
     """
 

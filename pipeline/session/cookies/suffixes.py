@@ -1,4 +1,4 @@
-"""The list of public suffixes. Importing this module takes 30 ms, so it is imported only when needed."""
+"""The list of public suffixes. This module is imported only when needed, because the import takes 30 ms."""
 
 from publicsuffixlist import PublicSuffixList
 

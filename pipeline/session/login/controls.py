@@ -45,7 +45,7 @@ class Control:
 
 
 def controls_of(tree: OwnedTree, form: LexborNode) -> list[Control]:
-    """Return the controls of a form in tree order, except disabled controls and those in a datalist."""
+    """Return the controls of a form in tree order, except disabled controls and controls in a datalist."""
     found = [_control(tree, node) for node in tree.controls_of(form)
              if not _disabled(node) and not _inside(node, "datalist")]
     found = [control for control in found if control.kind not in _NEVER_SENT]

@@ -20,7 +20,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Expiry:
-    """Decides whether a response shows an expired login, by the settings in [spiders.NAME.login.expired].
+    """Decides whether a response shows an expired login, as the settings in [spiders.NAME.login.expired] say.
 
     hosts: the hosts whose responses are checked; responses of other hosts never show an expired login.
     """
@@ -182,6 +182,6 @@ def same_page(url: str, other: str) -> bool:
 
 
 def _place(url: str) -> tuple[str, int, str]:
-    """Return the host, port and path of a URL. The default ports of http and https count as the same port."""
+    """Return the host, port and path of a URL. The ports 80 of http and 443 of https count as the same port."""
     host, port = host_and_port(url)
     return host, 80 if port == 443 else port, urlsplit(absolute(url) or url).path.rstrip("/")

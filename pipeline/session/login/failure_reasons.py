@@ -57,7 +57,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
     if status >= 500:
         return Refusal(f"the site responded with a server error (status {status})", said, "try again later", retry=True)
     if status == 429 or _LOCKED.search(said):
-        return Refusal("the account is locked, or there were too many logins", said, "wait, then try with a browser",
+        return Refusal("the account is locked, or there were too many login attempts", said, "wait, then log in with a browser",
                        retry=status == 429)
     if _CAPTCHA.search(said) or (not said and asks_captcha(after)):
         return Refusal("the site asks for a captcha", said,
@@ -82,7 +82,7 @@ def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
     if status in (401, 403) or form_again or (said and (status >= 400 or _COMPLAINTS.search(said))):
         return Refusal("the user name or password was not accepted", said, "correct login.fields")
     return Refusal(f"the login was sent, but login.check matches nothing on the page after the login (status {status})", said,
-                   "correct login.check, or name a page where it matches in login.check_url")
+                   "correct login.check, or set login.check_url to a page on which login.check matches")
 
 
 def _title(page: Page) -> str:

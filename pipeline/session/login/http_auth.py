@@ -65,7 +65,7 @@ class HttpAuth:
         secret = table.token if table.type == "bearer" else table.password
         self._password = secret.reveal() if secret is not None else ""
         if any(char in self._user + self._password for char in "\r\n\0"):
-            raise UsageError("user, password or token contains a line break", where=where, fix="remove it from the setting")
+            raise UsageError("the user, password or token contains a line break", where=where, fix="remove the line break from the setting")
         self._challenge: Challenge | None = None
         self._uses = 0
         self._lock = threading.Lock()
@@ -96,7 +96,7 @@ class HttpAuth:
     def take(self, offered: Iterable[str], *, sent: bool, tries: int) -> bool:
         """Read the challenges of a 401 response. Return whether to send the request again, with a new header().
 
-        offered: the WWW-Authenticate headers; sent: whether the request had an Authorization header; tries: how often the
+        offered: the WWW-Authenticate headers; sent: whether the request had an Authorization header; tries: how many times the
         request was sent so far.
         """
         if self.scheme != "digest" or tries >= MAX_TRIES:

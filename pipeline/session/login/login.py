@@ -225,7 +225,7 @@ class Login:
                            "log in with a browser and import its cookies: `pipeline cookies import`")
         if status == 401 and "WWW-Authenticate" in page.answer.headers:
             return Refusal("the login page requires HTTP authentication", "",
-                           "set auth = { type = \"basic\", user = …, password = … } for this spider, or correct it")
+                           "set or correct auth = { type = \"basic\", user = …, password = … } for this spider")
         if status >= 400:
             return Refusal(f"the login page responded with status {status}", "", "correct login.url")
         forms = forms_of(page)

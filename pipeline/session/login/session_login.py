@@ -65,8 +65,8 @@ class LoginFiles:
 class LoginRules:
     """The settings of a login.
 
-    table: the login table; None without a login. start: the first start URL fetched with GET; "" if there is none.
-    cookie_names: the names of the login cookies; () to detect them.
+    table: the login table; None without a login. start: the first start URL fetched with GET; "" if there is none. cookie_names:
+    the names of the login cookies; () means that the login cookies are detected.
     """
 
     table: LoginTable | None

@@ -59,7 +59,8 @@ def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: s
 def output_encoding(accept_charset: str, document: str) -> str:
     """Return the Python codec in which a form is sent.
 
-    The first known encoding in accept-charset is used, or `document`, the encoding of the page.
+    accept_charset: the form's attribute, of which the first known encoding is used; document: the encoding of the page, used
+    otherwise.
     """
     found = next((name for label in accept_charset.split() if (name := codec(label))), document)
     # Forms are never sent in UTF-16, and not in gb18030 but in GBK (Encoding Standard, 4.3).

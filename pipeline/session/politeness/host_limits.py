@@ -166,7 +166,7 @@ class HostBudget:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SessionError(f"the file cannot be used: {error.strerror}", where=str(path), fix="check the file's owner and mode") from error
+            raise SessionError(f"the lock file cannot be used: {error.strerror}", where=str(path), fix="check the file's owner and mode") from error
 
 
 class _Permits:

@@ -65,7 +65,7 @@ class EnvironmentProxies:
                 urls[scheme] = proxy_url(url)
             except (ValueError, KeyError) as error:
                 raise UsageError("the value is not a proxy URL", where=f"{scheme}_proxy in the environment",
-                                 fix="write it as http://host:port") from error
+                                 fix="write the URL as http://host:port") from error
         return cls(urls, no_proxy)
 
     def url_for(self, url: str) -> str | None:

@@ -17,7 +17,7 @@ class ProxyRoute:
     """How a client selects its proxy.
 
     url_for: a function that returns the proxy for a URL, or None for no proxy; change: a function to call with a proxy that
-    failed; it returns whether another proxy can be used.
+    failed, which returns whether another proxy can be used.
     """
 
     url_for: Callable[[str], str | None]

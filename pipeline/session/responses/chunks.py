@@ -17,7 +17,7 @@ def size_of(line: bytes) -> int:
     """
     found = _SIZE.fullmatch(line)
     if found is None:
-        raise CutShortError("the chunked body is invalid: a chunk has no size")
+        raise CutShortError("the chunked body is invalid: a chunk has no valid size")
     return int(found[1], 16)
 
 
@@ -52,7 +52,7 @@ class ChunkedBody:
             end = data.find(b"\n", at)
             self._line += data[at:] if end < 0 else data[at:end]
             if len(self._line) > MAX_LINE_BYTES:
-                raise CutShortError("the chunked body is invalid: a chunk has no size")
+                raise CutShortError("the chunked body is invalid: a chunk has no valid size")
             if end < 0:
                 break
             line, self._line, at = self._line, b"", end + 1
@@ -65,12 +65,12 @@ class ChunkedBody:
         if self._trailer_lines >= 0:
             self._trailer_lines += 1
             if self._trailer_lines > MAX_LINES:
-                raise CutShortError("the chunked body is invalid: its trailer does not end")
+                raise CutShortError("the chunked body is invalid: too many trailer lines")
             self.over = empty
             return b"\r\n" if empty else b""
         if self._after_chunk:
             if not empty:
-                raise CutShortError("the chunked body is invalid: a chunk does not end where it should")
+                raise CutShortError("the chunked body is invalid: no line break after a chunk")
             self._after_chunk = False
             return b"\r\n"
         self._left = size_of(line)

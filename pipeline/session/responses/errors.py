@@ -35,7 +35,7 @@ class OversizeError(ValueError):
 def may_be_http(beginning: bytes) -> bool:
     """Whether these first bytes can begin an HTTP response.
 
-    They may end inside the word "HTTP", or have a few stray bytes before it, as some servers send.
+    The bytes may end inside the word "HTTP". Some servers send a few stray bytes before "HTTP".
     """
     return b"HTTP" in beginning[:8].upper() or (len(beginning) < 4 and b"HTTP".startswith(beginning.upper()))
 

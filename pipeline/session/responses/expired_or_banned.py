@@ -18,7 +18,7 @@ _HEAD_BYTES = 256 * 1024  # enough of a page to recognize a login form
 def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
     """Return why a response shows that the login has expired; "" if it does not.
 
-    The body of the response must not have been read. It can still be read afterwards. asked: the URL of the request.
+    The body of the response must be unread. After the call, the whole body can still be read. asked: the URL of the request.
     """
     for hop in (*response.history, response):
         if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
@@ -36,7 +36,7 @@ def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
 def banned(rules: BannedTable, response: requests.Response) -> bool:
     """Whether a response shows that the proxy is banned.
 
-    The body of the response must be unread, and can still be read afterwards.
+    The body of the response must be unread. After the call, the whole body can still be read.
     """
     if response.status_code in rules.status:
         return True

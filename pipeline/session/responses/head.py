@@ -48,7 +48,7 @@ class Head:
         return 100 <= self.status < 200
 
     def framed_fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the headers including Content-Length or Transfer-Encoding, if there is one."""
+        """Return all headers, including Content-Length or Transfer-Encoding if the response has one of these."""
         if self.chunked:
             return (*self.fields, (b"Transfer-Encoding", b"chunked"))
         return self.fields if self.length is None else (*self.fields, (b"Content-Length", b"%d" % self.length))
@@ -102,7 +102,9 @@ def plain_head(data: bytes) -> PlainHead | None:
 
 
 def parse_head(raw: bytes) -> Head:
-    """Parse the status line and the headers, given with the empty line after them.
+    """Parse the status line and the headers of a response.
+
+    raw: their bytes, including the empty line at the end.
 
     Raises HeadError if browsers reject the response.
     """
@@ -162,7 +164,7 @@ def _framed(version: int, status: int, reason: bytes, fields: list[tuple[bytes, 
 
 
 def _length(values: list[bytes]) -> int | None:
-    """Return the Content-Length; None if there is none or it is not a number.
+    """Return the Content-Length; None if the header is missing or not a number.
 
     See RFC 9110, 8.6, and "extract a length" in the Fetch Standard. Raises HeadError for conflicting values.
     """

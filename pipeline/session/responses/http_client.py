@@ -1,6 +1,6 @@
 """A response class for http.client, urllib3 and requests, with its own parser for headers and chunks.
 
-Set the class as the `response_class` of a connection, an attribute that http.client and urllib3 support.
+To use the class, assign it to the attribute `response_class` of a connection class of http.client or urllib3.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class _Chunked(_Wrapped):
 
     def _next_size(self) -> int:
         if not self._first and self._line() not in (b"\r\n", b"\n"):
-            raise CutShortError("the chunked body is invalid: a chunk does not end where it should")
+            raise CutShortError("the chunked body is invalid: no line break after a chunk")
         self._first = False
         return size_of(self._line()[:-1])
 
@@ -211,12 +211,12 @@ class _Chunked(_Wrapped):
         for _ in range(MAX_LINES):
             if self._line() in (b"\r\n", b"\n"):
                 return
-        raise CutShortError("the chunked body is invalid: its trailer does not end")
+        raise CutShortError("the chunked body is invalid: too many trailer lines")
 
     def _line(self) -> bytes:
         line: bytes = self._source.readline(MAX_LINE_BYTES + 1)
         if len(line) > MAX_LINE_BYTES:
-            raise CutShortError("the chunked body is invalid: a chunk has no size")
+            raise CutShortError("the chunked body is invalid: a chunk has no valid size")
         if not line.endswith(b"\n"):
             raise self._cut()
         return line

@@ -50,7 +50,7 @@ class TlsContexts:
 def verified_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return a client context that trusts the system's certificate authorities and those in ca_file.
 
-    If the system has no certificate authorities, the context trusts those of certifi, which requests uses too.
+    If the system has no certificate authorities, the context trusts the authorities in certifi, the package that requests uses.
     """
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # this protocol verifies certificates and host names
     if sys.version_info >= (3, 13):  # as ssl.create_default_context() does

@@ -60,7 +60,7 @@ def test_a_netscape_file_is_read_with_a_byte_order_mark() -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("", "f: is empty; give a Netscape cookies.txt"),
+    ("", "f: the cookie file or header is empty; use a Netscape cookies.txt"),
     ("geheim", "f: the format of the cookies is not supported; supported formats: a Netscape cookies.txt"),
     ("a=1\nb=geheim", "f: the format of the cookies is not supported"),
     ("a=1; =geheim", "f: cookie 2 has no name"),
@@ -181,7 +181,7 @@ def test_an_import_that_has_expired_meanwhile_is_not_reported_again(open_with: O
 
 
 def test_a_cookie_larger_than_browsers_allow_is_reported() -> None:
-    with pytest.raises(CookieError, match="f: the cookie n is larger than 4096 bytes, which no browser keeps; export"):
+    with pytest.raises(CookieError, match="f: the cookie n is larger than 4096 bytes, the maximum that browsers store; export"):
         read_cookies(f"n={'x' * 4096}", "f", url=URL)
 
 

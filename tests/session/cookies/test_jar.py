@@ -305,7 +305,7 @@ def test_a_response_with_too_many_cookies_leaves_the_last_ones(caplog: pytest.Lo
     jar.store("http://a.example/", [f"c{number}=1; Path=/".encode() for number in range(5000)])
     jar.store("http://a.example/", [b"c4999=1; Path=/", b"c4820=1; Path=/"])
     assert [record.getMessage() for record in caplog.records] == [
-        "a.example sets more than 180 cookies or 60000 bytes of cookies: the oldest are removed"]
+        "a.example has set more than 180 cookies or 60000 bytes of cookies: the oldest cookies are removed"]
     assert [cookie.name for cookie in jar] == [f"c{number}" for number in range(5000 - HOST_COOKIES, 5000)]
 
 
@@ -329,7 +329,7 @@ def test_a_jar_that_a_site_let_grow_to_21_mb_is_repaired_and_keeps_the_login(tmp
     assert path.stat().st_size > 21e6
     jar = Jar.open(path, protected=[("a.example", "/", "sid")])
     assert names(jar) == {"sid", *(f"junk{number}" for number in range(10_471, 10_500))}
-    assert f"{path}: 10472 of its 10502 cookies skipped: at most 4096 bytes a cookie, 180 cookies and 60000 bytes a host" in caplog.text
+    assert f"{path}: 10472 of 10502 cookies were skipped, because they exceed a limit: 4096 bytes for a cookie, 180 cookies" in caplog.text
     assert jar.save()
     caplog.clear()
     assert list(Jar.open(path)) == list(jar)

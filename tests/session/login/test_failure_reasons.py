@@ -63,7 +63,7 @@ MATRIX = [
     ("the form refused", Answer("<h1>Forbidden</h1><p>CSRF verification failed.</p>", 403), "refused the form (CSRF check)"),
     ("a captcha", Answer("<div class=g-recaptcha></div>"), "asks for a captcha"),
     ("a wall of scripts", Answer("<noscript>Please enable JavaScript</noscript><script>go()</script>"), "runs scripts"),
-    ("locked", Answer(f"<p class=error>Your account is locked</p>{FORM}"), "locked, or there were too many logins"),
+    ("locked", Answer(f"<p class=error>Your account is locked</p>{FORM}"), "locked, or there were too many login attempts"),
     ("a code", Answer("<form><input name=otp autocomplete=one-time-code></form>"), "asks for a one-time code"),
     ("a Secure cookie over http", Answer(FORM, headers={"Set-Cookie": "sid=1; Secure; Path=/"}), "has set no cookie that could identify the session"),
     ("a cookie of another domain", Answer(FORM, headers={"Set-Cookie": "sid=1; Domain=other.example"}),

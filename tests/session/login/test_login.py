@@ -109,7 +109,7 @@ def test_a_wrong_password_is_reported_in_the_pages_words(site: Site, open_with: 
 
 @pytest.mark.parametrize(("page", "words", "retry"), [
     ("login-captcha", "the site asks for a captcha: “Please solve", False),
-    ("login-locked", "the account is locked, or there were too many logins: “Your account is locked", False),
+    ("login-locked", "the account is locked, or there were too many login attempts: “Your account is locked", False),
     ("login-broken", "the site responded with a server error (status 502)", True),
     ("login-walled", "the login page asks for a captcha", False),
     ("login-gone", "the login page responded with status 404", False),
