@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from pipeline.errors import FetchError
 from pipeline.model import Outcome
@@ -73,6 +74,21 @@ def test_downloads_and_logins_refuse_private_addresses_too(crawls: Crawls, site:
                 with pytest.raises(FetchError, match="private address"):
                     client.get(url)
         assert inner.asked == []
+
+
+def test_an_address_is_checked_before_the_request_if_a_later_urllib3_connects_without_the_method_that_is_overridden(
+        crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more))
+
+    def connect(self: HTTPConnection) -> None:
+        self.sock = socket.create_connection((self.host, self.port or 80), 5)
+    monkeypatch.setattr(HTTPConnection, "connect", connect)
+    crawls.write('[spiders.s]\nstart = "http://shop.example/"')
+    session = open_session("s", crawls.settings.spiders["s"], crawls.settings)
+    with session.client() as client, pytest.raises(FetchError, match="private address"):
+        client.get(site.url.replace("127.0.0.1", "intranet.example"))
+    assert site.asked == []
 
 
 BOMB = """

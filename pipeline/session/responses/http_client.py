@@ -1,6 +1,6 @@
 """A response class for http.client, urllib3 and requests, with its own parser for headers and chunks.
 
-To use the class, assign it to the attribute `response_class` of a connection class of http.client or urllib3.
+A connection of http.client or urllib3 makes its responses by its attribute `response_class`.
 """
 
 from __future__ import annotations
@@ -100,12 +100,14 @@ class Response(http.client.HTTPResponse):
         return "close" in said or (head.version == 10 and "keep-alive" not in said)
 
 
-def original_response(raw: Any) -> Any:
-    """Return the response of http.client inside urllib3's response `raw`, or None.
+def attach(raw: Any, response: Response | None) -> None:
+    """Attach a response to the response of urllib3 that reads from it, for original_response()."""
+    raw.pipeline_response = response
 
-    urllib3 has no public name for the attribute.
-    """
-    return getattr(raw, "_original_response", None)
+
+def original_response(raw: Any) -> Any:
+    """Return the response from which urllib3's response `raw` reads; None without one."""
+    return getattr(raw, "pipeline_response", None)
 
 
 def is_framed(inner: object) -> bool:

@@ -13,7 +13,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
 from pipeline.session.politeness.ssrf_guard import SsrfGuard
-from pipeline.session.responses.http_client import Response
+from pipeline.session.responses.http_client import Response, attach
 
 
 class RequestTarget:
@@ -33,29 +33,46 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
     """
 
     class Guarded(HTTPConnection):
-        response_class = Response
+        received: Response | None = None
+        checked = False
+
+        def response_class(self, *arguments: Any, **options: Any) -> Response:  # type: ignore[override]
+            """Return the response that http.client reads; called as the class would be."""
+            self.received = Response(*arguments, **options)
+            return self.received
 
         def _new_conn(self) -> socket.socket:
+            # A method of urllib3 without documentation. Without it, connect() would check the address only after the TLS handshake.
             connected = super()._new_conn()
+            self._check_address(connected)
+            return connected
+
+        def connect(self) -> None:
+            self.checked = False
+            with _within(self, limit_s):
+                super().connect()
+            if not self.checked:
+                self._check_address(self.sock)
+
+        def _check_address(self, connected: Any) -> None:
+            """Check the address of the open connection, because the host name may resolve to another address each time."""
             if ssrf_guard is not None:
                 try:
-                    # Check the address of the open connection, because the host name may resolve to another address each time.
                     ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
                 except BaseException:
                     connected.close()
                     raise
-            return connected
-
-        def connect(self) -> None:
-            with _within(self, limit_s):
-                super().connect()
+            self.checked = True
 
         def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
             super().putrequest(method, target.text or url, *arguments, **options)
 
         def getresponse(self) -> Any:
             with _within(self, limit_s):
-                return super().getresponse()
+                response = super().getresponse()
+            attach(response, self.received)
+            self.received = None
+            return response
 
     plain, tls = (SOCKSConnection, SOCKSHTTPSConnection) if socks else (HTTPConnection, HTTPSConnection)
 
