@@ -31,9 +31,10 @@ def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractCont
 
     Call this function before the store is opened, because the process may be forked from this one.
     """
-    single = len(names) == 1 and settings.spiders[names[0]].processes == 1
+    first = settings.spiders[names[0]]
+    single = len(names) == 1 and first.first_processes == 1
     if single and sys.platform == "linux" and threading.active_count() == 1:  # a fork copies only the thread that forks
-        return PreparedProcess()
+        return PreparedProcess(first.most_followers)
     warm_up()
     return contextlib.nullcontext()
 

@@ -61,6 +61,14 @@ class Failures:
             self.first = error
         self.first_kind = self.first_kind or kind
 
+    def merge(self, other: Failures) -> None:
+        """Add the failures of another process of the run."""
+        for name in ("transient", "permanent", "spider", "robots"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.first = self.first or other.first
+        self.first_by_robots = self.first_by_robots or other.first_by_robots
+        self.first_kind = self.first_kind or other.first_kind
+
 
 @dataclass
 class CrawlContext:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from twisted.python.failure import Failure
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.scheduler import FrontierScheduler
 from pipeline.crawl.interfaces import FROM_START, START
-from pipeline.crawl.processes.leader import FollowerGroup
+from pipeline.crawl.processes.leader import FollowerGroup, FollowerSockets
+from pipeline.crawl.processes.scaling import Scaling
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
 from pipeline.crawl.verdict import verdict
@@ -98,7 +98,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     replaced = _FOR_BUILT_IN if table.is_built_in else {}
     settings = ScrapySettings({
         "CONCURRENT_ITEMS": 1,  # Scrapy starts this many tasks for each response, which have no work because PageCollector passes no items on
-        "CONCURRENT_REQUESTS": max(16 // table.processes, table.concurrency),
+        "CONCURRENT_REQUESTS": max(16 // table.first_processes, table.concurrency),
         "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
         "DOWNLOAD_DELAY": table.delay,
         "DOWNLOAD_DELAY_JITTER": 0,
@@ -167,15 +167,14 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
 
 
 async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
-                followers: Sequence[socket.socket] = ()) -> Ending:
+                followers: FollowerSockets | None = None) -> Ending:
     """Crawl until the frontier is empty, a limit is reached or `stop` is set. Return how the crawl ended.
 
-    followers: sockets to the run's other processes, which fetch some of the pages.
+    followers: the run's other processes, which fetch some of the pages, or may join later.
     """
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
-    if followers:
-        context.followers = await FollowerGroup.open(context, followers)
+    scaling = await _open_followers(context, followers) if followers is not None and followers.sockets else None
     if context.table.is_built_in and spidercls.start is Spider.start:
         context.first = tuple(_first(context, index) for index in range(len(context.starts)))
     crawler = make_crawler(context, spidercls)
@@ -192,6 +191,8 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         await crawler.crawl_async(**arguments)
     finally:
         stopper.cancel()
+        if scaling is not None:
+            scaling.cancel()
         if context.followers is not None:
             await context.followers.close()
         engine = engine_control.opened_engine(crawler)
@@ -201,6 +202,18 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
             await context.close_committer()
         context.session.jar.save()
     return verdict(context, stopped=stop.is_set())
+
+
+async def _open_followers(context: CrawlContext, followers: FollowerSockets) -> asyncio.Task[None] | None:
+    """Connect to the followers. Return the task that adds followers later, if they are not started with the run."""
+    if followers.request is None:
+        context.followers = group = FollowerGroup(context, followers.concurrency)
+        for each in followers.sockets:
+            await group.add(each)
+        return None
+    scaling = Scaling(context, followers.sockets, followers.request)
+    context.followers = scaling.group
+    return asyncio.create_task(scaling.run())
 
 
 async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:

@@ -24,7 +24,7 @@ _WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_typ
 """Error types that pydantic reports once for each member of a union."""
 _COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
-             "quiet", "schedule", "host", "header", "login", "path", "status"}
+             "quiet", "schedule", "processes", "host", "header", "login", "path", "status"}
 """Error types of this project's own validators, whose messages contain the value already."""
 
 

@@ -23,7 +23,7 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.crawler import crawl, spider_class
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.crawl.processes.follower import join
-from pipeline.crawl.processes.leader import shares
+from pipeline.crawl.processes.leader import FollowerSockets, shares
 from pipeline.errors import PipelineError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run
 from pipeline.run_log import page_file
@@ -49,17 +49,20 @@ logger = logging.getLogger(__name__)
 class CrawlRun:
     """Performs one run in this process: login, crawl, downloads, outcome.
 
-    stop: the stop request of the parent process. followers: sockets to the follower processes of the run.
+    stop: the stop request of the parent process. followers: sockets to the follower processes of the run. request_follower: asks the
+    parent process to start a follower, if the spider has `processes = "auto"`.
     """
 
     def __init__(self, store: Store, settings: Settings, run: Run, stop: StopRequest, followers: Sequence[socket.socket] = (), *,
+                 request_follower: Callable[[], None] = lambda: None,
                  clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._store = store
         self._settings = settings
         self._spider = settings.spiders[run.spider]
         self._run = run
         self._stop = stop
-        self._followers = followers
+        self._followers = FollowerSockets(followers, request=request_follower) if self._spider.processes == "auto" else \
+            FollowerSockets(followers, shares(self._spider)[1])
         self._clock = clock
         self._quiet_until: datetime | None = None
         self._progress = replace(run.progress)  # the numbers are not zero if an earlier process of this run was killed
@@ -116,7 +119,7 @@ class CrawlRun:
         downloads = self._downloads.pool
         self._stop.add_listener(downloads.stop)
         context = CrawlContext(
-            store=self._store, run=self._run, table=_share(spider, follower=False), session=session, progress=self._progress,
+            store=self._store, run=self._run, table=_with_share(spider, shares(spider)[0]), session=session, progress=self._progress,
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
             keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider), fast_engine=self._settings.pipeline.fast_engine,
             page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
@@ -210,9 +213,9 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
     """
     spider = settings.spiders[run.spider]
 
-    def context() -> CrawlContext:
+    def context(concurrency: int) -> CrawlContext:
         return CrawlContext(
-            store=store, run=run, table=_share(spider, follower=True), session=open_session(run.spider, spider, settings),
+            store=store, run=run, table=_with_share(spider, concurrency), session=open_session(run.spider, spider, settings),
             starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
             budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
             keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
@@ -236,9 +239,9 @@ def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots
     return Robots(session.look, on_delay=slow_down)
 
 
-def _share(spider: SpiderTable, *, follower: bool) -> SpiderTable:
+def _with_share(spider: SpiderTable, concurrency: int) -> SpiderTable:
     """Return a copy of the spider's settings table, with `concurrency` reduced to the share of this process."""
-    return spider.model_copy(update={"concurrency": shares(spider.concurrency, spider.processes)[follower]})
+    return spider.model_copy(update={"concurrency": concurrency})
 
 
 def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

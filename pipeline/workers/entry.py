@@ -30,6 +30,7 @@ from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store
 from pipeline.workers.crawl_run import CrawlRun, follow
+from pipeline.workers.process import START_FOLLOWER
 from pipeline.workers.signals import STOP_SIGNALS
 from pipeline.workers.stop_request import StopRequest
 from pipeline.workers.try_page import try_page
@@ -89,7 +90,8 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
             _lower_priority(NICE)
             gc.set_threshold(GC_OBJECTS, 20, 20)  # a crawl creates many objects but few reference cycles
             if work == "run":
-                CrawlRun(store, settings, arguments[0], stop, arguments[1:]).perform()
+                CrawlRun(store, settings, arguments[0], stop, arguments[1:],
+                         request_follower=partial(pipe.send, START_FOLLOWER)).perform()
             else:
                 follow(store, settings, *arguments)
         elif work == "try":

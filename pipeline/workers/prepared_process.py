@@ -10,6 +10,8 @@ import gc
 import importlib
 import multiprocessing
 import signal
+import socket
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
@@ -22,21 +24,27 @@ class PreparedProcess:
     """A child process that waits until begin() is called.
 
     Create the object while this process has only one thread. At the end of the `with` statement, the child is killed unless begin()
-    was called. pipe: the connection to the child.
+    was called. sockets: for how many followers the child gets sockets. pipe: the connection to the child. far_ends: the other ends of
+    the child's sockets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sockets: int = 0) -> None:
+        pairs = [socket.socketpair() for _ in range(sockets)]
+        own = [near for near, _ in pairs]
+        self.far_ends = [far for _, far in pairs]
         context = multiprocessing.get_context("fork")
         self.pipe, far_end = context.Pipe()
         work, self._work = context.Pipe(duplex=False)
-        self.process = context.Process(target=_load_and_wait, args=(work, far_end, (self._work, self.pipe)), daemon=False)
+        self.process = context.Process(target=_load_and_wait, args=(work, far_end, (self._work, self.pipe, *self.far_ends), own), daemon=False)
         with stop_signals_blocked():
             self.process.start()
         work.close()
         far_end.close()
+        for end in own:
+            end.close()
 
     def begin(self, *arguments: Any) -> None:
-        """Let the child call entry.enter() with these arguments and its end of the pipe.
+        """Let the child call entry.enter() with these arguments, its end of the pipe and its sockets.
 
         Raise OSError if the child has died.
         """
@@ -52,16 +60,18 @@ class PreparedProcess:
             self.process.kill()
 
 
-def _load_and_wait(work: Connection, pipe: Connection, of_the_command: tuple[Connection, ...]) -> None:
+def _load_and_wait(work: Connection, pipe: Connection, of_the_command: Sequence[Connection | socket.socket],
+                   sockets: Sequence[socket.socket]) -> None:
     """Run the child: ignore stop signals, load Scrapy, and wait for the arguments of entry.enter().
 
-    A stop signal to the process group is handled only by the command. of_the_command: the command's ends of the pipes.
+    A stop signal to the process group is handled only by the command. of_the_command: the command's ends of pipes and sockets.
+    sockets: the sockets to followers that may be started later.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    for connection in of_the_command:
-        connection.close()  # otherwise this process would not notice the end of the command
+    for end in of_the_command:
+        end.close()  # otherwise this process would not notice the end of the command
     gc.disable()  # off until enter() is called, since the modules loaded here stay loaded
     entry = importlib.import_module(ENTRY)
     try:
@@ -69,4 +79,4 @@ def _load_and_wait(work: Connection, pipe: Connection, of_the_command: tuple[Con
     except EOFError:  # the command has ended or needs no child
         return
     work.close()
-    entry.enter(what, settings, log_file, pipe, *arguments)
+    entry.enter(what, settings, log_file, pipe, *arguments, *sockets)

@@ -12,6 +12,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -23,6 +24,8 @@ from pipeline.settings import Settings
 from pipeline.workers.forkserver import ENTRY
 from pipeline.workers.prepared_process import PreparedProcess
 
+START_FOLLOWER = "start a follower"
+"""The message with which the leader process of a run asks its parent to start a follower process."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -88,6 +91,19 @@ class Child:
             loop.remove_reader(self._process.sentinel)
         self._process.join()  # the sentinel of a forked process becomes ready shortly before the exit code
         return self._process.exitcode
+
+    def on_request(self, listener: Callable[[], None]) -> None:
+        """Call a listener in the event loop for each message START_FOLLOWER of the process, until ignore_requests()."""
+        def received() -> None:
+            try:
+                if self._pipe.recv() == START_FOLLOWER:
+                    listener()
+            except (EOFError, OSError):  # the process has ended
+                self.ignore_requests()
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), received)
+
+    def ignore_requests(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
 
     def stop(self) -> None:
         """Ask the process to stop at a checkpoint."""

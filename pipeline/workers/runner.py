@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pipeline.errors import LeaseLostError, PipelineError, SpiderError
@@ -23,6 +24,7 @@ from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
+from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.prepared_process import PreparedProcess
 from pipeline.workers.process import Child
@@ -45,18 +47,13 @@ DEATHS_PER_PRESENTATION = 3
 logger = logging.getLogger(__name__)
 
 
-def _start(child: Child, followers: Sequence[Child], pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
-    """Start the processes of a run, then close the sockets between them in this process.
-
-    While this process has the sockets open, a process of the run would not notice the end of another.
-    """
+def _start(child: Child, sockets: Sequence[socket.socket]) -> None:
+    """Start the leader process of a run, then close its sockets in this process, so that its followers notice its end."""
     try:
-        for each in (child, *followers):
-            each.start()
+        child.start()
     finally:
-        for pair in pairs:
-            for end in pair:
-                end.close()
+        for each in sockets:
+            each.close()
 
 
 class Runner:
@@ -147,30 +144,42 @@ class Runner:
         leader.
         """
         spider = self.settings.spiders[run.spider]
-        pairs = [socket.socketpair() for _ in range(spider.processes - 1)]
         settings = self.settings.for_run(run.spider)
         prepared, self._prepared = self._prepared, None
-        if prepared is None and not self._has_forkserver:  # a page has killed the prepared process
-            await asyncio.to_thread(warm_up)
-            self._has_forkserver = True
-        child = Child("run", settings, log_file, run, *(near for near, _ in pairs), prepared=prepared)
-        followers = [Child("follow", settings, log_file, run, far) for _, far in pairs]
+        if prepared is not None:
+            near_ends, far_ends = list[socket.socket](), prepared.far_ends
+        else:  # a page may have killed the prepared process
+            await asyncio.to_thread(self._need_forkserver)
+            pairs = [socket.socketpair() for _ in range(spider.most_followers)]
+            near_ends, far_ends = [near for near, _ in pairs], [far for _, far in pairs]
+        child = Child("run", settings, log_file, run, *near_ends, prepared=prepared)
+        followers = FollowerProcesses(far_ends, partial(Child, "follow", settings, log_file, run), self._need_forkserver)
         try:
             self._children.add(child)
             if self._stopping:
                 child.stop()
-            await asyncio.to_thread(_start, child, followers, pairs)
+            await asyncio.to_thread(_start, child, near_ends)
+            if spider.processes == "auto":
+                followers.start_on_request(child)
+            else:
+                await followers.start_all()
             reason = await self._watch(run, child, followers, deadline=deadline, memory_limit_bytes=spider.memory_limit)
             code = await child.wait()
         finally:
             self._children.discard(child)
-            for each in (child, *followers):
-                each.kill()  # also kills the processes that the child has started
-        for each in (child, *followers):
-            await asyncio.to_thread(each.close)
+            child.ignore_requests()
+            child.kill()  # also kills the processes that the child has started
+            await followers.end()
+        await asyncio.to_thread(child.close)
         return reason, code
 
-    async def _watch(self, run: Run, child: Child, followers: Sequence[Child], *, deadline: float,
+    def _need_forkserver(self) -> None:
+        """Start the forkserver, unless it was started."""
+        if not self._has_forkserver:
+            warm_up()
+            self._has_forkserver = True
+
+    async def _watch(self, run: Run, child: Child, followers: FollowerProcesses, *, deadline: float,
                      memory_limit_bytes: int) -> Ending | None:
         """Wait until the child ends, and kill the child if it exceeds a limit. Return the ending of a killed run, else None.
 
@@ -187,8 +196,12 @@ class Runner:
                     return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
-            memory = sum(each.memory_bytes() for each in (child, *followers))
-            if memory > memory_limit_bytes:
+            memory = child.memory_bytes() + followers.memory_bytes()
+            if memory > memory_limit_bytes and followers.running and self.settings.spiders[run.spider].processes == "auto":
+                logger.warning("%s run %d: its processes use %.0f MB of memory together, and memory_limit is %.0f MB: it goes on with one "
+                               "process", run.spider, run.id, memory / 1e6, memory_limit_bytes / 1e6)
+                await followers.end()
+            elif memory > memory_limit_bytes:
                 child.kill()
                 return Ending(Outcome.KILLED, f"the run used {memory / 1e6:.0f} MB of memory; memory_limit is "
                               f"{memory_limit_bytes / 1e6:.0f} MB", "SpiderError", keep_open=True, retry=True)

@@ -157,6 +157,10 @@ class FrontierScheduler(RowScheduler):
             heapq.heappush(self._window, (-row.request.priority, row.id, row))
         self.wake_engine()
 
+    def limit_requests(self, per_host: int) -> None:
+        """Change how many requests to one host this process sends at the same time."""
+        engine_control.limit_requests(self._crawler, per_host)
+
     def _has_room(self) -> bool:
         return self._unproved is None or self._unproved.has_room(len(self._under_way))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import scrapy
 from scrapy.spiders import Spider
 
-from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.crawler import make_crawler
 from pipeline.crawl.frontier.requests import RowScheduler
 from pipeline.crawl.processes.messages import Message, SessionSync, packed, received
@@ -37,10 +37,15 @@ class LeaderClient:
         self._pages: list[Page] = []
         self._seen = SeenRequests()
         self._expired: int | None = None
+        self._notes_sent = 0
         self.rows: deque[Queued] = deque()
         self.heard = asyncio.Event()
         """An event that is set whenever a message from the leader has arrived."""
         self.on_rows: Callable[[], None] = lambda: None
+
+    def report_ready(self) -> None:
+        """Tell the leader that this process is ready for rows."""
+        self._send()
 
     async def listen(self) -> None:
         """Process the leader's messages until the leader closes the connection."""
@@ -100,7 +105,12 @@ class LeaderClient:
     def _send(self, fatal: PipelineError | None = None) -> None:
         pages, self._pages = self._pages, []
         expired, self._expired = self._expired, None
-        self._writer.write(packed(Message(self._sync.update(), pages=pages, expired=expired, fatal=fatal)))
+        context = self._context
+        notes = context.notes[self._notes_sent:]
+        self._notes_sent += len(notes)
+        failures, context.failures = context.failures, Failures()
+        self._writer.write(packed(Message(self._sync.update(), pages=pages, notes=notes,
+                                          failures=failures if failures != Failures() else None, expired=expired, fatal=fatal)))
 
 
 class FollowerScheduler(RowScheduler):
@@ -151,23 +161,24 @@ class FollowerRelogin(Relogin):
         await self._leader.heard.wait()
 
 
-async def join(leader: socket.socket, make_context: Callable[[], CrawlContext], spidercls: type[Spider]) -> None:
+async def join(leader: socket.socket, make_context: Callable[[int], CrawlContext], spidercls: type[Spider]) -> None:
     """Fetch the pages of the frontier rows that the leader sends, until the leader closes the connection.
 
-    leader: the socket to the leader process. make_context: called after the leader has logged in; must return a context whose
-    `table.concurrency` is this process's share of the spider's concurrency.
+    leader: the socket to the leader process. make_context: called after the leader has logged in, with this process's share of the
+    spider's concurrency.
     """
     reader, writer = await asyncio.open_connection(sock=leader)
     first = await received(reader)
     if first is None:
         return
-    context = make_context()
+    context = make_context(first.concurrency)
     context.is_follower = True
     context.session.jar.path = None  # only the leader saves the cookie jar
     context.session.jar.clear()
     leader_client = LeaderClient(context, reader, writer)
     context.committer = leader_client
     leader_client.take(first)
+    leader_client.report_ready()
     if context.session.login_state is not None:
         context.relogin = FollowerRelogin(context.session.login_state, leader_client)
     listening = asyncio.create_task(leader_client.listen())

@@ -11,14 +11,15 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.interfaces import RowSource
 from pipeline.crawl.processes.messages import Message, SessionSync, packed, received
 from pipeline.errors import PipelineError
+from pipeline.settings import SpiderTable
 from pipeline.store.crawl.frontier import Queued
 
 FINISH_S = 5.0
@@ -30,43 +31,75 @@ BACKLOG_BYTES = 20 * 10**6
 MIN_PAGE_BYTES = 50_000
 """For the limit BACKLOG_BYTES, every page counts as at least this many bytes."""
 
+@dataclass(frozen=True)
+class FollowerSockets:
+    """The leader's ends of the sockets to its followers.
+
+    concurrency: how many concurrent requests to one host each follower may send, if all are started with the run. request: asks the
+    parent process to start the follower at the other end of the next socket; None if all are started with the run.
+    """
+
+    sockets: Sequence[socket.socket] = ()
+    concurrency: int = 0
+    request: Callable[[], None] | None = None
+
+
 logger = logging.getLogger(__name__)
 
 
-def shares(concurrency: int, processes: int) -> tuple[int, int]:
-    """Return how many concurrent requests to one host the leader may send, and how many each follower may send."""
-    each = concurrency // processes
-    return concurrency - each * (processes - 1), each
+def shares(table: SpiderTable) -> tuple[int, int]:
+    """Return how many concurrent requests to one host the leader may send at the start of a run, and how many each follower."""
+    each = table.concurrency // table.first_processes
+    return table.concurrency - each * (table.first_processes - 1), each
 
 
 class FollowerGroup:
-    """The follower processes of a run, as managed by the leader process."""
+    """The follower processes of a run, as managed by the leader process.
 
-    def __init__(self, context: CrawlContext) -> None:
+    concurrency: how many concurrent requests to one host each follower may send. shrinks: whether the leader's own concurrency
+    becomes smaller with each follower that joins; otherwise it leaves room for the followers from the beginning.
+    """
+
+    def __init__(self, context: CrawlContext, concurrency: int, *, shrinks: bool = False) -> None:
         self._context = context
+        self._concurrency = concurrency
+        self._shrinks = shrinks
         self._uncommitted_bytes = 0
         self._followers: list[_Follower] = []
-        self._frontier: RowSource
+        self._frontier: RowSource | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = asyncio.Event()
         self._closing = False
+        self.lost = 0
+        """How many followers have ended before the crawl."""
 
-    @classmethod
-    async def open(cls, context: CrawlContext, sockets: Sequence[socket.socket]) -> Self:
-        """Connect to the followers and return the group. sockets: one socket for each follower."""
-        group = cls(context)
-        for each in sockets:
-            reader, writer = await asyncio.open_connection(sock=each)
-            group._followers.append(_Follower(reader, writer, SessionSync(context)))
-        return group
+    async def add(self, end: socket.socket) -> None:
+        """Connect to a follower, which gets rows as soon as it is ready. end: the socket to the follower, which may not run yet."""
+        reader, writer = await asyncio.open_connection(sock=end)
+        follower = _Follower(reader, writer, SessionSync(self._context))
+        self._followers.append(follower)
+        if self._frontier is not None:
+            self._begin(follower, self._frontier)
 
     def start(self, frontier: RowSource) -> None:
         """Start to send rows of this frontier to the followers."""
         self._frontier = frontier
         for follower in self._followers:
-            follower.send([])
-            self._tasks.append(asyncio.create_task(self._listen(follower)))
-        self.feed()
+            self._begin(follower, frontier)
+
+    @property
+    def ready(self) -> int:
+        """How many followers fetch pages."""
+        return sum(follower.ready for follower in self._followers)
+
+    @property
+    def joining(self) -> bool:
+        """Whether a follower has not started to fetch pages yet."""
+        return self.ready < len(self._followers)
+
+    def _begin(self, follower: _Follower, frontier: RowSource) -> None:
+        follower.send([], self._concurrency)
+        self._tasks.append(asyncio.create_task(self._listen(follower, frontier)))
 
     @property
     def at_work(self) -> bool:
@@ -77,11 +110,12 @@ class FollowerGroup:
 
         If there are few rows, share them between all processes.
         """
-        if self._uncommitted_bytes >= BACKLOG_BYTES:
+        frontier = self._frontier
+        if frontier is None or self._uncommitted_bytes >= BACKLOG_BYTES:
             return
         for follower in self._followers:
-            if len(follower.rows) <= MAX_ROWS // 2:
-                rows = self._frontier.take(min(MAX_ROWS, -(-self._frontier.ready // (len(self._followers) + 1))) - len(follower.rows))
+            if follower.ready and len(follower.rows) <= MAX_ROWS // 2:
+                rows = frontier.take(min(MAX_ROWS, -(-frontier.ready // (self.ready + 1))) - len(follower.rows))
                 if rows:
                     follower.send(rows)
 
@@ -104,35 +138,46 @@ class FollowerGroup:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _listen(self, follower: _Follower) -> None:
+    async def _listen(self, follower: _Follower, frontier: RowSource) -> None:
         while (message := await received(follower.reader)) is not None:
+            if not follower.ready:
+                follower.ready = True
+                self._divide_concurrency(frontier)
+                logger.info("%d processes fetch the pages of this run", self.ready + 1)
             follower.sync.take(message.update)
+            self._context.notes += [note for note in message.notes if note not in self._context.notes]
+            if message.failures is not None:
+                self._context.failures.merge(message.failures)
             if message.fatal is not None:
-                self._frontier.fatal(message.fatal)
+                frontier.fatal(message.fatal)
                 break
             if message.expired is not None:
-                await self._log_in(follower, message.expired)
+                await self._log_in(follower, message.expired, frontier)
             for page in message.pages:
                 assert page.frontier_id is not None
                 self._context.add_host(page.redirected_host)
                 follower.rows.pop(page.frontier_id, None)
                 size_bytes = max(page.size_bytes, MIN_PAGE_BYTES)
                 self._uncommitted_bytes += size_bytes
-                self._context.committer.post(page).add_done_callback(partial(self._taken, size_bytes))
+                self._context.committer.post(page).add_done_callback(partial(self._taken, size_bytes, frontier))
             self.feed()
-            self._frontier.wake_engine()
+            frontier.wake_engine()
             self._heard.set()
-        self._lose(follower)
+        self._lose(follower, frontier)
         self._heard.set()
 
-    def _taken(self, size_bytes: int, page: asyncio.Future[None]) -> None:
+    def _divide_concurrency(self, frontier: RowSource) -> None:
+        if self._shrinks:
+            frontier.limit_requests(self._context.table.concurrency - self._concurrency * self.ready)
+
+    def _taken(self, size_bytes: int, frontier: RowSource, page: asyncio.Future[None]) -> None:
         self._uncommitted_bytes -= size_bytes
         page.exception()  # marks the exception as retrieved: the committer has reported it and ends the run
         if not self._uncommitted_bytes:
-            self._frontier.wake_engine()
+            frontier.wake_engine()
             self._heard.set()
 
-    async def _log_in(self, follower: _Follower, epoch: int) -> None:
+    async def _log_in(self, follower: _Follower, epoch: int, frontier: RowSource) -> None:
         """Log in again for a follower that has detected an expired login."""
         relogin = self._context.relogin
         assert relogin is not None
@@ -141,30 +186,33 @@ class FollowerGroup:
                 await relogin.renew(epoch)
             await relogin.settled()
         except PipelineError as error:
-            self._frontier.fatal(error)
+            frontier.fatal(error)
         else:
             follower.send([])
 
-    def _lose(self, follower: _Follower) -> None:
+    def _lose(self, follower: _Follower, frontier: RowSource) -> None:
         if self._closing:
             return
+        self.lost += 1
         self._followers.remove(follower)
         follower.writer.close()
+        self._divide_concurrency(frontier)
         if self._context.fatal is None:
             logger.error("a follower process of this run has ended unexpectedly; the other processes fetch its %d pages", len(follower.rows))
-            self._frontier.give_back(list(follower.rows.values()))
+            frontier.give_back(list(follower.rows.values()))
 
 
 class _Follower:
-    """The connection to one follower. rows: the rows that the follower is fetching, by id."""
+    """The connection to one follower. ready: whether it can fetch pages. rows: the rows that it is fetching, by id."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sync: SessionSync) -> None:
         self.reader = reader
         self.writer = writer
         self.sync = sync
+        self.ready = False
         self.rows: dict[int, Queued] = {}
 
-    def send(self, rows: list[Queued]) -> None:
+    def send(self, rows: list[Queued], concurrency: int = 0) -> None:
         self.rows |= {row.id: row for row in rows}
         with contextlib.suppress(RuntimeError, ConnectionError):  # the follower has just died: _listen() gives its rows back
-            self.writer.write(packed(Message(self.sync.update(), rows=rows)))
+            self.writer.write(packed(Message(self.sync.update(), rows=rows, concurrency=concurrency)))

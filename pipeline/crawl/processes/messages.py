@@ -6,7 +6,7 @@ import asyncio
 import pickle
 from dataclasses import dataclass, field
 
-from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.errors import PipelineError
 from pipeline.model import Page
 from pipeline.session.cookies.cookie import Cookie, CookieKey
@@ -36,13 +36,18 @@ class SessionUpdate:
 class Message:
     """A message between the leader and a follower.
 
-    rows: the rows that the follower must fetch. The other fields are only in messages to the leader. pages: fetched pages.
-    expired: the epoch of a login that has expired, or None. fatal: the error that ends the follower, or None.
+    rows: the rows that the follower must fetch. concurrency: the follower's share of the setting, in the first message. The other
+    fields are only in messages to the leader. pages: fetched pages. notes, failures: what the follower has added to those of its
+    context since its last message. expired: the epoch of a login that has expired, or None. fatal: the error that ends the
+    follower, or None.
     """
 
     update: SessionUpdate
     rows: list[Queued] = field(default_factory=list)
+    concurrency: int = 0
     pages: list[Page] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: Failures | None = None
     expired: int | None = None
     fatal: PipelineError | None = None
 

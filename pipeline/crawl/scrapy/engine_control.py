@@ -1,4 +1,4 @@
-"""Control Scrapy's engine from outside: stop a crawl, wake the engine, find out whether the engine still sends requests.
+"""Control Scrapy's engine from outside: stop a crawl, wake the engine, limit its requests, find out whether it still sends any.
 
 Scrapy has no public interface to wake its engine, nor to see that its spider is being closed. If Scrapy renames the private
 attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test fails.
@@ -45,6 +45,16 @@ def wake(crawler: Crawler) -> None:
     slot = _slot(crawler)
     if slot is not None:
         slot.nextcall.schedule()
+
+
+def limit_requests(crawler: Crawler, per_host: int) -> None:
+    """Change how many requests to one host the engine sends at the same time."""
+    assert crawler.engine is not None
+    downloader = crawler.engine.downloader
+    downloader.domain_concurrency = per_host  # for hosts that have no slot yet
+    for slot in downloader.slots.values():
+        slot.concurrency = per_host
+    wake(crawler)
 
 
 def _slot(crawler: Crawler) -> Any:

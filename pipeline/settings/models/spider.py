@@ -62,6 +62,21 @@ class BannedTable(Table):
     _statuses = field_validator("status")(check_statuses)
 
 
+MOST_AUTO_PROCESSES = 4
+"""The largest number of processes of a run with `processes = "auto"`."""
+
+
+def _process_count(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 16):
+        return value
+    raise PydanticCustomError("processes", "{found} is not a number of processes; write \"auto\" or a number from 1 to 16",
+                              {"found": repr(value)})
+
+
+ProcessCount = Annotated[int | Literal["auto"], BeforeValidator(_process_count),
+                         WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 16}]})]
+
+
 def _catch_up(value: object) -> object:
     return None if value is True else 0.0 if value is False else duration_s(value)
 
@@ -144,8 +159,9 @@ class SpiderTable(Table):
     """Time after which no further page is fetched. The run then succeeds, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
     """Maximum number of requests to one host at the same time."""
-    processes: int = Field(1, ge=1, le=16)
-    """Number of processes that fetch one pass together and share `concurrency`. Only built-in spiders can use more than one process."""
+    processes: ProcessCount = "auto"
+    """Number of processes that fetch one pass together and share `concurrency`. With "auto", a run of a built-in spider starts with one
+    process; more join a large crawl that one core limits, up to four and up to the number of cores. A Python spider has one process."""
     delay: Duration = 0.0
     """Time between two requests to one host. Requests of all spiders with a delay are counted together."""
     throttle: bool = False
@@ -253,12 +269,12 @@ class SpiderTable(Table):
 
     @model_validator(mode="after")
     def _processes_share(self) -> SpiderTable:
-        if self.processes == 1:
+        if self.processes in (1, "auto"):
             return self
         if not self.is_built_in:
             raise PydanticCustomError("processes", "processes works only with built-in spiders, because a Python spider may keep "
                                       "state in memory, which processes do not share")
-        if self.concurrency < self.processes:
+        if self.concurrency < int(self.processes):
             raise PydanticCustomError("processes", "concurrency = {concurrency} is too low for processes = {processes}: "
                                       "each process needs at least one request", {
                                           "concurrency": self.concurrency, "processes": self.processes})
@@ -294,6 +310,16 @@ class SpiderTable(Table):
     def is_built_in(self) -> bool:
         """Whether `spider` names a built-in spider, not a user's class."""
         return self.spider in BUILT_IN_SPIDERS
+
+    @property
+    def first_processes(self) -> int:
+        """The number of processes that a run of this spider starts with."""
+        return 1 if self.processes == "auto" else self.processes
+
+    @property
+    def most_followers(self) -> int:
+        """The largest number of follower processes that a run of this spider can have."""
+        return MOST_AUTO_PROCESSES - 1 if self.processes == "auto" and self.is_built_in else self.first_processes - 1
 
     @property
     def _declares_items(self) -> bool:

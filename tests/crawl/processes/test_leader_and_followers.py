@@ -81,7 +81,7 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> R
     run = runs.start_run(crawls.store, None, owner=crawls.store.owner, now=now, limit=99)
     assert run is not None
     started, over = started_here(), threading.Event()
-    processes = crawls.settings.spiders["s"].processes
+    processes = crawls.settings.spiders["s"].first_processes
     failed: list[BaseException] = []
 
     def with_the_leader() -> None:
@@ -284,7 +284,9 @@ def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) ->
     ("processes = 9\nconcurrency = 4", "concurrency = 4 is too low for processes = 9"),
     ("processes = 2\nthrottle = true", "give throttle or processes"),
     ('processes = 2\nspider = "spiders.x:Own"', "works only with built-in spiders"),
-    ("processes = 0", "greater than or equal to 1")])
+    ("processes = 0", "0 is not a number of processes; write \"auto\" or a number from 1 to 16"),
+    ("processes = \"many\"", "'many' is not a number of processes"),
+    ("processes = true", "true is not a number of processes")])
 def test_settings_that_conflict_with_processes_are_errors(tmp_path: Path, more: str, words: str) -> None:
     (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "http://site.example/"\n{more}\n')
     with pytest.raises(SettingsError, match=words):

@@ -1,0 +1,153 @@
+"""Decide when followers join a run with `processes = "auto"`.
+
+Such a run starts as one process. Another process joins when the known pages still need much CPU time, this process uses nearly a
+whole core, and another core is idle. So a small site, and a site that answers slowly, has one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+
+from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.processes.cores import idle_core_s, usable_cores
+from pipeline.crawl.processes.leader import FollowerGroup
+from pipeline.settings import SpiderTable
+
+LOOK_EVERY_S = 1.0
+"""How often the crawl is measured."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a crawl must reach before another process joins.
+
+    left_s: the CPU seconds that the known pages still need; the start of a process takes up to one second. busy: the share of a
+    core that this process uses. idle_cores: how many cores are idle. memory: the largest share of memory_limit that one more process as
+    large as this one may lead to.
+    """
+
+    left_s: float = 5.0
+    busy: float = 0.85
+    idle_cores: float = 0.5
+    memory: float = 0.5
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was measured during the last LOOK_EVERY_S.
+
+    busy: the CPU time of this process per second. idle_cores: how many usable cores were idle; None if unknown. pages_left: how many
+    known pages are not yet committed. page_s: the CPU seconds of one page, since the crawl began. memory_bytes: the memory of this
+    process.
+    """
+
+    busy: float
+    idle_cores: float | None
+    pages_left: int
+    page_s: float
+    memory_bytes: int
+
+
+THRESHOLDS = Thresholds()
+
+
+def reason_for_one_process(table: SpiderTable, cores: int) -> str:
+    """Return why a crawl with these settings never has followers; "" if it can have followers."""
+    reasons = {
+        "only one core may be used": cores < 2,
+        f"concurrency is {table.concurrency}": table.concurrency < 2,
+        "delay limits the speed": table.delay > 0,
+        "throttle needs one process that measures how fast the site answers": table.throttle,
+        "all pages share the cookies of one login": table.login is not None or table.cookies is not None,
+        "a session keeps to one proxy": table.proxy is not None,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def is_large(load: Load, thresholds: Thresholds) -> bool:
+    """Return whether the known pages need enough CPU time for another process to be worth its start."""
+    return load.pages_left * load.page_s >= thresholds.left_s
+
+
+def reason_to_wait(load: Load, thresholds: Thresholds, *, processes: int, memory_limit_bytes: int) -> str:
+    """Return why no other process joins a large crawl now; "" if one shall join. processes: how many there are already."""
+    if load.busy < thresholds.busy:
+        return "the site, not the CPU, limits the speed, or other programs use this core"
+    if load.idle_cores is not None and load.idle_cores < thresholds.idle_cores:
+        return "no other core is idle"
+    if load.memory_bytes * (processes + 1) > thresholds.memory * memory_limit_bytes:
+        return f"{processes + 1} processes might exceed memory_limit"
+    return ""
+
+
+class Scaling:
+    """Adds followers to a run one after another.
+
+    sockets: one for each possible follower. request: asks the parent process to start the next follower, at the other end of the
+    next socket.
+    """
+
+    def __init__(self, context: CrawlContext, sockets: Sequence[socket], request: Callable[[], None]) -> None:
+        self._context = context
+        self._sockets = list(sockets)
+        self._request = request
+        self._cores = usable_cores()
+        self._most = min(len(sockets) + 1, self._cores, context.table.concurrency)
+        self._reason = ""
+        self.group = FollowerGroup(context, context.table.concurrency // self._most, shrinks=True)
+
+    async def run(self) -> None:
+        """Measure the crawl, and let followers join, until no more can join."""
+        fixed_reason = reason_for_one_process(self._context.table, self._cores)
+        pages_before, cpu_before_s = self._context.progress.pages, time.process_time()
+        while True:
+            begun_s, cpu_s, idle_s = time.monotonic(), time.process_time(), idle_core_s()
+            await asyncio.sleep(LOOK_EVERY_S)
+            processes, pages = self.group.ready + 1, self._context.progress.pages - pages_before
+            if self.group.lost or (processes >= self._most and not fixed_reason):
+                return
+            seconds, idle_now_s = time.monotonic() - begun_s, idle_core_s()
+            load = Load(
+                busy=(time.process_time() - cpu_s) / seconds,
+                idle_cores=None if idle_s is None or idle_now_s is None else (idle_now_s - idle_s) / seconds,
+                pages_left=self._pages_left(), page_s=(time.process_time() - cpu_before_s) / max(1, pages),
+                memory_bytes=_memory_bytes())
+            if self.group.joining or self._context.stopping() or not is_large(load, THRESHOLDS):
+                continue
+            reason = fixed_reason or reason_to_wait(load, THRESHOLDS, processes=processes,
+                                                    memory_limit_bytes=self._context.table.memory_limit)
+            if not reason:
+                await self._add(load)
+            elif reason != self._reason:
+                self._reason = reason
+                logger.info("this run has %d process%s for now: %s", processes, "es" if processes > 1 else "", reason)
+            if fixed_reason:
+                return
+
+    def _pages_left(self) -> int:
+        progress, limit = self._context.progress, self._context.table.max_pages
+        return min(progress.waiting, limit - progress.pages) if limit else progress.waiting
+
+    async def _add(self, load: Load) -> None:
+        logger.info("process %d of at most %d is started: %d pages wait, which need about %.0f s of CPU time; this process uses "
+                    "%.0f %% of a core", self.group.ready + 2, self._most, load.pages_left, load.pages_left * load.page_s, 100 * load.busy)
+        await self.group.add(self._sockets.pop(0))
+        self._request()
+
+
+def _memory_bytes() -> int:
+    """Return the resident memory of this process; 0 on a system without /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0

@@ -1,0 +1,89 @@
+"""Start the follower processes of a run: with the run, or when its leader process asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from socket import socket
+
+from pipeline.errors import SpiderError
+from pipeline.workers.process import Child
+
+logger = logging.getLogger(__name__)
+
+
+class FollowerProcesses:
+    """The follower processes of one run, as the parent process sees them.
+
+    sockets: the followers' ends of the sockets between them and the leader. While this process has a socket open, the leader does not
+    notice the end of its follower; so each socket is closed when its follower has started. make: returns the process for a socket.
+    prepare: called in a thread before the first follower is started.
+    """
+
+    def __init__(self, sockets: Sequence[socket], make: Callable[[socket], Child], prepare: Callable[[], None]) -> None:
+        self._sockets = list(sockets)
+        self._make = make
+        self._prepare = prepare
+        self._children: list[Child] = []
+        self._starting: asyncio.Task[None] | None = None
+        self._ended = False
+
+    async def start_all(self) -> None:
+        """Start all followers, and return when they have started. Raise SpiderError."""
+        self._starting = asyncio.create_task(asyncio.to_thread(self._start_rest))
+        await asyncio.shield(self._starting)
+        self._starting = None
+
+    def start_on_request(self, leader: Child) -> None:
+        """Start one follower each time that the leader asks for one."""
+        leader.on_request(self._requested)
+
+    def _requested(self) -> None:
+        if self._sockets and not self._ended and self._starting is None:
+            self._starting = asyncio.create_task(self._start_one())
+
+    async def _start_one(self) -> None:
+        try:
+            await asyncio.to_thread(self._start_next)
+        except SpiderError as error:
+            logger.warning("a follower process of a run could not be started, so the run goes on without it: %s", error)
+        finally:
+            self._starting = None
+
+    def _start_rest(self) -> None:
+        while self._sockets:
+            self._start_next()
+
+    def _start_next(self) -> None:
+        self._prepare()
+        end = self._sockets.pop(0)
+        try:
+            child = self._make(end)
+            child.start()
+        finally:
+            end.close()  # if the follower could not be started, the leader thus notices it
+        self._children.append(child)
+
+    @property
+    def running(self) -> bool:
+        """Whether a follower may be running."""
+        return bool(self._children)
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of all followers."""
+        return sum(each.memory_bytes() for each in self._children)
+
+    async def end(self) -> None:
+        """Kill all followers, and start no more."""
+        self._ended = True
+        if self._starting is not None:  # a thread cannot be interrupted
+            await asyncio.wait({self._starting})
+        for end in self._sockets:
+            end.close()
+        self._sockets.clear()
+        children, self._children = self._children, []
+        for each in children:
+            each.kill()
+        for each in children:
+            await asyncio.to_thread(each.close)

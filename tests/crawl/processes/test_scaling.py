@@ -1,0 +1,269 @@
+"""With `processes = "auto"` a run starts as one process, and others join a large crawl that one core limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.crawl.processes.cores import _quota, idle_core_s, usable_cores
+from pipeline.crawl.processes.scaling import Load, Thresholds, is_large, reason_for_one_process, reason_to_wait
+from pipeline.settings import load
+from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program, eventually
+
+PAGES = 120
+WAIT_S = 60.0
+BUSY = Load(busy=0.97, idle_cores=0.9, pages_left=20_000, page_s=0.001, memory_bytes=130_000_000)
+LIMIT_BYTES = 2 * 10**9
+
+
+@pytest.mark.parametrize(("measured", "processes", "reason"), [
+    (BUSY, 1, ""),
+    (BUSY, 3, ""),
+    (replace(BUSY, idle_cores=None), 1, ""),
+    (replace(BUSY, busy=0.6), 1, "limits the speed"),
+    (replace(BUSY, idle_cores=0.1), 1, "no other core is idle"),
+    (replace(BUSY, memory_bytes=600_000_000), 1, "memory_limit"),
+    (replace(BUSY, memory_bytes=300_000_000), 3, "memory_limit")])
+def test_another_process_joins_only_if_it_makes_the_crawl_faster(measured: Load, processes: int, reason: str) -> None:
+    found = reason_to_wait(measured, Thresholds(), processes=processes, memory_limit_bytes=LIMIT_BYTES)
+    assert reason in found
+    assert bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize(("pages_left", "page_s", "large"), [
+    (0, 0.001, False), (4_000, 0.001, False), (6_000, 0.001, True), (50, 0.05, False), (50, 0.2, True)])
+def test_a_crawl_is_large_if_its_known_pages_need_much_cpu_time(pages_left: int, page_s: float, large: bool) -> None:
+    assert is_large(replace(BUSY, pages_left=pages_left, page_s=page_s), Thresholds()) is large
+
+
+@pytest.mark.parametrize(("more", "cores", "reason"), [
+    ("", 2, ""), ("", 1, "one core"), ("concurrency = 1", 2, "concurrency is 1"), ('delay = "1s"', 2, "delay"),
+    ("throttle = true", 2, "throttle"), ('proxy = "environment"', 2, "one proxy"), ('cookies = { file = "jar.txt" }', 2, "one login"),
+    ('[spiders.s.login]\nurl = "https://site.example/login"\nfields = { user = "me" }\ncheck = "a"', 2, "one login")])
+def test_settings_that_keep_a_run_to_one_process(tmp_path: Path, more: str, cores: int, reason: str) -> None:
+    (tmp_path / "jar.txt").write_text("# Netscape HTTP Cookie File\n")
+    (tmp_path / "settings.toml").write_text(f'[spiders.s]\nstart = "https://site.example/"\n{more}\n')
+    table = load(tmp_path / "settings.toml").spiders["s"]
+    found = reason_for_one_process(table, cores)
+    assert table.processes == "auto"
+    assert reason in found
+    assert bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize(("membership", "files", "cores"), [
+    ("0::/", {}, 8),
+    ("0::/", {"cpu.max": "max 100000"}, 8),
+    ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+    ("0::/a/b", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
+    ("0::/of-the-host/x", {"cpu.max": "300000 100000"}, 3),
+    ("3:cpu,cpuacct:/a\n0::/", {"cpu,cpuacct/a/cpu.cfs_quota_us": "50000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"}, 0.5),
+    ("3:cpu:/a\n0::/", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, 8),
+    ("5:memory:/a\n0::/", {"memory/a/cpu.max": "100000 100000"}, 8)])
+def test_the_cpu_quotas_of_control_groups_limit_the_usable_cores(
+        tmp_path: Path, membership: str, files: dict[str, str], cores: float) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert _quota(membership, tmp_path, 8) == cores
+
+
+def test_the_usable_cores_are_those_of_this_process() -> None:
+    here = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(here)})
+    try:
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, here)
+    assert usable_cores() <= len(here)
+    assert (idle_core_s() or 0.0) >= 0.0
+
+
+EAGER = """
+from pipeline.crawl.processes import scaling
+scaling.THRESHOLDS = scaling.Thresholds(left_s=0, busy=0, idle_cores=-1, memory={memory})
+scaling.LOOK_EVERY_S = 0.05
+from pipeline.cli.main import main
+main()
+"""
+"""The program with thresholds that every crawl reaches, since the machine that tests may be busy."""
+
+
+class StepSite(PageSite):
+    """Answers until `free` requests were answered, and the others when `free` is increased. in_flight: requests that wait."""
+
+    def __init__(self) -> None:
+        super().__init__({f"/{number}": self._page for number in range(PAGES)})
+        self._more = threading.Condition()
+        self._free = 0
+        self.in_flight = 0
+        self.most = 0
+
+    def answer(self, count: int) -> None:
+        with self._more:
+            self._free += count
+            self._more.notify_all()
+
+    def _page(self, asked: Asked) -> Answer:
+        with self._more:
+            self.in_flight += 1
+            self.most = max(self.most, self.in_flight)
+            assert self._more.wait_for(lambda: self._free > 0, WAIT_S)
+            self._free -= 1
+            self.in_flight -= 1
+        number = int(asked.path[1:])
+        links = range(1, PAGES) if not number else ()
+        return Answer(f"<p>{number}</p>" + "".join(f"<a href=/{link}>" for link in links))
+
+
+def settings(site: PageSite, more: str = "") -> str:
+    return f"""
+        [spiders.s]
+        start = "{site.url}/0"
+        follow = ["a"]
+        robots = false
+        concurrency = 4
+        {more}
+        [spiders.s.items]
+        key = ["id"]
+        fields = {{ id = "p" }}
+    """
+
+
+class Command:
+    """`pipeline run s --json` in its own process, with thresholds that every crawl reaches."""
+
+    def __init__(self, program: Program, memory: float) -> None:
+        self._program = program
+        self.process = subprocess.Popen([sys.executable, "-c", EAGER.format(memory=memory), "run", "s", "--json"], cwd=program.folder,
+                                        text=True, env=program.variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        program.watch(self.process.pid)
+
+    @property
+    def log(self) -> str:
+        return "".join(path.read_text("utf-8") for path in sorted((self._program.data / "logs" / "runs").glob("*.log")))
+
+    @property
+    def follower(self) -> int | None:
+        """The process id of the only follower, which is forked from a forkserver."""
+        return next(iter(self._program.children_of_the_forkserver()), None)
+
+    @property
+    def leader(self) -> int:
+        """The process id of the leader, which is forked from the command."""
+        (found,) = (pid for pid in self._program.descendants() - self._program.children_of_the_forkserver()
+                    if Path(f"/proc/{pid}/cmdline").read_bytes() == Path(f"/proc/{self.process.pid}/cmdline").read_bytes())
+        return found
+
+    def has_logged(self, text: str) -> None:
+        eventually(lambda: text in self.log, within_s=WAIT_S)
+
+    def end(self) -> dict[str, object]:
+        out, err = self.process.communicate(timeout=WAIT_S)
+        try:
+            (run,) = json.loads(out)
+        except ValueError:
+            raise AssertionError(f"{out}\n{err}\n{self.log}") from None
+        assert isinstance(run, dict)
+        return run
+
+
+@contextmanager
+def started(program: Program, site: StepSite, more: str = "", *, memory: float = 1.0,
+            until: str = "2 processes fetch the pages of this run") -> Iterator[Command]:
+    """The command, when its leader is fetching four pages, and has logged `until`."""
+    program.write(settings(site, more))
+    command = Command(program, memory)
+    try:
+        site.answer(1)
+        eventually(lambda: site.in_flight > 0, within_s=WAIT_S)
+        command.has_logged(until)
+        yield command
+    finally:
+        site.answer(10**6)
+        command.process.kill()
+        command.process.wait()
+
+
+def keys(program: Program) -> list[int]:
+    return sorted(int(json.loads(line)["id"]) for line in program.run("items", "s", "--format", "jsonl").stdout.splitlines())
+
+
+needs_two_cores = pytest.mark.skipif(usable_cores() < 2, reason="with one usable core, a run has one process")
+
+
+@needs_two_cores
+def test_a_process_that_joins_shares_pages_and_concurrency(program: Program) -> None:
+    with StepSite() as site, started(program, site) as command:
+        site.answer(10**6)
+        run = command.end()
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert sorted(site.paths()) == sorted(f"/{number}" for number in range(PAGES))
+        assert site.most == 4
+        assert keys(program) == list(range(PAGES))
+        assert command.log.count("is started:") == 1
+
+
+@needs_two_cores
+@pytest.mark.parametrize("victim", ["follower", "leader"])
+def test_a_process_that_was_killed_after_another_joined_loses_nothing(program: Program, victim: str) -> None:
+    with StepSite() as site, started(program, site) as command:
+        leader, follower = command.leader, command.follower
+        assert follower is not None
+        site.answer(30)
+        eventually(lambda: len(site.paths()) >= 31, within_s=WAIT_S)
+        Program.kill_process(leader if victim == "leader" else follower)
+        site.answer(10**6)
+        run = command.end()
+        if victim == "leader":
+            assert (run["outcome"], run["progress"]["gone"]) == ("killed", 0)  # type: ignore[index]
+            (run,) = json.loads(program.run("run", "s", "--json").stdout)
+        else:
+            assert "has ended unexpectedly" in command.log
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert keys(program) == list(range(PAGES))
+        (again,) = json.loads(program.run("run", "s", "--json").stdout)
+        assert (again["complete"], again["progress"]["unchanged"], again["progress"]["gone"]) == (True, PAGES, 0)
+
+
+@needs_two_cores
+def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Program) -> None:
+    with StepSite() as site, started(program, site, 'memory_limit = "190MB"', memory=9.0, until="has ended unexpectedly") as command:
+        assert command.follower is None
+        site.answer(10**6)
+        run = command.end()
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert keys(program) == list(range(PAGES))
+
+
+@pytest.mark.parametrize("more", ['delay = "1ms"', 'cookies = { file = "jar.txt" }'])
+def test_a_run_that_must_have_one_process_says_why_and_starts_no_other(program: Program, more: str) -> None:
+    (program.folder / "jar.txt").write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\ta\tb\n")
+    with StepSite() as site, started(program, site, more, until="this run has 1 process for now:") as command:
+        assert command.follower is None
+        site.answer(10**6)
+        assert command.end()["complete"] is True
+
+
+def test_a_small_site_has_one_process_and_no_forkserver(program: Program) -> None:
+    with StepSite() as site:
+        program.write(settings(site))
+        command = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "s", "--json"], cwd=program.folder, text=True,
+                                   env=program.variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        site.answer(1)
+        eventually(lambda: site.in_flight == 4, within_s=WAIT_S)
+        program.watch(command.pid)
+        assert len(program.descendants()) == 1
+        site.answer(10**6)
+        (run,) = json.loads(command.communicate(timeout=WAIT_S)[0])
+        assert run["complete"] is True
+        assert "process" not in (program.data / "logs" / "runs" / f"{run['run']}.log").read_text().replace("pipeline.crawl.processes", "")
