@@ -180,7 +180,7 @@ def test_the_code_of_the_copy_is_what_runs(copy: Copy) -> None:
 def test_the_built_in_spider_can_be_tried_and_run(copy: Copy, shop: PageSite) -> None:
     recipe = Recipe.titled("A built-in spider")
     copy.write(at(shop, recipe.settings))
-    assert "no spider named 'links'" in copy.refused()
+    assert "there is no built-in spider 'links'" in copy.refused()
     copy.follow(recipe)
     tried, ran, items = (copy.done(at(shop, line)) for line in recipe.commands)
     assert "items: 2" in tried

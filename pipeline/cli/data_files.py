@@ -13,7 +13,7 @@ from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
 from pipeline.store.maintenance.restore import restore_backup
-from pipeline.text import size_for_people
+from pipeline.text import counted, size_for_people
 
 
 def back_up(settings: Settings, file: Path) -> str:
@@ -24,7 +24,7 @@ def back_up(settings: Settings, file: Path) -> str:
     finally:
         store.close()
     size = size_for_people(done.size_bytes)
-    return f"{file}: the database and {done.files} files, {size}; it contains cookies: keep it secret"
+    return f"wrote {file}: the database and {counted(done.files, 'file')}, {size}; keep the backup secret, because it contains cookies"
 
 
 def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> Iterator[str]:
@@ -33,15 +33,15 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
     with hold_instance_lock(settings.data_dir):
         done = restore_backup(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
                               now=datetime.now(UTC))
-    yield f"restored the backup of {done.made_at}: the database and {done.files} files"
+    yield f"restored the backup of {done.made_at}: the database and {counted(done.files, 'file')}"
     if done.kept is not None:
-        yield f"the previous data is in {done.kept}; delete it when you no longer need it"
+        yield f"the previous data is in {done.kept}; delete this folder when you no longer need the data"
     if done.parked:
-        yield (f"{done.parked} messages waited in the backup and may have been sent since; they are parked: `pipeline outbox` "
-               "lists them, `pipeline outbox retry N` sends one, `pipeline outbox drop N` drops it")
+        yield (f"{counted(done.parked, 'message')} of the outbox may have been sent since the backup was made, and will not be sent automatically: "
+               "`pipeline outbox` lists these messages, `pipeline outbox retry N` sends message N, `pipeline outbox drop N` drops message N")
     if done.lost:
-        yield f"the files of {done.lost} unsent messages are missing from the backup"
-    yield "changes of the sites since the backup will be found, and reported, by the next runs"
+        yield f"the backup does not contain the files of {counted(done.lost, 'unsent message')}"
+    yield "the next runs will find and report what has changed on the sites since the backup was made"
 
 
 def prune(settings: Settings) -> str:

@@ -40,9 +40,9 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
         if built.message_ids:
             say(f"{name}: {built.subject}")
         if built.problem:
-            say(f"the digest could not be rendered completely: {built.problem}")
+            say(f"the digest shows less than usual, because it could not be rendered completely: {built.problem}")
         for key in built.html_keys:
-            say(f"the message is in {store.files.path(key)}")
+            say(f"to see the mail, open {store.files.path(key)} in a browser")
     if not built_messages:
         say(f"{name}: {'nothing new' if claims else 'no ended runs to report'}")
         return 0
@@ -73,5 +73,5 @@ def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> s
     """
     result, receipt = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
     if not result.accepted:
-        raise MailError(f"refused: {result.code} {result.text}", where=address, fix="check the address")
+        raise MailError(f"the mail server refused the recipient: {result.code} {result.text}", where=address, fix="check the address")
     return receipt

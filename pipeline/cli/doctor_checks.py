@@ -76,7 +76,7 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
         settings = load(settings_file)
     except SettingsError as error:
         for problem in error.problems:
-            yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "`pipeline schema` prints every key that is allowed")
+            yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "correct the settings file; `pipeline schema` prints all allowed keys")
         return
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
@@ -102,8 +102,8 @@ def _versions() -> Iterator[Finding]:
     try:
         wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        yield Finding("versions", State.WARNING, "not installed as a package, so its requirements are unknown",
-                      f"pip install {DISTRIBUTION}, or `make install` in its folder")
+        yield Finding("versions", State.WARNING, "the program is not installed as a package, so its requirements are unknown",
+                      f"run `pip install {DISTRIBUTION}`, or `make install` in the folder of the program")
         return
     wrong = 0
     for each in wanted:
@@ -113,13 +113,13 @@ def _versions() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             if not extra:
                 wrong += 1
-                yield Finding("versions", State.PROBLEM, f"{each.name} is not installed", f"pip install '{each.name}'")
+                yield Finding("versions", State.PROBLEM, f"{each.name} is not installed", f"run `pip install '{each.name}'`")
             continue
         if not each.specifier.contains(found, prereleases=True):
             wrong += 1
             yield Finding("versions", State.WARNING if extra else State.PROBLEM,
                           f"{each.name} {found} is installed; {each.specifier} is required",
-                          f"pip install '{each.name}{each.specifier}'")
+                          f"run `pip install '{each.name}{each.specifier}'`")
     if not wrong:
         python = ".".join(map(str, sys.version_info[:3]))
         yield Finding("versions", State.OK, f"{DISTRIBUTION} {pipeline.__version__}, Python {python}, "
@@ -140,9 +140,9 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         path = secret.path
         if secret.kind == "file" and path.stat().st_mode & 0o077:
             failed += 1
-            yield Finding("secrets", State.WARNING, f"other users can read {path}", f"chmod 600 {path}")
+            yield Finding("secrets", State.WARNING, f"other users can read {path}", f"run `chmod 600 {path}`")
     if not failed:
-        yield Finding("secrets", State.OK, f"{len(secrets(settings))} can be read")
+        yield Finding("secrets", State.OK, f"{counted(len(secrets(settings)), 'secret')} can be read")
 
 
 def _permissions(settings: Settings) -> Iterator[Finding]:
@@ -156,19 +156,19 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
     wrong = 0
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
         wrong += 1
-        yield Finding("permissions", State.PROBLEM, f"{data_dir} cannot be written by this user",
-                      f"chown -R {os.getuid()} {data_dir}, or run as its owner")
+        yield Finding("permissions", State.PROBLEM, f"the current user cannot write to {data_dir}",
+                      f"run `chown -R {os.getuid()} {data_dir}`, or run the program as the owner of the folder")
     for path in (data_dir, *_private_files(data_dir)):
         about = path.stat()
         if about.st_mode & 0o077:
             wrong += 1
-            yield Finding("permissions", State.WARNING, f"other users can access {path}", f"chmod go= {path}")
+            yield Finding("permissions", State.WARNING, f"other users can access {path}", f"run `chmod go= {path}`")
         if about.st_uid != os.getuid():
             wrong += 1
             yield Finding("permissions", State.WARNING, f"{path} is owned by user {about.st_uid}, but this command runs as user "
                           f"{os.getuid()}", "run every command as the user of the service")
     if not wrong:
-        yield Finding("permissions", State.OK, f"{data_dir} is accessible only to this user")
+        yield Finding("permissions", State.OK, f"only the current user can access {data_dir}")
 
 
 def _private_files(data_dir: Path) -> list[Path]:
@@ -184,10 +184,10 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     about = os.statvfs(folder)
     files_left = about.f_favail if about.f_files else None
     if free < least:
-        yield Finding("disk", State.PROBLEM, f"{size_for_people(free)} free; downloads stop below "
-                      f"{size_for_people(least)}", "free some space, or decrease pipeline.keep_free and heartbeat.disk_below")
+        yield Finding("disk", State.PROBLEM, f"only {size_for_people(free)} free; the settings require "
+                      f"{size_for_people(least)}", "free some disk space, or decrease pipeline.keep_free and heartbeat.disk_below")
     elif files_left is not None and files_left < 1000:
-        yield Finding("disk", State.PROBLEM, f"only {files_left} free inodes", "delete small files")
+        yield Finding("disk", State.PROBLEM, f"the file system has only {files_left} free inodes", "delete files that you no longer need")
     else:
         parts = {path.name: _size(path) for path in sorted(settings.data_dir.iterdir()) if path.is_dir()} \
             if settings.data_dir.exists() else {}
@@ -211,18 +211,18 @@ def _open_files(settings: Settings) -> Iterator[Finding]:
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)
     if possible < LEAST_OPEN_FILES:
-        yield Finding("open files", State.PROBLEM, f"the limit is {possible}; the service needs at least {LEAST_OPEN_FILES}",
+        yield Finding("open files", State.PROBLEM, f"the limit of open files is {possible}, but the service needs at least {LEAST_OPEN_FILES}",
                       OPEN_FILES_FIX.format(wanted))
     elif short := short_of_files(connections):
         yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or decrease heartbeat.max_connections")
     else:
-        yield Finding("open files", State.OK, f"the limit allows the {wanted} that the service needs")
+        yield Finding("open files", State.OK, f"the limit allows the {wanted} open files that the service needs")
 
 
 def _clock() -> Iterator[Finding]:
     if _is_synchronised() is False:
         yield Finding("clock", State.WARNING, "the clock of this machine is not synchronised",
-                      "run chrony or systemd-timesyncd; slots and leases depend on the clock")
+                      "run chrony or systemd-timesyncd, because the program relies on a correct clock")
     else:
         yield Finding("clock", State.OK, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
@@ -255,12 +255,12 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
     facts = database_facts(store)
     faults = store.check()
     for fault in faults:
-        yield Finding("database", State.PROBLEM, f"damaged: {fault}", "restore a backup (`pipeline restore FILE --replace`)")
+        yield Finding("database", State.PROBLEM, f"the database is damaged: {fault}", "restore a backup (`pipeline restore FILE --replace`)")
     if facts.needed:
         yield Finding("database", State.PROBLEM, f"{store.kind} {facts.version} is installed; {facts.needed} is required", f"upgrade {store.kind}")
     if facts.newest is not None and facts.newest > now + CLOCK_SLACK:
-        yield Finding("clock", State.PROBLEM, f"the newest time in the store is {facts.newest:%Y-%m-%d %H:%M:%S} UTC, which is "
-                      "in the future", "correct the clock of this machine, or of the machine that wrote the time")
+        yield Finding("clock", State.PROBLEM, f"the newest time in the database is {facts.newest:%Y-%m-%d %H:%M:%S} UTC, which is "
+                      "in the future", "correct the clock of this machine, or of the machine that wrote this time to the database")
     if not faults:
         yield Finding("database", State.OK, f"{store.kind} {facts.version}, {size_for_people(facts.size_bytes)}, no damage found")
 
@@ -272,7 +272,7 @@ def _service(settings: Settings) -> Iterator[Finding]:
         yield Finding("service", State.WARNING, error.what, error.fix)
         return
     except PipelineError:
-        yield Finding("service", State.WARNING, "the service does not answer", "if it should run, start it with `pipeline serve`")
+        yield Finding("service", State.WARNING, "the service does not answer", "if the service should be running, start `pipeline serve`")
         return
     if found["version"] != pipeline.__version__:
         yield Finding("service", State.WARNING, f"version {found['version']} is running, but {pipeline.__version__} is "
@@ -281,9 +281,9 @@ def _service(settings: Settings) -> Iterator[Finding]:
         yield Finding("jobs", State.OK, _jobs_line(found["jobs"]))
     health = str(found["health"])
     for reason in found["reasons"]:
-        yield Finding("service", State.PROBLEM if health == "failing" else State.WARNING, str(reason), "`pipeline status`")
+        yield Finding("service", State.PROBLEM if health == "failing" else State.WARNING, str(reason), "see `pipeline status`")
     if health == "ok":
-        yield Finding("service", State.OK, "runs, and its health is ok")
+        yield Finding("service", State.OK, "the service is running, and its health is ok")
 
 
 def _jobs_line(jobs: JobsStatus) -> str:
@@ -292,7 +292,7 @@ def _jobs_line(jobs: JobsStatus) -> str:
     parts = [f"{counted(jobs['schedules'], 'schedule')}{upcoming}",
              *(f"{job['name']} every {span_for_people(job['every_s'])}" for job in jobs["intervals"])]
     if jobs["late"]:
-        parts.append(f"{counted(jobs['late'], 'start')} late, by up to {jobs['longest_late_s']:g} s")
+        parts.append(f"{counted(jobs['late'], 'job')} started late, by up to {jobs['longest_late_s']:g} s")
     if jobs["skipped"]:
-        parts.append(f"{counted(jobs['skipped'], 'start')} skipped, because the previous one was still running")
+        parts.append(f"{counted(jobs['skipped'], 'job')} did not start, because the previous start was still running")
     return "; ".join(parts)

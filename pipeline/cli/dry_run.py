@@ -58,6 +58,6 @@ def _print(store: Store, name: str, *, out: Callable[[str], None], show: TextIO)
     for item in stored_items.present(store, name):
         out(json.dumps(item.data, ensure_ascii=False))
     for reject in stored_items.rejected(store, name):
-        show.write(f"{name}: rejected: {reject.reason} ({reject.url}): {json.dumps(reject.data, ensure_ascii=False)}\n")
+        show.write(f"{name}: item rejected: {reject.reason} ({reject.url}): {json.dumps(reject.data, ensure_ascii=False)}\n")
     for url in stored_items.download_urls(store, name):
-        show.write(f"{name}: would download {url}\n")
+        show.write(f"{name}: a real run would download {url}\n")

@@ -53,7 +53,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
         loop.add_signal_handler(number, runner.stop)
     now = datetime.now(UTC)
     for run in runs.abandon_expired(store, now=now):
-        show.write(f"{run.spider} run {run.id} was abandoned: its process no longer exists\n")
+        show.write(f"{run.spider} run {run.id} was abandoned: the process of the run no longer exists\n")
     claimed = []
     for name in names:
         waiting = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason=reason,
@@ -79,10 +79,10 @@ def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> Non
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
         if doubt and any(spider.downloads.keep_for is not None for spider in settings.spiders.values()):
-            show.write(f"downloads: {doubt}\n")
+            show.write(f"warning: {doubt}\n")
         delete_surplus(store, settings, now=now, by_age=not doubt)
     except PipelineError as error:
-        show.write(f"downloads: {error}\n")
+        show.write(f"downloaded files that exceed the limits could not be deleted: {error}\n")
 
 
 async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:

@@ -27,7 +27,7 @@ def export(store: Store, spider: str, *, form: str, changes: bool, output: Path 
     if output is not None:
         _write_items(store, spider, form, output, changes=changes, key=key)
     elif not table_format(form).is_text:
-        raise UsageError(f"{form} is not a text format", where="items", fix=f"name a file with --output FILE.{form}")
+        raise UsageError(f"{form} is not a text format and cannot be written to the terminal", where="items", fix=f"give a file with --output FILE.{form}")
     else:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "items")

@@ -40,7 +40,7 @@ def write_spider(folder: Path, name: str) -> tuple[Path, str]:
     """
     module = name.replace("-", "_")
     if not module.isidentifier():
-        raise SpiderError(f"{name!r} is not a valid module name", where="new spider",
+        raise SpiderError(f"{name!r} is not a valid name of a Python module", where="new spider",
                           fix="use letters, digits and _, and begin with a letter")
     class_name = "".join(part.capitalize() for part in module.split("_")) + "Spider"
     path = folder / "spiders" / f"{module}.py"
@@ -49,5 +49,5 @@ def write_spider(folder: Path, name: str) -> tuple[Path, str]:
         with path.open("x", encoding="utf-8") as file:
             file.write(NEW_SPIDER.format(class_name=class_name))
     except FileExistsError as error:
-        raise SpiderError("exists already; it was not changed", where=str(path)) from error
+        raise SpiderError("the file exists already and was not changed", where=str(path)) from error
     return path, NEW_TABLE.format(name=name, module=module, class_name=class_name)

@@ -21,11 +21,11 @@ def ask_status(settings: Settings) -> dict[str, Any]:
     try:
         found = json.loads(answer)
     except ValueError as error:
-        raise HeartbeatError("the response is not from a heartbeat of this program", where=str(client),
+        raise HeartbeatError("the response does not come from the heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml") from error
     if not isinstance(found, dict):
-        raise HeartbeatError("the response is not from a heartbeat of this program", where=str(client),
-                             fix="check [heartbeat] in settings.toml; is the token readable?")
+        raise HeartbeatError("the response does not come from the heartbeat of this program", where=str(client),
+                             fix="check [heartbeat] in settings.toml, and whether you can read the token file in data_dir")
     return found
 
 

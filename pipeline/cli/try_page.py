@@ -48,7 +48,7 @@ def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
             raise error
         if not report.exists():
             log = log_file.read_text("utf-8", "replace").strip() if log_file.exists() else ""
-            raise SpiderError("the process that tried the page ended unexpectedly: " + (log.splitlines() or ["it wrote no log"])[-1],
+            raise SpiderError("the process that tried the page ended unexpectedly: " + (log.splitlines() or ["the process wrote no log"])[-1],
                               where=f"spiders.{name}")
         found: dict[str, Json] = json.loads(report.read_text("utf-8"))
         return found

@@ -107,7 +107,7 @@ def _wanted(entry: NextSlot, spider: SpiderTable, now: datetime) -> slots.SlotCl
     late = now - entry.due.at
     skip = ""
     if late > ON_TIME and spider.catch_up is not None and late.total_seconds() > spider.catch_up:
-        skip = f"the slot was missed by {duration(late // timedelta(minutes=1) * 60)}; catch_up allows " + (
-            duration(spider.catch_up) if spider.catch_up else "none")
+        missed = f"the slot was missed by {duration(late // timedelta(minutes=1) * 60)}"
+        skip = f"{missed}; `catch_up` allows at most {duration(spider.catch_up)}" if spider.catch_up else f"{missed}; `catch_up` allows no late runs"
     return slots.SlotClaim(entry.name, entry.due.key, entry.due.at, "schedule" if late <= ON_TIME else "catch-up",
                         spider.overlap, entry.schedule, entry.due.planned, skip)

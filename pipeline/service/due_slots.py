@@ -54,7 +54,7 @@ class DueSlots:
             await self._claim(plans, now)
             self._scheduling.look_again(plans.put_off_until(now))
         except PipelineError as error:
-            logger.error("due slots could not be claimed: %s", error)  # noqa: TRY400
+            logger.error("the runs and digests that are due could not be started: %s", error)  # noqa: TRY400
             self._scheduling.look_again(utc_now() + timedelta(seconds=STORE_RETRY_S))
 
     def upcoming(self) -> Mapping[str, datetime]:
@@ -74,7 +74,7 @@ class DueSlots:
     async def _claim(self, plans: Schedules, now: datetime) -> None:
         for run in await asyncio.to_thread(claim_due, self._state.store, plans, now=now):
             if run.outcome is Outcome.SKIPPED:
-                logger.info("%s: skipped: %s", run.spider, run.error, extra=about(run))
+                logger.info("%s: a run was skipped: %s", run.spider, run.error, extra=about(run))
             self._state.runs_changed.set()
         for entry in plans.digests.due(now):
             quiet_until = plans.settings.digests[entry.name].quiet_until(now, plans.settings.zone)

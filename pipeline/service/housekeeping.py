@@ -35,7 +35,7 @@ class Housekeeping:
         if doubt and not self._doubt:
             logger.warning("%s", doubt)
         elif self._doubt and not doubt:
-            logger.info("the clock is trusted again: it has advanced steadily")
+            logger.info("the system clock is plausible again: old data is deleted as usual")
         self._doubt = doubt
         return not doubt
 
@@ -44,10 +44,10 @@ class Housekeeping:
         try:
             deleted = await asyncio.to_thread(self._delete_surplus_files)
         except PipelineError as error:
-            logger.error("downloads beyond their limits could not be deleted: %s", error)  # noqa: TRY400
+            logger.error("downloaded files that exceed the limits could not be deleted: %s", error)  # noqa: TRY400
             return
         if deleted.over_bytes and not self._over_quota_bytes:
-            logger.warning("downloads exceed the quota by %s: files that digests have yet to send are kept", size_for_people(deleted.over_bytes))
+            logger.warning("the downloaded files exceed their maximum size by %s, because files that a digest has yet to send are not deleted", size_for_people(deleted.over_bytes))
         self._over_quota_bytes = deleted.over_bytes
 
     async def prune(self) -> None:
@@ -65,7 +65,7 @@ class Housekeeping:
             logger.error("old data could not be deleted: %s", error)  # noqa: TRY400
         else:
             if pruned:
-                logger.info("retention: deleted %s", pruned)
+                logger.info("old data was deleted, as [retention] says: %s", pruned)
 
     def _delete_surplus_files(self) -> DeletedFiles:
         now = utc_now()

@@ -32,7 +32,7 @@ def check_store(store: Store, *, unclean: bool) -> None:
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)
-    logger.info("the last stop was unclean; the database has no damage (checked in %.1f s)%s", (utc_now() - began).total_seconds(),
+    logger.info("the service was not stopped cleanly last time; the database is not damaged (checked in %.1f s)%s", (utc_now() - began).total_seconds(),
                 f"; {swept} incomplete files were deleted" if swept else "")
 
 
@@ -78,7 +78,7 @@ class Recovery:
         """
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
-            logger.warning("%s run %d was abandoned: its process no longer exists", run.spider, run.id, extra=about(run))
-        how = "after quiet hours or a pause" if quiet_only else "where the last run stopped"
+            logger.warning("%s run %d was abandoned: the process of the run no longer exists", run.spider, run.id, extra=about(run))
+        how = "quiet hours or the pause of a host are over" if quiet_only else "the last run was stopped"
         for run in runs.resume_stopped(store, now=now, quiet_only=quiet_only):
-            logger.info("%s run %d continues the pass %s", run.spider, run.id, how, extra=about(run))
+            logger.info("%s run %d will continue the pass: %s", run.spider, run.id, how, extra=about(run))

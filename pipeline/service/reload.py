@@ -32,9 +32,9 @@ class Reloader:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)
                 refuse_what_takes_a_restart(self._state.settings, fresh)
             except SettingsError as error:
-                logger.error("settings not reloaded:\n%s", error)  # noqa: TRY400
+                logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
                 return
             self._on_reload(fresh)
             self._state.settings = fresh
-        logger.info("settings reloaded from %s", fresh.file)
+        logger.info("the settings were reloaded from %s", fresh.file)
         self._state.wake()

@@ -129,7 +129,7 @@ class Scheduling:
             try:
                 await work()
             except Exception:
-                logger.exception("%s failed and will be repeated in %.0f s", name, seconds)
+                logger.exception("the periodic job “%s” failed unexpectedly; the next start is in %.0f s", name, seconds)
                 self._on_failure()
 
         self._intervals[name] = seconds
@@ -189,7 +189,7 @@ class Scheduling:
                 self._clock_was_set(ahead_s - before_s)
 
     def _clock_was_set(self, seconds: float) -> None:
-        logger.warning("the clock was set %s by %.0f s: all schedules are recalculated", "forward" if seconds > 0 else "back", abs(seconds))
+        logger.warning("the system clock was set %s by %.0f s: all schedules are recalculated", "forward" if seconds > 0 else "back", abs(seconds))
         now = self._now()
         for name, interval_s in self._intervals.items():
             try:

@@ -145,7 +145,7 @@ class Service:
             site = DemoSite(host=settings.demo.host, port=settings.demo.port, password_file=password_file)
             await site.start()
             stack.push_async_callback(site.stop)
-            logger.info("demo site on %s (user demo, password in %s)", site.url, shown_path(password_file))
+            logger.info("the demo site runs on %s (user name: demo; password: in the file %s)", site.url, shown_path(password_file))
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -154,7 +154,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._state.spawn(self._reloader.reload()))
 
     def _stop_for(self, number: int) -> None:
-        logger.info("%s: stopping; running crawls save a checkpoint", signal.Signals(number).name)
+        logger.info("the service received %s and stops; running crawls save their progress first", signal.Signals(number).name)
         self._state.stop()
 
     async def _work(self) -> None:
@@ -231,6 +231,6 @@ class Service:
         logger.log(logging.INFO if sent else logging.WARNING, "%s", attempt)
         preview = Path(self._state.settings.data_dir, attempt.message.file_key).with_suffix(".html")
         if sent and preview.exists():
-            logger.info("open this link in a browser: %s", shown_path(preview))
+            logger.info("to see the mail, open %s in a browser", shown_path(preview))
         if not sent:
             self._state.failed = True

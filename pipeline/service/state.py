@@ -86,7 +86,7 @@ class ServiceState:
             try:
                 await loop()
             except Exception:
-                logger.exception("%s failed and will be restarted in %.0f s", loop.__qualname__, RESTART_S)
+                logger.exception("the background task %s failed unexpectedly and will be restarted in %.0f s", loop.__qualname__, RESTART_S)
                 self.failed = True
                 await asyncio.sleep(RESTART_S)
             else:

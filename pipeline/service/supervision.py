@@ -79,7 +79,7 @@ class RunSupervisor:
                 await asyncio.to_thread(runs.end_run, state.store, run, runs.Ending(
                     Outcome.FAILED, "the spider is no longer in the settings", "SpiderError"), None, now=utc_now())
                 return
-            logger.info("%s run %d: started%s", run.spider, run.id, f" ({run.reason})" if run.reason != "schedule" else "")
+            logger.info("%s run %d has started%s", run.spider, run.id, f" ({run.reason})" if run.reason != "schedule" else "")
             self._monitors.run_started(run)
             run = await self._runner.perform(run)
             self._monitors.run_ended(run)

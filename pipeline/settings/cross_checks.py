@@ -29,8 +29,8 @@ def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
             if not _NAME.fullmatch(name):
-                yield Problem(f"{section}.{name}", "a name has at most 64 letters, digits, - and _, and starts with "
-                              "a letter or digit")
+                yield Problem(f"{section}.{name}", "the name may have at most 64 characters, only letters, digits, - and _, "
+                              "and must start with a letter or digit")
     for name, days in calendars.items():
         for entry in _texts(days):
             yield from _day_problems(f"calendars.{name}", entry)
@@ -91,8 +91,8 @@ def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) 
     for number, group in enumerate(groups if isinstance(groups, list) else []):
         for name in _list(group, "spiders"):
             if name not in names:
-                yield Problem(f"{key}.groups[{number}].spiders", f"the group's spider {name!r} is not in its digest; "
-                              "add it to the digest, or remove it from the group")
+                yield Problem(f"{key}.groups[{number}].spiders", f"the digest of this group has no spider {name!r}; "
+                              "add the spider to the digest, or remove the spider from the group")
         yield from _tag_problems(f"{key}.groups[{number}].tags", "spider of the digest", _list(group, "tags"), own)
 
 
@@ -108,19 +108,19 @@ def _tag_problems(key: str, whose: str, tags: list[str], tags_of: dict[str, list
 
 def _proxy_problems(name: str, proxy: object) -> Iterator[Problem]:
     if name == "environment":
-        yield Problem(f"proxies.{name}", "the name \"environment\" is reserved for http_proxy and no_proxy; choose another")
+        yield Problem(f"proxies.{name}", "the name \"environment\" is reserved for the environment variables http_proxy and no_proxy; choose another name")
     if proxy == []:
         yield Problem(f"proxies.{name}", "the list is empty; give at least one URL")
     for number, entry in enumerate(proxy if isinstance(proxy, list) else [proxy]):
         key = f"proxies.{name}[{number}]" if isinstance(proxy, list) else f"proxies.{name}"
         url = entry.get("url") if isinstance(entry, dict) else entry
         if isinstance(url, str) and not _is_proxy_url(url):
-            yield Problem(key, f"not a proxy URL; write it as \"http://host:port\" ({', '.join(PROXY_SCHEMES)})")
+            yield Problem(key, f"not a proxy URL; write a URL such as \"http://host:port\" (schemes: {', '.join(PROXY_SCHEMES)})")
         elif isinstance(entry, dict) and isinstance(url, str):
             if "user" in entry and "@" in url:
-                yield Problem(key, "has two user names; give the user in url or in user, not in both")
+                yield Problem(key, "the proxy has two user names; give the user name either in `url` or in `user`")
             if "password" in entry and "user" not in entry:
-                yield Problem(key, "has a password without a user; add user")
+                yield Problem(key, "the proxy has a password, but no user name; add `user`")
 
 
 def _is_proxy_url(url: str) -> bool:
@@ -145,7 +145,7 @@ def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
                 yield Problem(f"spiders.{name}.after", f"no spider named {other!r}{nearest(other, spiders)}; "
                               f"known: {', '.join(spiders)}")
         if circle := _circle(name, before):
-            yield Problem(f"spiders.{name}.after", f"runs after itself: {' after '.join(circle)}")
+            yield Problem(f"spiders.{name}.after", f"the spider would run after itself: {' after '.join(circle)}")
 
 
 def _circle(name: str, before: dict[str, list[str]]) -> list[str]:
@@ -167,7 +167,7 @@ def _skip_problems(key: str, schedule: object, calendars: dict[str, Any]) -> Ite
     for table in schedule if isinstance(schedule, list) else [schedule]:
         for entry in _texts(table.get("skip")) if isinstance(table, dict) else ():
             if entry not in calendars:
-                yield from _day_problems(f"{key}.skip", entry, f"; or name one of [calendars]: {', '.join(calendars)}"
+                yield from _day_problems(f"{key}.skip", entry, f"; or the name of a list in [calendars]: {', '.join(calendars)}"
                                          if calendars else "")
 
 

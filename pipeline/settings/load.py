@@ -28,13 +28,13 @@ def load(path: str | Path) -> Settings:
         text = path.read_bytes().decode("utf-8-sig")
         raw = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise SettingsError(str(path), [Problem("", "no such file; `pipeline init` writes one")]) from error
+        raise SettingsError(str(path), [Problem("", "the settings file does not exist; create one with `pipeline init`")]) from error
     except OSError as error:
-        raise SettingsError(str(path), [Problem("", f"cannot be read: {error.strerror}")]) from error
+        raise SettingsError(str(path), [Problem("", f"the settings file cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
-        raise SettingsError(str(path), [Problem("", f"not UTF-8 text (byte {error.start})")]) from error
+        raise SettingsError(str(path), [Problem("", f"the settings file is not UTF-8 text (byte {error.start})")]) from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), [Problem("", f"not valid TOML: {error}")]) from error
+        raise SettingsError(str(path), [Problem("", f"the settings file is not valid TOML: {error}")]) from error
     problems: list[Problem] = []
     settings: Settings | None = None
     try:
@@ -78,7 +78,7 @@ def _nul_problems(value: object, key: str) -> Iterator[Problem]:
     Such a value is never valid, because system calls cut a text at U+0000.
     """
     if isinstance(value, str) and "\0" in value:
-        yield Problem(key, "contains the character U+0000; remove it")
+        yield Problem(key, "the value contains the character U+0000; remove this character")
     for name, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from _nul_problems(entry, f"{key}[{name}]" if isinstance(name, int) else f"{key}.{name}".lstrip("."))
 

@@ -26,7 +26,7 @@ def refuse_what_takes_a_restart(old: Settings, new: Settings) -> None:
     if old.demo != new.demo:
         changed.append("demo")
     if changed:
-        raise SettingsError(new.file.rpartition("/")[2], [Problem(key, "cannot be reloaded; restart the service") for key in changed])
+        raise SettingsError(new.file.rpartition("/")[2], [Problem(key, "a reload cannot apply the change of this key; restart the service") for key in changed])
 
 
 def _changed(table: str, was: Table, now: Table, names: tuple[str, ...]) -> Iterator[str]:

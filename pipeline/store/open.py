@@ -34,8 +34,9 @@ def _warn_of_orphaned_files(store: Store) -> None:
         return
     left = [name for name in _FOLDERS_OF_A_DATABASE if any((store.data_dir / name).glob("*"))]
     if left:
-        _log.warning("The database %s is missing, but its files still exist (%s). A new database is created, which has no record of what was fetched "
-                     "and sent. If you did not intend this, stop the program and restore a backup (`pipeline restore FILE --replace`)",
+        _log.warning("the database %s is missing, but other data still exists (%s): a new, empty database is created, so everything may be "
+                     "fetched and sent again. If you did not delete the database on purpose, stop the program and restore a backup "
+                     "(`pipeline restore FILE --replace`)",
                      file, ", ".join(left))
 
 
@@ -47,15 +48,15 @@ def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) 
     """
     store = prepare_store(data_dir, url)
     if (data_dir / UNFINISHED_RESTORE).exists():
-        raise StoreError("a restore was interrupted: the data is incomplete", where=str(data_dir),
-                         fix="start `pipeline restore` again")
+        raise StoreError("a restore was interrupted, so the data is incomplete", where=str(data_dir),
+                         fix="run `pipeline restore` again")
     if store.kind == "sqlite" and store.engine.url.database:
         _warn_of_orphaned_files(store)
         try:
             Path(store.engine.url.database).touch(mode=0o600)  # SQLite gives the -wal and -shm files the same mode
         except OSError as error:
-            raise StoreError(f"cannot be written: {error.strerror}", where=store.where,
-                             fix="change [pipeline] database or data_dir, or its owner") from error
+            raise StoreError(f"the database cannot be written: {error.strerror}", where=store.where,
+                             fix="correct the owner of data_dir, or change [pipeline] data_dir or database") from error
     found = migrate_.revision(store)
     if found != migrate_.HEAD:
         if not migrate:

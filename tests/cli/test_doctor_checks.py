@@ -40,7 +40,7 @@ def test_doctor_finds_nothing_when_nothing_is_wrong(program: Program, site: Page
     assert wrong(str(program.folder / "settings.toml"), connect=True) == []
     done = program.run("doctor", "--offline")
     assert done.returncode == 0, done.stdout
-    assert "service: runs, and its health is ok" in done.stdout
+    assert "service: the service is running, and its health is ok" in done.stdout
     jobs = next(line for line in done.stdout.splitlines() if "jobs:" in line)
     assert "0 schedules; recovery every 5 s; unreported runs every" in jobs
     assert "0 problems" in done.stdout
@@ -60,7 +60,7 @@ def test_files_that_other_users_can_read_are_reported(tmp_path: Path) -> None:
     jar = tmp_path / "var" / "jars" / "s.txt"
     jar.touch(mode=0o644)
     settings = write(tmp_path, '[spiders.s]\nstart = "http://x.example/"\n[spiders.s.cookies]\nheader = { file = "secret" }\n')
-    assert {finding.fix for finding in wrong(settings)} == {f"chmod 600 {tmp_path / 'secret'}", f"chmod go= {jar}"}
+    assert {finding.fix for finding in wrong(settings)} == {f"run `chmod 600 {tmp_path / 'secret'}`", f"run `chmod go= {jar}`"}
 
 
 def test_a_missing_secret_a_full_disk_and_a_dead_proxy_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_a_script_gets_one_document_and_an_exit_code(tmp_path: Path) -> None:
 def test_too_few_open_files_are_reported_and_with_far_too_few_the_service_does_not_start(program: Program) -> None:
     program.write("")
     few = program.run("doctor", "--offline", open_files=300)
-    assert "heartbeat accepts only 44 of 512 connections" in few.stdout, few.stdout
+    assert "heartbeat accepts only 44 connections instead of 512" in few.stdout, few.stdout
     assert "LimitNOFILE=" in few.stdout
     too_few = program.run("serve", open_files=60)
     assert (too_few.returncode, too_few.stdout) == (2, "")

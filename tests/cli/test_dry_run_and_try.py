@@ -30,7 +30,7 @@ def test_a_dry_run_shows_the_items_and_changes_nothing(program: Program, site: P
     done = program.run("run", "shop", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == [{"name": "One", "url": f"{site.url}/1"}]
-    assert "rejected: url: the field is required, but was not found" in done.stderr
+    assert "item rejected: url: the field is required, but was not found" in done.stderr
     assert f"would download {site.url}/f.pdf" in done.stderr
     assert "/f.pdf" not in site.paths()
     assert not program.data.exists()

@@ -91,7 +91,7 @@ check = {{ jmes = "ok" }}
 
 
 @pytest.mark.parametrize(("lines", "words"), [
-    ("fields = { n = 1 }", "the value of fields.n is not a text: forms send texts"),
+    ("fields = { n = 1 }", "the value of fields.n is not a text, but forms contain only texts"),
     ("fields = { remember = true }", "the value of fields.remember is not a text"),
     ('json = true\nfields = { a = { b = [ { password = "plain" } ] } }',
      "password is a secret, and secrets are not allowed in the settings file"),

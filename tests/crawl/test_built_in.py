@@ -65,7 +65,7 @@ def test_a_registered_spider_can_be_tried_with_its_own_rules(size_spider: None, 
 
 def test_an_unknown_spider_is_an_error_that_names_the_registered_ones(size_spider: None, tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[spiders.s]\nspider = "seize"\nstart = "http://site.example/"\n')
-    with pytest.raises(SettingsError, match=f'known: {", ".join(BUILT_IN_SPIDERS)}, or "module:Class"') as caught:
+    with pytest.raises(SettingsError, match=f'give one of {", ".join(BUILT_IN_SPIDERS)}, or your own class as "module:Class"') as caught:
         load_settings(tmp_path / "settings.toml")
     assert ", size, or" in str(caught.value)
 

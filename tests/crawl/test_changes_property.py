@@ -186,7 +186,7 @@ def test_a_field_that_all_items_had_and_none_has_now_makes_the_run_suspect_once(
         world.run(bare, "complete", 0, 1)
         assert {item.key for item in items.present(store, "s")} == {"a", "b"}  # nothing is gone
         last = runs.history(store, "s")[0]
-        assert (last.suspect, last.error) == (True, "no item has 'price', although all 2 items of the previous pass had it")
+        assert (last.suspect, last.error) == (True, "no item has the field 'price', although all 2 items of the previous pass had this field")
         world.run(bare, "complete", 0, 1)
         assert {item.key for item in items.present(store, "s")} == {"a"}
 
@@ -208,4 +208,4 @@ def test_a_share_of_items_without_a_field_below_its_coverage_makes_the_run_suspe
         world._commit(run, {"a": {"price": 1}, "b": {"price": None}, "c": {"price": None}}, 3, set())
         ended = runs.end_run(store, run, Ending(Outcome.SUCCEEDED, complete=True, coverage={"price": 0.5}), Progress(),
                              now=world.now)
-        assert (ended.suspect, ended.error) == (True, "only 33% of the items have 'price'; the `coverage` setting requires 50%")
+        assert (ended.suspect, ended.error) == (True, "only 33% of the items have the field 'price'; the `coverage` setting requires 50%")

@@ -64,7 +64,7 @@ def test_another_address_needs_allow_remote_and_allow_plain(settings):
     settings('[heartbeat]\nhost = "localhost"\n')
     with pytest.raises(SettingsError, match="not a network"):
         settings('[heartbeat]\nallow = ["10.0.0.0/99"]\n')
-    with pytest.raises(SettingsError, match="key needs certificate"):
+    with pytest.raises(SettingsError, match="`key` can be used only together with `certificate`"):
         settings('[heartbeat]\nkey = "key.pem"\n')
 
 

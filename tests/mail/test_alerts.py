@@ -90,7 +90,7 @@ def test_a_suspect_run_is_a_problem_until_items_are_found_again(store, site, loo
     site.run({"1": BOOK})
     site.run({})
     assert look() is not None
-    assert "books is suspect: no items were found, but there were 1 before" in mails(store)[0]["Subject"]
+    assert "books is suspect: no items were found, although the spider had 1 item before" in mails(store)[0]["Subject"]
     clock.forward(hours=1)
     fail(site)  # a failure says nothing about the items
     assert look() is None

@@ -153,7 +153,7 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from) -> N
     site.run({})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "[morning] books suspect"
-    assert "books: the last run is suspect, so no items are reported as gone — no items were found, but there were 1 before" in text_of(mail)
+    assert "books: the last run is suspect, so no items are reported as gone — no items were found, although the spider had 1 item before" in text_of(mail)
 
 
 def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> None:
@@ -163,7 +163,7 @@ def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> No
     site.run({"1": {"title": BOOK["title"]}})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "[morning] 变化 1 项，books 结果可疑：A Light in the Attic"
-    assert "结果可疑，因此没有条目被标为消失 — no item has 'price', although all 1 items" in text_of(mail)
+    assert "结果可疑，因此没有条目被标为消失 — no item has the field 'price', although all 1 items" in text_of(mail)
 
 
 def rejected(reason: str, number: int = 1) -> Reject:

@@ -154,9 +154,9 @@ def test_any_value_has_a_number_or_none(value) -> None:
     ('where = ["price <"]', r"digests.morning.where\[0\]: 'price <' is not a condition"),
     ('where = ["price < cheap"]', "< compares numbers, and 'cheap' is not a number"),
     ('quiet = "25:00-1"', "are not quiet hours"),
-    ('unsubscribe = "http://example.com/u"', "one-click unsubscription needs an https URL"),
-    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the group's spider 'news' is not in its digest"),
-    ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "has no recipients; add addresses to to, cc or bcc")])
+    ('unsubscribe = "http://example.com/u"', "the URL for one-click unsubscribing must use https"),
+    ('[[digests.morning.groups]]\nspiders = ["news"]\nto = ["a@b.c"]', "the digest of this group has no spider 'news'"),
+    ("[[digests.morning.groups]]\nkeywords = [\"x\"]", "the group has no recipients; add an address to `to`, `cc` or `bcc`")])
 def test_an_error_in_a_filter_names_its_key(table, says, settings_from) -> None:
     with pytest.raises(SettingsError, match=says):
         settings_from(digest=table)

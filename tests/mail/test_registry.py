@@ -69,7 +69,7 @@ def test_a_registered_transport_is_chosen_by_its_own_table_of_mail(spool: None, 
 
 
 @pytest.mark.parametrize(("toml", "problem"), [
-    ('host = "smtp.example.com"\n[mail.spool]\nfolder = "outgoing"', r"mail: give host or spool, not both"),
+    ('host = "smtp.example.com"\n[mail.spool]\nfolder = "outgoing"', r"mail: give either `host` or `spool`, not both"),
     ("[mail.spool]\n", r"mail\.spool\.folder: is missing"),
     ('spool = "outgoing"', r"mail\.spool: should be a table, found 'outgoing'"),
     ('[mail.spool]\nfoldr = "outgoing"\nfolder = "x"', r"mail\.spool\.foldr: unknown key \(did you mean 'folder'\?\); known: folder, key"),
@@ -106,7 +106,7 @@ def test_a_secret_file_of_a_transport_is_found_from_the_folder_of_the_settings(
 
 def test_a_change_of_the_table_of_a_transport_needs_a_restart(spool: None, settings_from: SettingsFrom) -> None:
     before, after = (settings_from(mail=f'[mail.spool]\nfolder = "{name}"') for name in ("a", "b"))
-    with pytest.raises(SettingsError, match=r"mail\.spool: cannot be reloaded; restart the service"):
+    with pytest.raises(SettingsError, match=r"mail\.spool: a reload cannot apply the change of this key; restart the service"):
         refuse_what_takes_a_restart(before, after)
 
 

@@ -88,4 +88,4 @@ def test_a_hanging_mail_server_does_not_delay_a_stop_and_the_message_waits(progr
         assert program.stop() == 0
         assert time.monotonic() - begun < 30
         assert "me@example.com" in program.run("outbox", "show", "1").stdout
-        assert "will try again" in program.log()
+        assert "the next attempt is at" in program.log()

@@ -177,13 +177,13 @@ def test_sighup_reloads_all_or_nothing(program: Program, site: PageSite) -> None
     good = (program.folder / "settings.toml").read_text()
     (program.folder / "settings.toml").write_text(good + "[spiders.s]\nstart = 3\n")
     os.kill(program.pid, signal.SIGHUP)
-    eventually(lambda: "not reloaded" in program.log())
+    eventually(lambda: "the settings were not reloaded" in program.log())
     assert program.status()["spiders"] == {}
     spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}'
     program.write(spider + '\n[mail]\nhost = "mail.example.com"\nfrom = "me@example.com"\n')
     os.kill(program.pid, signal.SIGHUP)
-    eventually(lambda: "mail.host: cannot be reloaded" in program.log())
-    assert "mail.from: cannot be reloaded" in program.log()
+    eventually(lambda: "mail.host: a reload cannot apply the change" in program.log())
+    assert "mail.from: a reload cannot apply the change" in program.log()
     assert program.status()["spiders"] == {}
     program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}')
     os.kill(program.pid, signal.SIGHUP)
@@ -252,12 +252,12 @@ def test_after_a_kill_the_next_start_checks_for_damage_and_incomplete_files(prog
     left = program.data / "jars" / f".shop.txt.{2**22 - 1}-7.tmp"
     left.touch()
     program.serve()
-    eventually(lambda: "the database has no damage" in program.log())
+    eventually(lambda: "the database is not damaged" in program.log())
     assert not left.exists()
     assert program.stop() == 0
-    before = program.log().count("last stop was unclean")
+    before = program.log().count("was not stopped cleanly last time")
     assert program.run("serve", "--once").returncode == 0
-    assert program.log().count("last stop was unclean") == before == 1
+    assert program.log().count("was not stopped cleanly last time") == before == 1
 
 
 def test_a_run_due_in_quiet_hours_starts_by_itself_when_they_end(program: Program, site: PageSite) -> None:

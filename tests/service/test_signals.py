@@ -99,5 +99,5 @@ def test_after_a_kill_the_next_run_begins_at_once(program: Program, endless: Pag
     out, _ = again.communicate(timeout=30)
     store.close()
     process.communicate(timeout=30)
-    assert "was abandoned: its process no longer exists" in out
+    assert "was abandoned: the process of the run no longer exists" in out
     assert "still running" not in out

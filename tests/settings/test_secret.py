@@ -47,7 +47,7 @@ def test_mail_is_sent_with_the_password_that_yagmail_keeps_in_the_keyring(progra
 
 
 @pytest.mark.parametrize(("account", "locked", "words"), [
-    ("you@example.com", False, "the keyring has no password for 'you@example.com' of 'yagmail'; store it with `keyring set yagmail you@example.com`"),
+    ("you@example.com", False, "the keyring has no password for the account 'you@example.com' of the service 'yagmail'; store the password with `keyring set yagmail you@example.com`"),
     ("me@example.com", True, "the keyring cannot be read: KeyringLocked; unlock the keyring")])
 def test_a_keyring_without_the_password_is_reported_with_the_fix(program: Program, keyring: dict[str, str], account: str, *, locked: bool, words: str) -> None:
     program.environment |= {name: value for name, value in keyring.items() if not (locked and name == FILE)}
@@ -59,8 +59,8 @@ def test_a_keyring_without_the_password_is_reported_with_the_fix(program: Progra
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    ('{"token": "t0p s3cret"}', ""), ("[]", "is not a JSON object with a text as 'token'"), ("{}", "is not a JSON object with a text as 'token'"), ('{"token": 7}', "is not a JSON object with a text as 'token'"),
-    ("{token: t0p s3cret", "is not a JSON object with a text as 'token'")])
+    ('{"token": "t0p s3cret"}', ""), ("[]", "is not a JSON object with a string at the key 'token'"), ("{}", "is not a JSON object with a string at the key 'token'"), ('{"token": 7}', "is not a JSON object with a string at the key 'token'"),
+    ("{token: t0p s3cret", "is not a JSON object with a string at the key 'token'")])
 def test_one_value_of_a_json_file_is_a_secret(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "creds.json").write_text(content)
     secret = Secret("file", "creds.json", str(tmp_path), key="token")

@@ -21,8 +21,8 @@ def backup(settings_file: str, file: Path) -> None:
 @click.command()
 @settings_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--replace", is_flag=True, help="Replace existing data; it is moved aside, not deleted.")
-@click.option("--resend", is_flag=True, help="Send the messages that waited in the backup, even if they were sent since.")
+@click.option("--replace", is_flag=True, help="Replace existing data, which is first moved to a folder in data_dir.")
+@click.option("--resend", is_flag=True, help="Send the messages that were waiting when the backup was made, even if they were sent since.")
 def restore(settings_file: str, file: Path, *, replace: bool, resend: bool) -> None:
     """Restore the database and the files from a backup."""
     from pipeline.cli.data_files import restore as restore_backup

@@ -12,7 +12,7 @@ from pipeline.text import counted
 
 @click.command()
 @settings_option
-@click.option("--offline", is_flag=True, help="Skip what needs the network: proxies, logins, the mail server.")
+@click.option("--offline", is_flag=True, help="Skip the checks that need the network: proxies, logins, the mail server.")
 @json_option
 def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
     """Check settings, machine, database and connections, and report each problem with its fix.

@@ -72,7 +72,7 @@ def outbox_show(settings: Settings, number: int) -> None:
     from pipeline.store.mail import outbox as stored
     found = stored.get(open_stored(settings), number)
     if found is None:
-        raise UsageError(f"there is no message {number}", where="outbox")
+        raise UsageError(f"there is no message with the number {number}", where="outbox")
     message, recipients, attempts = found
     click.echo(f"{message.subject}\n{message.state.value}, {message.size_bytes} bytes, {message.message_id}")
     for entry in recipients:
@@ -91,7 +91,7 @@ def outbox_retry(settings: Settings, number: int) -> None:
     from pipeline.store.mail import outbox as stored
     store = open_stored(settings)
     if not stored.retry(store, number, now=datetime.now(UTC)):
-        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox")
+        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
 
@@ -102,8 +102,8 @@ def outbox_drop(settings: Settings, number: int) -> None:
     """Drop a message, so that it is never sent."""
     from pipeline.store.mail import outbox as stored
     if not stored.drop(open_stored(settings), number):
-        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox")
-    click.echo(f"message {number} dropped")
+        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
+    click.echo(f"message {number} was dropped and will not be sent")
 
 
 @click.group()
@@ -131,4 +131,4 @@ def mail_login(settings_file: str) -> None:
     """Log in to the mail server with OAuth2 in a browser. This is needed only once."""
     from pipeline.mail.transports.oauth2 import log_in
     settings = load_settings(settings_file)
-    click.echo(f"the refresh token was saved to {log_in(settings.mail, say=click.echo)}")
+    click.echo(f"the login succeeded; the refresh token was saved to {log_in(settings.mail, say=click.echo)}")

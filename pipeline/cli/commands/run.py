@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 @click.command()
 @settings_option
 @click.argument("spiders", nargs=-1, metavar="SPIDER...")
-@click.option("--all", "every", is_flag=True, help="Run every spider of the settings.")
-@click.option("--dry-run", is_flag=True, help="Print the items as JSON lines, and change nothing.")
+@click.option("--all", "every", is_flag=True, help="Run all spiders of the settings.")
+@click.option("--dry-run", is_flag=True, help="Print the items as JSON lines, and store nothing.")
 @json_option
 def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: bool, as_json: bool) -> None:
     """Run spiders now, in the foreground, with live progress."""
     if bool(spiders) == every:
-        raise UsageError("name the spiders to run, or give --all (not both)", where="run")
+        raise UsageError("give either the names of the spiders to run or --all", where="run")
     if every or len(set(spiders)) > 1:
         from pipeline.workers.forkserver import warm_up
         warm_up()  # started first, because the runs wait for it; with invalid settings, the fork server ends with this process

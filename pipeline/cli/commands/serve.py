@@ -32,7 +32,7 @@ def without_collection() -> Iterator[None]:
 
 @click.command()
 @settings_option
-@click.option("--once", is_flag=True, help="Perform what is due, deliver the results, and exit.")
+@click.option("--once", is_flag=True, help="Perform the runs and digests that are due, deliver the mail, and exit.")
 def serve(settings_file: str, *, once: bool) -> None:
     """Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the settings."""
     with without_collection():

@@ -22,12 +22,12 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     if table.login is None:
-        raise UsageError("has no [login] table", where=f"spiders.{spider}")
+        raise UsageError("the spider has no `login` table", where=f"spiders.{spider}", fix="add login settings to the spider")
     session = open_session(spider, table, settings)
     made = session.ensure_login(fresh=fresh)
     held = "the session of the imported cookies is still logged in" if not table.login.sends else \
-        "the session is still logged in; the password was not tried (--fresh tries it)"
-    click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in its jar")
+        "the session is still logged in; the password was not tried (to try the password, add --fresh)"
+    click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in the cookie jar")
     if not session.checkable:
         click.echo(f"{spider}: {UNCHECKABLE}")
 
@@ -48,7 +48,7 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
     table = settings.spiders[spider_name(settings, spider)]
     session = open_session(spider, table, settings)
     count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
-    click.echo(f"{spider}: {count} cookies imported")
+    click.echo(f"{spider}: {counted(count, 'cookie')} imported")
 
 
 @cookies.command("show")

@@ -34,15 +34,15 @@ def init(folder: str) -> None:
     from importlib import resources
     target = Path(folder, "settings.toml")
     if target.exists():
-        raise UsageError("exists already; it was not changed", where=str(target))
+        raise UsageError("the file exists already and was not changed", where=str(target))
     packaged = resources.files("pipeline") / "settings.toml"
     source = packaged if packaged.is_file() else Path(__file__).parents[3] / "settings.toml"
     Path(folder, "spiders").mkdir(parents=True, exist_ok=True)
     target.write_text(source.read_text("utf-8"), "utf-8")
-    click.echo(f"wrote {target}; start with `pipeline serve --settings {target}`")
+    click.echo(f"created {target}; start the service with `pipeline serve --settings {target}`")
     from pipeline.cli.yagmail_accounts import offers
     for path, toml in offers(Path.home()):
-        click.echo(f"\n{path} names a mail account of yagmail. To send through it, replace [mail] in {target} by:\n\n{toml}", nl=False)
+        click.echo(f"\n{path} contains a mail account of yagmail. To send mail through this account, replace [mail] in {target} by:\n\n{toml}", nl=False)
 
 
 @click.command()

@@ -21,8 +21,8 @@ def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> Non
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     if not table.is_built_in:
-        raise UsageError("is a Python spider, which has no rules to try", where=f"spiders.{spider}",
-                         fix=f"print its items with `pipeline run {spider} --dry-run`")
+        raise UsageError("the spider is written in Python and has no rules to try", where=f"spiders.{spider}",
+                         fix=f"print the items of the spider with `pipeline run {spider} --dry-run`")
     found = try_rules(settings, spider, url)
     for line in [to_json(found)] if as_json else lines(found):
         click.echo(line)
@@ -40,4 +40,4 @@ def new_spider(settings_file: str, name: str) -> None:
     """Write spiders/NAME.py beside the settings file, and print the table to add to the settings file."""
     from pipeline.cli.new_spider import write_spider
     path, table = write_spider(Path(settings_file).absolute().parent, name)
-    click.echo(f"wrote {path}; add this to {settings_file}:\n\n{table}")
+    click.echo(f"created {path}; add this table to {settings_file}:\n\n{table}")

@@ -32,7 +32,7 @@ def status(settings_file: str, *, as_json: bool) -> None:
 @click.command()
 @settings_option
 @click.argument("text", nargs=-1)
-@click.option("--udp", is_flag=True, help="Send a UDP datagram instead.")
+@click.option("--udp", is_flag=True, help="Send a UDP datagram instead of using TCP.")
 def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
     """Send TEXT to the heartbeat, which echoes it. Without TEXT, send each line of stdin."""
     from pipeline.heartbeat.client import client_for
@@ -54,7 +54,7 @@ def url(settings_file: str) -> None:
     from pipeline.heartbeat.token import load_or_create_token
     settings = load_settings(settings_file)
     if not settings.heartbeat.on_port:
-        raise UsageError("the pages need a TCP port, and the heartbeat listens on a Unix socket only", where="heartbeat.socket",
-                         fix="set [heartbeat] host as well")
+        raise UsageError("the web pages need a TCP port, but the heartbeat listens only on a Unix socket", where="heartbeat.socket",
+                         fix="set [heartbeat] host, too")
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     click.echo(pages_url(settings, load_or_create_token(settings.data_dir)))

@@ -65,9 +65,9 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
 @settings_option
 @click.argument("spider")
 @click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), default="jsonl", show_default=True)
-@click.option("--changes", is_flag=True, help="Changes instead of the present items.")
-@click.option("--rejects", is_flag=True, help="Rejected items, with the reason and the page.")
-@click.option("--key", help="Only the item with this key; with --changes, its history.")
+@click.option("--changes", is_flag=True, help="Print the changes instead of the present items.")
+@click.option("--rejects", is_flag=True, help="Print the rejected items, with the reason and the page.")
+@click.option("--key", help="Print only the item with this key, or with --changes the changes of this item.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
 def items(settings_file: str, spider: str, form: str, key: str | None, output: Path | None, *, changes: bool,
           rejects: bool) -> None:

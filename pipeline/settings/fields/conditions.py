@@ -34,7 +34,7 @@ def _condition(value: object) -> object:
         return value
     match = _CONDITION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise PydanticCustomError("condition", "{found} is not a condition; write it as \"price < 100\", \"stock = 'sold out'\", "
+        raise PydanticCustomError("condition", "{found} is not a condition; write a condition such as \"price < 100\", \"stock = 'sold out'\", "
                                   "\"title ~ python\" or \"price < before\"", {"found": repr(value)})
     found = match["value"]
     quoted = found[0] == found[-1] and found[0] in "\"'" and len(found) > 1

@@ -24,21 +24,21 @@ def _template(value: object) -> object:
         return value
     parts = value.split("/")
     if len(parts) > MOST_FOLDERS + 1:
-        raise _problem("{found} has more than {most} folders", found=value, most=MOST_FOLDERS)
+        raise _problem("the path {found} has more than {most} folders", found=value, most=MOST_FOLDERS)
     for part in parts:
         text = PLACEHOLDER.sub("x", part)
         if not text:
-            raise _problem("{found} has an empty part; write it as \"{example}\"", found=value)
+            raise _problem("the path {found} contains an empty folder or file name; write a path such as \"{example}\"", found=value)
         if not _TEXT.fullmatch(text) or _ENDS.match(text):
-            raise _problem("{part} in {found} is not a valid name on every system; use letters, digits, spaces "
-                           "and .,()+&@=[]-_, without a dot or a space at the ends", found=value, part=part)
+            raise _problem("{part} in the path {found} is not a valid file name on every operating system; use letters, digits, spaces "
+                           "and .,()+&@=[]-_, without a dot or a space at the beginning or end", found=value, part=part)
         for name in PLACEHOLDER.findall(part):
             if name not in PLACEHOLDERS and not (name.startswith(ITEM) and len(name) > len(ITEM)):
-                raise _problem("{found} has no placeholder {part}{hint}; known: {known}", found=value,
+                raise _problem("{part} in the path {found} is not a placeholder{hint}; known: {known}", found=value,
                                part="{" + name + "}", hint=nearest(name, PLACEHOLDERS),
                                known=", ".join("{" + each + "}" for each in (*PLACEHOLDERS, "item.FIELD")))
     if not {"name", "ext"} & set(PLACEHOLDER.findall(parts[-1])):
-        raise _problem("the last part of {found} needs {needed}, so that the file keeps its extension", found=value,
+        raise _problem("the file name in the path {found} must contain {needed}, so that the file keeps its extension", found=value,
                        needed="{name} or {ext}")
     return value
 

@@ -38,7 +38,7 @@ def duration_s(value: object) -> object:
     """
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
         return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
-    raise PydanticCustomError("duration", "{found} is not a duration; write it as \"30s\", \"15m\", \"2h\" or \"7d\"",
+    raise PydanticCustomError("duration", "{found} is not a duration; write a duration such as \"30s\", \"15m\", \"2h\" or \"7d\"",
                               {"found": repr(value)})
 
 
@@ -46,7 +46,7 @@ def size_bytes(value: object) -> object:
     """Return the bytes of a size such as "20MB" or "1GiB"."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * _BYTES[match[2]])
-    raise PydanticCustomError("size", "{found} is not a size; write it as \"500kB\", \"20MB\" or \"1GiB\"",
+    raise PydanticCustomError("size", "{found} is not a size; write a size such as \"500kB\", \"20MB\" or \"1GiB\"",
                               {"found": repr(value)})
 
 
@@ -122,7 +122,7 @@ def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
     if isinstance(value, str):
         parts = urlsplit(value)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise PydanticCustomError("url", "needs https, because the URL is a secret: anyone who knows the URL can send false reports")
+            raise PydanticCustomError("url", "the URL must use https, because the URL is a secret: anyone who knows the URL can send false reports")
     return value
 
 
@@ -131,7 +131,7 @@ def _network(value: object) -> object:
         try:
             return str(ip_network(value, strict=False))
         except ValueError as error:
-            raise PydanticCustomError("network", "{found} is not a network; write it as \"10.0.0.0/8\" or \"fd00::/8\"",
+            raise PydanticCustomError("network", "{found} is not a network; write a network such as \"10.0.0.0/8\" or \"fd00::/8\"",
                                       {"found": repr(value)}) from error
     return value
 

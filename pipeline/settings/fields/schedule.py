@@ -103,12 +103,12 @@ def parse_cron(schedule: str) -> Cron:
     """Parse the five fields of crontab(5). Raises ValueError that names the invalid field."""
     fields = schedule.lower().split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(f"{schedule!r} is not a schedule ({len(fields)} fields, not five)")
+        raise ValueError(f"{schedule!r} is not a schedule: a cron expression has 5 fields, this text has {len(fields)}")
     minutes, hours, days, months, weekdays = (
         _allowed(text, *field) for text, field in zip(fields, _FIELDS, strict=True))
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
     if not either and all(min(days) > _LONGEST_MONTHS[month - 1] for month in months):
-        raise ValueError(f"{schedule!r} names a day that does not exist in its months")
+        raise ValueError(f"no day matches {schedule!r}: the day does not exist in these months")
     return Cron(tuple(sorted(minutes)), tuple(sorted(hours)), days, months, frozenset(day % 7 for day in weekdays), either)
 
 
@@ -119,7 +119,7 @@ def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...])
     for part in text.split(","):
         match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
         if not match or (match[1] == "*" and match[2]):
-            raise ValueError(f"{text!r} is not a valid value for {label}")
+            raise ValueError(f"{text!r} is not a valid {label}")
         first, last, step = match.groups()
         if first == "*":
             start, end = low, high
@@ -129,7 +129,7 @@ def _allowed(text: str, label: str, low: int, high: int, names: tuple[str, ...])
         if label == "day of week" and start > end:
             end += 7  # sat-mon: the range continues in the next week
         if start > end or (step is not None and int(step) == 0):
-            raise ValueError(f"{label} {text!r} allows no value: its end is before its start, or its step is 0")
+            raise ValueError(f"no {label} matches {text!r}: the range ends before it begins, or the step is 0")
         values.update(range(start, end + 1, int(step or 1)))
     return frozenset(values)
 
@@ -138,7 +138,7 @@ def _value(text: str, names: tuple[str, ...], low: int, high: int, label: str) -
     if text in names:
         return names.index(text) + low
     if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
-        raise ValueError(f"{label} {text!r} is not in {low}-{high}")
+        raise ValueError(f"the {label} {text!r} is not between {low} and {high}")
     return int(text)
 
 
@@ -179,7 +179,7 @@ def parse_days(entries: Iterable[str]) -> Days:
         if _DAY.fullmatch(first) and (not dots or _DAY.fullmatch(last)):
             span = (_date(first), _date(last or first))
             if span[0] > span[1]:
-                raise ValueError(f"{entry!r} ends before it begins")
+                raise ValueError(f"the range {entry!r} ends before it begins")
             spans.append(span)
         elif match := _YEARLY.fullmatch(text):
             _date(f"2024-{text}")  # 2024 is a leap year, so 02-29 is valid
@@ -187,7 +187,7 @@ def parse_days(entries: Iterable[str]) -> Days:
         elif re.fullmatch(r"[a-z]{3}(-[a-z]{3})?", text):
             weekdays.update(day % 7 for day in _allowed(text, *_FIELDS[4]))
         else:
-            raise ValueError(f"{entry!r} is not a day; write it as \"2026-12-24\", \"2026-12-24..2027-01-02\", \"12-25\" or \"sun\"")
+            raise ValueError(f"{entry!r} is not a day; write a day such as \"2026-12-24\", \"2026-12-24..2027-01-02\", \"12-25\" or \"sun\"")
     return Days(frozenset(weekdays), frozenset(yearly), tuple(spans))
 
 
@@ -200,12 +200,12 @@ def _date(text: str) -> date:
 
 def _when(value: object) -> object:
     if not isinstance(value, str):
-        raise PydanticCustomError("schedule", "{found} is not a schedule; write {examples}",
+        raise PydanticCustomError("schedule", "{found} is not a schedule; write a schedule such as {examples}",
                                   {"found": repr(value), "examples": EXAMPLES})
     try:
         parse_when(value)
     except ValueError as error:
-        raise PydanticCustomError("schedule", "{reason}; write cron such as {examples}",
+        raise PydanticCustomError("schedule", "{reason}; write a schedule such as {examples}",
                                   {"reason": str(error), "examples": EXAMPLES}) from error
     return " ".join(value.split())
 
@@ -218,7 +218,7 @@ def _day(value: object) -> object:
             pass  # the error is raised below
     if type(value) is date:
         return value
-    raise PydanticCustomError("schedule", "{found} is not a day; write it as 2026-12-24", {"found": repr(str(value))})
+    raise PydanticCustomError("schedule", "{found} is not a date; write a date such as 2026-12-24", {"found": repr(str(value))})
 
 
 def _days(value: object) -> object:

@@ -67,7 +67,7 @@ class Secret:
             text = self.path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise UsageError(f"the secret's file {self.path} cannot be read: {reason}",
+            raise UsageError(f"the secret cannot be read from the file {self.path}: {reason}",
                              fix="create the file (mode 0600), or change the setting") from error
         return self._from_json(text) if self.key else text.rstrip("\r\n")
 
@@ -78,8 +78,8 @@ class Secret:
             found = None  # the exception is dropped, because its text would show a part of the file
         value = found.get(self.key) if isinstance(found, dict) else None
         if not isinstance(value, str):
-            raise UsageError(f"the secret's file {self.path} is not a JSON object with a text as {self.key!r}",
-                             fix="correct the file, or the setting's key")
+            raise UsageError(f"the file {self.path}, which should contain the secret, is not a JSON object with a string at the key {self.key!r}",
+                             fix="correct the file, or the `key` of the secret")
         return value
 
     @classmethod
@@ -116,14 +116,14 @@ def _from_keyring(place: str) -> str:
         import keyring  # noqa: PLC0415  an extra
         from keyring.errors import KeyringError  # noqa: PLC0415
     except ImportError as error:
-        raise UsageError("secrets in the keyring need the package keyring",
-                         fix="install it with `pip install 'crawl-to-inbox[keyring]'`, or use { env = … } or { file = … }") from error
+        raise UsageError("secrets in the keyring need the package keyring, which is not installed",
+                         fix="run `pip install 'crawl-to-inbox[keyring]'`, or use { env = … } or { file = … }") from error
     try:
         value = keyring.get_password(service, account)
     except KeyringError as error:
         raise UsageError(f"the keyring cannot be read: {type(error).__name__}",
-                         fix="unlock the keyring, or use { env = … } or { file = … } where no desktop runs") from error
+                         fix="unlock the keyring; on a machine without a desktop, use { env = … } or { file = … }") from error
     if value is None:
-        raise UsageError(f"the keyring has no password for {account!r} of {service!r}",
-                         fix=f"store it with `keyring set {service} {account}`")
+        raise UsageError(f"the keyring has no password for the account {account!r} of the service {service!r}",
+                         fix=f"store the password with `keyring set {service} {account}`")
     return value

@@ -24,7 +24,7 @@ def _quiet(value: object) -> object:
     """Return quiet hours such as "22:00-07:00" as two times of day."""
     match = _QUIET.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[1].zfill(2) + match[2] == match[3].zfill(2) + match[4]:
-        raise PydanticCustomError("quiet", "{found} are not quiet hours; write them as \"22:00-07:00\"",
+        raise PydanticCustomError("quiet", "{found} are not quiet hours; write a period such as \"22:00-07:00\"",
                                   {"found": repr(value)})
     first, second = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
     return (first, second)
@@ -90,7 +90,7 @@ class GroupTable(RecipientsTable):
     @model_validator(mode="after")
     def _someone(self) -> Self:
         if not self.everyone:
-            raise PydanticCustomError("empty", "has no recipients; add addresses to to, cc or bcc")
+            raise PydanticCustomError("empty", "the group has no recipients; add an address to `to`, `cc` or `bcc`")
         return self
 
 
@@ -136,15 +136,15 @@ class DigestTable(RecipientsTable):
     @classmethod
     def _secure(cls, value: str | None) -> str | None:
         if value is not None and not value.lower().startswith("https://"):
-            raise PydanticCustomError("url", "one-click unsubscription needs an https URL (RFC 8058, 3.1)")
+            raise PydanticCustomError("url", "the URL for one-click unsubscribing must use https (RFC 8058, 3.1)")
         return value
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
         if not self.spiders and not self.tags:
-            raise PydanticCustomError("empty", "has no spiders; name at least one in spiders, or a tag in tags")
+            raise PydanticCustomError("empty", "the digest has no spiders; name a spider in `spiders`, or a tag in `tags`")
         if not self.everyone and not self.groups:
-            raise PydanticCustomError("empty", "has no recipients; add an address to to, or [[digests.NAME.groups]] with recipients")
+            raise PydanticCustomError("empty", "the digest has no recipients; add an address to `to`, or a table [[digests.NAME.groups]] with recipients")
         return self
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:

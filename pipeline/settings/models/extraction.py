@@ -70,8 +70,8 @@ def check_extra(module: str, extra: str) -> None:
     extra: name of the extra that installs the package.
     """
     if find_spec(module) is None:
-        raise PydanticCustomError("extra", "needs the package {module}, which is not installed; "
-                                  "pip install 'crawl-to-inbox[{extra}]'", {"module": module, "extra": extra})
+        raise PydanticCustomError("extra", "this setting needs the package {module}, which is not installed; "
+                                  "run `pip install 'crawl-to-inbox[{extra}]'`", {"module": module, "extra": extra})
 
 
 _SOURCES = ("css", "xpath", "jmes", "header", "page")
@@ -150,22 +150,22 @@ class SelectorTable(Table):
             for language in value if isinstance(value, tuple) else ():
                 if language not in language_order:
                     raise PydanticCustomError("language", "{found} is not a supported language for dates; "
-                                              "write it as \"de\" or \"pt\"", {"found": repr(language)})
+                                              "write a code such as \"de\" or \"pt\"", {"found": repr(language)})
         return value
 
     @model_validator(mode="after")
     def _one_source(self) -> SelectorTable:
         self._check_source()
         if self.json_ is not None and self.data is not None:
-            raise PydanticCustomError("selector", "give json or data, not both")
+            raise PydanticCustomError("selector", "give either `json` or `data`, not both")
         if self.format is not None and self.type != "date":
-            raise PydanticCustomError("selector", "format can be used only with type = \"date\"")
+            raise PydanticCustomError("selector", "`format` can be used only with type = \"date\"")
         if self.guess and (self.type != "date" or self.format is not None):
-            raise PydanticCustomError("selector", "guess can be used only with type = \"date\" and without format")
+            raise PydanticCustomError("selector", "`guess` can be used only with type = \"date\" and without `format`")
         if self.decimal is not None and self.type not in ("number", "price"):
-            raise PydanticCustomError("selector", "decimal can be used only with type = \"number\" or \"price\"")
+            raise PydanticCustomError("selector", "`decimal` can be used only with type = \"number\" or \"price\"")
         if self.currency is not None and self.type != "price":
-            raise PydanticCustomError("selector", "currency can be used only with type = \"price\"")
+            raise PydanticCustomError("selector", "`currency` can be used only with type = \"price\"")
         if self.join is not None and self.many:
             raise PydanticCustomError("selector", "give either `join` or `many`, not both")
         return self
@@ -175,10 +175,10 @@ class SelectorTable(Table):
         if not given and (self.regex or self.json_ or self.data):
             return
         if len(given) != 1:
-            raise PydanticCustomError("selector", "give one of css, xpath, jmes, header, page (found {found})",
+            raise PydanticCustomError("selector", "give exactly one of `css`, `xpath`, `jmes`, `header` and `page` (found {found})",
                                       {"found": ", ".join(given) or "none"})
         if (self.json_ or self.data) and self.jmes is None:
-            raise PydanticCustomError("selector", "{name} can be used only with jmes, not with {found}",
+            raise PydanticCustomError("selector", "`{name}` can be used only with `jmes`, not with `{found}`",
                                       {"name": "json" if self.json_ else "data", "found": given[0]})
 
     @property
@@ -216,12 +216,12 @@ class FieldTable(SelectorTable):
     def _check_source(self) -> None:
         if not self.fields:
             if self.each is not None:
-                raise PydanticCustomError("selector", "each can be used only with fields, which describe one record")
+                raise PydanticCustomError("selector", "`each` can be used only together with `fields`, which describes one record")
             super()._check_source()
             return
         given = sorted(self.model_fields_set - {"each", "fields", "required"})
         if given:
-            raise PydanticCustomError("selector", "besides fields, a nested field can only have each and required "
+            raise PydanticCustomError("selector", "a field with `fields` can have no other keys than `each` and `required` "
                                       "(found {found})", {"found": ", ".join(given)})
 
 
@@ -286,14 +286,14 @@ class ItemsTable(Table):
         for option in ("key", "ignore", "min_change", "coverage"):
             for name in getattr(self, option):
                 if known and name not in known:
-                    raise PydanticCustomError("key", "{option} names {name}, which is not a field{hint}", {
+                    raise PydanticCustomError("key", "`{option}` names {name}, which is not a field{hint}", {
                         "option": option, "name": repr(name), "hint": nearest(name, known)})
         for name in self.key:
             if name in known and known[name].type == "price":
-                raise PydanticCustomError("key", "{name} is a price and cannot be part of the key", {"name": repr(name)})
+                raise PydanticCustomError("key", "the field {name} is a price and cannot be part of `key`", {"name": repr(name)})
         for name in self.ignore:
             if name in self.key:
-                raise PydanticCustomError("key", "{name} is part of the key and cannot be ignored", {"name": repr(name)})
+                raise PydanticCustomError("key", "the field {name} is part of `key` and cannot be ignored", {"name": repr(name)})
         return self
 
 
@@ -324,7 +324,7 @@ class PagesTable(Table):
     @model_validator(mode="after")
     def _state_is_of_a_form(self) -> PagesTable:
         if self.state is not None and self.where != "form":
-            raise PydanticCustomError("pages", "state can be used only with where = \"form\"")
+            raise PydanticCustomError("pages", "`state` can be used only with where = \"form\"")
         return self
 
 

@@ -75,12 +75,12 @@ class HeartbeatTable(Table):
     def _reachable_on_purpose(self) -> HeartbeatTable:
         if not self.allow_remote and not is_loopback(self.host):
             raise PydanticCustomError("heartbeat", "host = {host} lets other machines connect; set allow_remote = true "
-                                      "if you want this, or host = \"127.0.0.1\"", {"host": f'"{self.host}"'})
+                                      "to allow this, or host = \"127.0.0.1\"", {"host": f'"{self.host}"'})
         if self.key is not None and self.certificate is None:
-            raise PydanticCustomError("heartbeat", "key needs certificate")
+            raise PydanticCustomError("heartbeat", "`key` can be used only together with `certificate`")
         if self.certificate is None and not self.allow_plain and not is_loopback(self.host):
-            raise PydanticCustomError("heartbeat", "host = {host} without TLS lets others read the token on the network; set certificate "
-                                      "and key, or allow_plain = true if the network in between is trusted",
+            raise PydanticCustomError("heartbeat", "host = {host} without TLS lets others on the network read the token; set `certificate` "
+                                      "and `key`, or set allow_plain = true if you trust the network",
                                       {"host": f'"{self.host}"'})
         return self
 

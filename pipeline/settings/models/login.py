@@ -50,7 +50,7 @@ class LoginStepTable(Table):
     @model_validator(mode="after")
     def _something_to_send(self) -> LoginStepTable:
         if not self.sends and not isinstance(self, LoginTable):
-            raise PydanticCustomError("login", "no fields to fill in: give fields or totp; or give form, if the form has only a button")
+            raise PydanticCustomError("login", "the step fills in no fields: give `fields` or `totp`; or give `form`, if the form has only a button")
         return self
 
 
@@ -128,7 +128,7 @@ class LoginTable(LoginStepTable):
     @classmethod
     def _header_line(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9-]+: [\x20-\x7e]*\{token\}[\x20-\x7e]*", value):
-            raise PydanticCustomError("auth", "{found} is not a header; write it as \"Authorization: Bearer {place}\"",
+            raise PydanticCustomError("auth", "{found} is not a header; write a header such as \"Authorization: Bearer {place}\"",
                                       {"found": repr(value), "place": "{token}"})
         return value
 
@@ -136,17 +136,17 @@ class LoginTable(LoginStepTable):
     def _of_a_piece(self) -> LoginTable:
         for name, value in self.fields.items():
             if not self.json_ and not isinstance(value, (str, Secret)):
-                raise PydanticCustomError("login", "the value of fields.{name} is not a text: forms send texts; for an API, "
-                                          "which takes numbers and tables, add json = true", {"name": name})
+                raise PydanticCustomError("login", "the value of fields.{name} is not a text, but forms contain only texts; for an API "
+                                          "that expects numbers or tables, add json = true", {"name": name})
         if self.sends and self.url is None:
-            raise PydanticCustomError("login", "url is missing: give the URL of the login form (or no fields, if imported cookies are the login)")
+            raise PydanticCustomError("login", "`url` is missing: give the URL of the login form; if imported cookies are the login, remove `fields`")
         if not self.sends and (self.steps or self.token is not None or self.json_ or self.url is not None):
-            raise PydanticCustomError("login", "no fields to fill in: give fields or totp; or give form, if the form has only a button; "
-                                      "if imported cookies are the login, give none of url, steps, json and token")
+            raise PydanticCustomError("login", "the login fills in no fields: give `fields` or `totp`; or give `form`, if the form has only a button; "
+                                      "if imported cookies are the login, remove `url`, `steps`, `json` and `token`")
         if self.json_ and (self.steps or self.totp or self.form):
-            raise PydanticCustomError("login", "json = true posts the fields to an API; steps, totp and form can be used only with a form")
+            raise PydanticCustomError("login", "`steps`, `totp` and `form` cannot be used with json = true, which sends the fields to an API instead of a form")
         if self.token is None and "token_header" in self.model_fields_set:
-            raise PydanticCustomError("login", "token_header needs token, the selector of the token in the response")
+            raise PydanticCustomError("login", "`token_header` can be used only together with `token`, the selector of the token in the response")
         return self
 
 
@@ -163,5 +163,5 @@ class CookiesTable(Table):
     @model_validator(mode="after")
     def _one(self) -> CookiesTable:
         if (self.file is None) == (self.header is None):
-            raise PydanticCustomError("cookies", "give either file or header")
+            raise PydanticCustomError("cookies", "give either `file` or `header`")
         return self

@@ -187,25 +187,25 @@ class MailTable(Table):
     def _consistent(self) -> MailTable:
         self._check_one_transport()
         if self.provider is not None and self.provider not in MAIL_PROVIDERS:
-            raise PydanticCustomError("mail", "no provider named {found}{hint}; known: {known}; or give host", {
+            raise PydanticCustomError("mail", "no provider named {found}{hint}; known: {known}; for other providers, give `host`", {
                 "found": repr(self.provider), "hint": nearest(self.provider, MAIL_PROVIDERS),
                 "known": ", ".join(MAIL_PROVIDERS)})
         logins = [name for name in ("password", "token_command", "oauth2") if getattr(self, name) is not None]
         if len(logins) > 1:
-            raise PydanticCustomError("mail", "give {one} or {other}, not both", {"one": logins[0], "other": logins[1]})
+            raise PydanticCustomError("mail", "give either `{one}` or `{other}`, not both", {"one": logins[0], "other": logins[1]})
         secret = "a password" if self.password is not None else "a token"
         logs_in = bool(logins)
         if logs_in and not self.user:
-            raise PydanticCustomError("mail", "{secret} needs a user", {"secret": secret})
+            raise PydanticCustomError("mail", "{secret} is set, but no user name; add `user`", {"secret": secret})
         if self.security == "none" and logs_in and not self.allow_plaintext_auth:
-            raise PydanticCustomError("mail", "security = \"none\" would send the {secret} unencrypted; use \"tls\" or "
+            raise PydanticCustomError("mail", "with security = \"none\", the {secret} would be sent without encryption; use \"tls\" or "
                                       "\"starttls\", or set allow_plaintext_auth = true", {"secret": secret.split()[1]})
         return self
 
     def _check_one_transport(self) -> None:
         given = [key for key in _transport_keys() if self._is_given(key)]
         if len(given) > 1:
-            raise PydanticCustomError("mail", "give {one} or {other}, not both", {"one": given[0], "other": given[1]})
+            raise PydanticCustomError("mail", "give either `{one}` or `{other}`, not both", {"one": given[0], "other": given[1]})
 
     def _is_given(self, key: str) -> bool:
         return bool(getattr(self, key)) if key in type(self).model_fields else key in self.transport_options
@@ -216,7 +216,7 @@ class MailTable(Table):
             return self
         known = OAUTH2_PROVIDERS.get(self.provider or "")
         if known is None:
-            raise PydanticCustomError("mail", "oauth2 needs token_url, authorize_url and scope, or provider = {known}",
+            raise PydanticCustomError("mail", "[mail.oauth2] needs `token_url`, `authorize_url` and `scope`, or provider = {known}",
                                       {"known": " | ".join(f'"{name}"' for name in OAUTH2_PROVIDERS)})
         given = {name: getattr(self.oauth2, name) for name in known if getattr(self.oauth2, name)}
         return self.model_copy(update={"oauth2": self.oauth2.model_copy(update=known | given)})

@@ -22,15 +22,15 @@ _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 def check_headers(headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            raise PydanticCustomError("header", "{found} is not a header name; use letters, digits and -",
+            raise PydanticCustomError("header", "{found} is not a valid name of a header; use letters, digits and -",
                                       {"found": repr(name)})
         if name.lower() in _OURS:
-            raise PydanticCustomError("header", "the header {name} is set automatically; remove it", {"name": name})
+            raise PydanticCustomError("header", "the header {name} is set automatically; remove this header from the settings", {"name": name})
         if isinstance(value, str) and (name.lower() in _SECRET_HEADERS or SECRET_WORDS.search(name)):
             raise PydanticCustomError("secret", "the value of {name} is a secret, and secrets are not allowed in the settings file; "
                                       "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
         if isinstance(value, str) and CONTROL_CHARACTERS.search(value):
-            raise PydanticCustomError("header", "the value of {name} contains a line break or control character; remove it",
+            raise PydanticCustomError("header", "the value of {name} contains a line break or control character; remove this character",
                                       {"name": name})
     return headers
 
@@ -78,9 +78,9 @@ class RequestTable(Table):
     def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
         for name, value in cookies.items():
             if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
-                raise PydanticCustomError("cookies", "{found} is not a cookie name", {"found": repr(name)})
+                raise PydanticCustomError("cookies", "{found} is not a valid name of a cookie", {"found": repr(name)})
             if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
-                raise PydanticCustomError("cookies", "the value of {name} contains a ; or a control character", {"name": name})
+                raise PydanticCustomError("cookies", "the value of the cookie {name} contains a semicolon or a control character", {"name": name})
         return cookies
 
     @model_validator(mode="after")
@@ -88,7 +88,7 @@ class RequestTable(Table):
         given = [name for name, value in (("form", self.form), ("json", self.json_), ("body", self.body))
                  if value is not None]
         if len(given) > 1:
-            raise PydanticCustomError("request", "give one of form, json, body (found {found})",
+            raise PydanticCustomError("request", "give at most one of `form`, `json` and `body` (found {found})",
                                       {"found": ", ".join(given)})
         return self
 
@@ -108,9 +108,9 @@ class AuthTable(Table):
     @model_validator(mode="after")
     def _complete(self) -> AuthTable:
         if self.type == "bearer" and self.token is None:
-            raise PydanticCustomError("auth", "bearer auth needs a token")
+            raise PydanticCustomError("auth", "authentication with type = \"bearer\" needs `token`")
         if self.type != "bearer" and (self.user is None or self.password is None):
-            raise PydanticCustomError("auth", "{type} auth needs user and password", {"type": self.type})
+            raise PydanticCustomError("auth", "authentication with type = \"{type}\" needs `user` and `password`", {"type": self.type})
         if self.user is not None and ":" in self.user:  # RFC 7617, 2
             raise PydanticCustomError("auth", "a user name cannot contain a colon")
         return self

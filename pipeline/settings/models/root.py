@@ -53,8 +53,8 @@ class PipelineTable(Table):
     @classmethod
     def _no_plain_password(cls, database: str | Secret | None) -> str | Secret | None:
         if isinstance(database, str) and _PASSWORD_IN_URL.search(database):
-            raise PydanticCustomError("secret", "contains a password; passwords are not allowed in the settings file. Put the whole "
-                                      "URL in a secret: { env = \"NAME\" } or { file = \"path\" }")
+            raise PydanticCustomError("secret", "the URL contains a password, and passwords are not allowed in the settings file; replace the whole "
+                                      "URL by a secret: { env = \"NAME\" } or { file = \"path\" }")
         return database
 
 

@@ -43,7 +43,7 @@ def _check_host(place: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise PydanticCustomError("host", "{found} is not a host; write it as \"files.lan\" or \"files.lan:8090\"",
+        raise PydanticCustomError("host", "{found} is not a host; write a host such as \"files.lan\" or \"files.lan:8090\"",
                                   {"found": repr(place)})
     return place
 
@@ -224,7 +224,7 @@ class SpiderTable(Table):
     def _spider_name(cls, value: str) -> str:
         if value in BUILT_IN_SPIDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
             return value
-        raise PydanticCustomError("spider", "no spider named {found}; known: {known}, or \"module:Class\"",
+        raise PydanticCustomError("spider", "there is no built-in spider {found}; give one of {known}, or your own class as \"module:Class\"",
                                   {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS)})
 
     @field_validator("encoding")
@@ -246,7 +246,7 @@ class SpiderTable(Table):
     def _spans(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for span in value:
             if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", span) or span[:5] == span[6:]:
-                raise PydanticCustomError("quiet", "{found} are not quiet hours; write them as \"22:00-06:00\"",
+                raise PydanticCustomError("quiet", "{found} are not quiet hours; write a period such as \"22:00-06:00\"",
                                           {"found": repr(span)})
         return value
 
@@ -264,7 +264,7 @@ class SpiderTable(Table):
     @classmethod
     def _one_line(cls, value: str | None) -> str | None:
         if value is not None and CONTROL_CHARACTERS.search(value):
-            raise PydanticCustomError("header", "contains a line break or control character; remove it")
+            raise PydanticCustomError("header", "the value contains a line break or control character; remove this character")
         return value
 
     @model_validator(mode="after")
@@ -272,37 +272,37 @@ class SpiderTable(Table):
         if self.processes in (1, "auto"):
             return self
         if not self.is_built_in:
-            raise PydanticCustomError("processes", "processes works only with built-in spiders, because a Python spider may keep "
+            raise PydanticCustomError("processes", "`processes` works only with built-in spiders, because a spider in Python may keep "
                                       "state in memory, which processes do not share")
         if self.concurrency < int(self.processes):
             raise PydanticCustomError("processes", "concurrency = {concurrency} is too low for processes = {processes}: "
-                                      "each process needs at least one request", {
+                                      "each process must be able to send at least one request at a time", {
                                           "concurrency": self.concurrency, "processes": self.processes})
         if self.throttle:
-            raise PydanticCustomError("processes", "give throttle or processes, not both: a process cannot measure how fast the "
+            raise PydanticCustomError("processes", "give either `throttle` or `processes`, not both: a process cannot measure how fast the "
                                       "site responds to the other processes")
         return self
 
     @model_validator(mode="after")
     def _has_work(self) -> SpiderTable:
         if self.is_built_in and not self.start:
-            raise PydanticCustomError("start", "start is missing: give at least one URL")
+            raise PydanticCustomError("start", "`start` is missing: give at least one URL")
         if self.auth is not None and not self.start:
-            raise PydanticCustomError("auth", "auth needs start, because credentials are sent only to the origins of the start URLs")
+            raise PydanticCustomError("auth", "`auth` needs `start`, because credentials are sent only to the origins of the start URLs")
         if self.items is not None and self._declares_items and not self.items.fields:
-            raise PydanticCustomError("items", "items.fields is missing: name at least one field")
+            raise PydanticCustomError("items", "`items.fields` is missing: name at least one field")
         if self._declares_items:
             known = self.items.all_fields if self.items is not None else {}
             for name in item_fields(self.downloads.path):
                 if name not in known and name.partition(".")[0] not in known:
-                    raise PydanticCustomError("path", "downloads.path names {name}, which is not a field of the items{hint}",
+                    raise PydanticCustomError("path", "`downloads.path` contains {name}, but the items have no such field{hint}",
                                               {"name": "{item." + name + "}", "hint": nearest(name, known)})
         if self.pages is not None and self.pages.cursor is None and self.items is None:
-            raise PydanticCustomError("items", "pages needs items or a cursor: without a cursor, the first page without items "
-                                      "is the last page")
+            raise PydanticCustomError("items", "`pages` needs `items` or a cursor: without a cursor, a page without items "
+                                      "shows that the previous page was the last one")
         if self.pages is not None and self.pages.where != "query" and self.pages.state is None and any(
                 getattr(start, "form" if self.pages.where == "form" else "json_") is None for start in self.start):
-            raise PydanticCustomError("start", "every start needs {where} = …, because pages sets the page number in {where}",
+            raise PydanticCustomError("start", "every entry of `start` needs `{where}`, because `pages` sets the page number there",
                                       {"where": self.pages.where})
         return self
 

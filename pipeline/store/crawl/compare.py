@@ -89,8 +89,8 @@ class Coverage:
         for name, share in wanted.items():
             found = self.fields.get(name, 0) / self.items
             if found < share:
-                return f"only {found:.0%} of the items have {name!r}; the `coverage` setting requires {share:.0%}"
+                return f"only {found:.0%} of the items have the field {name!r}; the `coverage` setting requires {share:.0%}"
         for name, count in before.fields.items():
             if count and count == before.items and not self.fields.get(name):
-                return f"no item has {name!r}, although all {before.items} items of the previous pass had it"
+                return f"no item has the field {name!r}, although all {before.items} items of the previous pass had this field"
         return ""

@@ -66,7 +66,7 @@ class Store:
         except DBAPIError as error:
             raise BACKENDS[self.kind].translated(error, self.where) from error
         except PoolTimeoutError as error:
-            raise StoreError("no connection to the database is free: too many transactions at once", where=self.where,
+            raise StoreError("all connections to the database are in use: too many transactions at the same time", where=self.where,
                              retry=True) from error
 
     @property
@@ -121,8 +121,8 @@ def prepare_store(data_dir: Path, url: str | None = None) -> Store:
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StoreError(f"cannot be created: {error.strerror}", where=str(data_dir),
-                         fix="change [pipeline] data_dir") from error
+        raise StoreError(f"the folder cannot be created: {error.strerror}", where=str(data_dir),
+                         fix="set [pipeline] data_dir to another folder") from error
     address = _address(data_dir, url)
     return Store(_backend(address).open_engine(address), data_dir)
 
@@ -131,8 +131,8 @@ def _address(data_dir: Path, url: str | None) -> URL:
     try:
         return make_url(url or f"sqlite:///{data_dir / 'pipeline.sqlite3'}")
     except ArgumentError as error:
-        raise StoreError("is not a database URL", where="pipeline.database",
-                         fix='write it as "postgresql://user@host/name", or leave it out for SQLite') from error
+        raise StoreError("the value is not a database URL", where="pipeline.database",
+                         fix='write a URL such as "postgresql://user@host/name", or remove the setting to use SQLite') from error
 
 
 def _backend(url: URL) -> Any:

@@ -44,7 +44,7 @@ def refuse_newer(found: str | None, where: str) -> None:
     """
     if found is not None and found > HEAD:
         raise StoreError(f"the database schema is version {found}; this program supports versions up to {HEAD}", where=where,
-                         fix="the database was written by a newer version: upgrade the program")
+                         fix="upgrade the program, because a newer version has written the database")
 
 
 def refuse_other(found: str | None, where: str) -> None:
@@ -55,7 +55,7 @@ def refuse_other(found: str | None, where: str) -> None:
     refuse_newer(found, where)
     if found != HEAD:
         raise StoreError(f"the database schema is version {found or 'none'}; this program needs version {HEAD}", where=where,
-                         fix="run any `pipeline` command that writes, such as `pipeline serve`")
+                         fix="start `pipeline serve`, which migrates the database")
 
 
 def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:

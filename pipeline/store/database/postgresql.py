@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database.schema import metadata
+from pipeline.text import counted
 
 SIZE = "SELECT pg_database_size(current_database())"
 VERSION = "SHOW server_version"
@@ -49,7 +50,7 @@ def open_engine(url: URL) -> Engine:
         return create_engine(url.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise StoreError(f"PostgreSQL needs the package {error.name}, which is not installed",
-                         where="pipeline.database", fix="pip install 'crawl-to-inbox[postgres]'") from error
+                         where="pipeline.database", fix="run `pip install 'crawl-to-inbox[postgres]'`") from error
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
@@ -128,24 +129,24 @@ def damage(connection: Connection) -> Iterator[str]:
     failed = connection.exec_driver_sql(
         "SELECT checksum_failures, checksum_last_failure FROM pg_stat_database WHERE datname = current_database()").one()
     if failed.checksum_failures:
-        yield (f"{failed.checksum_failures} pages failed their checksum, the last at "
-               f"{failed.checksum_last_failure:%Y-%m-%d %H:%M %Z} (after the repair, pg_stat_reset() clears this)")
+        yield (f"{counted(failed.checksum_failures, 'page')} of the database had a wrong checksum, last at "
+               f"{failed.checksum_last_failure:%Y-%m-%d %H:%M %Z} (after the repair, reset this count with pg_stat_reset())")
     broken = connection.exec_driver_sql(
         "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
         " WHERE relnamespace = current_schema()::regnamespace AND NOT indisvalid ORDER BY 1").scalars()
-    yield from (f"the index {name} is not valid: rebuild it with REINDEX" for name in broken)
+    yield from (f"the index {name} is not valid: rebuild the index with REINDEX" for name in broken)
 
 
 _BY_STATE = {
-    "55P03": (f"another transaction held the write lock for {LOCK_TIMEOUT_S} s", "find the transaction in pg_stat_activity", True),
-    "57014": (f"a statement took longer than {STATEMENT_TIMEOUT_S} s", "check the log and the load of the server", True),
-    "25P03": ("the server ended a transaction that was idle", "the pipeline tries again", True),
-    "57P01": ("the server is shutting down", "the pipeline tries again", True),
-    "57P02": ("the server crashed", "the pipeline tries again", True),
-    "57P03": ("the server is starting or stopping", "the pipeline tries again", True),
-    "53300": ("the server has no free connection", "increase `max_connections` of the server", True),
+    "55P03": (f"another transaction held the write lock for {LOCK_TIMEOUT_S} s", "find the transaction in pg_stat_activity and end it", True),
+    "57014": (f"an SQL statement took longer than {STATEMENT_TIMEOUT_S} s", "check the log and the load of the database server", True),
+    "25P03": ("the database server ended a transaction that was idle for too long", "the pipeline tries again", True),
+    "57P01": ("the database server is shutting down", "the pipeline tries again", True),
+    "57P02": ("the database server crashed", "the pipeline tries again", True),
+    "57P03": ("the database server is starting or stopping", "the pipeline tries again", True),
+    "53300": ("the database server accepts no more connections", "increase `max_connections` in postgresql.conf", True),
     "42501": ("the database user lacks a permission", "make the user the owner of the database, or grant the user CREATE on the schema", False),
-    "25006": ("the server is read-only (a standby?)", "point [pipeline] database at the primary", True),
+    "25006": ("the database server is read-only, as a standby is", "set [pipeline] database to the primary server", True),
     "XX001": ("the database is damaged", "restore a backup", False),
     "XX002": ("an index of the database is damaged", "rebuild the index with REINDEX, or restore a backup", False),
 }
@@ -156,13 +157,13 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     reason = " ".join(str(error.orig).split())
     if state == "53100":
         return DiskFullError(f"the database cannot be written: {reason}", where=where,
-                             fix="free some disk space on the server; committed data is kept", retry=True)
+                             fix="free some disk space on the database server; no committed data was lost", retry=True)
     if state in _BY_STATE:
         what, fix, retry = _BY_STATE[state]
         return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)
     lost = state is None and isinstance(error, (OperationalError, InterfaceError))
     if lost or error.connection_invalidated or (state or "").startswith("08"):
         return StoreError(f"the database does not respond: {reason}", where=where,
-                          fix="check that the server runs, and that [pipeline] database names a user who may connect and a "
-                          "database that exists (createdb makes one)", retry=True)
+                          fix="check that the database server runs, and that [pipeline] database names a user who may connect and a "
+                          "database that exists (`createdb` creates a database)", retry=True)
     return StoreError(f"the database reported an error: {reason}", where=where, retry=(state or "")[:2] in ("40", "53", "57"))

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import metadata
+from pipeline.text import counted
 
 _SQLITE_COLUMNS = """SELECT m.name, p.name, p.type, p."notnull" FROM sqlite_master m JOIN pragma_table_info(m.name) p
                      WHERE m.type = 'table'"""
@@ -24,7 +25,7 @@ def refuse_other_tables(store: Store, revision: str) -> None:
     with store.read() as connection:
         found = differences(connection)
     if found:
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        more = f", and {counted(len(found) - 1, 'more difference')}" if len(found) > 1 else ""
         raise StoreError(f"the database schema has version {revision}, but differs from the schema of this program: {found[0]}{more}", where=store.where,
                          fix="the database was written by an unreleased version: use that version, restore a backup, or use another "
                              "[pipeline] database or data_dir")
@@ -48,7 +49,7 @@ def differences(connection: Connection) -> list[str]:
         if table in there and (table, column) not in columns:
             found.append(f"table {table} lacks the column {column}")
         elif table in there and columns[table, column] != kind:
-            found.append(f"column {column} of table {table} has another type or null constraint")
+            found.append(f"column {column} of table {table} has a different type or a different NOT NULL constraint")
     found += [f"table {table} has an unknown column {column}" for table, column in columns
               if table in ours and (table, column) not in wanted]
     found += [f"table {table.name} lacks the index {index.name}" for table in metadata.tables.values() for index in table.indexes

@@ -93,10 +93,10 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     reason = str(error.orig)
     if "disk is full" in reason or "disk I/O" in reason:
         return DiskFullError(f"the database cannot be written: {reason}", where=where,
-                             fix="free some disk space; committed data is kept", retry=True)
+                             fix="free some disk space; no committed data was lost", retry=True)
     if "locked" in reason:
         return StoreError(f"the database stayed locked for {BUSY_TIMEOUT_S:.0f} s", where=where,
-                          fix="find the process that locks it", retry=True)
+                          fix="find the process that holds the lock, and end it", retry=True)
     if "malformed" in reason or "not a database" in reason:
         return StoreError(f"the database is damaged: {reason}", where=where,
                           fix="restore a backup (`pipeline restore FILE --replace`)")

@@ -89,26 +89,26 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
             for head in archive:
                 file = archive.extractfile(head) if head.isreg() else None
                 if file is None:
-                    raise StoreError(f"contains {head.name!r}, which is not a regular file", where=str(source), fix="use a file that `pipeline backup` wrote")
+                    raise StoreError(f"the archive contains {head.name!r}, which is not a regular file", where=str(source), fix="use a file that `pipeline backup` wrote")
                 if len(found) > MOST_FILES:
-                    raise StoreError(f"has more than {MOST_FILES} files", where=str(source), fix="use a file that `pipeline backup` wrote")
+                    raise StoreError(f"the archive contains more than {MOST_FILES} files", where=str(source), fix="use a file that `pipeline backup` wrote")
                 if head.name == MANIFEST:
                     content = _manifest_text(file, head, found, source)
                 else:
                     _refuse_what_does_not_fit(head, staging)
                     found[head.name] = _unpack_one(file, staging, head, source)
     except FileNotFoundError as error:
-        raise StoreError("no such file", where=str(source)) from error
+        raise StoreError("the file does not exist", where=str(source)) from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OverflowError) as error:
-        raise StoreError(f"cannot be read as a backup: {error}", where=str(source),
-                         fix="it is damaged or cut short: use another one") from error
+        raise StoreError(f"the file cannot be read as a backup: {error}", where=str(source),
+                         fix="use another backup, because this file is damaged or incomplete") from error
     manifest = _manifest(content, source)
     wrong = [name for name in manifest.files if found.get(name) != manifest.files[name]]
     if wrong or set(found) != set(manifest.files):
-        raise StoreError(f"is damaged: {(wrong or ['the list of files'])[0]} differs from what was backed up",
+        raise StoreError(f"the backup is damaged: {(wrong or ['the list of files'])[0]} does not match the manifest of the backup",
                          where=str(source), fix="use another backup")
     if manifest.kind != store.kind:
-        raise StoreError(f"is a backup of a {manifest.kind} database, but this store uses {store.kind}", where=str(source),
+        raise StoreError(f"the backup contains a {manifest.kind} database, but the settings name a {store.kind} database", where=str(source),
                          fix="change [pipeline] database")
     migrate.refuse_newer(manifest.revision, str(source))
     return manifest
@@ -145,7 +145,7 @@ def _manifest_text(file: IO[bytes], head: tarfile.TarInfo, found: dict[str, str]
     """
     most = 4096 + sum(6 * len(name) + 100 for name in found)
     if head.size > most:
-        raise StoreError("its manifest is larger than expected for its number of files", where=str(source), fix="use a file that `pipeline backup` wrote")
+        raise StoreError("the manifest of the archive is larger than expected for the number of files", where=str(source), fix="use a file that `pipeline backup` wrote")
     return b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
@@ -158,23 +158,23 @@ def _manifest(content: bytes, source: Path) -> Manifest:
         found = json.loads(content)
         number = found["format"]
         if number != FORMAT:
-            raise StoreError(f"has the format {number!r}; this version can read only format {FORMAT}", where=str(source),
-                             fix="the backup was made by another version: restore it with that version")
+            raise StoreError(f"the backup has the format {number!r}; this version can read only format {FORMAT}", where=str(source),
+                             fix="restore the backup with the version of the program that made the backup")
         manifest = Manifest(**found)
         datetime.fromisoformat(manifest.made_at)
         known = all(isinstance(text, str) for pair in manifest.files.items() for text in pair)
         if not known or not isinstance(manifest.kind, str) or not re.fullmatch(r"\d{4}|", manifest.revision):
             raise ValueError  # noqa: TRY301
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise StoreError("has no valid manifest at its end", where=str(source),
-                         fix="the file was not written by `pipeline backup`, or it was cut short: use another file") from error
+        raise StoreError("the archive has no valid manifest at its end", where=str(source),
+                         fix="use another file, because `pipeline backup` did not write this file, or the file is incomplete") from error
     return manifest
 
 
 def _refuse_what_does_not_fit(head: tarfile.TarInfo, staging: Path) -> None:
     free = shutil.disk_usage(staging).free
     if head.size > free:
-        raise DiskFullError(f"{head.name!r} needs {head.size} bytes, but only {free} are free", where=str(staging),
+        raise DiskFullError(f"{head.name!r} needs {head.size} bytes, but only {free} bytes are free", where=str(staging),
                             fix="free some disk space, and start the restore again")
 
 
@@ -182,7 +182,7 @@ def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: P
     parts = Path(head.name).parts
     if head.name != DATABASE and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
                                   or parts[1] in NOT_BACKED_UP):
-        raise StoreError(f"contains {head.name!r}, which does not belong in data_dir", where=str(source), fix="use a file that `pipeline backup` wrote")
+        raise StoreError(f"the archive contains {head.name!r}, which does not belong in data_dir", where=str(source), fix="use a file that `pipeline backup` wrote")
     target = staging.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading = HashingReader(file)

@@ -39,8 +39,8 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             found = _status(descriptor) or _holder(descriptor) or "another process"
-            raise StoreError(f"this data_dir is in use by another `pipeline serve` ({found})",
-                             where=str(data_dir), fix="stop that service, or use another data_dir") from error
+            raise StoreError(f"data_dir is in use by another `pipeline serve` ({found})",
+                             where=str(data_dir), fix="stop the other service, or set another [pipeline] data_dir") from error
         except OSError as error:
             raise StoreError(f"the file system cannot lock files: {error.strerror}", where=str(path),
                              fix="use a data_dir on a local disk") from error
@@ -75,7 +75,7 @@ def _write(descriptor: int, status: str) -> None:
         os.pwrite(descriptor, status.ljust(_WIDTH).encode(), 0)
         os.fsync(descriptor)
     except OSError as error:
-        logger.warning("%s cannot be written: %s", LOCK, error.strerror)
+        logger.warning("the lock file %s cannot be written: %s", LOCK, error.strerror)
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
 

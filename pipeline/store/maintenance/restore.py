@@ -61,7 +61,7 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
         occupied = _occupied(store)
         if occupied and not replace and not unfinished:
             raise StoreError(f"data already exists: {occupied}", where=str(data_dir),
-                             fix="restore to an empty data_dir, or use --replace (the present data is moved to a folder in data_dir)")
+                             fix="restore to an empty data_dir, or use --replace, which first moves the existing data to a folder in data_dir")
         _refuse_running(store, now)
         staging = data_dir / STAGING
         shutil.rmtree(staging, ignore_errors=True)
@@ -69,7 +69,7 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
             manifest = unpack(source, staging, store)
             kept = _put_in_place(store, staging, manifest, now=now)
         except OSError as error:
-            raise DiskFullError(f"cannot be restored: {error.strerror}", where=str(error.filename or data_dir),
+            raise DiskFullError(f"the backup cannot be restored: {error.strerror}", where=str(error.filename or data_dir),
                                 fix="free some disk space, and start the restore again") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -103,11 +103,11 @@ def _refuse_running(store: Store, now: datetime) -> None:
     for row in beats:
         if abs((now - row.at).total_seconds()) < SERVICE_IS_GONE_S:
             raise StoreError(f"the database is in use by a service on {row.host}", where=store.where,
-                             fix=f"stop the service, and wait {SERVICE_IS_GONE_S:.0f} s", retry=True)
+                             fix=f"stop the service, wait {SERVICE_IS_GONE_S:.0f} s, and start the restore again", retry=True)
     for row in leased:
         if leases.owner_is_alive(row.lease_owner, store.owner) is not False:
             raise StoreError(f"the database is in use by run {row.id} of {row.spider}", where=store.where,
-                             fix="wait until the run ends, or stop it", retry=True)
+                             fix="wait until the run has ended, or stop the run", retry=True)
 
 
 def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datetime) -> Path | None:
@@ -179,7 +179,7 @@ def _settle(data_dir: Path, url: str | None, manifest: Manifest, kept: Path | No
             if not resend:
                 parked = connection.execute(update(messages).where(waiting).values(
                     state=MessageState.PARKED.value, lease_owner="", lease_until=None,
-                    last_error=f"waited in the backup of {manifest.made_at}, and may have been sent since")).rowcount
+                    last_error=f"the message was waiting when the backup was made ({manifest.made_at}), and may have been sent since")).rowcount
             keys = connection.execute(select(messages.c.file_key).where(
                 messages.c.state.in_((MessageState.WAITING.value, MessageState.PARKED.value)))).scalars().all()
             lost = sum(not store.files.exists(key) for key in keys)

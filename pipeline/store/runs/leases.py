@@ -156,7 +156,7 @@ def verify(connection: Connection, table: Table, row_id: int, *, owner: str) -> 
     Call this function inside the transaction that writes a result.
     """
     if connection.execute(select(table.c.id).where(_ours(table, row_id, owner))).first() is None:
-        raise LeaseLostError(f"{table.name} {row_id} was taken over by another process")
+        raise LeaseLostError(f"another process has taken over row {row_id} of the table {table.name}")
 
 
 def end(connection: Connection, table: Table, row_id: int, *, owner: str, **values: Any) -> None:

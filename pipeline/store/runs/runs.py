@@ -30,6 +30,7 @@ from pipeline.store.runs.slots import (
     pass_for,
     run_of,
 )
+from pipeline.text import counted
 
 CLOCK_SET_BACK = timedelta(minutes=1)
 """A run whose creation time is this far in the future was created before the clock was set back; its not_before is ignored."""
@@ -113,7 +114,7 @@ def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | No
         return run
     if run.reason in ("resume", "retry"):
         leases.end(connection, runs, run.id, owner=run.lease_owner, started_at=None, ended_at=now,
-                   outcome=Outcome.SKIPPED.value, error="another run has finished its pass")
+                   outcome=Outcome.SKIPPED.value, error="another run has already finished the pass of this run")
         return None
     row = connection.execute(update(runs).where(runs.c.id == run.id).values(
         pass_id=pass_for(connection, run.spider, run.slot_id, now)).returning(runs))
@@ -158,7 +159,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
             present = select(func.count()).where(items.c.spider == run.spider, items.c.present)
             seen = connection.execute(present.where(items.c.pass_id == run.pass_id)).scalar_one()
             missing = connection.execute(present.where(items.c.pass_id < run.pass_id)).scalar_one()
-            doubt = f"no items were found, but there were {missing} before" if missing and not seen else \
+            doubt = f"no items were found, although the spider had {counted(missing, 'item')} before" if missing and not seen else \
                 _lacking(connection, run, ending.coverage)
             if missing and not doubt:
                 progress.gone += _mark_gone(connection, run, now)
@@ -227,7 +228,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
         for run in lost:
             connection.execute(update(runs).where(runs.c.id == run.id).values(
                 ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None, transfers=[],
-                error="its process ended before the run was finished"))
+                error="the process of the run ended before the run was finished"))
             _resume(connection, run, now)
         return lost
 

@@ -100,7 +100,7 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
     pass_id: int | None = None
     for other in _unended(connection, wanted.spider):
         if other.started_at is None and other.reason == "retry":
-            _end(connection, other.id, Outcome.SKIPPED, "replaced by the next slot", now)
+            _end(connection, other.id, Outcome.SKIPPED, "this run was replaced by the run of the next slot", now)
         elif other.started_at is None or wanted.overlap == "skip":
             if other.started_at is None and wanted.reason == "manual":
                 return _run(connection, other.id)
@@ -109,7 +109,7 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
         elif wanted.overlap == "queue":
             pass_id = other.pass_id  # start_run decides which pass the queued run works on
         else:
-            _end(connection, other.id, Outcome.KILLED, "overlap = \"kill\": replaced by the next slot", now)
+            _end(connection, other.id, Outcome.KILLED, "this run was replaced by the run of the next slot (overlap = \"kill\")", now)
             values["not_before"] = now + KILL_GRACE
     if pass_id is None:
         pass_id = pass_for(connection, wanted.spider, slot_id, now)

@@ -72,7 +72,7 @@ def test_the_currency_may_be_said_for_signs_that_leave_it_open() -> None:
     assert [read(text, currency="NOK") for text in ("5 kr", "5", "5 €")] == [(5, "NOK"), (5, "NOK"), (5, "EUR")]
     with pytest.raises(ValidationError, match="can be used only with type"):
         SelectorTable(css="p", currency="EUR")
-    with pytest.raises(ValidationError, match="price and cannot be part of the key"):
+    with pytest.raises(ValidationError, match="price and cannot be part of `key`"):
         ItemsTable.model_validate({"key": ["p"], "fields": {"p": {"css": "b", "type": "price"}}})
 
 

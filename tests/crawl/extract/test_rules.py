@@ -71,7 +71,7 @@ def extract(table: dict[str, Any], text: str) -> Any:
     ({"css": "p", "format": "%d"}, "", "can be used only with type"),
     ({"css": "p", "guess": True}, "", "can be used only with type"),
     ({"css": "p", "type": "date", "guess": ["german"]}, "", "not a supported language for dates"),
-    ({"css": "p", "json": "script"}, "", "can be used only with jmes"),
+    ({"css": "p", "json": "script"}, "", "can be used only with `jmes`"),
     ({"regex": "("}, "", "not a regular expression"),
     ({"css": "p", "type": "date", "format": "%"}, "", "not a date format"),
 ])

@@ -282,7 +282,7 @@ def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) ->
 
 @pytest.mark.parametrize(("more", "words"), [
     ("processes = 9\nconcurrency = 4", "concurrency = 4 is too low for processes = 9"),
-    ("processes = 2\nthrottle = true", "give throttle or processes"),
+    ("processes = 2\nthrottle = true", "give either `throttle` or `processes`"),
     ('processes = 2\nspider = "spiders.x:Own"', "works only with built-in spiders"),
     ("processes = 0", "0 is not a number of processes; write \"auto\" or a number from 1 to 16"),
     ("processes = \"many\"", "'many' is not a number of processes"),

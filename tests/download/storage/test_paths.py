@@ -105,12 +105,12 @@ def test_a_modified_file_does_not_count_as_the_same_content(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize(("path", "problem"), [
-    ("/etc/{name}", "has an empty part"), ("../{name}", "not a valid name on every system"),
-    ("a//{name}", "has an empty part"), ("a:b/{name}", "not a valid name on every system"),
-    ("{nmae}", "has no placeholder {nmae} (did you mean 'name'?)"), ("{name}/x", "the last part of"),
-    ("{item.title}", "needs {name} or {ext}"), ("{item.}/{name}", "has no placeholder {item.}"),
-    ("{name", "not a valid name on every system"), ("a/" * 9 + "{name}", "more than 8 folders"),
-    ("{item.titel}/{name}", "{item.titel}, which is not a field of the items (did you mean 'title'?)")])
+    ("/etc/{name}", "contains an empty folder or file name"), ("../{name}", "not a valid file name on every operating system"),
+    ("a//{name}", "contains an empty folder or file name"), ("a:b/{name}", "not a valid file name on every operating system"),
+    ("{nmae}", "{nmae} in the path '{nmae}' is not a placeholder (did you mean 'name'?)"), ("{name}/x", "the file name in the path"),
+    ("{item.title}", "must contain {name} or {ext}"), ("{item.}/{name}", "{item.} in the path '{item.}/{name}' is not a placeholder"),
+    ("{name", "not a valid file name on every operating system"), ("a/" * 9 + "{name}", "more than 8 folders"),
+    ("{item.titel}/{name}", "{item.titel}, but the items have no such field (did you mean 'title'?)")])
 def test_an_invalid_template_is_an_error_of_the_settings(tmp_path: Path, path: str, problem: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f"""

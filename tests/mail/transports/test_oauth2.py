@@ -86,7 +86,7 @@ def test_a_token_server_that_is_down_and_a_missing_login_are_reported(settings, 
     with pytest.raises(MailError, match=r"cannot be reached: ConnectionError; check the network connection"):
         access_token(settings(refresh="x", url="http://127.0.0.1:1/").mail.oauth2)
     (Path(settings().folder) / "mail-token").unlink(missing_ok=True)
-    with pytest.raises(UsageError, match=r"mail-token cannot be read.*pipeline mail login"):
+    with pytest.raises(UsageError, match=r"the secret cannot be read from the file .*mail-token: .*pipeline mail login"):
         access_token(settings().mail.oauth2)
 
 
@@ -98,15 +98,15 @@ def test_a_refresh_token_that_changes_is_kept_for_its_owner_only(settings, token
 
 
 @pytest.mark.parametrize(("mail", "says"), [
-    ('provider = "qq"', r'oauth2 needs token_url, authorize_url and scope, or provider = "gmail"'),
-    ('provider = "gmail"\npassword = { env = "X" }', "give password or oauth2, not both")])
+    ('provider = "qq"', r'\[mail\.oauth2\] needs `token_url`, `authorize_url` and `scope`, or provider = "gmail"'),
+    ('provider = "gmail"\npassword = { env = "X" }', "give either `password` or `oauth2`, not both")])
 def test_contradictory_oauth2_settings_are_reported(mail, says, settings_from) -> None:
     table = '\nuser = "me"\n[mail.oauth2]\nclient_id = "x"\nrefresh_token = { file = "t" }\n'
     with pytest.raises(SettingsError, match=says):
         settings_from(mail=mail + table)
     known = settings_from(mail='provider = "gmail"' + table).mail.oauth2
     assert known.token_url == "https://oauth2.googleapis.com/token"
-    with pytest.raises(SettingsError, match="needs https"):
+    with pytest.raises(SettingsError, match="must use https"):
         settings_from(mail='provider = "gmail"' + table + 'token_url = "http://example.com/token"\n')
 
 

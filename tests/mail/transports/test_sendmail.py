@@ -83,9 +83,9 @@ def test_a_missing_command_is_reported_by_check_and_while_sending(body, message_
 
 def test_the_settings_choose_the_command(settings_from, tmp_path) -> None:
     assert isinstance(open_transport(settings_from(mail='command = ["sendmail"]'), tmp_path).inner, SendmailTransport)
-    with pytest.raises(SettingsError, match="give host or command, not both"):
+    with pytest.raises(SettingsError, match="give either `host` or `command`, not both"):
         settings_from(mail='command = ["sendmail"]\nhost = "x"')
-    with pytest.raises(SettingsError, match="give password or token_command, not both"):
+    with pytest.raises(SettingsError, match="give either `password` or `token_command`, not both"):
         settings_from(mail='host = "x"\nuser = "me"\ntoken_command = ["x"]\npassword = { env = "X" }')
 
 

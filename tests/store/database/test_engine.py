@@ -51,7 +51,7 @@ def test_a_newer_schema_is_refused_with_the_fix(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "pipeline.sqlite3") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    with pytest.raises(StoreError, match=r"newer version: upgrade the program"):
+    with pytest.raises(StoreError, match=r"upgrade the program, because a newer version"):
         open_store(tmp_path)
 
 

@@ -29,11 +29,11 @@ def test_several_first_openings_at_once_create_the_tables_once(postgres: Postgre
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    (("127.0.0.1", "127.0.0.1.invalid"), "does not respond.*check that the server runs"),
+    (("127.0.0.1", "127.0.0.1.invalid"), "does not respond.*check that the database server runs"),
     (("/d", "/there-is-no-"), "does not exist.*createdb"),
     (("pipeline@", "somebody@"), "does not exist"),
     (("postgresql", "mysql"), "'mysql' is not a supported kind of database; supported: sqlite, postgresql"),
-    (("postgresql://", "postgresql:/"), "is not a database URL"),
+    (("postgresql://", "postgresql:/"), "the value is not a database URL"),
 ])
 def test_an_error_of_the_server_is_reported_with_the_fix(postgres: Postgres, tmp_path: Path, change: tuple[str, str],
                                             said: str) -> None:
@@ -106,7 +106,7 @@ def test_damage_that_the_server_knows_of_is_reported(postgres: Postgres, migrate
     assert store.check() == []
     postgres.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pk_slots'::regclass",
                      url.rpartition("/")[2])
-    assert store.check() == ["the index pk_slots is not valid: rebuild it with REINDEX"]
+    assert store.check() == ["the index pk_slots is not valid: rebuild the index with REINDEX"]
     store.close()
 
 

@@ -106,7 +106,7 @@ def test_a_deleted_database_is_not_created_again_silently(tmp_path: Path, caplog
     (tmp_path / "pipeline.sqlite3").unlink()
     with caplog.at_level(logging.WARNING):
         open_store(tmp_path).close()
-    assert "is missing, but its files still exist (downloads)" in caplog.text
+    assert "is missing, but other data still exists (downloads)" in caplog.text
     caplog.clear()
     open_store(tmp_path).close()
     assert caplog.records == []
@@ -118,7 +118,7 @@ def test_the_commands_report_it_too(program: Program) -> None:
     (program.data / "messages").mkdir()
     (program.data / "messages" / "1-1.eml").write_text("x")
     (program.data / "pipeline.sqlite3").unlink()
-    assert "its files still exist (messages)" in program.run("outbox").stderr
+    assert "other data still exists (messages)" in program.run("outbox").stderr
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "277", "777"])

@@ -238,7 +238,7 @@ def test_a_backup_of_a_newer_version_or_another_database_is_refused(tmp_path: Pa
     backup.back_up(store, tmp_path / "b", now=NOW, version="1")
     store.close()
     monkeypatch.setattr(migrate, "HEAD", "0000")
-    with pytest.raises(StoreError, match="newer version: upgrade the program"):
+    with pytest.raises(StoreError, match="upgrade the program, because a newer version"):
         restore_backup(tmp_path / "new", None, tmp_path / "b", replace=False, resend=False, now=NOW)
 
 
@@ -275,7 +275,7 @@ GOOD: dict[str, object] = {"format": 1, "version": "1", "kind": "sqlite", "revis
     (GOOD | {"format": None}, "has the format None"), (GOOD | {"files": []}, "has no valid manifest"), (GOOD | {"files": {"a": 1}}, "has no valid manifest"),
     (GOOD | {"revision": "../0001"}, "has no valid manifest"), (GOOD | {"revision": 1}, "has no valid manifest"), (GOOD | {"made_at": "\x1b[2J"}, "has no valid manifest"),
     (GOOD | {"kind": ["sqlite"]}, "has no valid manifest"), (GOOD | {"more": 1}, "has no valid manifest"), (b"[]", "has no valid manifest"), (b"{}", "has no valid manifest"),
-    (b"[" * 4000, "has no valid manifest"), (b"\xff", "has no valid manifest"), (b"{" + b" " * 100_000_000 + b"}", "manifest is larger than expected"),
+    (b"[" * 4000, "has no valid manifest"), (b"\xff", "has no valid manifest"), (b"{" + b" " * 100_000_000 + b"}", "manifest of the archive is larger than expected"),
     (GOOD | {"revision": "9999"}, "upgrade")])
 def test_an_invalid_manifest_restores_nothing(tmp_path: Path, manifest: dict[str, object] | bytes, said: str) -> None:
     source = hostile(tmp_path / "b.tar.gz", manifest)

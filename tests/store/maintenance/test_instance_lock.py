@@ -16,7 +16,7 @@ def test_a_second_service_is_told_which_process_holds_the_lock(tmp_path: Path, w
     with hold_instance_lock(tmp_path):
         if word != "kept":
             os.truncate(tmp_path / LOCK, 0)
-        with pytest.raises(StoreError, match=rf"this data_dir is in use by another `pipeline serve` \(pid {os.getpid()}\b"), hold_instance_lock(tmp_path):
+        with pytest.raises(StoreError, match=rf"data_dir is in use by another `pipeline serve` \(pid {os.getpid()}\b"), hold_instance_lock(tmp_path):
             pass
 
 

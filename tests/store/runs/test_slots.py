@@ -79,7 +79,7 @@ def test_a_slot_with_overlap_kill_replaces_the_running_run(store: Store) -> None
     ended = runs.get_run(store, old.id)
     assert ended is not None
     assert ended.outcome is Outcome.KILLED
-    assert "replaced by the next slot" in ended.error
+    assert "replaced by the run of the next slot" in ended.error
     assert not runs.renew_run(store, old, now=NOW)
     assert start(store) is None  # its process has a moment to see it
     assert started(store, NOW + slots.KILL_GRACE).id == new.id
